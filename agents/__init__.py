@@ -1,0 +1,1 @@
+"""LiveKit participants that watch the rooms."""

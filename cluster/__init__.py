@@ -1,0 +1,1 @@
+"""What everything leans on and how it is run: settings, stores, gateways, bridge, controller, CLI."""

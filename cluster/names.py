@@ -1,0 +1,31 @@
+"""Names by which the parts of a running cluster find each other.
+
+agents and serve never import each other: these names are where they meet.
+"""
+
+from __future__ import annotations
+
+SERVE_APP = "atalaia"
+"""The Ray Serve application that holds every deployment below."""
+
+DETECTOR = "Detector"
+EMBEDDER = "Embedder"
+MEMORY = "Memory"
+API = "Api"
+
+CONTROLLER_ACTOR = "atalaia-controller"
+LISTENER_ACTOR = "atalaia-listener"
+BRIDGE_ACTOR = "atalaia-bridge-{index}"
+HOST_ACTOR = "atalaia-host-{index}"
+
+AGENT_NAME = "atalaia-watcher"
+"""Name under which agent hosts register with LiveKit, and under which watchers are dispatched."""
+
+BRIDGE_IDENTITY = "camera"
+WATCHER_IDENTITY = "watcher"
+"""Participants of a camera's room. Fixed, so that a second one replaces the first."""
+
+MAIN_TRACK = "main"
+DETECT_TRACK = "detect"
+DETECTIONS_TRACK = "detections"
+"""Names of the tracks in a camera's room: picture, optional sub-stream, data."""

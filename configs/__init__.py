@@ -1,0 +1,1 @@
+"""Every deployable configuration, shipped with the package."""

@@ -1,0 +1,74 @@
+"""The errors of Atalaia. Each says what was wrong, what to do next, and whether trying again helps.
+
+AtalaiaError
+├── InputError            the caller sent something that cannot be used
+│   ├── UnknownThingError   it names something that this tenant does not have
+│   └── ConflictError       it collides with something that exists
+├── ConfigError           a setting is wrong
+├── CameraError           a camera cannot be read
+├── ModelError            a model file cannot be used
+└── UnavailableError      a dependency is away for now (retryable)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AtalaiaError(Exception):
+    """Base of every error that Atalaia raises on purpose.
+
+    Attributes:
+        code: stable identifier for programs, kebab-case.
+        retryable: whether the same call may succeed later without a change by the caller.
+        hint: what the reader can do next; never holds a credential.
+    """
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Ray pickles errors across processes; keyword-only arguments need this.
+        return (_rebuild, (type(self), self.message, self.hint))
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+def _rebuild(kind: type[AtalaiaError], message: str, hint: str) -> AtalaiaError:
+    return kind(message, hint=hint)
+
+
+class InputError(AtalaiaError):
+    code = "invalid-input"
+
+
+class UnknownThingError(InputError):
+    code = "not-found"
+
+
+class ConflictError(InputError):
+    code = "conflict"
+
+
+class ConfigError(AtalaiaError):
+    code = "invalid-config"
+
+
+class CameraError(AtalaiaError):
+    code = "camera-unreadable"
+    retryable = True
+
+
+class ModelError(AtalaiaError):
+    code = "invalid-model"
+
+
+class UnavailableError(AtalaiaError):
+    code = "unavailable"
+    retryable = True

@@ -1,0 +1,19 @@
+"""Rules of the suite: every module carries exactly one kind marker, from the folder it lives in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+KINDS = ("unit", "integration", "e2e", "chaos")
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its top folder, so that a test cannot be of no kind or of two."""
+    for item in items:
+        kind = item.path.relative_to(TESTS).parts[0]
+        if kind not in KINDS:
+            raise pytest.UsageError(f"{item.path} is not under tests/{{{','.join(KINDS)}}}")
+        item.add_marker(kind)
