@@ -29,6 +29,11 @@ _METADATA_FEATURES = [
     rtc.FrameMetadataFeature.FMF_FRAME_ID,
 ]
 _H264 = rtc.VideoCodec.H264
+# The SDK's default follows the picture's size (800 kbit/s at 640x272) and drops whole frames of a
+# camera that sends more: a quarter of them at 1 Mbit/s. These are ceilings, not targets.
+MAX_BITRATE_BPS = 30_000_000
+MAX_FPS = 120.0
+ROOM_WAIT_S = 3.0
 TOKEN_TTL = timedelta(hours=24)
 """LiveKit renews the token of a connected participant; this bounds how late it may first join."""
 
@@ -67,6 +72,10 @@ class TrackSink:
     def size(self) -> tuple[int, int] | None:
         """Width and height with which the track is (to be) published."""
         return self._size
+
+    def expect(self, size: tuple[int, int]) -> None:
+        """Remember the size until the room is there."""
+        self._size = size
 
     def attach(self, source: EncodedVideoSource, size: tuple[int, int]) -> None:
         self._size = size
@@ -126,6 +135,7 @@ class RoomPublisher:
         self._sinks: dict[str, TrackSink] = {}
         self._room: rtc.Room | None = None
         self._lock = asyncio.Lock()
+        self._there = asyncio.Event()
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -139,14 +149,18 @@ class RoomPublisher:
     async def open_track(self, sink: TrackSink, size: tuple[int, int]) -> None:
         """Publish `sink` with this picture size, now or as soon as the room is there.
 
+        Waits a moment for the room, so that a camera that just started loses no pictures.
+
         Raises:
             UnavailableError: LiveKit refused the track.
         """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_WAIT_S):
+                await self._there.wait()
         async with self._lock:
             self._sinks[sink.name] = sink
             if self._room is None:
-                # Remember the size: the connection task publishes it when the room is there.
-                sink._size = size
+                sink.expect(size)  # published by the connection task when the room is there
                 return
             await self._publish(self._room, sink, size)
 
@@ -191,6 +205,7 @@ class RoomPublisher:
             for sink in self._sinks.values():
                 if sink.size is not None:
                     await self._publish(room, sink, sink.size)
+        self._there.set()
         log.info("room joined", room=self._key.room)
 
     async def _publish(self, room: rtc.Room, sink: TrackSink, size: tuple[int, int]) -> None:
@@ -203,6 +218,7 @@ class RoomPublisher:
             video_codec=_H264,
             video_encoder=VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED,
             simulcast=False,
+            video_encoding=rtc.VideoEncoding(max_bitrate=MAX_BITRATE_BPS, max_framerate=MAX_FPS),
             frame_metadata_features=_METADATA_FEATURES,
         )
         try:
@@ -212,6 +228,7 @@ class RoomPublisher:
         sink.attach(source, size)
 
     async def _leave(self) -> None:
+        self._there.clear()
         for sink in self._sinks.values():
             sink.detach()
         room, self._room = self._room, None

@@ -19,7 +19,7 @@ KEY_FRAME_INTERVAL_S = 2.0
 """A new viewer waits at most this long; a PLI forces one earlier."""
 
 # ultrafast + zerolatency: one picture in, one picture out. CRF 23 is x264's own default quality.
-_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "bf": "0"}
+_OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "bf": "0", "threads": "1"}
 _DEFAULT_FPS = 25
 
 
