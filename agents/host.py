@@ -17,7 +17,7 @@ from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
 from ray import serve
 
-from agents.frames import JPEG_QUALITY, I420Frame
+from agents.frames import JPEG_QUALITY, to_jpeg
 from agents.watcher import Watcher
 from cluster.controller.reports import HostStatus
 from cluster.log import configure_logging, get_logger
@@ -26,6 +26,7 @@ from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+from pipelines.imaging import I420
 
 log = get_logger("host")
 
@@ -142,7 +143,7 @@ class AgentHost:
         latest = job.watcher.latest
         if latest is None:
             raise UnavailableError(f"camera {camera} has sent no picture yet")
-        return await asyncio.to_thread(latest.frame.to_jpeg, quality)
+        return await asyncio.to_thread(to_jpeg, latest.frame, quality)
 
     # ------------------------------------------------------------ WatcherServices
 
@@ -164,7 +165,7 @@ class AgentHost:
         except Exception as error:
             raise UnavailableError(f"the detector failed: {type(error).__name__}") from error
 
-    def raise_alarm(self, alarm: Alarm, frame: I420Frame) -> None:
+    def raise_alarm(self, alarm: Alarm, frame: I420) -> None:
         self._spawn(self._raise_alarm(alarm, frame))
 
     def remember(self, crop: Crop) -> None:
@@ -183,11 +184,11 @@ class AgentHost:
         finally:
             self._tasks.discard(task)
 
-    async def _raise_alarm(self, alarm: Alarm, frame: I420Frame) -> None:
+    async def _raise_alarm(self, alarm: Alarm, frame: I420) -> None:
         """Store the picture, then publish: whoever reads the alarm finds its snapshot."""
         key: str | None = f"alarms/{alarm.id}.jpg"
         try:
-            jpeg = await asyncio.to_thread(frame.to_jpeg)
+            jpeg = await asyncio.to_thread(to_jpeg, frame)
             await self._tenant_blobs(alarm.tenant).put(key, jpeg)
         except (AtalaiaError, OSError) as error:
             log.warning("alarm without snapshot", alarm=str(alarm.id), error=str(error))

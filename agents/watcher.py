@@ -11,9 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from livekit import rtc
-from pipelines.pipeline import CameraPipeline, CropRequest, Remember, StepResult
 
-from agents.frames import I420Frame
+from agents.frames import planes_of
 from agents.sampling import FrameSampler
 from agents.wire import encode_detections
 from cluster.controller.reports import WatcherStatus
@@ -32,6 +31,7 @@ from pipelines.domain import (
     Stages,
 )
 from pipelines.errors import AtalaiaError
+from pipelines.pipeline import CameraPipeline, CropRequest, Remember, StepResult
 
 log = get_logger("watcher")
 
@@ -55,7 +55,7 @@ class WatcherServices(Protocol):
         """Raises AtalaiaError where no answer comes in time."""
         ...
 
-    def raise_alarm(self, alarm: Alarm, frame: I420Frame) -> None: ...
+    def raise_alarm(self, alarm: Alarm, frame: I420) -> None: ...
 
     def remember(self, crop: Crop) -> None: ...
 
@@ -65,7 +65,7 @@ class ReceivedFrame:
     """A decoded frame with its identity. `received_us`: when it was decoded, UTC microseconds."""
 
     stamp: FrameStamp
-    frame: I420Frame
+    frame: I420
     received_us: int
 
 
@@ -197,7 +197,7 @@ class Watcher:
             width=event.frame.width,
             height=event.frame.height,
         )
-        received = ReceivedFrame(stamp, I420Frame.of(event.frame), self._clock.now_us())
+        received = ReceivedFrame(stamp, planes_of(event.frame), self._clock.now_us())
         self.latest = received
         self._counts["frames"] += 1
         self._arrivals.append(capture_us)
@@ -209,10 +209,7 @@ class Watcher:
     async def _analyse(self, received: ReceivedFrame) -> None:
         try:
             self._follow_plan()
-            frame = received.frame
-            letterboxed = imaging.letterbox_i420(
-                frame.y, frame.u, frame.v, self._services.input_size
-            )
+            letterboxed = imaging.letterbox_i420(received.frame, self._services.input_size)
             queued_us = self._clock.now_us()
             detections = await self._services.detect(letterboxed)
             detected_us = self._clock.now_us()
@@ -226,9 +223,12 @@ class Watcher:
                 ruled_us=self._clock.now_us(),
             )
             for alarm in result.alarms:
-                self._services.raise_alarm(alarm.model_copy(update={"stages": stages}), frame)
-            self._hold_crops(result.crops, frame)
+                stamped = alarm.model_copy(update={"stages": stages})
+                self._services.raise_alarm(stamped, received.frame)
+            self._hold_crops(result.crops, received.frame)
             self._remember(result.remember)
+            for track in result.forgotten:
+                self._crops.pop(track, None)
             self._counts["analysed"] += 1
             self._analysed.append(received.stamp.capture_us)
         except AtalaiaError as error:
@@ -261,11 +261,9 @@ class Watcher:
             # The room is away for a moment: viewers see boxes again with the next frame.
             self._counts["data_frames_dropped"] += 1
 
-    def _hold_crops(self, requests: tuple[CropRequest, ...], frame: I420Frame) -> None:
+    def _hold_crops(self, requests: tuple[CropRequest, ...], frame: I420) -> None:
         for request in requests:
-            self._crops[request.track_key] = imaging.cut_crop_i420(
-                frame.y, frame.u, frame.v, request.box
-            )
+            self._crops[request.track_key] = imaging.cut_crop_i420(frame, request.box)
             self._crops.move_to_end(request.track_key)
         while len(self._crops) > MAX_HELD_CROPS:
             self._crops.popitem(last=False)

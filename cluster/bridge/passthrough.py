@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 
 from cluster.bridge.transcode import EncodedPicture
 from cluster.media import h264
+from cluster.media.capture_clock import pts_seconds
 
 
 class CannotPassError(Exception):
@@ -30,42 +31,41 @@ class Passthrough:
     """
 
     def __init__(self, stream: VideoStream) -> None:
-        self._stream = stream
-        self._check = h264.PassthroughCheck(stream.codec_context)
+        context = stream.codec_context
+        self._extradata = bytes(context.extradata or b"")
+        self._check = h264.PassthroughCheck(context.name, self._extradata, context.has_b_frames)
         self._require_passable()
-        self._parameter_sets = h264.annexb_extradata(stream.codec_context.extradata or b"")
-        self._size = (stream.codec_context.width, stream.codec_context.height)
+        self._parameter_sets = b""
+        self._size = (context.width, context.height)
 
     def feed(self, packet: Packet) -> Iterator[EncodedPicture]:
         """The access unit of this packet; none before the first key frame.
 
         Raises:
-            CannotPassError: the packet shows B-frames.
+            CannotPassError: the packet shows that the stream cannot pass after all.
         """
-        self._check.observe(packet.pts, packet.dts)
+        data = bytes(packet)
+        pts_s = pts_seconds(packet.pts, packet.time_base)
+        self._check.observe(data, pts_s)
         self._require_passable()
-        data = h264.to_annexb(bytes(packet), self._stream.codec_context.extradata or b"")
+        data = h264.with_parameter_sets(data, self._extradata)
         key_frame = h264.is_key_frame(data)
         if key_frame:
-            data = self._with_parameter_sets(data)
+            self._follow_size(data)
         if not self._parameter_sets or 0 in self._size:
             return  # nothing can be decoded yet
-        pts = packet.pts
-        base = packet.time_base
-        pts_s = float(pts * base) if pts is not None and base is not None else None
         yield EncodedPicture(data, key_frame, *self._size, pts_s)
 
     def _require_passable(self) -> None:
         if self._check.reason:
             raise CannotPassError(self._check.reason)
 
-    def _with_parameter_sets(self, data: bytes) -> bytes:
-        in_band = h264.parameter_sets(data)
-        if in_band and in_band != self._parameter_sets:
-            # Day and night profiles of a camera may differ in size: ask a decoder, not a parser.
-            self._parameter_sets = in_band
-            self._size = _decoded_size(data) or self._size
-        return data if in_band else self._parameter_sets + data
+    def _follow_size(self, key_frame: bytes) -> None:
+        """Day and night profiles of a camera may differ in size: ask a decoder, not the SDP."""
+        sets = h264.parameter_sets(key_frame)
+        if sets and sets != self._parameter_sets:
+            self._parameter_sets = sets
+            self._size = _decoded_size(key_frame) or self._size
 
 
 def _decoded_size(key_frame: bytes) -> tuple[int, int] | None:

@@ -5,11 +5,11 @@ Demuxing blocks and releases the GIL, so a thread per stream is the cheap way to
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 
 from pydantic import SecretStr
@@ -34,8 +34,6 @@ PUBLISH_TIMEOUT_S = 15.0
 STEADY_AFTER_S = 10.0
 """A stream that held this long counts as recovered: the next break starts the back-off anew."""
 
-OpenTrack = Callable[[TrackSink, tuple[int, int]], "asyncio.Future[None]"]
-
 
 class StreamPump:
     """Pulls one stream for as long as it runs, whatever the camera does.
@@ -53,7 +51,7 @@ class StreamPump:
         name: str,
         url: SecretStr,
         sink: TrackSink,
-        open_track: Callable[[TrackSink, tuple[int, int]], asyncio.Future[None]],
+        open_track: Callable[[TrackSink, tuple[int, int]], Future[None]],
         *,
         settings: BridgeSettings,
         clock: Clock,
@@ -119,7 +117,6 @@ class StreamPump:
             open_timeout_s=self._settings.open_timeout_s,
             read_timeout_s=self._settings.read_timeout_s,
         )
-        self._capture_clock.reconnected()
         with reader:
             pictures = self._pictures(reader, transcode)
             for picture in pictures:
@@ -141,10 +138,10 @@ class StreamPump:
 
     def _deliver(self, picture: EncodedPicture, reader: PacketReader, transcode: str) -> None:
         stamp = self._capture_clock.stamp(
-            picture.pts_s,
-            arrival_us=self._clock.now_us(),
-            arrival_monotonic_s=self._clock.monotonic(),
+            picture.pts_s, arrival_us=self._clock.now_us(), arrival_s=self._clock.monotonic()
         )
+        for event in stamp.events:
+            log.info("capture clock", stream=self._name, event=event.kind, shift_us=event.shift_us)
         size = (picture.width, picture.height)
         if self._status.phase is not StreamPhase.STREAMING or self._size_changed(size):
             if not picture.key_frame:

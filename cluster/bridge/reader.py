@@ -13,8 +13,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from pydantic import SecretStr
 
-from cluster.log import redact
-from pipelines.errors import CameraError
+from cluster.media.problems import CameraProblem, UnreadableCameraError, unreadable
 
 # TCP: a lost UDP packet would cost a whole group of pictures. nobuffer and a short analysis: the
 # SDP already tells codec and parameter sets, so there is nothing to wait for.
@@ -47,11 +46,11 @@ class PacketReader:
             self._container = av.open(
                 self._url.get_secret_value(), timeout=self._timeouts, options=dict(_OPTIONS)
             )
-        except (av.error.FFmpegError, OSError) as error:
-            raise CameraError(_reason(error), hint="The gateway could not open it.") from error
+        except av.error.FFmpegError as error:
+            raise unreadable(error) from error
         if not self._container.streams.video:
             self._container.close()
-            raise CameraError("the stream carries no video")
+            raise UnreadableCameraError(CameraProblem.NO_VIDEO)
         self._stream = self._container.streams.video[0]
         return self
 
@@ -75,33 +74,12 @@ class PacketReader:
         """Packets with data, in decoding order, until the stream ends.
 
         Raises:
-            CameraError: the stream broke, or no packet came within the time-out.
+            UnreadableCameraError: the stream broke, or no packet came within the time-out.
         """
         assert self._container is not None
         try:
             for packet in self._container.demux(self.stream):
                 if packet.size:
                     yield packet
-        except (av.error.FFmpegError, OSError) as error:
-            raise CameraError(_reason(error)) from error
-
-
-def _reason(error: BaseException) -> str:
-    """What happened, in a user's words, without the URL that libav puts into its messages."""
-    match error:
-        case av.error.ExitError() | av.error.TimeoutError() | TimeoutError():
-            return "no data came within the time-out"
-        case av.error.HTTPUnauthorizedError():
-            return "wrong user name or password"
-        case av.error.HTTPNotFoundError():
-            return "the camera or its stream was not found"
-        case av.error.ConnectionRefusedError() | ConnectionRefusedError():
-            return "the connection was refused"
-        case av.error.InvalidDataError():
-            return "the stream is damaged or not video"
-        case av.error.EOFError():
-            return "the stream ended"
-        case av.error.FFmpegError():
-            return redact(error.strerror or type(error).__name__).lower()
-        case _:
-            return redact(str(error))
+        except av.error.FFmpegError as error:
+            raise unreadable(error) from error

@@ -13,7 +13,9 @@ def _frames(fps: float, seconds: float) -> list[int]:
     return [START_US + round(i * 1e6 / fps) for i in range(int(fps * seconds))]
 
 
-@pytest.mark.parametrize(("camera_fps", "detect_fps"), [(25, 5), (25, 7), (30, 5), (15, 15), (10, 25)])
+@pytest.mark.parametrize(
+    ("camera_fps", "detect_fps"), [(25, 5), (25, 7), (30, 5), (15, 15), (10, 25)]
+)
 def test_the_wanted_rate_is_kept(camera_fps: float, detect_fps: float) -> None:
     sampler = FrameSampler(detect_fps)
     taken = 0

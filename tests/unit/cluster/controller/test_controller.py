@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from cluster.bus import CameraStatus
+from cluster.media import ProbeResult
 from pydantic import SecretStr
 
 from cluster.bridge.units import (
@@ -14,10 +16,8 @@ from cluster.bridge.units import (
     StreamPhase,
     StreamStatus,
 )
-from cluster.bus import CameraStatus
 from cluster.controller.controller import Controller
 from cluster.controller.reports import HostStatus, WatcherStatus
-from cluster.media import ProbeResult
 from cluster.settings import AgentSettings, BridgeSettings, Settings
 from pipelines.clock import ManualClock
 from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState
