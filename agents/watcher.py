@@ -31,6 +31,7 @@ from pipelines.domain import (
     Stages,
 )
 from pipelines.errors import AtalaiaError
+from pipelines.imaging import I420
 from pipelines.pipeline import CameraPipeline, CropRequest, Remember, StepResult
 
 log = get_logger("watcher")

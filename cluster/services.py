@@ -70,6 +70,7 @@ class ControllerService:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._controller.aclose()
         await self._fleet.aclose()
         await self._gateway.aclose()
         await self._dispatcher.aclose()

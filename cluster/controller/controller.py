@@ -16,12 +16,13 @@ from pydantic import SecretStr
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
 from cluster.bus import CameraStatus
+from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
 from cluster.controller.state import Observation, Repair, advance, observe, repair
 from cluster.log import get_logger
-from cluster.media import MediaGateway, substream_name
+from cluster.media import MediaGateway, StreamName
 from cluster.settings import Settings
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey, CameraPlan, CameraState
@@ -112,6 +113,7 @@ class Controller:
         self._links: dict[int, _HostLink] = {}
         self._gateway_errors: dict[CameraKey, str] = {}
         self._gateway_urls: dict[str, str] = {}
+        self._diagnosis = Diagnosis(gateway, clock)
         self._tenants: set[str] = set()
         self.counts: Counter[str] = Counter()
 
@@ -137,6 +139,10 @@ class Controller:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def aclose(self) -> None:
+        """Cancel what runs beside the rounds. Call after `run` was cancelled."""
+        await self._diagnosis.aclose()
 
     async def reconcile(self) -> None:
         """One round: look at everything, mend what differs, publish the states."""
@@ -174,6 +180,7 @@ class Controller:
         for key in self._known.keys() - plans.keys():
             del self._known[key]
             self._gateway_errors.pop(key, None)
+            self._diagnosis.forget(key)
         for key, plan in plans.items():
             version = _version(plan)
             known = self._known.get(key)
@@ -181,6 +188,7 @@ class Controller:
                 self._known[key] = _Known(version, since_us=self._clock.now_us())
             elif known.version != version or (plan.camera.enabled and not known.enabled):
                 known.version = version
+                self._diagnosis.forget(key)
                 self._enter(key, known, advance(known.state, Event.ENABLED), "")
             self._known[key].enabled = plan.camera.enabled
 
@@ -189,7 +197,7 @@ class Controller:
         for key, plan in wanted.items():
             streams[key.room] = (key, plan.camera.url)
             if plan.camera.substream_url is not None:
-                streams[substream_name(key)] = (key, plan.camera.substream_url)
+                streams[str(StreamName(key, sub=True))] = (key, plan.camera.substream_url)
         self._gateway_errors.clear()
         present = await self._gateway.names()
         for name in present - streams.keys():
@@ -215,7 +223,9 @@ class Controller:
                 BridgeCamera(
                     key=key,
                     main_url=self._gateway.rtsp_url(key.room),
-                    detect_url=self._gateway.rtsp_url(substream_name(key)) if detect else None,
+                    detect_url=self._gateway.rtsp_url(str(StreamName(key, sub=True)))
+                    if detect
+                    else None,
                     version=_version(plan),
                 )
             )
@@ -260,6 +270,10 @@ class Controller:
     def _step(self, key: CameraKey, seen: Observation) -> None:
         known = self._known[key]
         event, reason = observe(seen, self._settings.controller.stale_after_s)
+        if event is Event.LOST and not seen.gateway_error:
+            reason = self._diagnosis.reason(key, reason)
+        elif event in (Event.WATCHED, Event.VIDEO):
+            self._diagnosis.forget(key)
         if event is Event.OPENING and known.state is CameraState.OFFLINE:
             reason = known.reason
         self._enter(key, known, advance(known.state, event), reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -61,16 +62,19 @@ class World:
     mute_watchers: bool = False
     statuses: dict[str, dict[str, CameraStatus]] = field(default_factory=dict)
     gateway_refuses: set[str] = field(default_factory=set)
+    probes: list[str] = field(default_factory=list)
 
     # Plans
     async def plans(self) -> list[CameraPlan]:
         return list(self.plans_now.values())
 
     # MediaGateway
-    async def ensure(self, name: str, url: SecretStr) -> None:
+    async def ensure(self, name: str, url: SecretStr) -> bool:
         if name in self.gateway_refuses:
             raise CameraError("the gateway does not take this URL")
+        changed = self.streams.get(name) != url.get_secret_value()
         self.streams[name] = url.get_secret_value()
+        return changed
 
     async def remove(self, name: str) -> None:
         self.streams.pop(name, None)
@@ -81,8 +85,9 @@ class World:
     def rtsp_url(self, name: str) -> SecretStr:
         return SecretStr(f"rtsp://gateway/{name}")
 
-    async def probe(self, name: str) -> ProbeResult:
-        raise CameraError(f"{name} was not asked for")
+    async def probe(self, target: SecretStr | str) -> ProbeResult:
+        self.probes.append(str(target))
+        raise CameraError("the gateway knows why")
 
     async def aclose(self) -> None:
         self.streams.clear()
@@ -308,9 +313,13 @@ async def test_an_unreadable_camera_is_a_state_with_a_reason_and_comes_back(
     controller: Controller, world: World
 ) -> None:
     world.plans_now[GATE] = _plan(GATE)
-    world.failed[GATE] = "wrong user name or password"
+    world.failed[GATE] = "the stream ended"
+    await _rounds(controller, world, 1)
+    assert world.state(GATE) == (CameraState.OFFLINE, "the stream ended")
+    await asyncio.sleep(0)  # lets the probe run that the round began
     await _rounds(controller, world, 3)
-    assert world.state(GATE) == (CameraState.OFFLINE, "wrong user name or password")
+    assert world.state(GATE) == (CameraState.OFFLINE, "the gateway knows why")
+    assert world.probes == ["acme.gate"]
     assert world.dispatches == []
     world.failed.clear()
     await _rounds(controller, world, 2)
@@ -363,10 +372,10 @@ async def test_same_camera_name_in_two_tenants_is_two_cameras(
 ) -> None:
     other = GATE._replace(tenant="globex")
     world.plans_now = {GATE: _plan(GATE), other: replace_url(_plan(other), "other")}
-    world.failed[other] = "no route"
+    world.failed[other] = "the stream ended"
     await _rounds(controller, world, 3)
     assert world.state(GATE)[0] is CameraState.LIVE
-    assert world.state(other) == (CameraState.OFFLINE, "no route")
+    assert world.state(other)[0] is CameraState.OFFLINE
 
 
 def replace_url(plan: CameraPlan, url: str) -> CameraPlan:
