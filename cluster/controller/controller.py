@@ -218,21 +218,21 @@ class Controller:
     ) -> dict[CameraKey, CameraBridgeStatus]:
         cargo: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
         for key, plan in wanted.items():
-            detect = plan.camera.substream_url is not None
-            cargo[self._placement[key]].append(
-                BridgeCamera(
-                    key=key,
-                    main_url=self._gateway.rtsp_url(key.room),
-                    detect_url=self._gateway.rtsp_url(str(StreamName(key, sub=True)))
-                    if detect
-                    else None,
-                    version=_version(plan),
-                )
-            )
+            cargo[self._placement[key]].append(self._cargo(plan))
         statuses = await asyncio.gather(
             *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(cargo))
         )
         return {c.key: c for status in statuses if status for c in status.cameras}
+
+    def _cargo(self, plan: CameraPlan) -> BridgeCamera:
+        main, sub = StreamName(plan.key), StreamName(plan.key, sub=True)
+        has_sub = plan.camera.substream_url is not None
+        return BridgeCamera(
+            key=plan.key,
+            main_url=self._gateway.rtsp_url(str(main)),
+            detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
+            version=_version(plan),
+        )
 
     async def _sync_hosts(
         self, wanted: dict[CameraKey, CameraPlan], hosts: int
