@@ -100,6 +100,10 @@ class StreamPump:
                 continue
             except (CameraError, UnavailableError) as error:
                 reason = error.message
+            except Exception:
+                # Top of the thread: a camera must not stay dark because of one picture.
+                log.exception("pump failed", stream=self._name)
+                reason = "an internal error; see the log"
             if self._stop.is_set():
                 return
             transcode = ""
@@ -141,7 +145,7 @@ class StreamPump:
             picture.pts_s, arrival_us=self._clock.now_us(), arrival_s=self._clock.monotonic()
         )
         for event in stamp.events:
-            log.info("capture clock", stream=self._name, event=event.kind, shift_us=event.shift_us)
+            log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
         size = (picture.width, picture.height)
         if self._status.phase is not StreamPhase.STREAMING or self._size_changed(size):
             if not picture.key_frame:
