@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.log import get_logger, redact
+from pipelines.domain import RuleKind
 from pipelines.errors import (
     AtalaiaError,
     CameraError,
@@ -196,6 +197,9 @@ def internal_error() -> JSONResponse:
     )
 
 
+_TAGS = frozenset(RuleKind)
+
+
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
     """Pydantic's errors as ours. What the caller sent is left out: it may hold a credential."""
     found = []
@@ -203,6 +207,8 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
         where, *path = (str(part) for part in error["loc"]) if error["loc"] else ("body",)
         detail = str(error["msg"]).removeprefix("Value error, ")
         if where == "body":
+            # Pydantic names the member of a tagged union too, which is no place in the body.
+            path = path[1:] if path and path[0] in _TAGS else path
             found.append(FieldError(detail=detail, pointer=json_pointer(path)))
         else:
             name = path[0] if path else where

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from qdrant_client import AsyncQdrantClient
 
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame
+from cluster.vectors import Match, TenantVectors, ensure_collection
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
 from pipelines.errors import InputError, UnavailableError
 from serve.api.ports import Vector
+
+COLLECTION = "sightings"
 
 
 @dataclass
@@ -88,3 +92,32 @@ class Hosts:
             return self.pictures[host, key]
         except KeyError:
             raise UnavailableError("The agent host has no frame yet.") from None
+
+
+class VectorMemory:
+    """Qdrant's local mode behind the one class that may reach it."""
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self._client = client
+
+    async def open(self, dim: int) -> None:
+        await ensure_collection(self._client, COLLECTION, dim)
+
+    async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
+        await TenantVectors(self._client, COLLECTION, tenant).upsert([(sighting, vector)])
+
+    async def search(
+        self,
+        tenant: str,
+        vector: Vector,
+        limit: int,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> list[Match]:
+        vectors = TenantVectors(self._client, COLLECTION, tenant)
+        return await vectors.search(
+            vector, limit, camera=camera, label=label, since_us=since_us, until_us=until_us
+        )
