@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
-import redis.asyncio
 from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmPublisher, AlarmSpool
 from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
 from ray import serve
 
 from agents.frames import JPEG_QUALITY, to_jpeg
 from agents.watcher import Watcher
+from cluster.bus import AlarmPublisher
 from cluster.controller.reports import HostStatus
 from cluster.log import configure_logging, get_logger
 from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, SERVE_APP, WATCHER_IDENTITY
+from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
@@ -30,13 +31,13 @@ from pipelines.imaging import I420
 
 log = get_logger("host")
 
+REMEMBER_TIMEOUT_S = 20.0
 DETECT_TIMEOUT_S = 5.0
 """Some 50 times the p99 of a busy detector here; a frame that old is of no use anyway."""
 PLAN_WAIT_S = 10.0
 PLAN_POLL_S = 0.1
 SNAPSHOT_TIMEOUT_S = 2.0
 MAX_REMEMBERS_IN_FLIGHT = 32
-MAX_ALARMS_IN_FLIGHT = 256
 LOAD_THRESHOLD = 0.999
 """Load is watchers/capacity: below 1 there is room for one more."""
 
@@ -67,7 +68,7 @@ class AgentHost:
         self._plans: dict[CameraKey, CameraPlan] = {}
         self._jobs: dict[CameraKey, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._counts = {"remembers_dropped": 0, "alarms_dropped": 0}
+        self._counts = Counter[str]()
         self._remembers = 0
         self._blobs: dict[str, TenantBlobs] = {}
         self._server: agents.AgentServer | None = None
@@ -76,9 +77,7 @@ class AgentHost:
         self._detector = serve.get_deployment_handle(DETECTOR, SERVE_APP)
         self._embedder = serve.get_deployment_handle(EMBEDDER, SERVE_APP)
         self._loop = asyncio.get_running_loop()
-        self._redis = redis.asyncio.Redis.from_url(self._settings.redis_url)
-        spool = AlarmSpool(self._settings.spool_dir / f"{self._name}.alarms")
-        self._publisher = AlarmPublisher(self._redis, spool)
+        self._publisher = AlarmPublisher(settings.redis_url, settings.spool_dir, name)
         self._serving = self._loop.create_task(self._serve_agents(), name="agent server")
 
     # ------------------------------------------------------------ called by the controller
@@ -126,7 +125,6 @@ class AgentHost:
         await self._publisher.aclose()
         for blobs in self._blobs.values():
             await blobs.aclose()
-        await self._redis.aclose()
 
     # ------------------------------------------------------------ called by the API
 
@@ -202,9 +200,11 @@ class AgentHost:
             return
         self._remembers += 1
         try:
-            await self._embedder.remember.remote(crop)
-        except Exception as error:  # noqa: BLE001 - Serve wraps whatever happened over there
-            log.warning("object not remembered", error=type(error).__name__)
+            async with ray_errors("embedder", REMEMBER_TIMEOUT_S):
+                await self._embedder.remember.remote(crop)
+        except AtalaiaError as error:
+            self._counts["remembers_failed"] += 1
+            log.warning("object not remembered", error=str(error))
         finally:
             self._remembers -= 1
 
@@ -217,6 +217,7 @@ class AgentHost:
 
     async def _serve_agents(self) -> None:
         """Keep an AgentServer registered: it gives up after a number of failed connections."""
+        await self._publisher.start()
         while True:
             self._server = self._new_server()
             try:

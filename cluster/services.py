@@ -6,14 +6,13 @@ import asyncio
 from typing import Any
 
 import ray
-import redis.asyncio
 
-from cluster.bus import CameraStatusBoard, Listener
+from cluster.bus import CameraStatusBoard, Listener, open_redis
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fleet import RayFleet
 from cluster.log import configure_logging, get_logger
-from cluster.media import make_gateway
+from cluster.media.gateway import make_gateway
 from cluster.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
@@ -34,7 +33,7 @@ class ControllerService:
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
         self._database = Database(settings.database_url)
-        self._redis = redis.asyncio.Redis.from_url(settings.redis_url)
+        self._redis = open_redis(settings.redis_url)
         self._gateway = make_gateway(settings.gateway)
         self._fleet = RayFleet(settings)
         self._dispatcher = LiveKitDispatcher(settings.livekit)
@@ -84,8 +83,13 @@ class ListenerService:
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
         self._database = Database(settings.database_url)
-        self._redis = redis.asyncio.Redis.from_url(settings.redis_url)
-        self._listener = Listener(self._redis, self._database)
+        self._redis = open_redis(settings.redis_url)
+        platform = self._database.platform()
+
+        async def tenants() -> list[str]:
+            return [tenant.slug for tenant in await platform.tenants()]
+
+        self._listener = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
         self._task = asyncio.get_running_loop().create_task(self._listener.run(), name="listener")
 
     async def ping(self) -> bool:

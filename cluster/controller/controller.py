@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
 from cluster.controller.state import Observation, Repair, advance, observe, repair
 from cluster.log import get_logger
-from cluster.media import MediaGateway, StreamName
+from cluster.media.gateway import MediaGateway, StreamName
 from cluster.settings import Settings
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey, CameraPlan, CameraState
@@ -62,7 +63,7 @@ class Plans(Protocol):
 
 
 class Board(Protocol):
-    async def put_all(self, tenant: str, statuses: list[CameraStatus]) -> None: ...
+    async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -291,13 +292,13 @@ class Controller:
     ) -> None:
         by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
         for key, seen in observations.items():
-            host = watchers[key][2] if key in watchers else ""
+            host = watchers[key][2] if key in watchers else None
             by_tenant.setdefault(key.tenant, []).append(self._status(key, seen, host))
         self._tenants = {key.tenant for key in observations}
         for tenant, statuses in by_tenant.items():
             await self._board.put_all(tenant, statuses)
 
-    def _status(self, key: CameraKey, seen: Observation, host: str) -> CameraStatus:
+    def _status(self, key: CameraKey, seen: Observation, host: str | None) -> CameraStatus:
         known = self._known[key]
         main = seen.bridge.main if seen.bridge else None
         watcher = seen.watcher
@@ -313,7 +314,7 @@ class Controller:
             host=host,
             watched_fps=watcher.analysed_fps if watcher else 0.0,
             skipped=watcher.skipped if watcher else {},
-            last_frame_us=main.last_capture_us if main else 0,
+            last_frame_us=(main.last_capture_us or None) if main else None,
         )
 
     async def _repair(

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 
 from cluster.log import get_logger
-from cluster.media import MediaGateway
+from cluster.media.gateway import MediaGateway
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey
 from pipelines.errors import AtalaiaError

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from cluster.bus import CameraStatus
-from cluster.media import ProbeResult
 from pydantic import SecretStr
 
 from cluster.bridge.units import (
@@ -17,8 +16,10 @@ from cluster.bridge.units import (
     StreamPhase,
     StreamStatus,
 )
+from cluster.bus import CameraStatus
 from cluster.controller.controller import Controller
 from cluster.controller.reports import HostStatus, WatcherStatus
+from cluster.media.gateway import ProbeResult
 from cluster.settings import AgentSettings, BridgeSettings, Settings
 from pipelines.clock import ManualClock
 from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState
@@ -150,7 +151,7 @@ class World:
             self.watchers[key] = 0
 
     # Board
-    async def put_all(self, tenant: str, statuses: list[CameraStatus]) -> None:
+    async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None:
         self.statuses[tenant] = {status.camera: status for status in statuses}
 
     def state(self, key: CameraKey) -> tuple[CameraState, str]:
