@@ -1,0 +1,181 @@
+"""Which frame shows an object best, and when to remember it. Decides; whoever has pixels cuts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor, sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.domain import CameraKey, PixelBox, Sighting, Track
+from pipelines.tracking import Scene
+
+S = 1_000_000
+
+CropBox = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole source pixels, inside the picture; x2 and y2 exclusive."""
+
+# Around a crop, on each side, in shares of the box: detectors cut hands and feet.
+MARGIN = 0.05
+# A new best crop must be better by this factor: a walk up to the camera costs some 10 crops, not
+# one per frame.
+BETTER = 1.15
+# What touches the picture's edge is cut off; what others hide is not its own picture.
+AT_EDGE = 0.5
+HIDDEN = 0.7
+EDGE_PX = 2.0
+
+# First memory this long after confirmation: a first good look, soon enough for a search of now.
+REMEMBER_AFTER_US = 1 * S
+# A parked car that is lost every few seconds is not embedded every few seconds.
+REMEMBER_PAUSE_US = 60 * S
+
+
+@dataclass(frozen=True, slots=True)
+class CropRequest:
+    """This frame is the best look at the track so far: cut `box` out of it, and keep only the
+    latest per track until the track is forgotten.
+    """
+
+    track_key: str
+    box: CropBox
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Store the track's best crop with this sighting; said again for a track, it replaces."""
+
+    sighting: Sighting
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is held per confirmed track; `*_us` is scene time."""
+
+    track: Track
+    size: tuple[int, int]
+    confirmed_us: int
+    best: float = 0.0
+    best_track: Track | None = None
+    best_size: tuple[int, int] = (1, 1)
+    remembered_us: int | None = None
+    news: bool = True
+
+
+class CropBook:
+    """Best looks at one camera's tracks."""
+
+    def __init__(self, key: CameraKey) -> None:
+        self._key = key
+        self._entries: dict[str, _Entry] = {}
+
+    def step(self, scene: Scene) -> tuple[tuple[CropRequest, ...], tuple[Remember, ...]]:
+        """Crops to cut from this frame, then what to remember."""
+        tracks = [seen.track for seen in scene.seen]
+        size = (scene.stamp.width, scene.stamp.height)
+        scores = _scores(tracks, size)
+        crops: list[CropRequest] = []
+        remember: list[Remember] = []
+        for seen, score in zip(scene.seen, scores, strict=True):
+            if not seen.confirmed:
+                continue
+            key = seen.track.key
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = _Entry(seen.track, size, scene.scene_us)
+            entry.track, entry.size, entry.news = seen.track, size, True
+            if score > entry.best * BETTER:
+                entry.best, entry.best_track, entry.best_size = score, seen.track, size
+                crops.append(CropRequest(key, crop_box(seen.track.box, size)))
+            first_due = scene.scene_us - entry.confirmed_us >= REMEMBER_AFTER_US
+            if entry.remembered_us is None and first_due:
+                remember.append(self._remember(entry, scene.scene_us))
+        for key in scene.ended:
+            remember += self._at_end(self._entries[key], scene.scene_us)
+        for key in scene.forgotten:
+            gone = self._entries.pop(key, None)
+            if gone is not None and gone.news:
+                remember.append(self._remember(gone, scene.scene_us))
+        return tuple(crops), tuple(remember)
+
+    def finish(self) -> tuple[Remember, ...]:
+        """What is still to be remembered at the end of the stream."""
+        return tuple(
+            self._remember(self._entries[key], self._entries[key].confirmed_us)
+            for key in sorted(self._entries)
+            if self._entries[key].news
+        )
+
+    def _at_end(self, entry: _Entry, now_us: int) -> list[Remember]:
+        pause_over = (
+            entry.remembered_us is None or now_us - entry.remembered_us >= REMEMBER_PAUSE_US
+        )
+        return [self._remember(entry, now_us)] if entry.news and pause_over else []
+
+    def _remember(self, entry: _Entry, now_us: int) -> Remember:
+        entry.remembered_us, entry.news = now_us, False
+        best = entry.best_track or entry.track
+        return Remember(
+            Sighting(
+                tenant=self._key.tenant,
+                camera=self._key.camera,
+                track=entry.track.key,
+                label=entry.track.label,
+                confidence=best.confidence,
+                first_seen_us=entry.track.first_seen_us,
+                last_seen_us=entry.track.last_seen_us,
+                box=normalized(best.box, entry.best_size),
+            )
+        )
+
+
+def crop_box(box: PixelBox, size: tuple[int, int]) -> CropBox:
+    """The box with its margin in whole pixels, inside a picture of `size`; at least one pixel."""
+    dx, dy = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
+    x1 = min(size[0] - 1, max(0, floor(box[0] - dx)))
+    y1 = min(size[1] - 1, max(0, floor(box[1] - dy)))
+    x2 = max(x1 + 1, min(size[0], ceil(box[2] + dx)))
+    y2 = max(y1 + 1, min(size[1], ceil(box[3] + dy)))
+    return (x1, y1, x2, y2)
+
+
+def normalized(box: PixelBox, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Source pixels to 0..1 of the picture, clipped."""
+    width, height = size
+    x1, y1, x2, y2 = (
+        min(1.0, max(0.0, value / side))
+        for value, side in zip(box, (width, height, width, height), strict=True)
+    )
+    return (x1, y1, x2, y2)
+
+
+def _scores(tracks: list[Track], size: tuple[int, int]) -> list[float]:
+    """How good a picture of each track this frame is: sure, large, whole and unhidden."""
+    if not tracks:
+        return []
+    boxes = np.array([track.box for track in tracks], dtype=np.float64)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    hidden = _hidden_shares(boxes, areas)
+    scores = []
+    for track, own_area, hidden_share in zip(tracks, areas, hidden, strict=True):
+        x1, y1, x2, y2 = track.box
+        at_edge = (
+            x1 <= EDGE_PX or y1 <= EDGE_PX or x2 >= size[0] - EDGE_PX or y2 >= size[1] - EDGE_PX
+        )
+        score = track.confidence * sqrt(own_area / (size[0] * size[1]))
+        score *= AT_EDGE if at_edge else 1.0
+        scores.append(float(score * (1.0 - HIDDEN * hidden_share)))
+    return scores
+
+
+def _hidden_shares(
+    boxes: npt.NDArray[np.float64], areas: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Largest share (n,) of each box (n, 4) that one box standing nearer (lower foot) covers."""
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0.0), axis=2)
+    nearer = boxes[None, :, 3] > boxes[:, None, 3]
+    shares: npt.NDArray[np.float64] = (shared * nearer).max(axis=1) / areas
+    return shares

@@ -1,0 +1,43 @@
+"""When a rule is armed. Wall time of the schedule's zone decides, as people read a clock:
+
+- In the hour that a clock skips in spring, nothing is armed, for there is no such time.
+- The hour that a clock repeats in autumn is armed both times.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from pipelines.domain import WEEKDAYS, Schedule, Window
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_armed(schedule: Schedule | None, at_us: int) -> bool:
+    """Whether `at_us` (UTC, microseconds) lies in a window; no schedule means always.
+
+    A window holds its start and not its end. One that runs over midnight belongs to the day on
+    which it starts.
+    """
+    if schedule is None:
+        return True
+    # Not fromtimestamp(): a float cannot hold today's microseconds at a window's edge.
+    local = (_EPOCH + timedelta(microseconds=at_us)).astimezone(ZoneInfo(schedule.timezone))
+    return any(_holds(window, local) for window in schedule.windows)
+
+
+def _holds(window: Window, local: datetime) -> bool:
+    time_us = ((local.hour * 60 + local.minute) * 60 + local.second) * 1_000_000 + local.microsecond
+    start, end = _time_of_day_us(window.start), _time_of_day_us(window.end)
+    today = WEEKDAYS[local.weekday()] in window.days
+    if start < end:
+        return today and start <= time_us < end
+    yesterday = WEEKDAYS[local.weekday() - 1] in window.days
+    return (today and time_us >= start) or (yesterday and time_us < end)
+
+
+def _time_of_day_us(text: str) -> int:
+    """`HH:MM` to microseconds after midnight; `24:00` is the end of the day."""
+    hours, minutes = text.split(":")
+    return (int(hours) * 60 + int(minutes)) * 60 * 1_000_000

@@ -1,0 +1,423 @@
+"""Follows the objects of one camera over time, loss and return.
+
+Three layers: ByteTrack links boxes from frame to frame (`association`); what it lost and what
+appears is joined by place or reach (`reappearance`); and this module keeps one `_Subject` per
+object, with the name that it keeps for as long as it is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+
+from pipelines.association import Associator, Tracklet
+from pipelines.domain import Detections, FrameStamp, PixelBox, Track
+from pipelines.geometry import Point, area, foot_point, intersection
+from pipelines.identity import track_key
+from pipelines.reappearance import (
+    MOVING_MEMORY_US,
+    STANDING_US,
+    S,
+    foot_distance,
+    memory_us,
+    same_place,
+    within_reach,
+)
+from pipelines.timeline import Timeline
+
+# Classes that detectors take for each other on the same object, frame by frame. They are followed
+# as one group, so that a parked van does not start anew each time it looks like a truck.
+LOOKALIKES = {
+    "car": "vehicle",
+    "truck": "vehicle",
+    "bus": "vehicle",
+    "van": "vehicle",
+    "bicycle": "cycle",
+    "motorcycle": "cycle",
+}
+# Two boxes of one group and different classes that overlap this much are one object seen twice:
+# detectors suppress doubles within a class only.
+DOUBLE_OVERLAP = 0.8
+
+# Longer side of the picture in tracking units. ByteTrack's noise is in pixels; with fixed units a
+# camera behaves the same at every resolution, and may change it (day and night profiles).
+UNITS = 640.0
+
+# Confirmed after three hits over 0.3 s: a reflection that flashes for two frames never is, and
+# nobody crosses a zone in less. A slow camera need not wait for a third hit.
+CONFIRM_HITS, CONFIRM_US = 3, 3 * S // 10
+CONFIRM_SLOW_HITS, CONFIRM_SLOW_US = 2, 6 * S // 10
+
+# A track's confidence for rules is the median of its last hits: one lucky frame raises nothing, one
+# blurred frame hides nothing.
+STEADY_HITS = 7
+
+# The class is a vote weighted by confidence, of about the last 50 hits; another class must lead
+# clearly, so that a close vote does not swing.
+VOTE_DECAY = 0.98
+VOTE_LEAD = 1.5
+
+# What is in sight within this time after the camera comes up, or comes back after so long away that
+# nothing is known any more, may have been there before; see `Observation.was_there`.
+FIRST_LOOK_US = 1 * S
+AWAY_US = 60 * S
+
+# Cap on what one camera remembers; a crowded square shows some 100 objects at once.
+MAX_SUBJECTS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One object in one frame, as rules look at it.
+
+    Attributes:
+        track: what is told to the outside.
+        confirmed: seen often enough to be believed.
+        steady_confidence: median over its last hits.
+        foot: normalized point where it stands.
+        height: of its box, in picture heights.
+        was_there: in sight when the camera came up, and in the same place ever since. Without this,
+            every restart would make every parked car a new one.
+    """
+
+    track: Track
+    confirmed: bool
+    steady_confidence: float
+    foot: Point
+    height: float
+    was_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One frame, tracked.
+
+    Attributes:
+        scene_us: time since the first frame (`timeline`), for durations.
+        seen: objects in this frame, sorted by key.
+        ended: confirmed tracks that are no longer followed as of this frame; they may come back.
+        forgotten: keys that will never be seen again.
+    """
+
+    stamp: FrameStamp
+    scene_us: int
+    seen: tuple[Observation, ...]
+    ended: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+
+    @property
+    def aspect(self) -> float:
+        return self.stamp.width / self.stamp.height
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """One detection; `box` in source pixels, `place` in tracking units."""
+
+    box: PixelBox
+    place: PixelBox
+    confidence: float
+    label: str
+
+    @property
+    def group(self) -> str:
+        return LOOKALIKES.get(self.label, self.label)
+
+
+@dataclass(slots=True, eq=False)
+class _Subject:
+    """One object, from its first hit until it is forgotten.
+
+    `*_seen_us` is capture time, every other `*_us` is scene time.
+    """
+
+    key: str
+    group: str
+    label: str
+    first_seen_us: int
+    last_seen_us: int
+    started_us: int
+    last_us: int
+    place: PixelBox
+    anchor: PixelBox
+    anchor_us: int
+    tracklet: Tracklet | None = None
+    hits: int = 0
+    confirmed: bool = False
+    was_there: bool = False
+    votes: dict[str, float] = field(default_factory=dict)
+    confidences: deque[float] = field(default_factory=lambda: deque(maxlen=STEADY_HITS))
+
+    def observe(self, hit: _Hit, capture_us: int, scene_us: int) -> None:
+        self.hits += 1
+        self.last_us = scene_us
+        # After a clock was set back, an object is not seen last before it was seen first.
+        self.last_seen_us = max(self.first_seen_us, capture_us)
+        self.place = hit.place
+        if not same_place(self.anchor, hit.place):
+            self.anchor, self.anchor_us = hit.place, scene_us
+            self.was_there = False
+        self.confidences.append(hit.confidence)
+        self._vote(hit)
+        lived = scene_us - self.started_us
+        self.confirmed = (
+            self.confirmed
+            or (self.hits >= CONFIRM_HITS and lived >= CONFIRM_US)
+            or (self.hits >= CONFIRM_SLOW_HITS and lived >= CONFIRM_SLOW_US)
+        )
+
+    def _vote(self, hit: _Hit) -> None:
+        for label in self.votes:
+            self.votes[label] *= VOTE_DECAY
+        self.votes[hit.label] = self.votes.get(hit.label, 0.0) + hit.confidence
+        leader = min(self.votes, key=lambda label: (-self.votes[label], label))
+        if self.votes[leader] > VOTE_LEAD * self.votes.get(self.label, 0.0):
+            self.label = leader
+
+    @property
+    def stood_us(self) -> int:
+        return self.last_us - self.anchor_us
+
+    def expired(self, scene_us: int) -> bool:
+        return scene_us - self.last_us > memory_us(confirmed=self.confirmed, stood_us=self.stood_us)
+
+    def return_cost(self, hit: _Hit, scene_us: int) -> tuple[int, float] | None:
+        """How unlikely it is that this hit is the lost subject come back; None: impossible."""
+        gap = scene_us - self.last_us
+        distance = foot_distance(self.place, hit.place)
+        if self.stood_us >= STANDING_US and same_place(self.anchor, hit.place):
+            return (0, distance)
+        if gap <= MOVING_MEMORY_US and within_reach(self.place, hit.place, gap):
+            return (1, distance)
+        return None
+
+
+class CameraTracker:
+    """Tracks of one camera. Names and state are this camera's own.
+
+    Args:
+        activation: confidence from which a detection may start a track, 0..1.
+    """
+
+    def __init__(self, activation: float) -> None:
+        self._activation = activation
+        self._associators: dict[str, Associator] = {}
+        self._subjects: dict[str, _Subject] = {}
+        self._timeline = Timeline(break_us=MOVING_MEMORY_US + S)
+        self._last_us: int | None = None
+        self._first_look_until_us = 0
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Keys of everything that is followed or remembered."""
+        return frozenset(self._subjects)
+
+    def set_activation(self, activation: float) -> None:
+        self._activation = activation
+        for associator in self._associators.values():
+            associator.set_activation(activation)
+
+    def update(self, stamp: FrameStamp, detections: Detections) -> Scene | None:
+        """Take in the detections of the next frame; None where the frame is late or a repetition.
+
+        Rows that are no boxes (not finite, empty, outside the picture) are left out. The order of
+        rows does not matter.
+        """
+        scene_us = self._timeline.advance(stamp.capture_us)
+        if scene_us is None:
+            return None
+        if self._last_us is None or scene_us - self._last_us > AWAY_US:
+            self._first_look_until_us = scene_us + FIRST_LOOK_US
+        self._last_us = scene_us
+        hits = _without_doubles(_hits(stamp, detections))
+        pairs = self._associate(hits, scene_us)
+        seen = self._recognize(pairs, stamp, scene_us)
+        ended = self._let_go()
+        forgotten = self._forget(scene_us)
+        observations = sorted(
+            (_observation(subject, hit, stamp) for subject, hit in seen), key=lambda o: o.track.key
+        )
+        return Scene(stamp, scene_us, tuple(observations), ended, forgotten)
+
+    def _associate(self, hits: list[_Hit], scene_us: int) -> list[tuple[Tracklet, _Hit]]:
+        groups: dict[str, list[_Hit]] = {group: [] for group in self._associators}
+        for hit in hits:
+            groups.setdefault(hit.group, []).append(hit)
+        pairs: list[tuple[Tracklet, _Hit]] = []
+        for group in sorted(groups):
+            members = groups[group]
+            associator = self._associators.get(group)
+            if associator is None:
+                associator = self._associators[group] = Associator(self._activation)
+            tokens = associator.update(
+                [hit.place for hit in members],
+                [hit.confidence for hit in members],
+                scene_us / S,
+            )
+            pairs += [(t, hit) for t, hit in zip(tokens, members, strict=True) if t is not None]
+        return pairs
+
+    def _recognize(
+        self, pairs: list[tuple[Tracklet, _Hit]], stamp: FrameStamp, scene_us: int
+    ) -> list[tuple[_Subject, _Hit]]:
+        """Subject of each hit: the tracklet's own, or one that came back, or a new one."""
+        owners = {s.tracklet: s for s in self._subjects.values() if s.tracklet is not None}
+        seen = [(owners[token], hit) for token, hit in pairs if token in owners]
+        unknown = [(token, hit) for token, hit in pairs if token not in owners]
+        taken = {subject.key for subject, _ in seen}
+        if unknown:
+            lost = [s for s in self._subjects.values() if s.key not in taken]
+            returned = _match_returned(lost, unknown, scene_us)
+            for token, hit in unknown:
+                subject = returned.get(token) or self._new_subject(hit, stamp, scene_us)
+                subject.tracklet = token
+                seen.append((subject, hit))
+        for subject, hit in seen:
+            subject.observe(hit, stamp.capture_us, scene_us)
+        return seen
+
+    def _new_subject(self, hit: _Hit, stamp: FrameStamp, scene_us: int) -> _Subject:
+        size = (stamp.width, stamp.height)
+        key = track_key(stamp.capture_us, hit.label, hit.box, size, self._subjects)
+        subject = _Subject(
+            key=key,
+            group=hit.group,
+            label=hit.label,
+            first_seen_us=stamp.capture_us,
+            last_seen_us=stamp.capture_us,
+            started_us=scene_us,
+            last_us=scene_us,
+            place=hit.place,
+            anchor=hit.place,
+            anchor_us=scene_us,
+            was_there=scene_us <= self._first_look_until_us,
+        )
+        self._subjects[key] = subject
+        return subject
+
+    def _let_go(self) -> tuple[str, ...]:
+        """Part subjects from tracklets that ByteTrack gave up; keys of confirmed ones."""
+        alive: set[Tracklet] = set()
+        for group, associator in list(self._associators.items()):
+            if associator.alive:
+                alive |= associator.alive
+            else:
+                del self._associators[group]
+        ended = []
+        for subject in self._subjects.values():
+            if subject.tracklet is not None and subject.tracklet not in alive:
+                subject.tracklet = None
+                if subject.confirmed:
+                    ended.append(subject.key)
+        return tuple(sorted(ended))
+
+    def _forget(self, scene_us: int) -> tuple[str, ...]:
+        gone = [
+            s.key for s in self._subjects.values() if s.tracklet is None and s.expired(scene_us)
+        ]
+        excess = len(self._subjects) - len(gone) - MAX_SUBJECTS
+        if excess > 0:
+            known = set(gone)
+            lost = [s for s in self._subjects.values() if s.tracklet is None and s.key not in known]
+            lost.sort(key=lambda s: (s.last_us, s.key))
+            gone += [s.key for s in lost[:excess]]
+        for key in gone:
+            del self._subjects[key]
+        return tuple(sorted(gone))
+
+
+def _match_returned(
+    lost: list[_Subject], unknown: list[tuple[Tracklet, _Hit]], scene_us: int
+) -> dict[Tracklet, _Subject]:
+    """One-to-one, likeliest first; among equals the one that was seen last."""
+    options = []
+    for number, (token, hit) in enumerate(unknown):
+        for subject in lost:
+            if subject.group == hit.group and not subject.expired(scene_us):
+                cost = subject.return_cost(hit, scene_us)
+                if cost is not None:
+                    rank = (cost[0], cost[1], -subject.last_us, subject.key, number)
+                    options.append((rank, token, subject))
+    options.sort(key=lambda option: option[0])
+    returned: dict[Tracklet, _Subject] = {}
+    used: set[str] = set()
+    for _, token, subject in options:
+        if token not in returned and subject.key not in used:
+            returned[token] = subject
+            used.add(subject.key)
+    return returned
+
+
+def _hits(stamp: FrameStamp, detections: Detections) -> list[_Hit]:
+    """Usable rows, clipped to the picture, in an order that depends on their content alone."""
+    limit = np.array([stamp.width, stamp.height] * 2, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        boxes = np.clip(detections.xyxy.astype(np.float64), 0.0, limit)
+        usable = (
+            np.isfinite(detections.xyxy).all(axis=1)
+            & np.isfinite(detections.confidence)
+            & (boxes[:, 2] > boxes[:, 0])
+            & (boxes[:, 3] > boxes[:, 1])
+        )
+    scale = UNITS / max(stamp.width, stamp.height)
+    confidences = np.clip(detections.confidence.astype(np.float64), 0.0, 1.0)
+    hits = []
+    for row in np.flatnonzero(usable):
+        x1, y1, x2, y2 = boxes[row].tolist()
+        hits.append(
+            _Hit(
+                box=(x1, y1, x2, y2),
+                place=(x1 * scale, y1 * scale, x2 * scale, y2 * scale),
+                confidence=float(confidences[row]),
+                label=detections.labels[row],
+            )
+        )
+    hits.sort(key=lambda hit: (hit.label, -hit.confidence, hit.box))
+    return hits
+
+
+def _without_doubles(hits: list[_Hit]) -> list[_Hit]:
+    """Drop the less confident of two boxes that show one object under two lookalike classes."""
+    labels = {hit.label for hit in hits}
+    if len({LOOKALIKES.get(label, label) for label in labels}) == len(labels):
+        return hits
+    kept: list[_Hit] = []
+    for hit in sorted(hits, key=lambda hit: -hit.confidence):
+        doubled = any(
+            other.group == hit.group
+            and other.label != hit.label
+            and _overlap(other.place, hit.place) > DOUBLE_OVERLAP
+            for other in kept
+        )
+        if not doubled:
+            kept.append(hit)
+    return sorted(kept, key=lambda hit: (hit.label, -hit.confidence, hit.box))
+
+
+def _overlap(a: PixelBox, b: PixelBox) -> float:
+    shared = intersection(a, b)
+    return shared / (area(a) + area(b) - shared)
+
+
+def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation:
+    foot = foot_point(hit.box)
+    track = Track(
+        key=subject.key,
+        label=subject.label,
+        confidence=hit.confidence,
+        box=hit.box,
+        first_seen_us=subject.first_seen_us,
+        last_seen_us=subject.last_seen_us,
+        age=subject.hits,
+    )
+    return Observation(
+        track=track,
+        confirmed=subject.confirmed,
+        steady_confidence=median(subject.confidences),
+        foot=(foot[0] / stamp.width, foot[1] / stamp.height),
+        height=(hit.box[3] - hit.box[1]) / stamp.height,
+        was_there=subject.was_there,
+    )

@@ -1,0 +1,95 @@
+/**
+ * Which boxes belong on a frame. The rule of this module: a box is called exact only on the very
+ * frame that it was computed on, told by capture time; whatever else is drawn says what it is.
+ */
+
+import type { Box } from '../domain/types';
+import type { Analysed, TrackBox } from './detections';
+
+export type OverlayKind =
+  /** Computed on this very frame. */
+  | 'exact'
+  /** Between two analysed frames that are both known: the way from one to the other. */
+  | 'between'
+  /** The last analysed frame before this one: where things were. */
+  | 'held'
+  | 'none';
+
+export interface Overlay {
+  readonly kind: OverlayKind;
+  readonly boxes: readonly TrackBox[];
+}
+
+export const NO_OVERLAY: Overlay = { kind: 'none', boxes: [] };
+
+/** 64 analysed frames are 12 s at 5 per second: far more than the picture is ever held back. */
+const LOG_LENGTH = 64;
+
+/** The last analysed frames of one camera, ordered by capture time. */
+export class DetectionLog {
+  #entries: Analysed[] = [];
+
+  add(analysed: Analysed): void {
+    const entries = this.#entries;
+    let at = entries.length;
+    while (at > 0 && (entries[at - 1]?.captureUs ?? 0) > analysed.captureUs) at -= 1;
+    if (entries[at - 1]?.captureUs === analysed.captureUs) entries[at - 1] = analysed;
+    else entries.splice(at, 0, analysed);
+    if (entries.length > LOG_LENGTH) entries.shift();
+  }
+
+  get latest(): Analysed | null {
+    return this.#entries.at(-1) ?? null;
+  }
+
+  /** The newest entry captured at `captureUs` or before, and the oldest after it. */
+  around(captureUs: number): { before: Analysed | null; after: Analysed | null } {
+    const entries = this.#entries;
+    let at = entries.length;
+    while (at > 0 && (entries[at - 1]?.captureUs ?? 0) > captureUs) at -= 1;
+    return { before: entries[at - 1] ?? null, after: entries[at] ?? null };
+  }
+
+  clear(): void {
+    this.#entries = [];
+  }
+}
+
+/**
+ * The overlay of the frame captured at `captureUs`.
+ *
+ * @param captureUs null where the browser could not tell which frame this is.
+ * @param maxAgeUs how long boxes may stay after the frame that they were computed on.
+ */
+export function overlayFor(log: DetectionLog, captureUs: number | null, maxAgeUs: number): Overlay {
+  if (captureUs === null) {
+    const boxes = log.latest?.tracks ?? [];
+    return boxes.length > 0 ? { kind: 'held', boxes } : NO_OVERLAY;
+  }
+  const { before, after } = log.around(captureUs);
+  if (before?.captureUs === captureUs) return { kind: 'exact', boxes: before.tracks };
+  if (!before || captureUs - before.captureUs > maxAgeUs) return NO_OVERLAY;
+  if (after && after.captureUs - before.captureUs <= maxAgeUs) {
+    const share = (captureUs - before.captureUs) / (after.captureUs - before.captureUs);
+    return { kind: 'between', boxes: between(before.tracks, after.tracks, share) };
+  }
+  return { kind: 'held', boxes: before.tracks };
+}
+
+/** Boxes on the way from `a` (share 0) to `b` (share 1); only of tracks that are in both. */
+function between(a: readonly TrackBox[], b: readonly TrackBox[], share: number): TrackBox[] {
+  const later = new Map(b.map((track) => [track.key, track]));
+  return a.flatMap((track) => {
+    const next = later.get(track.key);
+    return next ? [{ ...track, box: mix(track.box, next.box, share) }] : [];
+  });
+}
+
+function mix(a: Box, b: Box, share: number): Box {
+  return [
+    a[0] + (b[0] - a[0]) * share,
+    a[1] + (b[1] - a[1]) * share,
+    a[2] + (b[2] - a[2]) * share,
+    a[3] + (b[3] - a[3]) * share,
+  ];
+}
