@@ -14,7 +14,7 @@ from cluster.demo.scene import Scene
 from cluster.demo.scripts import GATE, YARD
 from pipelines.domain import CountRule, LineCrossRule, LoiterRule, Rule, ZoneEntryRule
 
-COOLDOWN_S = 1.0
+COOLDOWN_S = 0.5
 
 _WHOLE_PICTURE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 _FORECOURT = ((0.25, 0.78), (0.80, 0.78), (0.80, 1.0), (0.25, 1.0))

@@ -64,7 +64,11 @@ class _Request:
     @property
     def channel(self) -> str:
         """First part of the path: `rtsp://host/gate/trackID=0` is of channel `gate`."""
-        return unquote(urlsplit(self.url).path).strip("/").split("/")[0]
+        try:
+            path = urlsplit(self.url).path
+        except ValueError as error:
+            raise BadRequest("no URL") from error
+        return unquote(path).strip("/").split("/")[0]
 
 
 class BadRequest(Exception):

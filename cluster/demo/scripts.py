@@ -1,7 +1,7 @@
 """The two composed scenes of the demo. Changing one changes its footage, its truth and its tests.
 
 Speeds are chosen for a watcher at 5 frames/s: from one looked-at frame to the next a figure's box
-overlaps itself by two thirds or more, which is what trackers need.
+overlaps itself by more than half, which is what trackers need.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ GATE = Scene(
             "companion",
             Figure.COAT,
             0.48,
-            (At(4.0, 1.10, 0.89), At(7.5, 0.66, 0.89), At(12.0, 0.66, 0.89), At(15.5, 1.12, 0.89)),
+            (At(3.0, 1.08, 0.89), At(7.5, 0.66, 0.89), At(12.0, 0.66, 0.89), At(17.2, 1.10, 0.89)),
             mirrored=True,
         ),
         Actor("bus", Figure.BUS, 0.46, (At(17.0, 1.22, 0.69), At(26.5, -0.22, 0.69))),
-        Actor("passer-by", Figure.COAT, 0.46, (At(19.0, -0.10, 0.85), At(28.2, 1.10, 0.85))),
+        Actor("passer-by", Figure.COAT, 0.46, (At(17.6, -0.06, 0.85), At(28.8, 1.06, 0.85))),
     ),
 )
 
@@ -50,7 +50,7 @@ YARD = Scene(
             "driver",
             Figure.COAT,
             0.50,
-            (At(6.0, 1.10, 0.95), At(10.5, 0.58, 0.95), At(17.0, 0.58, 0.95), At(22.0, 1.12, 0.95)),
+            (At(6.0, 1.08, 0.95), At(11.0, 0.58, 0.95), At(17.0, 0.58, 0.95), At(22.0, 1.12, 0.95)),
             mirrored=True,
         ),
         Actor(
