@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psutil
 from cluster.blobs import TenantBlobs
