@@ -8,20 +8,20 @@ from collections import Counter
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psutil
 from cluster.blobs import TenantBlobs
 from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
-from ray import serve
 
 from agents.frames import JPEG_QUALITY, to_jpeg
 from agents.watcher import Watcher
 from cluster.bus import AlarmPublisher
 from cluster.controller.reports import HostStatus
+from cluster.handles import deployment
 from cluster.log import configure_logging, get_logger
-from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, SERVE_APP, WATCHER_IDENTITY
+from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, WATCHER_IDENTITY
 from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
@@ -74,8 +74,8 @@ class AgentHost:
         self._server: agents.AgentServer | None = None
         self._registered = False
         self._process = psutil.Process()
-        self._detector = serve.get_deployment_handle(DETECTOR, SERVE_APP)
-        self._embedder = serve.get_deployment_handle(EMBEDDER, SERVE_APP)
+        self._detector = deployment(DETECTOR)
+        self._embedder = deployment(EMBEDDER)
         self._loop = asyncio.get_running_loop()
         self._publisher = AlarmPublisher(settings.redis_url, settings.spool_dir, name)
         self._serving = self._loop.create_task(self._serve_agents(), name="agent server")
@@ -162,6 +162,11 @@ class AgentHost:
             raise UnavailableError("the detector did not answer in time") from error
         except Exception as error:
             raise UnavailableError(f"the detector failed: {type(error).__name__}") from error
+
+    async def _detect(self, frame: LetterboxedFrame) -> Detections:
+        # On the host's loop: a Serve handle routes on the loop that used it first.
+        async with ray_errors("detector", DETECT_TIMEOUT_S):
+            return cast("Detections", await self._detector.detect.remote(frame))
 
     def raise_alarm(self, alarm: Alarm, frame: I420) -> None:
         self._spawn(self._raise_alarm(alarm, frame))

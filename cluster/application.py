@@ -10,6 +10,7 @@ import asyncio
 import importlib
 
 import httpx
+import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 
@@ -50,7 +51,8 @@ class Application:
     async def aclose(self) -> None:
         """End services, workers and deployments. Safe to call twice."""
         await services.stop(self._settings)
-        await asyncio.to_thread(serve.shutdown)
+        if ray.is_initialized():
+            await asyncio.to_thread(serve.shutdown)
 
     def _deploy(self) -> None:
         build = getattr(importlib.import_module(SERVE_BUILDER[0]), SERVE_BUILDER[1])

@@ -133,6 +133,8 @@ async def ensure(settings: Settings) -> None:
 
 async def stop(settings: Settings) -> None:
     """End controller, listener and every worker. Does nothing where they do not run."""
+    if not ray.is_initialized():
+        return  # any call below would make Ray look for a cluster to join
     for name in (CONTROLLER_ACTOR, LISTENER_ACTOR):
         try:
             actor = ray.get_actor(name, namespace=settings.ray.namespace)

@@ -1,4 +1,4 @@
-"""Puts the demo's tenants, keys, cameras and rules into the records. Doing it again changes nothing."""
+"""Puts the demo's tenants, keys, cameras and rules into the records; doing it again is harmless."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN_CAMERA = "my-camera"
 
 
 def demo_keys(path: Path) -> dict[str, str]:
-    """One secret key per tenant and one for the platform, made up once and kept in `path` (0600)."""
+    """A secret key per tenant and one for the platform, made up once and kept in `path` (0600)."""
     if path.exists():
         kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         if kept.keys() == {PLATFORM, *TENANTS}:

@@ -11,7 +11,9 @@ export type OverlayKind =
   | 'exact'
   /** Between two analysed frames that are both known: the way from one to the other. */
   | 'between'
-  /** The last analysed frame before this one: where things were. */
+  /** After the last analysed frame: from there on, the way that things were moving. */
+  | 'predicted'
+  /** Which frame this is could not be told: where things were last. */
   | 'held'
   | 'none';
 
@@ -24,6 +26,12 @@ export const NO_OVERLAY: Overlay = { kind: 'none', boxes: [] };
 
 /** 64 analysed frames are 12 s at 5 per second: far more than the picture is ever held back. */
 const LOG_LENGTH = 64;
+
+interface Around {
+  readonly earlier: Analysed | null;
+  readonly before: Analysed | null;
+  readonly after: Analysed | null;
+}
 
 /** The last analysed frames of one camera, ordered by capture time. */
 export class DetectionLog {
@@ -42,12 +50,16 @@ export class DetectionLog {
     return this.#entries.at(-1) ?? null;
   }
 
-  /** The newest entry captured at `captureUs` or before, and the oldest after it. */
-  around(captureUs: number): { before: Analysed | null; after: Analysed | null } {
+  /** The two newest entries captured at `captureUs` or before, and the oldest after it. */
+  around(captureUs: number): Around {
     const entries = this.#entries;
     let at = entries.length;
     while (at > 0 && (entries[at - 1]?.captureUs ?? 0) > captureUs) at -= 1;
-    return { before: entries[at - 1] ?? null, after: entries[at] ?? null };
+    return {
+      earlier: entries[at - 2] ?? null,
+      before: entries[at - 1] ?? null,
+      after: entries[at] ?? null,
+    };
   }
 
   clear(): void {
@@ -66,25 +78,37 @@ export function overlayFor(log: DetectionLog, captureUs: number | null, maxAgeUs
     const boxes = log.latest?.tracks ?? [];
     return boxes.length > 0 ? { kind: 'held', boxes } : NO_OVERLAY;
   }
-  const { before, after } = log.around(captureUs);
+  const { earlier, before, after } = log.around(captureUs);
   if (before?.captureUs === captureUs) return { kind: 'exact', boxes: before.tracks };
   if (!before || captureUs - before.captureUs > maxAgeUs) return NO_OVERLAY;
   if (after && after.captureUs - before.captureUs <= maxAgeUs) {
-    const share = (captureUs - before.captureUs) / (after.captureUs - before.captureUs);
-    return { kind: 'between', boxes: between(before.tracks, after.tracks, share) };
+    return { kind: 'between', boxes: between(before, after, captureUs) };
   }
-  return { kind: 'held', boxes: before.tracks };
+  return { kind: 'predicted', boxes: predicted(earlier, before, captureUs) };
 }
 
-/** Boxes on the way from `a` (share 0) to `b` (share 1); only of tracks that are in both. */
-function between(a: readonly TrackBox[], b: readonly TrackBox[], share: number): TrackBox[] {
-  const later = new Map(b.map((track) => [track.key, track]));
-  return a.flatMap((track) => {
+/** Boxes on the way from `a` to `b`; only of tracks that are in both. */
+function between(a: Analysed, b: Analysed, captureUs: number): TrackBox[] {
+  const share = (captureUs - a.captureUs) / (b.captureUs - a.captureUs);
+  const later = new Map(b.tracks.map((track) => [track.key, track]));
+  return a.tracks.flatMap((track) => {
     const next = later.get(track.key);
     return next ? [{ ...track, box: mix(track.box, next.box, share) }] : [];
   });
 }
 
+/** Boxes moved on at the speed between `a` and `b`, for no longer than lay between those two. */
+function predicted(a: Analysed | null, b: Analysed, captureUs: number): readonly TrackBox[] {
+  if (!a) return b.tracks;
+  const share = 1 + Math.min(1, (captureUs - b.captureUs) / (b.captureUs - a.captureUs));
+  const earlier = new Map(a.tracks.map((track) => [track.key, track]));
+  return b.tracks.map((track) => {
+    const previous = earlier.get(track.key);
+    return previous ? { ...track, box: mix(previous.box, track.box, share) } : track;
+  });
+}
+
+/** From `a` (share 0) to `b` (share 1), and beyond. */
 function mix(a: Box, b: Box, share: number): Box {
   return [
     a[0] + (b[0] - a[0]) * share,

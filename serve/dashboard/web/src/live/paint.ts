@@ -13,8 +13,8 @@ export interface PaintOptions {
   readonly nameOf: (label: string) => string;
 }
 
-/** Boxes that were not computed on this very frame are drawn fainter; a held one also dashed. */
-const ALPHA = { exact: 1, between: 0.8, held: 0.45, none: 0 } as const;
+/** Boxes that were not computed on this very frame are drawn fainter; those of no known frame dashed too. */
+const ALPHA = { exact: 1, between: 0.85, predicted: 0.75, held: 0.45, none: 0 } as const;
 const LABEL_MIN_WIDTH = 34;
 
 export function paintOverlay(

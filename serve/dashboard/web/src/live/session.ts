@@ -7,6 +7,7 @@ import {
   RemoteVideoTrack,
   Room,
   RoomEvent,
+  setLogLevel,
   Track,
 } from 'livekit-client';
 import FrameMetadataWorker from 'livekit-client/frame-metadata-worker?worker';
@@ -17,6 +18,8 @@ import type { JoinGrant } from '../domain/types';
 /** Names that the cluster gives (cluster/names.py). */
 const MAIN_TRACK = 'main';
 const DETECTIONS_TRACK = 'detections';
+
+setLogLevel('warn');
 
 export type LinkState = 'joining' | 'connected' | 'reconnecting' | 'waiting' | 'refused' | 'closed';
 

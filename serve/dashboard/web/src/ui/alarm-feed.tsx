@@ -129,7 +129,9 @@ function AlarmItem({ workspace, alarm }: { workspace: Workspace; alarm: Alarm })
             <ClassDot label={alarm.label} />
             {nameOfClass(alarm.label)} {formatNumber(alarm.confidence * 100)}%
           </span>
-          <span class="alarm-where">{camera}</span>
+          <span class="alarm-where">
+            {camera} · {alarm.rule}
+          </span>
           <span class="alarm-when">
             <time dateTime={new Date(alarm.atMs).toISOString()}>{formatTime(alarm.atMs)}</time>
             {alarm.totalLatencyMs !== null ? (

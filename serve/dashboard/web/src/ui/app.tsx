@@ -27,7 +27,6 @@ export function App() {
   };
 
   // Once, when the page opens.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: signIn is made anew at every drawing.
   useEffect(() => {
     const key = rememberedKey();
     if (key !== null) signIn(key);

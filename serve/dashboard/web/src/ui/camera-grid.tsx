@@ -120,7 +120,6 @@ function countText(cameras: readonly Camera[]): string {
 }
 
 function useEscape(onEscape: () => void): void {
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the handler only sets a signal.
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key === 'Escape' && !document.querySelector('dialog[open]')) onEscape();

@@ -50,7 +50,6 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
       data-overlay={live.stats?.overlay ?? 'none'}
       data-boxes={live.stats?.boxes ?? 0}
     >
-      {/* biome-ignore lint/a11y/useKeyWithClickEvents: the same is a button in the tile's foot. */}
       {/* biome-ignore lint/a11y/noStaticElementInteractions: a shortcut for the mouse only. */}
       <div class="tile-picture" onDblClick={toggleFocus}>
         <video ref={video} muted autoplay playsInline tabIndex={-1} aria-hidden="true" />
@@ -72,11 +71,13 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
       <footer class="tile-foot">
         <div class="tile-name">
           <h3 title={camera.name}>{camera.name}</h3>
-          <p class="tile-facts">{facts(camera, live)}</p>
+          <p class="tile-facts" title={facts(camera, live)}>
+            <span class={`chip ${camera.state}`} title={camera.reason}>
+              {t(`camera.state.${camera.state}` as MessageKey)}
+            </span>
+            {facts(camera, live)}
+          </p>
         </div>
-        <span class={`chip ${camera.state}`} title={camera.reason}>
-          {t(`camera.state.${camera.state}` as MessageKey)}
-        </span>
         {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for a form. */}
         <div
           class="tile-actions"
@@ -119,6 +120,7 @@ function TileButton(props: { label: string; onClick: () => void; children: preac
 }
 
 function facts(camera: Camera, live: LiveCamera): string {
+  if (camera.state === 'offline' || camera.state === 'connecting') return '';
   const width = live.stats?.width || camera.width;
   const height = live.stats?.height || camera.height;
   const fps = live.stats?.fps || (live.hasPicture ? 0 : camera.fps);

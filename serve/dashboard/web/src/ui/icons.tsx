@@ -24,7 +24,7 @@ export const TowerMark = ({ size = 28 }: { size?: number }) => (
   <svg width={size} height={size} viewBox="0 0 32 32" aria-hidden="true">
     <rect width="32" height="32" rx="8" fill="var(--accent-solid)" />
     <path
-      d="M10 25 11.5 13h9L22 25M9 13h14M11 13V9h2v2h2V9h2v2h2V9h2v4M16 25v-5"
+      d="M8 8v5h16V8M13.3 8v2.2M18.7 8v2.2M10.5 13.5 9.5 25h13l-1-11.5M16 25v-4.5"
       fill="none"
       stroke="#fff"
       stroke-width="2"

@@ -103,7 +103,6 @@ export function RegionEditor({ shape, points, aspect, arrow, onChange }: RegionE
         <Outline shape={shape} points={points} aspect={aspect} arrow={arrow} />
         {points.map((point, i) => (
           <Corner
-            // biome-ignore lint/suspicious/noArrayIndexKey: a corner is its place in the list.
             key={i}
             index={i}
             at={scale(point, aspect)}

@@ -60,7 +60,7 @@ export function RulePicture({ workspace, camera, children }: RulePictureProps) {
   const shape = aspect ?? DEFAULT_ASPECT;
   return (
     <div class="rule-picture" style={{ aspectRatio: String(shape) }}>
-      <canvas ref={canvas} aria-hidden="true" />
+      <canvas ref={canvas} />
       {missing ? <p class="rule-picture-missing">{t('draw.noPicture')}</p> : null}
       {children(shape)}
     </div>

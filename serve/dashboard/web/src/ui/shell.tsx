@@ -57,12 +57,12 @@ export function Shell({ workspace, onSignOut }: ShellProps) {
         </div>
       </header>
       {section.value === 'live' ? (
-        <main class="live">
+        <main class="live-view">
           <CameraGrid workspace={workspace} />
           <AlarmFeed workspace={workspace} />
         </main>
       ) : (
-        <main class="search">
+        <main class="search-view">
           <SearchView workspace={workspace} />
         </main>
       )}
