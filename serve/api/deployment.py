@@ -17,7 +17,6 @@ from cluster.names import API, CONTROLLER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
-from pipelines.errors import UnavailableError
 from serve.api.app import create_app
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
@@ -95,9 +94,7 @@ class Api:
             await self._gateway.names()
 
         async def model() -> None:
-            info = await RayDetector(detector).info()
-            if info.error:
-                raise UnavailableError(info.error)
+            await RayDetector(detector).info()
 
         async def embedding() -> None:
             await RayEmbedder(embedder).info()
