@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 from redis.asyncio import Redis
 
 from cluster.blobs import TenantBlobs
+from cluster.log import configure_logging
 from cluster.records import Database, migrate
-from cluster.settings import LiveKitSettings, Settings
+from cluster.settings import LiveKitSettings, LogSettings, Settings
 from pipelines.clock import SystemClock
 from serve.api.app import create_app
 from serve.api.ports import Deps
@@ -44,6 +47,18 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sql") / "atalaia.db"
     asyncio.run(migrate(f"sqlite+aiosqlite:///{path}"))
     return path
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[io.StringIO]:
+    """What the process logs, by the processors that production has."""
+    written = io.StringIO()
+    configure_logging(LogSettings(level="debug"))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(written), cache_logger_on_first_use=False
+    )
+    yield written
+    structlog.reset_defaults()
 
 
 @pytest.fixture
