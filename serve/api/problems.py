@@ -246,7 +246,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if status == 405:
         detail = f"{request.method} is not possible here."
         allowed = _allowed_methods(request)
-        return problem_response(405, detail, hint=f"Allowed: {allowed}.", headers={"Allow": allowed})
+        return problem_response(
+            405, detail, hint=f"Allowed: {allowed}.", headers={"Allow": allowed}
+        )
     return problem_response(status, str(error.detail), headers=headers)
 
 

@@ -14,9 +14,9 @@ import pytest
 import structlog
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
-from redis.asyncio import Redis
 
 from cluster.blobs import TenantBlobs
+from cluster.bus import open_redis
 from cluster.log import configure_logging
 from cluster.records import Database, migrate
 from cluster.settings import LiveKitSettings, LogSettings, Settings
@@ -81,7 +81,7 @@ async def world(settings: Settings, valkey: Valkey, migrated: Path) -> AsyncIter
     shutil.copy(migrated, path)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(settings.database_url))
-        redis = await stack.enter_async_context(Redis.from_url(valkey.url))
+        redis = await stack.enter_async_context(open_redis(valkey.url))
         await redis.flushall()
         platform = database.platform()
         keys = {"platform": (await platform.create_key(None, "operator")).secret}
@@ -128,5 +128,3 @@ async def platform(world: World) -> httpx.AsyncClient:
 @pytest.fixture
 async def anonymous(world: World) -> httpx.AsyncClient:
     return await world.client(None)
-
-

@@ -47,9 +47,7 @@ def test_only_the_health_routes_are_open() -> None:
         "Bearer \x80\xff".encode("latin-1"),
     ],
 )
-async def test_no_key_no_answer(
-    anonymous: httpx.AsyncClient, header: str | bytes | None
-) -> None:
+async def test_no_key_no_answer(anonymous: httpx.AsyncClient, header: str | bytes | None) -> None:
     headers = {} if header is None else {"Authorization": header}
 
     response = await anonymous.get("/v1/cameras", headers=headers)  # type: ignore[arg-type]
@@ -88,9 +86,7 @@ async def test_a_key_in_the_address_opens_nothing(
     problem(await anonymous.get("/v1/cameras", headers={"Cookie": f"key={key}"}), 401)
 
 
-async def test_the_scheme_is_not_case_sensitive(
-    anonymous: httpx.AsyncClient, world: World
-) -> None:
+async def test_the_scheme_is_not_case_sensitive(anonymous: httpx.AsyncClient, world: World) -> None:
     headers = {"Authorization": f"bearer  {world.keys['acme']}"}
 
     assert (await anonymous.get("/v1/session", headers=headers)).status_code == 200

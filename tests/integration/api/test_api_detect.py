@@ -144,9 +144,7 @@ async def test_a_missing_field_is_named(acme: httpx.AsyncClient) -> None:
 async def test_a_body_that_is_no_form(
     acme: httpx.AsyncClient, content_type: str, status: int
 ) -> None:
-    response = await acme.post(
-        "/v1/detect", content=jpeg(), headers={"content-type": content_type}
-    )
+    response = await acme.post("/v1/detect", content=jpeg(), headers={"content-type": content_type})
 
     assert response.status_code in (400, status)
     problem(response, response.status_code)

@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import UnavailableError
 from serve.api import health
 from serve.api.app import create_app
-from tests.integration.api.world import Valkey, World, problem, served
+from tests.integration.api.world import Valkey, World, eventually, problem, served
 
 
 async def test_alive(anonymous: httpx.AsyncClient) -> None:
@@ -43,9 +43,11 @@ async def test_one_dependency_down_is_a_503_that_names_it(
     assert states["redis"]["status"] == "down"
     assert states["database"]["status"] == "up"
     assert str(valkey.port) not in response.text
-    async with asyncio.timeout(5):
-        while (await anonymous.get("/readyz")).status_code != 200:
-            await asyncio.sleep(0.1)
+
+    async def ready() -> bool:
+        return (await anonymous.get("/readyz")).status_code == 200
+
+    await eventually(ready)
 
 
 async def test_probes_are_bounded_in_time_and_shared(

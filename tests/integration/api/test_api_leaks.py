@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +74,7 @@ async def theirs(world: World) -> Theirs:
 
 
 @pytest.fixture
-async def checked(world: World) -> AsyncIterator[httpx.AsyncClient]:
+async def checked(world: World) -> httpx.AsyncClient:
     """acme's client; every answer it gets is searched for what is globex's."""
 
     async def nothing_leaked(response: httpx.Response) -> None:
@@ -83,7 +82,7 @@ async def checked(world: World) -> AsyncIterator[httpx.AsyncClient]:
             assert MARK not in (await response.aread()).decode("latin-1")
         assert MARK not in str(response.headers)
 
-    yield await world.client("acme", event_hooks={"response": [nothing_leaked]})
+    return await world.client("acme", event_hooks={"response": [nothing_leaked]})
 
 
 def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:

@@ -50,7 +50,7 @@ async def seen(world: World) -> None:
 async def test_the_most_alike_comes_first(acme: httpx.AsyncClient) -> None:
     matches = await search(acme, RED)
 
-    assert [match["track"] for match in matches][0] == "track-0"
+    assert matches[0]["track"] == "track-0"
     assert matches[0]["score"] > 0.999
     assert {key: matches[0][key] for key in matches[0] if key != "score"} == {
         "camera": "gate",
@@ -159,5 +159,3 @@ async def test_a_picture_key_stays_inside_the_tenant(
 
     assert 400 <= response.status_code < 500
     assert b"secret" not in response.content
-
-
