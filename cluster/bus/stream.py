@@ -136,8 +136,8 @@ def decode_entry(tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
         alarm = Alarm.model_validate_json(payload)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UnreadableEntryError(f"not an alarm: {place or 'all of it'}: {first['msg']}.") from None
+        place = ".".join(str(part) for part in first["loc"]) or "all of it"
+        raise UnreadableEntryError(f"not an alarm: {place}: {first['msg']}.") from None
     if alarm.tenant != tenant:
         raise UnreadableEntryError(f"the alarm belongs to tenant {alarm.tenant}.")
     return alarm

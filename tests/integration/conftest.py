@@ -51,9 +51,11 @@ class ValkeyServer:
     def start(self) -> None:
         """Start, and wait until it answers and has loaded its file."""
         self.process = subprocess.Popen(
-            [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-            + ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec"]
-            + ["--logfile", str(self.folder / "log")]
+            [
+                *(self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
+                *("--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec"),
+                *("--logfile", str(self.folder / "log")),
+            ]
         )
         client = redis.Redis(port=self.port, socket_timeout=2)
         for _ in range(200):

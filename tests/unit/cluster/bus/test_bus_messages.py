@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from cluster.bus import CameraStatus, open_redis
 from cluster.bus.backoff import Backoff
+from cluster.bus.status import board_key
 from cluster.bus.stream import (
     FIELD,
     UnreadableEntryError,
@@ -17,7 +18,6 @@ from cluster.bus.stream import (
     decode_entry,
     stream_key,
 )
-from cluster.bus.status import board_key
 from pipelines.domain import AlarmSource, CameraState, RuleKind, Stages
 from pipelines.errors import ConfigError, InputError
 from tests.factories import make_alarm
@@ -99,7 +99,7 @@ def test_places_in_a_stream(after: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "after", ["", "-", "+", ">", "x", "1-", "-1", "1-2-3", "1 2", f"{2**64}-0", "١-0", "1-0\n"]
+    "after", ["", "-", "+", ">", "x", "1-", "-1", "1-2-3", "1 2", f"{2**64}-0", "\u0661-0", "1-0\n"]
 )
 def test_what_is_no_place_in_a_stream(after: str) -> None:
     with pytest.raises(InputError):
