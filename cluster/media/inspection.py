@@ -21,7 +21,9 @@ READ_TIMEOUT_S = 5.0
 LOOK_S = 1.2
 MAX_FPS = 240.0
 
-RTSP_OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "allowed_media_types": "video"}
+# Without a limit libav analyses for 5 s where a stream is announced that sends nothing, and 1.5 s
+# for the frame rate alone; size and profile are in the first key frame or in the SDP.
+ANALYZE_US = 300_000
 
 
 def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> ProbeResult:
@@ -30,7 +32,9 @@ def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> Probe
     Raises:
         UnreadableCameraError: it cannot be opened, or no frame comes.
     """
-    options = RTSP_OPTIONS if url.startswith("rtsp") else {}
+    options = {"analyzeduration": str(ANALYZE_US)}
+    if url.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"
     try:
         with av.open(url, options=options, timeout=(open_timeout_s, READ_TIMEOUT_S)) as container:
             return _look(container)
