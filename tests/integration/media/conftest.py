@@ -89,6 +89,8 @@ async def running(folder: Path) -> AsyncIterator[Go2Rtc]:
     await server.start()
     try:
         yield server
+        died = server.process is not None and server.process.returncode not in (None, -9)
+        assert not died, f"go2rtc crashed:\n{(folder / 'go2rtc.log').read_text()[-4000:]}"
     finally:
         await server.stop()
 

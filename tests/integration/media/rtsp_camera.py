@@ -42,6 +42,8 @@ class RtspCamera:
         clip: Annex-B access units at 25 fps.
         username, password: demanded where a password is set.
         scheme: how they are demanded: Basic or Digest.
+        in_band: SPS and PPS come in front of key frames and not in the SDP, and a session begins
+            right behind a key frame.
         played: sessions that ever got to PLAY.
         playing: sessions that play now.
         wrong: requests with wrong credentials.
@@ -54,6 +56,7 @@ class RtspCamera:
     mood: Mood = Mood.WELL
     port: int = 0
     path: str = "/live"
+    in_band: bool = False
     connections: int = 0
     played: int = 0
     playing: int = 0
@@ -161,7 +164,8 @@ class RtspCamera:
         video = [
             "m=video 0 RTP/AVP 96",
             "a=rtpmap:96 H264/90000",
-            f"a=fmtp:96 packetization-mode=1;sprop-parameter-sets={sprop}",
+            "a=fmtp:96 packetization-mode=1"
+            + ("" if self.in_band else f";sprop-parameter-sets={sprop}"),
             "a=control:track1",
         ]
         head = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=cam", "c=IN IP4 0.0.0.0", "t=0 0"]
@@ -173,9 +177,9 @@ class RtspCamera:
         self.playing += 1
         sequence = itertools.count()
         try:
-            for n in itertools.count():
+            for n in itertools.count(int(self.in_band)):
                 au = self.clip.packets[n % len(self.clip.packets)]
-                for payload, last in _payloads(au):
+                for payload, last in _payloads(au, self.in_band):
                     packet = struct.pack(
                         "!BBHII", 0x80, 96 | (0x80 if last else 0), next(sequence) & 0xFFFF,
                         (n * 3600) & 0xFFFFFFFF, 0xCAFE,
@@ -187,10 +191,10 @@ class RtspCamera:
             self.playing -= 1
 
 
-def _payloads(au: bytes) -> list[tuple[bytes, bool]]:
-    """RTP payloads of one access unit (RFC 6184, single NAL and FU-A); SPS and PPS are left to
-    the SDP, as many cameras do."""
-    nals = [nal for nal in iter_nal_units(au) if nal_type(nal) not in (7, 8, 9)]
+def _payloads(au: bytes, in_band: bool) -> list[tuple[bytes, bool]]:
+    """RTP payloads of one access unit (RFC 6184, single NAL and FU-A)."""
+    left_out = (9,) if in_band else (7, 8, 9)
+    nals = [nal for nal in iter_nal_units(au) if nal_type(nal) not in left_out]
     out: list[bytes] = []
     for nal in nals:
         if len(nal) <= MTU:

@@ -283,6 +283,13 @@ async def test_probe_finds_b_frames(gateway: Go2RtcGateway) -> None:
     assert "B-frames" in result.transcode_reason
 
 
+async def test_probe_waits_for_a_camera_that_says_its_size_late(gateway: Go2RtcGateway) -> None:
+    rare = encode({"profile": "main"}, frames=75, gop=75, size=(320, 192))
+    async with RtspCamera(rare, in_band=True).serving() as camera:
+        result = await gateway.probe(SecretStr(camera.url()))
+    assert (result.width, result.height, result.transcode_reason) == (320, 192, "")
+
+
 async def reason_of(gateway: MediaGateway, url: str) -> CameraProblem:
     with pytest.raises(UnreadableCameraError) as caught:
         await gateway.probe(SecretStr(url))
@@ -310,7 +317,7 @@ async def test_probe_says_why_a_camera_cannot_be_read(
     assert await reason_of(gateway, "rtsp://a:hunter2@no-such-host.invalid/x") is CameraProblem.DNS
     api = f"http://127.0.0.1:{go2rtc.api_port}"
     assert await reason_of(gateway, f"{api}/nothing-here") is CameraProblem.NOT_FOUND
-    assert await reason_of(gateway, f"{api}/api") is CameraProblem.UNSUPPORTED
+    assert await reason_of(gateway, f"{api}/") is CameraProblem.UNSUPPORTED
     assert await reason_of(gateway, api.replace("http", "https")) is CameraProblem.TLS
     assert await go2rtc.streams() == {}
 
