@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from typing import cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from cluster.redaction import RedactingFilter, redact
 from cluster.settings import LogSettings
 
-# user:password@ in any URL, lazily up to the last @ before the path, so that a raw @ in a
-# password does not leave its tail behind.
-_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/\"']*@", re.IGNORECASE)
+__all__ = ["configure_logging", "get_logger", "redact"]
 
 
-def redact(text: str) -> str:
-    """`text` with the credentials of every URL in it replaced by `***`; hosts stay readable."""
-    return _USERINFO.sub(r"\g<scheme>***@", text)
+def _redacted(value: object) -> object:
+    """`value` without credentials; what a renderer would show by its repr becomes that text."""
+    if isinstance(value, str):
+        return redact(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {_redacted(k): _redacted(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(item) for item in value]
+    return redact(repr(value))
 
 
 def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
+    return {k: _redacted(v) for k, v in event.items()}
 
 
 def configure_logging(settings: LogSettings) -> None:
     """Send every log line of this process to stderr in the chosen format. Call at entry points."""
+    logging.getLogger("httpx").addFilter(RedactingFilter())
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.format == "json"

@@ -1,0 +1,33 @@
+"""The bus: what travels through Redis. Every message is typed and versioned."""
+
+from cluster.bus.connection import open_redis, redis_errors
+from cluster.bus.listener import Listener, ListenerStats
+from cluster.bus.publisher import (
+    AlarmPublisher,
+    PublisherStats,
+    PublishOutcome,
+    replay_left_spools,
+)
+from cluster.bus.spool import AlarmSpool
+from cluster.bus.spool_file import SpoolFullError
+from cluster.bus.status import CameraStatus, CameraStatusBoard
+from cluster.bus.stream import AlarmStream, StreamEntry, StreamFullError, StreamGapError
+
+__all__ = [
+    "AlarmPublisher",
+    "AlarmSpool",
+    "AlarmStream",
+    "CameraStatus",
+    "CameraStatusBoard",
+    "Listener",
+    "ListenerStats",
+    "PublishOutcome",
+    "PublisherStats",
+    "SpoolFullError",
+    "StreamEntry",
+    "StreamFullError",
+    "StreamGapError",
+    "open_redis",
+    "redis_errors",
+    "replay_left_spools",
+]

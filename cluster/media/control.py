@@ -1,0 +1,98 @@
+"""HTTP to a gateway's control API: time limits, retries, and errors of ours only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import httpx
+import stamina
+
+from cluster.redaction import RedactingFilter
+from cluster.settings import GatewaySettings
+from pipelines.errors import UnavailableError
+
+# Gateways answer in milliseconds from their own memory; what takes seconds is in trouble.
+CONNECT_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 5.0
+ATTEMPTS = 3
+
+# httpx logs the URL of every request at INFO, and camera URLs travel inside it.
+logging.getLogger("httpx").addFilter(RedactingFilter())
+
+
+class GatewayControl:
+    """One gateway's control API.
+
+    Only idempotent requests go through here, so each is tried up to three times, with jittered
+    pauses, where the gateway cannot be reached.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        auth = None
+        if settings.username:
+            password = settings.password.get_secret_value() if settings.password else ""
+            auth = httpx.BasicAuth(settings.username, password)
+        self._kind = settings.kind
+        self._api_url = settings.api_url
+        self._http = httpx.AsyncClient(
+            base_url=settings.api_url,
+            auth=auth,
+            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            # Cameras and gateways are on our own networks: no proxy of the environment.
+            trust_env=False,
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        attempts: int = ATTEMPTS,
+    ) -> httpx.Response:
+        """Send one idempotent request; any status below 500 that is not about login is returned,
+        and so is 500, which gateways use for "the camera fails".
+
+        Raises:
+            UnavailableError: the gateway is away, or wants other credentials of ours.
+        """
+        timeout = httpx.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S)
+        try:
+            async for attempt in stamina.retry_context(
+                on=httpx.TransportError,
+                attempts=attempts,
+                timeout=None,
+                wait_max=1.0,
+                wait_jitter=0.2,
+            ):
+                with attempt:
+                    response = await self._http.request(
+                        method, path, params=params, json=json, timeout=timeout
+                    )
+        except httpx.TransportError as error:
+            raise UnavailableError(
+                f"The media gateway ({self._kind}, {self._api_url}) does not answer.",
+                hint="Check that it runs and that gateway.api_url is right.",
+            ) from error
+        if response.status_code in (401, 403):
+            raise UnavailableError(
+                f"The media gateway ({self._kind}) refuses our credentials.",
+                hint="Check gateway.username and gateway.password.",
+            )
+        if response.status_code > 500:
+            raise self.misbehaved(response)
+        return response
+
+    def misbehaved(self, response: httpx.Response) -> UnavailableError:
+        """The error for an answer that the gateway should not give."""
+        return UnavailableError(
+            f"The media gateway ({self._kind}) answers {response.status_code} "
+            f"to {response.request.method} {response.request.url.path}.",
+            hint="See the gateway's log.",
+        )
+
+    async def aclose(self) -> None:
+        await self._http.aclose()

@@ -1,0 +1,88 @@
+"""Opens a stream with libav for a second and says what it carries. Blocking; run it in a thread."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+import av
+import av.error
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from cluster.media.gateway import ProbeResult
+from cluster.media.h264 import PassthroughCheck
+from cluster.media.problems import CameraProblem, UnreadableCameraError, unreadable
+
+OPEN_TIMEOUT_S = 12.0
+"""go2rtc needs up to 5 s to dial the camera and 5 s for its description."""
+READ_TIMEOUT_S = 5.0
+# Long enough to see B-frames and the frame rate at 5 fps; short enough for a person who waits.
+LOOK_S = 1.2
+MAX_FPS = 240.0
+
+RTSP_OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "allowed_media_types": "video"}
+
+
+def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> ProbeResult:
+    """What the video at `url` is like.
+
+    Raises:
+        UnreadableCameraError: it cannot be opened, or no frame comes.
+    """
+    options = RTSP_OPTIONS if url.startswith("rtsp") else {}
+    try:
+        with av.open(url, options=options, timeout=(open_timeout_s, READ_TIMEOUT_S)) as container:
+            return _look(container)
+    except av.error.FFmpegError as error:
+        raise unreadable(error) from error
+    except ValueError as error:
+        # PyAV opens the container before it finds that the streams' parameters are missing.
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
+
+
+def _look(container: InputContainer) -> ProbeResult:
+    if not container.streams.video:
+        raise UnreadableCameraError(CameraProblem.NO_VIDEO)
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    check = PassthroughCheck(
+        codec=context.name, extradata=context.extradata or b"", reorder_depth=context.reorder_depth
+    )
+    stamps = _watch(container, stream, check)
+    if not stamps:
+        raise UnreadableCameraError(CameraProblem.LOST)
+    return ProbeResult(
+        codec=context.name,
+        profile=context.profile or "",
+        width=context.width,
+        height=context.height,
+        fps=_frame_rate(stamps, stream.average_rate),
+        has_b_frames=bool(context.has_b_frames) or check.reorders,
+        transcode_reason=check.reason,
+    )
+
+
+def _watch(
+    container: InputContainer, stream: VideoStream, check: PassthroughCheck
+) -> list[float | None]:
+    """PTS in seconds of the packets of about LOOK_S."""
+    stamps: list[float | None] = []
+    until = time.monotonic() + LOOK_S
+    for packet in container.demux(stream):
+        if packet.size == 0:
+            break
+        pts = None if packet.pts is None else float(packet.pts * (packet.time_base or Fraction(1)))
+        check.observe(bytes(packet), pts)
+        stamps.append(pts)
+        if time.monotonic() > until:
+            break
+    return stamps
+
+
+def _frame_rate(stamps: list[float | None], announced: Fraction | None) -> float:
+    known = sorted(pts for pts in stamps if pts is not None)
+    span = known[-1] - known[0] if known else 0.0
+    if span >= LOOK_S / 2 and 0 < (len(known) - 1) / span <= MAX_FPS:
+        return round((len(known) - 1) / span, 2)
+    return round(float(announced), 2) if announced and announced <= MAX_FPS else 0.0

@@ -1,0 +1,270 @@
+"""Camera URLs as people type them, made safe to hand to a media gateway.
+
+People paste passwords with any character into a URL, raw or percent-encoded, and gateways read the
+result in different ways. `parse_camera_url` decides once what was meant and `CameraUrl.encoded`
+writes it so that every reader agrees.
+
+What is meant, where a raw password makes the text ambiguous:
+
+1. The credentials end at an `@` that is followed by a host, an optional port, and then `/`, `?`,
+   `#` or the end. So `admin:p@ss@10.0.0.5/s` has the password `p@ss`.
+2. `/`, `?` and `#` may stand in a raw password (`admin:a/b@10.0.0.5/s`). Of several readings, the
+   first wins whose host is an IP address, `localhost` or has a dot; else the first one. A later
+   `@` is taken only when there is a `:` before the first `/`, `?` or `#`: an `@` in a path or query
+   of a URL without credentials stays where it is.
+3. The user ends at the first `:`; everything after it is the password.
+4. User and password are, each for itself, percent-encoded if every `%` in it begins an escape
+   (`%40`); else every `%` is a plain character. To say `%40` literally, write `%2540`.
+
+Whoever wants to leave nothing to these rules percent-encodes user and password.
+
+Only schemes that open a network connection are let through. A gateway such as go2rtc would *run*
+`exec:`, `echo:` or `ffmpeg:` sources, and expand `${NAME}` from its environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from cluster.redaction import HIDDEN, redact_parameters
+from pipelines.errors import InputError
+
+DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
+"""Allowed schemes, with the port that each stands for."""
+
+MAX_URL_LENGTH = 4096
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_HOST_PORT = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+(?:%(?:25)?[\w.-]+)?\]|[\w](?:[\w.-]*[\w.])?)"
+    r"(?::(?P<port>\d{1,5}))?(?=[/?#]|$)"
+)
+_FIRST_DELIMITER = re.compile(r"[/?#]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Everything RFC 3986 lets stand in a path or query; braces and `#` are not among them, which is
+# what keeps go2rtc's `{input}`, `${NAME}` and `#option` syntax out of a source.
+_TARGET_SAFE = "/?:@!$&'()*+,;=-._~%"
+_GATEWAY_OPTION = re.compile(
+    r"#(?:backchannel|media|timeout|transport|video|audio|input|raw|rotate|width|height|hardware"
+    r"|header|query)(?:=|#|$)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraUrl:
+    """A camera's URL, taken apart and decoded.
+
+    Attributes:
+        scheme: one of DEFAULT_PORTS.
+        username: decoded; empty where there is none. Bytes that are no UTF-8 are surrogates.
+        password: decoded; None where there is none.
+        host: name or IP address; IPv6 without brackets.
+        port: None where the scheme's default is meant.
+        target: path and query, percent-encoded, beginning with `/` or `?` or empty.
+    """
+
+    scheme: str
+    username: str
+    password: str | None
+    host: str
+    port: int | None
+    target: str
+
+    @property
+    def effective_port(self) -> int:
+        return self.port or DEFAULT_PORTS[self.scheme]
+
+    @property
+    def encoded(self) -> str:
+        """The URL with everything percent-encoded that needs it. Holds the password."""
+        return f"{self.scheme}://{self._userinfo}{self._authority(self.port)}{self.target}"
+
+    def with_port(self) -> str:
+        """Like `encoded`, always with a port: go2rtc dials an IPv6 host without one wrongly."""
+        return (
+            f"{self.scheme}://{self._userinfo}{self._authority(self.effective_port)}{self.target}"
+        )
+
+    @property
+    def public(self) -> str:
+        """The URL with every credential replaced: in front of the host, in path and query."""
+        hidden = f"{HIDDEN}@" if self._userinfo else ""
+        target = redact_parameters(self.target)
+        if not hidden and not _plausible_host(self.host):
+            # `admin:12/34@cam` was read as host, port and path, but may have been meant otherwise.
+            target = re.sub(r"^.*@", f"/{HIDDEN}@", target)
+        return f"{self.scheme}://{hidden}{self._authority(self.port)}{target}"
+
+    @property
+    def _userinfo(self) -> str:
+        if not self.username and self.password is None:
+            return ""
+        password = "" if self.password is None else f":{_quote(self.password)}"
+        return f"{_quote(self.username)}{password}@"
+
+    def _authority(self, port: int | None) -> str:
+        host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
+        return host if port is None else f"{host}:{port}"
+
+    def __repr__(self) -> str:
+        return f"CameraUrl({self.public!r})"
+
+
+def normalize_camera_url(raw: str) -> str:
+    """The URL that a gateway should be given for what a user typed. See the module's rules.
+
+    Normalizing twice changes nothing. The result holds the password.
+
+    Raises:
+        InputError: not a URL of a camera; the message never holds the password.
+    """
+    return parse_camera_url(raw).encoded
+
+
+def public_url(raw: str) -> str:
+    """`raw` as it may be shown and logged: credentials replaced by `***`.
+
+    Never raises: text that is no camera URL shows its scheme at most.
+    """
+    try:
+        return parse_camera_url(raw).public
+    except InputError:
+        scheme = _SCHEME.match(raw.strip())
+        known = scheme is not None and scheme[1].lower() in DEFAULT_PORTS
+        return f"{scheme[1].lower()}://{HIDDEN}" if scheme and known else HIDDEN
+
+
+def parse_camera_url(raw: str) -> CameraUrl:
+    """Take a camera's URL apart by the module's rules.
+
+    Raises:
+        InputError: not a URL of a camera; the message never holds the password.
+    """
+    text = raw.strip()
+    if len(text) > MAX_URL_LENGTH:
+        raise InputError(f"The camera URL is longer than {MAX_URL_LENGTH} characters.")
+    if _CONTROL.search(text):
+        raise InputError(
+            "The camera URL holds a line break or another control character.",
+            hint="Paste it again as one line.",
+        )
+    scheme, rest = _split_scheme(text)
+    reading = _choose_reading(rest)
+    if reading is None:
+        raise InputError(
+            "The camera URL has no host that can be understood.",
+            hint="Write rtsp://user:password@host:554/path; put IPv6 addresses in [brackets].",
+        )
+    username, password = _split_userinfo(reading.userinfo)
+    return CameraUrl(
+        scheme=scheme,
+        username=username,
+        password=password,
+        host=_checked_host(reading.host),
+        port=_checked_port(reading.port),
+        target=_encoded_target(reading.target),
+    )
+
+
+class _Reading(NamedTuple):
+    userinfo: str | None
+    host: str
+    port: str | None
+    target: str
+
+
+def _plausible_host(host: str) -> bool:
+    """Whether it looks like a host, rather than like a user or a piece of a password."""
+    return ":" in host or "." in host or host.lower() == "localhost"
+
+
+def _split_scheme(text: str) -> tuple[str, str]:
+    found = _SCHEME.match(text)
+    scheme = found[1].lower() if found else ""
+    allowed = ", ".join(f"{name}://" for name in DEFAULT_PORTS)
+    if not found or not text[found.end() :].startswith("//"):
+        raise InputError(
+            "The camera URL does not begin with a scheme and `//`.",
+            hint=f"Write rtsp://host/path. Known: {allowed}.",
+        )
+    if scheme not in DEFAULT_PORTS:
+        raise InputError(f"Cameras cannot be read by {scheme}://.", hint=f"Known: {allowed}.")
+    return scheme, text[found.end() + 2 :]
+
+
+def _choose_reading(rest: str) -> _Reading | None:
+    """Rules 1 and 2 of the module."""
+    delimiter = _FIRST_DELIMITER.search(rest)
+    first = delimiter.start() if delimiter else len(rest)
+    colon_before = ":" in rest[:first]
+    readings: list[_Reading] = []
+    at = -1
+    while True:
+        if at < first or colon_before:
+            found = _HOST_PORT.match(rest, at + 1)
+            if found:
+                userinfo = rest[:at] if at >= 0 else None
+                readings.append(
+                    _Reading(userinfo, found["host"], found["port"], rest[found.end() :])
+                )
+        at = rest.find("@", at + 1)
+        if at < 0:
+            break
+    plausible = [reading for reading in readings if _plausible_host(reading.host)]
+    return next(iter(plausible or readings), None)
+
+
+def _split_userinfo(userinfo: str | None) -> tuple[str, str | None]:
+    if userinfo is None:
+        return "", None
+    username, colon, password = userinfo.partition(":")
+    return _decoded(username), _decoded(password) if colon else None
+
+
+def _decoded(field: str) -> str:
+    """Rule 4 of the module."""
+    if _LONE_PERCENT.search(field) or not _ESCAPE.search(field):
+        return field
+    return unquote_to_bytes(field).decode("utf-8", errors="surrogateescape")
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="", errors="surrogateescape")
+
+
+def _checked_host(host: str) -> str:
+    if host.startswith("["):
+        address = host[1:-1].replace("%25", "%")
+        try:
+            return str(ipaddress.IPv6Address(address))
+        except ipaddress.AddressValueError as error:
+            raise InputError(f"{address} is not an IPv6 address.") from error
+    if host.isascii():
+        return host.lower()
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise InputError("The camera URL's host name cannot be a name in the DNS.") from error
+
+
+def _checked_port(port: str | None) -> int | None:
+    if port is None:
+        return None
+    if not 1 <= int(port) <= 65_535:
+        raise InputError(f"{port} is not a port: use 1 to 65535.")
+    return int(port)
+
+
+def _encoded_target(target: str) -> str:
+    if _GATEWAY_OPTION.search(target):
+        raise InputError(
+            "The camera URL ends with options for a gateway (`#name=value`).",
+            hint="Leave out the `#` and what follows; Atalaia sets these options itself.",
+        )
+    return quote(_LONE_PERCENT.sub("%25", target), safe=_TARGET_SAFE)

@@ -1,0 +1,38 @@
+"""The records: what is kept in SQL. SQLite on one machine, PostgreSQL in production."""
+
+from cluster.records.database import Database
+from cluster.records.keys import new_key
+from cluster.records.platform import PlatformRecords
+from cluster.records.schema import current, downgrade, head, migrate
+from cluster.records.tenant import TenantRecords
+from cluster.records.types import (
+    AlarmPage,
+    AlarmQuery,
+    AlarmRecord,
+    AlarmState,
+    CameraChanges,
+    IssuedKey,
+    KeyInfo,
+    Principal,
+    Tenant,
+)
+
+__all__ = [
+    "AlarmPage",
+    "AlarmQuery",
+    "AlarmRecord",
+    "AlarmState",
+    "CameraChanges",
+    "Database",
+    "IssuedKey",
+    "KeyInfo",
+    "PlatformRecords",
+    "Principal",
+    "Tenant",
+    "TenantRecords",
+    "current",
+    "downgrade",
+    "head",
+    "migrate",
+    "new_key",
+]

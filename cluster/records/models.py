@@ -1,0 +1,142 @@
+"""The tables. Every row that belongs to a tenant carries the tenant in its primary key."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import SecretStr
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+# Without names of our own, SQLite's batch migrations could not find a constraint to change.
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+JsonBody = JSON().with_variant(JSONB(), "postgresql")
+
+
+class SecretText(TypeDecorator[SecretStr]):
+    """Text that is a secret in Python, so that a row's repr or a log line cannot show it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: SecretStr | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.get_secret_value()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> SecretStr | None:
+        return None if value is None else SecretStr(value)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class TenantRow(Base):
+    __tablename__ = "tenants"
+
+    slug: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    revision: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Counter from which camera plans take their revision: it lives here, not with the camera,
+    so that a camera that is removed and added again goes on counting upwards."""
+
+
+class TenantOwned:
+    """Mixin of every table whose rows belong to a tenant; `scope.py` adds the filter by it."""
+
+    tenant: Mapped[str] = mapped_column(
+        String(40), ForeignKey("tenants.slug", ondelete="RESTRICT"), primary_key=True
+    )
+
+
+class CameraRow(TenantOwned, Base):
+    __tablename__ = "cameras"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    url: Mapped[SecretStr] = mapped_column(SecretText)
+    substream_url: Mapped[SecretStr | None] = mapped_column(SecretText)
+    detect_fps: Mapped[float] = mapped_column(Double)
+    enabled: Mapped[bool]
+    revision: Mapped[int] = mapped_column(BigInteger)
+    created_us: Mapped[int] = mapped_column(BigInteger)
+
+    rules: Mapped[list[RuleRow]] = relationship(
+        lazy="raise", viewonly=True, order_by=lambda: (RuleRow.created_us, RuleRow.id)
+    )
+
+
+class RuleRow(TenantOwned, Base):
+    __tablename__ = "rules"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant", "camera"], ["cameras.tenant", "cameras.id"], ondelete="CASCADE"
+        ),
+    )
+
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    created_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class AlarmRow(TenantOwned, Base):
+    """An alarm outlives its camera and rule, hence no foreign key to them.
+
+    `body` is the message as it was published; the columns beside it are what queries filter by.
+    """
+
+    __tablename__ = "alarms"
+    __table_args__ = (
+        CheckConstraint("state IN ('new', 'acknowledged')", name="state"),
+        Index(None, "tenant", "capture_us", "id"),
+        Index(None, "tenant", "camera", "capture_us", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    camera: Mapped[str] = mapped_column(String(40))
+    rule: Mapped[str] = mapped_column(String(40))
+    capture_us: Mapped[int] = mapped_column(BigInteger)
+    body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    state: Mapped[str] = mapped_column(String(16))
+    acknowledged_by: Mapped[str | None] = mapped_column(String(200))
+    acknowledged_at_us: Mapped[int | None] = mapped_column(BigInteger)
+    recorded_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class KeyRow(Base):
+    """A key of a tenant, or of the platform where `tenant` is null."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    tenant: Mapped[str | None] = mapped_column(
+        String(40), ForeignKey("tenants.slug", ondelete="RESTRICT"), index=True
+    )
+    label: Mapped[str] = mapped_column(String(120))
+    digest: Mapped[str] = mapped_column(String(64))
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    revoked_us: Mapped[int | None] = mapped_column(BigInteger)

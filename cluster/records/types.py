@@ -1,0 +1,116 @@
+"""What the records take and give: frozen types beside those of the vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from pipelines.domain import Alarm, Camera, Frozen, Slug
+
+MAX_PAGE = 500
+_MAX_BIGINT = 2**63 - 1
+
+Micros = Annotated[int, Field(ge=0, le=_MAX_BIGINT)]
+
+
+class Tenant(Frozen):
+    """One customer. Everything else belongs to exactly one."""
+
+    slug: Slug
+    name: str
+    created_us: int
+
+
+class CameraChanges(Frozen):
+    """What to change of a camera. Absent means: leave it; `substream_url=None` means: remove it."""
+
+    name: str | None = None
+    url: SecretStr | None = None
+    substream_url: SecretStr | None = None
+    detect_fps: float | None = None
+    enabled: bool | None = None
+
+    @model_validator(mode="after")
+    def _only_the_substream_can_go(self) -> Self:
+        emptied = [
+            name
+            for name in sorted(self.model_fields_set - {"substream_url"})
+            if getattr(self, name) is None
+        ]
+        if emptied:
+            raise ValueError(f"{', '.join(emptied)} cannot be removed; leave the key out instead")
+        return self
+
+    def applied_to(self, camera: Camera) -> Camera:
+        """The changed camera, validated as a whole. Raises pydantic.ValidationError."""
+        changed = {name: getattr(self, name) for name in self.model_fields_set}
+        return Camera.model_validate({**dict(camera), **changed})
+
+
+class AlarmState(StrEnum):
+    NEW = "new"
+    ACKNOWLEDGED = "acknowledged"
+
+
+class AlarmRecord(Frozen):
+    """An alarm as it is kept, with what people did about it. Times: UTC microseconds."""
+
+    alarm: Alarm
+    state: AlarmState
+    acknowledged_by: str | None = None
+    acknowledged_at_us: int | None = None
+    recorded_us: int
+
+
+class AlarmQuery(Frozen):
+    """Which alarms, newest capture first.
+
+    Attributes:
+        since_us: captured at or after, UTC microseconds.
+        until_us: captured before, UTC microseconds.
+        cursor: `next_cursor` of the page before; the other filters must be the same as there.
+    """
+
+    camera: Slug | None = None
+    rule: Slug | None = None
+    state: AlarmState | None = None
+    since_us: Micros | None = None
+    until_us: Micros | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+
+
+class AlarmPage(Frozen):
+    items: list[AlarmRecord]
+    next_cursor: str | None = None
+    """None on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A fresh key. `secret` is shown this once: only its hash is kept."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a key stands for. `tenant` None: the platform itself."""
+
+    tenant: str | None
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What may be shown of a key. Times: UTC microseconds."""
+
+    id: str
+    tenant: str | None
+    label: str
+    created_us: int
+    revoked_us: int | None

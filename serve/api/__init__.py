@@ -1,0 +1,1 @@
+"""The HTTP API: the only way in for programs, for the dashboard and for people with curl."""

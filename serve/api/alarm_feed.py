@@ -1,0 +1,217 @@
+"""One reader of Redis per tenant, however many clients follow the tenant's alarms.
+
+Each client has a cursor, not a queue: the feed keeps the last entries in a ring and wakes the
+clients; a client takes what lies after its cursor from the ring, or from Redis where the ring no
+longer reaches back that far. So a slow client costs no memory, and resuming after a reconnect is
+the same thing as being slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+from uuid import UUID
+
+from cluster.bus import StreamEntry
+from cluster.log import get_logger
+from pipelines.domain import Alarm
+from pipelines.errors import AtalaiaError
+from serve.api.metrics import Metrics
+from serve.api.problems import TooManyRequestsError
+
+# An entry is some 700 bytes: 180 KB per tenant that is being watched.
+RING_SIZE = 256
+
+# One page while catching up.
+PAGE = 200
+
+# Redis answers at once when there is something; this only bounds how long a dead connection hides.
+BLOCK_MS = 5_000
+
+# Per tenant and API replica: each holds a connection and a task (some 60 KB).
+MAX_STREAMS = 100
+
+BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+log = get_logger("api.alarms")
+
+
+class AlarmSource(Protocol):
+    """The part of `cluster.bus.AlarmStream` that is used here."""
+
+    async def read(self, after: str, *, block_ms: int | None, count: int) -> list[StreamEntry]: ...
+
+    async def tail_id(self) -> str: ...
+
+
+def order(stream_id: str) -> tuple[int, int]:
+    """Stream ids compare as two numbers, `<milliseconds>-<sequence>`."""
+    milliseconds, _, sequence = stream_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+class TenantFeed:
+    """Follows one tenant's stream while somebody listens.
+
+    Invariant: the ring holds every entry with `floor < id <= position`, in order.
+    """
+
+    def __init__(self, source: AlarmSource, metrics: Metrics) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._ring: deque[StreamEntry] = deque()
+        self._floor = (0, 0)
+        self._position = "0-0"
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.listeners = 0
+
+    @property
+    def position(self) -> str:
+        """Id of the last entry that the feed has seen."""
+        return self._position
+
+    async def start(self) -> None:
+        """Begin at the stream's present end. Raises UnavailableError while Redis is away."""
+        self._position = await self._source.tail_id()
+        self._floor = order(self._position)
+        self._task = asyncio.create_task(self._follow(), name="alarm-feed")
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._news.set()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def find(self, alarm: UUID) -> Alarm | None:
+        """An alarm among the last ones, whether or not it has reached the records."""
+        return next((e.alarm for e in reversed(self._ring) if e.alarm.id == alarm), None)
+
+    async def after(self, cursor: str) -> list[StreamEntry]:
+        """The next entries behind `cursor`, in order; waits until there is at least one.
+
+        None come once the feed is closed.
+
+        Raises:
+            UnavailableError: Redis is away and the ring does not reach back to `cursor`.
+        """
+        while True:
+            news = self._news
+            at = order(cursor)
+            if at >= self._floor:
+                found = [entry for entry in self._ring if order(entry.stream_id) > at]
+            else:
+                found = await self._source.read(cursor, block_ms=None, count=PAGE)
+                if not found:
+                    # What lay between was trimmed from the stream.
+                    cursor = "-".join(map(str, self._floor))
+                    continue
+            if found or self._closed:
+                return found
+            await news.wait()
+
+    async def _follow(self) -> None:
+        failures = 0
+        while True:
+            try:
+                entries = await self._source.read(self._position, block_ms=BLOCK_MS, count=PAGE)
+            except AtalaiaError as error:
+                log.warning("alarm stream not readable", error=str(error))
+            except Exception:  # the top of this task: clients would wait for ever if it died
+                log.exception("alarm stream not readable")
+            else:
+                failures = 0
+                self._take(entries)
+                continue
+            self._metrics.stream_errors.inc()
+            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            failures += 1
+
+    def _take(self, entries: list[StreamEntry]) -> None:
+        if not entries:
+            return
+        self._ring.extend(entries)
+        self._position = entries[-1].stream_id
+        while len(self._ring) > RING_SIZE:
+            self._floor = order(self._ring.popleft().stream_id)
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+class Subscription:
+    """One client's place in its tenant's stream."""
+
+    def __init__(self, feed: TenantFeed, cursor: str) -> None:
+        self._feed = feed
+        self.cursor = cursor
+        """Id of the last entry that was given out; a client resumes after it."""
+
+    async def entries(self) -> AsyncGenerator[StreamEntry]:
+        """Every entry after the cursor, once each, in order; ends when the application stops."""
+        while found := await self._feed.after(self.cursor):
+            for entry in found:
+                self.cursor = entry.stream_id
+                yield entry
+
+
+class AlarmFeeds:
+    """The feeds of all tenants that somebody follows; owned by the application."""
+
+    def __init__(
+        self,
+        source: Callable[[str], AlarmSource],
+        metrics: Metrics,
+        *,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._max_streams = max_streams
+        self._feeds: dict[str, TenantFeed] = {}
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def subscribe(self, tenant: str, after: str | None) -> AsyncIterator[Subscription]:
+        """A place in the tenant's stream: right after `after`, or at its end.
+
+        Raises:
+            TooManyRequestsError: the tenant has as many streams open as it may.
+            UnavailableError: Redis is away.
+        """
+        async with self._lock:
+            feed = self._feeds.get(tenant)
+            if feed is None:
+                feed = TenantFeed(self._source(tenant), self._metrics)
+                await feed.start()
+                self._feeds[tenant] = feed
+            if feed.listeners >= self._max_streams:
+                raise TooManyRequestsError(
+                    f"Your tenant already has {self._max_streams} alarm streams open.",
+                    hint="Close one, or let one reader share what it gets.",
+                    retry_after_s=10,
+                )
+            feed.listeners += 1
+        self._metrics.streams.inc()
+        try:
+            yield Subscription(feed, feed.position if after is None else after)
+        finally:
+            self._metrics.streams.dec()
+            feed.listeners -= 1
+            if feed.listeners == 0 and self._feeds.get(tenant) is feed:
+                del self._feeds[tenant]
+                await feed.aclose()
+
+    def recent(self, tenant: str, alarm: UUID) -> Alarm | None:
+        feed = self._feeds.get(tenant)
+        return feed.find(alarm) if feed else None
+
+    async def aclose(self) -> None:
+        feeds, self._feeds = list(self._feeds.values()), {}
+        for feed in feeds:
+            await feed.aclose()

@@ -1,0 +1,257 @@
+"""`/v1/alarms`: what happened, newest first; its pictures; acknowledging; the live stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from pydantic import AwareDatetime, Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from cluster.records import AlarmQuery, AlarmRecord, AlarmState
+from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
+from pipelines.errors import UnknownThingError
+from serve.api.alarm_feed import AlarmFeeds, Subscription
+from serve.api.auth import DepsDep, TenantDep
+from serve.api.fields import ResponseBody
+from serve.api.problems import responses
+from serve.api.times import rfc3339, to_us
+
+router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
+
+# Proxies drop connections that are silent for 30 to 60 s.
+HEARTBEAT_S = 15
+
+# How long a browser waits before it reconnects; resuming is exact, so soon is fine.
+RETRY_MS = 2_000
+
+# A client that takes nothing for this long is gone or stuck; it resumes where it was.
+SEND_TIMEOUT_S = 20
+
+AlarmPath = Annotated[UUID, Path(description="Id of the alarm.")]
+
+
+class Latency(ResponseBody):
+    """Milliseconds that an alarm spent in each stage; null where it had no such stage."""
+
+    receive: float | None = Field(description="Camera to watcher.")
+    queue: float | None = Field(description="Watcher to detector.")
+    detect: float | None = Field(description="In the detector.")
+    rule: float | None = Field(description="Tracking and rules.")
+    publish: float | None = Field(description="To the alarm stream.")
+    total: float | None = Field(description="Capture to published.")
+
+
+class AlarmView(ResponseBody):
+    id: UUID
+    camera: str
+    rule: str
+    kind: RuleKind
+    label: str = Field(serialization_alias="class", examples=["person"])
+    confidence: float
+    box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2, each 0..1.")
+    track: str
+    at: str = Field(description="When the camera saw it, RFC 3339.")
+    state: AlarmState
+    acknowledged_by: str | None = None
+    acknowledged_at: str | None = None
+    source: str = Field(description="`live`, or `batch` where it comes from a recording.")
+    snapshot: str | None = Field(description="Address of the picture of that moment.")
+    latency_ms: Latency
+
+
+class AlarmList(ResponseBody):
+    alarms: list[AlarmView]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+
+
+def latency(stages: Stages) -> Latency:
+    """Each stage's time since the last stage before it that the alarm passed."""
+    steps = {
+        "receive": stages.received_us,
+        "queue": stages.queued_us,
+        "detect": stages.detected_us,
+        "rule": stages.ruled_us,
+        "publish": stages.published_us,
+    }
+    spent: dict[str, float | None] = {}
+    before = stages.capture_us
+    for name, at in steps.items():
+        spent[name] = (at - before) / 1_000 if at else None
+        before = at or before
+    total = (before - stages.capture_us) / 1_000 if any(steps.values()) else None
+    return Latency(**spent, total=total)
+
+
+def alarm_view(
+    alarm: Alarm,
+    state: AlarmState = AlarmState.NEW,
+    acknowledged_by: str | None = None,
+    acknowledged_at_us: int | None = None,
+) -> AlarmView:
+    """An alarm as its tenant sees it; storage keys and frame numbers stay inside."""
+    return AlarmView(
+        id=alarm.id,
+        camera=alarm.camera,
+        rule=alarm.rule,
+        kind=alarm.kind,
+        label=alarm.label,
+        confidence=alarm.confidence,
+        box=alarm.box,
+        track=alarm.track,
+        at=rfc3339(alarm.capture_us),
+        state=state,
+        acknowledged_by=acknowledged_by,
+        acknowledged_at=rfc3339(acknowledged_at_us) if acknowledged_at_us is not None else None,
+        source=alarm.source.value,
+        snapshot=f"/v1/alarms/{alarm.id}/snapshot" if alarm.snapshot else None,
+        latency_ms=latency(alarm.stages),
+    )
+
+
+def _record_view(record: AlarmRecord) -> AlarmView:
+    return alarm_view(record.alarm, record.state, record.acknowledged_by, record.acknowledged_at_us)
+
+
+SlugFilter = Annotated[str | None, Query(pattern=SLUG_PATTERN)]
+Moment = Annotated[
+    AwareDatetime | None,
+    Query(description="RFC 3339 time with an offset.", examples=["2026-01-31T08:00:00Z"]),
+]
+
+
+def _micros(moment: datetime | None) -> int | None:
+    # Nothing was captured before 1970, so an earlier bound means the same as that one.
+    return None if moment is None else max(0, to_us(moment))
+
+
+@router.get("/v1/alarms", summary="List alarms, newest first")
+async def list_alarms(
+    scope: TenantDep,
+    camera: SlugFilter = None,
+    rule: SlugFilter = None,
+    state: AlarmState | None = None,
+    since: Moment = None,
+    until: Moment = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+    ] = None,
+) -> AlarmList:
+    """`since` is inclusive, `until` is not; both are capture times. Keep the filters when you page
+    on with a cursor: alarms that arrive meanwhile neither shift nor repeat a page."""
+    page = await scope.records.alarms(
+        AlarmQuery(
+            camera=camera,
+            rule=rule,
+            state=state,
+            since_us=_micros(since),
+            until_us=_micros(until),
+            limit=limit,
+            cursor=cursor,
+        )
+    )
+    return AlarmList(alarms=[_record_view(r) for r in page.items], next_cursor=page.next_cursor)
+
+
+def _feeds(request: Request) -> AlarmFeeds:
+    feeds: AlarmFeeds = request.app.state.alarm_feeds
+    return feeds
+
+
+async def subscribed(
+    request: Request,
+    scope: TenantDep,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            # 19 digits always fit the 64 bits of each half of a stream id.
+            pattern=r"^([0-9]{1,19}(-[0-9]{1,19})?)?$",
+            description="Resume right after this event: nothing lost, nothing twice. `0`: "
+            "everything that the stream still holds. Absent: from now on.",
+        ),
+    ] = None,
+) -> AsyncIterator[Subscription]:
+    """A place in the tenant's stream for as long as the answer is being sent."""
+    async with _feeds(request).subscribe(scope.tenant, last_event_id or None) as subscription:
+        yield subscription
+
+
+@router.get(
+    "/v1/alarms/stream",
+    summary="Alarms as they happen (server-sent events)",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "`event: alarm`, `id:` the place in the stream, `data:` one alarm as in "
+            "GET /v1/alarms. Comments keep the connection alive.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def stream_alarms(
+    subscription: Annotated[Subscription, Depends(subscribed)], request: Request
+) -> EventSourceResponse:
+    """`state` is always `new` here: the stream says what was raised, GET /v1/alarms what became of
+    it."""
+    streamed = request.app.state.metrics.streamed
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        # An event without data: it opens the stream at once, and gives a client that sees no alarm
+        # before it loses the connection a place to resume from.
+        yield ServerSentEvent(id=subscription.cursor, retry=RETRY_MS)
+        async with aclosing(subscription.entries()) as entries:
+            async for entry in entries:
+                yield ServerSentEvent(
+                    alarm_view(entry.alarm).model_dump_json(by_alias=True),
+                    id=entry.stream_id,
+                    event="alarm",
+                )
+                streamed.inc()
+
+    return EventSourceResponse(
+        events(),
+        ping=HEARTBEAT_S,
+        ping_message_factory=lambda: ServerSentEvent(comment="still here"),
+        send_timeout=SEND_TIMEOUT_S,
+        sep="\n",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.get("/v1/alarms/{alarm}", summary="One alarm", responses=responses(404))
+async def get_alarm(alarm: AlarmPath, scope: TenantDep) -> AlarmView:
+    return _record_view(await scope.records.alarm(alarm))
+
+
+@router.post("/v1/alarms/{alarm}/ack", summary="Acknowledge an alarm", responses=responses(404))
+async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> AlarmView:
+    """Doing it twice changes nothing: the first one who did it stays."""
+    record = await scope.records.acknowledge(alarm, f"key:{scope.key_id}", deps.clock.now_us())
+    return _record_view(record)
+
+
+@router.get(
+    "/v1/alarms/{alarm}/snapshot",
+    summary="The picture of that moment",
+    response_class=Response,
+    responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
+)
+async def alarm_snapshot(
+    alarm: AlarmPath, request: Request, scope: TenantDep, deps: DepsDep
+) -> Response:
+    # A page that follows the stream asks before the listener has written the record.
+    known = _feeds(request).recent(scope.tenant, alarm)
+    found = known or (await scope.records.alarm(alarm)).alarm
+    if found.snapshot is None:
+        raise UnknownThingError(f"Alarm '{alarm}' has no picture.")
+    jpeg = await deps.blobs(scope.tenant).get(found.snapshot)
+    return Response(
+        jpeg,
+        media_type="image/jpeg",
+        headers={"Cache-Control": "private, max-age=86400, immutable"},
+    )

@@ -1,0 +1,84 @@
+"""The FastAPI application; runs as a Ray Serve ingress (`serve.api.deployment`) or by uvicorn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from cluster.bus import AlarmStream
+from serve.api import alarms, cameras, detect, health, join, platform, rules, search
+from serve.api.alarm_feed import AlarmFeeds
+from serve.api.auth import Authenticator, RequireKey
+from serve.api.dashboard import STATIC, install_dashboard
+from serve.api.health import Readiness, standard_probes
+from serve.api.images import ImageDecoder
+from serve.api.metrics import Measure, Metrics
+from serve.api.middleware import LimitBody, SecurityHeaders
+from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
+from serve.api.ports import Deps
+from serve.api.problems import LastResort, install_handlers
+
+ROUTERS = (health, cameras, join, rules, alarms, detect, search, platform)
+
+
+def package_version() -> str:
+    try:
+        return version("atalaia")
+    except PackageNotFoundError:
+        return "0"
+
+
+def create_app(
+    deps: Deps, *, authenticator: Authenticator | None = None, static: Path = STATIC
+) -> FastAPI:
+    """The whole HTTP API over `deps`.
+
+    Args:
+        deps: what it talks to; the caller closes it after the application has stopped.
+        authenticator: another one than the usual, for tests of its limits.
+        static: folder of the built dashboard.
+    """
+    metrics = Metrics()
+    uploads = deps.settings.api.max_upload_mb * 1024 * 1024
+    decoder = ImageDecoder(uploads, deps.settings.api.max_image_megapixels)
+    feeds = AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await feeds.aclose()
+        decoder.close()
+
+    app = FastAPI(
+        title="Atalaia",
+        version=package_version(),
+        summary="Cameras, alarms and memory of a watchtower.",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        lifespan=lifespan,
+    )
+    app.state.deps = deps
+    app.state.metrics = metrics
+    app.state.decoder = decoder
+    app.state.alarm_feeds = feeds
+    app.state.readiness = Readiness(standard_probes(deps))
+    install_handlers(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    install_openapi(app)
+    install_dashboard(app, static)
+
+    # The last one added is the outermost.
+    keys = authenticator or Authenticator(deps.database.platform(), deps.clock)
+    app.add_middleware(RequireKey, authenticator=keys)
+    app.add_middleware(LimitBody, max_upload_bytes=uploads)
+    app.add_middleware(LastResort)
+    app.add_middleware(Measure, metrics=metrics)
+    app.add_middleware(SecurityHeaders, livekit_url=deps.settings.livekit.browser_url)
+    return app

@@ -1,0 +1,192 @@
+"""Who asks: `Authorization: Bearer <key>`, checked before anything else of a request is read.
+
+`RequireKey` guards the whole of `/v1/`, so that a route cannot be added without it. The tenant
+comes from the key and from nowhere else: routes get a `TenantScope`, which can reach that tenant's
+rows only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from cluster.log import get_logger
+from cluster.records import PlatformRecords, Principal, TenantRecords
+from pipelines.clock import Clock
+from pipelines.errors import AtalaiaError
+from serve.api.ports import Deps
+from serve.api.problems import (
+    ForbiddenError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    response_for,
+)
+
+# A revoked key works for at most this long; a busy dashboard asks SQL this often instead of for
+# every request.
+CACHE_TTL_S = 2.0
+CACHE_SIZE = 4096
+
+# Keys carry 256 random bits, so this does not stop guessing: it stops a broken client from turning
+# every request into a query and a log line.
+FAILURES_PER_MINUTE = 30
+
+# Longer than any key we issue; what is longer is not worth hashing.
+MAX_KEY_LENGTH = 256
+
+log = get_logger("api")
+
+
+class Authenticator:
+    """Finds the principal of a key, with a short memory, and slows down those who guess.
+
+    A key that was good a moment ago is asked about again even while its address is blocked: a
+    guesser cannot lock out the others behind the same address.
+    """
+
+    def __init__(
+        self,
+        records: PlatformRecords,
+        clock: Clock,
+        *,
+        failures_per_minute: int = FAILURES_PER_MINUTE,
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._limit = RateLimitItemPerMinute(failures_per_minute)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def principal(self, header: str | None, address: str) -> Principal:
+        """The principal of an `Authorization` header sent from `address`.
+
+        Raises:
+            UnauthorizedError: no key, or one that nobody issued or that was revoked.
+            TooManyRequestsError: too many wrong keys from this address.
+        """
+        secret = _bearer(header)
+        digest = hashlib.sha256(secret.encode()).digest()
+        known = self._known.get(digest)
+        if known and self._clock.monotonic() < known[1]:
+            self._known.move_to_end(digest)
+            return known[0]
+        if not known:
+            await self._refuse_guessers(address)
+        principal = await self._records.find_key(secret)
+        if principal is None:
+            self._known.pop(digest, None)
+            await self._limiter.hit(self._limit, address)
+            log.info("wrong key", address=address)
+            raise UnauthorizedError(
+                "This key is not valid.", hint="It may have been revoked; ask for a new one."
+            )
+        self._remember(digest, principal)
+        return principal
+
+    async def _refuse_guessers(self, address: str) -> None:
+        if not await self._limiter.test(self._limit, address):
+            raise TooManyRequestsError(
+                "Too many wrong keys came from your address.",
+                hint="Wait a minute, then try again with the right key.",
+                retry_after_s=60,
+            )
+
+    def _remember(self, digest: bytes, principal: Principal) -> None:
+        self._known[digest] = (principal, self._clock.monotonic() + CACHE_TTL_S)
+        self._known.move_to_end(digest)
+        while len(self._known) > CACHE_SIZE:
+            self._known.popitem(last=False)
+
+
+def _bearer(header: str | None) -> str:
+    scheme, _, secret = (header or "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret or len(secret) > MAX_KEY_LENGTH:
+        raise UnauthorizedError(
+            "This address needs a key.", hint="Send the header `Authorization: Bearer <key>`."
+        )
+    return secret
+
+
+class RequireKey:
+    """ASGI middleware: nothing under `/v1/` is reached, or its body read, without a good key."""
+
+    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not (scope["path"] + "/").startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        header = Headers(scope=scope).get("authorization")
+        client = scope.get("client")
+        try:
+            principal = await self._authenticator.principal(header, client[0] if client else "?")
+        except AtalaiaError as error:
+            await response_for(error)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        await self._app(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantScope:
+    """What a request may touch: the rows of one tenant."""
+
+    tenant: str
+    key_id: str
+    records: TenantRecords
+
+
+# Only describes the scheme in /openapi.json; RequireKey has already checked the key.
+_scheme = HTTPBearer(auto_error=False, description="A key of your tenant: `atk_…`")
+
+
+def get_deps(request: Request) -> Deps:
+    deps: Deps = request.app.state.deps
+    return deps
+
+
+DepsDep = Annotated[Deps, Depends(get_deps)]
+
+
+def get_principal(request: Request, _: Annotated[object, Depends(_scheme)]) -> Principal:
+    principal: Principal = request.state.principal
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(get_principal)]
+
+
+def require_tenant(principal: PrincipalDep, deps: DepsDep) -> TenantScope:
+    """The tenant of the key. Raises ForbiddenError for the platform's key, which has none."""
+    if principal.tenant is None:
+        raise ForbiddenError(
+            "The platform key belongs to no tenant.",
+            hint="Use a tenant's key here; POST /v1/keys issues one.",
+        )
+    return TenantScope(principal.tenant, principal.key_id, deps.database.tenant(principal.tenant))
+
+
+def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRecords:
+    """Raises ForbiddenError for every key but the platform's."""
+    if principal.tenant is not None:
+        raise ForbiddenError(
+            "Only the platform key manages tenants and keys.", hint="Ask the operator."
+        )
+    return deps.database.platform()
+
+
+TenantDep = Annotated[TenantScope, Depends(require_tenant)]
+PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]

@@ -1,0 +1,290 @@
+"""`/v1/cameras`: what a tenant wants watched, and how each camera fares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ConfigDict, Field, SecretStr, ValidationError
+
+from cluster.bus import CameraStatus, CameraStatusBoard
+from cluster.log import get_logger, redact
+from cluster.media.urls import normalize_camera_url, public_url
+from cluster.records import CameraChanges
+from pipelines.domain import Camera, CameraKey, CameraState, Slug
+from pipelines.errors import AtalaiaError, InputError, UnavailableError
+from serve.api.auth import DepsDep, TenantDep, TenantScope
+from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
+from serve.api.metrics import Metrics
+from serve.api.ports import Deps
+from serve.api.problems import responses
+from serve.api.times import rfc3339
+
+router = APIRouter(tags=["cameras"], responses=responses(401, 403, 422, 429, 503))
+
+log = get_logger("api.cameras")
+
+DetectFps = Annotated[
+    float,
+    Field(gt=0, le=30, allow_inf_nan=False, description="Frames per second that are analysed."),
+]
+CameraUrl = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=2048,
+        description="rtsp(s)://, rtmp(s):// or http(s):// address. May hold `user:password@`, with "
+        "special characters as they are or percent-encoded; it is never given back.",
+        examples=["rtsp://viewer:p@ss#word@192.0.2.10:554/stream1"],
+    ),
+]
+
+
+class NewCamera(RequestBody):
+    id: Slug = Field(examples=["gate"])
+    name: DisplayName | None = Field(None, description="Default: the id.", examples=["North gate"])
+    url: CameraUrl
+    substream_url: CameraUrl | None = Field(
+        None, description="A smaller stream of the same picture, used for detection."
+    )
+    detect_fps: DetectFps = 5.0
+    enabled: bool = True
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for described in schema["properties"].values():
+        described.pop("default", None)
+
+
+class CameraPatch(RequestBody):
+    """What to change; a key left out stays as it is. `substream_url: null` removes that stream."""
+
+    # The defaults only make the keys optional: `model_fields_set` tells what was sent.
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_defaults)
+
+    name: DisplayName = Field("", examples=["South gate"])
+    url: CameraUrl = SecretStr("")
+    substream_url: CameraUrl | None = None
+    detect_fps: DetectFps = 5.0
+    enabled: bool = True
+
+
+class CameraStats(ResponseBody):
+    """What is measured of the stream; null where nothing has come yet."""
+
+    fps: float | None
+    width: int | None
+    height: int | None
+    codec: str | None
+    watched_fps: float | None = Field(description="Frames per second that were analysed.")
+    skipped: dict[str, int] = Field(description="Frames that were not analysed, by reason.")
+    last_frame_at: str | None
+
+
+class CameraView(ResponseBody):
+    id: str = Field(examples=["gate"])
+    name: str
+    url: str = Field(
+        description="Credentials are replaced by `***`.",
+        examples=["rtsp://***@192.0.2.10:554/stream1"],
+    )
+    substream_url: str | None
+    detect_fps: float
+    enabled: bool
+    state: CameraState
+    reason: str = Field(description="Why the camera is in this state, for people.")
+    since: str | None = Field(description="When the state began.")
+    stats: CameraStats
+
+
+class CameraList(ResponseBody):
+    cameras: list[CameraView]
+
+
+PICTURE_STATES = (CameraState.LIVE, CameraState.DEGRADED)
+
+NO_STATS = CameraStats(
+    fps=None,
+    width=None,
+    height=None,
+    codec=None,
+    watched_fps=None,
+    skipped={},
+    last_frame_at=None,
+)
+
+
+def camera_view(camera: Camera, status: CameraStatus | None) -> CameraView:
+    """A camera as its tenant sees it: no credential, and a state also where none is known yet."""
+    state, reason = CameraState.CONNECTING, "waiting for the first report"
+    if not camera.enabled:
+        state, reason = CameraState.OFFLINE, "disabled"
+    elif status is not None:
+        state, reason = status.state, redact(status.reason)
+    known = status if camera.enabled else None
+    return CameraView(
+        id=camera.id,
+        name=camera.name,
+        url=public_url(camera.url.get_secret_value()),
+        substream_url=(
+            public_url(camera.substream_url.get_secret_value()) if camera.substream_url else None
+        ),
+        detect_fps=camera.detect_fps,
+        enabled=camera.enabled,
+        state=state,
+        reason=reason,
+        since=rfc3339(known.since_us) if known else None,
+        stats=_stats(known) if known else NO_STATS,
+    )
+
+
+def _stats(status: CameraStatus) -> CameraStats:
+    return CameraStats(
+        fps=status.fps or None,
+        width=status.width or None,
+        height=status.height or None,
+        codec=status.codec or None,
+        watched_fps=status.watched_fps,
+        skipped=dict(status.skipped),
+        last_frame_at=rfc3339(status.last_frame_us) if status.last_frame_us else None,
+    )
+
+
+async def statuses(deps: Deps, tenant: str) -> dict[str, CameraStatus]:
+    """The status of each camera of the tenant that has reported, by camera id."""
+    board = CameraStatusBoard(deps.redis)
+    return await board.get_all(tenant)
+
+
+def checked_url(secret: SecretStr) -> SecretStr:
+    """A camera URL in its one correct spelling. Raises InputError, which never quotes it."""
+    raw = secret.get_secret_value().strip()
+    if "***@" in raw:
+        raise InputError(
+            "This camera URL is one that the API has redacted.",
+            hint="Leave `url` out to keep the one that is stored, or send it with its password.",
+        )
+    return SecretStr(normalize_camera_url(raw))
+
+
+async def announce(deps: Deps, metrics: Metrics, tenant: str, camera: str) -> None:
+    """Tell the controller of a change that is already stored.
+
+    A controller that is away does not undo the change: it reads the records on its own timer.
+    """
+    try:
+        await deps.controller.changed(tenant, camera)
+    except AtalaiaError as error:
+        metrics.announce_errors.inc()
+        log.warning("controller not told of a change", camera=camera, error=str(error))
+
+
+class Announcer:
+    """`announce`, bound to what a request has."""
+
+    def __init__(self, request: Request, deps: DepsDep, scope: TenantDep) -> None:
+        self._metrics: Metrics = request.app.state.metrics
+        self._deps = deps
+        self._tenant = scope.tenant
+
+    async def __call__(self, camera: str) -> None:
+        await announce(self._deps, self._metrics, self._tenant, camera)
+
+
+AnnouncerDep = Annotated[Announcer, Depends(Announcer)]
+
+
+async def _view(deps: Deps, scope: TenantScope, camera: Camera) -> CameraView:
+    return camera_view(camera, (await statuses(deps, scope.tenant)).get(camera.id))
+
+
+@router.post(
+    "/v1/cameras",
+    status_code=201,
+    summary="Add a camera",
+    responses=responses(409) | CREATED,
+)
+async def add_camera(
+    body: NewCamera, scope: TenantDep, deps: DepsDep, announcer: AnnouncerDep, response: Response
+) -> CameraView:
+    """The camera is pulled and watched within two seconds; `state` tells how it goes."""
+    camera = Camera(
+        tenant=scope.tenant,
+        id=body.id,
+        name=body.name or body.id,
+        url=checked_url(body.url),
+        substream_url=checked_url(body.substream_url) if body.substream_url else None,
+        detect_fps=body.detect_fps,
+        enabled=body.enabled,
+    )
+    await scope.records.add_camera(camera)
+    await announcer(camera.id)
+    response.headers["Location"] = f"/v1/cameras/{camera.id}"
+    # A status of an earlier camera of this id says nothing of the new one.
+    return camera_view(camera, None)
+
+
+@router.get("/v1/cameras", summary="List cameras with their state")
+async def list_cameras(scope: TenantDep, deps: DepsDep) -> CameraList:
+    cameras = await scope.records.cameras()
+    known = await statuses(deps, scope.tenant)
+    return CameraList(cameras=[camera_view(camera, known.get(camera.id)) for camera in cameras])
+
+
+@router.get("/v1/cameras/{camera}", summary="One camera with its state", responses=responses(404))
+async def get_camera(camera: CameraPath, scope: TenantDep, deps: DepsDep) -> CameraView:
+    return await _view(deps, scope, await scope.records.camera(camera))
+
+
+@router.patch("/v1/cameras/{camera}", summary="Change a camera", responses=responses(404))
+async def change_camera(
+    camera: CameraPath,
+    body: CameraPatch,
+    scope: TenantDep,
+    deps: DepsDep,
+    announcer: AnnouncerDep,
+) -> CameraView:
+    """Takes effect within two seconds. A new `url` makes the camera reconnect; a new `detect_fps`
+    does not."""
+    changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    for name in ("url", "substream_url"):
+        if changes.get(name) is not None:
+            changes[name] = checked_url(changes[name])
+    if not changes:
+        return await _view(deps, scope, await scope.records.camera(camera))
+    try:
+        updated = await scope.records.update_camera(camera, CameraChanges(**changes))
+    except ValidationError as error:
+        raise InputError(error.errors(include_input=False)[0]["msg"]) from None
+    await announcer(camera)
+    return await _view(deps, scope, updated)
+
+
+@router.delete(
+    "/v1/cameras/{camera}", status_code=204, summary="Remove a camera", responses=responses(404)
+)
+async def remove_camera(camera: CameraPath, scope: TenantDep, announcer: AnnouncerDep) -> None:
+    """Its rules go with it. Its alarms, and what was seen by it, stay until they are erased."""
+    await scope.records.remove_camera(camera)
+    await announcer(camera)
+
+
+@router.get(
+    "/v1/cameras/{camera}/snapshot",
+    summary="A picture of now",
+    response_class=Response,
+    responses=responses(404)
+    | {200: {"content": {"image/jpeg": {}}, "description": "JPEG of the latest frame"}},
+)
+async def snapshot(camera: CameraPath, scope: TenantDep, deps: DepsDep) -> Response:
+    """503 with the reason while the camera is not live."""
+    wanted = await scope.records.camera(camera)
+    status = (await statuses(deps, scope.tenant)).get(camera)
+    view = camera_view(wanted, status)
+    if status is None or not status.host or view.state not in PICTURE_STATES:
+        raise UnavailableError(
+            f"Camera '{camera}' has no picture: it is {view.state} ({view.reason}).",
+            hint="Try again when its state is live.",
+        )
+    jpeg = await deps.hosts.snapshot(status.host, CameraKey(scope.tenant, camera))
+    return Response(jpeg, media_type="image/jpeg")

@@ -1,0 +1,52 @@
+"""`/`: the dashboard, built files that ship inside the package. No Node at run time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+STATIC = Path(__file__).parent.parent / "dashboard" / "static"
+
+NOT_BUILT = """Atalaia is running, but its dashboard has not been built.
+
+Build it once with `npm ci && npm run build` in serve/dashboard/web, then reload this page.
+The API works without it: see /docs.
+"""
+
+
+class HashedFiles(StaticFiles):
+    """Files whose names change with their content: a browser never has to ask again."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if response.status_code == 200:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def install_dashboard(app: FastAPI, static: Path = STATIC) -> None:
+    """Serve the page at `/`, hashed assets under `/assets`, and the few files beside the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    async def index() -> Response:
+        page = static / "index.html"
+        if not page.is_file():
+            return PlainTextResponse(NOT_BUILT, status_code=503, headers={"Retry-After": "60"})
+        return FileResponse(page, headers={"Cache-Control": "no-cache"})
+
+    @router.get("/{name}")
+    async def beside(name: str) -> Response:
+        # One path segment, so it cannot climb; dot files are not for the public.
+        file = static / name
+        if name.startswith(".") or not file.is_file():
+            raise HTTPException(404)
+        return FileResponse(file, headers={"Cache-Control": "no-cache"})
+
+    app.mount("/assets", HashedFiles(directory=static / "assets", check_dir=False), name="assets")
+    app.include_router(router)

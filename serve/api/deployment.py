@@ -1,0 +1,124 @@
+"""The HTTP API as a Ray Serve ingress: builds its connections in the replica, and closes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import redis.asyncio
+from cluster.blobs import TenantBlobs
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from cluster.log import configure_logging
+from cluster.media import make_gateway
+from cluster.names import API, CONTROLLER_ACTOR
+from cluster.records import Database
+from cluster.settings import Settings
+from pipelines.clock import SystemClock
+from pipelines.errors import UnavailableError
+from serve.api.app import create_app
+from serve.api.ports import Deps, Probe
+from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
+
+# Event streams stay open, so this bounds streams and requests together.
+MAX_ONGOING_REQUESTS = 1_000
+
+REDIS_TIMEOUT_S = 2.0
+
+
+@serve.deployment(
+    name=API,
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    # It waits for others nearly all the time.
+    ray_actor_options={"num_cpus": 0.1},
+    # Event streams never end by themselves; clients resume without a loss.
+    graceful_shutdown_timeout_s=3.0,
+    graceful_shutdown_wait_loop_s=0.5,
+)
+@serve.ingress()
+class Api:
+    """Ingress of the application.
+
+    Args:
+        settings: the whole tree; holds secrets, so it travels inside the cluster only.
+        detector, embedder, memory: handles of the deployments bound beside this one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        detector: DeploymentHandle[Any],
+        embedder: DeploymentHandle[Any],
+        memory: DeploymentHandle[Any],
+    ) -> None:
+        configure_logging(settings.log)
+        self._settings = settings
+        self._database = Database(settings.database_url)
+        self._redis = redis.asyncio.Redis.from_url(
+            settings.redis_url, socket_connect_timeout=REDIS_TIMEOUT_S
+        )
+        self._web = httpx.AsyncClient(timeout=REDIS_TIMEOUT_S)
+        self._gateway = make_gateway(settings.gateway)
+        actors = Actors(settings.ray.namespace)
+        self._deps = Deps(
+            settings=settings,
+            clock=SystemClock(),
+            database=self._database,
+            redis=self._redis,
+            detector=RayDetector(detector),
+            embedder=RayEmbedder(embedder),
+            memory=RayMemory(memory),
+            controller=RayController(actors),
+            hosts=RayHosts(actors),
+            blobs=lambda tenant: TenantBlobs(settings.blob_url, tenant),
+            probes=self._probes(actors, detector, embedder, memory),
+        )
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(self._deps)
+
+    def _probes(
+        self,
+        actors: Actors,
+        detector: DeploymentHandle[Any],
+        embedder: DeploymentHandle[Any],
+        memory: DeploymentHandle[Any],
+    ) -> dict[str, Probe]:
+        async def livekit() -> None:
+            url = httpx.URL(self._settings.livekit.url)
+            scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+            (await self._web.get(url.copy_with(scheme=scheme, path="/"))).raise_for_status()
+
+        async def gateway() -> None:
+            await self._gateway.names()
+
+        async def model() -> None:
+            info = await RayDetector(detector).info()
+            if info.error:
+                raise UnavailableError(info.error)
+
+        async def embedding() -> None:
+            await RayEmbedder(embedder).info()
+
+        async def remembering() -> None:
+            await memory.info.remote()
+
+        async def controller() -> None:
+            await actors.ping(CONTROLLER_ACTOR)
+
+        return {
+            "livekit": livekit,
+            "gateway": gateway,
+            "detector": model,
+            "embedder": embedding,
+            "memory": remembering,
+            "controller": controller,
+        }
+
+    async def __del__(self) -> None:
+        await self._gateway.aclose()
+        await self._web.aclose()
+        await self._redis.aclose()
+        await self._database.aclose()

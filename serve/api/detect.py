@@ -1,0 +1,91 @@
+"""`/v1/detect`: the detector, for one picture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from pydantic import Field
+
+from pipelines.domain import Detections
+from pipelines.imaging import letterbox_rgb
+from serve.api.auth import DepsDep, TenantDep
+from serve.api.fields import ResponseBody
+from serve.api.images import ImageDecoder
+from serve.api.problems import MediaTypeError, responses
+
+router = APIRouter(tags=["detect"], responses=responses(401, 403, 413, 415, 422, 429, 503))
+
+
+class DetectedObject(ResponseBody):
+    label: str = Field(serialization_alias="class", examples=["person"])
+    confidence: float
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the sent picture as a viewer shows it, that is "
+        "turned by its EXIF orientation.",
+        examples=[[48.6, 398.5, 245.3, 902.7]],
+    )
+
+
+class DetectAnswer(ResponseBody):
+    model: str = Field(examples=["yolov8n"])
+    detections: list[DetectedObject] = Field(description="Surest first.")
+
+
+def require_multipart(request: Request) -> None:
+    """Raises MediaTypeError where the body is no form, which would only look like an empty one."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise MediaTypeError(
+            f"The body must be multipart/form-data, not {kind or 'without a type'}.",
+            hint="With curl: -F image=@picture.jpg",
+        )
+
+
+def get_decoder(request: Request) -> ImageDecoder:
+    decoder: ImageDecoder = request.app.state.decoder
+    return decoder
+
+
+DecoderDep = Annotated[ImageDecoder, Depends(get_decoder)]
+
+
+@router.post(
+    "/v1/detect",
+    summary="Detect objects in a picture",
+    dependencies=[Depends(require_multipart)],
+)
+async def detect(
+    scope: TenantDep,
+    deps: DepsDep,
+    decoder: DecoderDep,
+    image: Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP.")],
+    confidence: Annotated[
+        float | None, Query(ge=0, le=1, description="At least this sure.", allow_inf_nan=False)
+    ] = None,
+    classes: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=64)]] | None,
+        Query(max_length=100, description="Only these classes; give the key once for each."),
+    ] = None,
+) -> DetectAnswer:
+    """The model and settings that watch the cameras. `confidence` can only raise the detector's own
+    threshold."""
+    pixels = await decoder.decode(image)
+    model = await deps.detector.info()
+    found = await deps.detector.detect(letterbox_rgb(pixels, model.input_size))
+    return DetectAnswer(
+        model=model.name, detections=_objects(found, confidence or 0.0, frozenset(classes or ()))
+    )
+
+
+def _objects(found: Detections, confidence: float, classes: frozenset[str]) -> list[DetectedObject]:
+    objects = [
+        DetectedObject(
+            label=label,
+            confidence=round(float(sure), 4),
+            box=tuple(round(float(edge), 2) for edge in box),
+        )
+        for label, sure, box in zip(found.labels, found.confidence, found.xyxy, strict=True)
+        if sure >= confidence and (not classes or label in classes)
+    ]
+    return sorted(objects, key=lambda item: -item.confidence)

@@ -1,0 +1,92 @@
+"""Prometheus metrics of this API process.
+
+Labels are bounded: the route's template, never the path that was asked for; no tenant, no camera.
+Each application has a registry of its own, so that two in one process do not collide.
+"""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
+
+# From a cached key lookup (1 ms) to a first inference on a cold replica.
+BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """What the API counts of itself."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter(
+            "atalaia_http_requests",
+            "Requests answered.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "atalaia_http_request_seconds",
+            "Time until an answer began (for event streams: until the headers).",
+            ("method", "route"),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.streams = Gauge(
+            "atalaia_alarm_streams", "Event streams that are open.", registry=self.registry
+        )
+        self.streamed = Counter(
+            "atalaia_alarm_stream_events",
+            "Alarms sent over event streams.",
+            registry=self.registry,
+        )
+        self.stream_errors = Counter(
+            "atalaia_alarm_stream_read_errors",
+            "Reads of an alarm stream that failed and were tried again.",
+            registry=self.registry,
+        )
+        self.announce_errors = Counter(
+            "atalaia_controller_announce_errors",
+            "Changes that the controller could not be told of at once (its timer finds them).",
+            registry=self.registry,
+        )
+
+
+class Measure:
+    """ASGI middleware that counts requests and their time to the first byte."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+
+        async def timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(scope, message["status"], time.perf_counter() - begin)
+            await send(message)
+
+        await self._app(scope, receive, timed)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        # `route` is set by the router: absent where the key was refused or nothing matched.
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.seconds.labels(method, route).observe(seconds)

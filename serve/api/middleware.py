@@ -1,0 +1,121 @@
+"""What every request passes: a size limit on its body, and headers that keep browsers safe."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.api.problems import problem_response
+
+# The largest JSON body that makes sense is a rule with 64 corners and 32 windows: some 8 KB.
+MAX_JSON_BYTES = 256 * 1024
+
+# Boundaries, part headers and small fields around an uploaded file.
+MULTIPART_OVERHEAD = 64 * 1024
+
+UPLOAD_PATHS = frozenset({"/v1/detect", "/v1/search"})
+
+
+class LimitBody:
+    """Refuses a body that is too large: at once where its length is said, else while it comes."""
+
+    def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
+        self._app = app
+        self._max_upload = max_upload_bytes + MULTIPART_OVERHEAD
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._max_upload if scope["path"] in UPLOAD_PATHS else MAX_JSON_BYTES
+        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if declared.isdigit() and int(declared) > limit:
+            await problem_response(413, _too_large(limit))(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                # FastAPI lets an HTTPException through while it reads a body, and no other.
+                raise HTTPException(413, _too_large(limit))
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _too_large(limit: int) -> str:
+    return f"The body is larger than the {limit:,} bytes that are accepted here."
+
+
+class SecurityHeaders:
+    """Headers on every answer; the content security policy names the SFU, the only other host."""
+
+    def __init__(self, app: ASGIApp, livekit_url: str) -> None:
+        self._app = app
+        self._pages = content_security_policy(livekit_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        policy = DOCS_POLICY if scope["path"].startswith("/docs") else self._pages
+        private = scope["path"].startswith("/v1")
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Content-Security-Policy", policy)
+                headers.setdefault("X-Content-Type-Options", "nosniff")
+                headers.setdefault("X-Frame-Options", "DENY")
+                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
+                headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+                headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+                if private:
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+def content_security_policy(livekit_url: str) -> str:
+    """The dashboard's policy. livekit-client asks the SFU over HTTP too when a join fails."""
+    parts = urlsplit(livekit_url)
+    web = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob: data:",
+            "font-src 'self'",
+            "media-src 'self' blob:",
+            "worker-src 'self' blob:",
+            f"connect-src 'self' {parts.scheme}://{parts.netloc} {web}://{parts.netloc}",
+            "manifest-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+# Swagger UI comes from a CDN and starts with an inline script; only this page may do that.
+DOCS_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'unsafe-inline' https://cdn.jsdelivr.net",
+        "style-src 'unsafe-inline' https://cdn.jsdelivr.net",
+        "img-src 'self' data: https://fastapi.tiangolo.com",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)

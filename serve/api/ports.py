@@ -1,0 +1,132 @@
+"""What the HTTP layer needs of the rest of the cluster, and nothing more.
+
+The implementations that talk to Ray are in `serve.api.ray_ports`; the routes know only these.
+Every method raises errors of `pipelines.errors`, never one of the library underneath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from redis.asyncio import Redis
+
+from cluster.records import Database
+from cluster.settings import Settings
+from pipelines.clock import Clock
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
+
+Vector = npt.NDArray[np.float32]
+
+Probe = Callable[[], Awaitable[None]]
+"""Returns where a dependency answers; raises where it does not."""
+
+
+class LoadedModel(Protocol):
+    """The part of a model's description that the API shows."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height in input pixels."""
+        ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+class ScoredSighting(Protocol):
+    """One answer of the memory: how alike, and what was seen."""
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def sighting(self) -> Sighting: ...
+
+
+class DetectorPort(Protocol):
+    async def detect(self, frame: LetterboxedFrame) -> Detections:
+        """Detections in source pixels. Raises UnavailableError while no replica answers."""
+        ...
+
+    async def info(self) -> LoadedModel: ...
+
+
+class EmbedderPort(Protocol):
+    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """The vector of an RGB picture, uint8 (height, width, 3)."""
+        ...
+
+    async def embed_text(self, text: str) -> Vector:
+        """Raises InputError or UnavailableError where the model has no text side."""
+        ...
+
+    async def info(self) -> object: ...
+
+
+class MemoryPort(Protocol):
+    async def search(
+        self,
+        tenant: str,
+        vector: Vector,
+        limit: int,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> Sequence[ScoredSighting]:
+        """The sightings of `tenant` most like `vector`, best first."""
+        ...
+
+
+class ControllerPort(Protocol):
+    async def changed(self, tenant: str, camera: str | None) -> None:
+        """Ask the controller to look at the records now. Does not wait for what it does."""
+        ...
+
+
+class HostsPort(Protocol):
+    async def snapshot(self, host: str, key: CameraKey, quality: int = 85) -> bytes:
+        """The JPEG of the camera's latest frame, from the agent host that watches it.
+
+        Raises:
+            UnavailableError: the host is gone, or has no frame yet.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """The blob storage of one tenant."""
+
+    async def get(self, key: str) -> bytes:
+        """Raises UnknownThingError where nothing is stored under `key`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """All that `create_app` needs. Whoever builds it also closes what is in it.
+
+    Attributes:
+        blobs: the blob storage of a tenant.
+        probes: further dependencies of `/readyz` by name; database and Redis are always asked.
+    """
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: Redis
+    detector: DetectorPort
+    embedder: EmbedderPort
+    memory: MemoryPort
+    controller: ControllerPort
+    hosts: HostsPort
+    blobs: Callable[[str], BlobStore]
+    probes: Mapping[str, Probe] = field(default_factory=dict)

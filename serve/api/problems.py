@@ -1,0 +1,295 @@
+"""Every error leaves as RFC 9457 `application/problem+json`, and none with a stack trace.
+
+The members: `type` (a URN that names the kind), `title`, `status`, `detail`, and ours:
+`code` (the kind, for programs), `hint` (what to do next), `errors` (one per wrong field, with a
+JSON pointer into the body or the name of the parameter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cluster.log import get_logger, redact
+from pipelines.domain import RuleKind
+from pipelines.errors import (
+    AtalaiaError,
+    CameraError,
+    ConflictError,
+    InputError,
+    ModelError,
+    UnavailableError,
+    UnknownThingError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+# The status board and the controller settle within a few seconds; asking sooner only adds load.
+RETRY_AFTER_S = 2
+
+log = get_logger("api")
+
+
+class UnauthorizedError(AtalaiaError):
+    """No credential, or one that nobody issued."""
+
+    code = "unauthorized"
+
+
+class ForbiddenError(AtalaiaError):
+    """The credential is good, but not for this."""
+
+    code = "forbidden"
+
+
+class TooManyRequestsError(AtalaiaError):
+    """The caller asks too often; `retry_after_s` says when to come back."""
+
+    code = "too-many-requests"
+    retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: int = RETRY_AFTER_S) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class TooLargeError(InputError):
+    code = "too-large"
+
+
+class MediaTypeError(InputError):
+    code = "unsupported-media-type"
+
+
+class FieldError(BaseModel):
+    """One wrong value of the request."""
+
+    detail: str
+    pointer: str | None = Field(None, description="JSON pointer into the body, as a URI fragment")
+    parameter: str | None = Field(None, description="name of the path, query or header parameter")
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:atalaia:problem:not-found",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "There is no camera 'gate'.",
+                "code": "not-found",
+                "hint": "GET /v1/cameras lists your cameras.",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    code: str
+    hint: str | None = None
+    errors: list[FieldError] | None = None
+
+
+# First match wins, so a subclass stands before its base.
+_STATUS: tuple[tuple[type[AtalaiaError], HTTPStatus], ...] = (
+    (UnauthorizedError, HTTPStatus.UNAUTHORIZED),
+    (ForbiddenError, HTTPStatus.FORBIDDEN),
+    (TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS),
+    (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (UnknownThingError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (CameraError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ModelError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+_CODES: dict[int, str] = {
+    400: "malformed-request",
+    401: UnauthorizedError.code,
+    403: ForbiddenError.code,
+    404: UnknownThingError.code,
+    405: "method-not-allowed",
+    413: TooLargeError.code,
+    415: MediaTypeError.code,
+    422: InputError.code,
+    429: TooManyRequestsError.code,
+    503: UnavailableError.code,
+}
+
+
+def status_of(error: AtalaiaError) -> HTTPStatus:
+    """The HTTP status that tells a caller what kind of error this is."""
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return status
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    *,
+    code: str | None = None,
+    hint: str = "",
+    errors: Sequence[FieldError] | None = None,
+    headers: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> JSONResponse:
+    """A problem document as a response; `extra` adds members that belong to one kind of problem."""
+    code = code or _CODES.get(status, "error")
+    problem = Problem(
+        type=f"urn:atalaia:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=redact(detail),
+        code=code,
+        hint=redact(hint) or None,
+        errors=list(errors) if errors else None,
+    )
+    return JSONResponse(
+        {**problem.model_dump(exclude_none=True), **(extra or {})},
+        status_code=status,
+        headers=dict(headers or {}),
+        media_type=MEDIA_TYPE,
+    )
+
+
+def response_for(error: AtalaiaError) -> JSONResponse:
+    """The problem document of one of our errors."""
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="atalaia"'
+    if isinstance(error, TooManyRequestsError):
+        headers["Retry-After"] = str(error.retry_after_s)
+    elif status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        # A wrong setting is the operator's to read in the log, not the caller's.
+        log.error("request failed", code=error.code, error=str(error))
+        return internal_error()
+    return problem_response(
+        status, error.message, code=error.code, hint=error.hint, headers=headers
+    )
+
+
+def internal_error() -> JSONResponse:
+    return problem_response(
+        500,
+        "The server failed to answer this request; the failure is in its log.",
+        code="internal",
+        hint="If it happens again, give the operator the time and the X-Request-ID of this answer.",
+    )
+
+
+_TAGS = frozenset(RuleKind)
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
+    """Pydantic's errors as ours. What the caller sent is left out: it may hold a credential."""
+    found = []
+    for error in errors:
+        where, *path = (str(part) for part in error["loc"]) if error["loc"] else ("body",)
+        detail = str(error["msg"]).removeprefix("Value error, ")
+        if where == "body":
+            # Pydantic names the member of a tagged union too, which is no place in the body.
+            path = path[1:] if path and path[0] in _TAGS else path
+            found.append(FieldError(detail=detail, pointer=json_pointer(path)))
+        else:
+            name = path[0] if path else where
+            found.append(FieldError(detail=detail, parameter=name))
+    return found
+
+
+def json_pointer(path: Sequence[str]) -> str:
+    """RFC 6901 pointer in its URI fragment form, e.g. `#/polygon/0/1`."""
+    return "#" + "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
+
+
+async def _on_atalaia_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AtalaiaError)
+    return response_for(error)
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(item["type"] == "json_invalid" for item in errors):
+        return problem_response(400, "The body is not valid JSON.")
+    found = field_errors(errors)
+    first = found[0]
+    where = first.pointer or first.parameter
+    return problem_response(422, f"The request is not valid: {where}: {first.detail}", errors=found)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    headers = dict(error.headers or {})
+    if status == 404:
+        return problem_response(404, "There is nothing at this address.", hint="See /docs.")
+    if status == 405:
+        detail = f"{request.method} is not possible here."
+        allowed = headers.get("allow") or headers.get("Allow")
+        hint = f"Allowed: {allowed}." if allowed else ""
+        return problem_response(405, detail, hint=hint, headers=headers)
+    return problem_response(status, str(error.detail), headers=headers)
+
+
+class LastResort:
+    """Outermost but one: what no handler knows is logged here and leaves as a bare 500 problem."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:  # the top of a request's task
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if started:
+                raise
+            await internal_error()(scope, receive, send)
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make `app` answer every error with a problem document."""
+    app.add_exception_handler(AtalaiaError, _on_atalaia_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the errors a route can give."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }

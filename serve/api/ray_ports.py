@@ -1,0 +1,164 @@
+"""The ports over Ray: Serve handles for the models, actor handles for controller and agent hosts.
+
+Whatever Ray raises becomes an error of ours here: a deployment's own AtalaiaError as it was, and
+everything that means "nobody answers" an UnavailableError.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from cluster.names import CONTROLLER_ACTOR
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame
+from pipelines.errors import AtalaiaError, UnavailableError
+from serve.api.ports import LoadedModel, ScoredSighting, Vector
+
+# A cold replica's first inference takes some 5 s; nobody waits longer than this for a picture.
+MODEL_TIMEOUT_S = 20.0
+
+# A host only encodes a JPEG that it already holds.
+SNAPSHOT_TIMEOUT_S = 5.0
+
+# `changed` only sets a flag. What the controller does about it nobody waits for.
+ANNOUNCE_TIMEOUT_S = 1.0
+
+
+@asynccontextmanager
+async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
+    """Bound the time of a remote call to `what`, and raise our errors in place of Ray's."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except RayTaskError as error:
+        # Also an instance of the cause's class, but with the remote stack trace as its text.
+        if isinstance(error.cause, AtalaiaError):
+            raise error.cause from None
+        if isinstance(error.cause, RayError | RayServeException):
+            raise _away(what) from error
+        raise
+    except AtalaiaError:
+        raise
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"The {what} did not answer within {timeout_s:g} s.", hint="Try again in a moment."
+        ) from error
+    except (RayError, RayServeException) as error:
+        raise _away(what) from error
+
+
+def _away(what: str) -> UnavailableError:
+    return UnavailableError(f"The {what} is not there right now.", hint="Try again in a moment.")
+
+
+class RayDetector:
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def detect(self, frame: LetterboxedFrame) -> Detections:
+        async with ray_errors("detector", MODEL_TIMEOUT_S):
+            return cast("Detections", await self._handle.detect.remote(frame))
+
+    async def info(self) -> LoadedModel:
+        async with ray_errors("detector", MODEL_TIMEOUT_S):
+            return cast("LoadedModel", await self._handle.info.remote())
+
+
+class RayEmbedder:
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        async with ray_errors("embedder", MODEL_TIMEOUT_S):
+            return cast("Vector", await self._handle.embed_image.remote(pixels))
+
+    async def embed_text(self, text: str) -> Vector:
+        async with ray_errors("embedder", MODEL_TIMEOUT_S):
+            return cast("Vector", await self._handle.embed_text.remote(text))
+
+    async def info(self) -> object:
+        async with ray_errors("embedder", MODEL_TIMEOUT_S):
+            return await self._handle.info.remote()
+
+
+class RayMemory:
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def search(
+        self,
+        tenant: str,
+        vector: Vector,
+        limit: int,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> Sequence[ScoredSighting]:
+        async with ray_errors("memory", MODEL_TIMEOUT_S):
+            found = await self._handle.search.remote(
+                tenant,
+                vector,
+                limit,
+                camera=camera,
+                label=label,
+                since_us=since_us,
+                until_us=until_us,
+            )
+            return cast("Sequence[ScoredSighting]", found)
+
+
+class Actors:
+    """Named actors of the cluster, looked up by name for each call.
+
+    A lookup is one question to Ray's control store (under 1 ms here); a kept handle would go on
+    pointing at an actor that the controller has replaced.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    async def get(self, name: str, what: str) -> ActorHandle[Any]:
+        """Raises UnavailableError where no actor of that name lives."""
+        try:
+            # A blocking call, hence the thread.
+            return await asyncio.to_thread(ray.get_actor, name, self._namespace)
+        except ValueError as error:
+            raise _away(what) from error
+
+    async def ping(self, name: str) -> None:
+        """Returns once the actor answers. Raises UnavailableError."""
+        async with ray_errors(name, ANNOUNCE_TIMEOUT_S):
+            actor = await self.get(name, name)
+            await actor.__ray_ready__.remote()
+
+
+class RayController:
+    def __init__(self, actors: Actors) -> None:
+        self._actors = actors
+
+    async def changed(self, tenant: str, camera: str | None) -> None:
+        async with ray_errors("controller", ANNOUNCE_TIMEOUT_S):
+            actor = await self._actors.get(CONTROLLER_ACTOR, "controller")
+            await actor.changed.remote(tenant, camera)
+
+
+class RayHosts:
+    def __init__(self, actors: Actors) -> None:
+        self._actors = actors
+
+    async def snapshot(self, host: str, key: CameraKey, quality: int = 85) -> bytes:
+        async with ray_errors("camera's agent host", SNAPSHOT_TIMEOUT_S):
+            actor = await self._actors.get(host, "camera's agent host")
+            return cast("bytes", await actor.snapshot.remote(key.tenant, key.camera, quality))

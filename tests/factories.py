@@ -1,0 +1,69 @@
+"""Valid domain objects for tests; every field can be overridden."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid5
+
+from pipelines.domain import Alarm, Camera, RuleKind, Sighting, Stages, ZoneEntryRule
+
+NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
+T0_US = 1_700_000_000_000_000
+
+
+def make_camera(tenant: str = "acme", id: str = "gate", **fields: Any) -> Camera:
+    return Camera(
+        **{
+            "tenant": tenant,
+            "id": id,
+            "name": id.title(),
+            "url": f"rtsp://user:s3cr%40t@{id}.example/1",
+            **fields,
+        }
+    )
+
+
+def make_rule(id: str = "yard", **fields: Any) -> ZoneEntryRule:
+    return ZoneEntryRule(
+        **{"id": id, "polygon": ((0.1, 0.1), (0.9, 0.1), (0.9, 0.9)), "classes": ("person",)}
+        | fields
+    )
+
+
+def make_alarm(number: int = 0, tenant: str = "acme", **fields: Any) -> Alarm:
+    """Alarm `number`, captured `number` seconds after T0; same arguments, same id."""
+    camera = fields.get("camera", "gate")
+    return Alarm(
+        **{
+            "id": uuid5(NAMESPACE, f"{tenant}/{camera}/{number}"),
+            "tenant": tenant,
+            "camera": camera,
+            "rule": "yard",
+            "kind": RuleKind.ZONE_ENTRY,
+            "label": "person",
+            "confidence": 0.87,
+            "box": (0.1, 0.2, 0.3, 0.4),
+            "track": f"track-{number}",
+            "episode": 0,
+            "frame_id": number,
+            "stages": Stages(capture_us=T0_US + number * 1_000_000),
+            **fields,
+        }
+    )
+
+
+def make_sighting(number: int = 0, tenant: str = "acme", **fields: Any) -> Sighting:
+    """Sighting `number`, seen from `number` seconds after T0 for two seconds."""
+    return Sighting(
+        **{
+            "tenant": tenant,
+            "camera": "gate",
+            "track": f"track-{number}",
+            "label": "person",
+            "confidence": 0.9,
+            "first_seen_us": T0_US + number * 1_000_000,
+            "last_seen_us": T0_US + number * 1_000_000 + 2_000_000,
+            "box": (0.1, 0.2, 0.3, 0.4),
+            **fields,
+        }
+    )

@@ -1,0 +1,123 @@
+"""The parts behind the ports, as simple as can be, for tests of the HTTP layer.
+
+Records, Redis, blobs and vectors are real in these tests; only what needs Ray and a model is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from qdrant_client import AsyncQdrantClient
+
+from cluster.vectors import Match, TenantVectors, ensure_collection
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
+from pipelines.errors import InputError, UnavailableError
+from serve.api.ports import Vector
+
+COLLECTION = "sightings"
+
+
+@dataclass
+class Model:
+    name: str = "still"
+    input_size: tuple[int, int] = (640, 384)
+    error: str | None = None
+
+
+@dataclass
+class StillDetector:
+    """Sees the same things in every picture, given as fractions of its size."""
+
+    model: Model = field(default_factory=Model)
+    sees: list[tuple[str, float, tuple[float, float, float, float]]] = field(default_factory=list)
+    away: bool = False
+    frames: list[LetterboxedFrame] = field(default_factory=list)
+
+    async def detect(self, frame: LetterboxedFrame) -> Detections:
+        if self.away:
+            raise UnavailableError("The detector is not there right now.")
+        self.frames.append(frame)
+        scale = np.array(frame.letterbox.source * 2, np.float32)
+        return Detections(
+            np.array([np.array(box) * scale for _, _, box in self.sees], np.float32).reshape(-1, 4),
+            np.array([sure for _, sure, _ in self.sees], np.float32),
+            tuple(label for label, _, _ in self.sees),
+        )
+
+    async def info(self) -> Model:
+        if self.away:
+            raise UnavailableError("The detector is not there right now.")
+        return self.model
+
+
+class ColourEmbedder:
+    """The vector of a picture is its mean colour; there is no text side."""
+
+    dim = 3
+
+    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        mean = pixels.reshape(-1, 3).mean(axis=0) + 1
+        return np.asarray(mean / np.linalg.norm(mean), np.float32)
+
+    async def embed_text(self, text: str) -> Vector:
+        raise InputError("This embedder has no text side.", hint="Search by a picture.")
+
+    async def info(self) -> object:
+        return self
+
+
+@dataclass
+class Controller:
+    """Remembers what it was told."""
+
+    told: list[tuple[str, str | None]] = field(default_factory=list)
+    away: bool = False
+
+    async def changed(self, tenant: str, camera: str | None) -> None:
+        if self.away:
+            raise UnavailableError("The controller is not there right now.")
+        self.told.append((tenant, camera))
+
+
+@dataclass
+class Hosts:
+    """Agent hosts by name, each with the pictures it holds."""
+
+    pictures: dict[tuple[str, CameraKey], bytes] = field(default_factory=dict)
+
+    async def snapshot(self, host: str, key: CameraKey, quality: int = 85) -> bytes:
+        try:
+            return self.pictures[host, key]
+        except KeyError:
+            raise UnavailableError("The agent host has no frame yet.") from None
+
+
+class VectorMemory:
+    """Qdrant's local mode behind the one class that may reach it."""
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self._client = client
+
+    async def open(self, dim: int) -> None:
+        await ensure_collection(self._client, COLLECTION, dim)
+
+    async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
+        await TenantVectors(self._client, COLLECTION, tenant).upsert([(sighting, vector)])
+
+    async def search(
+        self,
+        tenant: str,
+        vector: Vector,
+        limit: int,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> list[Match]:
+        vectors = TenantVectors(self._client, COLLECTION, tenant)
+        return await vectors.search(
+            vector, limit, camera=camera, label=label, since_us=since_us, until_us=until_us
+        )

