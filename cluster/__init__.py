@@ -1,1 +1,1 @@
-"""What everything leans on and how it is run: settings, stores, gateways, bridge, controller, CLI."""
+"""What everything leans on, and how it is run: settings, stores, bridge, controller, CLI."""

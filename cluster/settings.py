@@ -24,6 +24,10 @@ from pipelines.errors import ConfigError
 ENV_PREFIX = "ATALAIA_"
 ENV_DELIMITER = "__"
 CONFIG_VARIABLE = "ATALAIA_CONFIG"
+KEY_VARIABLE = "ATALAIA_KEY"
+"""The command line's credential for the API: ours by prefix, but no setting."""
+REDIS_VARIABLE = "REDIS_URL"
+"""The name that hosting platforms use; the file and ATALAIA_REDIS__URL win over it."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -89,6 +93,9 @@ class RaySettings(Section):
     namespace: str = "atalaia"
     dashboard_port: Port = 8265
     object_store_mb: Annotated[int, Field(ge=80)] = 512
+    num_cpus: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="CPUs that the local cluster hands out; default: those of the machine"
+    )
 
 
 class DetectorSettings(Section):
@@ -266,6 +273,10 @@ def load_settings(path: Path | None = None) -> Settings:
     if path is None and os.environ.get(CONFIG_VARIABLE):
         path = Path(os.environ[CONFIG_VARIABLE])
     content = read_yaml(path) if path else {}
+    if os.environ.get(REDIS_VARIABLE):
+        redis = content.setdefault("redis", {})
+        if isinstance(redis, dict):  # anything else is refused below, with its key
+            redis.setdefault("url", os.environ[REDIS_VARIABLE])
     unknown = _unknown_variables()
     if unknown:
         raise ConfigError(
@@ -280,7 +291,7 @@ def load_settings(path: Path | None = None) -> Settings:
 
 def _unknown_variables() -> list[str]:
     """Environment names with our prefix whose first level is no section (others pydantic finds)."""
-    known = {name.upper() for name in Settings.model_fields} | {"CONFIG"}
+    known = {name.upper() for name in Settings.model_fields} | {"CONFIG", "KEY"}
     return sorted(
         name
         for name in os.environ

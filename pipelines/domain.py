@@ -1,4 +1,4 @@
-"""The vocabulary that every package shares: frozen types, no I/O, nothing of ours imported but errors.
+"""The vocabulary that every package shares: frozen types without I/O.
 
 Coordinate frames, named in every field that holds coordinates:
 - *normalized*: x and y in 0..1 of the picture, origin top left, y down. Zones, lines, alarm boxes.
@@ -31,7 +31,7 @@ from pydantic import (
 
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,39}$"
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
-"""Identity of a tenant, camera or rule. Holds no dot, so `<tenant>.<camera>` splits one way only."""
+"""Identity of a tenant, camera or rule. Without a dot, so `<tenant>.<camera>` splits one way."""
 
 UnitFloat = Annotated[float, Field(ge=0.0, le=1.0)]
 NormalizedPoint = tuple[UnitFloat, UnitFloat]
@@ -106,7 +106,9 @@ def polygon_area(points: tuple[NormalizedPoint, ...]) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def _crosses(a: NormalizedPoint, b: NormalizedPoint, c: NormalizedPoint, d: NormalizedPoint) -> bool:
+def _crosses(
+    a: NormalizedPoint, b: NormalizedPoint, c: NormalizedPoint, d: NormalizedPoint
+) -> bool:
     def side(p: NormalizedPoint, q: NormalizedPoint, r: NormalizedPoint) -> float:
         return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
 
@@ -119,7 +121,9 @@ def _validated_polygon(points: tuple[NormalizedPoint, ...]) -> tuple[NormalizedP
     edges = [(points[i], points[(i + 1) % len(points)]) for i in range(len(points))]
     for i, (a, b) in enumerate(edges):
         if any(_crosses(a, b, c, d) for c, d in edges[i + 1 :]):
-            raise ValueError("the polygon crosses itself; list its corners in order around the zone")
+            raise ValueError(
+                "the polygon crosses itself; list its corners in order around the zone"
+            )
     if polygon_area(points) < MIN_ZONE_AREA:
         raise ValueError("the polygon covers (almost) nothing; give at least three spread corners")
     return points
@@ -162,7 +166,9 @@ class Schedule(Frozen):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"unknown time zone {value!r}; use a name like America/Sao_Paulo") from error
+            raise ValueError(
+                f"unknown time zone {value!r}; use a name like America/Sao_Paulo"
+            ) from error
         return value
 
 
@@ -383,7 +389,7 @@ class AlarmSource(StrEnum):
 
 
 class Stages(Frozen):
-    """When the frame of an alarm passed each stage, UTC microseconds; 0 where it has no such stage."""
+    """When an alarm's frame passed each stage, UTC microseconds; 0 where there is no such stage."""
 
     capture_us: int
     received_us: int = 0
@@ -394,7 +400,7 @@ class Stages(Frozen):
 
 
 class Alarm(Frozen):
-    """A rule that fired. `id` is a function of what happened, so saying it twice changes nothing."""
+    """A rule that fired. `id` is a function of what happened: saying it twice changes nothing."""
 
     version: Literal[1] = 1
     id: UUID

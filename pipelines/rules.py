@@ -17,8 +17,8 @@ What a rule says and when, in one place:
   rule for ever.
 - *Once per stay.* An object alarms once per stay, however often it is lost and found again; it
   stays until it is seen clear of the zone for 2 s, or is forgotten (`reappearance`).
-- What is inside already when a rule is *made* has not entered. What is in the first picture of a
-  camera has: nobody knows how long it is there.
+- *What was there before has not entered*: what is inside when the rule is made; and what is inside
+  when the camera comes up and stays in its place for 30 s. If it moves sooner, it is told then.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ Z = TypeVar("Z", bound=ZoneRule)
 
 # A crossing waits this long for its object to be believed: confirmation takes 0.3 to 1 s.
 PENDING_US = 2 * S
+
+# What was in sight when the camera came up and has not moved for this long was there before. A
+# person who stands moves by a third of their width sooner than that.
+SETTLED_US = 30 * S
 
 # Counted as still there for this long after it was seen last; detectors miss a standing person for
 # some frames in a row. At low rates, two and a half frames instead.
@@ -209,9 +213,13 @@ class ZoneEntryEvaluator(_ZoneEvaluator[ZoneEntryRule]):
             visit = self._look(seen, scene)
             if first and seen.track.key in self._known:
                 visit.told = visit.stay.entries
-            if visit.untold and self._believed(seen):
+            if not visit.untold or not self._believed(seen):
+                continue
+            if not seen.was_there:
                 visit.told = visit.stay.entries
                 edges.append(seen)
+            elif scene.scene_us - visit.stay.entered_us >= SETTLED_US:
+                visit.told = visit.stay.entries
         return self._tell_edges(edges, scene)
 
 

@@ -60,6 +60,11 @@ STEADY_HITS = 7
 VOTE_DECAY = 0.98
 VOTE_LEAD = 1.5
 
+# What is in sight within this time after the camera comes up, or comes back after so long away that
+# nothing is known any more, may have been there before; see `Observation.was_there`.
+FIRST_LOOK_US = 1 * S
+AWAY_US = 60 * S
+
 # Cap on what one camera remembers; a crowded square shows some 100 objects at once.
 MAX_SUBJECTS = 1_000
 
@@ -74,6 +79,8 @@ class Observation:
         steady_confidence: median over its last hits.
         foot: normalized point where it stands.
         height: of its box, in picture heights.
+        was_there: in sight when the camera came up, and in the same place ever since. Without this,
+            every restart would make every parked car a new one.
     """
 
     track: Track
@@ -81,6 +88,7 @@ class Observation:
     steady_confidence: float
     foot: Point
     height: float
+    was_there: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,7 @@ class _Subject:
     tracklet: Tracklet | None = None
     hits: int = 0
     confirmed: bool = False
+    was_there: bool = False
     votes: dict[str, float] = field(default_factory=dict)
     confidences: deque[float] = field(default_factory=lambda: deque(maxlen=STEADY_HITS))
 
@@ -150,6 +159,7 @@ class _Subject:
         self.place = hit.place
         if not same_place(self.anchor, hit.place):
             self.anchor, self.anchor_us = hit.place, scene_us
+            self.was_there = False
         self.confidences.append(hit.confidence)
         self._vote(hit)
         lived = scene_us - self.started_us
@@ -197,6 +207,8 @@ class CameraTracker:
         self._associators: dict[str, Associator] = {}
         self._subjects: dict[str, _Subject] = {}
         self._timeline = Timeline(break_us=MOVING_MEMORY_US + S)
+        self._last_us: int | None = None
+        self._first_look_until_us = 0
 
     @property
     def keys(self) -> frozenset[str]:
@@ -217,6 +229,9 @@ class CameraTracker:
         scene_us = self._timeline.advance(stamp.capture_us)
         if scene_us is None:
             return None
+        if self._last_us is None or scene_us - self._last_us > AWAY_US:
+            self._first_look_until_us = scene_us + FIRST_LOOK_US
+        self._last_us = scene_us
         hits = _without_doubles(_hits(stamp, detections))
         pairs = self._associate(hits, scene_us)
         seen = self._recognize(pairs, stamp, scene_us)
@@ -278,6 +293,7 @@ class CameraTracker:
             place=hit.place,
             anchor=hit.place,
             anchor_us=scene_us,
+            was_there=scene_us <= self._first_look_until_us,
         )
         self._subjects[key] = subject
         return subject
@@ -403,4 +419,5 @@ def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation
         steady_confidence=median(subject.confidences),
         foot=(foot[0] / stamp.width, foot[1] / stamp.height),
         height=(hit.box[3] - hit.box[1]) / stamp.height,
+        was_there=subject.was_there,
     )

@@ -1,0 +1,296 @@
+"""An agent host: one process, many watchers: livekit-agents' AgentServer inside a Ray actor."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, cast
+
+import psutil
+from cluster.blobs import TenantBlobs
+from livekit import agents
+from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
+
+from agents.frames import JPEG_QUALITY, to_jpeg
+from agents.watcher import Watcher
+from cluster.bus import AlarmPublisher
+from cluster.controller.reports import HostStatus
+from cluster.handles import deployment
+from cluster.log import configure_logging, get_logger
+from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, WATCHER_IDENTITY
+from cluster.remote import ray_errors
+from cluster.settings import Settings
+from pipelines.clock import SystemClock
+from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
+from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+from pipelines.imaging import I420
+
+log = get_logger("host")
+
+REMEMBER_TIMEOUT_S = 20.0
+DETECT_TIMEOUT_S = 5.0
+"""Some 50 times the p99 of a busy detector here; a frame that old is of no use anyway."""
+PLAN_WAIT_S = 10.0
+PLAN_POLL_S = 0.1
+SNAPSHOT_TIMEOUT_S = 2.0
+MAX_REMEMBERS_IN_FLIGHT = 32
+LOAD_THRESHOLD = 0.999
+"""Load is watchers/capacity: below 1 there is room for one more."""
+
+
+@dataclass(slots=True)
+class _Job:
+    watcher: Watcher
+    context: JobContext
+    loop: asyncio.AbstractEventLoop
+
+
+class AgentHost:
+    """Carries the watchers that LiveKit sends it, for the cameras whose plans it was given.
+
+    Made inside a running event loop (an asynchronous Ray actor has one) and works from the start.
+
+    Args:
+        settings: the whole tree; the host uses livekit, agents, detector, redis, blobs.
+        name: this actor's name, by which the API finds the host of a camera.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        configure_logging(settings.log)
+        self._settings = settings
+        self._name = name
+        self._clock = SystemClock()
+        self._incarnation = uuid.uuid4().hex
+        self._plans: dict[CameraKey, CameraPlan] = {}
+        self._jobs: dict[CameraKey, _Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._counts = Counter[str]()
+        self._remembers = 0
+        self._blobs: dict[str, TenantBlobs] = {}
+        self._server: agents.AgentServer | None = None
+        self._registered = False
+        self._process = psutil.Process()
+        self._detector = deployment(DETECTOR)
+        self._embedder = deployment(EMBEDDER)
+        self._loop = asyncio.get_running_loop()
+        self._publisher = AlarmPublisher(settings.redis_url, settings.spool_dir, name)
+        self._serving = self._loop.create_task(self._serve_agents(), name="agent server")
+
+    # ------------------------------------------------------------ called by the controller
+
+    async def sync(
+        self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
+    ) -> HostStatus:
+        """Take new plans (older revisions are ignored), drop removed cameras, tell how all are."""
+        for plan in changed:
+            known = self._plans.get(plan.key)
+            if known is None or plan.revision >= known.revision:
+                self._plans[plan.key] = plan
+        for key in removed:
+            self._plans.pop(key, None)
+        for key, job in list(self._jobs.items()):
+            plan_now = self._plans.get(key)
+            if plan_now is None or not plan_now.camera.enabled:
+                job.loop.call_soon_threadsafe(job.context.shutdown, "the camera was removed")
+        return self.status()
+
+    async def drop(self, key: CameraKey) -> None:
+        """End this camera's watcher, because it hangs; the controller sends another."""
+        job = self._jobs.get(key)
+        if job is not None:
+            job.loop.call_soon_threadsafe(job.context.shutdown, "dropped by the controller")
+
+    def status(self) -> HostStatus:
+        return HostStatus(
+            incarnation=self._incarnation,
+            name=self._name,
+            registered=self._registered,
+            watchers=tuple(job.watcher.status() for job in list(self._jobs.values())),
+            revisions={key: plan.revision for key, plan in self._plans.items()},
+            counts=dict(self._counts),
+            rss_bytes=self._process.memory_info().rss,
+        )
+
+    async def aclose(self) -> None:
+        """Let every watcher go, publish what is still to be published. Safe to call twice."""
+        self._serving.cancel()
+        await asyncio.gather(self._serving, return_exceptions=True)
+        if self._server is not None:
+            await self._server.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._publisher.aclose()
+        for blobs in self._blobs.values():
+            await blobs.aclose()
+
+    # ------------------------------------------------------------ called by the API
+
+    async def snapshot(self, tenant: str, camera: str, quality: int = JPEG_QUALITY) -> bytes:
+        """JPEG of the newest frame.
+
+        Raises:
+            UnknownThingError: this host does not watch that camera.
+            UnavailableError: no frame came yet.
+        """
+        job = self._jobs.get(CameraKey(tenant, camera))
+        if job is None:
+            raise UnknownThingError(f"camera {camera} is not watched here")
+        latest = job.watcher.latest
+        if latest is None:
+            raise UnavailableError(f"camera {camera} has sent no picture yet")
+        return await asyncio.to_thread(to_jpeg, latest.frame, quality)
+
+    # ------------------------------------------------------------ WatcherServices
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return self._settings.detector.input_width, self._settings.detector.input_height
+
+    def plan(self, key: CameraKey) -> CameraPlan | None:
+        return self._plans.get(key)
+
+    async def detect(self, frame: LetterboxedFrame) -> Detections:
+        try:
+            async with asyncio.timeout(DETECT_TIMEOUT_S):
+                return await self._detector.detect.remote(frame)
+        except AtalaiaError:
+            raise
+        except TimeoutError as error:
+            raise UnavailableError("the detector did not answer in time") from error
+        except Exception as error:
+            raise UnavailableError(f"the detector failed: {type(error).__name__}") from error
+
+    async def _detect(self, frame: LetterboxedFrame) -> Detections:
+        # On the host's loop: a Serve handle routes on the loop that used it first.
+        async with ray_errors("detector", DETECT_TIMEOUT_S):
+            return cast("Detections", await self._detector.detect.remote(frame))
+
+    def raise_alarm(self, alarm: Alarm, frame: I420) -> None:
+        self._spawn(self._raise_alarm(alarm, frame))
+
+    def remember(self, crop: Crop) -> None:
+        self._spawn(self._remember(crop))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run on the host's loop: watchers live on loops of their own, connections on this one."""
+        future: Future[None] = asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
+        future.add_done_callback(_log_failure)
+
+    async def _tracked(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        try:
+            await task
+        finally:
+            self._tasks.discard(task)
+
+    async def _raise_alarm(self, alarm: Alarm, frame: I420) -> None:
+        """Store the picture, then publish: whoever reads the alarm finds its snapshot."""
+        key: str | None = f"alarms/{alarm.id}.jpg"
+        try:
+            jpeg = await asyncio.to_thread(to_jpeg, frame)
+            await self._tenant_blobs(alarm.tenant).put(key, jpeg)
+        except (AtalaiaError, OSError) as error:
+            log.warning("alarm without snapshot", alarm=str(alarm.id), error=str(error))
+            key = None
+        stages = alarm.stages.model_copy(update={"published_us": self._clock.now_us()})
+        await self._publisher.publish(alarm.model_copy(update={"stages": stages, "snapshot": key}))
+
+    async def _remember(self, crop: Crop) -> None:
+        if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
+            self._counts["remembers_dropped"] += 1
+            return
+        self._remembers += 1
+        try:
+            async with ray_errors("embedder", REMEMBER_TIMEOUT_S):
+                await self._embedder.remember.remote(crop)
+        except AtalaiaError as error:
+            self._counts["remembers_failed"] += 1
+            log.warning("object not remembered", error=str(error))
+        finally:
+            self._remembers -= 1
+
+    def _tenant_blobs(self, tenant: str) -> TenantBlobs:
+        if tenant not in self._blobs:
+            self._blobs[tenant] = TenantBlobs(self._settings.blob_url, tenant)
+        return self._blobs[tenant]
+
+    # ------------------------------------------------------------ LiveKit
+
+    async def _serve_agents(self) -> None:
+        """Keep an AgentServer registered: it gives up after a number of failed connections."""
+        await self._publisher.start()
+        while True:
+            self._server = self._new_server()
+            try:
+                await self._server.run()
+            except (RuntimeError, OSError, ValueError) as error:
+                log.warning("agent server ended, starting another", error=str(error))
+            self._registered = False
+            await asyncio.sleep(1.0)
+
+    def _new_server(self) -> agents.AgentServer:
+        capacity = self._settings.agents.cameras_per_host
+        livekit = self._settings.livekit
+        server = agents.AgentServer(
+            job_executor_type=JobExecutorType.THREAD,
+            ws_url=livekit.url,
+            api_key=livekit.api_key,
+            api_secret=livekit.api_secret.get_secret_value(),
+            host="127.0.0.1",
+            port=0,
+            load_fnc=lambda: len(self._jobs) / capacity,
+            load_threshold=LOAD_THRESHOLD,
+            # An empty worker takes its whole threshold for one job per idle runner: with as many
+            # as its capacity a burst of dispatches is accepted (measured: with 0, all but one
+            # were refused and never sent again).
+            num_idle_processes=capacity,
+            drain_timeout=5,
+        )
+        server.rtc_session(self._watch, agent_name=AGENT_NAME, on_request=self._accept)
+        server.on("worker_registered", self._on_registered)
+        return server
+
+    def _on_registered(self, *_: object) -> None:
+        self._registered = True
+
+    async def _accept(self, request: JobRequest) -> None:
+        await request.accept(identity=WATCHER_IDENTITY, name="Atalaia watcher")
+
+    async def _watch(self, context: JobContext) -> None:
+        """Entry point of a job: runs in a thread and event loop of its own."""
+        key = CameraKey.from_room(context.job.room.name)
+        plan = await self._await_plan(key) if key is not None else None
+        if key is None or plan is None:
+            context.shutdown("no camera of ours")
+            return
+        await context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
+        watcher = Watcher(key, context.room, plan, self, self._clock)
+        job = _Job(watcher, context, asyncio.get_running_loop())
+        self._jobs[key] = job
+
+        async def end(reason: str) -> None:
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
+            await watcher.aclose()
+            log.info("watcher left", room=key.room, reason=reason)
+
+        context.add_shutdown_callback(end)
+        await watcher.start()
+        log.info("watcher joined", room=key.room)
+
+    async def _await_plan(self, key: CameraKey) -> CameraPlan | None:
+        """The plan of a camera; the controller may hand it over a moment after the job."""
+        for _ in range(round(PLAN_WAIT_S / PLAN_POLL_S)):
+            if key in self._plans:
+                break
+            await asyncio.sleep(PLAN_POLL_S)
+        return self._plans.get(key)
+
+
+def _log_failure(future: Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.error("background work failed", error=str(error), kind=type(error).__name__)

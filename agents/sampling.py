@@ -1,0 +1,72 @@
+"""Which frames are looked at: the latest, at the camera's rate, one in flight. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+
+
+class Skip(StrEnum):
+    """Why a frame was not analysed. Every skipped frame is counted under one of these."""
+
+    RATE = "rate"
+    """Between two samples of `detect_fps`: meant to be skipped."""
+    BUSY = "busy"
+    """Due, but the detector still had the one before."""
+    UNSTAMPED = "unstamped"
+    """Without capture time: cannot be placed in time."""
+    OLD = "old"
+    """Captured before the last analysed frame."""
+
+
+JUMP_US = 10_000_000
+"""Capture time this far before the last sample is a camera whose clock was re-anchored."""
+
+
+class FrameSampler:
+    """Decides frame by frame, on capture time and never on the time of arrival: jitter of the
+    network does not change which frames are looked at.
+
+    Args:
+        fps: frames per second to analyse.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self.skipped: Counter[Skip] = Counter()
+        self._period_us = round(1e6 / fps)
+        self._due_us: int | None = None
+        self._last_us: int | None = None
+        self._busy = False
+
+    def set_fps(self, fps: float) -> None:
+        period_us = round(1e6 / fps)
+        if period_us != self._period_us:
+            self._period_us = period_us
+            self._due_us = None
+
+    def offer(self, capture_us: int) -> bool:
+        """Whether to analyse the frame captured at `capture_us`; if so, call `done` afterwards."""
+        if capture_us <= 0:
+            self.skipped[Skip.UNSTAMPED] += 1
+            return False
+        if self._last_us is not None and capture_us <= self._last_us:
+            if self._last_us - capture_us < JUMP_US:
+                self.skipped[Skip.OLD] += 1
+                return False
+            self._due_us = None
+        if self._due_us is not None and capture_us < self._due_us:
+            self.skipped[Skip.RATE] += 1
+            return False
+        if self._busy:
+            self.skipped[Skip.BUSY] += 1
+            return False
+        self._busy = True
+        self._last_us = capture_us
+        # Keep the beat: the next is due one period after this one *was* due, unless we fell behind.
+        due = capture_us if self._due_us is None else self._due_us
+        self._due_us = max(due + self._period_us, capture_us + self._period_us // 2)
+        return True
+
+    def done(self) -> None:
+        """The frame in flight came back (or failed)."""
+        self._busy = False

@@ -1,0 +1,128 @@
+"""The bridge: carries many cameras in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from concurrent.futures import Future
+
+import psutil
+
+from cluster.backoff import Backoff
+from cluster.bridge.pump import StreamPump
+from cluster.bridge.room import RoomPublisher, TrackSink
+from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
+from cluster.log import configure_logging, get_logger
+from cluster.names import DETECT_TRACK, MAIN_TRACK
+from cluster.settings import Settings
+from pipelines.clock import Clock, SystemClock
+from pipelines.domain import CameraKey
+
+log = get_logger("bridge")
+
+
+class CameraBridge:
+    """One camera: its place in the room and one pump per track. Lives on the actor's event loop."""
+
+    def __init__(self, camera: BridgeCamera, settings: Settings, clock: Clock) -> None:
+        self.camera = camera
+        self._loop = asyncio.get_running_loop()
+        self._room = RoomPublisher(settings.livekit, camera.key, self._backoff(settings))
+        self._pumps: dict[str, StreamPump] = {}
+        urls = {MAIN_TRACK: camera.main_url, DETECT_TRACK: camera.detect_url}
+        for track, url in urls.items():
+            if url is not None:
+                self._pumps[track] = StreamPump(
+                    f"{camera.key.room}/{track}",
+                    url,
+                    TrackSink(track),
+                    self._open_track,
+                    settings=settings.bridge,
+                    clock=clock,
+                    backoff=self._backoff(settings),
+                )
+
+    @staticmethod
+    def _backoff(settings: Settings) -> Backoff:
+        return Backoff(settings.bridge.backoff_initial_s, settings.bridge.backoff_max_s)
+
+    def _open_track(self, sink: TrackSink, size: tuple[int, int]) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(self._room.open_track(sink, size), self._loop)
+
+    def start(self) -> None:
+        self._room.start()
+        for pump in self._pumps.values():
+            pump.start()
+
+    def status(self) -> CameraBridgeStatus:
+        detect = self._pumps.get(DETECT_TRACK)
+        return CameraBridgeStatus(
+            key=self.camera.key,
+            version=self.camera.version,
+            in_room=self._room.connected,
+            main=self._pumps[MAIN_TRACK].status(),
+            detect=detect.status() if detect else None,
+        )
+
+    async def aclose(self, timeout_s: float) -> None:
+        """Stop the pumps, then leave the room."""
+        for pump in self._pumps.values():
+            pump.request_stop()
+        for name, pump in self._pumps.items():
+            if not await asyncio.to_thread(pump.join, timeout_s):
+                log.warning("pump still blocked in a read", room=self.camera.key.room, track=name)
+        await self._room.aclose()
+
+
+class Bridge:
+    """Carries the cameras that the controller gave it last; nothing else decides.
+
+    A plain class, so that tests can run it without Ray; the controller's fleet makes it an actor.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        configure_logging(settings.log)
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._incarnation = uuid.uuid4().hex
+        self._cameras: dict[CameraKey, CameraBridge] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+        self._process = psutil.Process()
+
+    async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
+        """Carry exactly these cameras, and tell how each is doing. Idempotent."""
+        async with self._lock:
+            wanted = {camera.key: camera for camera in cameras}
+            stale = [
+                key
+                for key, bridge in self._cameras.items()
+                if key not in wanted or wanted[key].version != bridge.camera.version
+            ]
+            for key in stale:
+                self._let_go(self._cameras.pop(key))
+            for key, camera in wanted.items():
+                if key not in self._cameras:
+                    bridge = CameraBridge(camera, self._settings, self._clock)
+                    self._cameras[key] = bridge
+                    bridge.start()
+        return self.status()
+
+    def _let_go(self, bridge: CameraBridge) -> None:
+        """Close beside the others: one pull that hangs in a read must not hold up the rest."""
+        timeout_s = self._settings.bridge.read_timeout_s + 1.0
+        task = asyncio.create_task(bridge.aclose(timeout_s), name=f"close {bridge.camera.key.room}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def status(self) -> BridgeStatus:
+        return BridgeStatus(
+            incarnation=self._incarnation,
+            cameras=tuple(bridge.status() for bridge in self._cameras.values()),
+            rss_bytes=self._process.memory_info().rss,
+        )
+
+    async def aclose(self) -> None:
+        """Let go of every camera. Safe to call twice."""
+        await self.sync(())
+        await asyncio.gather(*self._closing, return_exceptions=True)

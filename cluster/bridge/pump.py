@@ -1,0 +1,202 @@
+"""One pull of one camera, in a thread of its own: gateway → access units → the room's track.
+
+Demuxing blocks and releases the GIL, so a thread per stream is the cheap way to carry many.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+
+from pydantic import SecretStr
+
+from cluster.backoff import Backoff
+from cluster.bridge.passthrough import CannotPassError, Passthrough
+from cluster.bridge.reader import PacketReader
+from cluster.bridge.room import TrackSink
+from cluster.bridge.transcode import EncodedPicture, Transcoder
+from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
+from cluster.log import get_logger
+from cluster.media.capture_clock import CaptureClock
+from cluster.settings import BridgeSettings
+from pipelines.clock import Clock
+from pipelines.errors import CameraError, UnavailableError
+
+log = get_logger("bridge.pump")
+
+FPS_WINDOW = 50
+"""Capture times over which the frame rate is told: two seconds at 25 frames/s."""
+PUBLISH_TIMEOUT_S = 15.0
+STEADY_AFTER_S = 10.0
+"""A stream that held this long counts as recovered: the next break starts the back-off anew."""
+
+
+class StreamPump:
+    """Pulls one stream for as long as it runs, whatever the camera does.
+
+    Args:
+        name: for logs, `<room>/<track>`.
+        url: where the gateway offers the stream.
+        sink: the track to feed; this pump is its single producer.
+        open_track: publishes the sink with a size on the room's event loop.
+        loop: that event loop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: SecretStr,
+        sink: TrackSink,
+        open_track: Callable[[TrackSink, tuple[int, int]], Future[None]],
+        *,
+        settings: BridgeSettings,
+        clock: Clock,
+        backoff: Backoff,
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._sink = sink
+        self._open_track = open_track
+        self._settings = settings
+        self._clock = clock
+        self._backoff = backoff
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"pump {name}", daemon=True)
+        self._status = StreamStatus(since_us=clock.now_us())
+        self._captures: deque[int] = deque(maxlen=FPS_WINDOW)
+        self._capture_clock = CaptureClock()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def status(self) -> StreamStatus:
+        """A snapshot; safe from any thread."""
+        return replace(self._status, fps=self._fps(), dropped=dict(self._sink.dropped))
+
+    def request_stop(self) -> None:
+        self._stop.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; False where it did not end in time (a read is still blocked)."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        transcode = ""
+        while not self._stop.is_set():
+            started = self._clock.monotonic()
+            try:
+                self._carry(transcode)
+                reason = "the stream ended"
+            except CannotPassError as why:
+                log.info("stream is transcoded", stream=self._name, reason=str(why))
+                transcode = str(why)
+                continue
+            except (CameraError, UnavailableError) as error:
+                reason = error.message
+            except Exception:
+                # Top of the thread: a camera must not stay dark because of one picture.
+                log.exception("pump failed", stream=self._name)
+                reason = "an internal error; see the log"
+            if self._stop.is_set():
+                return
+            transcode = ""
+            self._enter(StreamPhase.FAILED, reason)
+            log.warning("stream lost", stream=self._name, reason=reason)
+            if self._clock.monotonic() - started > STEADY_AFTER_S:
+                self._backoff.reset()
+            self._stop.wait(self._backoff.next_delay_s())
+            self._status = replace(self._status, reconnects=self._status.reconnects + 1)
+
+    def _carry(self, transcode: str) -> None:
+        """Open the stream and feed the track until it breaks or `stop` is set."""
+        reader = PacketReader(
+            self._url,
+            open_timeout_s=self._settings.open_timeout_s,
+            read_timeout_s=self._settings.read_timeout_s,
+        )
+        with reader:
+            pictures = self._pictures(reader, transcode)
+            for picture in pictures:
+                if self._stop.is_set():
+                    return
+                self._deliver(picture, reader, transcode)
+
+    def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[EncodedPicture]:
+        if not transcode:
+            path = Passthrough(reader.stream)
+            for packet in reader.packets():
+                yield from path.feed(packet)
+            return
+        transcoder = Transcoder(reader.stream)
+        for packet in reader.packets():
+            if self._sink.key_frame_requested():
+                transcoder.request_key_frame()
+            yield from transcoder.feed(packet)
+
+    def _deliver(self, picture: EncodedPicture, reader: PacketReader, transcode: str) -> None:
+        stamp = self._capture_clock.stamp(
+            picture.pts_s, arrival_us=self._clock.now_us(), arrival_s=self._clock.monotonic()
+        )
+        for event in stamp.events:
+            log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
+        size = (picture.width, picture.height)
+        if self._status.phase is not StreamPhase.STREAMING or self._size_changed(size):
+            if not picture.key_frame:
+                return
+            self._publish(size)
+            self._status = replace(
+                self._status,
+                codec=reader.stream.codec_context.name,
+                transcoded=bool(transcode),
+                width=picture.width,
+                height=picture.height,
+            )
+            self._enter(StreamPhase.STREAMING, transcode)
+        self._sink.push(
+            AccessUnit(
+                data=picture.data,
+                key_frame=picture.key_frame,
+                width=picture.width,
+                height=picture.height,
+                capture_us=stamp.capture_us,
+                timestamp_us=stamp.timestamp_us,
+            )
+        )
+        self._captures.append(stamp.capture_us)
+        self._status = replace(
+            self._status, units=self._status.units + 1, last_capture_us=stamp.capture_us
+        )
+
+    def _publish(self, size: tuple[int, int]) -> None:
+        # Publishing takes some 100 ms; meanwhile the socket holds the stream, so nothing is lost.
+        future = self._open_track(self._sink, size)
+        deadline = time.monotonic() + PUBLISH_TIMEOUT_S
+        while not future.done():
+            if self._stop.wait(0.01):
+                return
+            if time.monotonic() > deadline:
+                raise UnavailableError("LiveKit did not take the track in time")
+        future.result()
+
+    def _size_changed(self, size: tuple[int, int]) -> bool:
+        return size != (self._status.width, self._status.height)
+
+    def _enter(self, phase: StreamPhase, reason: str) -> None:
+        if phase is not StreamPhase.STREAMING:
+            self._captures.clear()
+        self._status = replace(
+            self._status, phase=phase, reason=reason, since_us=self._clock.now_us()
+        )
+
+    def _fps(self) -> float:
+        captures = list(self._captures)
+        if len(captures) < 2 or captures[-1] <= captures[0]:
+            return 0.0
+        return round((len(captures) - 1) * 1e6 / (captures[-1] - captures[0]), 2)

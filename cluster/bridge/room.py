@@ -1,0 +1,236 @@
+"""The bridge's side of a room: joins as the camera, publishes tracks, comes back when lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from datetime import timedelta
+
+from livekit import api, rtc
+from livekit.rtc._proto.room_pb2 import VideoEncoderBackend
+from livekit.rtc.encoded_video import EncodedVideoFrame, EncodedVideoSource
+
+from cluster.backoff import Backoff
+from cluster.bridge.units import AccessUnit
+from cluster.log import get_logger
+from cluster.names import BRIDGE_IDENTITY
+from cluster.settings import LiveKitSettings
+from pipelines.domain import CameraKey
+from pipelines.errors import UnavailableError
+
+log = get_logger("bridge.room")
+
+FRAME_ID_MODULUS = 1 << 32
+"""frame_id is an unsigned 32-bit number on the wire: 5.4 years at 25 frames/s, then it wraps."""
+
+_METADATA_FEATURES = [
+    rtc.FrameMetadataFeature.FMF_USER_TIMESTAMP,
+    rtc.FrameMetadataFeature.FMF_FRAME_ID,
+]
+_H264 = rtc.VideoCodec.H264
+# The SDK's default follows the picture's size (800 kbit/s at 640x272) and drops whole frames of a
+# camera that sends more: a quarter of them at 1 Mbit/s. These are ceilings, not targets.
+MAX_BITRATE_BPS = 30_000_000
+MAX_FPS = 120.0
+ROOM_WAIT_S = 3.0
+TOKEN_TTL = timedelta(hours=24)
+"""LiveKit renews the token of a connected participant; this bounds how late it may first join."""
+
+
+def publisher_token(livekit: LiveKitSettings, key: CameraKey) -> str:
+    """A token that may publish into this camera's room and do nothing else."""
+    grants = api.VideoGrants(
+        room_join=True,
+        room=key.room,
+        can_publish=True,
+        can_publish_data=False,
+        can_subscribe=False,
+    )
+    return (
+        api.AccessToken(livekit.api_key, livekit.api_secret.get_secret_value())
+        .with_identity(BRIDGE_IDENTITY)
+        .with_name(key.camera)
+        .with_grants(grants)
+        .with_ttl(TOKEN_TTL)
+        .to_jwt()
+    )
+
+
+class TrackSink:
+    """One published track. `push` is called by a single producer thread; the rest by the loop."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dropped: Counter[str] = Counter()
+        self._source: EncodedVideoSource | None = None
+        self._size: tuple[int, int] | None = None
+        self._frame_id = 0
+        self._await_key_frame = True
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height with which the track is (to be) published."""
+        return self._size
+
+    def expect(self, size: tuple[int, int]) -> None:
+        """Remember the size until the room is there."""
+        self._size = size
+
+    def attach(self, source: EncodedVideoSource, size: tuple[int, int]) -> None:
+        self._size = size
+        self._await_key_frame = True
+        self._source = source
+
+    def detach(self) -> None:
+        self._source = None
+
+    @property
+    def attached(self) -> bool:
+        return self._source is not None
+
+    def push(self, unit: AccessUnit) -> None:
+        """Hand one access unit to the room. Never blocks; what is not taken is counted by cause."""
+        self._frame_id = (self._frame_id + 1) % FRAME_ID_MODULUS
+        source = self._source
+        if source is None:
+            self.dropped["room_away"] += 1
+            return
+        if self._await_key_frame and not unit.key_frame:
+            self.dropped["before_key_frame"] += 1
+            return
+        self._await_key_frame = False
+        frame_type = (
+            rtc.EncodedFrameType.ENCODED_FRAME_KEY
+            if unit.key_frame
+            else rtc.EncodedFrameType.ENCODED_FRAME_DELTA
+        )
+        accepted = source.capture_frame(
+            EncodedVideoFrame(
+                data=unit.data,
+                width=unit.width,
+                height=unit.height,
+                codec=_H264,
+                frame_type=frame_type,
+                timestamp_us=unit.timestamp_us,
+                metadata=rtc.FrameMetadata(user_timestamp=unit.capture_us, frame_id=self._frame_id),
+            )
+        )
+        if not accepted:
+            self.dropped["refused_by_sdk"] += 1
+
+    def key_frame_requested(self) -> bool:
+        """Whether a viewer asked for a key frame since the last call (only an encoder can help)."""
+        source = self._source
+        return source is not None and source.take_feedback().keyframe_requested
+
+
+class RoomPublisher:
+    """Keeps the camera in its room as long as it runs; owns the connection and its tracks."""
+
+    def __init__(self, livekit: LiveKitSettings, key: CameraKey, backoff: Backoff) -> None:
+        self._livekit = livekit
+        self._key = key
+        self._backoff = backoff
+        self._sinks: dict[str, TrackSink] = {}
+        self._room: rtc.Room | None = None
+        self._lock = asyncio.Lock()
+        self._there = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._room is not None and self._room.isconnected()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_connected(), name=f"room {self._key.room}")
+
+    async def open_track(self, sink: TrackSink, size: tuple[int, int]) -> None:
+        """Publish `sink` with this picture size, now or as soon as the room is there.
+
+        Waits a moment for the room, so that a camera that just started loses no pictures.
+
+        Raises:
+            UnavailableError: LiveKit refused the track.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_WAIT_S):
+                await self._there.wait()
+        async with self._lock:
+            self._sinks[sink.name] = sink
+            if self._room is None:
+                sink.expect(size)  # published by the connection task when the room is there
+                return
+            await self._publish(self._room, sink, size)
+
+    async def aclose(self) -> None:
+        """Leave the room. Safe to call twice."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        async with self._lock:
+            await self._leave()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            self._lost.clear()
+            try:
+                await self._connect()
+            except (rtc.ConnectError, UnavailableError, OSError) as error:
+                log.warning("room not reached", room=self._key.room, error=str(error))
+                async with self._lock:
+                    await self._leave()
+                await asyncio.sleep(self._backoff.next_delay_s())
+                continue
+            self._backoff.reset()
+            await self._lost.wait()
+            log.warning("room lost", room=self._key.room)
+            async with self._lock:
+                await self._leave()
+            await asyncio.sleep(self._backoff.next_delay_s())
+
+    async def _connect(self) -> None:
+        room = rtc.Room()
+        room.on("disconnected", lambda *_: self._lost.set())
+        await room.connect(
+            self._livekit.url,
+            publisher_token(self._livekit, self._key),
+            rtc.RoomOptions(auto_subscribe=False),
+        )
+        async with self._lock:
+            self._room = room
+            for sink in self._sinks.values():
+                if sink.size is not None:
+                    await self._publish(room, sink, sink.size)
+        self._there.set()
+        log.info("room joined", room=self._key.room)
+
+    async def _publish(self, room: rtc.Room, sink: TrackSink, size: tuple[int, int]) -> None:
+        if sink.attached and sink.size == size:
+            return
+        source = EncodedVideoSource(*size)
+        track = rtc.LocalVideoTrack.create_video_track(sink.name, source)  # type: ignore[arg-type]
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA,
+            video_codec=_H264,
+            video_encoder=VideoEncoderBackend.ENCODER_BACKEND_PRE_ENCODED,
+            simulcast=False,
+            video_encoding=rtc.VideoEncoding(max_bitrate=MAX_BITRATE_BPS, max_framerate=MAX_FPS),
+            frame_metadata_features=_METADATA_FEATURES,
+        )
+        try:
+            await room.local_participant.publish_track(track, options)
+        except rtc.PublishTrackError as error:
+            raise UnavailableError(f"LiveKit did not take the track: {error}") from error
+        sink.attach(source, size)
+
+    async def _leave(self) -> None:
+        self._there.clear()
+        for sink in self._sinks.values():
+            sink.detach()
+        room, self._room = self._room, None
+        if room is not None:
+            await room.disconnect()

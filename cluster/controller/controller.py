@@ -1,0 +1,356 @@
+"""The controller: desired cameras on one side, what really runs on the other, repairs between.
+
+Runs at start, on every change, and every few seconds. Keeps nothing that it could not find out
+again: after a restart it learns from the records, the actors and the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
+from cluster.bus import CameraStatus
+from cluster.controller.diagnosis import Diagnosis
+from cluster.controller.placement import place, workers_for
+from cluster.controller.reports import HostStatus, WatcherStatus
+from cluster.controller.state import CameraEvent as Event
+from cluster.controller.state import Observation, Repair, advance, observe, repair
+from cluster.log import get_logger
+from cluster.media.gateway import MediaGateway, StreamName
+from cluster.settings import Settings
+from pipelines.clock import Clock
+from pipelines.domain import CameraKey, CameraPlan, CameraState
+from pipelines.errors import AtalaiaError
+
+log = get_logger("controller")
+
+
+class Fleet(Protocol):
+    """The workers of the cluster, wherever they run. A worker that is away answers None."""
+
+    async def sync_bridge(
+        self, index: int, cameras: tuple[BridgeCamera, ...]
+    ) -> BridgeStatus | None: ...
+
+    async def sync_host(
+        self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
+    ) -> HostStatus | None: ...
+
+    async def drop_watcher(self, index: int, key: CameraKey) -> None: ...
+
+    async def resize(self, bridges: int, hosts: int) -> None:
+        """Start what is missing and end what is too many."""
+        ...
+
+
+class Dispatcher(Protocol):
+    """Sends watchers into rooms."""
+
+    async def dispatch(self, key: CameraKey) -> None:
+        """Raises AtalaiaError where LiveKit cannot be reached."""
+        ...
+
+
+class Plans(Protocol):
+    async def plans(self) -> list[CameraPlan]: ...
+
+
+class Board(Protocol):
+    async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one camera between two rounds."""
+
+    version: str
+    state: CameraState = CameraState.CONNECTING
+    reason: str = ""
+    since_us: int = 0
+    dispatched_us: int = 0
+    enabled: bool = True
+
+
+@dataclass(slots=True)
+class _HostLink:
+    """What a host was told, so that only changes travel."""
+
+    incarnation: str = ""
+    told: dict[CameraKey, int] = field(default_factory=dict)
+
+
+class Controller:
+    """Reconciles until told to stop. Runs anywhere; `cluster.services` makes it a Ray actor."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        plans: Plans,
+        gateway: MediaGateway,
+        fleet: Fleet,
+        dispatcher: Dispatcher,
+        board: Board,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._plans = plans
+        self._gateway = gateway
+        self._fleet = fleet
+        self._dispatcher = dispatcher
+        self._board = board
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._known: dict[CameraKey, _Known] = {}
+        self._placement: dict[CameraKey, int] = {}
+        self._bridge_count = 0
+        self._links: dict[int, _HostLink] = {}
+        self._gateway_errors: dict[CameraKey, str] = {}
+        self._gateway_urls: dict[str, str] = {}
+        self._diagnosis = Diagnosis(gateway, clock)
+        self._tenants: set[str] = set()
+        self.counts: Counter[str] = Counter()
+
+    def changed(self) -> None:
+        """Something in the records changed: look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile for ever; a round that fails is logged and the next one tries again."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.reconcile()
+            except AtalaiaError as error:
+                log.warning("round failed", error=str(error))
+                self.counts["failed_rounds"] += 1
+            except Exception:
+                # Top of the task that keeps every camera covered: it must outlive any bug.
+                log.exception("round failed")
+                self.counts["failed_rounds"] += 1
+            try:
+                async with asyncio.timeout(self._settings.controller.interval_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def aclose(self) -> None:
+        """Cancel what runs beside the rounds. Call after `run` was cancelled."""
+        await self._diagnosis.aclose()
+
+    async def reconcile(self) -> None:
+        """One round: look at everything, mend what differs, publish the states."""
+        plans = {plan.key: plan for plan in await self._plans.plans()}
+        wanted = {key: plan for key, plan in plans.items() if plan.camera.enabled}
+        self._notice(plans)
+        await self._sync_gateway(wanted)
+        capacity = self._settings.agents.cameras_per_host
+        hosts = workers_for(len(wanted), capacity)
+        self._placement = place(wanted, self._placement, self._settings.bridge.cameras_per_actor)
+        bridges = workers_for(len(wanted), self._settings.bridge.cameras_per_actor)
+        await self._fleet.resize(bridges, hosts)
+        bridge_statuses, watchers = await asyncio.gather(
+            self._sync_bridges(wanted, bridges), self._sync_hosts(wanted, hosts)
+        )
+        observations = {
+            key: Observation(
+                now_us=self._clock.now_us(),
+                enabled=plan.camera.enabled,
+                bridge=bridge_statuses.get(key),
+                watcher=watchers[key][1] if key in watchers else None,
+                gateway_error=self._gateway_errors.get(key, ""),
+            )
+            for key, plan in plans.items()
+        }
+        for key, seen in observations.items():
+            self._step(key, seen)
+        await self._publish(observations, watchers)
+        await self._repair(observations, watchers)
+
+    # ------------------------------------------------------------ parts of a round
+
+    def _notice(self, plans: dict[CameraKey, CameraPlan]) -> None:
+        """Forget removed cameras; a new, changed or re-enabled one starts over as connecting."""
+        for key in self._known.keys() - plans.keys():
+            del self._known[key]
+            self._gateway_errors.pop(key, None)
+            self._diagnosis.forget(key)
+        for key, plan in plans.items():
+            version = _version(plan)
+            known = self._known.get(key)
+            if known is None:
+                self._known[key] = _Known(version, since_us=self._clock.now_us())
+            elif known.version != version or (plan.camera.enabled and not known.enabled):
+                known.version = version
+                self._diagnosis.forget(key)
+                self._enter(key, known, advance(known.state, Event.ENABLED), "")
+            self._known[key].enabled = plan.camera.enabled
+
+    async def _sync_gateway(self, wanted: dict[CameraKey, CameraPlan]) -> None:
+        streams: dict[str, tuple[CameraKey, SecretStr]] = {}
+        for key, plan in wanted.items():
+            streams[key.room] = (key, plan.camera.url)
+            if plan.camera.substream_url is not None:
+                streams[str(StreamName(key, sub=True))] = (key, plan.camera.substream_url)
+        self._gateway_errors.clear()
+        present = await self._gateway.names()
+        for name in present - streams.keys():
+            await self._gateway.remove(name)
+            self._gateway_urls.pop(name, None)
+        for name, (key, url) in streams.items():
+            digest = _digest(url.get_secret_value())
+            if name in present and self._gateway_urls.get(name) == digest:
+                continue
+            try:
+                await self._gateway.ensure(name, url)
+                self._gateway_urls[name] = digest
+            except AtalaiaError as error:
+                self._gateway_errors[key] = error.message
+
+    async def _sync_bridges(
+        self, wanted: dict[CameraKey, CameraPlan], bridges: int
+    ) -> dict[CameraKey, CameraBridgeStatus]:
+        cargo: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
+        for key, plan in wanted.items():
+            cargo[self._placement[key]].append(self._cargo(plan))
+        statuses = await asyncio.gather(
+            *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(cargo))
+        )
+        return {c.key: c for status in statuses if status for c in status.cameras}
+
+    def _cargo(self, plan: CameraPlan) -> BridgeCamera:
+        main, sub = StreamName(plan.key), StreamName(plan.key, sub=True)
+        has_sub = plan.camera.substream_url is not None
+        return BridgeCamera(
+            key=plan.key,
+            main_url=self._gateway.rtsp_url(str(main)),
+            detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
+            version=_version(plan),
+        )
+
+    async def _sync_hosts(
+        self, wanted: dict[CameraKey, CameraPlan], hosts: int
+    ) -> dict[CameraKey, tuple[int, WatcherStatus, str]]:
+        """Give every host the plans (any may be sent any camera); who watches what, and where."""
+        for index in self._links.keys() - set(range(hosts)):
+            del self._links[index]
+        statuses = await asyncio.gather(*(self._tell_host(i, wanted) for i in range(hosts)))
+        watchers: dict[CameraKey, tuple[int, WatcherStatus, str]] = {}
+        for index, status in enumerate(statuses):
+            for watcher in status.watchers if status else ():
+                other = watchers.get(watcher.key)
+                if other is None or watcher.since_us > other[1].since_us:
+                    assert status is not None
+                    watchers[watcher.key] = (index, watcher, status.name)
+        return watchers
+
+    async def _tell_host(
+        self, index: int, wanted: dict[CameraKey, CameraPlan]
+    ) -> HostStatus | None:
+        link = self._links.setdefault(index, _HostLink())
+        revisions = {key: plan.revision for key, plan in wanted.items()}
+        changed = tuple(p for key, p in wanted.items() if link.told.get(key) != p.revision)
+        removed = tuple(link.told.keys() - revisions.keys())
+        status = await self._fleet.sync_host(index, changed, removed)
+        if status is not None and status.incarnation != link.incarnation and link.incarnation:
+            # It was restarted since the last round and knows nothing: tell it everything.
+            status = await self._fleet.sync_host(index, tuple(wanted.values()), ())
+        if status is None:
+            link.told = {}
+            return None
+        link.incarnation, link.told = status.incarnation, revisions
+        return status
+
+    def _step(self, key: CameraKey, seen: Observation) -> None:
+        known = self._known[key]
+        event, reason = observe(seen, self._settings.controller.stale_after_s)
+        if event is Event.LOST and not seen.gateway_error:
+            reason = self._diagnosis.reason(key, reason)
+        elif event in (Event.WATCHED, Event.VIDEO):
+            self._diagnosis.forget(key)
+        if event is Event.OPENING and known.state is CameraState.OFFLINE:
+            reason = known.reason
+        self._enter(key, known, advance(known.state, event), reason)
+
+    def _enter(self, key: CameraKey, known: _Known, state: CameraState, reason: str) -> None:
+        if state is not known.state:
+            known.since_us = self._clock.now_us()
+            log.info("camera state", camera=key.room, state=state.value, reason=reason)
+        known.state, known.reason = state, reason
+
+    async def _publish(
+        self,
+        observations: dict[CameraKey, Observation],
+        watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
+    ) -> None:
+        by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
+        for key, seen in observations.items():
+            host = watchers[key][2] if key in watchers else None
+            by_tenant.setdefault(key.tenant, []).append(self._status(key, seen, host))
+        self._tenants = {key.tenant for key in observations}
+        for tenant, statuses in by_tenant.items():
+            await self._board.put_all(tenant, statuses)
+
+    def _status(self, key: CameraKey, seen: Observation, host: str | None) -> CameraStatus:
+        known = self._known[key]
+        main = seen.bridge.main if seen.bridge else None
+        watcher = seen.watcher
+        return CameraStatus(
+            camera=key.camera,
+            state=known.state,
+            reason=known.reason,
+            since_us=known.since_us,
+            fps=main.fps if main else 0.0,
+            width=main.width if main else 0,
+            height=main.height if main else 0,
+            codec=main.codec if main else "",
+            host=host,
+            watched_fps=watcher.analysed_fps if watcher else 0.0,
+            skipped=watcher.skipped if watcher else {},
+            last_frame_us=(main.last_capture_us or None) if main else None,
+        )
+
+    async def _repair(
+        self,
+        observations: dict[CameraKey, Observation],
+        watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
+    ) -> None:
+        for key, seen in observations.items():
+            known = self._known[key]
+            needed = repair(
+                seen,
+                dispatched_us=known.dispatched_us,
+                grace_s=self._settings.agents.dispatch_grace_s,
+                stale_after_s=self._settings.controller.stale_after_s,
+            )
+            if needed is None:
+                continue
+            self.counts[needed.value] += 1
+            log.info("repair", camera=key.room, repair=needed.value)
+            if needed is Repair.DROP:
+                await self._fleet.drop_watcher(watchers[key][0], key)
+                known.dispatched_us = 0
+                continue
+            try:
+                await self._dispatcher.dispatch(key)
+                known.dispatched_us = self._clock.now_us()
+            except AtalaiaError as error:
+                log.warning("watcher not sent", camera=key.room, error=error.message)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _version(plan: CameraPlan) -> str:
+    """Changes when the camera has to be pulled anew; says nothing of the URL itself."""
+    camera = plan.camera
+    sub = camera.substream_url.get_secret_value() if camera.substream_url else ""
+    return _digest(f"{camera.url.get_secret_value()}\0{sub}")

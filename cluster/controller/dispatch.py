@@ -1,0 +1,45 @@
+"""Sending watchers into rooms through LiveKit's agent dispatch."""
+
+from __future__ import annotations
+
+import aiohttp
+from livekit import api
+
+from cluster.names import AGENT_NAME
+from cluster.settings import LiveKitSettings
+from pipelines.domain import CameraKey
+from pipelines.errors import UnavailableError
+
+REQUEST_TIMEOUT_S = 5.0
+
+
+class LiveKitDispatcher:
+    """Explicit dispatches, one at a time per room. Owns its connection to LiveKit's API."""
+
+    def __init__(self, livekit: LiveKitSettings) -> None:
+        self._api = api.LiveKitAPI(
+            livekit.url,
+            livekit.api_key,
+            livekit.api_secret.get_secret_value(),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        )
+
+    async def dispatch(self, key: CameraKey) -> None:
+        """Ask for a watcher in the camera's room, after taking back what was asked before.
+
+        Raises:
+            UnavailableError: LiveKit cannot be reached or refused.
+        """
+        service = self._api.agent_dispatch
+        try:
+            for old in await service.list_dispatch(key.room):
+                if old.agent_name == AGENT_NAME:
+                    await service.delete_dispatch(old.id, key.room)
+            await service.create_dispatch(
+                api.CreateAgentDispatchRequest(agent_name=AGENT_NAME, room=key.room)
+            )
+        except (api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
+            raise UnavailableError(f"LiveKit did not take the dispatch: {error}") from error
+
+    async def aclose(self) -> None:
+        await self._api.aclose()

@@ -1,0 +1,98 @@
+"""The workers of the cluster as Ray actors: started by name, found by name, told what to carry."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any
+
+import ray
+import ray.exceptions
+
+from cluster.bridge.bridge import Bridge
+from cluster.bridge.units import BridgeCamera, BridgeStatus
+from cluster.controller.reports import HostStatus
+from cluster.log import get_logger
+from cluster.names import BRIDGE_ACTOR, HOST_ACTOR
+from cluster.settings import Settings
+from pipelines.domain import CameraKey, CameraPlan
+
+log = get_logger("fleet")
+
+HOST_CLASS = ("agents.host", "AgentHost")
+"""Named, not imported: cluster leans on nothing above it. Ray Serve names its apps the same way."""
+
+CALL_TIMEOUT_S = 15.0
+"""A first call waits for the actor's process and its imports: some 6 s on a busy small machine."""
+
+
+class RayFleet:
+    """Bridges and agent hosts, each a named actor that Ray restarts when it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._bridges: list[Any] = []
+        self._hosts: list[Any] = []
+
+    async def resize(self, bridges: int, hosts: int) -> None:
+        host_class = getattr(importlib.import_module(HOST_CLASS[0]), HOST_CLASS[1])
+        while len(self._bridges) < bridges:
+            name = BRIDGE_ACTOR.format(index=len(self._bridges))
+            self._bridges.append(self._start(Bridge, name, self._settings))
+        while len(self._hosts) < hosts:
+            name = HOST_ACTOR.format(index=len(self._hosts))
+            self._hosts.append(self._start(host_class, name, self._settings, name))
+        while len(self._bridges) > bridges:
+            await self._end(self._bridges.pop())
+        while len(self._hosts) > hosts:
+            await self._end(self._hosts.pop())
+
+    def _start(self, kind: type, name: str, *args: object) -> Any:
+        return (
+            ray.remote(kind)
+            .options(
+                name=name,
+                namespace=self._settings.ray.namespace,
+                get_if_exists=True,
+                lifetime="detached",
+                max_restarts=-1,
+                num_cpus=0,
+                max_concurrency=256,
+            )
+            .remote(*args)
+        )
+
+    async def _end(self, actor: Any) -> None:
+        await self._call(actor.aclose.remote())
+        ray.kill(actor, no_restart=True)
+
+    async def sync_bridge(
+        self, index: int, cameras: tuple[BridgeCamera, ...]
+    ) -> BridgeStatus | None:
+        status: BridgeStatus | None = await self._call(self._bridges[index].sync.remote(cameras))
+        return status
+
+    async def sync_host(
+        self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
+    ) -> HostStatus | None:
+        status: HostStatus | None = await self._call(
+            self._hosts[index].sync.remote(changed, removed)
+        )
+        return status
+
+    async def drop_watcher(self, index: int, key: CameraKey) -> None:
+        await self._call(self._hosts[index].drop.remote(key))
+
+    async def aclose(self) -> None:
+        """End every worker."""
+        await asyncio.gather(*(self._end(a) for a in (*self._hosts, *self._bridges)))
+        self._hosts, self._bridges = [], []
+
+    async def _call(self, reference: Any) -> Any:
+        """The answer, or None where the actor is away (Ray is restarting it) or too slow."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await reference
+        except (ray.exceptions.RayActorError, TimeoutError) as error:
+            log.warning("a worker is away", error=type(error).__name__)
+            return None

@@ -1,0 +1,172 @@
+"""The state of a camera: an explicit transition table, and what is observed turned into its events.
+
+Pure: time comes in with the observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from cluster.bridge.units import CameraBridgeStatus, StreamPhase
+from cluster.controller.reports import WatcherStatus
+from pipelines.domain import CameraState
+
+
+class CameraEvent(StrEnum):
+    """What can be observed of a camera."""
+
+    ENABLED = "enabled"
+    """It is wanted again, or its URL changed."""
+    DISABLED = "disabled"
+    """Its tenant switched it off."""
+    OPENING = "opening"
+    """Somebody is connecting to it for the first time, or no bridge has it yet."""
+    VIDEO = "video"
+    """Its picture is in the room; a watcher may still be on the way."""
+    WATCHED = "watched"
+    """Its picture is in the room and is analysed."""
+    UNWATCHED = "unwatched"
+    """Its picture is in the room, but has not been analysed for too long."""
+    LOST = "lost"
+    """It cannot be read."""
+
+
+_C, _L, _D, _O = CameraState.CONNECTING, CameraState.LIVE, CameraState.DEGRADED, CameraState.OFFLINE
+_E = CameraEvent
+
+TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProxyType(
+    {
+        (_C, _E.DISABLED): _O,
+        (_C, _E.OPENING): _C,
+        (_C, _E.VIDEO): _C,
+        (_C, _E.WATCHED): _L,
+        (_C, _E.UNWATCHED): _D,
+        (_C, _E.LOST): _O,
+        (_L, _E.DISABLED): _O,
+        (_L, _E.ENABLED): _C,
+        (_L, _E.OPENING): _C,
+        (_L, _E.VIDEO): _L,
+        (_L, _E.WATCHED): _L,
+        (_L, _E.UNWATCHED): _D,
+        (_L, _E.LOST): _O,
+        (_D, _E.DISABLED): _O,
+        (_D, _E.ENABLED): _C,
+        (_D, _E.OPENING): _C,
+        (_D, _E.VIDEO): _D,
+        (_D, _E.WATCHED): _L,
+        (_D, _E.UNWATCHED): _D,
+        (_D, _E.LOST): _O,
+        (_O, _E.DISABLED): _O,
+        (_O, _E.ENABLED): _C,
+        # A retry does not make an offline camera look better than it is: only video does.
+        (_O, _E.OPENING): _O,
+        (_O, _E.VIDEO): _C,
+        (_O, _E.WATCHED): _L,
+        (_O, _E.UNWATCHED): _D,
+        (_O, _E.LOST): _O,
+        (_C, _E.ENABLED): _C,
+    }
+)
+
+
+def advance(state: CameraState, event: CameraEvent) -> CameraState:
+    """The state after `event`. Raises ValueError for a move that the table does not have."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise ValueError(f"no transition from {state} on {event}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the controller sees of one camera at one moment.
+
+    Attributes:
+        now_us: when it looked, UTC microseconds.
+        bridge: None where no bridge reports it.
+        watcher: None where no host reports it.
+        gateway_error: why the media gateway could not take it; empty where it did.
+    """
+
+    now_us: int
+    enabled: bool
+    bridge: CameraBridgeStatus | None
+    watcher: WatcherStatus | None
+    gateway_error: str = ""
+
+
+def observe(seen: Observation, stale_after_s: float) -> tuple[CameraEvent, str]:
+    """What an observation amounts to, and the reason to show; '' where nothing needs one."""
+    if not seen.enabled:
+        return CameraEvent.DISABLED, "switched off"
+    if seen.gateway_error:
+        return CameraEvent.LOST, seen.gateway_error
+    if seen.bridge is None:
+        return CameraEvent.OPENING, "waiting for a bridge"
+    main = seen.bridge.main
+    if main.phase is StreamPhase.OPENING:
+        return CameraEvent.OPENING, "connecting to the camera"
+    if main.phase is StreamPhase.FAILED:
+        return CameraEvent.LOST, main.reason
+    stale_us = round(stale_after_s * 1e6)
+    if _fresh(seen.watcher, seen.now_us, stale_us):
+        return CameraEvent.WATCHED, main.reason
+    if seen.now_us - main.since_us < stale_us:
+        return CameraEvent.VIDEO, "waiting for a watcher"
+    return CameraEvent.UNWATCHED, _why_unwatched(seen, stale_us)
+
+
+def _fresh(watcher: WatcherStatus | None, now_us: int, stale_us: int) -> bool:
+    return watcher is not None and now_us - watcher.last_analysed_us < stale_us
+
+
+def _why_unwatched(seen: Observation, stale_us: int) -> str:
+    assert seen.bridge is not None
+    if not seen.bridge.in_room:
+        return "the live room cannot be reached"
+    if seen.watcher is None:
+        return "no watcher is in the room yet"
+    if seen.now_us - seen.watcher.last_frame_us >= stale_us:
+        return "no fresh frames reach the watcher"
+    return "the detector does not answer"
+
+
+# ---------------------------------------------------------------- repairs
+
+
+class Repair(StrEnum):
+    """What the controller does about a camera."""
+
+    DISPATCH = "dispatch"
+    """Ask LiveKit for a watcher: it never retries a refused or lost dispatch by itself."""
+    DROP = "drop"
+    """End a watcher that gets no frames although the room has them; a dispatch follows."""
+
+
+STUCK_FACTOR = 3.0
+"""A watcher without frames for this many times `stale_after_s` does not come back by itself."""
+
+
+def repair(
+    seen: Observation, *, dispatched_us: int, grace_s: float, stale_after_s: float
+) -> Repair | None:
+    """The repair that this camera needs now, if any.
+
+    Args:
+        dispatched_us: when a watcher was last sent, 0 for never.
+        grace_s: how long a sent watcher may take to appear.
+    """
+    if not seen.enabled or seen.bridge is None or not seen.bridge.in_room:
+        return None
+    main = seen.bridge.main
+    if main.phase is not StreamPhase.STREAMING:
+        return None
+    if seen.watcher is None:
+        waited_us = seen.now_us - dispatched_us
+        return Repair.DISPATCH if waited_us >= grace_s * 1e6 else None
+    stuck_us = round(stale_after_s * STUCK_FACTOR * 1e6)
+    quiet_since_us = max(seen.watcher.last_frame_us, seen.watcher.since_us, main.since_us)
+    return Repair.DROP if seen.now_us - quiet_since_us > stuck_us else None

@@ -1,0 +1,84 @@
+"""Puts the demo's tenants, keys, cameras and rules into the records; doing it again is harmless."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from cluster.demo.simulator import DemoCamera
+from cluster.media.urls import normalize_camera_url
+from cluster.records import CameraChanges, Database
+from cluster.records.keys import new_key
+from pipelines.domain import Camera
+from pipelines.errors import ConflictError
+
+TENANTS = {"acme": "Acme Security", "globex": "Globex Fleet"}
+PLATFORM = "platform"
+KEY_LABEL = "demo"
+OWN_CAMERA = "my-camera"
+"""Id of the camera that the user brings with `make demo CAMERA=…`."""
+
+
+def demo_keys(path: Path) -> dict[str, str]:
+    """A secret key per tenant and one for the platform, made up once and kept in `path` (0600)."""
+    if path.exists():
+        kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        if kept.keys() == {PLATFORM, *TENANTS}:
+            return kept
+    keys = {name: new_key() for name in (PLATFORM, *TENANTS)}
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(keys, file)
+    return keys
+
+
+async def provision(
+    database: Database, cameras: Sequence[DemoCamera], keys: dict[str, str], own_url: str | None
+) -> None:
+    """Make the records hold the demo. A camera that exists keeps the rules that its user gave it.
+
+    Args:
+        own_url: the user's own camera, added to `acme`; None removes the one of an earlier run.
+
+    Raises:
+        InputError: `own_url` is no camera URL.
+    """
+    platform = database.platform()
+    for slug, name in TENANTS.items():
+        await platform.ensure_tenant(slug, name)
+    for owner, secret in keys.items():
+        await platform.import_key(None if owner == PLATFORM else owner, secret, KEY_LABEL)
+    for camera in cameras:
+        await _put(database, camera)
+    await _put_own(database, own_url)
+
+
+async def _put(database: Database, camera: DemoCamera) -> None:
+    records = database.tenant(camera.tenant)
+    wanted = Camera(tenant=camera.tenant, id=camera.id, name=camera.name, url=camera.url)
+    try:
+        await records.add_camera(wanted)
+    except ConflictError:
+        # It is there from an earlier run; only its address has changed.
+        await records.update_camera(camera.id, CameraChanges(url=camera.url))
+        return
+    for rule in camera.rules:
+        await records.add_rule(camera.id, rule)
+
+
+async def _put_own(database: Database, own_url: str | None) -> None:
+    acme = database.tenant("acme")
+    known = {camera.id for camera in await acme.cameras()}
+    if own_url is None:
+        if OWN_CAMERA in known:
+            await acme.remove_camera(OWN_CAMERA)
+        return
+    url = SecretStr(normalize_camera_url(own_url))
+    if OWN_CAMERA in known:
+        await acme.update_camera(OWN_CAMERA, CameraChanges(url=url))
+    else:
+        await acme.add_camera(Camera(tenant="acme", id=OWN_CAMERA, name="My camera", url=url))

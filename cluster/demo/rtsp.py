@@ -1,0 +1,364 @@
+"""An RTSP server that plays clips as if they were cameras.
+
+Not go2rtc, which could loop a file too: it lets every client on loopback in without a password
+(`internal/rtsp/rtsp.go`, v1.9.9), and the demo's cameras are there to be pulled like any camera,
+password included. It also restarts its source at will, while this one knows at every moment which
+picture is shown, which is what the tests compare against.
+
+Spoken here: RTSP 1.0 over TCP with interleaved RTP (RFC 2326), digest authentication (RFC 2617).
+Each camera's time runs on whether or not somebody watches, as a real one's does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from cluster.demo.rtp import CLOCK_HZ, PAYLOAD_TYPE, Clip, Packetizer
+from cluster.log import get_logger
+from pipelines.clock import Clock, SystemClock
+
+log = get_logger(__name__)
+
+_REALM = "Atalaia demo camera"
+_METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, SET_PARAMETER, TEARDOWN"
+_SESSION_TIMEOUT_S = 60
+_MAX_HEAD = 16_384
+_MAX_BODY = 65_536
+# Three seconds of the busiest clip. A client that is farther behind is gone or hopeless: cameras
+# cut it off, and so do we, rather than let a buffer grow.
+_MAX_UNSENT = 512 * 1024
+_REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
+    454: "Session Not Found", 461: "Unsupported Transport", 501: "Not Implemented",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One camera of the server.
+
+    Attributes:
+        name: path under which it is pulled.
+    """
+
+    name: str
+    clip: Clip
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+    @property
+    def channel(self) -> str:
+        """First part of the path: `rtsp://host/gate/trackID=0` is of channel `gate`."""
+        try:
+            path = urlsplit(self.url).path
+        except ValueError as error:
+            raise BadRequest("no URL") from error
+        return unquote(path).strip("/").split("/")[0]
+
+
+class BadRequest(Exception):
+    """The client does not speak RTSP; its connection is closed."""
+
+
+class CameraServer:
+    """Plays its channels until closed. Lives in the event loop that starts it.
+
+    Args:
+        channels: cameras, with different names.
+        host: where to listen.
+        port: 0 for a free one.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[Channel, ...],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._channels = {c.name: c for c in channels}
+        if len(self._channels) != len(channels):
+            raise ValueError("two demo cameras have the same name")
+        self._host, self._port = host, port
+        self._clock = clock or SystemClock()
+        self._server: asyncio.Server | None = None
+        self._connections: dict[_Connection, asyncio.Task[None]] = {}
+        self._offline: set[str] = set()
+        self._epoch = 0.0
+        self.started_us = 0
+        """UTC microseconds at which every camera showed the first picture of its clip."""
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where the port is taken."""
+        self._epoch, self.started_us = self._clock.monotonic(), self._clock.now_us()
+        self._server = await asyncio.start_server(
+            self._accept, self._host, self._port, limit=_MAX_HEAD
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        """Stop listening and cut every viewer off. Harmless when called twice."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        self.cut()
+        tasks = list(self._connections.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
+
+    def cut(self, name: str | None = None) -> None:
+        """Break the connections of one camera (of all without a name), as a bad cable does."""
+        for connection in list(self._connections):
+            if name is None or connection.channel == name:
+                connection.abort()
+
+    def set_online(self, name: str, online: bool) -> None:
+        """Take a camera off the network (its viewers are cut off, new ones get 404), or back."""
+        if name not in self._channels:
+            raise KeyError(name)
+        if online:
+            self._offline.discard(name)
+        else:
+            self._offline.add(name)
+            self.cut(name)
+
+    def watched(self, name: str) -> int:
+        """How many connections play that camera now."""
+        return sum(c.channel == name and c.playing for c in self._connections)
+
+    def find(self, name: str) -> Channel | None:
+        return None if name in self._offline else self._channels.get(name)
+
+    def elapsed_s(self) -> float:
+        """Seconds for which the cameras have been running."""
+        return self._clock.monotonic() - self._epoch
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self, reader, writer)
+        task = asyncio.create_task(connection.run())
+        self._connections[connection] = task
+        task.add_done_callback(lambda _: self._connections.pop(connection, None))
+
+
+class _Connection:
+    """One client: requests in, responses and interleaved RTP out."""
+
+    def __init__(
+        self, server: CameraServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+        self._nonce = secrets.token_hex(16)
+        self._session = secrets.token_hex(8)
+        self._rtp_channel: int | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self.channel = ""
+
+    @property
+    def playing(self) -> bool:
+        return self._sender is not None and not self._sender.done()
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+    async def run(self) -> None:
+        try:
+            while (request := await self._read()) is not None:
+                if not self._handle(request):
+                    break
+                await self._writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError, BadRequest) as error:
+            log.debug("demo camera lost a viewer", camera=self.channel, reason=repr(error))
+        finally:
+            if self._sender is not None:
+                self._sender.cancel()
+                await asyncio.gather(self._sender, return_exceptions=True)
+            self._writer.close()
+
+    # -- requests
+
+    async def _read(self) -> _Request | None:
+        """The next request; None at the end. Interleaved data of the client (RTCP) is skipped."""
+        while (first := await self._reader.read(1)) == b"$":
+            _, length = struct.unpack(">BH", await self._reader.readexactly(3))
+            await self._reader.readexactly(length)
+        if not first:
+            return None
+        try:
+            head = first + await self._reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError as error:
+            raise BadRequest("endless header") from error
+        lines = head.decode("utf-8", "replace").strip().split("\r\n")
+        parts = lines[0].split(" ")
+        if len(parts) != 3 or not parts[2].startswith("RTSP/"):
+            raise BadRequest("no RTSP request line")
+        pairs = (line.partition(":") for line in lines[1:])
+        headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        length_text = headers.get("content-length", "0")
+        if not length_text.isdigit() or int(length_text) > _MAX_BODY:
+            raise BadRequest("unusable content length")
+        await self._reader.readexactly(int(length_text))
+        return _Request(parts[0], parts[1], headers)
+
+    def _handle(self, request: _Request) -> bool:
+        """Answer one request. Returns whether the connection goes on."""
+        if request.method == "OPTIONS":
+            self._respond(request, 200, {"Public": _METHODS})
+            return True
+        channel = self._server.find(request.channel)
+        if channel is None:
+            self._respond(request, 404)
+            return True
+        if not self._authorized(request, channel):
+            challenge = f'Digest realm="{_REALM}", nonce="{self._nonce}"'
+            self._respond(request, 401, {"WWW-Authenticate": challenge})
+            return True
+        self.channel = channel.name
+        match request.method:
+            case "DESCRIBE":
+                self._describe(request, channel)
+            case "SETUP":
+                self._setup(request)
+            case "PLAY":
+                self._play(request, channel)
+            case "GET_PARAMETER" | "SET_PARAMETER":
+                self._respond(request, 200, {"Session": self._session})
+            case "TEARDOWN":
+                self._respond(request, 200, {"Session": self._session})
+                return False
+            case _:
+                self._respond(request, 501, {"Public": _METHODS})
+        return True
+
+    def _describe(self, request: _Request, channel: Channel) -> None:
+        clip = channel.clip
+        sdp = "\r\n".join(
+            (
+                "v=0",
+                "o=- 0 0 IN IP4 127.0.0.1",
+                f"s={channel.name}",
+                "c=IN IP4 0.0.0.0",
+                "t=0 0",
+                f"m=video 0 RTP/AVP {PAYLOAD_TYPE}",
+                f"a=rtpmap:{PAYLOAD_TYPE} {clip.encoding}/{CLOCK_HZ}",
+                f"a=fmtp:{PAYLOAD_TYPE} {clip.format_parameters()}",
+                f"a=framerate:{float(clip.fps):g}",
+                "a=control:trackID=0",
+                "",
+            )
+        )
+        base = request.url.rstrip("/") + "/"
+        headers = {"Content-Base": base, "Content-Type": "application/sdp"}
+        self._respond(request, 200, headers, sdp)
+
+    def _setup(self, request: _Request) -> None:
+        transport = request.headers.get("transport", "")
+        if "RTP/AVP/TCP" not in transport:
+            self._respond(request, 461)
+            return
+        asked = re.search(r"interleaved=(\d{1,3})", transport)
+        rtp = min(int(asked[1]), 254) if asked else 0
+        self._rtp_channel = rtp
+        self._respond(
+            request,
+            200,
+            {
+                "Transport": f"RTP/AVP/TCP;unicast;interleaved={rtp}-{rtp + 1}",
+                "Session": f"{self._session};timeout={_SESSION_TIMEOUT_S}",
+            },
+        )
+
+    def _play(self, request: _Request, channel: Channel) -> None:
+        if self._rtp_channel is None:
+            self._respond(request, 454)
+            return
+        clip = channel.clip
+        number = clip.next_key(int(self._server.elapsed_s() * clip.fps) + 1)
+        packetizer = Packetizer(clip, secrets.randbits(32), secrets.randbits(16))
+        track = f"{request.url.rstrip('/')}/trackID=0"
+        info = f"url={track};seq={packetizer.sequence};rtptime={clip.timestamp(number)}"
+        headers = {"Session": self._session, "Range": "npt=now-", "RTP-Info": info}
+        self._respond(request, 200, headers)
+        if not self.playing:
+            self._sender = asyncio.create_task(
+                self._send(clip, packetizer, number, self._rtp_channel)
+            )
+
+    def _respond(
+        self,
+        request: _Request,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+        body: str = "",
+    ) -> None:
+        fields = {"CSeq": request.headers.get("cseq", "0"), **(headers or {})}
+        payload = body.encode()
+        if payload:
+            fields["Content-Length"] = str(len(payload))
+        lines = [f"RTSP/1.0 {status} {_REASONS[status]}", *(f"{k}: {v}" for k, v in fields.items())]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode() + payload)
+
+    # -- who may see
+
+    def _authorized(self, request: _Request, channel: Channel) -> bool:
+        kind, _, rest = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "digest":
+            return False
+        given = {k: quoted or plain for k, quoted, plain in _DIGEST_FIELD.findall(rest)}
+        if given.get("nonce") != self._nonce or given.get("username") != channel.username:
+            return False
+        who = _md5(f"{channel.username}:{_REALM}:{channel.password}")
+        what = _md5(f"{request.method}:{given.get('uri', '')}")
+        expected = _md5(f"{who}:{self._nonce}:{what}")
+        return hmac.compare_digest(expected, given.get("response", ""))
+
+    # -- pictures
+
+    async def _send(self, clip: Clip, packetizer: Packetizer, number: int, channel: int) -> None:
+        """Send picture after picture, each when it is due, until cancelled or cut off."""
+        while True:
+            due_s = float(number / clip.fps)
+            await asyncio.sleep(max(0.0, due_s - self._server.elapsed_s()))
+            if self._writer.transport.get_write_buffer_size() > _MAX_UNSENT:
+                log.warning("demo camera cuts a slow viewer off", camera=self.channel)
+                self.abort()
+                return
+            self._writer.write(
+                b"".join(
+                    struct.pack(">BBH", 0x24, channel, len(packet)) + packet
+                    for packet in packetizer.packets(number)
+                )
+            )
+            number += 1
+
+
+_DIGEST_FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,]+))')
+
+
+def _md5(text: str) -> str:
+    # What RFC 2617 asks for, and what cameras do.
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

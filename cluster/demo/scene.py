@@ -1,0 +1,240 @@
+"""Composed scenes: figures on known paths, so that what is to be seen is known exactly.
+
+A scene is a script (who is where at which second) and a backdrop. `render` draws its frames, and
+`truth` says, from the script alone, which boxes a perfect detector would find in each frame.
+All coordinates of scripts are normalized; a scene can be drawn at any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cluster.demo.backdrops import Backdrop, paint
+from cluster.demo.cutouts import CutOut, Figure, Pixels, cut_out, load_picture
+
+NormalizedBox = tuple[float, float, float, float]
+
+# A shadow anchors a figure to the ground; detectors trained on photographs expect one.
+_SHADOW_DARKNESS = 0.45
+_SHADOW_FLATNESS = 0.07  # half height of the ellipse per width of the figure
+
+
+class Waypoint(NamedTuple):
+    """Where a figure stands at a second of the loop: the middle of its feet, normalized."""
+
+    at_s: float
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One figure and its way. Straight lines at even speed between waypoints; absent outside them.
+
+    Attributes:
+        id: names it in the truth.
+        height: of the figure as a share of the picture's height.
+        mirrored: left and right swapped, so that it looks where it goes.
+    """
+
+    id: str
+    figure: Figure
+    height: float
+    way: tuple[Waypoint, ...]
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.way) < 2 or any(a.at_s >= b.at_s for a, b in pairwise(self.way)):
+            raise ValueError(f"{self.id}: a way needs two waypoints or more, in order of time")
+
+    def position(self, at_s: float) -> tuple[float, float] | None:
+        """Normalized foot point at that second of the loop, None while it is not in the scene."""
+        for a, b in pairwise(self.way):
+            if a.at_s <= at_s < b.at_s:
+                share = (at_s - a.at_s) / (b.at_s - a.at_s)
+                return a.x + (b.x - a.x) * share, a.y + (b.y - a.y) * share
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A loop. Its first and last moments are empty, so that the seam cannot be seen."""
+
+    name: str
+    backdrop: Backdrop
+    duration_s: float
+    actors: tuple[Actor, ...]
+    fps: int = 25
+
+    def __post_init__(self) -> None:
+        if any(a.way[0].at_s <= 0 or a.way[-1].at_s >= self.duration_s for a in self.actors):
+            raise ValueError(f"{self.name}: every figure must enter and leave within the loop")
+
+    @property
+    def frames(self) -> int:
+        return round(self.duration_s * self.fps)
+
+
+@dataclass(frozen=True, slots=True)
+class TruthObject:
+    """One figure in one frame.
+
+    Attributes:
+        actor: id of the figure.
+        label: class name.
+        box: x1, y1, x2, y2 of what is inside the picture, normalized.
+        visible: share of the figure's box that is inside the picture, 0..1.
+    """
+
+    actor: str
+    label: str
+    box: NormalizedBox
+    visible: float
+
+    @property
+    def foot(self) -> tuple[float, float]:
+        """Bottom centre of the box: the point that zones and lines look at."""
+        return (self.box[0] + self.box[2]) / 2, self.box[3]
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """What is in each frame of one loop of a scene.
+
+    Attributes:
+        frames: one tuple of objects per frame.
+    """
+
+    fps: int
+    frames: tuple[tuple[TruthObject, ...], ...]
+
+    def of(self, actor: str) -> Iterator[tuple[int, TruthObject]]:
+        """Frame numbers and boxes of one figure, in order."""
+        for number, objects in enumerate(self.frames):
+            yield from ((number, o) for o in objects if o.actor == actor)
+
+    def actors(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(o.actor for objects in self.frames for o in objects))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sprite:
+    """A figure at its final size, with its shadow.
+
+    Attributes:
+        pixels: float32 (h, w, 3), BGR.
+        alpha: float32 (h, w, 1) of the figure, 0..1.
+        shade: float32 (h, w, 1), how much light the ground keeps, 0..1.
+        foot: x, y in sprite pixels of the middle of the feet.
+        body: x1, y1, x2, y2 in sprite pixels of the figure without its shadow.
+    """
+
+    pixels: npt.NDArray[np.float32]
+    alpha: npt.NDArray[np.float32]
+    shade: npt.NDArray[np.float32]
+    foot: tuple[float, float]
+    body: tuple[int, int, int, int]
+
+
+class Stage:
+    """A scene made ready to be drawn at one size.
+
+    Args:
+        size: width and height in pixels, even numbers.
+    """
+
+    def __init__(self, scene: Scene, size: tuple[int, int]) -> None:
+        self.scene = scene
+        self.size = size
+        picture = load_picture()
+        self.background = paint(scene.backdrop, picture, size)
+        cuts = {figure: cut_out(picture, figure) for figure in Figure}
+        self._sprites = {a.id: _sprite(cuts[a.figure], a, size[1]) for a in scene.actors}
+
+    def render(self) -> Iterator[Pixels]:
+        """The frames of one loop: uint8 (height, width, 3), BGR."""
+        for number in range(self.scene.frames):
+            yield self.frame(number)
+
+    def frame(self, number: int) -> Pixels:
+        """Frame `number` of the loop: uint8 (height, width, 3), BGR."""
+        canvas = self.background.copy()
+        for actor, (x, y) in self._cast(number):
+            _draw(canvas, self._sprites[actor.id], x * self.size[0], y * self.size[1])
+        return canvas
+
+    def truth(self) -> GroundTruth:
+        """What each frame shows, worked out from the script and the outlines, not from pixels."""
+        return GroundTruth(
+            self.scene.fps,
+            tuple(
+                tuple(o for a, at in self._cast(n) if (o := self._object(a, at)) is not None)
+                for n in range(self.scene.frames)
+            ),
+        )
+
+    def _cast(self, number: int) -> list[tuple[Actor, tuple[float, float]]]:
+        """Who is in the frame and where; the farther ones first, so that nearer ones hide them."""
+        at_s = number / self.scene.fps
+        present = [(a, at) for a in self.scene.actors if (at := a.position(at_s)) is not None]
+        return sorted(present, key=lambda item: item[1][1])
+
+    def _object(self, actor: Actor, at: tuple[float, float]) -> TruthObject | None:
+        width, height = self.size
+        sprite = self._sprites[actor.id]
+        left, top = at[0] * width - sprite.foot[0], at[1] * height - sprite.foot[1]
+        x1, y1 = left + sprite.body[0], top + sprite.body[1]
+        x2, y2 = left + sprite.body[2], top + sprite.body[3]
+        cx1, cy1, cx2, cy2 = max(0.0, x1), max(0.0, y1), min(width, x2), min(height, y2)
+        if cx2 - cx1 < 1 or cy2 - cy1 < 1:
+            return None
+        visible = (cx2 - cx1) * (cy2 - cy1) / ((x2 - x1) * (y2 - y1))
+        box = (cx1 / width, cy1 / height, cx2 / width, cy2 / height)
+        return TruthObject(actor.id, actor.figure.label, box, visible)
+
+
+def _sprite(cut: CutOut, actor: Actor, scene_height: int) -> _Sprite:
+    scaled = cut.scaled(round(actor.height * scene_height), mirrored=actor.mirrored)
+    width = scaled.alpha.shape[1]
+    margin = max(4, round(width * 0.15))
+    grown = [(margin, margin), (margin, margin)]
+    alpha = np.pad(scaled.alpha, grown).astype(np.float32)[..., None] / np.float32(255)
+    pixels = np.pad(scaled.pixels, [*grown, (0, 0)], mode="edge").astype(np.float32)
+    solid = np.argwhere(alpha[..., 0] > 0.5)
+    (y1, x1), (y2, x2) = solid.min(axis=0), solid.max(axis=0) + 1
+    foot = ((x1 + x2) / 2, float(y2))
+    shadow = np.zeros(alpha.shape[:2], np.float32)
+    axes = (round(width * 0.48), max(2, round(width * _SHADOW_FLATNESS)))
+    cv2.ellipse(shadow, (round(foot[0]), int(y2) - 2), axes, 0, 0, 360, 1.0, -1)
+    soft = np.asarray(cv2.GaussianBlur(shadow, (0, 0), max(1.0, width / 30)), np.float32)
+    shade = np.float32(1) - np.float32(_SHADOW_DARKNESS) * soft[..., None]
+    return _Sprite(pixels, alpha, shade, foot, (int(x1), int(y1), int(x2), int(y2)))
+
+
+def _draw(canvas: Pixels, sprite: _Sprite, foot_x: float, foot_y: float) -> None:
+    """Lay a sprite over the canvas with its foot at a point given to fractions of a pixel."""
+    left, top = foot_x - sprite.foot[0], foot_y - sprite.foot[1]
+    x, y = int(np.floor(left)), int(np.floor(top))
+    height, width = sprite.alpha.shape[0] + 1, sprite.alpha.shape[1] + 1
+    shift = np.array([[1, 0, left - x], [0, 1, top - y]], np.float32)
+    cx1, cy1 = max(0, x), max(0, y)
+    cx2, cy2 = min(canvas.shape[1], x + width), min(canvas.shape[0], y + height)
+    if cx1 >= cx2 or cy1 >= cy2:
+        return
+    window = np.s_[cy1 - y : cy2 - y, cx1 - x : cx2 - x]
+
+    def moved(layer: npt.NDArray[np.float32], border: float) -> npt.NDArray[np.float32]:
+        out = cv2.warpAffine(layer, shift, (width, height), borderValue=(border,) * 3)
+        return np.asarray(out, np.float32).reshape(height, width, -1)[window]
+
+    alpha = moved(sprite.alpha, 0.0)
+    ground = canvas[cy1:cy2, cx1:cx2] * moved(sprite.shade, 1.0)
+    blended = moved(sprite.pixels, 0.0) * alpha + ground * (1 - alpha)
+    canvas[cy1:cy2, cx1:cx2] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)

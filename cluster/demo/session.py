@@ -1,0 +1,128 @@
+"""The whole demo as one thing that starts and ends: servers, cameras, records, application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cluster.application import Application
+from cluster.demo.provision import demo_keys, provision
+from cluster.demo.simulator import DemoCameras
+from cluster.local.stack import LocalStack, StackEvent
+from cluster.log import get_logger
+from cluster.media.urls import normalize_camera_url
+from cluster.records import Database, migrate
+from cluster.settings import Settings
+
+log = get_logger("demo")
+
+ACCESS_FILE = "demo.json"
+KEYS_FILE = "demo-keys.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoAccess:
+    """How to reach the demo; the content of `.local/run/demo.json`."""
+
+    api: str
+    livekit: str
+    rtsp: str
+    keys: dict[str, str]
+
+
+class DemoSession:
+    """Starts the demo, and leaves nothing behind when it is closed.
+
+    Args:
+        settings: as loaded.
+        own_url: a camera of the user's, for tenant `acme`.
+        on_event: told of every part of the local stack that moves on.
+        on_step: told what happens next, in words.
+
+    Raises:
+        InputError: `own_url` is no camera URL; said before anything is started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        own_url: str | None = None,
+        on_event: Callable[[StackEvent], None] = lambda _: None,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        if own_url is not None:
+            normalize_camera_url(own_url)
+        self._own_url = own_url
+        self._on_step = on_step
+        self.stack = LocalStack(settings, on_event=on_event)
+        self.cameras = DemoCameras(settings)
+        self._application: Application | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """With what the stack made up: secrets and addresses."""
+        return self.stack.settings
+
+    @property
+    def access_file(self) -> Path:
+        return self.settings.run_dir / ACCESS_FILE
+
+    async def start(self) -> DemoAccess:
+        """Bring everything up; returns when the API is ready. On an error nothing is left running.
+
+        Raises:
+            AtalaiaError: what could not be started, and what to do.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _start(self) -> DemoAccess:
+        self._on_step("Starting the servers and the demo's cameras")
+        cameras, _ = await asyncio.gather(self.cameras.start(), self.stack.start())
+        settings = self.settings
+        self._on_step("Preparing tenants, cameras and rules")
+        await migrate(settings.database_url)
+        keys = await asyncio.to_thread(demo_keys, settings.run_dir / KEYS_FILE)
+        async with Database(settings.database_url) as database:
+            await provision(database, cameras, keys, self._own_url)
+        self._on_step("Starting the models and the API")
+        self._application = Application(settings)
+        await self._application.start()
+        access = DemoAccess(
+            api=settings.api_url,
+            livekit=settings.livekit.browser_url,
+            rtsp=settings.gateway.rtsp_url,
+            keys=keys,
+        )
+        await asyncio.to_thread(_write_private, self.access_file, json.dumps(asdict(access)))
+        return access
+
+    async def aclose(self) -> None:
+        """Stop in the order of use: application, servers, cameras. Safe to call twice."""
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(self.access_file.unlink)
+        application, self._application = self._application, None
+        try:
+            if application is not None:
+                await application.aclose()
+        finally:
+            await self.stack.aclose()
+            await self.cameras.aclose()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Whole or not at all, for its owner only: programs wait for this file to appear."""
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    temporary.replace(path)

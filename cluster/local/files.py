@@ -1,0 +1,100 @@
+"""Files that the local stack writes: private ones, and logs that stay small and hold no secret."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import deque
+from pathlib import Path
+
+from cluster.log import redact
+
+PRIVATE_FILE = 0o600
+PRIVATE_DIR = 0o700
+
+# livekit-server writes about 1 MB a day per camera at level info: some days of history, bounded.
+LOG_MAX_BYTES = 10_000_000
+LOG_BACKUPS = 2
+LOG_TAIL_LINES = 40
+# A line without end would grow the buffer for ever; no server here writes lines this long.
+LOG_MAX_LINE = 64_000
+
+
+def ensure_private_dir(path: Path) -> Path:
+    """Make `path`, readable by its owner only, and return it."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(PRIVATE_DIR)
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace `path` by `text` in one step; at no moment can anyone but its owner read it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class LogFile:
+    """The log of one server: redacted line by line, rotated by size, its end kept at hand.
+
+    Args:
+        path: file that is appended to; `path.1`, `path.2`, … hold what was before.
+    """
+
+    def __init__(
+        self, path: Path, *, max_bytes: int = LOG_MAX_BYTES, backups: int = LOG_BACKUPS
+    ) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._backups = backups
+        self._rest = b""
+        self._tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        if self._file.tell() >= max_bytes:
+            self._rotate()
+
+    def feed(self, data: bytes) -> None:
+        """Take raw output; whole lines are written, the unfinished one waits for its end."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LOG_MAX_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._write(line)
+
+    def tail(self, lines: int = LOG_TAIL_LINES) -> list[str]:
+        """The last lines, oldest first."""
+        return list(self._tail)[-lines:]
+
+    def close(self) -> None:
+        """Write what waits for its end of line, and close."""
+        if self._file.closed:
+            return
+        if self._rest:
+            self._write(self._rest)
+            self._rest = b""
+        self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        text = redact(line.decode("utf-8", errors="replace").rstrip("\r"))
+        self._tail.append(text)
+        self._file.write(text.encode() + b"\n")
+        if self._file.tell() >= self._max_bytes:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for index in range(self._backups, 0, -1):
+            older = self.path.with_name(f"{self.path.name}.{index}")
+            newer = (
+                self.path if index == 1 else self.path.with_name(f"{self.path.name}.{index - 1}")
+            )
+            if newer.exists():
+                os.replace(newer, older)
+        self._file = self.path.open("wb", buffering=0)

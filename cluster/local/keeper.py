@@ -1,0 +1,202 @@
+"""Runs one server so that nothing of it outlives its owner. A script; standard library only.
+
+    python -I -S keeper.py OWNER_PID GRACE_S -- ARGV...
+
+Why a process in between: PR_SET_PDEATHSIG alone reaches the server but not what the server starts,
+and it fires when the *thread* that forked ends. The keeper watches the owner's process through a
+pidfd, adopts every descendant of the server as its subreaper, and empties that tree before it
+goes. Should the keeper itself be killed, PR_SET_PDEATHSIG ends the server: a keeper has one thread.
+
+Exit code: the server's, or 128 + signal number; 127 where the server could not be executed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LINUX = sys.platform == "linux"
+
+# Where there is no pidfd (macOS, old kernels) the parent is looked at this often.
+OWNER_POLL_S = 0.5
+# SIGKILL takes effect within milliseconds; longer means a process stuck in the kernel.
+KILL_DEADLINE_S = 5.0
+KILL_POLL_S = 0.02
+
+
+def prctl(option: int, value: int) -> None:
+    """Set one attribute of this process; does nothing where the system has no prctl."""
+    if LINUX and ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")
+
+
+def descendants(root: int) -> list[int]:
+    """Every process under `root`, children before grandchildren; empty where /proc is missing."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _processes():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        below = children.get(queue.pop(0), [])
+        found += below
+        queue += below
+    return found
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    if not os.path.isdir("/proc"):
+        return
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                stat = file.read()
+        except OSError:
+            continue  # it ended while we were looking
+        # The command's name stands in parentheses and may hold anything.
+        yield int(name), int(stat[stat.rindex(b")") + 1 :].split()[1])
+
+
+def execute(argv: list[str], keeper: int) -> None:
+    """Become the server. Runs in the forked child; never returns."""
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:  # the keeper died before the line above took effect
+            os._exit(1)
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+            signal.SIGCHLD,
+            signal.SIGPIPE,
+        ):
+            signal.signal(number, signal.SIG_DFL)
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        os.write(2, f"cannot execute {argv[0]}: {error.strerror}\n".encode())
+    os._exit(127)
+
+
+class Keeper:
+    """One server, its owner, and the end of both.
+
+    Args:
+        owner: process id whose end is the server's end.
+        grace_s: seconds between SIGTERM and SIGKILL.
+        argv: the server's command line.
+    """
+
+    def __init__(self, owner: int, grace_s: float, argv: list[str]) -> None:
+        self._owner = owner
+        self._grace_s = grace_s
+        self._argv = argv
+        self._server = 0
+        self._status: int | None = None
+        self._deadline: float | None = None
+        self._stop_asked = False
+
+    def run(self) -> int:
+        """Start the server and return its exit code once it and its descendants are gone."""
+        woken = self._catch_signals()
+        owner = self._watch_owner()
+        if os.getppid() != self._owner:
+            return 0  # the owner died before we looked: there is nothing to keep
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        me = os.getpid()
+        self._server = os.fork()
+        if self._server == 0:
+            execute(self._argv, me)
+        while self._status is None:
+            self._wait(woken, owner)
+            self._reap()
+            if self._stop_asked or os.getppid() != self._owner:
+                self._begin_stop()
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                break
+        self._empty()
+        return self._exit_code()
+
+    def _catch_signals(self) -> int:
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._ask_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        return reader
+
+    def _ask_stop(self, *_: object) -> None:
+        self._stop_asked = True
+
+    def _watch_owner(self) -> int | None:
+        try:
+            return os.pidfd_open(self._owner)
+        except (AttributeError, OSError):
+            return None
+
+    def _wait(self, woken: int, owner: int | None) -> None:
+        """Until a signal comes, the owner ends, or a deadline passes."""
+        watched = [woken] if owner is None or self._deadline is not None else [woken, owner]
+        timeout = OWNER_POLL_S if owner is None or self._deadline is not None else None
+        ready, _, _ = select.select(watched, [], [], timeout)
+        if woken in ready:
+            os.read(woken, 4096)
+
+    def _begin_stop(self) -> None:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._grace_s
+            os.kill(self._server, signal.SIGTERM)
+
+    def _reap(self) -> None:
+        """Collect every ended child: the server and whatever it left to us."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._server:
+                self._status = status
+
+    def _empty(self) -> None:
+        """Kill and collect what is left of the tree."""
+        deadline = time.monotonic() + KILL_DEADLINE_S
+        while time.monotonic() < deadline:
+            left = descendants(os.getpid()) if LINUX else [self._server] * (self._status is None)
+            if not left:
+                return
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(KILL_POLL_S)
+            self._reap()
+
+    def _exit_code(self) -> int:
+        if self._status is None:
+            return 128 + signal.SIGKILL
+        code = os.waitstatus_to_exitcode(self._status)
+        return code if code >= 0 else 128 - code
+
+
+def main(arguments: list[str]) -> int:
+    """Parse `OWNER_PID GRACE_S -- ARGV...` and keep that server."""
+    owner, grace_s, separator, *argv = arguments
+    if separator != "--" or not argv:
+        os.write(2, b"usage: keeper.py OWNER_PID GRACE_S -- ARGV...\n")
+        return 2
+    return Keeper(int(owner), float(grace_s), argv).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

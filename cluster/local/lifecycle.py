@@ -1,0 +1,130 @@
+"""When a supervised process may do what, and when it is given up. Pure: time and chance come in."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    IDLE = "idle"
+    STARTING = "starting"
+    READY = "ready"
+    WAITING = "waiting"
+    """Lost, and waiting for the next try."""
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    """Lost too often: nobody tries again."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether whoever waits for the start has an answer."""
+        return self in (State.READY, State.STOPPED, State.FAILED)
+
+
+class Trigger(StrEnum):
+    START = "start"
+    BECAME_READY = "became-ready"
+    LOST = "lost"
+    RETRY = "retry"
+    GIVE_UP = "give-up"
+    STOP = "stop"
+    ENDED = "ended"
+
+
+TRANSITIONS: Mapping[tuple[State, Trigger], State] = {
+    (State.IDLE, Trigger.START): State.STARTING,
+    (State.IDLE, Trigger.STOP): State.STOPPED,
+    (State.STARTING, Trigger.BECAME_READY): State.READY,
+    (State.STARTING, Trigger.LOST): State.WAITING,
+    (State.STARTING, Trigger.STOP): State.STOPPING,
+    (State.READY, Trigger.LOST): State.WAITING,
+    (State.READY, Trigger.STOP): State.STOPPING,
+    (State.WAITING, Trigger.RETRY): State.STARTING,
+    (State.WAITING, Trigger.GIVE_UP): State.FAILED,
+    (State.WAITING, Trigger.STOP): State.STOPPING,
+    (State.STOPPING, Trigger.ENDED): State.STOPPED,
+}
+"""Every legal move. `failed` and `stopped` are ends: a new object makes a new start."""
+
+
+class IllegalMoveError(RuntimeError):
+    """A trigger came in a state that does not know it: a defect of ours, never of the server."""
+
+
+def advance(state: State, trigger: Trigger) -> State:
+    """The state after `trigger`. Raises IllegalMoveError where the table has no such move."""
+    try:
+        return TRANSITIONS[state, trigger]
+    except KeyError:
+        raise IllegalMoveError(f"{trigger} is not possible while {state}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """How often and how fast a lost process is started again.
+
+    Attributes:
+        budget: restarts allowed within `window_s`; the next loss is final. Five per minute is what
+            Frigate's watchdog settled on: a crash loop shows within seconds, a bad hour survives.
+        initial_s: longest first pause; doubles per restart in the window, up to `cap_s`.
+        barren: starts in a row that may fail before the server was ever ready. A window cannot
+            catch these: three starts that each time out after 20 s already fill a minute.
+        jitter: share of the pause that chance may take away, so that parts do not return in step.
+    """
+
+    budget: int = 5
+    window_s: float = 60.0
+    initial_s: float = 0.25
+    cap_s: float = 10.0
+    barren: int = 3
+    jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        if (
+            self.budget < 0
+            or self.barren < 1
+            or self.window_s <= 0
+            or self.initial_s <= 0
+            or self.cap_s <= 0
+        ):
+            raise ValueError(f"budget and times must be positive: {self}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter is a share between 0 and 1: {self.jitter}")
+
+
+class RestartBudget:
+    """Counts the restarts of one process in a sliding window.
+
+    Args:
+        policy: what is allowed.
+        rng: source of the jitter.
+    """
+
+    def __init__(self, policy: RestartPolicy, rng: random.Random) -> None:
+        self._policy = policy
+        self._rng = rng
+        self._taken: deque[float] = deque()
+        self._barren = 0
+
+    def take(self, now: float, *, was_ready: bool) -> float | None:
+        """Take one restart at monotonic time `now`, for a life that was or was not ever ready.
+
+        Returns:
+            Seconds to wait before it, or None when the budget is spent.
+        """
+        policy = self._policy
+        self._barren = 0 if was_ready else self._barren + 1
+        if self._barren >= policy.barren:
+            return None
+        while self._taken and now - self._taken[0] >= policy.window_s:
+            self._taken.popleft()
+        if len(self._taken) >= policy.budget:
+            return None
+        pause: float = min(policy.cap_s, policy.initial_s * 2 ** len(self._taken))
+        self._taken.append(now)
+        return pause * (1 - policy.jitter * self._rng.random())

@@ -1,0 +1,136 @@
+"""A Ray cluster on this machine: on loopback, with a token, and gone when its owner is gone.
+
+Measured: after SIGKILL of a process that had called `ray.init()`, two of Ray's agents were still
+running a minute later. So the head runs under a keeper like every other server, and this process
+only connects to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from cluster.local.files import PRIVATE_DIR
+from cluster.local.lifecycle import RestartPolicy
+from cluster.local.ports import free_port
+from cluster.local.probes import AllOf, TcpProbe
+from cluster.local.process import ProcessSpec
+from cluster.settings import Settings
+from pipelines.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+
+# Named for macOS and Windows, but what it does when off is what we want on Linux, too: the node's
+# address becomes 127.0.0.1. Without it Ray turns even an explicit loopback address into a reachable
+# one, and its object store, scheduler and workers listen on every interface.
+LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+RAY_ENVIRONMENT = {
+    LOOPBACK_SWITCH: "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+# 13 s on two idle cores, 40 s on two cores that eight others share.
+START_TIMEOUT_S = 180.0
+# Nothing in the head is worth a longer farewell: what must last is in Redis, SQL and files.
+STOP_TIMEOUT_S = 2.0
+KEEP_SESSIONS = 1
+
+
+def session_root(settings: Settings) -> Path:
+    """Ray's folder of sockets and logs. Not in `data_dir`: a socket's path has 107 bytes at most."""
+    digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
+
+
+def use_loopback() -> None:
+    """Make this process and those that it starts join Ray on loopback; call before `ray.init`."""
+    os.environ.update(RAY_ENVIRONMENT)
+    if constants := sys.modules.get("ray._private.ray_constants"):
+        # It read the environment when it was imported.
+        vars(constants)["ENABLE_RAY_CLUSTER"] = False
+    if raylet := sys.modules.get("ray._raylet"):
+        # So did its native part, where the default mode is "no token": without this, joining fails.
+        raylet.Config.initialize("")
+
+
+def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
+    """The head node. It is not started again when lost: whoever connected to it must start anew."""
+    root = session_root(settings)
+    ray = settings.ray
+    argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    argv += [f"--node-ip-address={LOOPBACK}", f"--port={gcs_port}", f"--temp-dir={root}"]
+    argv += [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={ray.dashboard_port}"]
+    argv += [f"--dashboard-agent-listen-port={free_port()}", "--include-log-monitor=false"]
+    # Fixed by default, so that a second cluster on this machine would not start.
+    argv += [
+        f"--ray-client-server-port={free_port()}",
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+    ]
+    argv += [f"--object-store-memory={ray.object_store_mb * 1_000_000}", "--disable-usage-stats"]
+    if ray.num_cpus is not None:
+        argv.append(f"--num-cpus={ray.num_cpus}")
+
+    def prepare() -> None:
+        _prepare_root(root)
+        _link_logs(settings.log_dir / "ray", root / "session_latest" / "logs")
+
+    return ProcessSpec(
+        name="ray",
+        argv=tuple(argv),
+        probe=AllOf(TcpProbe(LOOPBACK, gcs_port), TcpProbe(LOOPBACK, ray.dashboard_port)),
+        log_dir=settings.log_dir,
+        prepare=prepare,
+        environment={**RAY_ENVIRONMENT, "NO_COLOR": "1"},
+        start_timeout_s=START_TIMEOUT_S,
+        stop_timeout_s=STOP_TIMEOUT_S,
+        restart=RestartPolicy(budget=0),
+    )
+
+
+def connect(address: str, namespace: str) -> None:
+    """Make this process a driver of the cluster at `address`. Blocks for seconds."""
+    import logging
+
+    import ray
+
+    ray.init(
+        address=address,
+        namespace=namespace,
+        log_to_driver=False,  # workers write to their own logs; the terminal stays calm
+        logging_level=logging.ERROR,
+    )
+
+
+def disconnect() -> None:
+    """Leave the cluster. Idempotent."""
+    import ray
+
+    ray.shutdown()
+
+
+def _prepare_root(root: Path) -> None:
+    """Make the folder ours alone, and drop sessions that ended long ago."""
+    root.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+    if root.is_symlink() or root.stat().st_uid != os.getuid():
+        raise ConfigError(
+            f"{root} belongs to somebody else.", hint="Remove it, or set TMPDIR to another folder."
+        )
+    root.chmod(PRIVATE_DIR)
+    sessions = sorted(path for path in root.glob("session_2*") if path.is_dir())
+    for session in sessions[:-KEEP_SESSIONS]:
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def _link_logs(link: Path, target: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(target)

@@ -1,0 +1,204 @@
+"""What to run for the settings given: one spec per server that is ours to start."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.local.files import ensure_private_dir, write_private
+from cluster.local.ports import PortNeed, split_address
+from cluster.local.probes import AllOf, HttpProbe, RedisProbe, TcpProbe
+from cluster.local.process import ProcessSpec
+from cluster.settings import Settings
+from pipelines.errors import ConfigError
+
+LIVEKIT_PORT = 7880
+GATEWAY_API_PORT = 1984
+GATEWAY_RTSP_PORT = 8554
+
+# An append-only file is synced every second: at most one second of alarms hangs on a power cut,
+# and the records hold every alarm that was acknowledged before.
+VALKEY_CONFIG = """\
+bind {host}
+port {port}
+protected-mode yes
+daemonize no
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+dir {folder}
+"""
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _own_address(url: str, default_port: int, setting: str) -> tuple[str, int]:
+    """Where a server of ours listens. Servers without a password of their own stay on loopback."""
+    host, port = split_address(url, default_port)
+    if not is_loopback(host):
+        raise ConfigError(
+            f"{setting} is {host}, but servers that Atalaia starts listen on loopback only.",
+            hint="Use 127.0.0.1, or run the server yourself and set `managed: false`.",
+        )
+    return ("127.0.0.1" if host == "localhost" else host), port
+
+
+def livekit_config(settings: Settings) -> dict[str, Any]:
+    """livekit-server's configuration: loopback only, also for media."""
+    host, port = _own_address(settings.livekit.url, LIVEKIT_PORT, "livekit.url")
+    network = f"{host}/{ipaddress.ip_address(host).max_prefixlen}"
+    return {
+        "port": port,
+        "bind_addresses": [host],
+        "rtc": {
+            # Media over TCP would listen on every interface, whatever the addresses say; between
+            # programs of one machine UDP always arrives.
+            "tcp_port": 0,
+            "udp_port": settings.livekit.rtc_udp_port,
+            "use_external_ip": False,
+            "node_ip": host,
+            "enable_loopback_candidate": True,
+            "ips": {"includes": [network]},
+        },
+        "keys": {settings.livekit.api_key: settings.livekit.api_secret.get_secret_value()},
+        "room": {"auto_create": True},
+        "logging": {"level": settings.log.level.replace("warning", "warn"), "json": True},
+    }
+
+
+def livekit_spec(settings: Settings, binary: Path) -> ProcessSpec:
+    host, port = _own_address(settings.livekit.url, LIVEKIT_PORT, "livekit.url")
+    config = settings.run_dir / "livekit.yaml"
+
+    def prepare() -> None:
+        _write_yaml(config, livekit_config(settings))
+
+    return ProcessSpec(
+        name="livekit",
+        argv=(str(binary), "--config", str(config)),
+        probe=HttpProbe(host, port),
+        log_dir=settings.log_dir,
+        prepare=prepare,
+    )
+
+
+def go2rtc_config(settings: Settings) -> dict[str, Any]:
+    """go2rtc's configuration: API and RTSP on loopback, its other servers switched off."""
+    api_host, api_port = _own_address(settings.gateway.api_url, GATEWAY_API_PORT, "gateway.api_url")
+    rtsp_host, rtsp_port = _own_address(
+        settings.gateway.rtsp_url, GATEWAY_RTSP_PORT, "gateway.rtsp_url"
+    )
+    login = {}
+    if settings.gateway.username and settings.gateway.password:
+        password = settings.gateway.password.get_secret_value()
+        login = {"username": settings.gateway.username, "password": password}
+    return {
+        "api": {"listen": f"{api_host}:{api_port}", **login},
+        "rtsp": {"listen": f"{rtsp_host}:{rtsp_port}", **login},
+        "webrtc": {"listen": ""},
+        "srtp": {"listen": ""},
+        "log": {"level": settings.log.level.replace("warning", "warn"), "format": "json"},
+    }
+
+
+def go2rtc_spec(settings: Settings, binary: Path) -> ProcessSpec:
+    config = settings.run_dir / "go2rtc.yaml"
+    content = go2rtc_config(settings)
+    api_host, api_port = content["api"]["listen"].rsplit(":", 1)
+    rtsp_host, rtsp_port = content["rtsp"]["listen"].rsplit(":", 1)
+
+    def prepare() -> None:
+        # It writes every stream into its configuration. Whose cameras those are may have changed
+        # while it was away, so it starts empty and the controller tells it again.
+        _write_yaml(config, content)
+
+    return ProcessSpec(
+        name="go2rtc",
+        argv=(str(binary), "-config", str(config)),
+        # It logs a port that it cannot have and goes on without, so both are asked for.
+        probe=AllOf(
+            HttpProbe(api_host, int(api_port), "/api"), TcpProbe(rtsp_host, int(rtsp_port))
+        ),
+        log_dir=settings.log_dir,
+        prepare=prepare,
+    )
+
+
+def valkey_spec(settings: Settings, binary: Path) -> ProcessSpec:
+    host, port = "127.0.0.1", settings.redis.port
+    config = settings.run_dir / "valkey.conf"
+    folder = settings.data_dir.resolve() / "data" / "redis"
+
+    def prepare() -> None:
+        ensure_private_dir(folder)
+        ensure_private_dir(config.parent)
+        quoted = '"' + str(folder).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        write_private(config, VALKEY_CONFIG.format(host=host, port=port, folder=quoted))
+
+    return ProcessSpec(
+        name="valkey",
+        argv=(str(binary), str(config)),
+        probe=RedisProbe(host, port),
+        log_dir=settings.log_dir,
+        prepare=prepare,
+        # A long append-only file is read before it answers.
+        start_timeout_s=60.0,
+    )
+
+
+def needed_ports(settings: Settings) -> list[PortNeed]:
+    """Every port that the parts we start will listen on."""
+    needs = [PortNeed("the API", settings.api.host, settings.api.port, "ATALAIA_API__PORT={port}")]
+    if settings.livekit.managed:
+        host, port = _own_address(settings.livekit.url, LIVEKIT_PORT, "livekit.url")
+        needs += [
+            PortNeed("LiveKit", host, port, f"ATALAIA_LIVEKIT__URL=ws://{host}:{{port}}"),
+            PortNeed(
+                "LiveKit media",
+                host,
+                settings.livekit.rtc_udp_port,
+                "ATALAIA_LIVEKIT__RTC_UDP_PORT={port}",
+                "udp",
+            ),
+        ]
+    if settings.gateway.managed:
+        needs += _gateway_ports(settings)
+    if settings.redis.url is None:
+        move = "ATALAIA_REDIS__PORT={port}"
+        needs.append(PortNeed("Redis", "127.0.0.1", settings.redis.port, move))
+    if settings.ray.address is None:
+        move = "ATALAIA_RAY__DASHBOARD_PORT={port}"
+        needs.append(PortNeed("Ray's dashboard", "127.0.0.1", settings.ray.dashboard_port, move))
+    return needs
+
+
+def _gateway_ports(settings: Settings) -> list[PortNeed]:
+    api = _own_address(settings.gateway.api_url, GATEWAY_API_PORT, "gateway.api_url")
+    rtsp = _own_address(settings.gateway.rtsp_url, GATEWAY_RTSP_PORT, "gateway.rtsp_url")
+    return [
+        PortNeed(
+            "the media gateway's API", *api, f"ATALAIA_GATEWAY__API_URL=http://{api[0]}:{{port}}"
+        ),
+        PortNeed(
+            "the media gateway's RTSP",
+            *rtsp,
+            f"ATALAIA_GATEWAY__RTSP_URL=rtsp://{rtsp[0]}:{{port}}",
+        ),
+    ]
+
+
+def _write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    ensure_private_dir(path.parent)
+    write_private(path, yaml.safe_dump(dict(content), sort_keys=False))

@@ -1,0 +1,148 @@
+"""The cluster's own services as Ray actors: controller and listener, started once, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray
+
+from cluster.bus import CameraStatusBoard, Listener, open_redis
+from cluster.controller.controller import Controller
+from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.controller.fleet import RayFleet
+from cluster.log import configure_logging, get_logger
+from cluster.media.gateway import make_gateway
+from cluster.names import CONTROLLER_ACTOR, LISTENER_ACTOR
+from cluster.records import Database
+from cluster.settings import Settings
+from pipelines.clock import SystemClock
+
+log = get_logger("services")
+
+STOP_TIMEOUT_S = 20.0
+
+
+class ControllerService:
+    """The controller with its real surroundings.
+
+    Made inside a running event loop (an asynchronous Ray actor has one): it works from the start,
+    also when Ray has just restarted it and nobody calls.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        configure_logging(settings.log)
+        self._database = Database(settings.database_url)
+        self._redis = open_redis(settings.redis_url)
+        self._gateway = make_gateway(settings.gateway)
+        self._fleet = RayFleet(settings)
+        self._dispatcher = LiveKitDispatcher(settings.livekit)
+        self._controller = Controller(
+            settings,
+            plans=self._database.platform(),
+            gateway=self._gateway,
+            fleet=self._fleet,
+            dispatcher=self._dispatcher,
+            board=CameraStatusBoard(self._redis),
+            clock=SystemClock(),
+        )
+        self._task = asyncio.get_running_loop().create_task(
+            self._controller.run(), name="controller"
+        )
+
+    async def ping(self) -> bool:
+        """True while the controller runs."""
+        return not self._task.done()
+
+    async def changed(self, tenant: str, camera: str | None = None) -> None:
+        """This tenant's records changed: look now rather than at the next round."""
+        log.debug("change noticed", tenant=tenant, camera=camera)
+        self._controller.changed()
+
+    async def counts(self) -> dict[str, int]:
+        """What was repaired, by kind, since this incarnation began."""
+        return dict(self._controller.counts)
+
+    async def aclose(self) -> None:
+        """Stop repairing, then end every worker. Safe to call twice."""
+        if self._task.cancelled():
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._controller.aclose()
+        await self._fleet.aclose()
+        await self._gateway.aclose()
+        await self._dispatcher.aclose()
+        await self._redis.aclose()
+        await self._database.aclose()
+
+
+class ListenerService:
+    """Writes the alarms of every tenant's stream into the records. Works from the start too."""
+
+    def __init__(self, settings: Settings) -> None:
+        configure_logging(settings.log)
+        self._database = Database(settings.database_url)
+        self._redis = open_redis(settings.redis_url)
+        platform = self._database.platform()
+
+        async def tenants() -> list[str]:
+            return [tenant.slug for tenant in await platform.tenants()]
+
+        self._listener = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
+        self._task = asyncio.get_running_loop().create_task(self._listener.run(), name="listener")
+
+    async def ping(self) -> bool:
+        """True while the listener runs."""
+        return not self._task.done()
+
+    async def aclose(self) -> None:
+        """Stop after the entry in hand. Safe to call twice."""
+        if self._task.cancelled():
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._redis.aclose()
+        await self._database.aclose()
+
+
+def _ensure_actor(kind: type, name: str, settings: Settings) -> Any:
+    return (
+        ray.remote(kind)
+        .options(
+            name=name,
+            namespace=settings.ray.namespace,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            num_cpus=0,
+            max_concurrency=64,
+        )
+        .remote(settings)
+    )
+
+
+async def ensure(settings: Settings) -> None:
+    """Start the controller and the listener where they do not run yet. Ray must be connected."""
+    actors = [
+        _ensure_actor(ListenerService, LISTENER_ACTOR, settings),
+        _ensure_actor(ControllerService, CONTROLLER_ACTOR, settings),
+    ]
+    await asyncio.gather(*(actor.ping.remote() for actor in actors))
+
+
+async def stop(settings: Settings) -> None:
+    """End controller, listener and every worker. Does nothing where they do not run."""
+    if not ray.is_initialized():
+        return  # any call below would make Ray look for a cluster to join
+    for name in (CONTROLLER_ACTOR, LISTENER_ACTOR):
+        try:
+            actor = ray.get_actor(name, namespace=settings.ray.namespace)
+        except ValueError:
+            continue
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await actor.aclose.remote()
+        except (TimeoutError, ray.exceptions.RayActorError) as error:
+            log.warning("service did not stop by itself", name=name, error=type(error).__name__)
+        ray.kill(actor, no_restart=True)

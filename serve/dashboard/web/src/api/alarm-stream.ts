@@ -1,0 +1,104 @@
+/** Follows the tenant's alarm stream for as long as the page lives: resumes, waits, resumes again. */
+
+import { DecodeError, decodeAlarm } from '../domain/decode';
+import type { Alarm } from '../domain/types';
+import { Backoff, sleep as realSleep } from './backoff';
+import { ApiError } from './errors';
+import { SseParser } from './sse';
+
+/** The server sends a comment every 15 s at the latest; three missed ones mean a dead connection. */
+const SILENCE_MS = 45_000;
+
+export type StreamState = 'connecting' | 'open' | 'waiting' | 'refused';
+
+export interface FollowOptions {
+  /** Opens the stream after the event with this id; '' means from now on. */
+  readonly open: (lastEventId: string, signal: AbortSignal) => Promise<ReadableStream<Uint8Array>>;
+  readonly onAlarm: (alarm: Alarm) => void;
+  readonly onState: (state: StreamState) => void;
+  /** An event that could not be read: told, skipped, and not asked for again. */
+  readonly onBadEvent: (error: DecodeError) => void;
+  readonly signal: AbortSignal;
+  readonly backoff?: Backoff;
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly silenceMs?: number;
+}
+
+/** Returns when the signal aborts, or when the API refuses the key. */
+export async function followAlarms(options: FollowOptions): Promise<void> {
+  const { signal, onState, sleep = realSleep } = options;
+  const backoff = options.backoff ?? new Backoff({ initialMs: 500, maxMs: 15_000 });
+  const position = { id: '' };
+  while (!signal.aborted) {
+    onState('connecting');
+    try {
+      await readOnce(options, position, () => {
+        backoff.reset();
+        onState('open');
+      });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof ApiError && !error.retryable) {
+        onState('refused');
+        return;
+      }
+      if (!(error instanceof ApiError || isConnectionLoss(error))) throw error;
+    }
+    if (signal.aborted) return;
+    onState('waiting');
+    await sleep(backoff.nextMs(), signal);
+  }
+}
+
+/** One connection, from its opening to its end. `position.id` moves with each event. */
+async function readOnce(
+  options: FollowOptions,
+  position: { id: string },
+  onOpen: () => void,
+): Promise<void> {
+  const watchdog = new AbortController();
+  const signal = AbortSignal.any([options.signal, watchdog.signal]);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => watchdog.abort(), options.silenceMs ?? SILENCE_MS);
+  };
+  alive();
+  try {
+    const stream = await options.open(position.id, signal);
+    onOpen();
+    const parser = new SseParser(position.id);
+    const reader = stream.pipeThrough(utf8Decoder(), { signal }).getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      alive();
+      for (const event of parser.push(value)) {
+        if (event.type === 'alarm') deliver(event.data, options);
+        position.id = event.lastEventId;
+      }
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function utf8Decoder(): ReadableWritablePair<string, Uint8Array> {
+  // lib.dom types the writable side as BufferSource, which a Uint8Array is.
+  return new TextDecoderStream() as unknown as ReadableWritablePair<string, Uint8Array>;
+}
+
+function deliver(data: string, { onAlarm, onBadEvent }: FollowOptions): void {
+  try {
+    onAlarm(decodeAlarm(JSON.parse(data)));
+  } catch (error) {
+    if (error instanceof DecodeError) onBadEvent(error);
+    else if (error instanceof SyntaxError) onBadEvent(new DecodeError(error.message));
+    else throw error;
+  }
+}
+
+/** fetch and its streams report a lost or aborted connection as TypeError or DOMException. */
+function isConnectionLoss(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof DOMException;
+}

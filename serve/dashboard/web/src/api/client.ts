@@ -1,0 +1,185 @@
+/** The HTTP contract of Atalaia, one method per operation. The key travels in a header, nowhere else. */
+
+import {
+  decodeAlarm,
+  decodeAlarmPage,
+  decodeCamera,
+  decodeCameras,
+  decodeJoin,
+  decodeMatches,
+  decodeRule,
+  decodeRules,
+} from '../domain/decode';
+import type {
+  Alarm,
+  AlarmPage,
+  Camera,
+  JoinGrant,
+  Match,
+  NewCamera,
+  Rule,
+  RuleBody,
+} from '../domain/types';
+import { ApiError, kindOfStatus, problemDetail } from './errors';
+
+const TIMEOUT_MS = 10_000;
+/** A search uploads a picture and runs a model. */
+const UPLOAD_TIMEOUT_MS = 60_000;
+
+export interface ApiOptions {
+  /** Origin and path that `/v1` hangs under; '' is the page's own. */
+  readonly base: string;
+  readonly key: string;
+  /** The key stopped being good. */
+  readonly onUnauthorized?: () => void;
+  readonly fetch?: typeof fetch;
+}
+
+interface RequestOptions {
+  readonly method?: string;
+  readonly json?: unknown;
+  readonly form?: FormData;
+  readonly headers?: Record<string, string>;
+  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number | null;
+}
+
+export class Api {
+  readonly #options: ApiOptions;
+  readonly #fetch: typeof fetch;
+
+  constructor(options: ApiOptions) {
+    this.#options = options;
+    this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
+  }
+
+  async cameras(signal?: AbortSignal): Promise<readonly Camera[]> {
+    return decodeCameras(await this.#json('/v1/cameras', { signal }));
+  }
+
+  async addCamera(camera: NewCamera): Promise<Camera> {
+    return decodeCamera(await this.#json('/v1/cameras', { method: 'POST', json: camera }));
+  }
+
+  async removeCamera(camera: string): Promise<void> {
+    await this.#send(`/v1/cameras/${encodeURIComponent(camera)}`, { method: 'DELETE' });
+  }
+
+  async join(camera: string, signal?: AbortSignal): Promise<JoinGrant> {
+    const path = `/v1/cameras/${encodeURIComponent(camera)}/join`;
+    return decodeJoin(await this.#json(path, { method: 'POST', signal }));
+  }
+
+  cameraSnapshot(camera: string, signal?: AbortSignal): Promise<Blob> {
+    return this.picture(`/v1/cameras/${encodeURIComponent(camera)}/snapshot`, signal);
+  }
+
+  async rules(camera: string, signal?: AbortSignal): Promise<readonly Rule[]> {
+    return decodeRules(
+      await this.#json(`/v1/cameras/${encodeURIComponent(camera)}/rules`, { signal }),
+    );
+  }
+
+  async addRule(camera: string, rule: RuleBody): Promise<Rule> {
+    const path = `/v1/cameras/${encodeURIComponent(camera)}/rules`;
+    return decodeRule(await this.#json(path, { method: 'POST', json: rule }));
+  }
+
+  async removeRule(camera: string, rule: string): Promise<void> {
+    const path = `/v1/cameras/${encodeURIComponent(camera)}/rules/${encodeURIComponent(rule)}`;
+    await this.#send(path, { method: 'DELETE' });
+  }
+
+  async alarms(limit: number, cursor?: string | null, signal?: AbortSignal): Promise<AlarmPage> {
+    const query = new URLSearchParams({ limit: String(limit) });
+    if (cursor) query.set('cursor', cursor);
+    return decodeAlarmPage(await this.#json(`/v1/alarms?${query}`, { signal }));
+  }
+
+  async acknowledge(alarm: string): Promise<Alarm> {
+    const path = `/v1/alarms/${encodeURIComponent(alarm)}/ack`;
+    return decodeAlarm(await this.#json(path, { method: 'POST' }));
+  }
+
+  /** The live stream of alarms, as bytes; ended by the signal only. */
+  async alarmStream(lastEventId: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const headers: Record<string, string> = { Accept: 'text/event-stream' };
+    if (lastEventId) headers['Last-Event-ID'] = lastEventId;
+    const response = await this.#send('/v1/alarms/stream', { headers, signal, timeoutMs: null });
+    if (!response.body) throw new ApiError('server', 'the stream has no body', response.status);
+    return response.body;
+  }
+
+  async search(picture: Blob, signal?: AbortSignal): Promise<readonly Match[]> {
+    const form = new FormData();
+    form.set('image', picture);
+    return decodeMatches(
+      await this.#json('/v1/search', {
+        method: 'POST',
+        form,
+        signal,
+        timeoutMs: UPLOAD_TIMEOUT_MS,
+      }),
+    );
+  }
+
+  /** A picture at a path that the API gave. Other addresses are refused: the key goes with it. */
+  async picture(path: string, signal?: AbortSignal): Promise<Blob> {
+    if (!/^\/v1\/[\w\-./%]+$/.test(path) || path.includes('..')) {
+      throw new ApiError('invalid', `not a picture of this API: ${path}`);
+    }
+    return (await this.#send(path, { signal })).blob();
+  }
+
+  async #json(path: string, options: RequestOptions): Promise<unknown> {
+    const response = await this.#send(path, options);
+    try {
+      return await response.json();
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      throw new ApiError('server', 'the answer is not JSON', response.status);
+    }
+  }
+
+  async #send(path: string, options: RequestOptions): Promise<Response> {
+    const { json, form, timeoutMs = TIMEOUT_MS } = options;
+    const signals = [options.signal, timeoutMs === null ? null : AbortSignal.timeout(timeoutMs)];
+    const headers: Record<string, string> = {
+      Authorization: `Bearer ${this.#options.key}`,
+      ...options.headers,
+    };
+    if (json !== undefined) headers['Content-Type'] = 'application/json';
+    let response: Response;
+    try {
+      response = await this.#fetch(this.#options.base + path, {
+        method: options.method ?? 'GET',
+        headers,
+        body: json === undefined ? (form ?? null) : JSON.stringify(json),
+        signal: AbortSignal.any(signals.filter((s): s is AbortSignal => s != null)),
+        credentials: 'omit',
+        cache: 'no-store',
+      });
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      throw new ApiError('network', error instanceof Error ? error.message : '');
+    }
+    if (response.ok) return response;
+    const problem = new ApiError(
+      kindOfStatus(response.status),
+      problemDetail(await readJson(response)),
+      response.status,
+    );
+    if (problem.kind === 'unauthorized') this.#options.onUnauthorized?.();
+    throw problem;
+  }
+}
+
+/** The body as JSON, or null: an error page of a proxy is no JSON, and its status says enough. */
+async function readJson(response: Response): Promise<unknown> {
+  const body = await response.text();
+  try {
+    return JSON.parse(body);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,177 @@
+/** The edge: JSON of unknown shape becomes the page's vocabulary here, or a DecodeError. */
+
+import {
+  type Alarm,
+  type AlarmPage,
+  type Box,
+  CAMERA_STATES,
+  type Camera,
+  type CameraState,
+  type JoinGrant,
+  type Match,
+  type Point,
+  RULE_KINDS,
+  type Rule,
+  type RuleKind,
+} from './types';
+
+export class DecodeError extends Error {
+  override readonly name = 'DecodeError';
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+function fields(value: unknown, what: string): Fields {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new DecodeError(`${what}: expected an object`);
+  }
+  return value as Fields;
+}
+
+function text(from: Fields, key: string, what: string): string {
+  const value = from[key];
+  if (typeof value !== 'string') throw new DecodeError(`${what}.${key}: expected text`);
+  return value;
+}
+
+function textOr<T>(from: Fields, key: string, otherwise: T): string | T {
+  const value = from[key];
+  return typeof value === 'string' ? value : otherwise;
+}
+
+function numberOr<T>(from: Fields, key: string, otherwise: T): number | T {
+  const value = from[key];
+  return typeof value === 'number' && Number.isFinite(value) ? value : otherwise;
+}
+
+function time(from: Fields, key: string, what: string): number {
+  const ms = Date.parse(text(from, key, what));
+  if (Number.isNaN(ms)) throw new DecodeError(`${what}.${key}: expected an RFC 3339 time`);
+  return ms;
+}
+
+function boxOrNull(value: unknown): Box | null {
+  if (!Array.isArray(value) || value.length !== 4) return null;
+  if (!value.every((v) => typeof v === 'number' && Number.isFinite(v))) return null;
+  return value as unknown as Box;
+}
+
+/** The members of `{"<name>": [...]}`. */
+function list(body: unknown, name: string): readonly unknown[] {
+  const members = fields(body, name)[name];
+  if (!Array.isArray(members)) throw new DecodeError(`${name}: expected a list`);
+  return members;
+}
+
+export function decodeCamera(value: unknown): Camera {
+  const from = fields(value, 'camera');
+  const state = text(from, 'state', 'camera');
+  if (!CAMERA_STATES.includes(state as CameraState)) {
+    throw new DecodeError(`camera.state: unknown state ${state}`);
+  }
+  const id = text(from, 'id', 'camera');
+  const stats = fields(from.stats ?? {}, 'camera.stats');
+  return {
+    id,
+    name: textOr(from, 'name', id),
+    url: textOr(from, 'url', ''),
+    state: state as CameraState,
+    reason: textOr(from, 'reason', ''),
+    fps: numberOr(stats, 'fps', null),
+    width: numberOr(stats, 'width', null),
+    height: numberOr(stats, 'height', null),
+    watchedFps: numberOr(stats, 'watched_fps', null),
+    enabled: from.enabled !== false,
+  };
+}
+
+export function decodeCameras(body: unknown): readonly Camera[] {
+  return list(body, 'cameras').map(decodeCamera);
+}
+
+export function decodeJoin(body: unknown): JoinGrant {
+  const from = fields(body, 'join');
+  return {
+    url: text(from, 'url', 'join'),
+    room: text(from, 'room', 'join'),
+    token: text(from, 'token', 'join'),
+  };
+}
+
+export function decodeAlarm(value: unknown): Alarm {
+  const from = fields(value, 'alarm');
+  const latency = from.latency_ms;
+  return {
+    id: text(from, 'id', 'alarm'),
+    camera: text(from, 'camera', 'alarm'),
+    rule: text(from, 'rule', 'alarm'),
+    kind: text(from, 'kind', 'alarm'),
+    label: text(from, 'class', 'alarm'),
+    confidence: numberOr(from, 'confidence', 0),
+    box: boxOrNull(from.box),
+    atMs: time(from, 'at', 'alarm'),
+    acknowledged: from.state === 'acknowledged',
+    acknowledgedBy: textOr(from, 'acknowledged_by', null),
+    acknowledgedAtMs:
+      typeof from.acknowledged_at === 'string' ? time(from, 'acknowledged_at', 'alarm') : null,
+    snapshot: textOr(from, 'snapshot', null),
+    totalLatencyMs:
+      typeof latency === 'object' && latency !== null
+        ? numberOr(latency as Fields, 'total', null)
+        : null,
+  };
+}
+
+export function decodeAlarmPage(body: unknown): AlarmPage {
+  return {
+    items: list(body, 'alarms').map(decodeAlarm),
+    nextCursor: textOr(fields(body, 'alarms'), 'next_cursor', null),
+  };
+}
+
+function point(value: unknown): Point {
+  if (
+    !Array.isArray(value) ||
+    value.length !== 2 ||
+    !value.every((v) => typeof v === 'number' && Number.isFinite(v))
+  ) {
+    throw new DecodeError('rule: expected points as [x, y]');
+  }
+  return value as unknown as Point;
+}
+
+export function decodeRule(value: unknown): Rule {
+  const from = fields(value, 'rule');
+  const kind = text(from, 'kind', 'rule');
+  if (!RULE_KINDS.includes(kind as RuleKind)) {
+    throw new DecodeError(`rule.kind: unknown kind ${kind}`);
+  }
+  const outline = kind === 'line_cross' ? from.line : from.polygon;
+  if (!Array.isArray(outline)) throw new DecodeError('rule: expected a polygon or a line');
+  outline.forEach(point);
+  return {
+    ...from,
+    id: text(from, 'id', 'rule'),
+    classes: Array.isArray(from.classes) ? from.classes.filter((c) => typeof c === 'string') : [],
+    schedule: from.schedule ?? null,
+  } as unknown as Rule;
+}
+
+export function decodeRules(body: unknown): readonly Rule[] {
+  return list(body, 'rules').map(decodeRule);
+}
+
+export function decodeMatches(body: unknown): readonly Match[] {
+  return list(body, 'matches').map((value) => {
+    const from = fields(value, 'match');
+    return {
+      score: numberOr(from, 'score', 0),
+      camera: text(from, 'camera', 'match'),
+      label: text(from, 'class', 'match'),
+      firstSeenMs: time(from, 'first_seen', 'match'),
+      lastSeenMs: time(from, 'last_seen', 'match'),
+      track: text(from, 'track', 'match'),
+      snapshot: textOr(from, 'snapshot', null),
+    };
+  });
+}

@@ -1,0 +1,123 @@
+/** The page's vocabulary. Coordinates are normalized (0..1, origin top left, y down). */
+
+export const CAMERA_STATES = ['connecting', 'live', 'degraded', 'offline'] as const;
+export type CameraState = (typeof CAMERA_STATES)[number];
+
+export interface Camera {
+  readonly id: string;
+  readonly name: string;
+  /** Without credentials: the API never gives them back. */
+  readonly url: string;
+  readonly state: CameraState;
+  readonly reason: string;
+  readonly fps: number | null;
+  readonly width: number | null;
+  readonly height: number | null;
+  /** Frames per second that the detector really looks at. */
+  readonly watchedFps: number | null;
+  readonly enabled: boolean;
+}
+
+export interface NewCamera {
+  readonly id: string;
+  readonly name: string;
+  readonly url: string;
+  readonly substream_url?: string;
+}
+
+export interface JoinGrant {
+  readonly url: string;
+  readonly room: string;
+  readonly token: string;
+}
+
+export type Point = readonly [x: number, y: number];
+/** x1, y1, x2, y2. */
+export type Box = readonly [x1: number, y1: number, x2: number, y2: number];
+
+export const RULE_KINDS = ['zone_entry', 'line_cross', 'loiter', 'count'] as const;
+export type RuleKind = (typeof RULE_KINDS)[number];
+
+export const DIRECTIONS = ['any', 'left_to_right', 'right_to_left'] as const;
+export type Direction = (typeof DIRECTIONS)[number];
+
+export const WEEKDAYS = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
+export type Weekday = (typeof WEEKDAYS)[number];
+
+export interface ScheduleWindow {
+  readonly days: readonly Weekday[];
+  /** HH:MM, wall time of the schedule's zone. */
+  readonly start: string;
+  readonly end: string;
+}
+
+export interface Schedule {
+  readonly timezone: string;
+  readonly windows: readonly ScheduleWindow[];
+}
+
+interface RuleBase {
+  readonly name?: string;
+  /** Empty: every class that the model knows. */
+  readonly classes: readonly string[];
+  readonly min_confidence: number;
+  readonly cooldown_s: number;
+  readonly schedule: Schedule | null;
+}
+
+/** A rule as the API takes it, in the API's own names. */
+export type RuleBody =
+  | (RuleBase & { readonly kind: 'zone_entry'; readonly polygon: readonly Point[] })
+  | (RuleBase & {
+      readonly kind: 'line_cross';
+      readonly line: readonly [Point, Point];
+      readonly direction: Direction;
+    })
+  | (RuleBase & {
+      readonly kind: 'loiter';
+      readonly polygon: readonly Point[];
+      readonly seconds: number;
+    })
+  | (RuleBase & {
+      readonly kind: 'count';
+      readonly polygon: readonly Point[];
+      readonly n: number;
+      readonly seconds: number;
+    });
+
+export type Rule = RuleBody & { readonly id: string };
+
+export interface Alarm {
+  readonly id: string;
+  readonly camera: string;
+  readonly rule: string;
+  readonly kind: string;
+  readonly label: string;
+  readonly confidence: number;
+  readonly box: Box | null;
+  /** Capture time, milliseconds since 1970. */
+  readonly atMs: number;
+  readonly acknowledged: boolean;
+  readonly acknowledgedBy: string | null;
+  readonly acknowledgedAtMs: number | null;
+  /** Path under the API base. */
+  readonly snapshot: string | null;
+  /** From capture to publication. */
+  readonly totalLatencyMs: number | null;
+}
+
+export interface AlarmPage {
+  readonly items: readonly Alarm[];
+  readonly nextCursor: string | null;
+}
+
+export interface Match {
+  /** Likeness, 0..1. */
+  readonly score: number;
+  readonly camera: string;
+  readonly label: string;
+  readonly firstSeenMs: number;
+  readonly lastSeenMs: number;
+  readonly track: string;
+  readonly snapshot: string | null;
+}

@@ -1,0 +1,128 @@
+import { useState } from 'preact/hooks';
+import {
+  type CameraDraft,
+  type CameraDraftProblem,
+  cameraDraftProblem,
+  toNewCamera,
+} from '../domain/camera-form';
+import { slugOf } from '../domain/slug';
+import { type MessageKey, t } from '../i18n';
+import { notify } from '../state/notices';
+import type { Workspace } from '../state/workspace';
+import { Dialog } from './dialog';
+import { explain } from './trouble';
+
+const PROBLEMS: Readonly<Record<CameraDraftProblem, MessageKey>> = {
+  id: 'camera.id.invalid',
+  url: 'camera.url.invalid',
+  substream: 'camera.url.invalid',
+};
+
+export function CameraDialog({
+  workspace,
+  onClose,
+}: {
+  workspace: Workspace;
+  onClose: () => void;
+}) {
+  const [draft, setDraft] = useState<CameraDraft>({ name: '', id: '', url: '', substream: '' });
+  const [ownId, setOwnId] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<CameraDraftProblem | null>(null);
+  const [error, setError] = useState<string | null>(null);
+
+  const change = (changes: Partial<CameraDraft>) => {
+    setDraft({ ...draft, ...changes });
+    setProblem(null);
+  };
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    const found = cameraDraftProblem(draft);
+    setProblem(found);
+    setError(found ? t(PROBLEMS[found]) : null);
+    if (found) return;
+    setBusy(true);
+    try {
+      const camera = await workspace.api.addCamera(toNewCamera(draft));
+      notify('good', t('camera.added', { name: camera.name }));
+      onClose();
+      await workspace.refreshCameras();
+    } catch (failure) {
+      setError(explain(failure));
+      setBusy(false);
+    }
+  };
+
+  return (
+    <Dialog title={t('camera.add.title')} onClose={onClose}>
+      <form class="form" onSubmit={submit} noValidate>
+        <TextField
+          label={t('camera.name')}
+          value={draft.name}
+          onInput={(name) => change(ownId ? { name } : { name, id: slugOf(name) })}
+        />
+        <TextField
+          label={t('camera.id')}
+          hint={t('camera.id.hint')}
+          value={draft.id}
+          invalid={problem === 'id'}
+          onInput={(id) => {
+            setOwnId(id !== '');
+            change({ id });
+          }}
+        />
+        <TextField
+          label={t('camera.url')}
+          hint={t('camera.url.hint')}
+          value={draft.url}
+          invalid={problem === 'url'}
+          onInput={(url) => change({ url })}
+        />
+        <TextField
+          label={t('camera.substream')}
+          hint={t('camera.substream.hint')}
+          value={draft.substream}
+          invalid={problem === 'substream'}
+          onInput={(substream) => change({ substream })}
+        />
+        <p class="form-error" role="alert">
+          {error}
+        </p>
+        <div class="dialog-foot">
+          <button type="button" class="button quiet" onClick={onClose}>
+            {t('action.cancel')}
+          </button>
+          <button type="submit" class="button primary" disabled={busy}>
+            {t('camera.add')}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+interface TextFieldProps {
+  readonly label: string;
+  readonly hint?: string;
+  readonly value: string;
+  readonly invalid?: boolean;
+  readonly onInput: (value: string) => void;
+}
+
+function TextField({ label, hint, value, invalid = false, onInput }: TextFieldProps) {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <input
+        type="text"
+        value={value}
+        autocomplete="off"
+        autocapitalize="off"
+        spellcheck={false}
+        aria-invalid={invalid}
+        onInput={(event) => onInput(event.currentTarget.value)}
+      />
+      {hint ? <small>{hint}</small> : null}
+    </label>
+  );
+}

@@ -1,0 +1,101 @@
+import { describe, expect, it, vi } from 'vitest';
+import { Api } from '../../src/api/client';
+import { ApiError, problemDetail } from '../../src/api/errors';
+import { alarmJson, cameraJson } from '../samples';
+
+const KEY = 'atk_12345678_secret';
+
+function apiThat(answer: () => Response | Promise<Response>) {
+  const requests: { url: string; init: RequestInit }[] = [];
+  const onUnauthorized = vi.fn();
+  const api = new Api({
+    base: '',
+    key: KEY,
+    onUnauthorized,
+    fetch: async (url, init) => {
+      requests.push({ url: String(url), init: init ?? {} });
+      return answer();
+    },
+  });
+  return { api, requests, onUnauthorized };
+}
+
+const json = (body: unknown, status = 200) => new Response(JSON.stringify(body), { status });
+
+describe('Api', () => {
+  it('sends the key in the header, and never in the address', async () => {
+    const { api, requests } = apiThat(() => json({ alarms: [alarmJson()], next_cursor: 'c2' }));
+    const page = await api.alarms(30, 'c1');
+    expect(page.nextCursor).toBe('c2');
+    const [request] = requests;
+    expect(request?.url).toBe('/v1/alarms?limit=30&cursor=c1');
+    expect(new Headers(request?.init.headers).get('Authorization')).toBe(`Bearer ${KEY}`);
+    expect(request?.url).not.toContain('atk_');
+  });
+
+  it('asks for the stream after an id', async () => {
+    const { api, requests } = apiThat(() => new Response('data: x\n\n'));
+    await api.alarmStream('5-1', new AbortController().signal);
+    expect(new Headers(requests[0]?.init.headers).get('Last-Event-ID')).toBe('5-1');
+  });
+
+  it.each([
+    [401, 'unauthorized', false],
+    [403, 'forbidden', false],
+    [404, 'not-found', false],
+    [409, 'conflict', false],
+    [413, 'too-large', false],
+    [422, 'invalid', false],
+    [429, 'too-many', true],
+    [500, 'server', true],
+    [503, 'unavailable', true],
+  ] as const)('turns %i into %s', async (status, kind, retryable) => {
+    const { api, onUnauthorized } = apiThat(() => json({ detail: 'why', hint: 'do this' }, status));
+    const error = await api.cameras().catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(ApiError);
+    expect(error).toMatchObject({ kind, retryable, status, detail: 'why do this' });
+    expect(onUnauthorized).toHaveBeenCalledTimes(status === 401 ? 1 : 0);
+  });
+
+  it('calls a request that never arrived a network error', async () => {
+    const { api } = apiThat(() => Promise.reject(new TypeError('Failed to fetch')));
+    await expect(api.cameras()).rejects.toMatchObject({ kind: 'network' });
+  });
+
+  it('calls a page of a proxy a server error', async () => {
+    const { api } = apiThat(() => new Response('<html>', { status: 200 }));
+    await expect(api.cameras()).rejects.toMatchObject({ kind: 'server' });
+  });
+
+  it.each(['https://elsewhere.example/x.jpg', '//elsewhere/v1/x', '/v1/../keys', 'v1/a', '/x'])(
+    'does not send the key to %s',
+    async (path) => {
+      const { api, requests } = apiThat(() => new Response('jpeg'));
+      await expect(api.picture(path)).rejects.toBeInstanceOf(ApiError);
+      expect(requests).toEqual([]);
+    },
+  );
+
+  it('reads cameras', async () => {
+    const { api } = apiThat(() => json({ cameras: [cameraJson()] }));
+    expect(await api.cameras()).toMatchObject([
+      { id: 'gate', fps: 25, width: 1920, watchedFps: 5 },
+    ]);
+  });
+});
+
+describe('problemDetail', () => {
+  it.each([
+    [null, ''],
+    ['text', ''],
+    [{ title: 'Conflict' }, 'Conflict'],
+    [{ title: 'Conflict', detail: 'There is one.' }, 'There is one.'],
+    [
+      { detail: 'Wrong fields.', errors: [{ detail: 'url is too long' }], hint: 'Shorten it.' },
+      'Wrong fields. url is too long Shorten it.',
+    ],
+    [{ detail: 'Same.', errors: [{ detail: 'Same.' }] }, 'Same.'],
+  ])('of %j is %j', (body, expected) => {
+    expect(problemDetail(body)).toBe(expected);
+  });
+});

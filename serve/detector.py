@@ -1,0 +1,193 @@
+"""The detector as a Ray Serve deployment: frames of all cameras in, detections out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from ray import serve
+from ray.serve import metrics
+
+from cluster.log import configure_logging, get_logger
+from cluster.settings import Settings
+from pipelines.clock import SystemClock
+from pipelines.domain import Detections, LetterboxedFrame
+from pipelines.errors import AtalaiaError, ConfigError, ModelError
+from serve.vision.batching import Batcher, BatchTimes
+from serve.vision.model import DetectionModel, ModelInfo, load_model
+
+# One frame in flight per camera: so this many cameras may wait at one replica before frames are
+# refused. At 67 frames/s of a two-core replica the last of them would wait 4 s, which nobody wants.
+MAX_WAITING = 256
+# The slowest call seen, batch 8 on a machine with every core taken, ran 0.6 s.
+STUCK_AFTER_S = 30.0
+_STAGE_BOUNDS_MS = [1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000]
+_BATCH_BOUNDS = [1, 2, 4, 8, 16, 32, 64]
+
+
+class DetectorMetrics:
+    """What Prometheus sees of one replica."""
+
+    def __init__(self) -> None:
+        self._frames = metrics.Counter("atalaia_detector_frames", description="frames analysed")
+        self._refused = metrics.Counter(
+            "atalaia_detector_refused", description="frames refused, by cause", tag_keys=("cause",)
+        )
+        self._loads = metrics.Counter(
+            "atalaia_detector_loads", description="models offered, by outcome", tag_keys=("outcome",)
+        )
+        self._stage = metrics.Histogram(
+            "atalaia_detector_stage_ms",
+            description="milliseconds per batch: queue (its oldest frame waited), infer",
+            boundaries=_STAGE_BOUNDS_MS,
+            tag_keys=("stage",),
+        )
+        self._size = metrics.Histogram(
+            "atalaia_detector_batch_size",
+            description="frames per call of the model",
+            boundaries=_BATCH_BOUNDS,
+        )
+
+    def batch(self, times: BatchTimes) -> None:
+        self._frames.inc(times.size)
+        self._stage.observe(times.waited_s * 1e3, tags={"stage": "queue"})
+        self._stage.observe(times.ran_s * 1e3, tags={"stage": "infer"})
+        self._size.observe(times.size)
+
+    def refused(self, cause: str) -> None:
+        self._refused.inc(tags={"cause": cause})
+
+    def load(self, outcome: str) -> None:
+        self._loads.inc(tags={"outcome": outcome})
+
+
+class _Engine:
+    """One loaded model and the queue in front of it; they come and go together."""
+
+    def __init__(
+        self, model: DetectionModel, settings: Settings, detector_metrics: DetectorMetrics
+    ) -> None:
+        self.model = model
+        self.batcher: Batcher[LetterboxedFrame, Detections] = Batcher(
+            model.detect,
+            max_batch=model.max_batch,
+            parallel=model.parallel,
+            wait_s=settings.detector.batch_wait_ms / 1e3,
+            max_waiting=MAX_WAITING,
+            clock=SystemClock(),
+            observe=detector_metrics.batch,
+        )
+
+    async def aclose(self) -> None:
+        await self.batcher.aclose()
+        await asyncio.to_thread(self.model.close)
+
+
+@serve.deployment(
+    # The queue that counts is the batcher's; Serve must not hold frames back before it, or batches
+    # would never fill, and what it holds back it would hold without a bound.
+    max_ongoing_requests=MAX_WAITING + 64,
+    max_queued_requests=MAX_WAITING,
+    health_check_period_s=5,
+    graceful_shutdown_timeout_s=10,
+)
+class Detector:
+    """Looks at frames. Errors that callers see derive from AtalaiaError.
+
+    Args:
+        settings: the whole tree, parsed by whoever deploys.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        configure_logging(settings.log)
+        self._log = get_logger("detector")
+        self._settings = settings
+        self._metrics = DetectorMetrics()
+        self._last_error: str | None = None
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._loading = asyncio.Lock()
+        self._first = self._load_blocking(settings.detector.weights)
+        self._engine_now: _Engine | None = None
+        self._retired: set[asyncio.Task[None]] = set()
+
+    def _load_blocking(self, weights: str) -> DetectionModel:
+        return load_model(weights, self._settings.detector, self._settings.model_cache)
+
+    @property
+    def _engine(self) -> _Engine:
+        # Made on first use, because its tasks belong to the loop that serves requests.
+        if self._engine_now is None:
+            self._engine_now = _Engine(self._first, self._settings, self._metrics)
+        return self._engine_now
+
+    async def detect(self, frame: LetterboxedFrame) -> Detections:
+        """What is in the frame, in pixels of its source.
+
+        Raises:
+            InputError: the frame was letterboxed to another size than `info().input_size`.
+            UnavailableError: too many frames wait; retry later or drop this one.
+        """
+        engine = self._engine
+        try:
+            engine.model.check(frame)
+            return await engine.batcher.submit(frame)
+        except AtalaiaError as error:
+            self._metrics.refused(error.code)
+            raise
+
+    async def detect_many(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+        """The same for many frames of a batch job, in their order.
+
+        They are fed in groups that keep the model busy but leave live frames a short queue.
+        """
+        engine = self._engine
+        group = max(2, engine.model.parallel) * engine.model.max_batch
+        results: list[Detections] = []
+        for start in range(0, len(frames), group):
+            results += await asyncio.gather(
+                *(self.detect(frame) for frame in frames[start : start + group])
+            )
+        return results
+
+    async def info(self) -> ModelInfo:
+        """What runs, and why the last offered model was refused, if it was."""
+        return self._engine.model.info.model_copy(update={"error": self._last_error})
+
+    async def load(self, weights: str) -> ModelInfo:
+        """Replace the model by `weights` (path or name) without losing a frame.
+
+        The old one serves until the new one has been read, exported, loaded and tried out, and
+        then finishes what it has. With several replicas call it as `handle.broadcast("load", …)`;
+        a replica that starts later begins with the settings' weights again.
+
+        Raises:
+            ModelError: refused; the old model keeps serving, `info().error` says why.
+        """
+        async with self._loading:
+            try:
+                model = await asyncio.get_running_loop().run_in_executor(
+                    self._loader, partial(self._load_blocking, weights)
+                )
+            except (ModelError, ConfigError) as error:
+                self._last_error = str(error)
+                self._metrics.load("refused")
+                self._log.warning("model refused", weights=weights, reason=str(error))
+                raise
+            old, self._engine_now = self._engine, _Engine(model, self._settings, self._metrics)
+            self._last_error = None
+            self._metrics.load("accepted")
+            self._log.info("model replaced", old=old.model.info.name, new=model.info.name)
+            closing = asyncio.create_task(old.aclose())
+            self._retired.add(closing)
+            closing.add_done_callback(self._retired.discard)
+        return await self.info()
+
+    async def check_health(self) -> None:
+        """Raises where frames can no longer get through; Serve then replaces this replica."""
+        engine = self._engine
+        if engine.batcher.broken():
+            raise RuntimeError("a worker of the detector ended")
+        if engine.batcher.stuck_s() > STUCK_AFTER_S:
+            raise RuntimeError(f"a call of the model runs for {engine.batcher.stuck_s():.0f} s")

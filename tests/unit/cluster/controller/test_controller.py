@@ -1,0 +1,384 @@
+"""The controller against a small world of workers: what it repairs, and what it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+from pydantic import SecretStr
+
+from cluster.bridge.units import (
+    BridgeCamera,
+    BridgeStatus,
+    CameraBridgeStatus,
+    StreamPhase,
+    StreamStatus,
+)
+from cluster.bus import CameraStatus
+from cluster.controller.controller import Controller
+from cluster.controller.reports import HostStatus, WatcherStatus
+from cluster.media.gateway import ProbeResult
+from cluster.settings import AgentSettings, BridgeSettings, Settings
+from pipelines.clock import ManualClock
+from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState
+from pipelines.errors import CameraError, UnavailableError
+
+GATE = CameraKey("acme", "gate")
+SETTINGS = Settings(
+    bridge=BridgeSettings(cameras_per_actor=2), agents=AgentSettings(cameras_per_host=2)
+)
+
+
+def _plan(key: CameraKey, *, revision: int = 1, enabled: bool = True, url: str = "u") -> CameraPlan:
+    camera = Camera(
+        tenant=key.tenant,
+        id=key.camera,
+        name=key.camera,
+        url=SecretStr(f"rtsp://{url}/"),
+        enabled=enabled,
+    )
+    return CameraPlan(camera=camera, revision=revision)
+
+
+@dataclass
+class World:
+    """Workers that do at once what they are told, unless a test breaks them."""
+
+    clock: ManualClock
+    plans_now: dict[CameraKey, CameraPlan] = field(default_factory=dict)
+    streams: dict[str, str] = field(default_factory=dict)
+    bridges: dict[int, tuple[BridgeCamera, ...]] = field(default_factory=dict)
+    dead_bridges: set[int] = field(default_factory=set)
+    failed: dict[CameraKey, str] = field(default_factory=dict)
+    host_plans: dict[int, dict[CameraKey, int]] = field(default_factory=dict)
+    host_lives: dict[int, int] = field(default_factory=dict)
+    watchers: dict[CameraKey, int] = field(default_factory=dict)
+    dispatches: list[CameraKey] = field(default_factory=list)
+    drops: list[CameraKey] = field(default_factory=list)
+    told: list[CameraKey] = field(default_factory=list)
+    refuse_dispatch: bool = False
+    livekit_away: bool = False
+    mute_watchers: bool = False
+    statuses: dict[str, dict[str, CameraStatus]] = field(default_factory=dict)
+    gateway_refuses: set[str] = field(default_factory=set)
+    probes: list[str] = field(default_factory=list)
+
+    # Plans
+    async def plans(self) -> list[CameraPlan]:
+        return list(self.plans_now.values())
+
+    # MediaGateway
+    async def ensure(self, name: str, url: SecretStr) -> bool:
+        if name in self.gateway_refuses:
+            raise CameraError("the gateway does not take this URL")
+        changed = self.streams.get(name) != url.get_secret_value()
+        self.streams[name] = url.get_secret_value()
+        return changed
+
+    async def remove(self, name: str) -> None:
+        self.streams.pop(name, None)
+
+    async def names(self) -> set[str]:
+        return set(self.streams)
+
+    def rtsp_url(self, name: str) -> SecretStr:
+        return SecretStr(f"rtsp://gateway/{name}")
+
+    async def probe(self, target: SecretStr | str) -> ProbeResult:
+        self.probes.append(str(target))
+        raise CameraError("the gateway knows why")
+
+    async def aclose(self) -> None:
+        self.streams.clear()
+
+    # Fleet
+    async def resize(self, bridges: int, hosts: int) -> None:
+        for index in range(hosts):
+            self.host_plans.setdefault(index, {})
+            self.host_lives.setdefault(index, 1)
+
+    async def sync_bridge(
+        self, index: int, cameras: tuple[BridgeCamera, ...]
+    ) -> BridgeStatus | None:
+        if index in self.dead_bridges:
+            return None
+        self.bridges[index] = cameras
+        return BridgeStatus("b", tuple(self._bridge_status(c) for c in cameras), 0)
+
+    def _bridge_status(self, camera: BridgeCamera) -> CameraBridgeStatus:
+        if camera.key in self.failed:
+            main = StreamStatus(phase=StreamPhase.FAILED, reason=self.failed[camera.key])
+        else:
+            main = StreamStatus(phase=StreamPhase.STREAMING, since_us=1)
+        return CameraBridgeStatus(camera.key, camera.version, not self.livekit_away, main)
+
+    async def sync_host(
+        self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
+    ) -> HostStatus | None:
+        plans = self.host_plans[index]
+        self.told += [plan.key for plan in changed]
+        plans.update({plan.key: plan.revision for plan in changed})
+        for key in removed:
+            plans.pop(key, None)
+        self.watchers = {k: h for k, h in self.watchers.items() if h != index or k in plans}
+        now = self.clock.now_us()
+        last = 0 if self.mute_watchers else now
+        watchers = tuple(
+            WatcherStatus(k, 1, plans[k], last, last, 25.0, 5.0, 1, 1, 0, {})
+            for k, host in self.watchers.items()
+            if host == index
+        )
+        life = str(self.host_lives[index])
+        return HostStatus(life, f"host-{index}", True, watchers, dict(plans), {}, 0)
+
+    async def drop_watcher(self, index: int, key: CameraKey) -> None:
+        self.drops.append(key)
+        self.watchers.pop(key, None)
+
+    def restart_host(self, index: int) -> None:
+        self.host_plans[index] = {}
+        self.host_lives[index] += 1
+        self.watchers = {k: h for k, h in self.watchers.items() if h != index}
+
+    # Dispatcher
+    async def dispatch(self, key: CameraKey) -> None:
+        if self.livekit_away:
+            raise UnavailableError("LiveKit is away")
+        self.dispatches.append(key)
+        if not self.refuse_dispatch:
+            self.watchers[key] = 0
+
+    # Board
+    async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None:
+        self.statuses[tenant] = {status.camera: status for status in statuses}
+
+    def state(self, key: CameraKey) -> tuple[CameraState, str]:
+        status = self.statuses[key.tenant][key.camera]
+        return status.state, status.reason
+
+
+@pytest.fixture
+def world() -> World:
+    return World(ManualClock())
+
+
+@pytest.fixture
+def controller(world: World) -> Controller:
+    return _controller(world)
+
+
+def _controller(world: World) -> Controller:
+    return Controller(
+        SETTINGS,
+        plans=world,
+        gateway=world,
+        fleet=world,
+        dispatcher=world,
+        board=world,
+        clock=world.clock,
+    )
+
+
+async def _rounds(controller: Controller, world: World, n: int, step_s: float = 2.0) -> None:
+    for _ in range(n):
+        world.clock.advance(step_s)
+        await controller.reconcile()
+
+
+async def test_a_new_camera_is_covered_in_two_rounds(controller: Controller, world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 2)
+    assert world.streams == {"acme.gate": "rtsp://u/"}
+    assert [c.key for c in world.bridges[0]] == [GATE]
+    assert world.dispatches == [GATE]
+    assert world.state(GATE) == (CameraState.LIVE, "")
+
+
+async def test_a_covered_camera_is_left_alone(controller: Controller, world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 20)
+    assert world.dispatches == [GATE]
+    assert world.told == [GATE]
+
+
+async def test_a_lost_watcher_is_replaced(controller: Controller, world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 10)
+    world.watchers.clear()
+    await _rounds(controller, world, 2)
+    assert world.dispatches == [GATE, GATE]
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_a_refused_dispatch_is_repeated_after_its_grace(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.refuse_dispatch = True
+    await _rounds(controller, world, 5)
+    assert world.dispatches == [GATE]
+    await _rounds(controller, world, 1)
+    assert world.dispatches == [GATE, GATE]
+    assert world.state(GATE) == (CameraState.DEGRADED, "no watcher is in the room yet")
+    world.refuse_dispatch = False
+    await _rounds(controller, world, 6)
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_a_watcher_that_hangs_is_dropped_and_replaced(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.mute_watchers = True
+    await _rounds(controller, world, 3)
+    assert world.drops == [GATE]
+    world.mute_watchers = False
+    await _rounds(controller, world, 2)
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_a_restarted_host_is_told_everything_again(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 10)
+    world.restart_host(0)
+    await _rounds(controller, world, 2)
+    assert world.host_plans[0] == {GATE: 1}
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_only_changed_plans_travel(controller: Controller, world: World) -> None:
+    other = CameraKey("globex", "gate")
+    world.plans_now = {GATE: _plan(GATE), other: _plan(other)}
+    await _rounds(controller, world, 3)
+    world.told.clear()
+    world.plans_now[other] = _plan(other, revision=2)
+    await _rounds(controller, world, 3)
+    assert world.told == [other]
+
+
+async def test_a_gateway_that_forgot_is_told_again(controller: Controller, world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 2)
+    world.streams.clear()
+    await _rounds(controller, world, 1)
+    assert world.streams == {"acme.gate": "rtsp://u/"}
+
+
+async def test_a_changed_url_reaches_gateway_and_bridge(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 2)
+    before = world.bridges[0][0].version
+    world.plans_now[GATE] = _plan(GATE, revision=2, url="other")
+    await _rounds(controller, world, 1)
+    assert world.streams == {"acme.gate": "rtsp://other/"}
+    assert world.bridges[0][0].version != before
+
+
+async def test_a_removed_or_disabled_camera_leaves_nothing(
+    controller: Controller, world: World
+) -> None:
+    other = CameraKey("acme", "yard")
+    world.plans_now = {GATE: _plan(GATE), other: _plan(other)}
+    await _rounds(controller, world, 3)
+    del world.plans_now[other]
+    world.plans_now[GATE] = _plan(GATE, revision=2, enabled=False)
+    await _rounds(controller, world, 1)
+    assert world.streams == {}
+    assert world.bridges[0] == ()
+    assert world.watchers == {}
+    assert world.state(GATE) == (CameraState.OFFLINE, "switched off")
+    assert set(world.statuses["acme"]) == {"gate"}
+    world.plans_now.clear()
+    await _rounds(controller, world, 1)
+    assert world.statuses["acme"] == {}
+
+
+async def test_one_bad_camera_does_not_stop_the_others(
+    controller: Controller, world: World
+) -> None:
+    bad = CameraKey("acme", "bad")
+    world.plans_now = {bad: _plan(bad), GATE: _plan(GATE)}
+    world.gateway_refuses.add("acme.bad")
+    await _rounds(controller, world, 3)
+    assert world.state(bad) == (CameraState.OFFLINE, "the gateway does not take this URL")
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_an_unreadable_camera_is_a_state_with_a_reason_and_comes_back(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.failed[GATE] = "the stream ended"
+    await _rounds(controller, world, 1)
+    assert world.state(GATE) == (CameraState.OFFLINE, "the stream ended")
+    await asyncio.sleep(0)  # lets the probe run that the round began
+    await _rounds(controller, world, 3)
+    assert world.state(GATE) == (CameraState.OFFLINE, "the gateway knows why")
+    assert world.probes == ["acme.gate"]
+    assert world.dispatches == []
+    world.failed.clear()
+    await _rounds(controller, world, 2)
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_a_dead_bridge_shows_as_connecting_and_is_told_again(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(controller, world, 3)
+    world.dead_bridges.add(0)
+    await _rounds(controller, world, 1)
+    assert world.state(GATE) == (CameraState.CONNECTING, "waiting for a bridge")
+    world.dead_bridges.clear()
+    await _rounds(controller, world, 1)
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_livekit_away_is_survived(controller: Controller, world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.livekit_away = True
+    await _rounds(controller, world, 5)
+    assert world.state(GATE) == (CameraState.DEGRADED, "the live room cannot be reached")
+    world.livekit_away = False
+    await _rounds(controller, world, 2)
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_a_new_controller_takes_over_without_disturbing(world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    await _rounds(_controller(world), world, 3)
+    version = world.bridges[0][0].version
+    await _rounds(_controller(world), world, 3)
+    assert world.dispatches == [GATE]
+    assert world.bridges[0][0].version == version
+    assert world.state(GATE)[0] is CameraState.LIVE
+
+
+async def test_cameras_spread_over_bridges_and_hosts(controller: Controller, world: World) -> None:
+    keys = [CameraKey("acme", f"c{i}") for i in range(5)]
+    world.plans_now = {key: _plan(key) for key in keys}
+    await _rounds(controller, world, 3)
+    assert sorted(len(c) for c in world.bridges.values()) == [1, 2, 2]
+    assert set(world.host_plans) == {0, 1, 2}
+
+
+async def test_same_camera_name_in_two_tenants_is_two_cameras(
+    controller: Controller, world: World
+) -> None:
+    other = GATE._replace(tenant="globex")
+    world.plans_now = {GATE: _plan(GATE), other: replace_url(_plan(other), "other")}
+    world.failed[other] = "the stream ended"
+    await _rounds(controller, world, 3)
+    assert world.state(GATE)[0] is CameraState.LIVE
+    assert world.state(other)[0] is CameraState.OFFLINE
+
+
+def replace_url(plan: CameraPlan, url: str) -> CameraPlan:
+    camera = plan.camera.model_copy(update={"url": SecretStr(f"rtsp://{url}/")})
+    return plan.model_copy(update={"camera": camera})
