@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -107,7 +108,7 @@ def test_a_flickering_car_is_not_remembered_every_time() -> None:
     results = look(car, seconds=200)
     at = [when for when, _ in remembered(results)]
     assert len(at) <= 5
-    assert all(b - a >= 60 for a, b in zip(at[1:], at[2:], strict=False))
+    assert all(b - a >= 60 for a, b in itertools.pairwise(at[1:]))
 
 
 def test_the_end_of_the_stream_remembers_what_is_left() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given
@@ -113,7 +113,7 @@ def test_reversing_the_line_swaps_directions(path: list[tuple[float, float]]) ->
 def test_directions_alternate(path: list[tuple[float, float]]) -> None:
     passage = Passage()
     crossings = [c for foot in path if (c := passage.look(foot, HEIGHT, A, B)) is not None]
-    assert all(a != b for a, b in zip(crossings, crossings[1:], strict=False))
+    assert all(a != b for a, b in pairwise(crossings))
 
 
 @PROPERTY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -358,10 +359,7 @@ def test_ids_do_not_depend_on_the_cooldown() -> None:
 
 paths = st.lists(st.tuples(st.floats(0.05, 0.95), st.floats(0.3, 1.0)), min_size=2, max_size=5).map(
     lambda corners: chain(
-        *(
-            walk(a, b, 6 * i, 6 * i + 6)
-            for i, (a, b) in enumerate(zip(corners, corners[1:], strict=False))
-        )
+        *(walk(a, b, 6 * i, 6 * i + 6) for i, (a, b) in enumerate(itertools.pairwise(corners)))
     )
 )
 everything = [
@@ -391,7 +389,7 @@ def test_alarms_keep_their_distance_during_cooldown(them: list[Path], cooldown: 
     found = watch(quiet, things, 24, 5)
     for rule in quiet:
         at = [alarm.capture_us for alarm in found if alarm.rule == rule.id]
-        assert all(b - a >= round(cooldown * 1e6) for a, b in zip(at, at[1:], strict=False))
+        assert all(b - a >= round(cooldown * 1e6) for a, b in itertools.pairwise(at))
 
 
 def test_sizes_and_shapes() -> None:
