@@ -43,7 +43,7 @@ KEEP_SESSIONS = 1
 
 
 def session_root(settings: Settings) -> Path:
-    """Ray's folder of sockets and logs. Not in `data_dir`: a socket's path has at most 107 bytes."""
+    """Folder of Ray's sockets and logs, not in `data_dir`: a socket's path is at most 107 bytes."""
     digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
 
