@@ -1,4 +1,4 @@
-"""`atalaia tenant …`, `atalaia key …` and `atalaia migrate`: the records themselves, without the API."""
+"""`atalaia tenant`, `key` and `migrate`: the records themselves, without the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a session in the foreground: starts it, shows it, and ends it, however it is asked to end."""
+"""Runs a session in the foreground: starts it, shows it, and ends it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ async def run_session(
         log_path: where stderr goes while a terminal shows the picture.
 
     Returns:
-        0 after a stop that was asked for, 1 after a failure, 128 + signal when stopped while starting.
+        0 after a stop that was asked for, 1 after a failure, 128 + signal when stopped before
+        everything ran.
 
     Raises:
         AtalaiaError: it did not start. It has been closed.
