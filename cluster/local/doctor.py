@@ -62,7 +62,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Everything that can be said of this machine for these settings, the important things first."""
+    """Everything that can be said of this machine for these settings, weighty things first."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _python,
         _servers,

@@ -43,7 +43,7 @@ KEEP_SESSIONS = 1
 
 
 def session_root(settings: Settings) -> Path:
-    """Folder of Ray's sockets and logs, not in `data_dir`: a socket's path is at most 107 bytes."""
+    """Ray's folder of sockets and logs. Not in `data_dir`: a socket's path has 107 bytes at most."""
     digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
 
@@ -54,6 +54,9 @@ def use_loopback() -> None:
     if constants := sys.modules.get("ray._private.ray_constants"):
         # It read the environment when it was imported.
         vars(constants)["ENABLE_RAY_CLUSTER"] = False
+    if raylet := sys.modules.get("ray._raylet"):
+        # So did its native part, where the default mode is "no token": without this, joining fails.
+        raylet.Config.initialize("")
 
 
 def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
