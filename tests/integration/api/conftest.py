@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
-from redis.asyncio import Redis
 
 from cluster.blobs import TenantBlobs
+from cluster.bus import open_redis
+from cluster.log import configure_logging
 from cluster.records import Database, migrate
-from cluster.settings import LiveKitSettings, Settings
+from cluster.settings import LiveKitSettings, LogSettings, Settings
 from pipelines.clock import SystemClock
 from serve.api.app import create_app
 from serve.api.ports import Deps
@@ -46,6 +49,18 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[io.StringIO]:
+    """What the process logs, by the processors that production has."""
+    written = io.StringIO()
+    configure_logging(LogSettings(level="debug"))
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(written), cache_logger_on_first_use=False
+    )
+    yield written
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def settings(tmp_path: Path, valkey: Valkey) -> Settings:
     return Settings(
@@ -66,7 +81,7 @@ async def world(settings: Settings, valkey: Valkey, migrated: Path) -> AsyncIter
     shutil.copy(migrated, path)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(settings.database_url))
-        redis = await stack.enter_async_context(Redis.from_url(valkey.url))
+        redis = await stack.enter_async_context(open_redis(valkey.url))
         await redis.flushall()
         platform = database.platform()
         keys = {"platform": (await platform.create_key(None, "operator")).secret}
@@ -113,5 +128,3 @@ async def platform(world: World) -> httpx.AsyncClient:
 @pytest.fixture
 async def anonymous(world: World) -> httpx.AsyncClient:
     return await world.client(None)
-
-

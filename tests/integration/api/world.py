@@ -6,7 +6,7 @@ import asyncio
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,10 +108,18 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
             if task.done():
                 await task
             await asyncio.sleep(0.01)
-        yield "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+    """Wait until `holds()`; fails after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        await asyncio.sleep(0.02)
 
 
 def problem(response: httpx.Response, status: int, code: str | None = None) -> dict[str, object]:
