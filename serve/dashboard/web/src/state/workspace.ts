@@ -223,12 +223,13 @@ function sameMembers(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
   return a.size === b.size && [...a].every((member) => b.has(member));
 }
 
-/** What the page can tell the user; anything else is a fault of ours, and goes on up. */
+/** What the page can tell the user. A fault of ours is told as such, and in full on the console. */
 export function asTrouble(error: unknown): Trouble {
   if (error instanceof ApiError || error instanceof DecodeError) return error;
   // fetch's streams report a lost connection, or a time-out while the body is read, like this.
   if (error instanceof TypeError || error instanceof DOMException) {
     return new ApiError('network', error.message);
   }
-  throw error;
+  console.error(error);
+  return new DecodeError(String(error));
 }

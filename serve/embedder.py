@@ -1,0 +1,115 @@
+"""The embedder as a Ray Serve deployment: crops become vectors, and vectors go to the memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ray import serve
+from ray.serve import metrics
+from ray.serve.handle import DeploymentHandle
+
+from cluster.handles import by_value
+from cluster.log import configure_logging
+from cluster.settings import Settings
+from pipelines.clock import SystemClock
+from pipelines.domain import Crop
+from serve.vision.batching import Batcher, BatchTimes
+from serve.vision.embedders import (
+    EmbedderInfo,
+    Pixels,
+    checked_picture,
+    load_embedder,
+)
+
+Vector = npt.NDArray[np.float32]
+
+# A crop comes once or twice per track: this many is a crowd entering at once.
+MAX_WAITING = 256
+BATCH_WAIT_S = 0.005
+MEMORY_TIMEOUT_S = 10.0
+_STAGE_BOUNDS_MS = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+
+
+@serve.deployment(
+    max_ongoing_requests=MAX_WAITING + 64,
+    max_queued_requests=MAX_WAITING,
+    health_check_period_s=10,
+    graceful_shutdown_timeout_s=10,
+)
+class Embedder:
+    """Turns pictures and words into vectors; L2-normalised float32.
+
+    Args:
+        settings: the whole tree, parsed by whoever deploys.
+        memory: handle of the Memory deployment.
+    """
+
+    def __init__(self, settings: Settings, memory: DeploymentHandle[Any]) -> None:
+        configure_logging(settings.log)
+        self._memory = by_value(memory)
+        self._model = load_embedder(settings.embedder)
+        self._queue: Batcher[Pixels, Vector] | None = None
+        self._stage = metrics.Histogram(
+            "atalaia_embedder_stage_ms",
+            description="milliseconds per batch: queue (its oldest crop waited), embed",
+            boundaries=_STAGE_BOUNDS_MS,
+            tag_keys=("stage",),
+        )
+        self._remembered = metrics.Counter(
+            "atalaia_embedder_remembered", description="crops whose vector was stored"
+        )
+
+    @property
+    def _batcher(self) -> Batcher[Pixels, Vector]:
+        # Made on first use, because its tasks belong to the loop that serves requests.
+        if self._queue is None:
+            self._queue = Batcher(
+                self._embed,
+                max_batch=self._model.max_batch,
+                parallel=1,
+                wait_s=BATCH_WAIT_S,
+                max_waiting=MAX_WAITING,
+                clock=SystemClock(),
+                observe=self._observe,
+            )
+        return self._queue
+
+    def _embed(self, images: Sequence[Pixels]) -> list[Vector]:
+        return list(self._model.embed_images(images))
+
+    def _observe(self, times: BatchTimes) -> None:
+        self._stage.observe(times.waited_s * 1e3, tags={"stage": "queue"})
+        self._stage.observe(times.ran_s * 1e3, tags={"stage": "embed"})
+
+    async def remember(self, crop: Crop) -> None:
+        """Embed the crop and store it for its tenant; the same track again replaces it.
+
+        Raises:
+            InputError: the crop is no picture.
+            UnavailableError: too many crops wait, or the memory is away.
+        """
+        vector = await self.embed_image(crop.pixels)
+        async with asyncio.timeout(MEMORY_TIMEOUT_S):
+            await self._memory.upsert.remote(crop.sighting.tenant, crop.sighting, vector)
+        self._remembered.inc()
+
+    async def embed_image(self, pixels: Pixels) -> Vector:
+        """float32 (dim,) of an RGB picture. Raises InputError, UnavailableError."""
+        return await self._batcher.submit(checked_picture(pixels))
+
+    async def embed_text(self, text: str) -> Vector:
+        """float32 (dim,) in the space of the pictures. Raises InputError without a text side."""
+        vectors = await asyncio.to_thread(self._model.embed_texts, [text])
+        return vectors[0]
+
+    async def info(self) -> EmbedderInfo:
+        return self._model.info
+
+    async def check_health(self) -> None:
+        """Raises where crops can no longer get through; Serve then replaces this replica."""
+        if self._queue is not None and self._queue.broken():
+            raise RuntimeError("the worker of the embedder ended")
