@@ -52,10 +52,9 @@ def names(scenes: Iterable[Scene]) -> set[str]:
 WALK = walk((0.05, 0.8), (0.95, 0.8), 0, 20)
 
 
-@pytest.mark.parametrize("fps", [1, 2, 5, 12.5, 25, 30])
-@pytest.mark.parametrize("noise", [0.0, 0.04])
-def test_a_walker_is_one_track_at_every_rate(fps: float, noise: float) -> None:
-    scenes = track(frames([Thing(WALK)], 20, fps, noise=noise))
+@pytest.mark.parametrize("fps", [1, 2, 5, 12.5, 30])
+def test_a_walker_is_one_track_at_every_rate(fps: float) -> None:
+    scenes = track(frames([Thing(WALK)], 20, fps, noise=0.04))
     assert len(names(scenes)) == 1
     first = confirmed(scenes)[0]
     assert first.track.first_seen_us == START_US
