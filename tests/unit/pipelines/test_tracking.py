@@ -217,10 +217,9 @@ def test_two_that_start_together_in_one_cell_differ_whatever_the_order() -> None
         Thing(stand((0.500, 0.50)), width=0.02, height=0.05),
         Thing(stand((0.53, 0.50)), width=0.02, height=0.05),
     ]
-    one = names(track(frames(pair, 5, 5)))
-    other = names(track(frames(pair[::-1], 5, 5)))
-    assert len(one) == 2
-    assert one == other
+    one, other = track(frames(pair, 5, 5)), track(frames(pair[::-1], 5, 5))
+    assert len(names(one)) == 2
+    assert one == other  # each has the same name in both, not only the two the same names
 
 
 def test_the_size_of_the_picture_may_change() -> None:
