@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,7 @@ from cluster.local.servers import go2rtc_spec, livekit_spec, valkey_spec
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.errors import UnavailableError
-from tests.integration.local.conftest import alive, gone
+from tests.integration.local.helpers import alive, gone, until
 
 FAST = RestartPolicy(initial_s=0.05, cap_s=0.2)
 SERVERS = ("livekit", "go2rtc", "valkey")
@@ -36,12 +35,6 @@ def spec_of(name: str, settings: Settings, binaries: dict[str, Path]) -> Process
     redis = find_redis()
     assert redis is not None
     return valkey_spec(settings, redis)
-
-
-async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -87,18 +80,19 @@ async def test_what_valkey_was_told_survives_kill_9(
     import redis.asyncio
 
     process = SupervisedProcess(spec_of("valkey", settings, binaries), clock=SystemClock())
-    async with redis.asyncio.Redis.from_url(settings.redis_url) as client:
-        try:
-            await process.start()
+    try:
+        await process.start()
+        async with redis.asyncio.Redis.from_url(settings.redis_url) as client:
             await client.set("alarm", "raised")
-            await asyncio.sleep(1.2)  # appendfsync everysec
-            pid = process.status().pid
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-            await until(lambda: process.status().restarts == 1 and process.state is State.READY)
+        await asyncio.sleep(1.2)  # appendfsync everysec
+        pid = process.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: process.status().restarts == 1 and process.state is State.READY)
+        async with redis.asyncio.Redis.from_url(settings.redis_url) as client:
             assert await client.get("alarm") == b"raised"
-        finally:
-            await process.aclose()
+    finally:
+        await process.aclose()
 
 
 def python_spec(tmp_path: Path, code: str, port: int, **changes: object) -> ProcessSpec:

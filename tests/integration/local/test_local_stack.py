@@ -19,7 +19,7 @@ from cluster.local.ray_head import session_root
 from cluster.local.stack import STATE_FILE, LocalStack, Phase, StackEvent, running_owner
 from cluster.settings import Settings
 from pipelines.errors import ConfigError, UnavailableError
-from tests.integration.local.conftest import free_settings, gone
+from tests.integration.local.helpers import free_settings, gone
 
 OWNER = Path(__file__).with_name("owner.py")
 START_TIMEOUT_S = 150.0
@@ -128,7 +128,7 @@ async def test_a_server_that_somebody_else_should_run_must_be_there(
     content = free_settings(tmp_path / "data")
     content["redis"] = {"url": f"redis://user:hunter2@127.0.0.1:{content['redis']['port']}/0"}
     stack = LocalStack(Settings(**content))
-    with pytest.raises(UnavailableError, match="valkey at redis://.*cannot be reached") as caught:
+    with pytest.raises(UnavailableError, match=r"valkey at redis://.*cannot be reached") as caught:
         await stack.start()
     assert "hunter2" not in str(caught.value)
     assert all(status.phase is not Phase.READY or not status.managed for status in stack.status())
