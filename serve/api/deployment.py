@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,8 +13,8 @@ from ray.serve.handle import DeploymentHandle
 from cluster.blobs import TenantBlobs
 from cluster.bus import open_redis
 from cluster.log import configure_logging
-from cluster.media import make_gateway
-from cluster.names import API, CONTROLLER_ACTOR
+from cluster.media.gateway import make_gateway
+from cluster.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
@@ -58,57 +59,40 @@ class Api:
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings.gateway)
         actors = Actors(settings.ray.namespace)
+        models = RayDetector(detector), RayEmbedder(embedder), RayMemory(memory)
         self._deps = Deps(
             settings=settings,
             clock=SystemClock(),
             database=self._database,
             redis=self._redis,
-            detector=RayDetector(detector),
-            embedder=RayEmbedder(embedder),
-            memory=RayMemory(memory),
+            detector=models[0],
+            embedder=models[1],
+            memory=models[2],
             controller=RayController(actors),
             hosts=RayHosts(actors),
             blobs=lambda tenant: TenantBlobs(settings.blob_url, tenant),
-            probes=self._probes(actors, detector, embedder, memory),
+            probes=self._probes(actors, *models),
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._deps)
 
     def _probes(
-        self,
-        actors: Actors,
-        detector: DeploymentHandle[Any],
-        embedder: DeploymentHandle[Any],
-        memory: DeploymentHandle[Any],
+        self, actors: Actors, detector: RayDetector, embedder: RayEmbedder, memory: RayMemory
     ) -> dict[str, Probe]:
         async def livekit() -> None:
             url = httpx.URL(self._settings.livekit.url)
             scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
             (await self._web.get(url.copy_with(scheme=scheme, path="/"))).raise_for_status()
 
-        async def gateway() -> None:
-            await self._gateway.names()
-
-        async def model() -> None:
-            await RayDetector(detector).info()
-
-        async def embedding() -> None:
-            await RayEmbedder(embedder).info()
-
-        async def remembering() -> None:
-            await memory.info.remote()
-
-        async def controller() -> None:
-            await actors.ping(CONTROLLER_ACTOR)
-
         return {
             "livekit": livekit,
-            "gateway": gateway,
-            "detector": model,
-            "embedder": embedding,
-            "memory": remembering,
-            "controller": controller,
+            "gateway": self._gateway.names,
+            "detector": detector.info,
+            "embedder": embedder.info,
+            "memory": memory.info,
+            "controller": partial(actors.ping, CONTROLLER_ACTOR),
+            "listener": partial(actors.ping, LISTENER_ACTOR),
         }
 
     async def __del__(self) -> None:

