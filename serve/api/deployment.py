@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.blobs import TenantBlobs
 from cluster.bus import open_redis
 from cluster.log import configure_logging
 from cluster.media.gateway import make_gateway
@@ -19,6 +18,7 @@ from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from serve.api.app import create_app
+from serve.api.blobs import BlobShelf
 from serve.api.health import PROBE_TIMEOUT_S
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
@@ -58,6 +58,7 @@ class Api:
         self._redis = open_redis(settings.redis_url)
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings.gateway)
+        self._blobs = BlobShelf(settings.blob_url)
         actors = Actors(settings.ray.namespace)
         models = RayDetector(detector), RayEmbedder(embedder), RayMemory(memory)
         self._deps = Deps(
@@ -70,7 +71,7 @@ class Api:
             memory=models[2],
             controller=RayController(actors),
             hosts=RayHosts(actors),
-            blobs=lambda tenant: TenantBlobs(settings.blob_url, tenant),
+            blobs=self._blobs,
             probes=self._probes(actors, *models),
         )
 
@@ -96,6 +97,7 @@ class Api:
         }
 
     async def __del__(self) -> None:
+        await self._blobs.aclose()
         await self._gateway.aclose()
         await self._web.aclose()
         await self._redis.aclose()

@@ -1,4 +1,4 @@
-"""The ports over Ray: Serve handles for the models, actor handles for controller and agent hosts."""
+"""The ports over Ray: Serve handles for the models, actors for controller and agent hosts."""
 
 from __future__ import annotations
 
