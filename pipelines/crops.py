@@ -70,6 +70,9 @@ class CropBook:
         self._key = key
         self._entries: dict[str, _Entry] = {}
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def step(self, scene: Scene) -> tuple[tuple[CropRequest, ...], tuple[Remember, ...]]:
         """Crops to cut from this frame, then what to remember."""
         tracks = [seen.track for seen in scene.seen]

@@ -77,36 +77,25 @@ def letterbox_rgb(rgb: Pixels, input: tuple[int, int]) -> LetterboxedFrame:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"expected uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}")
     letterbox = Letterbox.fit((rgb.shape[1], rgb.shape[0]), input)
-    return _framed(_scaled(rgb, letterbox.content), letterbox)
+    pixels, content = _framed(letterbox)
+    _scale(rgb, content)
+    return LetterboxedFrame(pixels, letterbox)
 
 
 def letterbox_i420(planes: I420, input: tuple[int, int]) -> LetterboxedFrame:
     """Scale and centre an I420 picture into the `input` (width, height), as RGB."""
     letterbox = Letterbox.fit(planes.size, input)
-    width, height = letterbox.content
-    half = ((width + 1) // 2, (height + 1) // 2)
-    small = I420(
-        _scaled(planes.y, (width, height)), _scaled(planes.u, half), _scaled(planes.v, half)
-    )
-    return _framed(to_rgb(small), letterbox)
+    pixels, content = _framed(letterbox)
+    _convert(planes, content)
+    return LetterboxedFrame(pixels, letterbox)
 
 
 def to_rgb(planes: I420) -> Pixels:
     """RGB (height, width, 3) of an I420 picture of any size, odd ones too."""
     width, height = planes.size
-    half_height, half_width = planes.u.shape
-    even_width, even_height = 2 * half_width, 2 * half_height
-    luma, chroma = even_width * even_height, half_width * half_height
-    # cv2 takes the three planes as one, of even size; an odd picture's last row and column doubles.
-    flat = np.empty(luma + 2 * chroma, dtype=np.uint8)
-    y = flat[:luma].reshape(even_height, even_width)
-    y[:height, :width] = planes.y
-    y[height:, :width] = planes.y[-1:]
-    y[:, width:] = y[:, width - 1 : width]
-    flat[luma : luma + chroma] = planes.u.reshape(-1)
-    flat[luma + chroma :] = planes.v.reshape(-1)
-    rgb = cv2.cvtColor(flat.reshape(even_height * 3 // 2, even_width), cv2.COLOR_YUV2RGB_I420)
-    return _pixels(rgb[:height, :width])
+    rgb = np.empty((height, width, 3), dtype=np.uint8)
+    _convert(planes, rgb)
+    return rgb
 
 
 def cut_crop_i420(planes: I420, box: tuple[int, int, int, int]) -> Pixels:
@@ -143,22 +132,42 @@ def _checked(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int
     return box
 
 
-def _scaled(plane: Pixels, size: tuple[int, int]) -> Pixels:
-    if (plane.shape[1], plane.shape[0]) == size:
-        return plane
-    return _pixels(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR))
-
-
-def _framed(content: Pixels, letterbox: Letterbox) -> LetterboxedFrame:
-    """Put the scaled picture into its place in a grey input."""
+def _framed(letterbox: Letterbox) -> tuple[Pixels, Pixels]:
+    """A grey input, and the view of it where the picture goes."""
     width, height = letterbox.content
     left, top = letterbox.pad
-    if (width, height) == letterbox.input:
-        return LetterboxedFrame(np.ascontiguousarray(content), letterbox)
     pixels = np.full((letterbox.input[1], letterbox.input[0], 3), PAD, dtype=np.uint8)
-    pixels[top : top + height, left : left + width] = content
-    return LetterboxedFrame(pixels, letterbox)
+    return pixels, pixels[top : top + height, left : left + width]
 
 
-def _pixels(array: npt.NDArray[np.generic]) -> Pixels:
-    return np.asarray(array, dtype=np.uint8)
+def _scale(source: Pixels, target: Pixels) -> None:
+    """Write `source` into `target` at its size."""
+    if source.shape == target.shape:
+        target[...] = source
+    else:
+        size = (target.shape[1], target.shape[0])
+        cv2.resize(source, size, dst=target, interpolation=cv2.INTER_LINEAR)
+
+
+def _convert(planes: I420, target: Pixels) -> None:
+    """Write the picture into `target` (height, width, 3) as RGB, at its size.
+
+    Written in place all the way: two buffers are allocated per frame instead of five.
+    """
+    height, width = target.shape[:2]
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    luma, chroma = 4 * half_height * half_width, half_height * half_width
+    # cv2 takes the planes as one block of even size.
+    flat = np.empty(luma + 2 * chroma, dtype=np.uint8)
+    y = flat[:luma].reshape(2 * half_height, 2 * half_width)
+    _scale(planes.y, y[:height, :width])
+    _scale(planes.u, flat[luma : luma + chroma].reshape(half_height, half_width))
+    _scale(planes.v, flat[luma + chroma :].reshape(half_height, half_width))
+    block = flat.reshape(3 * half_height, 2 * half_width)
+    if (height, width) == y.shape:
+        cv2.cvtColor(block, cv2.COLOR_YUV2RGB_I420, dst=target)
+        return
+    # An odd picture's last row and column doubles for the conversion.
+    y[height:, :width] = y[height - 1, :width]
+    y[:, width:] = y[:, width - 1 : width]
+    target[...] = cv2.cvtColor(block, cv2.COLOR_YUV2RGB_I420)[:height, :width]

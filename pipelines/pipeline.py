@@ -99,6 +99,15 @@ class CameraPipeline:
         """End of the stream: what is still to be remembered."""
         return self._crops.finish()
 
+    def held(self) -> dict[str, int]:
+        """How many tracks each part holds something about; for metrics, and to see it bounded."""
+        return {
+            "tracks": len(self._tracker.keys),
+            "crops": len(self._crops),
+            "episodes": self._rules.episodes_held,
+            "rules": self._rules.tracks_held,
+        }
+
     def _alarm(self, firing: Firing, scene: Scene) -> Alarm:
         stamp, track = scene.stamp, firing.observation.track
         return Alarm(

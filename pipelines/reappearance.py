@@ -20,9 +20,9 @@ S = 1_000_000
 # overlap over union, because what passes in front of a parked car cuts its box to a part of it.
 # A walker leaves in a third of a box width, that is about 0.2 s.
 SAME_PLACE_SHARE = 0.7
-# Areas of the same standing object, now over before. Down to a third is left of one that is half
-# hidden; growing to twice and more is coming nearer, not standing.
-SAME_PLACE_GROWTH = (0.35, 1.7)
+# Areas of the same standing object, now over before. Down to a tenth is left of one that goes
+# behind something bit by bit; growing to nearly twice is coming nearer, not standing.
+SAME_PLACE_GROWTH = (0.1, 1.7)
 
 # Stands, rather than passes slowly: in the same place for this long.
 STANDING_US = 3 * S

@@ -129,6 +129,10 @@ class Evaluator(ABC, Generic[R]):
     def forget(self, tracks: Iterable[str]) -> None:
         """Drop what is held about these tracks."""
 
+    @abstractmethod
+    def __len__(self) -> int:
+        """Tracks that state is held about."""
+
     def _believed(self, seen: Observation) -> bool:
         wanted = not self.rule.classes or seen.track.label in self.rule.classes
         sure = min(seen.steady_confidence, seen.track.confidence) >= self.rule.min_confidence
@@ -188,6 +192,9 @@ class _ZoneEvaluator(Evaluator[Z]):
     def forget(self, tracks: Iterable[str]) -> None:
         for track in tracks:
             self._visits.pop(track, None)
+
+    def __len__(self) -> int:
+        return len(self._visits)
 
     def _look(self, seen: Observation, scene: Scene) -> _Visit:
         """The object's visit as of this frame."""
@@ -257,7 +264,8 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
 
     After an alarm the zone has to become emptier than `n` before it can fill again. A lost object
     that may come back keeps its place for that, but does not help to fill: a parked car that
-    flickers neither fills a zone nor empties it.
+    flickers neither fills a zone nor empties it. Only `n` others, after the zone looked emptier,
+    fill it whatever became of those.
     """
 
     kind = RuleKind.COUNT
@@ -265,7 +273,8 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
     def __init__(self, rule: CountRule, known: frozenset[str], episodes: Episodes) -> None:
         super().__init__(rule, known, episodes)
         self._full_since_us: int | None = None
-        self._told = False
+        self._told: frozenset[tuple[str, int]] | None = None
+        self._looked_emptier = False
 
     def _step(self, scene: Scene, hold_us: int) -> list[Firing]:
         now = scene.scene_us
@@ -275,26 +284,39 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
             if visit.stay.inside and self._believed(seen):
                 visit.believed_us = now
                 here.append((visit.stay.entered_us, seen.track.key, seen))
-        places = [
-            visit.believed_us
-            for visit in self._visits.values()
-            if visit.stay.inside and visit.believed_us is not None
-        ]
-        if len(places) < self.rule.n:
-            self._told = False
-        full = sum(now - believed_us <= hold_us for believed_us in places) >= self.rule.n
-        if not (full and self._armed(scene)):
+        if not (self._full(now, hold_us) and self._armed(scene)):
             self._full_since_us = None
             return []
         if self._full_since_us is None:
             self._full_since_us = now
         long_enough = now - self._full_since_us >= self.rule.seconds * S
-        if self._told or not long_enough or self._quiet(scene) or not here:
+        if self._told is not None or not long_enough or self._quiet(scene) or not here:
             return []
-        self._told = True
+        self._told = frozenset(self._places())
+        self._looked_emptier = False
         # The alarm names who came last: the one that filled the zone.
         _, key, seen = max(here, key=lambda item: item[:2])
         return [self._fire(seen, self._episodes.take(self.rule.id, key), scene)]
+
+    def _places(self) -> dict[tuple[str, int], int]:
+        """Stays in the zone, lost ones included, with when each was last believed."""
+        return {
+            (key, visit.stay.entries): visit.believed_us
+            for key, visit in self._visits.items()
+            if visit.stay.inside and visit.believed_us is not None
+        }
+
+    def _full(self, now_us: int, hold_us: int) -> bool:
+        """Whether `n` are there now; forgets what was told once the zone has been emptier."""
+        places = self._places()
+        full = sum(now_us - seen_us <= hold_us for seen_us in places.values()) >= self.rule.n
+        self._looked_emptier = self._looked_emptier or not full
+        if self._told is not None:
+            others = places.keys() - self._told
+            refilled = self._looked_emptier and len(others) >= self.rule.n
+            if len(places) < self.rule.n or refilled:
+                self._told = None
+        return full
 
 
 @dataclass(slots=True)
@@ -326,6 +348,9 @@ class LineCrossEvaluator(Evaluator[LineCrossRule]):
     def forget(self, tracks: Iterable[str]) -> None:
         for track in tracks:
             self._tracks.pop(track, None)
+
+    def __len__(self) -> int:
+        return len(self._tracks)
 
     def _step(self, scene: Scene, hold_us: int) -> list[Firing]:
         edges = []
@@ -386,6 +411,15 @@ class RuleBook:
             else:
                 kept[rule.id] = make_evaluator(rule, known, self._episodes)
         self._evaluators = kept
+
+    @property
+    def episodes_held(self) -> int:
+        return len(self._episodes)
+
+    @property
+    def tracks_held(self) -> int:
+        """Tracks that some rule holds state about, counted per rule."""
+        return sum(len(evaluator) for evaluator in self._evaluators.values())
 
     def step(self, scene: Scene, hold_us: int) -> list[Firing]:
         """Firings of all rules for this scene, in the order of the rules."""

@@ -13,6 +13,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from cluster.aio import keep_cancellation
 from pipelines.errors import ConfigError, UnavailableError
 
 # A healthy command takes well under a millisecond on loopback; a fail-over of Sentinel some
@@ -80,6 +81,7 @@ def redis_errors() -> Iterator[None]:
     mended outside, and an alarm must wait for that rather than be dropped.
     """
     try:
-        yield
+        with keep_cancellation():
+            yield
     except (RedisError, OSError, TimeoutError) as error:
         raise UnavailableError(f"Redis cannot be used: {type(error).__name__}: {error}.") from error

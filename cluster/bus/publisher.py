@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -16,8 +17,9 @@ from redis.asyncio import Redis
 from cluster.bus.backoff import Backoff
 from cluster.bus.connection import open_redis
 from cluster.bus.spool import MAX_SPOOL_BYTES, AlarmSpool
-from cluster.bus.stream import AlarmStream
+from cluster.bus.stream import AlarmStream, redis_epoch
 from cluster.log import get_logger
+from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Alarm
 from pipelines.errors import ConfigError, UnavailableError
 
@@ -28,6 +30,11 @@ PUBLISH_TIMEOUT_S = 0.5
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
 CLOSE_DEADLINE_S = 3.0
+# How often to look whether Redis is still the one that took the last alarms, and how long an alarm
+# is remembered for the case that it is not. Redis loses some 2 s at most (see `redis_epoch`).
+EPOCH_EVERY_S = 1.0
+REMEMBER_S = 10.0
+REMEMBER_ALARMS = 1_024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 _LOG = get_logger("bus.publisher")
@@ -51,6 +58,7 @@ class PublisherStats:
         known: published before, straight or from the spool.
         spooled: into the spool.
         replayed: from the spool to Redis, those left by an earlier run included.
+        restored: taken by Redis, lost by it when it died, and published again.
         refused: lost, because the spool was full.
         damaged: lost, because the spool's file was damaged.
         pending: in the spool now.
@@ -60,6 +68,7 @@ class PublisherStats:
     known: int = 0
     spooled: int = 0
     replayed: int = 0
+    restored: int = 0
     refused: int = 0
     damaged: int = 0
     pending: int = 0
@@ -75,7 +84,8 @@ class AlarmPublisher:
     """One per process: `publish` may be called from any thread and any event loop.
 
     It runs an event loop in a thread of its own, which alone touches Redis and the spool. Alarms
-    of one caller keep their order; while any is in the spool, all go through it.
+    of one caller keep their order; while any is in the spool, all go through it. The last alarms
+    are remembered, and published again where Redis dies and forgets them.
 
     Args:
         redis_url: see `open_redis`.
@@ -84,6 +94,7 @@ class AlarmPublisher:
             after a restart, so that it finds what it left.
         timeout_s: how long `publish` waits for Redis before it turns to the spool.
         max_spool_bytes: how much may wait on disk.
+        clock: for how long alarms are remembered.
     """
 
     def __init__(
@@ -94,10 +105,17 @@ class AlarmPublisher:
         *,
         timeout_s: float = PUBLISH_TIMEOUT_S,
         max_spool_bytes: int = MAX_SPOOL_BYTES,
+        clock: Clock | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot name a spool file.")
-        self._core = _Core(redis_url, spool_dir / f"{name}.spool", timeout_s, max_spool_bytes)
+        self._core = _Core(
+            open_redis(redis_url, timeout_s=timeout_s),
+            spool_dir / f"{name}.spool",
+            timeout_s,
+            max_spool_bytes,
+            clock or SystemClock(),
+        )
         self._name = name
         self._state = _State.NEW
         self._loop = asyncio.new_event_loop()
@@ -171,9 +189,15 @@ class _Core:
     """What runs in the publisher's own thread; every method but `stats` is called there."""
 
     def __init__(
-        self, redis_url: str, spool_path: Path, timeout_s: float, max_spool_bytes: int
+        self,
+        redis: Redis,
+        spool_path: Path,
+        timeout_s: float,
+        max_spool_bytes: int,
+        clock: Clock,
     ) -> None:
-        self._redis: Redis = open_redis(redis_url, timeout_s=timeout_s)
+        self._redis = redis
+        self._clock = clock
         self._streams: dict[str, AlarmStream] = {}
         self._spool_path = spool_path
         self._max_spool_bytes = max_spool_bytes
@@ -184,12 +208,16 @@ class _Core:
         self._backoff = Backoff(RETRY_INITIAL_S, RETRY_MAX_S)
         self._drainer: asyncio.Task[None] | None = None
         self._accepting: set[asyncio.Task[Any]] = set()
-        self._counts = dict.fromkeys(("published", "known", "spooled", "replayed"), 0)
+        self._epoch: str | None = None
+        self._recent: deque[tuple[float, Alarm]] = deque(maxlen=REMEMBER_ALARMS)
+        self._counts = dict.fromkeys(("published", "known", "spooled", "replayed", "restored"), 0)
 
     async def start(self) -> None:
         self._spool = AlarmSpool(self._spool_path, self._max_spool_bytes)
-        if self._spool.pending:
-            self._spooled_more.set()
+        try:
+            self._epoch = await redis_epoch(self._redis)
+        except UnavailableError as error:
+            _LOG.warning("alarms go to the spool", reason=str(error))
         self._drainer = asyncio.create_task(self._keep_draining(self._spool))
 
     async def accept(self, alarm: Alarm) -> PublishOutcome:
@@ -203,8 +231,8 @@ class _Core:
             # The wait for one's turn counts too: callers that queue behind a dead Redis give up
             # together, not one after the other.
             async with asyncio.timeout(self._timeout_s), self._turn:
-                if not spool.pending:
-                    return await self._send(alarm, "published")
+                if not spool.pending and self._epoch is not None:
+                    return await self._send(alarm, "published", self._epoch)
         except (TimeoutError, UnavailableError) as error:
             if not spool.pending:
                 _LOG.warning("alarms go to the spool", reason=str(error) or "time-out")
@@ -222,7 +250,7 @@ class _Core:
         if self._spool is not None:
             try:
                 async with asyncio.timeout(CLOSE_DEADLINE_S):
-                    await self._spool.drain(self._replay)
+                    await self._catch_up(self._spool)
             except (TimeoutError, UnavailableError):
                 _LOG.warning("alarms stay in the spool", pending=self._spool.pending)
             await self._spool.aclose()
@@ -244,33 +272,52 @@ class _Core:
             raise UnavailableError("the alarm publisher is not running.")
         return self._spool
 
-    async def _send(self, alarm: Alarm, count_as: str) -> PublishOutcome:
+    async def _send(self, alarm: Alarm, count_as: str, epoch: str) -> PublishOutcome:
         stream = self._streams.get(alarm.tenant)
         if stream is None:
             stream = self._streams[alarm.tenant] = AlarmStream(self._redis, alarm.tenant)
-        fresh = await stream.publish(alarm) is not None
+        fresh = await stream.publish(alarm, epoch=epoch) is not None
+        if count_as != "restored":
+            self._recent.append((self._clock.monotonic(), alarm))
         self._counts[count_as if fresh else "known"] += 1
         return PublishOutcome.PUBLISHED if fresh else PublishOutcome.KNOWN
 
-    async def _replay(self, alarm: Alarm) -> None:
-        await self._send(alarm, "replayed")
-
     async def _keep_draining(self, spool: AlarmSpool) -> None:
         while True:
-            await self._spooled_more.wait()
-            self._spooled_more.clear()
             try:
-                replayed = await spool.drain(self._replay)
+                await self._catch_up(spool)
             except UnavailableError:
-                self._spooled_more.set()
                 await asyncio.sleep(self._backoff.next_s())
+                continue
             except Exception:  # noqa: BLE001 - task top: a bug must not end the replay silently
                 _LOG.exception("the spool cannot be drained")
-                self._spooled_more.set()
                 await asyncio.sleep(RETRY_MAX_S)
-            else:
-                self._backoff.reset()
-                _LOG.info("the spool is empty again", replayed=replayed)
+                continue
+            self._backoff.reset()
+            try:
+                async with asyncio.timeout(EPOCH_EVERY_S):
+                    await self._spooled_more.wait()
+            except TimeoutError:
+                continue  # Nothing to drain: time to look at the epoch.
+
+    async def _catch_up(self, spool: AlarmSpool) -> None:
+        """What Redis may have forgotten first, then what waits: the order in which it was raised.
+
+        Until this is done, `accept` finds another epoch than Redis has, or alarms in the spool,
+        and adds to the spool.
+        """
+        self._spooled_more.clear()
+        epoch = await redis_epoch(self._redis)
+        if self._epoch not in (None, epoch):
+            for _, alarm in list(self._recent):
+                await self._send(alarm, "restored", epoch)
+            _LOG.warning("Redis was restarted", restored=self._counts["restored"])
+        self._epoch = epoch
+        while self._recent and self._recent[0][0] < self._clock.monotonic() - REMEMBER_S:
+            self._recent.popleft()
+        if spool.pending:
+            replayed = await spool.drain(lambda alarm: self._send(alarm, "replayed", epoch))
+            _LOG.info("the spool is empty again", replayed=replayed)
 
 
 async def replay_left_spools(redis_url: str, spool_dir: Path) -> int:
@@ -288,7 +335,7 @@ async def replay_left_spools(redis_url: str, spool_dir: Path) -> int:
     redis = open_redis(redis_url)
     total = 0
     try:
-        for path in sorted(await asyncio.to_thread(list, spool_dir.glob("*.spool"))):
+        for path in await asyncio.to_thread(_spools_in, spool_dir):
             try:
                 spool = AlarmSpool(path)
             except ConfigError as error:
@@ -303,3 +350,7 @@ async def replay_left_spools(redis_url: str, spool_dir: Path) -> int:
     finally:
         await redis.aclose()
     return total
+
+
+def _spools_in(spool_dir: Path) -> list[Path]:
+    return sorted(spool_dir.glob("*.spool"))

@@ -49,7 +49,7 @@ class CameraStatus(Frozen):
 
 
 def board_key(tenant: str) -> str:
-    return stream_key(tenant).replace(":alarms", ":cameras")
+    return stream_key(tenant).removesuffix("alarms") + "cameras"
 
 
 class CameraStatusBoard:

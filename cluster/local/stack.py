@@ -30,6 +30,10 @@ from pipelines.errors import ConfigError, UnavailableError
 
 log = get_logger("cluster.local.stack")
 
+LOCK_FILE = "stack.lock"
+STATE_FILE = "stack.json"
+"""In `run_dir`: what runs, for other processes to read."""
+
 DISCONNECT_TIMEOUT_S = 10.0
 # What uses others stops first: Ray holds the bridges and watchers, Redis takes their last alarms.
 STOP_ORDER = ("ray", "go2rtc", "livekit", "valkey")
@@ -85,6 +89,19 @@ _PHASES = {
     State.STOPPED: Phase.STOPPED,
     State.FAILED: Phase.FAILED,
 }
+
+
+def running_owner(settings: Settings) -> int | None:
+    """Process id of the stack that runs with this data folder now, or None."""
+    try:
+        with (settings.run_dir / LOCK_FILE).open(encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read().strip() or 0)
+    except FileNotFoundError:
+        return None
+    return None
 
 
 class LocalStack:
@@ -161,7 +178,7 @@ class LocalStack:
             if part in self._processes:
                 await self._processes[part].aclose()
         if self._lock is not None:
-            (self.settings.run_dir / "stack.json").unlink(missing_ok=True)
+            (self.settings.run_dir / STATE_FILE).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
@@ -314,19 +331,18 @@ class LocalStack:
                 for p in self.status()
             ],
         }
-        write_private(self.settings.run_dir / "stack.json", json.dumps(state, indent=1))
+        write_private(self.settings.run_dir / STATE_FILE, json.dumps(state, indent=1))
 
     def _take_lock(self) -> None:
-        path = self.settings.run_dir / "stack.lock"
+        path = self.settings.run_dir / LOCK_FILE
         lock = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
             lock.close()
             raise ConfigError(
-                f"Atalaia already runs with this data folder (process {owner}).",
+                "Atalaia already runs with this data folder "
+                f"(process {running_owner(self.settings)}).",
                 hint="Stop it, or set ATALAIA_DATA_DIR to another folder and move the ports.",
             ) from None
         lock.truncate(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
@@ -134,12 +135,13 @@ def checked_source(url: SecretStr, settings: GatewaySettings) -> CameraUrl:
 
     Raises:
         InputError: it is none, or it points back at a camera on this gateway, which would show one
-            tenant's camera to another.
+            tenant's camera to another. (A gateway that listens to more than loopback needs a
+            password as well: it has more names than are known here.)
     """
     source = parse_camera_url(url.get_secret_value())
     gateway = parse_camera_url(settings.rtsp_url)
     same_port = source.scheme == gateway.scheme and source.effective_port == gateway.effective_port
-    path = source.target.partition("?")[0].strip("/")
+    path = unquote(source.target.partition("?")[0]).strip("/")
     if same_port and _same_host(source.host, gateway.host) and "." in path:
         raise InputError(
             "The camera URL points at a camera of this gateway.",

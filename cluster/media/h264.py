@@ -136,8 +136,8 @@ def with_parameter_sets(au: bytes, extradata: bytes | None) -> bytes:
     first = next(iter_nal_units(au))
     if nal_type(first) != NalType.AUD:
         return sets + au
-    delimiter_end = au.index(first) + len(first)
-    return au[:delimiter_end] + sets + au[delimiter_end:]
+    end = au.index(first) + len(first)
+    return au[:end] + sets + au[end:]
 
 
 # ---------------------------------------------------------------- what a stream may contain

@@ -21,7 +21,11 @@ READ_TIMEOUT_S = 5.0
 LOOK_S = 1.2
 MAX_FPS = 240.0
 
-RTSP_OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "allowed_media_types": "video"}
+# Without a limit libav analyses for 5 s where a stream is announced that sends nothing, and 1.5 s
+# for the frame rate alone; size and profile are in the first key frame or in the SDP.
+ANALYZE_US = 300_000
+# Some cameras say neither before the next key frame, which may be seconds away.
+PATIENT_ANALYZE_US = 8_000_000
 
 
 def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> ProbeResult:
@@ -30,20 +34,31 @@ def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> Probe
     Raises:
         UnreadableCameraError: it cannot be opened, or no frame comes.
     """
-    options = RTSP_OPTIONS if url.startswith("rtsp") else {}
+    result = _inspect(url, ANALYZE_US, open_timeout_s)
+    if result is None:
+        result = _inspect(url, PATIENT_ANALYZE_US, open_timeout_s)
+    if result is None:
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no picture size is announced")
+    return result
+
+
+def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | None:
+    """None where libav could not find out the size of the picture in that time."""
+    options = {"analyzeduration": str(analyze_us)}
+    if url.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"
     try:
         with av.open(url, options=options, timeout=(open_timeout_s, READ_TIMEOUT_S)) as container:
+            if not container.streams.video:
+                raise UnreadableCameraError(CameraProblem.NO_VIDEO)
+            if not container.streams.video[0].codec_context.width:
+                return None
             return _look(container)
     except av.error.FFmpegError as error:
         raise unreadable(error) from error
-    except ValueError as error:
-        # PyAV opens the container before it finds that the streams' parameters are missing.
-        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
 
 
 def _look(container: InputContainer) -> ProbeResult:
-    if not container.streams.video:
-        raise UnreadableCameraError(CameraProblem.NO_VIDEO)
     stream = container.streams.video[0]
     context = stream.codec_context
     check = PassthroughCheck(

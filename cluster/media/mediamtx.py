@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,7 @@ from cluster.media.gateway import (
 )
 from cluster.media.inspection import inspect_stream
 from cluster.media.problems import CameraProblem, UnreadableCameraError
-from cluster.media.urls import CameraUrl
+from cluster.media.urls import CameraUrl, parse_camera_url
 from cluster.redaction import redact
 from cluster.settings import GatewaySettings
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
@@ -154,9 +155,22 @@ class MediaMtxGateway:
                     "The media gateway (mediamtx) refuses our credentials on its RTSP port.",
                     hint="Check gateway.username and gateway.password.",
                 ) from seen
-        # Its own words would only be "no stream": ask the camera, which raises the real reason.
-        await loop.run_in_executor(self._threads, inspect_stream, camera_url)
-        raise UnreadableCameraError(CameraProblem.LOST)
+        raise await self._reason(camera_url)
+
+    async def _reason(self, camera_url: str) -> UnreadableCameraError:
+        """MediaMTX itself would only say "no stream": ask the camera."""
+        camera = parse_camera_url(camera_url)
+        loop = asyncio.get_running_loop()
+        try:
+            # libav reports an unknown name as a plain input/output error.
+            await loop.getaddrinfo(camera.host, camera.effective_port)
+        except socket.gaierror as error:
+            return UnreadableCameraError(CameraProblem.DNS, str(error))
+        try:
+            await loop.run_in_executor(self._threads, inspect_stream, camera_url)
+        except UnreadableCameraError as error:
+            return error
+        return UnreadableCameraError(CameraProblem.LOST)
 
     async def _audio(self, name: str) -> tuple[str, ...]:
         response = await self._control.request("GET", f"/v3/paths/get/{name}")

@@ -123,7 +123,7 @@ _PATTERNS: tuple[tuple[CameraProblem, str], ...] = (
     (CameraProblem.DNS, r"no such host|server misbehaving|name or service not known|lookup "),
     (CameraProblem.REFUSED, r"connection refused"),
     (CameraProblem.UNREACHABLE, r"no route to host|(network|host) is (unreachable|down)"),
-    (CameraProblem.TLS, r"\btls:|x509:|certificate"),
+    (CameraProblem.TLS, r"\btls:|x509:|certificate|HTTPS client"),
     (CameraProblem.TIMEOUT, r"i/o timeout|deadline exceeded|timed out|timeout|immediate exit"),
     (
         CameraProblem.UNSUPPORTED,

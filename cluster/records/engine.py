@@ -24,6 +24,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from cluster.aio import keep_cancellation
 from pipelines.errors import ConfigError, ConflictError, InputError, UnavailableError
 
 # Longer than any healthy statement of ours (the slowest, a page of 500 alarms, takes some 20 ms),
@@ -135,7 +136,8 @@ async def database_errors(
     """
     try:
         async with asyncio.timeout(timeout_s):
-            yield
+            with keep_cancellation():
+                yield
     # `from None`: a driver's message may quote the row, and a camera's row holds credentials.
     except IntegrityError as error:
         raise ConflictError(f"the database refuses it: {_reason(error)}.") from None

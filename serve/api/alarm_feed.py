@@ -12,13 +12,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from cluster.bus import StreamEntry
+from cluster.bus import StreamEntry, StreamGapError
 from cluster.log import get_logger
 from pipelines.domain import Alarm
-from pipelines.errors import AtalaiaError
+from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.metrics import Metrics
 from serve.api.problems import TooManyRequestsError
 
@@ -29,7 +30,7 @@ RING_SIZE = 256
 PAGE = 200
 
 # Redis answers at once when there is something; this only bounds how long a dead connection hides.
-BLOCK_MS = 5_000
+BLOCK_MS = 3_000
 
 # Per tenant and API replica: each holds a connection and a task (some 60 KB).
 MAX_STREAMS = 100
@@ -42,7 +43,7 @@ log = get_logger("api.alarms")
 class AlarmSource(Protocol):
     """The part of `cluster.bus.AlarmStream` that is used here."""
 
-    async def read(self, after: str, *, block_ms: int | None, count: int) -> list[StreamEntry]: ...
+    async def read(self, after: str, *, block_ms: int = 0, count: int) -> list[StreamEntry]: ...
 
     async def tail_id(self) -> str: ...
 
@@ -51,6 +52,15 @@ def order(stream_id: str) -> tuple[int, int]:
     """Stream ids compare as two numbers, `<milliseconds>-<sequence>`."""
     milliseconds, _, sequence = stream_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def _backoff_s(failures: int) -> float:
+    return BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Alarms are missing here: they are in the records, but no longer in the stream."""
 
 
 class TenantFeed:
@@ -99,15 +109,22 @@ class TenantFeed:
         None come once the feed is closed.
 
         Raises:
-            UnavailableError: Redis is away and the ring does not reach back to `cursor`.
+            StreamGapError: entries behind `cursor` are gone from the stream.
         """
+        failures = 0
         while True:
             news = self._news
             at = order(cursor)
             if at >= self._floor:
                 found = [entry for entry in self._ring if order(entry.stream_id) > at]
             else:
-                found = await self._source.read(cursor, block_ms=None, count=PAGE)
+                try:
+                    found = await self._source.read(cursor, count=PAGE)
+                except UnavailableError:
+                    # `_follow` logs the same trouble once for all.
+                    await asyncio.sleep(_backoff_s(failures))
+                    failures += 1
+                    continue
                 if not found:
                     # What lay between was trimmed from the stream.
                     cursor = "-".join(map(str, self._floor))
@@ -121,6 +138,9 @@ class TenantFeed:
         while True:
             try:
                 entries = await self._source.read(self._position, block_ms=BLOCK_MS, count=PAGE)
+            except StreamGapError:
+                await self._jump()
+                continue
             except AtalaiaError as error:
                 log.warning("alarm stream not readable", error=str(error))
             except Exception:  # the top of this task: clients would wait for ever if it died
@@ -130,8 +150,19 @@ class TenantFeed:
                 self._take(entries)
                 continue
             self._metrics.stream_errors.inc()
-            await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+            await asyncio.sleep(_backoff_s(failures))
             failures += 1
+
+    async def _jump(self) -> None:
+        """The stream was trimmed beyond the feed's place: leave it to each client to notice."""
+        self._position = await self._source.tail_id()
+        self._ring.clear()
+        self._floor = order(self._position)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     def _take(self, entries: list[StreamEntry]) -> None:
         if not entries:
@@ -140,8 +171,7 @@ class TenantFeed:
         self._position = entries[-1].stream_id
         while len(self._ring) > RING_SIZE:
             self._floor = order(self._ring.popleft().stream_id)
-        self._news.set()
-        self._news = asyncio.Event()
+        self._wake()
 
 
 class Subscription:
@@ -152,9 +182,21 @@ class Subscription:
         self.cursor = cursor
         """Id of the last entry that was given out; a client resumes after it."""
 
-    async def entries(self) -> AsyncGenerator[StreamEntry]:
-        """Every entry after the cursor, once each, in order; ends when the application stops."""
-        while found := await self._feed.after(self.cursor):
+    async def entries(self) -> AsyncGenerator[StreamEntry | Gap]:
+        """Every entry after the cursor, once each, in order; ends when the application stops.
+
+        After a Gap it goes on with the oldest entry that the stream still has: what was trimmed
+        before that one had been recorded, so list and stream together hold everything.
+        """
+        while True:
+            try:
+                found = await self._feed.after(self.cursor)
+            except StreamGapError:
+                self.cursor = "0"
+                yield Gap()
+                continue
+            if not found:
+                return
             for entry in found:
                 self.cursor = entry.stream_id
                 yield entry

@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from cluster.records import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
-from serve.api.alarm_feed import AlarmFeeds, Subscription
+from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import ResponseBody
 from serve.api.problems import responses
@@ -31,6 +31,9 @@ RETRY_MS = 2_000
 
 # A client that takes nothing for this long is gone or stuck; it resumes where it was.
 SEND_TIMEOUT_S = 20
+
+# For a client that stayed away for longer than the stream reaches back.
+GAP = '{"hint":"Alarms are missing here; load them with GET /v1/alarms."}'
 
 AlarmPath = Annotated[UUID, Path(description="Id of the alarm.")]
 
@@ -188,7 +191,8 @@ async def subscribed(
     responses={
         200: {
             "description": "`event: alarm`, `id:` the place in the stream, `data:` one alarm as in "
-            "GET /v1/alarms. Comments keep the connection alive.",
+            "GET /v1/alarms. `event: gap` where a client resumes from further back than the stream "
+            "reaches: load what is missing from the list. Comments keep the connection alive.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
     },
@@ -206,6 +210,9 @@ async def stream_alarms(
         yield ServerSentEvent(id=subscription.cursor, retry=RETRY_MS)
         async with aclosing(subscription.entries()) as entries:
             async for entry in entries:
+                if isinstance(entry, Gap):
+                    yield ServerSentEvent(GAP, event="gap")
+                    continue
                 yield ServerSentEvent(
                     alarm_view(entry.alarm).model_dump_json(by_alias=True),
                     id=entry.stream_id,

@@ -69,6 +69,7 @@ def create_app(
     app.state.alarm_feeds = feeds
     app.state.readiness = Readiness(standard_probes(deps))
     install_handlers(app)
+    app.state.known_routes = [route for module in ROUTERS for route in module.router.routes]
     for module in ROUTERS:
         app.include_router(module.router)
     install_openapi(app)

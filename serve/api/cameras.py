@@ -202,7 +202,7 @@ async def _view(deps: Deps, scope: TenantScope, camera: Camera) -> CameraView:
     "/v1/cameras",
     status_code=201,
     summary="Add a camera",
-    responses=responses(409) | CREATED,
+    responses=responses(400, 409, 413) | CREATED,
 )
 async def add_camera(
     body: NewCamera, scope: TenantDep, deps: DepsDep, announcer: AnnouncerDep, response: Response
@@ -236,7 +236,7 @@ async def get_camera(camera: CameraPath, scope: TenantDep, deps: DepsDep) -> Cam
     return await _view(deps, scope, await scope.records.camera(camera))
 
 
-@router.patch("/v1/cameras/{camera}", summary="Change a camera", responses=responses(404))
+@router.patch("/v1/cameras/{camera}", summary="Change a camera", responses=responses(400, 404, 413))
 async def change_camera(
     camera: CameraPath,
     body: CameraPatch,

@@ -22,6 +22,11 @@ The API works without it: see /docs.
 class HashedFiles(StaticFiles):
     """Files whose names change with their content: a browser never has to ask again."""
 
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=directory, check_dir=False)
+        # Where the page has not been built, a file is missing like any other: 404, no failure.
+        self.config_checked = True
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
         if response.status_code == 200:
@@ -48,5 +53,5 @@ def install_dashboard(app: FastAPI, static: Path = STATIC) -> None:
             raise HTTPException(404)
         return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
-    app.mount("/assets", HashedFiles(directory=static / "assets", check_dir=False), name="assets")
+    app.mount("/assets", HashedFiles(static / "assets"), name="assets")
     app.include_router(router)

@@ -5,27 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import redis.asyncio
-from cluster.blobs import TenantBlobs
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from cluster.blobs import TenantBlobs
+from cluster.bus import open_redis
 from cluster.log import configure_logging
 from cluster.media import make_gateway
 from cluster.names import API, CONTROLLER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
-from pipelines.errors import UnavailableError
 from serve.api.app import create_app
+from serve.api.health import PROBE_TIMEOUT_S
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
 
 # Event streams stay open, so this bounds streams and requests together.
 MAX_ONGOING_REQUESTS = 1_000
-
-REDIS_TIMEOUT_S = 2.0
 
 
 @serve.deployment(
@@ -56,10 +54,8 @@ class Api:
         configure_logging(settings.log)
         self._settings = settings
         self._database = Database(settings.database_url)
-        self._redis = redis.asyncio.Redis.from_url(
-            settings.redis_url, socket_connect_timeout=REDIS_TIMEOUT_S
-        )
-        self._web = httpx.AsyncClient(timeout=REDIS_TIMEOUT_S)
+        self._redis = open_redis(settings.redis_url)
+        self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings.gateway)
         actors = Actors(settings.ray.namespace)
         self._deps = Deps(
@@ -95,9 +91,7 @@ class Api:
             await self._gateway.names()
 
         async def model() -> None:
-            info = await RayDetector(detector).info()
-            if info.error:
-                raise UnavailableError(info.error)
+            await RayDetector(detector).info()
 
         async def embedding() -> None:
             await RayEmbedder(embedder).info()

@@ -14,7 +14,7 @@ from serve.api.fields import ResponseBody
 from serve.api.images import ImageDecoder
 from serve.api.problems import MediaTypeError, responses
 
-router = APIRouter(tags=["detect"], responses=responses(401, 403, 413, 415, 422, 429, 503))
+router = APIRouter(tags=["detect"], responses=responses(400, 401, 403, 413, 415, 422, 429, 503))
 
 
 class DetectedObject(ResponseBody):

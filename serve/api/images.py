@@ -57,8 +57,11 @@ _BROKEN = (
 Rgb = npt.NDArray[np.uint8]
 
 
-def decode(data: bytes, max_megapixels: float) -> Rgb:
+def decode(data: bytes, max_megapixels: float, max_side: int | None = None) -> Rgb:
     """RGB pixels, uint8 (height, width, 3), turned as the EXIF orientation says.
+
+    Args:
+        max_side: scale a larger picture down so that neither side is longer.
 
     Raises:
         InputError: no bytes, or a picture that is broken or cut off.
@@ -85,9 +88,10 @@ def decode(data: bytes, max_megapixels: float) -> Rgb:
             if image.width * image.height > max_megapixels * 1_000_000:
                 raise _too_large(max_megapixels)
             try:
-                return np.ascontiguousarray(_to_rgb(_upright(image)))
+                pixels = _to_rgb(_upright(image))
             except _BROKEN as error:
                 raise _broken() from error
+    return np.ascontiguousarray(pixels if max_side is None else _shrunk(pixels, max_side))
 
 
 def _too_large(max_megapixels: float) -> TooLargeError:
@@ -125,6 +129,15 @@ def _to_rgb(image: Image.Image) -> Rgb:
     return np.asarray(image.convert("RGB"))
 
 
+def _shrunk(pixels: Rgb, max_side: int) -> Rgb:
+    height, width = pixels.shape[:2]
+    if max(height, width) <= max_side:
+        return pixels
+    scale = max_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
 class ImageDecoder:
     """Decodes uploads off the event loop. Owned by the application, which closes it."""
 
@@ -134,7 +147,7 @@ class ImageDecoder:
         self._threads = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
         self._waiting = 0
 
-    async def decode(self, upload: UploadFile) -> Rgb:
+    async def decode(self, upload: UploadFile, max_side: int | None = None) -> Rgb:
         """The pixels of an uploaded picture; errors as `decode`, and UnavailableError when busy."""
         if upload.size is not None and upload.size > self._max_bytes:
             raise TooLargeError(f"The picture is larger than {self._max_bytes:,} bytes.")
@@ -144,7 +157,9 @@ class ImageDecoder:
         try:
             data = await upload.read()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, decode, data, self._max_megapixels)
+            return await loop.run_in_executor(
+                self._threads, decode, data, self._max_megapixels, max_side
+            )
         finally:
             self._waiting -= 1
 

@@ -90,7 +90,9 @@ async def session(principal: PrincipalDep, deps: DepsDep) -> SessionView:
     )
 
 
-@router.post("/v1/tenants", status_code=201, summary="Add a tenant", responses=responses(403, 409))
+@router.post(
+    "/v1/tenants", status_code=201, summary="Add a tenant", responses=responses(400, 403, 409, 413)
+)
 async def add_tenant(body: NewTenant, platform: PlatformDep) -> TenantView:
     if any(tenant.slug == body.id for tenant in await platform.tenants()):
         raise ConflictError(f"Tenant '{body.id}' exists.", hint="Choose another id.")
@@ -102,7 +104,9 @@ async def list_tenants(platform: PlatformDep) -> TenantList:
     return TenantList(tenants=[_tenant_view(tenant) for tenant in await platform.tenants()])
 
 
-@router.post("/v1/keys", status_code=201, summary="Issue a key", responses=responses(403, 404))
+@router.post(
+    "/v1/keys", status_code=201, summary="Issue a key", responses=responses(400, 403, 404, 413)
+)
 async def issue_key(body: NewKey, platform: PlatformDep, response: Response) -> FreshKey:
     issued = await platform.create_key(body.tenant, body.label)
     response.headers["Location"] = f"/v1/keys/{issued.id}"

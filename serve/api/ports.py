@@ -36,9 +36,6 @@ class LoadedModel(Protocol):
         """Width and height in input pixels."""
         ...
 
-    @property
-    def error(self) -> str | None: ...
-
 
 class ScoredSighting(Protocol):
     """One answer of the memory: how alike, and what was seen."""

@@ -245,10 +245,20 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return problem_response(404, "There is nothing at this address.", hint="See /docs.")
     if status == 405:
         detail = f"{request.method} is not possible here."
-        allowed = headers.get("allow") or headers.get("Allow")
-        hint = f"Allowed: {allowed}." if allowed else ""
-        return problem_response(405, detail, hint=hint, headers=headers)
+        allowed = _allowed_methods(request)
+        return problem_response(
+            405, detail, hint=f"Allowed: {allowed}.", headers={"Allow": allowed}
+        )
     return problem_response(status, str(error.detail), headers=headers)
+
+
+def _allowed_methods(request: Request) -> str:
+    """All methods of an address; the router tells only those of the first route that it found."""
+    methods: set[str] = set()
+    for route in request.app.state.known_routes:
+        if route.path_regex.match(request.url.path):
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods)) or "GET"
 
 
 class LastResort:

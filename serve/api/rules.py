@@ -114,7 +114,7 @@ class RuleList(ResponseBody):
     "/v1/cameras/{camera}/rules",
     status_code=201,
     summary="Add a rule",
-    responses=responses(409) | CREATED,
+    responses=responses(400, 409, 413) | CREATED,
 )
 async def add_rule(
     camera: CameraPath,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
 from starlette.datastructures import UploadFile
@@ -18,6 +19,9 @@ from serve.api.images import ImageDecoder
 from serve.api.ports import Deps, ScoredSighting, Vector
 from serve.api.problems import MediaTypeError, responses
 from serve.api.times import rfc3339, to_us
+
+# Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
+MAX_QUERY_SIDE = 1024
 
 router = APIRouter(tags=["search"], responses=responses(400, 401, 403, 413, 415, 422, 429, 503))
 
@@ -109,7 +113,7 @@ async def _query_vector(request: Request, deps: Deps, decoder: ImageDecoder) -> 
             raise InputError(
                 "The form has no file `image`.", hint="With curl: -F image=@picture.jpg"
             )
-        pixels = await decoder.decode(upload)
+        pixels = await decoder.decode(upload, MAX_QUERY_SIDE)
     return await deps.embedder.embed_image(pixels)
 
 
@@ -132,8 +136,14 @@ def _match(item: ScoredSighting) -> MatchView:
         first_seen=rfc3339(seen.first_seen_us),
         last_seen=rfc3339(seen.last_seen_us),
         track=seen.track,
-        snapshot=f"/v1/snapshots/{seen.snapshot}" if seen.snapshot else None,
+        snapshot=f"/v1/snapshots/{quote(seen.snapshot)}" if seen.snapshot else None,
     )
+
+
+# No segment begins with a dot, so no key climbs; the storage checks the same once more.
+SnapshotKey = Annotated[
+    str, Path(max_length=400, pattern=r"^[\w%~-][\w.%~-]*(/[\w%~-][\w.%~-]*)*$")
+]
 
 
 @router.get(
@@ -142,7 +152,7 @@ def _match(item: ScoredSighting) -> MatchView:
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def sighting_snapshot(key: str, scope: TenantDep, deps: DepsDep) -> Response:
+async def sighting_snapshot(key: SnapshotKey, scope: TenantDep, deps: DepsDep) -> Response:
     """Only pictures of your own tenant: the key is looked up in its storage and nowhere else."""
     jpeg = await deps.blobs(scope.tenant).get(key)
     return Response(

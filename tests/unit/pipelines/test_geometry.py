@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from math import atan2, cos, dist, pi, sin
 
 import cv2
@@ -126,7 +127,7 @@ def test_a_step_around_the_end_does_not_cross() -> None:
 def test_a_path_with_a_point_on_the_line_crosses_once() -> None:
     a, b = (0.0, 0.5), (1.0, 0.5)
     path = [(0.5, 0.4), (0.5, 0.5), (0.5, 0.6)]
-    assert sum(step_crosses(p, q, a, b) for p, q in zip(path, path[1:], strict=False)) == 1
+    assert sum(step_crosses(p, q, a, b) for p, q in itertools.pairwise(path)) == 1
 
 
 def test_boxes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ BREAK_US = 7_000_000
 def test_scene_time_strictly_grows(captures: list[int]) -> None:
     timeline = Timeline(BREAK_US)
     times = [t for capture in captures if (t := timeline.advance(capture)) is not None]
-    assert all(a < b for a, b in zip(times, times[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(times))
 
 
 @PROPERTY

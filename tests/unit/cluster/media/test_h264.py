@@ -103,7 +103,8 @@ def test_key_frames_get_their_parameter_sets_once(options: dict[str, str]) -> No
     for n, au in enumerate(out):
         assert has_parameter_sets(au) == (n in keys)
         assert with_parameter_sets(au, config.parameter_sets) == au
-        if NalType.AUD in types(au):
+        if NalType.AUD in types(au) and n > 0:
+            # (x264 itself puts an SEI in front of the very first one.)
             assert types(au)[0] == NalType.AUD
     # A decoder that was told nothing else can start at each key frame.
     for start in keys:

@@ -18,11 +18,10 @@ def test_round_trip(capture_us: int, alarm_id: UUID) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_decoded_or_refused(text: str) -> None:
     try:
-        capture_us, alarm_id = decode_cursor(text)
-    except InputError as error:
-        assert "cursor" in str(error)
-    else:
-        assert encode_cursor(capture_us, alarm_id) == text
+        place = decode_cursor(text)
+    except InputError:
+        return
+    assert encode_cursor(*place) == text
 
 
 @pytest.mark.parametrize("cut", range(1, 34))

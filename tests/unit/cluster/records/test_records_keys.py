@@ -30,7 +30,7 @@ def test_two_keys_differ() -> None:
         "atk_abcdefgh_" + "x" * 42 + "é",
         "atk_abcdefgh_" + "x" * 43 + "\n",
         " atk_abcdefgh_" + "x" * 43,
-        "atk_abcdefg١_" + "x" * 43,
+        "atk_abcdefg\u0661_" + "x" * 43,
     ],
 )
 def test_what_is_no_key(text: str) -> None:

@@ -1,6 +1,7 @@
 /** One camera's room: joins with a fresh token, subscribes, and comes back after every loss. */
 
 import {
+  DefaultReconnectPolicy,
   type RemoteDataTrack,
   type RemoteTrack,
   type RemoteTrackPublication,
@@ -19,6 +20,12 @@ import type { JoinGrant } from '../domain/types';
 const MAIN_TRACK = 'main';
 const DETECTIONS_TRACK = 'detections';
 
+/**
+ * The client's own tries to mend a lost connection, in milliseconds. After them we join anew, with a
+ * fresh token, for as long as it takes: a restarted server does not know the old session anyway.
+ */
+const MEND_DELAYS_MS = [0, 300, 1_200, 2_700];
+
 setLogLevel('warn');
 
 export type LinkState = 'joining' | 'connected' | 'reconnecting' | 'waiting' | 'refused' | 'closed';
@@ -35,6 +42,7 @@ export class LiveSession {
   readonly #abort = new AbortController();
   readonly #join: (signal: AbortSignal) => Promise<JoinGrant>;
   readonly #sink: SessionSink;
+  #room: Room | null = null;
 
   constructor(join: (signal: AbortSignal) => Promise<JoinGrant>, sink: SessionSink) {
     this.#join = join;
@@ -44,6 +52,11 @@ export class LiveSession {
 
   close(): void {
     this.#abort.abort();
+  }
+
+  /** Leaves the room that it is in, and joins anew after the usual wait. */
+  rejoin(): void {
+    void this.#room?.disconnect();
   }
 
   async #run(): Promise<void> {
@@ -79,7 +92,9 @@ export class LiveSession {
       adaptiveStream: false,
       dynacast: false,
       disconnectOnPageLeave: true,
+      reconnectPolicy: new DefaultReconnectPolicy(MEND_DELAYS_MS),
     });
+    this.#room = room;
     const leave = () => void room.disconnect();
     signal.addEventListener('abort', leave, { once: true });
     try {
@@ -94,6 +109,7 @@ export class LiveSession {
       await lost;
     } finally {
       signal.removeEventListener('abort', leave);
+      this.#room = null;
       await room.disconnect();
       worker.terminate();
       this.#sink.videoGone();
@@ -114,6 +130,7 @@ export class LiveSession {
       .on(RoomEvent.DataTrackPublished, (track: RemoteDataTrack) => {
         if (track.info.name === DETECTIONS_TRACK) void this.#read(track);
       })
+      .on(RoomEvent.SignalReconnecting, () => sink.link('reconnecting'))
       .on(RoomEvent.Reconnecting, () => sink.link('reconnecting'))
       .on(RoomEvent.Reconnected, () => sink.link('connected'));
     return new Promise((resolve) => {

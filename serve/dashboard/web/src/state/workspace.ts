@@ -127,6 +127,7 @@ export class Workspace {
     void followAlarms({
       open: (lastEventId, s) => this.api.alarmStream(lastEventId, s),
       onAlarm: (alarm) => this.#onAlarm(alarm),
+      onGap: () => this.#reload(true),
       onState: (state) => this.#onStream(state),
       onBadEvent: (error) => {
         this.alarmsTrouble.value = error;
@@ -147,10 +148,11 @@ export class Workspace {
     });
   }
 
-  async #askAlarms(signal: AbortSignal): Promise<void> {
+  async #askAlarms(signal: AbortSignal, missing = false): Promise<void> {
     const page = await this.api.alarms(ALARM_PAGE, null, signal);
     batch(() => {
-      if (this.alarms.peek() === null) this.cursor.value = page.nextCursor;
+      // Where alarms are missing, "earlier" goes on from this page, so that it brings them.
+      if (missing || this.alarms.peek() === null) this.cursor.value = page.nextCursor;
       this.#merge(page.items);
       this.alarmsTrouble.value = null;
     });
@@ -170,8 +172,11 @@ export class Workspace {
   #onStream(state: StreamState): void {
     const opened = state === 'open' && this.stream.peek() !== 'open';
     this.stream.value = state;
-    if (!opened) return;
-    this.#askAlarms(this.#abort.signal).catch((error: unknown) => {
+    if (opened) this.#reload(false);
+  }
+
+  #reload(missing: boolean): void {
+    this.#askAlarms(this.#abort.signal, missing).catch((error: unknown) => {
       if (!this.#abort.signal.aborted) this.alarmsTrouble.value = asTrouble(error);
     });
   }
@@ -223,12 +228,13 @@ function sameMembers(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
   return a.size === b.size && [...a].every((member) => b.has(member));
 }
 
-/** What the page can tell the user; anything else is a fault of ours, and goes on up. */
+/** What the page can tell the user. A fault of ours is told as such, and in full on the console. */
 export function asTrouble(error: unknown): Trouble {
   if (error instanceof ApiError || error instanceof DecodeError) return error;
   // fetch's streams report a lost connection, or a time-out while the body is read, like this.
   if (error instanceof TypeError || error instanceof DOMException) {
     return new ApiError('network', error.message);
   }
-  throw error;
+  console.error(error);
+  return new DecodeError(String(error));
 }

@@ -4,9 +4,10 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { nameOfClass } from '../i18n';
 import { Player, type PlayerStats } from '../live/player';
 import { type LinkState, LiveSession } from '../live/session';
+import { StallWatch } from '../live/stall';
 import type { Workspace } from '../state/workspace';
 
-const STATS_EVERY_MS = 500;
+const CHECK_EVERY_MS = 500;
 
 export interface LiveCamera {
   readonly link: LinkState;
@@ -29,15 +30,25 @@ export function useLiveCamera(
   const { video, canvas } = useRef(elements).current;
   useEffect(() => {
     if (!wanted || !video.current || !canvas.current) return;
+    let joined = false;
     const player = new Player(video.current, canvas.current, nameOfClass);
     const session = new LiveSession((signal) => workspace.api.join(camera, signal), {
       video: (track) => player.attach(track),
       videoGone: () => player.detach(),
       detections: (payload) => player.receive(payload),
-      link: setLink,
+      link: (state) => {
+        joined = state === 'connected';
+        setLink(state);
+      },
     });
+    const stall = new StallWatch();
     workspace.players.set(camera, player);
-    const timer = setInterval(() => setStats(player.stats), STATS_EVERY_MS);
+    const timer = setInterval(() => {
+      const { stats } = player;
+      const expected = joined && document.visibilityState === 'visible';
+      if (stall.check(stats.shown, expected)) session.rejoin();
+      setStats(stats);
+    }, CHECK_EVERY_MS);
     return () => {
       clearInterval(timer);
       session.close();

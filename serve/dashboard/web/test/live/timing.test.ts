@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { FrameRing } from '../../src/live/frame-ring';
 import { HoldBack, MAX_HOLD_MS, percentile } from '../../src/live/holdback';
 import { MatchStats } from '../../src/live/match-stats';
+import { STALL_CHECKS, StallWatch } from '../../src/live/stall';
 
 describe('HoldBack', () => {
   const settled = (lateness: (i: number) => number) => {
@@ -150,5 +151,25 @@ describe('FrameRing', () => {
     expect(closed).toHaveLength(11);
     ring.clear();
     expect(closed).toHaveLength(20);
+  });
+});
+
+describe('StallWatch', () => {
+  const checks = (watch: StallWatch, count: number, shown: number, expected = true) =>
+    Array.from({ length: count }, () => watch.check(shown, expected)).filter(Boolean).length;
+
+  it('tells a stall once, and again where nothing helped', () => {
+    const watch = new StallWatch();
+    expect(checks(watch, STALL_CHECKS, 7)).toBe(0);
+    expect(checks(watch, 1, 7)).toBe(1);
+    expect(checks(watch, STALL_CHECKS - 1, 7)).toBe(0);
+    expect(checks(watch, 1, 7)).toBe(1);
+  });
+
+  it('is content while frames come, or while none are expected', () => {
+    const watch = new StallWatch();
+    for (let i = 0; i < 500; i += 1) expect(watch.check(i, true)).toBe(false);
+    expect(checks(watch, 500, 500, false)).toBe(0);
+    expect(checks(watch, STALL_CHECKS - 1, 500)).toBe(0);
   });
 });

@@ -1,0 +1,138 @@
+"""`atalaia tenant`, `key` and `migrate`: the records themselves, without the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from cluster import records
+from cluster.cli.common import Commands, err, out, settings
+from cluster.records import Database, PlatformRecords
+from pipelines.errors import InputError
+
+R = TypeVar("R")
+
+tenants = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="Create and list tenants, in the database of the settings.",
+    epilog="Example: atalaia tenant create acme --name 'Acme Security'",
+)
+keys = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="Create, list and revoke API keys, in the database of the settings.",
+    epilog="Example: atalaia key create acme",
+)
+
+
+def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
+    async def run() -> R:
+        async with Database(settings().database_url) as database:
+            return await work(database.platform())
+
+    return asyncio.run(run())
+
+
+def _day(at_us: int | None) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d %H:%M}Z" if at_us else ""
+
+
+def migrate() -> None:
+    """Bring the database's tables up to date. `atalaia up` does it by itself."""
+
+    async def run() -> tuple[str | None, str | None]:
+        url = settings().database_url
+        before = await records.current(url)
+        await records.migrate(url)
+        return before, await records.current(url)
+
+    before, after = asyncio.run(run())
+    if before == after:
+        out().print(f"the database is up to date ({after})")
+    else:
+        out().print(f"the database went from {before or 'empty'} to {after}")
+
+
+@tenants.command("create", epilog="Example: atalaia tenant create acme --name 'Acme Security'")
+def create_tenant(
+    tenant: Annotated[str, typer.Argument(help="Its id: a-z, 0-9 and -, at most 40 characters.")],
+    name: Annotated[str | None, typer.Option(help="What people call it. Default: the id.")] = None,
+) -> None:
+    """Create a tenant, or give an existing one another name."""
+    made = _on_records(lambda platform: platform.ensure_tenant(tenant, name or tenant))
+    out().print(f"tenant {made.slug} ({made.name})", markup=False)
+    err().print(f"Next: atalaia key create {made.slug}", style="dim")
+
+
+@tenants.command("list", epilog="Example: atalaia tenant list")
+def list_tenants(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List every tenant."""
+    found = _on_records(lambda platform: platform.tenants())
+    if as_json:
+        out().print(json.dumps([tenant.model_dump() for tenant in found], indent=2), markup=False)
+        return
+    table = Table("tenant", "name", "since", box=None, header_style="dim")
+    for tenant in found:
+        table.add_row(tenant.slug, tenant.name, _day(tenant.created_us))
+    out().print(table if found else "no tenants yet; `atalaia tenant create ID` makes one")
+
+
+@keys.command("create", epilog="Example: export ATALAIA_KEY=$(atalaia key create acme)")
+def create_key(
+    tenant: Annotated[str | None, typer.Argument(help="Whose key; none with --platform.")] = None,
+    platform: Annotated[bool, typer.Option("--platform", help="For the platform itself.")] = False,
+    label: Annotated[str, typer.Option(help="What it is for.")] = "made by the command line",
+) -> None:
+    """Create a key. Its secret goes to stdout, this once: only a hash of it is kept."""
+    if platform == (tenant is not None):
+        raise InputError(
+            "a key is either a tenant's or the platform's.",
+            hint="Write `atalaia key create TENANT` or `atalaia key create --platform`.",
+        )
+    issued = _on_records(lambda known: known.create_key(tenant, label))
+    err().print(f"key {issued.id} of {tenant or 'the platform'}; keep it, it is shown once:")
+    out().print(issued.secret, markup=False)
+
+
+@keys.command("list", epilog="Example: atalaia key list")
+def list_keys(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List every key, without its secret."""
+    found = _on_records(lambda platform: platform.keys())
+    if as_json:
+        rows = [
+            {
+                "id": key.id,
+                "tenant": key.tenant,
+                "label": key.label,
+                "created_us": key.created_us,
+                "revoked_us": key.revoked_us,
+            }
+            for key in found
+        ]
+        out().print(json.dumps(rows, indent=2), markup=False)
+        return
+    table = Table("key", "of", "label", "since", "revoked", box=None, header_style="dim")
+    for key in found:
+        owner = key.tenant or "(platform)"
+        table.add_row(key.id, owner, key.label, _day(key.created_us), _day(key.revoked_us))
+    out().print(table if found else "no keys yet; `atalaia key create TENANT` makes one")
+
+
+@keys.command("revoke", epilog="Example: atalaia key revoke 3kd82hs9")
+def revoke_key(
+    key: Annotated[str, typer.Argument(help="Its id, from `atalaia key list`.")],
+) -> None:
+    """Revoke a key. Whoever still uses it is refused from now on."""
+    _on_records(lambda platform: platform.revoke_key(key))
+    out().print(f"revoked {key}", markup=False)

@@ -1,0 +1,131 @@
+"""The command line as a client of the HTTP API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from cluster.cli.common import read_json
+from cluster.cli.view import CameraLine
+from cluster.settings import KEY_VARIABLE, Settings
+from pipelines.domain import CameraState
+from pipelines.errors import (
+    AtalaiaError,
+    ConflictError,
+    InputError,
+    UnavailableError,
+    UnknownThingError,
+)
+
+TIMEOUT_S = 10.0
+ACCESS_FILE = "demo.json"
+PLATFORM = "platform"
+
+_KINDS: dict[int, type[AtalaiaError]] = {404: UnknownThingError, 409: ConflictError}
+
+
+class ApiClient:
+    """One tenant's view of a running Atalaia.
+
+    Args:
+        base: URL of the API.
+        key: the credential; it alone says which tenant this is.
+    """
+
+    def __init__(self, base: str, key: str) -> None:
+        self._base = base.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The decoded answer, or None where it has no body.
+
+        Raises:
+            InputError, UnknownThingError, ConflictError: the API refused, with its own words.
+            UnavailableError: it cannot be reached, or it failed.
+        """
+        try:
+            async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=self._headers) as client:
+                response = await client.request(method, self._base + path, json=body)
+        except httpx.InvalidURL as error:
+            raise InputError(f"{self._base} is no URL: {error}") from None
+        except httpx.TransportError as error:
+            raise UnavailableError(
+                f"the API at {self._base} does not answer ({type(error).__name__}).",
+                hint="Is Atalaia running? `atalaia status` tells, `atalaia up` starts it.",
+            ) from None
+        if not response.is_success:
+            raise _problem(response)
+        return response.json() if response.content else None
+
+    async def cameras(self) -> list[dict[str, Any]]:
+        """Every camera of the tenant, as the API shows them."""
+        listed = await self.request("GET", "/v1/cameras")
+        return list(listed["cameras"])
+
+
+def _problem(response: httpx.Response) -> AtalaiaError:
+    """The API's problem+json as the error that it was."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    message = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
+    for item in problem.get("errors") or ():
+        if isinstance(item, dict):
+            where = item.get("pointer") or item.get("parameter") or ""
+            message += f"\n  {where}: {item.get('detail', '')}"
+    hint = str(problem.get("hint") or "")
+    if response.status_code == 401:
+        hint = hint or f"Give a key with --key or {KEY_VARIABLE}; `atalaia key create` makes one."
+    if response.status_code >= 500:
+        return UnavailableError(message, hint=hint)
+    return _KINDS.get(response.status_code, InputError)(message, hint=hint)
+
+
+def camera_line(tenant: str, camera: dict[str, Any]) -> CameraLine:
+    """One camera of `GET /v1/cameras` for the running view."""
+    state = CameraState(camera["state"])
+    stats = camera.get("stats") or {}
+    facts = [camera.get("reason") or ""] if state is not CameraState.LIVE else []
+    if state is CameraState.LIVE and stats.get("fps") is not None:
+        facts.append(f"{stats['fps']:.0f} fps")
+        if stats.get("watched_fps") is not None:
+            facts.append(f"{stats['watched_fps']:.1f} analysed/s")
+    return CameraLine(tenant, camera["id"], state, ", ".join(fact for fact in facts if fact))
+
+
+async def camera_lines(base: str, keys: dict[str, str]) -> list[CameraLine]:
+    """The cameras of several tenants; `keys` by tenant. Raises like `ApiClient.request`."""
+    lines = []
+    for tenant, key in keys.items():
+        lines += [camera_line(tenant, camera) for camera in await ApiClient(base, key).cameras()]
+    return lines
+
+
+def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiClient:
+    """A client for the key given, else for a tenant of the demo that runs here.
+
+    Args:
+        key: from `--key` or the environment.
+        tenant: which of the demo's keys to use; default: the first tenant's.
+
+    Raises:
+        InputError: there is no key; says where to get one.
+    """
+    access = read_json(settings.run_dir / ACCESS_FILE) or {}
+    base = str(access.get("api") or settings.api_url)
+    if key:
+        return ApiClient(settings.api_url, key)
+    keys = {name: k for name, k in (access.get("keys") or {}).items() if name != PLATFORM}
+    if tenant is None and keys:
+        tenant = next(iter(keys))
+    if tenant is None or tenant not in keys:
+        known = f" The demo here has: {', '.join(keys)}." if keys else ""
+        raise InputError(
+            f"no key for {tenant or 'any tenant'}.{known}",
+            hint=f"Give one with --key or {KEY_VARIABLE}; `atalaia key create TENANT` makes one.",
+        )
+    return ApiClient(base, keys[tenant])

@@ -1,0 +1,78 @@
+"""What every command shares: settings, consoles, and how an error looks."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from cluster.log import redact
+from cluster.settings import CONFIG_VARIABLE, Settings, load_settings
+from pipelines.errors import AtalaiaError, ConfigError, InputError
+
+EXIT_FAILURE = 1
+EXIT_WRONG_INPUT = 2
+
+
+def out() -> Console:
+    """For what the user asked for: goes into pipes and files unchanged."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def err() -> Console:
+    """For what the user should read besides."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_error(error: AtalaiaError, console: Console | None = None) -> None:
+    """What is wrong, then what to do. Never a stack trace, never a credential."""
+    console = console or err()
+    console.print(Text.assemble(("error: ", "bold red"), redact(error.message).rstrip()))
+    if error.hint:
+        console.print(Text(redact(error.hint).strip(), style="yellow"))
+
+
+def exit_code(error: AtalaiaError) -> int:
+    """2 where the caller must change something, 1 where something failed."""
+    return EXIT_WRONG_INPUT if isinstance(error, InputError | ConfigError) else EXIT_FAILURE
+
+
+class Commands(TyperGroup):
+    """A group whose commands may raise AtalaiaError."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AtalaiaError as error:
+            show_error(error)
+            raise typer.Exit(exit_code(error)) from None
+
+
+def use_config(path: Path | None) -> None:
+    """Let every part of this command, and every process it starts, read this settings file."""
+    if path is not None:
+        os.environ[CONFIG_VARIABLE] = str(path.resolve())
+
+
+def settings() -> Settings:
+    """The settings of this command. Raises ConfigError."""
+    return load_settings()
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file that another process of ours wrote; None where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}", hint="Remove it and start again."
+        ) from None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,95 @@
+"""The command line's root."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cluster.cli import access, cameras, status, up
+from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
+from cluster.local.binaries import build_all
+from cluster.local.doctor import Level, examine
+from cluster.settings import CONFIG_VARIABLE
+
+app = typer.Typer(
+    name="atalaia",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Many cameras become live rooms, detections, alarms and searchable memory.",
+    epilog="Start with: atalaia demo",
+)
+app.add_typer(cameras.app, name="camera")
+app.add_typer(access.tenants, name="tenant")
+app.add_typer(access.keys, name="key")
+app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)
+app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)
+app.command(epilog="Example: atalaia status --json")(status.status)
+app.command(epilog="Example: atalaia migrate")(access.migrate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out().print(f"atalaia {version('atalaia')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="Settings file (YAML)."),
+    ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    use_config(config)
+
+
+@app.command(epilog="Example: atalaia servers")
+def servers() -> None:
+    """Find livekit-server and go2rtc, or build them once with Go."""
+    console = err()
+    chosen = settings()
+    found = asyncio.run(
+        build_all(chosen.data_dir.resolve(), lambda text: console.print(text, style="dim"))
+    )
+    for name, path in found.items():
+        out().print(f"{name}: {path}", markup=False)
+
+
+_STYLES = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAILURE: ("✗", "red")}
+
+
+@app.command(epilog="Example: atalaia doctor --json")
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Check this machine and say how to mend what is wrong. Exit code 1 where something must be."""
+    findings = examine(settings())
+    if as_json:
+        out().print(json.dumps([finding.as_dict() for finding in findings], indent=2), markup=False)
+    else:
+        table = Table.grid(padding=(0, 2))
+        for finding in findings:
+            mark, style = _STYLES[finding.level]
+            detail = Text(finding.detail)
+            if finding.mend:
+                detail.append(f"\n→ {finding.mend}", style="yellow")
+            table.add_row(Text(f"{mark} {finding.name}", style=style), detail)
+        out().print(table)
+    if any(finding.level is Level.FAILURE for finding in findings):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def main() -> None:
+    """Entry point of the console script `atalaia`."""
+    app()

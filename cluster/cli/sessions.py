@@ -1,0 +1,79 @@
+"""What `atalaia up` and `atalaia demo` run: imported when they run, for Ray takes two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cluster.application import Application
+from cluster.demo.session import DemoAccess, DemoSession
+from cluster.local.stack import LocalStack, StackEvent
+from cluster.records import Database
+from cluster.settings import Settings
+from pipelines.errors import AtalaiaError
+
+
+@dataclass(frozen=True, slots=True)
+class UpAccess:
+    """What `up` has to say once everything runs."""
+
+    api: str
+    has_keys: bool
+
+
+class UpSession:
+    """The local stack and the application on it.
+
+    Args:
+        on_event: told of every part of the local stack that moves on.
+        on_step: told what happens next, in words.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_event: Callable[[StackEvent], None],
+        on_step: Callable[[str], None],
+    ) -> None:
+        self._on_step = on_step
+        self.stack = LocalStack(settings, on_event=on_event)
+        self._application: Application | None = None
+
+    async def start(self) -> UpAccess:
+        """Returns when the API is ready. Raises AtalaiaError: what failed, and what to do."""
+        self._on_step("Starting the servers")
+        await self.stack.start()
+        self._on_step("Starting the models and the API")
+        self._application = Application(self.stack.settings)
+        await self._application.start()
+        async with Database(self.stack.settings.database_url) as database:
+            keys = await database.platform().keys()
+        return UpAccess(self.stack.settings.api_url, bool(keys))
+
+    async def wait_failed(self) -> AtalaiaError:
+        return await self.stack.wait_failed()
+
+    async def aclose(self) -> None:
+        application, self._application = self._application, None
+        try:
+            if application is not None:
+                await application.aclose()
+        finally:
+            await self.stack.aclose()
+
+
+class ForegroundDemo:
+    """The demo, as something to run in the foreground."""
+
+    def __init__(self, session: DemoSession) -> None:
+        self._session = session
+
+    async def start(self) -> DemoAccess:
+        return await self._session.start()
+
+    async def wait_failed(self) -> AtalaiaError:
+        return await self._session.stack.wait_failed()
+
+    async def aclose(self) -> None:
+        await self._session.aclose()

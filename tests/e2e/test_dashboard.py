@@ -1,0 +1,309 @@
+"""The page as a person sees it: headless Chromium against the running demo.
+
+Needs the fixture `demo` with `.api` (base URL) and `.keys` (tenant -> key). Every test fails on a
+console error that it did not announce, and on a key in any address that the browser asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+
+TENANT = "acme"
+START_TIMEOUT_S = 60.0
+ALARM_TIMEOUT_S = 90.0
+FRAMES = 50
+EXACT_FRAMES = 20
+# With three cameras in software decoding on two busy cores, 97 to 100 % were seen; detection that
+# takes longer than the 120 ms for which the picture is held back lowers it.
+MIN_EXACT_SHARE = 0.6
+CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+
+
+class Demo(Protocol):
+    api: str
+    keys: dict[str, str]
+
+
+class Watch:
+    """What the page asked for and complained about."""
+
+    def __init__(self, page: Page) -> None:
+        self.addresses: list[str] = []
+        self._errors: list[str] = []
+        self._expected: list[re.Pattern[str]] = []
+        page.on("console", lambda m: self._errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self._errors.append(f"uncaught: {error}"))
+        page.on("request", lambda request: self.addresses.append(request.url))
+        page.on("websocket", lambda socket: self.addresses.append(socket.url))
+
+    def expect(self, pattern: str) -> None:
+        """Announce a console error that belongs to the test."""
+        self._expected.append(re.compile(pattern))
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [e for e in self._errors if not any(p.search(e) for p in self._expected)]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("no chromium on PATH; install it (Debian: apt-get install chromium)")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    context = await browser.new_context(
+        viewport={"width": 1440, "height": 900}, locale="en-US", timezone_id="America/Sao_Paulo"
+    )
+    yield await context.new_page()
+    await context.close()
+
+
+@pytest.fixture
+async def watch(page: Page, demo: Demo) -> AsyncIterator[Watch]:
+    watch = Watch(page)
+    yield watch
+    assert watch.unexpected == []
+    leaks = [url for url in watch.addresses for key in demo.keys.values() if key in url]
+    assert leaks == []
+    # Nothing but our own origin and the LiveKit server, and that on this machine.
+    hosts = {urlsplit(url).hostname for url in watch.addresses if not url.startswith("blob:")}
+    assert hosts <= {urlsplit(demo.api).hostname, "127.0.0.1"}
+
+
+async def sign_in(page: Page, demo: Demo, tenant: str = TENANT, *, remember: bool = False) -> None:
+    await page.goto(f"{demo.api}/?debug")
+    await page.get_by_label("Access key").fill(demo.keys[tenant])
+    if remember:
+        await page.get_by_label("Keep me signed in").check()
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
+
+
+async def until(
+    probe: Callable[[], Awaitable[bool]], what: str, timeout_s: float = START_TIMEOUT_S
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not await probe():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        await asyncio.sleep(0.25)
+
+
+async def number(tile: Locator, name: str) -> int:
+    return int(await tile.get_attribute(f"data-{name}") or 0)
+
+
+def http(demo: Demo, tenant: str = TENANT) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {demo.keys[tenant]}"}
+    return httpx.AsyncClient(base_url=demo.api, headers=headers, timeout=10)
+
+
+async def cameras(demo: Demo, tenant: str = TENANT) -> list[dict[str, str]]:
+    async with http(demo, tenant) as client:
+        answer = await client.get("/v1/cameras")
+        answer.raise_for_status()
+        listed: list[dict[str, str]] = answer.json()["cameras"]
+        return listed
+
+
+async def live_tile(page: Page, demo: Demo) -> Locator:
+    """The tile of the first camera that is live."""
+
+    async def some_is_live() -> bool:
+        return any(camera["state"] == "live" for camera in await cameras(demo))
+
+    await until(some_is_live, "a live camera")
+    first = next(camera for camera in await cameras(demo) if camera["state"] == "live")
+    return page.locator(f'[data-camera="{first["id"]}"]')
+
+
+async def test_a_wrong_key_is_told_and_lets_nobody_in(page: Page, demo: Demo, watch: Watch) -> None:
+    watch.expect(r"status of 401")
+    await page.goto(demo.api)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_have_text("Enter your access key.")
+    await page.get_by_label("Access key").fill("atk_00000000_" + "x" * 43)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("not known, or was revoked")
+    await expect(page.get_by_role("heading", name="Cameras")).to_have_count(0)
+
+
+async def test_the_platform_key_is_no_tenant_key(page: Page, demo: Demo, watch: Watch) -> None:
+    if "platform" not in demo.keys:
+        pytest.skip("this demo has no platform key")
+    watch.expect(r"status of 403")
+    await page.goto(demo.api)
+    await page.get_by_label("Access key").fill(demo.keys["platform"])
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Use a key of your tenant")
+
+
+async def test_the_key_is_kept_only_where_asked(page: Page, demo: Demo, watch: Watch) -> None:
+    await sign_in(page, demo)
+    stored = "() => JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])"
+    assert demo.keys[TENANT] not in await page.evaluate(stored)
+    await page.reload()
+    await expect(page.get_by_label("Access key")).to_be_visible()
+
+    await sign_in(page, demo, remember=True)
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_label("Access key")).to_be_visible()
+    assert demo.keys[TENANT] not in await page.evaluate(stored)
+
+
+async def test_each_tenant_sees_its_own_cameras(page: Page, demo: Demo, watch: Watch) -> None:
+    for tenant in sorted(set(demo.keys) - {"platform"}):
+        await sign_in(page, demo, tenant)
+        expected = sorted(camera["id"] for camera in await cameras(demo, tenant))
+        tiles = page.locator("article.tile")
+        await expect(tiles).to_have_count(len(expected))
+        ids = await tiles.evaluate_all("tiles => tiles.map(tile => tile.dataset.camera).sort()")
+        assert ids == expected
+        await page.get_by_role("button", name="Sign out").click()
+
+
+async def test_live_cameras_play(page: Page, demo: Demo, watch: Watch) -> None:
+    await sign_in(page, demo)
+    await live_tile(page, demo)
+    for camera in await cameras(demo):
+        if camera["state"] != "live":
+            continue
+        tile = page.locator(f'[data-camera="{camera["id"]}"]')
+        await tile.scroll_into_view_if_needed()
+        video = tile.locator("video")
+
+        async def plays(tile: Locator = tile) -> bool:
+            return await number(tile, "shown") >= FRAMES
+
+        await until(plays, f"{FRAMES} pictures of {camera['id']} shown")
+        assert await video.evaluate("video => video.videoWidth") > 0
+        before = await video.evaluate("video => video.currentTime")
+        shown = await number(tile, "shown")
+        await page.wait_for_timeout(1_500)
+        assert await video.evaluate("video => video.currentTime") > before
+        assert await number(tile, "shown") > shown
+        await expect(tile.locator(".chip")).to_have_text("Live")
+
+
+async def test_boxes_are_on_the_frame_they_were_computed_on(
+    page: Page, demo: Demo, watch: Watch, record_property: Callable[[str, object], None]
+) -> None:
+    await sign_in(page, demo)
+    await live_tile(page, demo)
+    tiles = page.locator("article.tile")
+
+    async def boxes_were_seen() -> bool:
+        drawn = [await number(tile, "boxes") for tile in await tiles.all()]
+        return max(drawn) > 0
+
+    async def enough() -> bool:
+        return max([await number(tile, "exact") for tile in await tiles.all()]) >= EXACT_FRAMES
+
+    await until(boxes_were_seen, "a box on a picture")
+    await until(enough, f"{EXACT_FRAMES} frames with their own boxes")
+    exact = sum([await number(tile, "exact") for tile in await tiles.all()])
+    late = sum([await number(tile, "late") for tile in await tiles.all()])
+    share = exact / (exact + late)
+    record_property("exact_share", share)
+    assert share >= MIN_EXACT_SHARE, f"{exact} exact, {late} late"
+
+
+async def test_an_alarm_appears_and_is_acknowledged(page: Page, demo: Demo, watch: Watch) -> None:
+    await sign_in(page, demo)
+    await expect(page.get_by_role("img", name="Live", exact=True)).to_be_visible(timeout=20_000)
+    items = page.locator("[data-alarm]")
+    known = set(await items.evaluate_all("items => items.map(item => item.dataset.alarm)"))
+
+    async def fresh() -> set[str]:
+        ids = await items.evaluate_all("items => items.map(item => item.dataset.alarm)")
+        return set(ids) - known
+
+    async def one_came() -> bool:
+        return bool(await fresh())
+
+    await until(one_came, "a new alarm", ALARM_TIMEOUT_S)
+    alarm = (await fresh()).pop()
+    item = page.locator(f'[data-alarm="{alarm}"]')
+    await expect(item.locator("img")).to_be_visible(timeout=15_000)
+    assert await item.locator("img").evaluate("image => image.naturalWidth") > 0
+    await item.get_by_role("button", name="Acknowledge").click()
+    await expect(item.get_by_role("img", name=re.compile("^Acknowledged"))).to_be_visible()
+    async with http(demo) as client:
+        listed = (await client.get("/v1/alarms", params={"limit": 100})).json()["alarms"]
+    assert next(a["state"] for a in listed if a["id"] == alarm) == "acknowledged"
+
+
+async def test_a_zone_is_drawn_stored_and_deleted(page: Page, demo: Demo, watch: Watch) -> None:
+    name = f"drawn {uuid4().hex[:8]}"
+    await sign_in(page, demo)
+    tile = await live_tile(page, demo)
+    camera = await tile.get_attribute("data-camera")
+    await tile.get_by_role("button", name="Rules").click()
+    area = page.get_by_role("application", name="Drawing area")
+    await expect(area).to_be_visible()
+    await page.get_by_role("button", name="Add rule").click()
+    await expect(page.get_by_role("alert").last).to_have_text("Draw it on the picture first.")
+    box = await area.bounding_box()
+    assert box is not None
+    corners = [(0.2, 0.3), (0.8, 0.3), (0.8, 0.9), (0.2, 0.9)]
+    for x, y in corners:
+        await page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    await page.get_by_label("Raise an alarm when").select_option("loiter")
+    await page.get_by_label("Name (optional)").fill(name)
+    await page.get_by_label("Seconds").fill("86400")
+    await page.get_by_role("button", name="Add rule").click()
+    listed = page.locator(".rule-list li", has_text=name)
+    await expect(listed).to_be_visible()
+
+    async with http(demo) as client:
+        rules = (await client.get(f"/v1/cameras/{camera}/rules")).json()["rules"]
+        rule = next(r for r in rules if r.get("name") == name)
+        assert (rule["kind"], rule["seconds"]) == ("loiter", 86_400)
+        for drawn, wanted in zip(rule["polygon"], corners, strict=True):
+            assert drawn == pytest.approx(wanted, abs=0.01)
+        await listed.get_by_role("button", name="Delete rule").click()
+        await expect(listed).to_have_count(0)
+        rules = (await client.get(f"/v1/cameras/{camera}/rules")).json()["rules"]
+    assert all(r.get("name") != name for r in rules)
+
+
+async def test_search_by_picture(page: Page, demo: Demo, watch: Watch, tmp_path: Path) -> None:
+    await sign_in(page, demo)
+    tile = await live_tile(page, demo)
+    async with http(demo) as client:
+        camera = await tile.get_attribute("data-camera")
+        answer = await client.get(f"/v1/cameras/{camera}/snapshot")
+        answer.raise_for_status()
+    picture = tmp_path / "now.jpg"
+    picture.write_bytes(answer.content)
+    await page.get_by_role("link", name="Search").click()
+    await page.locator("input[type=file]").set_input_files(picture)
+    result = page.locator(".match").first.or_(page.get_by_text("Nothing alike was seen."))
+    await expect(result).to_be_visible(timeout=30_000)
+
+
+async def test_the_page_speaks_portuguese(page: Page, demo: Demo, watch: Watch) -> None:
+    await page.goto(demo.api)
+    await page.get_by_label("Language").select_option("pt-BR")
+    await expect(page.get_by_label("Chave de acesso")).to_be_visible()
+    assert await page.evaluate("document.documentElement.lang") == "pt-BR"

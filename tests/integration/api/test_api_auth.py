@@ -1,0 +1,112 @@
+"""Nothing under `/v1` is reached without a key; guessing is slowed; keys never come back."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from cluster.records import new_key
+from serve.api.app import ROUTERS, create_app
+from serve.api.auth import Authenticator
+from tests.integration.api.world import World, problem, served
+
+OPEN = {"/healthz", "/readyz", "/metrics"}
+
+
+def guarded() -> list[tuple[str, str]]:
+    """Method and address of every route that needs a key."""
+    found = []
+    for module in ROUTERS:
+        for route in module.router.routes:
+            assert isinstance(route, Route)
+            path = route.path.replace("{alarm}", "0" * 8 + "-0000-4000-8000-" + "0" * 12)
+            path = path.replace("{key:path}", "a.jpg").replace("{key}", "zzzzzzzz")
+            path = path.replace("{camera}", "gate").replace("{rule}", "yard")
+            if path not in OPEN:
+                found += [(method, path) for method in sorted(route.methods or ())]
+    return found
+
+
+def test_only_the_health_routes_are_open() -> None:
+    assert len(guarded()) >= 20
+    assert all(path.startswith("/v1/") for _, path in guarded())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Basic YTpi",
+        "Bearer not-a-key",
+        f"Bearer {new_key()}",
+        f"Token {new_key()}",
+        "Bearer " + "x" * 5_000,
+        "Bearer \x80\xff".encode("latin-1"),
+    ],
+)
+async def test_no_key_no_answer(anonymous: httpx.AsyncClient, header: str | bytes | None) -> None:
+    headers = {} if header is None else {"Authorization": header}
+
+    response = await anonymous.get("/v1/cameras", headers=headers)  # type: ignore[arg-type]
+
+    problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_every_guarded_route_is_guarded(anonymous: httpx.AsyncClient) -> None:
+    """The body is not even parsed: a broken one gets the same answer."""
+    for method, path in [*guarded(), ("GET", "/v1"), ("GET", "/v1/nothing"), ("PUT", "/v1/x")]:
+        response = await anonymous.request(
+            method, path, content=b"{", headers={"content-type": "application/json"}
+        )
+        problem(response, 401, "unauthorized")
+
+
+@pytest.mark.parametrize("path", ["//v1/cameras", "/v1//cameras", "/V1/cameras", "/v1/./cameras"])
+async def test_no_spelling_of_an_address_goes_around(
+    anonymous: httpx.AsyncClient, path: str
+) -> None:
+    request = anonymous.build_request("GET", "/")
+    request.url = request.url.copy_with(raw_path=path.encode())
+
+    response = await anonymous.send(request)
+
+    assert response.status_code in (401, 404)
+
+
+async def test_a_key_in_the_address_opens_nothing(
+    anonymous: httpx.AsyncClient, world: World
+) -> None:
+    key = world.keys["acme"]
+    for params in ({"key": key}, {"access_token": key}, {"token": key}):
+        problem(await anonymous.get("/v1/cameras", params=params), 401)
+    problem(await anonymous.get("/v1/cameras", headers={"Cookie": f"key={key}"}), 401)
+
+
+async def test_the_scheme_is_not_case_sensitive(anonymous: httpx.AsyncClient, world: World) -> None:
+    headers = {"Authorization": f"bearer  {world.keys['acme']}"}
+
+    assert (await anonymous.get("/v1/session", headers=headers)).status_code == 200
+
+
+async def test_guessing_is_slowed_but_locks_nobody_out(world: World) -> None:
+    keys = Authenticator(world.database.platform(), world.deps.clock, failures_per_minute=5)
+    app = create_app(world.deps, authenticator=keys)
+    good = {"Authorization": f"Bearer {world.keys['acme']}"}
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/v1/session", headers=good)).status_code == 200
+        codes = [
+            (
+                await client.get("/v1/session", headers={"Authorization": f"Bearer {new_key()}"})
+            ).status_code
+            for _ in range(8)
+        ]
+        blocked = await client.get("/v1/session", headers={"Authorization": f"Bearer {new_key()}"})
+
+        assert codes == [401] * 5 + [429] * 3
+        problem(blocked, 429, "too-many-requests")
+        assert int(blocked.headers["retry-after"]) > 0
+        assert (await client.get("/v1/session", headers=good)).status_code == 200

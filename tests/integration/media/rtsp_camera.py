@@ -1,0 +1,229 @@
+"""A camera for tests: a real RTSP server on loopback that plays one H.264 clip in a loop.
+
+go2rtc does not ask loopback clients for a password, so it cannot play a camera that demands one.
+This one does, counts who connects, and can misbehave as cameras do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import re
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cluster.media.h264 import iter_nal_units, nal_type, parameter_sets
+from tests.unit.cluster.media.clips import Clip
+
+MTU = 1400
+REALM = "IP Camera"
+NONCE = "6f0d3b8a2c"
+
+
+class Mood(StrEnum):
+    """How the camera treats those who connect."""
+
+    WELL = "well"
+    SILENT = "silent"  # accepts, never answers
+    RUDE = "rude"  # closes at once
+    AUDIO_ONLY = "audio-only"
+
+
+@dataclass
+class RtspCamera:
+    """One camera at `/live`.
+
+    Attributes:
+        clip: Annex-B access units at 25 fps.
+        username, password: demanded where a password is set.
+        scheme: how they are demanded: Basic or Digest.
+        in_band: SPS and PPS come in front of key frames and not in the SDP, and a session begins
+            right behind a key frame.
+        played: sessions that ever got to PLAY.
+        playing: sessions that play now.
+        wrong: requests with wrong credentials.
+    """
+
+    clip: Clip
+    username: str = ""
+    password: str = ""
+    scheme: str = "Digest"
+    mood: Mood = Mood.WELL
+    port: int = 0
+    path: str = "/live"
+    in_band: bool = False
+    connections: int = 0
+    played: int = 0
+    playing: int = 0
+    wrong: int = 0
+    _clients: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def url(self, userinfo: str = "", host: str = "127.0.0.1") -> str:
+        return f"rtsp://{userinfo}{'@' if userinfo else ''}{host}:{self.port}{self.path}"
+
+    @asynccontextmanager
+    async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[RtspCamera]:
+        server = await asyncio.start_server(self._accept, host, self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            await self.drop_all()
+
+    async def drop_all(self) -> None:
+        """Cut every connection, as a camera that restarts."""
+        clients = list(self._clients)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        self.connections += 1
+        try:
+            if self.mood is Mood.SILENT:
+                await reader.read()
+            elif self.mood is not Mood.RUDE:
+                await self._converse(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        player: asyncio.Task[None] | None = None
+        try:
+            while True:
+                request = await _read_request(reader)
+                if request is None:
+                    return
+                method, uri, headers = request
+                status, extra, body = self._answer(method, uri, headers)
+                head = [f"RTSP/1.0 {status}", f"CSeq: {headers.get('cseq', '0')}", *extra]
+                if body:
+                    head.append(f"Content-Length: {len(body)}")
+                writer.write("\r\n".join([*head, "", body]).encode())
+                await writer.drain()
+                if method == "TEARDOWN":
+                    return
+                if method == "PLAY" and player is None and status.startswith("200"):
+                    player = asyncio.create_task(self._play(writer))
+        finally:
+            if player:
+                player.cancel()
+                with suppress(asyncio.CancelledError, ConnectionError):
+                    await player
+
+    def _answer(self, method: str, uri: str, headers: dict[str, str]) -> tuple[str, list[str], str]:
+        if method == "OPTIONS":
+            return "200 OK", ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"], ""
+        if not self._authorized(method, headers.get("authorization", "")):
+            challenge = f'{self.scheme} realm="{REALM}"'
+            challenge += f', nonce="{NONCE}"' if self.scheme == "Digest" else ""
+            return "401 Unauthorized", [f"WWW-Authenticate: {challenge}"], ""
+        if self.path not in uri:
+            return "404 Not Found", [], ""
+        if method == "DESCRIBE":
+            return "200 OK", ["Content-Type: application/sdp"], self._description()
+        if method == "SETUP":
+            if "TCP" not in headers.get("transport", ""):
+                return "461 Unsupported Transport", [], ""
+            return "200 OK", [f"Transport: {headers['transport']}", "Session: 1234;timeout=60"], ""
+        return "200 OK", ["Session: 1234"], ""
+
+    def _authorized(self, method: str, header: str) -> bool:
+        if not self.password:
+            return True
+        if not header:
+            return False
+        if self.scheme == "Basic":
+            token = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+            good = header == f"Basic {token}"
+        else:
+            given = dict(re.findall(r'(\w+)="([^"]*)"', header))
+            # The user name may hold a quote: it is checked through the response only.
+            first = _md5(f"{self.username}:{REALM}:{self.password}")
+            second = _md5(f"{method}:{given.get('uri')}")
+            good = given.get("response") == _md5(f"{first}:{NONCE}:{second}")
+        self.wrong += not good
+        return good
+
+    def _description(self) -> str:
+        sets = list(iter_nal_units(parameter_sets(self.clip.packets[0])))
+        sprop = ",".join(base64.b64encode(nal).decode() for nal in sets)
+        audio = ["m=audio 0 RTP/AVP 8", "a=rtpmap:8 PCMA/8000", "a=control:track2"]
+        video = [
+            "m=video 0 RTP/AVP 96",
+            "a=rtpmap:96 H264/90000",
+            "a=fmtp:96 packetization-mode=1"
+            + ("" if self.in_band else f";sprop-parameter-sets={sprop}"),
+            "a=control:track1",
+        ]
+        head = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=cam", "c=IN IP4 0.0.0.0", "t=0 0"]
+        lines = head + ([] if self.mood is Mood.AUDIO_ONLY else video) + audio
+        return "\r\n".join([*lines, ""])
+
+    async def _play(self, writer: asyncio.StreamWriter) -> None:
+        self.played += 1
+        self.playing += 1
+        sequence = itertools.count()
+        try:
+            for n in itertools.count(int(self.in_band)):
+                au = self.clip.packets[n % len(self.clip.packets)]
+                for payload, last in _payloads(au, self.in_band):
+                    packet = struct.pack(
+                        "!BBHII", 0x80, 96 | (0x80 if last else 0), next(sequence) & 0xFFFF,
+                        (n * 3600) & 0xFFFFFFFF, 0xCAFE,
+                    ) + payload  # fmt: skip
+                    writer.write(struct.pack("!cBH", b"$", 0, len(packet)) + packet)
+                await writer.drain()
+                await asyncio.sleep(1 / 25)
+        finally:
+            self.playing -= 1
+
+
+def _payloads(au: bytes, in_band: bool) -> list[tuple[bytes, bool]]:
+    """RTP payloads of one access unit (RFC 6184, single NAL and FU-A)."""
+    left_out = (9,) if in_band else (7, 8, 9)
+    nals = [nal for nal in iter_nal_units(au) if nal_type(nal) not in left_out]
+    out: list[bytes] = []
+    for nal in nals:
+        if len(nal) <= MTU:
+            out.append(nal)
+            continue
+        pieces = [nal[i : i + MTU] for i in range(1, len(nal), MTU)]
+        for i, piece in enumerate(pieces):
+            flags = (0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0)
+            out.append(bytes([nal[0] & 0x60 | 28, flags | nal[0] & 0x1F]) + piece)
+    return [(payload, i == len(out) - 1) for i, payload in enumerate(out)]
+
+
+async def _read_request(
+    reader: asyncio.StreamReader,
+) -> tuple[str, str, dict[str, str]] | None:
+    while True:
+        first = await reader.read(1)
+        if not first:
+            return None
+        if first != b"$":
+            break
+        _, size = struct.unpack("!BH", await reader.readexactly(3))
+        await reader.readexactly(size)  # RTCP of the receiver
+    head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    start, *lines = head.strip().split("\r\n")
+    method, uri, _ = start.split(" ", 2)
+    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    return method, uri, headers
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,98 @@
+"""The compose file, read as compose reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.settings import load_settings
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+TEXT = (CONFIGS / "compose.yaml").read_text(encoding="utf-8")
+REFERENCE = re.compile(r"\$\{([A-Z_]+)(:\?|:-)?([^}]*)\}")
+REQUIRED = {name for name, kind, _ in REFERENCE.findall(TEXT) if kind == ":?"}
+SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|API_KEY|USERNAME")
+
+
+def _compose() -> Any:
+    """The file with every required variable given."""
+
+    def value(match: re.Match[str]) -> str:
+        name, kind, rest = match.groups()
+        return rest if kind == ":-" else f"given-{name.lower().replace('_', '-')}"
+
+    return yaml.safe_load(REFERENCE.sub(value, TEXT))
+
+
+COMPOSE = _compose()
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = ("migrate", "ray-head", "ray-worker", "app")
+
+
+def test_every_secret_is_required_and_says_so() -> None:
+    for name, kind, message in REFERENCE.findall(TEXT):
+        if SECRET.search(name):
+            assert kind == ":?", f"{name} has a default"
+            assert message.startswith(f"set {name} in .env")
+
+
+def test_no_variable_is_used_bare() -> None:
+    assert all(kind for _, kind, _ in REFERENCE.findall(TEXT))
+
+
+def test_the_example_names_every_required_variable_and_gives_none() -> None:
+    lines = (CONFIGS / "env.example").read_text(encoding="utf-8").splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert given.keys() == REQUIRED
+    assert set(given.values()) == {""}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_images_are_pinned(name: str) -> None:
+    image, _, tag = SERVICES[name]["image"].rpartition(":")
+    assert image
+    assert re.match(r"v?\d+\.\d+", tag), f"{name} runs {tag}"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_a_service_names_exists(name: str) -> None:
+    service = SERVICES[name]
+    assert set(service["networks"]) <= set(COMPOSE["networks"])
+    assert set(service.get("depends_on", {})) <= set(SERVICES)
+    for mount in service.get("volumes", []):
+        source = mount.split(":")[0]
+        if source.startswith("."):
+            assert (CONFIGS / source).is_file(), source
+        else:
+            assert source in COMPOSE["volumes"]
+    for other, how in service.get("depends_on", {}).items():
+        if how["condition"] == "service_healthy":
+            assert "test" in SERVICES[other]["healthcheck"], f"{other} has no health check"
+
+
+def test_only_what_must_be_reached_has_ports() -> None:
+    published = {name: s["ports"] for name, s in SERVICES.items() if "ports" in s}
+    assert set(published) == {"livekit", "ray-head"}
+    assert published["ray-head"] == ["127.0.0.1:8000:8000"]
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_environment_makes_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = SERVICES[name]["environment"]
+    for key, value in environment.items():
+        if key.startswith("ATALAIA_") and key != "ATALAIA_CONFIG":
+            monkeypatch.setenv(key, value)
+    settings = load_settings(CONFIGS / Path(environment["ATALAIA_CONFIG"]).name)
+    assert settings.redis_url == "redis://:given-valkey-password@valkey:6379/0"
+    assert settings.gateway.password
+    assert environment["RAY_AUTH_TOKEN"] == "given-ray-auth-token"
+
+
+def test_one_image_for_every_role() -> None:
+    assert len({SERVICES[name]["image"] for name in OURS}) == 1
+    assert SERVICES["app"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"

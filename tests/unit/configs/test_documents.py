@@ -1,0 +1,79 @@
+"""Documents that must say what is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+NOT_YET = {"docs/images/dashboard.png"}
+"""Pictures that are taken of the running product."""
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert found
+    return found[0].lower()
+
+
+def _documented() -> dict[str, list[str]]:
+    """Names by section of docs/dependencies.md; the first section is what runs."""
+    sections: dict[str, list[str]] = {}
+    current = ""
+    for line in (ROOT / "docs/dependencies.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            current = (re.findall(r"`(\w+)`", line) or [""])[0]
+            sections[current] = []
+        elif row := re.fullmatch(r"\| `([a-z0-9-]+)` \| (.{10,}) \|", line):
+            sections[current].append(row[1])
+    return sections
+
+
+def test_every_dependency_has_its_line_and_every_line_its_dependency() -> None:
+    expected = {"": [_name(r) for r in PROJECT["dependencies"]]} | {
+        extra: [_name(r) for r in group]
+        for extra, group in PROJECT["optional-dependencies"].items()
+    }
+    documented = _documented()
+    assert documented.keys() == expected.keys()
+    for section, names in expected.items():
+        assert sorted(documented[section]) == sorted(names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        there = (page.parent / target).resolve()
+        assert there.exists() or str(there.relative_to(ROOT)) in NOT_YET, f"{page}: {target}"
+
+
+def test_the_changelog_knows_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert PROJECT["version"] in headings or PROJECT["version"] == "0.1.0"
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/decisions/*.md")), ids=lambda p: p.stem)
+def test_decisions_have_their_parts(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.match(r"# \d{4}: .+", text)
+    assert text.startswith(f"# {page.stem[:4]}: ")
+    for part in ("Status: ", "## Context", "## Decision", "## Consequences"):
+        assert part in text
+
+
+def test_versions_agree() -> None:
+    """One version in the project, the image and the deployments."""
+    version = PROJECT["version"]
+    for name in ("Dockerfile", "configs/compose.yaml", "configs/kuberay-rayservice.yaml"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        found = set(re.findall(r"(?:atalaia:|VERSION=)(\d+\.\d+\.\d+)", text))
+        assert found == {version}, name
