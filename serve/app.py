@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from ray.serve.schema import LoggingConfig
 
 from cluster.handles import SERVE_ENVIRONMENT
@@ -43,22 +43,42 @@ def build(args: Settings | Mapping[str, str]) -> Application:
         ModelError: the embedder's folder is broken.
     """
     settings = args if isinstance(args, Settings) else _load(args)
-    detector = Detector.options(
-        name=DETECTOR,
-        num_replicas=settings.detector.replicas,
-        ray_actor_options=_resources(DETECTOR, settings.detector.num_gpus),
-        logging_config=_LOGGING,
-    ).bind(settings)
-    memory = Memory.options(
-        name=MEMORY, num_replicas=1, ray_actor_options=_resources(MEMORY), logging_config=_LOGGING
-    ).bind(settings, embedder_info(settings.embedder))
-    embedder = Embedder.options(
-        name=EMBEDDER,
-        num_replicas=settings.embedder.replicas,
-        ray_actor_options=_resources(EMBEDDER, settings.embedder.num_gpus),
-        logging_config=_LOGGING,
-    ).bind(settings, memory)
-    return Api.options(name=API).bind(settings, detector, embedder, memory)
+    detector = (
+        _deployment(Detector)
+        .options(
+            name=DETECTOR,
+            num_replicas=settings.detector.replicas,
+            ray_actor_options=_resources(DETECTOR, settings.detector.num_gpus),
+            logging_config=_LOGGING,
+        )
+        .bind(settings)
+    )
+    memory = (
+        _deployment(Memory)
+        .options(
+            name=MEMORY,
+            num_replicas=1,
+            ray_actor_options=_resources(MEMORY),
+            logging_config=_LOGGING,
+        )
+        .bind(settings, embedder_info(settings.embedder))
+    )
+    embedder = (
+        _deployment(Embedder)
+        .options(
+            name=EMBEDDER,
+            num_replicas=settings.embedder.replicas,
+            ray_actor_options=_resources(EMBEDDER, settings.embedder.num_gpus),
+            logging_config=_LOGGING,
+        )
+        .bind(settings, memory)
+    )
+    return _deployment(Api).options(name=API).bind(settings, detector, embedder, memory)
+
+
+def _deployment(decorated: object) -> Deployment:
+    # Ray types its decorator as giving back the class; what it gives is this.
+    return cast("Deployment", decorated)
 
 
 def _load(args: Mapping[str, str]) -> Settings:

@@ -104,7 +104,7 @@ class Embedder:
 
     async def embed_text(self, text: str) -> Vector:
         """float32 (dim,) in the space of the pictures. Raises InputError without a text side."""
-        vectors = await asyncio.to_thread(self._model.embed_texts, [text])
+        vectors: list[Vector] = list(await asyncio.to_thread(self._model.embed_texts, [text]))
         return vectors[0]
 
     async def info(self) -> EmbedderInfo:

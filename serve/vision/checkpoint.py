@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import ModelError
 from serve.vision.weights import Weights
@@ -58,8 +58,8 @@ def load_network(weights: Weights) -> DetectorNetwork:
 
 
 def _require_intact(weights: Weights) -> None:
-    # torch does not look at the checksums in its own files: with one flipped byte it loads a network
-    # that sees other things.
+    # torch does not look at the checksums in its own files: with one flipped byte it would load a
+    # network that sees other things.
     if not zipfile.is_zipfile(weights.path):
         return  # cut off or another format, which `_read_module` says better
     try:
@@ -74,7 +74,7 @@ def _require_intact(weights: Weights) -> None:
         )
 
 
-def _read_module(weights: Weights) -> nn.Module:
+def _read_module(weights: Weights) -> Any:
     from torch import nn
     from ultralytics.nn.tasks import torch_safe_load
 
@@ -84,7 +84,9 @@ def _read_module(weights: Weights) -> nn.Module:
             # in yolov5n.pt it would fetch another file from its hub.
             plain = Path(folder) / "model.pt"
             plain.symlink_to(weights.path)
-            content, _ = torch_safe_load(str(plain), safe_only=True)
+            content, _ = torch_safe_load(  # type: ignore[no-untyped-call]
+                str(plain), safe_only=True
+            )
     # The bytes decide what goes wrong in the unpickler (a dozen types seen when flipping bits), and
     # each of them means the same: this file is no model.
     except Exception as error:
@@ -108,14 +110,14 @@ def _first_line(error: Exception) -> str:
     return line.strip()[:300]
 
 
-def _require_detector(module: nn.Module, weights: Weights) -> None:
+def _require_detector(module: Any, weights: Weights) -> None:
     from ultralytics.nn.modules.head import Detect, v10Detect
     from ultralytics.nn.tasks import DetectionModel, guess_model_task
 
     layers = getattr(module, "model", None)
     if not isinstance(module, DetectionModel) or layers is None or len(layers) == 0:
         raise ModelError(f"{weights.name} holds a {type(module).__name__}, not a YOLO detector.")
-    task = guess_model_task(module)
+    task = guess_model_task(module)  # type: ignore[no-untyped-call]
     # Segmentation, pose, oriented boxes and open vocabulary subclass Detect, but put out or take in
     # other things.
     if type(layers[-1]) not in (Detect, v10Detect):
@@ -126,12 +128,12 @@ def _require_detector(module: nn.Module, weights: Weights) -> None:
         )
 
 
-def _labels(module: nn.Module, classes: int, weights: Weights) -> tuple[str, ...]:
+def _labels(module: Any, classes: int, weights: Weights) -> tuple[str, ...]:
     names = getattr(module, "names", None)
     if isinstance(names, list | tuple):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or sorted(names) != list(range(classes)):
-        raise ModelError(f"{weights.name} names {names and len(names)} of its {classes} classes.")
+    if not isinstance(names, dict) or set(names) != set(range(classes)):
+        raise ModelError(f"{weights.name} does not name its {classes} classes.")
     return tuple(str(names[index]) for index in range(classes))
 
 
@@ -143,7 +145,7 @@ def _require_finite(module: nn.Module, weights: Weights) -> None:
         )
 
 
-def _prepared(module: nn.Module) -> nn.Module:
+def _prepared(module: Any) -> Any:
     import torch
     from ultralytics.nn.modules.head import Detect
 
@@ -153,5 +155,5 @@ def _prepared(module: nn.Module) -> nn.Module:
             part.recompute_scale_factor = None  # checkpoints older than torch 1.11
         if isinstance(part, Detect):
             # One tensor out instead of a tuple with the training outputs.
-            part.export, part.dynamic, part.format = True, False, "openvino"
+            part.export, part.dynamic = True, False
     return module.requires_grad_(False)

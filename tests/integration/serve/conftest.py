@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,17 +22,24 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Ray of two CPUs that ends with the module."""
+def ray_session() -> Iterator[None]:
+    """A Ray of its own with two CPUs and no HTTP, which ends with the module."""
     import ray
     from ray import serve
 
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with pytest.MonkeyPatch.context() as patch:
+    # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+    ):
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        # "local", because another Ray may run on this machine.
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+        )
         try:
+            serve.start(proxy_location="Disabled")
             yield
         finally:
             serve.shutdown()

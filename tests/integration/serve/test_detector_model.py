@@ -57,7 +57,7 @@ def matched(found: Detections, expected: Detections, least_iou: float) -> int:
 
 
 def ultralytics_sees(picture: Picture, above: float) -> Detections:
-    """The independent opinion: ultralytics' own preprocessing, torch and suppression, at 640x640."""
+    """The independent opinion: ultralytics' own preprocessing, torch, suppression; at 640x640."""
     from ultralytics import YOLO
 
     bgr = np.ascontiguousarray(picture[..., ::-1])
@@ -159,7 +159,9 @@ def test_a_network_without_suppression_agrees_too(tmp_path: Path) -> None:
     cache = ExportCache(tmp_path)
     network = load_network(weights)
     assert network.end_to_end
-    (by_openvino,) = open_runtime("openvino", network, weights.sha256, options, cache).infer(picture)
+    (by_openvino,) = open_runtime("openvino", network, weights.sha256, options, cache).infer(
+        picture
+    )
     (by_torch,) = open_runtime("torch", network, weights.sha256, options, cache).infer(picture)
     assert len(by_openvino.confidence) == len(by_torch.confidence) > 0
     np.testing.assert_allclose(by_openvino.confidence, by_torch.confidence, rtol=0.05)
@@ -220,9 +222,7 @@ def test_models_for_other_tasks_are_refused(task: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [models.bomb, models.bare_bomb])
-def test_code_in_a_file_is_never_run(
-    make: Callable[[Path, Path], Path], tmp_path: Path
-) -> None:
+def test_code_in_a_file_is_never_run(make: Callable[[Path, Path], Path], tmp_path: Path) -> None:
     canary = tmp_path / "ran"
     path = make(tmp_path, canary)
     with pytest.raises(ModelError, match="cannot be read"):
@@ -245,6 +245,4 @@ def test_what_this_machine_cannot_do_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sees no GPU"):
         load_model("yolov8n.pt", DetectorSettings(runtime="tensorrt"), tmp_path)
     with pytest.raises(ConfigError, match="precision is fp16"):
-        load_model(
-            "yolov8n.pt", DetectorSettings(runtime="torch", precision="fp16"), tmp_path
-        )
+        load_model("yolov8n.pt", DetectorSettings(runtime="torch", precision="fp16"), tmp_path)

@@ -21,14 +21,20 @@ class Held:
         self.at_once = 0
         self._running = 0
         self._lock = threading.Lock()
+        self._called = threading.Condition(self._lock)
         self._gate = threading.Event()
 
     def let_go(self) -> None:
         self._gate.set()
 
+    def wait_for_calls(self, count: int) -> None:
+        with self._called:
+            assert self._called.wait_for(lambda: len(self.batches) >= count, 10)
+
     def __call__(self, items: Sequence[int]) -> list[int]:
         with self._lock:
             self.batches.append(list(items))
+            self._called.notify_all()
             self._running += 1
             self.at_once = max(self.at_once, self._running)
         assert self._gate.wait(10)
@@ -58,8 +64,7 @@ def batcher(
 
 async def settled(tasks: list[asyncio.Task[int]], run: Held, calls: int) -> None:
     """Until every task has submitted and `calls` calls run."""
-    while len(run.batches) < calls:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(run.wait_for_calls, calls)
     for _ in tasks:
         await asyncio.sleep(0)
 

@@ -18,7 +18,9 @@ from serve.vision.postprocess import (
 )
 
 
-def network_output(rows: list[tuple[float, float, float, float, int, float]]) -> npt.NDArray[np.float32]:
+def network_output(
+    rows: list[tuple[float, float, float, float, int, float]],
+) -> npt.NDArray[np.float32]:
     """(4 + 3, anchors) from centre x, centre y, width, height, class, score."""
     output = np.zeros((7, max(len(rows), 1)), np.float32)
     for anchor, (x, y, w, h, label, score) in enumerate(rows):

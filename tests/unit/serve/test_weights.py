@@ -70,9 +70,7 @@ def test_a_download_is_kept_and_not_repeated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"), [(None, "the model hub has no"), (b"<html>", "holds only 6 bytes")]
 )
-def test_a_bad_download_is_not_kept(
-    tmp_path: Path, content: bytes | None, message: str
-) -> None:
+def test_a_bad_download_is_not_kept(tmp_path: Path, content: bytes | None, message: str) -> None:
     def hub(name: str, folder: Path) -> None:
         if content is not None:
             (folder / name).write_bytes(content)
@@ -110,7 +108,7 @@ def test_another_file_under_that_name_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_wheel(tmp_path, CONTENT, monkeypatch)
-    with pytest.raises(ModelError, match="is not the original yolov8n.pt"):
+    with pytest.raises(ModelError, match=r"is not the original yolov8n\.pt"):
         installed_copy("yolov8n.pt")
 
 
