@@ -13,7 +13,7 @@ import numpy.typing as npt
 from livekit import rtc
 
 from agents.frames import planes_of
-from agents.sampling import FrameSampler
+from agents.sampling import FrameSampler, Skip
 from agents.wire import encode_detections
 from cluster.controller.reports import WatcherStatus
 from cluster.log import get_logger
@@ -215,6 +215,9 @@ class Watcher:
             detections = await self._services.detect(letterboxed)
             detected_us = self._clock.now_us()
             result = self._pipeline.step(received.stamp, detections)
+            if result.late:
+                self._sampler.skipped[Skip.OLD] += 1
+                return
             self._publish(received.stamp, result)
             stages = Stages(
                 capture_us=received.stamp.capture_us,

@@ -27,6 +27,7 @@ from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from cluster.aio import keep_cancellation
+from cluster.settings import Settings
 from pipelines.domain import SLUG_PATTERN, Frozen, Sighting
 from pipelines.errors import ConfigError, InputError, UnavailableError
 
@@ -71,6 +72,24 @@ def open_vectors(
             f"another process uses the vectors in {path}.",
             hint="Only one may, or set qdrant.url to a server.",
         ) from error
+
+
+VectorClient = AsyncQdrantClient
+"""For annotations elsewhere: nobody else imports Qdrant's client."""
+
+
+def connect(settings: Settings) -> VectorClient:
+    """The client that the settings ask for: a server, else the engine in `data_dir`.
+
+    Raises:
+        UnavailableError: another process still has the embedded engine's folder.
+    """
+    if settings.qdrant.url is not None:
+        return open_vectors(url=settings.qdrant.url, api_key=settings.qdrant.api_key)
+    try:
+        return open_vectors(path=settings.qdrant_path)
+    except ConfigError as error:
+        raise UnavailableError(error.message, hint=error.hint) from error
 
 
 def collection_name(embedder: str, dim: int) -> str:

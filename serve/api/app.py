@@ -13,7 +13,7 @@ from cluster.bus import AlarmStream
 from serve.api import alarms, cameras, detect, health, join, platform, rules, search
 from serve.api.alarm_feed import AlarmFeeds
 from serve.api.auth import Authenticator, RequireKey
-from serve.api.dashboard import STATIC, install_dashboard
+from serve.api.dashboard import install_dashboard
 from serve.api.health import Readiness, standard_probes
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Measure, Metrics
@@ -21,6 +21,7 @@ from serve.api.middleware import LimitBody, SecurityHeaders
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
+from serve.dashboard import STATIC_DIR, content_security_policy
 
 ROUTERS = (health, cameras, join, rules, alarms, detect, search, platform)
 
@@ -33,7 +34,7 @@ def package_version() -> str:
 
 
 def create_app(
-    deps: Deps, *, authenticator: Authenticator | None = None, static: Path = STATIC
+    deps: Deps, *, authenticator: Authenticator | None = None, static: Path = STATIC_DIR
 ) -> FastAPI:
     """The whole HTTP API over `deps`.
 
@@ -81,5 +82,6 @@ def create_app(
     app.add_middleware(LimitBody, max_upload_bytes=uploads)
     app.add_middleware(LastResort)
     app.add_middleware(Measure, metrics=metrics)
-    app.add_middleware(SecurityHeaders, livekit_url=deps.settings.livekit.browser_url)
+    page_policy = content_security_policy(deps.settings.livekit.browser_url)
+    app.add_middleware(SecurityHeaders, page_policy=page_policy)
     return app

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-STATIC = Path(__file__).parent.parent / "dashboard" / "static"
+from serve.dashboard import STATIC_DIR
 
 NOT_BUILT = """Atalaia is running, but its dashboard has not been built.
 
@@ -34,7 +34,7 @@ class HashedFiles(StaticFiles):
         return response
 
 
-def install_dashboard(app: FastAPI, static: Path = STATIC) -> None:
+def install_dashboard(app: FastAPI, static: Path = STATIC_DIR) -> None:
     """Serve the page at `/`, hashed assets under `/assets`, and the few files beside the page."""
     router = APIRouter(include_in_schema=False)
 

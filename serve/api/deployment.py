@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,15 +10,15 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.blobs import TenantBlobs
 from cluster.bus import open_redis
 from cluster.log import configure_logging
-from cluster.media import make_gateway
-from cluster.names import API, CONTROLLER_ACTOR
+from cluster.media.gateway import make_gateway
+from cluster.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from serve.api.app import create_app
+from serve.api.blobs import BlobShelf
 from serve.api.health import PROBE_TIMEOUT_S
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
@@ -57,61 +58,46 @@ class Api:
         self._redis = open_redis(settings.redis_url)
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings.gateway)
+        self._blobs = BlobShelf(settings.blob_url)
         actors = Actors(settings.ray.namespace)
+        models = RayDetector(detector), RayEmbedder(embedder), RayMemory(memory)
         self._deps = Deps(
             settings=settings,
             clock=SystemClock(),
             database=self._database,
             redis=self._redis,
-            detector=RayDetector(detector),
-            embedder=RayEmbedder(embedder),
-            memory=RayMemory(memory),
+            detector=models[0],
+            embedder=models[1],
+            memory=models[2],
             controller=RayController(actors),
             hosts=RayHosts(actors),
-            blobs=lambda tenant: TenantBlobs(settings.blob_url, tenant),
-            probes=self._probes(actors, detector, embedder, memory),
+            blobs=self._blobs,
+            probes=self._probes(actors, *models),
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._deps)
 
     def _probes(
-        self,
-        actors: Actors,
-        detector: DeploymentHandle[Any],
-        embedder: DeploymentHandle[Any],
-        memory: DeploymentHandle[Any],
+        self, actors: Actors, detector: RayDetector, embedder: RayEmbedder, memory: RayMemory
     ) -> dict[str, Probe]:
         async def livekit() -> None:
             url = httpx.URL(self._settings.livekit.url)
             scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
             (await self._web.get(url.copy_with(scheme=scheme, path="/"))).raise_for_status()
 
-        async def gateway() -> None:
-            await self._gateway.names()
-
-        async def model() -> None:
-            await RayDetector(detector).info()
-
-        async def embedding() -> None:
-            await RayEmbedder(embedder).info()
-
-        async def remembering() -> None:
-            await memory.info.remote()
-
-        async def controller() -> None:
-            await actors.ping(CONTROLLER_ACTOR)
-
         return {
             "livekit": livekit,
-            "gateway": gateway,
-            "detector": model,
-            "embedder": embedding,
-            "memory": remembering,
-            "controller": controller,
+            "gateway": self._gateway.names,
+            "detector": detector.info,
+            "embedder": embedder.info,
+            "memory": memory.info,
+            "controller": partial(actors.ping, CONTROLLER_ACTOR),
+            "listener": partial(actors.ping, LISTENER_ACTOR),
         }
 
     async def __del__(self) -> None:
+        await self._blobs.aclose()
         await self._gateway.aclose()
         await self._web.aclose()
         await self._redis.aclose()

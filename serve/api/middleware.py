@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,11 +52,11 @@ def _too_large(limit: int) -> str:
 
 
 class SecurityHeaders:
-    """Headers on every answer; the content security policy names the SFU, the only other host."""
+    """Headers on every answer. `page_policy`: content security policy of all but the documents."""
 
-    def __init__(self, app: ASGIApp, livekit_url: str) -> None:
+    def __init__(self, app: ASGIApp, page_policy: str) -> None:
         self._app = app
-        self._pages = content_security_policy(livekit_url)
+        self._pages = page_policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,28 +80,6 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-def content_security_policy(livekit_url: str) -> str:
-    """The dashboard's policy. livekit-client asks the SFU over HTTP too when a join fails."""
-    parts = urlsplit(livekit_url)
-    web = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-    return "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src 'self' blob: data:",
-            "font-src 'self'",
-            "media-src 'self' blob:",
-            "worker-src 'self' blob:",
-            f"connect-src 'self' {parts.scheme}://{parts.netloc} {web}://{parts.netloc}",
-            "manifest-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
 
 
 # Swagger UI comes from a CDN and starts with an inline script; only this page may do that.

@@ -21,8 +21,8 @@ from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
 
 Vector = npt.NDArray[np.float32]
 
-Probe = Callable[[], Awaitable[None]]
-"""Returns where a dependency answers; raises where it does not."""
+Probe = Callable[[], Awaitable[object]]
+"""Returns (whatever) where a dependency answers; raises where it does not."""
 
 
 class LoadedModel(Protocol):

@@ -1,27 +1,21 @@
-"""The ports over Ray: Serve handles for the models, actor handles for controller and agent hosts.
-
-Whatever Ray raises becomes an error of ours here: a deployment's own AtalaiaError as it was, and
-everything that means "nobody answers" an UnavailableError.
-"""
+"""The ports over Ray: Serve handles for the models, actors for controller and agent hosts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.handles import by_value
 from cluster.names import CONTROLLER_ACTOR
+from cluster.remote import away, ray_errors
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
-from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
 
 # A cold replica's first inference takes some 5 s; nobody waits longer than this for a picture.
@@ -34,36 +28,9 @@ SNAPSHOT_TIMEOUT_S = 5.0
 ANNOUNCE_TIMEOUT_S = 1.0
 
 
-@asynccontextmanager
-async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
-    """Bound the time of a remote call to `what`, and raise our errors in place of Ray's."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except RayTaskError as error:
-        # Also an instance of the cause's class, but with the remote stack trace as its text.
-        if isinstance(error.cause, AtalaiaError):
-            raise error.cause from None
-        if isinstance(error.cause, RayError | RayServeException):
-            raise _away(what) from error
-        raise
-    except AtalaiaError:
-        raise
-    except TimeoutError as error:
-        raise UnavailableError(
-            f"The {what} did not answer within {timeout_s:g} s.", hint="Try again in a moment."
-        ) from error
-    except (RayError, RayServeException) as error:
-        raise _away(what) from error
-
-
-def _away(what: str) -> UnavailableError:
-    return UnavailableError(f"The {what} is not there right now.", hint="Try again in a moment.")
-
-
 class RayDetector:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = by_value(handle)
 
     async def detect(self, frame: LetterboxedFrame) -> Detections:
         async with ray_errors("detector", MODEL_TIMEOUT_S):
@@ -76,7 +43,7 @@ class RayDetector:
 
 class RayEmbedder:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = by_value(handle)
 
     async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
         async with ray_errors("embedder", MODEL_TIMEOUT_S):
@@ -93,7 +60,7 @@ class RayEmbedder:
 
 class RayMemory:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._handle = handle
+        self._handle = by_value(handle)
 
     async def search(
         self,
@@ -118,6 +85,10 @@ class RayMemory:
             )
             return cast("Sequence[ScoredSighting]", found)
 
+    async def info(self) -> object:
+        async with ray_errors("memory", MODEL_TIMEOUT_S):
+            return await self._handle.info.remote()
+
 
 class Actors:
     """Named actors of the cluster, looked up by name for each call.
@@ -135,13 +106,14 @@ class Actors:
             # A blocking call, hence the thread.
             return await asyncio.to_thread(ray.get_actor, name, self._namespace)
         except ValueError as error:
-            raise _away(what) from error
+            raise away(what) from error
 
     async def ping(self, name: str) -> None:
-        """Returns once the actor answers. Raises UnavailableError."""
+        """Returns where the actor says that it works. Raises UnavailableError."""
         async with ray_errors(name, ANNOUNCE_TIMEOUT_S):
             actor = await self.get(name, name)
-            await actor.__ray_ready__.remote()
+            if not await actor.ping.remote():
+                raise away(name)
 
 
 class RayController:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -136,14 +135,13 @@ def _match(item: ScoredSighting) -> MatchView:
         first_seen=rfc3339(seen.first_seen_us),
         last_seen=rfc3339(seen.last_seen_us),
         track=seen.track,
-        snapshot=f"/v1/snapshots/{quote(seen.snapshot)}" if seen.snapshot else None,
+        snapshot=f"/v1/snapshots/{seen.snapshot}" if seen.snapshot else None,
     )
 
 
-# No segment begins with a dot, so no key climbs; the storage checks the same once more.
-SnapshotKey = Annotated[
-    str, Path(max_length=400, pattern=r"^[\w%~-][\w.%~-]*(/[\w%~-][\w.%~-]*)*$")
-]
+_PART = "[A-Za-z0-9][A-Za-z0-9._-]*"
+SnapshotKey = Annotated[str, Path(max_length=512, pattern=f"^{_PART}(/{_PART})*$")]
+"""As `cluster.blobs` has it: no part begins with a dot, so no key climbs."""
 
 
 @router.get(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -14,15 +14,8 @@ import structlog
 from cluster.log import configure_logging
 from cluster.records import migrate
 from cluster.settings import LogSettings, Settings
-from tests.integration.api.world import Valkey, World, make_settings, open_world
-
-
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    server.start()
-    yield server
-    server.stop()
+from tests.integration.api.world import Frail, World, make_settings, open_world
+from tests.integration.conftest import ValkeyServer
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +39,23 @@ def logs() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, valkey: Valkey) -> Settings:
+def settings(tmp_path: Path, valkey: str) -> Settings:
     return make_settings(tmp_path, valkey)
 
 
 @pytest.fixture
-async def world(settings: Settings, valkey: Valkey, migrated: Path) -> AsyncIterator[World]:
+async def world(settings: Settings, migrated: Path) -> AsyncIterator[World]:
     async with open_world(settings, migrated) as world:
         yield world
+
+
+@pytest.fixture
+async def frail(
+    tmp_path: Path, start_valkey: Callable[[], ValkeyServer], migrated: Path
+) -> AsyncIterator[Frail]:
+    redis = start_valkey()
+    async with open_world(make_settings(tmp_path / "frail", redis.url), migrated) as world:
+        yield Frail(world, redis)
 
 
 @pytest.fixture

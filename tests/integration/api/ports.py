@@ -5,13 +5,16 @@ Records, Redis, blobs and vectors are real in these tests; only what needs Ray a
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from qdrant_client import AsyncQdrantClient
 
-from cluster.vectors import Match, TenantVectors, ensure_collection
+from cluster.vectors import Match, TenantVectors, ensure_collection, open_vectors
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
 from pipelines.errors import InputError, UnavailableError
 from serve.api.ports import Vector
@@ -96,11 +99,16 @@ class Hosts:
 class VectorMemory:
     """Qdrant's local mode behind the one class that may reach it."""
 
-    def __init__(self, client: AsyncQdrantClient) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def open(self, dim: int) -> None:
-        await ensure_collection(self._client, COLLECTION, dim)
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, folder: Path) -> AsyncIterator[VectorMemory]:
+        client = open_vectors(path=folder)
+        await ensure_collection(client, COLLECTION, ColourEmbedder.dim)
+        yield cls(client)
+        await client.close()
 
     async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
         await TenantVectors(self._client, COLLECTION, tenant).upsert([(sighting, vector)])

@@ -11,7 +11,7 @@ import pytest
 from pipelines.errors import UnavailableError
 from serve.api import health
 from serve.api.app import create_app
-from tests.integration.api.world import Valkey, World, eventually, problem, served
+from tests.integration.api.world import Frail, World, eventually, problem, served
 
 
 async def test_alive(anonymous: httpx.AsyncClient) -> None:
@@ -28,21 +28,19 @@ async def test_ready_names_every_dependency(anonymous: httpx.AsyncClient) -> Non
     assert all(state["status"] == "up" for state in body["dependencies"].values())
 
 
-async def test_one_dependency_down_is_a_503_that_names_it(
-    anonymous: httpx.AsyncClient, valkey: Valkey
-) -> None:
-    await asyncio.to_thread(valkey.stop)
-    try:
-        response = await anonymous.get("/readyz")
-    finally:
-        await asyncio.to_thread(valkey.start)
+async def test_one_dependency_down_is_a_503_that_names_it(frail: Frail) -> None:
+    anonymous = await frail.world.client(None)
+    await asyncio.to_thread(frail.redis.stop)
+
+    response = await anonymous.get("/readyz")
 
     body = problem(response, 503, "unavailable")
     assert "redis" in str(body["detail"])
     states: dict[str, dict[str, str]] = body["dependencies"]  # type: ignore[assignment]
     assert states["redis"]["status"] == "down"
     assert states["database"]["status"] == "up"
-    assert str(valkey.port) not in response.text
+    assert str(frail.redis.port) not in response.text
+    await asyncio.to_thread(frail.redis.start)
 
     async def ready() -> bool:
         return (await anonymous.get("/readyz")).status_code == 200

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from serve.api.app import ROUTERS
 from tests.factories import make_alarm, make_camera, make_rule
-from tests.integration.api.world import Valkey, World, make_settings, open_world
+from tests.integration.api.world import World, make_settings, open_world
 
 # The stream never ends, and the pages are not of the API.
 ENDLESS = "/v1/alarms/stream"
@@ -36,7 +36,7 @@ EXAMPLES = settings(
 
 @pytest.fixture(scope="module")
 def running(
-    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, migrated: Path
+    tmp_path_factory: pytest.TempPathFactory, valkey: str, migrated: Path
 ) -> Iterator[World]:
     """An API in a thread, with a camera, a rule and an alarm, so that not all is a 404."""
     ready, stop = threading.Event(), asyncio.Event()

