@@ -13,13 +13,14 @@ import numpy.typing as npt
 from livekit import rtc
 
 from agents.frames import planes_of
-from agents.sampling import FrameSampler
+from agents.sampling import FrameSampler, Skip
 from agents.wire import encode_detections
 from cluster.controller.reports import WatcherStatus
 from cluster.log import get_logger
 from cluster.names import BRIDGE_IDENTITY, DETECT_TRACK, DETECTIONS_TRACK, MAIN_TRACK
 from pipelines import imaging
 from pipelines.clock import Clock
+from pipelines.crops import CropRequest, Remember
 from pipelines.domain import (
     Alarm,
     CameraKey,
@@ -32,7 +33,7 @@ from pipelines.domain import (
 )
 from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
-from pipelines.pipeline import CameraPipeline, CropRequest, Remember, StepResult
+from pipelines.pipeline import CameraPipeline, StepResult
 
 log = get_logger("watcher")
 
@@ -215,6 +216,9 @@ class Watcher:
             detections = await self._services.detect(letterboxed)
             detected_us = self._clock.now_us()
             result = self._pipeline.step(received.stamp, detections)
+            if result.late:
+                self._sampler.skipped[Skip.OLD] += 1
+                return
             self._publish(received.stamp, result)
             stages = Stages(
                 capture_us=received.stamp.capture_us,

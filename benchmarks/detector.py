@@ -60,7 +60,9 @@ def bare(settings: Settings, seconds: float) -> float:
     return done / seconds
 
 
-async def through_serve(settings: Settings, seconds: float, callers: int) -> tuple[float, list[float]]:
+async def through_serve(
+    settings: Settings, seconds: float, callers: int
+) -> tuple[float, list[float]]:
     """Frames/s through Serve, and each call's milliseconds."""
     from ray import serve
 
@@ -94,14 +96,18 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.update(SERVE_ENVIRONMENT)
     root = str(Path(__file__).resolve().parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     import ray
     from ray import serve
 
     settings = load_settings()
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+        )
         try:
+            serve.start(proxy_location="Disabled")
             for _ in range(options.rounds):  # alternating, because the machine drifts
                 alone = bare(settings, options.seconds)
                 rate, took = asyncio.run(through_serve(settings, options.seconds, options.callers))

@@ -23,8 +23,8 @@ from serve.vision.model import DetectionModel, ModelInfo, load_model
 MAX_WAITING = 256
 # The slowest call seen, batch 8 on a machine with every core taken, ran 0.6 s.
 STUCK_AFTER_S = 30.0
-_STAGE_BOUNDS_MS = [1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000]
-_BATCH_BOUNDS = [1, 2, 4, 8, 16, 32, 64]
+_STAGE_BOUNDS_MS = [1.0, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000]
+_BATCH_BOUNDS = [1.0, 2, 4, 8, 16, 32, 64]
 
 
 class DetectorMetrics:
@@ -36,7 +36,9 @@ class DetectorMetrics:
             "atalaia_detector_refused", description="frames refused, by cause", tag_keys=("cause",)
         )
         self._loads = metrics.Counter(
-            "atalaia_detector_loads", description="models offered, by outcome", tag_keys=("outcome",)
+            "atalaia_detector_loads",
+            description="models offered, by outcome",
+            tag_keys=("outcome",),
         )
         self._stage = metrics.Histogram(
             "atalaia_detector_stage_ms",

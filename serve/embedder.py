@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.handles import by_value
 from cluster.log import configure_logging
+from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import Crop
@@ -93,7 +94,7 @@ class Embedder:
             UnavailableError: too many crops wait, or the memory is away.
         """
         vector = await self.embed_image(crop.pixels)
-        async with asyncio.timeout(MEMORY_TIMEOUT_S):
+        async with ray_errors("memory", MEMORY_TIMEOUT_S):
             await self._memory.upsert.remote(crop.sighting.tenant, crop.sighting, vector)
         self._remembered.inc()
 
@@ -103,7 +104,7 @@ class Embedder:
 
     async def embed_text(self, text: str) -> Vector:
         """float32 (dim,) in the space of the pictures. Raises InputError without a text side."""
-        vectors = await asyncio.to_thread(self._model.embed_texts, [text])
+        vectors: list[Vector] = list(await asyncio.to_thread(self._model.embed_texts, [text]))
         return vectors[0]
 
     async def info(self) -> EmbedderInfo:

@@ -121,6 +121,7 @@ class StreamPump:
             open_timeout_s=self._settings.open_timeout_s,
             read_timeout_s=self._settings.read_timeout_s,
         )
+        self._capture_clock.reconnected()
         with reader:
             pictures = self._pictures(reader, transcode)
             for picture in pictures:

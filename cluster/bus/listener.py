@@ -26,7 +26,7 @@ from pipelines.domain import Alarm
 from pipelines.errors import InputError, UnavailableError
 
 GROUP = "records"
-# One SQL transaction takes about 5 ms for one alarm and 20 ms for a hundred.
+# One SQL transaction takes 2 ms for one alarm and 36 ms for a hundred (SQLite, synchronous=FULL).
 BATCH = 100
 BLOCK_MS = 1_000
 # A new tenant's first alarm waits in its stream for at most this long.

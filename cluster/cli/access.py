@@ -6,15 +6,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.table import Table
 
-from cluster import records
 from cluster.cli.common import Commands, err, out, settings
-from cluster.records import Database, PlatformRecords
 from pipelines.errors import InputError
+
+if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
+    from cluster.records import PlatformRecords
 
 R = TypeVar("R")
 
@@ -33,6 +34,8 @@ keys = typer.Typer(
 
 
 def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
+    from cluster.records import Database
+
     async def run() -> R:
         async with Database(settings().database_url) as database:
             return await work(database.platform())
@@ -46,6 +49,8 @@ def _day(at_us: int | None) -> str:
 
 def migrate() -> None:
     """Bring the database's tables up to date. `atalaia up` does it by itself."""
+
+    from cluster import records
 
     async def run() -> tuple[str | None, str | None]:
         url = settings().database_url

@@ -23,6 +23,8 @@ log = get_logger("cli")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CAMERA_POLL_S = 2.0
+# Ctrl-C under `make` arrives twice: from the terminal, and passed on by make. One is meant.
+SAME_REQUEST_S = 1.0
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -48,6 +50,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._asked = asyncio.Event()
+        self._asked_at = 0.0
 
     async def wait(self) -> None:
         await self._asked.wait()
@@ -64,9 +67,12 @@ class StopRequest:
                 loop.remove_signal_handler(number)
 
     def _on(self, number: signal.Signals) -> None:
+        now = asyncio.get_running_loop().time()
         if self.signal is not None:
-            os._exit(128 + number)
-        self.signal = number
+            if now - self._asked_at > SAME_REQUEST_S:
+                os._exit(128 + number)
+            return
+        self.signal, self._asked_at = number, now
         self._asked.set()
 
 

@@ -40,6 +40,8 @@ START_TIMEOUT_S = 180.0
 # Nothing in the head is worth a longer farewell: what must last is in Redis, SQL and files.
 STOP_TIMEOUT_S = 2.0
 KEEP_SESSIONS = 1
+# Ray opens its folder to everybody (mode 0777), so it gets one inside ours, which stays closed.
+SESSIONS = "s"
 
 
 def session_root(settings: Settings) -> Path:
@@ -62,9 +64,10 @@ def use_loopback() -> None:
 def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
     """The head node. It is not started again when lost: whoever connected to it must start anew."""
     root = session_root(settings)
+    sessions = root / SESSIONS
     ray = settings.ray
     argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
-    argv += [f"--node-ip-address={LOOPBACK}", f"--port={gcs_port}", f"--temp-dir={root}"]
+    argv += [f"--node-ip-address={LOOPBACK}", f"--port={gcs_port}", f"--temp-dir={sessions}"]
     argv += [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={ray.dashboard_port}"]
     argv += [f"--dashboard-agent-listen-port={free_port()}", "--include-log-monitor=false"]
     # Fixed by default, so that a second cluster on this machine would not start.
@@ -79,7 +82,7 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
 
     def prepare() -> None:
         _prepare_root(root)
-        _link_logs(settings.log_dir / "ray", root / "session_latest" / "logs")
+        _link_logs(settings.log_dir / "ray", sessions / "session_latest" / "logs")
 
     return ProcessSpec(
         name="ray",
@@ -123,8 +126,8 @@ def _prepare_root(root: Path) -> None:
             f"{root} belongs to somebody else.", hint="Remove it, or set TMPDIR to another folder."
         )
     root.chmod(PRIVATE_DIR)
-    sessions = sorted(path for path in root.glob("session_2*") if path.is_dir())
-    for session in sessions[:-KEEP_SESSIONS]:
+    old = sorted(path for path in (root / SESSIONS).glob("session_2*") if path.is_dir())
+    for session in old[:-KEEP_SESSIONS]:
         shutil.rmtree(session, ignore_errors=True)
 
 

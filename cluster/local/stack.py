@@ -8,6 +8,8 @@ import fcntl
 import json
 import os
 import random
+import signal
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -259,6 +261,7 @@ class LocalStack:
                 hint="Is it running, of the same Ray version, and is its token in RAY_AUTH_TOKEN?",
             ) from error
         self._connected = True
+        _take_signals_back()
         process = self._processes.get("ray")
         seconds = (process.status().start_s or 0) if process else 0.0
         seconds += self._clock.monotonic() - began
@@ -355,6 +358,13 @@ class LocalStack:
         secret = self.settings.livekit.api_secret.get_secret_value()
         os.environ["ATALAIA_LIVEKIT__API_SECRET"] = secret
         os.environ["ATALAIA_DATA_DIR"] = str(self.settings.data_dir.resolve())
+
+
+def _take_signals_back() -> None:
+    """Joining Ray puts native handlers over Python's, which print stacks at every orderly stop."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.getsignal(number))
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -33,8 +33,11 @@ class StreamName(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> StreamName | None:
         """What `name` carries, or None where the stream is not one of ours."""
+        key = CameraKey.from_room(name)
+        if key:
+            return cls(key)
         key = CameraKey.from_room(name.removesuffix(SUB_SUFFIX))
-        return cls(key, name.endswith(SUB_SUFFIX)) if key else None
+        return cls(key, sub=True) if key else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,10 +225,11 @@ def _shows(stream: dict[str, object], source: str) -> bool:
 
 def audio_codecs(medias: list[str]) -> tuple[str, ...]:
     """Names of the codecs that a camera sends, from go2rtc's `audio, recvonly, PCMA/8000, …`."""
+    fields = [media.split(", ") for media in medias]
     codecs = [
         codec.partition("/")[0]
-        for kind, direction, *offered in (media.split(", ") for media in medias)
-        if kind == "audio" and direction == "recvonly"
-        for codec in offered
+        for parts in fields
+        if parts[:2] == ["audio", "recvonly"]
+        for codec in parts[2:]
     ]
     return tuple(dict.fromkeys(codecs))

@@ -27,8 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from cluster.aio import keep_cancellation
 from pipelines.errors import ConfigError, ConflictError, InputError, UnavailableError
 
-# Longer than any healthy statement of ours (the slowest, a page of 500 alarms, takes some 20 ms),
-# shorter than a client's patience.
+# Longer than any healthy statement of ours (the slowest on SQLite: 100 alarms recorded in 36 ms, a
+# page of 500 out of 22,000 in 23 ms), shorter than a client's patience.
 OPERATION_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 5
 # A writer of SQLite waits this long for another one; below OPERATION_TIMEOUT_S so that it decides.

@@ -1,1 +1,1 @@
-"""Models without Ray: weights, exports, runtimes and embedders. Everything here runs in a plain process."""
+"""Models without Ray: weights, exports, runtimes, embedders; all of it runs in plain processes."""

@@ -129,7 +129,7 @@ class Batcher(Generic[Item, Result]):
                 if len(results) != len(batch):
                     raise RuntimeError(f"{len(batch)} items went in, {len(results)} came out")
             # The top of this task: whatever the model raised belongs to those who wait for it.
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 for waiting in batch:
                     _fail(waiting.done, error)
             else:

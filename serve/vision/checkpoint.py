@@ -8,16 +8,19 @@ installed ultralytics and torch, not the file.
 
 from __future__ import annotations
 
+import re
+import tempfile
+import zipfile
+import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import ModelError
 from serve.vision.weights import Weights
 
 if TYPE_CHECKING:
     from torch import nn
-
-_DETECT_TASK = "detect"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def load_network(weights: Weights) -> DetectorNetwork:
     Raises:
         ModelError: not a model, cut off, holds more than a model, or no detector.
     """
+    _require_intact(weights)
     module = _read_module(weights)
     _require_detector(module, weights)
     head = module.model[-1]
@@ -53,16 +57,36 @@ def load_network(weights: Weights) -> DetectorNetwork:
     return DetectorNetwork(module, labels, bool(getattr(module.model[-1], "end2end", False)))
 
 
-def _read_module(weights: Weights) -> nn.Module:
+def _require_intact(weights: Weights) -> None:
+    # torch does not look at the checksums in its own files: with one flipped byte it would load a
+    # network that sees other things.
+    if not zipfile.is_zipfile(weights.path):
+        return  # cut off or another format, which `_read_module` says better
+    try:
+        with zipfile.ZipFile(weights.path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        raise ModelError(f"{weights.name} cannot be read: {error}.") from error
+    if damaged is not None:
+        raise ModelError(
+            f"{weights.name} cannot be read: the checksum of {damaged} is wrong.",
+            hint="Copy or download it again.",
+        )
+
+
+def _read_module(weights: Weights) -> Any:
     from torch import nn
     from ultralytics.nn.tasks import torch_safe_load
 
-    if weights.path.suffix != ".pt":
-        raise ModelError(
-            f"{weights.path.name} is not a .pt file.", hint="Give an ultralytics checkpoint (.pt)."
-        )
     try:
-        content, _ = torch_safe_load(str(weights.path), safe_only=True)
+        with tempfile.TemporaryDirectory() as folder:
+            # Under a plain name, because ultralytics reads meaning into names: for a path that ends
+            # in yolov5n.pt it would fetch another file from its hub.
+            plain = Path(folder) / "model.pt"
+            plain.symlink_to(weights.path)
+            content, _ = torch_safe_load(  # type: ignore[no-untyped-call]
+                str(plain), safe_only=True
+            )
     # The bytes decide what goes wrong in the unpickler (a dozen types seen when flipping bits), and
     # each of them means the same: this file is no model.
     except Exception as error:
@@ -82,31 +106,34 @@ def _read_module(weights: Weights) -> nn.Module:
 def _first_line(error: Exception) -> str:
     # ultralytics writes a headline with a sign and a colour before its messages.
     line = next((part for part in str(error).splitlines() if part.strip()), type(error).__name__)
-    return line.replace("ERROR ❌️", "").strip()[:300]
+    line = re.sub(r"/\S*/model\.pt", "the file", line.replace("ERROR ❌️", ""))
+    return line.strip()[:300]
 
 
-def _require_detector(module: nn.Module, weights: Weights) -> None:
+def _require_detector(module: Any, weights: Weights) -> None:
     from ultralytics.nn.modules.head import Detect, v10Detect
     from ultralytics.nn.tasks import DetectionModel, guess_model_task
 
     layers = getattr(module, "model", None)
     if not isinstance(module, DetectionModel) or layers is None or len(layers) == 0:
         raise ModelError(f"{weights.name} holds a {type(module).__name__}, not a YOLO detector.")
-    task = guess_model_task(module)
-    # Segmentation, pose and oriented boxes subclass Detect, but their outputs are laid out otherwise.
+    task = guess_model_task(module)  # type: ignore[no-untyped-call]
+    # Segmentation, pose, oriented boxes and open vocabulary subclass Detect, but put out or take in
+    # other things.
     if type(layers[-1]) not in (Detect, v10Detect):
         raise ModelError(
-            f"{weights.name} is a model for the task {task!r}, but {_DETECT_TASK!r} is needed.",
+            f"{weights.name} is a model for the task {task!r} with the head "
+            f"{type(layers[-1]).__name__}; a plain detector is needed.",
             hint="Use detection weights, such as yolov8n.pt.",
         )
 
 
-def _labels(module: nn.Module, classes: int, weights: Weights) -> tuple[str, ...]:
+def _labels(module: Any, classes: int, weights: Weights) -> tuple[str, ...]:
     names = getattr(module, "names", None)
     if isinstance(names, list | tuple):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or sorted(names) != list(range(classes)):
-        raise ModelError(f"{weights.name} names {names and len(names)} of its {classes} classes.")
+    if not isinstance(names, dict) or set(names) != set(range(classes)):
+        raise ModelError(f"{weights.name} does not name its {classes} classes.")
     return tuple(str(names[index]) for index in range(classes))
 
 
@@ -118,7 +145,7 @@ def _require_finite(module: nn.Module, weights: Weights) -> None:
         )
 
 
-def _prepared(module: nn.Module) -> nn.Module:
+def _prepared(module: Any) -> Any:
     import torch
     from ultralytics.nn.modules.head import Detect
 
@@ -128,5 +155,5 @@ def _prepared(module: nn.Module) -> nn.Module:
             part.recompute_scale_factor = None  # checkpoints older than torch 1.11
         if isinstance(part, Detect):
             # One tensor out instead of a tuple with the training outputs.
-            part.export, part.dynamic, part.format = True, False, "openvino"
+            part.export, part.dynamic = True, False
     return module.requires_grad_(False)

@@ -151,7 +151,7 @@ class ClipEmbedder:
         return normalised(output)
 
     def _prepared(self, image: Pixels) -> npt.NDArray[np.float32]:
-        """(3, s, s), normalised. The whole object, undistorted: a crop's centre would lose the head."""
+        """(3, s, s), normalised. The whole object, undistorted: its centre would lose the head."""
         size = self._description.image_size
         height, width = image.shape[:2]
         scale = size / max(height, width)

@@ -1,10 +1,11 @@
-"""CLIP's byte-level byte-pair encoding, from the `vocab.json` and `merges.txt` of any CLIP export."""
+"""CLIP's byte-pair encoding, from the `vocab.json` and `merges.txt` of any CLIP export."""
 
 from __future__ import annotations
 
 import json
 import re
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ MAX_TEXT = 2_000
 
 
 def _byte_letters() -> dict[int, str]:
-    """A printable letter for each byte: printable Latin-1 stands for itself, the rest from 256 on."""
+    """A printable letter per byte: printable Latin-1 stands for itself, the rest from 256 on."""
     kept = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)]
     letters = {byte: chr(byte) for byte in kept}
     for byte in range(256):
@@ -33,7 +34,7 @@ class ClipTokenizer:
     """Words to token numbers.
 
     Args:
-        vocabulary: token to number; holds START, END and all 256 byte letters, alone and word-final.
+        vocabulary: token to number; holds START, END and the byte letters, alone and word-final.
         merges: pairs of tokens that join, most frequent first.
         context: tokens per text, start and end included.
     """
@@ -52,7 +53,7 @@ class ClipTokenizer:
 
     @classmethod
     def read(cls, folder: Path, context: int) -> ClipTokenizer:
-        """From `vocab.json` and `merges.txt` in `folder`. Raises ModelError where they are broken."""
+        """From `vocab.json` and `merges.txt` in `folder`. Raises ModelError for broken ones."""
         try:
             vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
             lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
@@ -60,7 +61,7 @@ class ClipTokenizer:
             raise ModelError(f"cannot read the tokenizer in {folder}: {error}") from error
         pairs = [tuple(line.split()) for line in lines if line and not line.startswith("#")]
         if not isinstance(vocabulary, dict) or any(len(pair) != 2 for pair in pairs):
-            raise ModelError(f"vocab.json or merges.txt in {folder} has another format than CLIP's.")
+            raise ModelError(f"vocab.json or merges.txt in {folder} is not in CLIP's format.")
         return cls(vocabulary, [(pair[0], pair[1]) for pair in pairs], context)
 
     def __call__(self, texts: list[str]) -> npt.NDArray[np.int64]:
@@ -91,8 +92,7 @@ class ClipTokenizer:
     def _merge(self, letters: str) -> tuple[str, ...]:
         parts = [*letters[:-1], letters[-1] + _WORD_END]
         while len(parts) > 1:
-            pairs = list(zip(parts, parts[1:], strict=False))
-            best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
+            best = min(pairwise(parts), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
             merged: list[str] = []

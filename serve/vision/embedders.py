@@ -25,7 +25,7 @@ class EmbedderInfo(Frozen):
     """What an embedder makes. Vectors of different names do not compare.
 
     Attributes:
-        name: model and version; also names the collection that holds its vectors.
+        name: model and version; also names the collection that keeps its vectors.
         dim: numbers per vector.
         text: whether words can be embedded too.
     """
@@ -33,11 +33,6 @@ class EmbedderInfo(Frozen):
     name: str
     dim: int
     text: bool
-
-    @property
-    def collection(self) -> str:
-        """The vector collection for this embedder: another model gets another one."""
-        return f"sightings-{self.name}-{self.dim}"
 
 
 class EmbeddingModel(Protocol):
@@ -96,4 +91,4 @@ def normalised(vectors: npt.NDArray[np.floating]) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(lengths).all() or (lengths < 1e-12).any():
         raise InputError("the model gives no usable vector for this input.")
-    return (vectors / lengths).astype(np.float32)
+    return np.asarray(vectors / lengths, dtype=np.float32)

@@ -104,9 +104,7 @@ class OpenVinoRuntime:
         finally:
             self._requests.put(request)
 
-    def _infer_one(
-        self, request: ov.InferRequest, frame: npt.NDArray[np.uint8]
-    ) -> RawDetections:
+    def _infer_one(self, request: ov.InferRequest, frame: npt.NDArray[np.uint8]) -> RawDetections:
         # Shared outputs are views into the request: read them before the request is given back.
         results = request.infer([frame], share_inputs=True, share_outputs=True)
         output = results[0][0]
@@ -154,7 +152,9 @@ def _export(network: DetectorNetwork, input_size: tuple[int, int], path: Path) -
     try:
         with torch.inference_mode():
             network.module(example)  # fills the anchors, so that they are traced as constants
-            traced = torch.jit.trace(network.module, example, strict=False, check_trace=False)
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                network.module, example, strict=False, check_trace=False
+            )
         graph = ov.convert_model(traced, example_input=example, input=[1, 3, height, width])
     except (RuntimeError, ov.frontend.OpConversionFailure) as error:
         raise ModelError(f"the network cannot be converted for OpenVINO: {error}") from error

@@ -13,7 +13,7 @@ Float = npt.NDArray[np.float32]
 # A crowd at 640x384 has some 200 people; ultralytics stops at 300 too.
 MAX_DETECTIONS = 300
 # Greedy suppression is quadratic: 100 candidates take 0.1 ms, 1,000 take 2.4 ms, 2,500 take 14 ms.
-# Some ten candidates stand around each object, so 2,000 is a crowd of 200; only the weakest are cut.
+# Some ten candidates stand around each object, so 2,000 is a crowd of 200. The weakest are cut.
 MAX_CANDIDATES = 2_000
 
 
@@ -48,7 +48,12 @@ def select(output: Float, *, confidence: float, iou: float) -> RawDetections:
 
 
 def select_end_to_end(output: Float, *, confidence: float) -> RawDetections:
-    """The same for networks that suppress by themselves: float32 (rows, 6) x1 y1 x2 y2 score class."""
+    """The same for networks that suppress by themselves.
+
+    Args:
+        output: float32 (rows, 6): x1, y1, x2, y2, score, class.
+        confidence: least score that stays.
+    """
     rows = output[output[:, 4] >= confidence]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")]
     return RawDetections(

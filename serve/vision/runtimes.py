@@ -16,7 +16,7 @@ from serve.vision.checkpoint import DetectorNetwork
 from serve.vision.export import ExportCache
 from serve.vision.postprocess import RawDetections
 
-# A wrapper or an export that changes what comes out must change this, so that old exports go unused.
+# Whatever changes what an export puts out must change this, so that old exports go unused.
 EXPORT_FORMAT = "atalaia-1"
 
 
@@ -118,7 +118,7 @@ def open_runtime(
     options: RuntimeOptions,
     cache: ExportCache,
 ) -> Runtime:
-    """Load `network` into the runtime `name` (`openvino`, `tensorrt`, `torch`), exporting if needed."""
+    """Load `network` into `openvino`, `tensorrt` or `torch`, exporting it where that is missing."""
     if name == "openvino":
         from serve.vision.openvino_runtime import OpenVinoRuntime
 

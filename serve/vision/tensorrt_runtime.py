@@ -91,7 +91,7 @@ class TensorRtRuntime:
             return load()
 
     def infer(self, batch: npt.NDArray[np.uint8]) -> list[RawDetections]:
-        with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream()):
+        with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
             pixels = to_network(batch, self._device, _DTYPES[self.precision]).contiguous()
             output = self._run(pixels)
             return select_on_device(output, self._options, end_to_end=self._end_to_end)
@@ -123,7 +123,7 @@ def export_onnx(
     *,
     device: str,
 ) -> None:
-    """Write the network as ONNX: `pixels` (n, 3, h, w) to `boxes`, n free. Needs the package onnx."""
+    """Write the network as ONNX: `pixels` (n, 3, h, w) to `boxes`, n free. Needs package onnx."""
     width, height = options.input_size
     module = network.module.to(device, dtype)
     example = torch.zeros(min(2, options.max_batch), 3, height, width, dtype=dtype, device=device)

@@ -35,10 +35,8 @@ class TorchRuntime:
         ]
         if not on_gpu and options.threads:
             torch.set_num_threads(options.threads)
-        self._module = network.module.to(
-            self._device, self._dtype, memory_format=torch.channels_last
-        )
-        # The anchors of the traced size are kept by the head; it must see the size of each call.
+        module = network.module.to(self._device, self._dtype)
+        self._module = module.to(memory_format=torch.channels_last)
         self._options = options
         self._end_to_end = network.end_to_end
 

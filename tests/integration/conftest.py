@@ -42,6 +42,7 @@ class ValkeyServer:
     binary: str
     folder: Path
     port: int = field(default_factory=free_port)
+    append_only: bool = True
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,8 +54,9 @@ class ValkeyServer:
         self.process = subprocess.Popen(
             [
                 *(self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
-                *("--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec"),
-                *("--logfile", str(self.folder / "log")),
+                *("--appendonly", "yes" if self.append_only else "no"),
+                *("--appendfsync", "everysec"),
+                *("--dir", str(self.folder), "--logfile", str(self.folder / "log")),
             ]
         )
         client = redis.Redis(port=self.port, socket_timeout=2)

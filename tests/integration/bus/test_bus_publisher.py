@@ -110,6 +110,32 @@ async def test_what_waits_follows_in_order_when_redis_comes(
     await client.aclose()
 
 
+async def test_what_redis_took_and_forgot_is_published_again(
+    start_valkey: Callable[[], ValkeyServer], tmp_path: Path
+) -> None:
+    """The worst case: it dies without any file. Nobody publishes anything afterwards, so that the
+    publisher has to notice by itself."""
+    server = start_valkey()
+    server.stop()
+    server.append_only = False
+    server.start()
+    async with AlarmPublisher(server.url, tmp_path, "host-0") as publisher:
+        for number in range(5):
+            await publisher.publish(make_alarm(number))
+        server.kill()
+        server.start()
+        await _until(lambda: publisher.stats.restored == 5)
+        client = open_redis(server.url)
+        assert await _on_stream(client) == [0, 1, 2, 3, 4]
+        server.kill()
+        server.start()
+        await publisher.publish(make_alarm(5))
+        await _until(lambda: publisher.stats.restored == 10)
+        await _until(lambda: publisher.stats.pending == 0)
+    assert await _on_stream(client) == [0, 1, 2, 3, 4, 5], "in order, before what came later"
+    await client.aclose()
+
+
 async def test_a_full_spool_refuses_and_counts(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     size = len(encode_record(make_alarm().model_dump_json().encode()))

@@ -7,12 +7,16 @@ from collections import defaultdict
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from cluster.demo.cast import CAST, Role
-from cluster.demo.expected import MIN_VISIBLE
+from cluster.demo.expected import MIN_VISIBLE, expected_alarms
 from cluster.demo.footage import make
 from cluster.demo.scene import NormalizedBox, Stage
+from pipelines.domain import Camera, CameraPlan, Detections, FrameStamp
+from pipelines.pipeline import CameraPipeline
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -39,13 +43,16 @@ def _iou(a: NormalizedBox, b: NormalizedBox) -> float:
 
 @pytest.mark.parametrize("role", [r for r in CAST if r.scene], ids=lambda r: r.id)
 def test_the_model_finds_every_figure(role: Role, demo_data_dir: Path) -> None:
-    """In 95 % of the frames in which at least half of it is visible, with IoU 0.6 or more;
-    and nothing of the rules' classes in an empty scene."""
+    """In 95 % of the frames in which at least half of it is visible, with IoU 0.6 or more, and
+    nothing of the rules' classes in an empty scene; and the pipeline raises the expected alarms."""
     from ultralytics import YOLO  # imported late: it takes seconds
 
     assert role.scene
     model = YOLO(_weights())
     truth = Stage(role.scene, SIZE).truth()
+    camera = Camera(tenant=role.tenant, id=role.id, name=role.name, url=SecretStr("rtsp://x/y"))
+    pipeline = CameraPipeline(CameraPlan(camera=camera, rules=role.rules))
+    raised: list[tuple[str, float]] = []
     found: dict[str, list[bool]] = defaultdict(list)
     with av.open(str(make(role.footage(), demo_data_dir / "demo"))) as container:
         for number, frame in enumerate(container.decode(video=0)):
@@ -59,6 +66,16 @@ def test_the_model_finds_every_figure(role: Role, demo_data_dir: Path) -> None:
                 (model.names[int(kind)], tuple(box))
                 for kind, box in zip(boxes.cls.tolist(), boxes.xyxyn.tolist(), strict=True)
             ]
+            stamp = FrameStamp(10**15 + number * 1_000_000 // role.scene.fps, number, *SIZE)
+            detections = Detections(
+                boxes.xyxy.numpy().astype(np.float32).reshape(-1, 4),
+                boxes.conf.numpy().astype(np.float32),
+                tuple(label for label, _ in seen),
+            )
+            raised += [
+                (alarm.rule, number / role.scene.fps)
+                for alarm in pipeline.step(stamp, detections).alarms
+            ]
             for there in truth.frames[number]:
                 if there.visible >= MIN_VISIBLE:
                     hit = any(
@@ -71,3 +88,7 @@ def test_the_model_finds_every_figure(role: Role, demo_data_dir: Path) -> None:
     shares = {actor: sum(hits) / len(hits) for actor, hits in found.items()}
     assert set(shares) == {a.id for a in role.scene.actors}
     assert min(shares.values()) >= MIN_SHARE, shares
+    expected = sorted((a.rule, a.at_s) for a in expected_alarms(truth, role.rules))
+    assert [rule for rule, _ in sorted(raised)] == [rule for rule, _ in expected]
+    for (rule, at), (_, wanted) in zip(sorted(raised), expected, strict=True):
+        assert -0.4 <= at - wanted <= 0.8, f"{rule} at {at}, not {wanted}"

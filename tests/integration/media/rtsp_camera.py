@@ -44,6 +44,7 @@ class RtspCamera:
         scheme: how they are demanded: Basic or Digest.
         in_band: SPS and PPS come in front of key frames and not in the SDP, and a session begins
             right behind a key frame.
+        connections: how many there ever were.
         played: sessions that ever got to PLAY.
         playing: sessions that play now.
         wrong: requests with wrong credentials.
@@ -65,6 +66,11 @@ class RtspCamera:
 
     def url(self, userinfo: str = "", host: str = "127.0.0.1") -> str:
         return f"rtsp://{userinfo}{'@' if userinfo else ''}{host}:{self.port}{self.path}"
+
+    @property
+    def connected(self) -> int:
+        """Connections that are open now."""
+        return len(self._clients)
 
     @asynccontextmanager
     async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[RtspCamera]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ import pytest
 
 from cluster.records import Database, migrate
 from pipelines.clock import ManualClock
+from tests.integration.conftest import free_port
 
 
 def _unprivileged_user() -> str | None:
@@ -38,9 +38,6 @@ def postgres_server() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="atalaia-pg-"))
     if user is not None:
         shutil.chown(folder, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     data = folder / "data"
     subprocess.run(
         [initdb, "-D", data, "-U", "atalaia", "-A", "trust", "-E", "UTF8", "--no-sync"],
@@ -49,6 +46,7 @@ def postgres_server() -> Iterator[str]:
         user=user,
         cwd=folder,
     )
+    port = free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [server, "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-F"],

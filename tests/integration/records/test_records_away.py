@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import pytest
 from cluster.records import Database, engine, migrate
 from pipelines.errors import UnavailableError
 from tests.factories import make_camera
+from tests.integration.conftest import free_port
 
 
 async def test_no_server_is_unavailable_and_retryable() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    async with Database(f"postgresql://u:hunter2@127.0.0.1:{port}/d") as database:
+    async with Database(f"postgresql://u:hunter2@127.0.0.1:{free_port()}/d") as database:
         with pytest.raises(UnavailableError) as caught:
             await database.tenant("acme").cameras()
     assert caught.value.retryable

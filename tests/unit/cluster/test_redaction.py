@@ -6,11 +6,13 @@ import logging
 from urllib.parse import quote
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.log import redact
+from cluster.log import configure_logging, redact
 from cluster.redaction import RedactingFilter
+from cluster.settings import LogSettings
 
 passwords = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), max_size=20)
 
@@ -60,3 +62,22 @@ def test_the_filter_redacts_arguments_too() -> None:
     record = logging.LogRecord("httpx", 20, "f", 1, "GET %s", ("rtsp://a:hunter2@h/x",), None)
     assert RedactingFilter().filter(record)
     assert record.getMessage() == "GET rtsp://***@h/x"
+
+
+def test_log_lines_hide_credentials_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    before = structlog.get_config()
+    configure_logging(LogSettings())
+    try:
+        url = "rtsp://admin:hunter2@10.0.0.5/s?pwd=hunter2"
+        log = structlog.get_logger()
+        log.info("camera", url=url, many=[{"url": url}], error=ValueError(url), n=1, ok=True)
+        try:
+            raise ValueError(url)
+        except ValueError:
+            log.exception("failed")
+    finally:
+        structlog.configure(**before)
+    shown = capsys.readouterr().err
+    assert "hunter2" not in shown
+    assert "10.0.0.5/s" in shown
+    assert '"n": 1' in shown

@@ -11,4 +11,4 @@ PROPERTY = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-SLOW_PROPERTY = settings(PROPERTY, max_examples=10)
+SLOW_PROPERTY = settings(PROPERTY, max_examples=8)

@@ -103,9 +103,9 @@ def test_whole_and_unhidden_beats_large() -> None:
 
 
 def test_a_flickering_car_is_not_remembered_every_time() -> None:
-    gaps = [(10 + 10 * i, 16 + 10 * i) for i in range(18)]
+    gaps = [(10 + 10 * i, 16 + 10 * i) for i in range(12)]
     car = with_gaps(Thing(stand((0.5, 0.6)), width=0.2, height=0.15, label="car"), *gaps)
-    results = look(car, seconds=200)
+    results = look(car, seconds=140)
     at = [when for when, _ in remembered(results)]
     assert len(at) <= 5
     assert all(b - a >= 60 for a, b in itertools.pairwise(at[1:]))

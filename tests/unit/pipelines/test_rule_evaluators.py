@@ -73,8 +73,7 @@ def times(found: list[Alarm]) -> list[float]:
 # ------------------------------------------------------------ the same at every rate
 
 
-@pytest.mark.parametrize("fps", [1, 2, 5, 25])
-@pytest.mark.parametrize("noise", [0.0, 0.03])
+@pytest.mark.parametrize(("fps", "noise"), [(1, 0.03), (2, 0.03), (5, 0.0), (5, 0.03), (25, 0.03)])
 def test_a_walk_through_fires_each_rule_once_at_every_rate(fps: float, noise: float) -> None:
     short = LOITER.model_copy(update={"seconds": 5})
     one = CountRule(id="anyone", polygon=ZONE, n=1, seconds=2, cooldown_s=0)
@@ -139,9 +138,9 @@ def test_a_step_out_and_back_is_not() -> None:
 # ------------------------------------------------------------ parked, lost, found
 
 
-@pytest.mark.parametrize("rule", [ENTRY, LOITER, COUNT.model_copy(update={"n": 1})])
 @pytest.mark.parametrize("fps", [1, 5])
-def test_a_parked_car_alarms_once_whatever_the_detector_does(rule: Rule, fps: float) -> None:
+def test_a_parked_car_alarms_once_whatever_the_detector_does(fps: float) -> None:
+    rules = [ENTRY, LOITER, COUNT.model_copy(update={"n": 1})]
     chance = random.Random(7)
     lucky = {n: chance.random() < 0.4 for n in range(10_000)}
     poor = replace(
@@ -149,7 +148,8 @@ def test_a_parked_car_alarms_once_whatever_the_detector_does(rule: Rule, fps: fl
         seen=lambda t: t < 12 or (lucky[int(t * fps)] and not (40 <= t < 100 or 150 <= t < 290)),
         label_at=lambda t: "truck" if int(t) % 5 == 0 else "car",
     )
-    assert len(watch(rule, poor, 310, fps, noise=0.03)) == 1
+    found = watch(rules, poor, 310, fps, noise=0.03)
+    assert sorted(alarm.rule for alarm in found) == ["bench", "crowd", "yard"]
 
 
 def test_a_walker_lost_and_found_in_the_zone_alarms_once() -> None:

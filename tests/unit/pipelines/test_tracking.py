@@ -52,10 +52,9 @@ def names(scenes: Iterable[Scene]) -> set[str]:
 WALK = walk((0.05, 0.8), (0.95, 0.8), 0, 20)
 
 
-@pytest.mark.parametrize("fps", [1, 2, 5, 12.5, 25, 30])
-@pytest.mark.parametrize("noise", [0.0, 0.04])
-def test_a_walker_is_one_track_at_every_rate(fps: float, noise: float) -> None:
-    scenes = track(frames([Thing(WALK)], 20, fps, noise=noise))
+@pytest.mark.parametrize("fps", [1, 2, 5, 12.5, 30])
+def test_a_walker_is_one_track_at_every_rate(fps: float) -> None:
+    scenes = track(frames([Thing(WALK)], 20, fps, noise=0.04))
     assert len(names(scenes)) == 1
     first = confirmed(scenes)[0]
     assert first.track.first_seen_us == START_US
@@ -218,10 +217,9 @@ def test_two_that_start_together_in_one_cell_differ_whatever_the_order() -> None
         Thing(stand((0.500, 0.50)), width=0.02, height=0.05),
         Thing(stand((0.53, 0.50)), width=0.02, height=0.05),
     ]
-    one = names(track(frames(pair, 5, 5)))
-    other = names(track(frames(pair[::-1], 5, 5)))
-    assert len(one) == 2
-    assert one == other
+    one, other = track(frames(pair, 5, 5)), track(frames(pair[::-1], 5, 5))
+    assert len(names(one)) == 2
+    assert one == other  # each has the same name in both, not only the two the same names
 
 
 def test_the_size_of_the_picture_may_change() -> None:

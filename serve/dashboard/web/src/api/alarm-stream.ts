@@ -15,6 +15,8 @@ export interface FollowOptions {
   /** Opens the stream after the event with this id; '' means from now on. */
   readonly open: (lastEventId: string, signal: AbortSignal) => Promise<ReadableStream<Uint8Array>>;
   readonly onAlarm: (alarm: Alarm) => void;
+  /** The stream no longer reaches back to where we were: alarms are missing in between. */
+  readonly onGap: () => void;
   readonly onState: (state: StreamState) => void;
   /** An event that could not be read: told, skipped, and not asked for again. */
   readonly onBadEvent: (error: DecodeError) => void;
@@ -24,11 +26,18 @@ export interface FollowOptions {
   readonly silenceMs?: number;
 }
 
+interface Position {
+  /** Of the last event that was read. */
+  id: string;
+  /** The least wait before a reconnect, as the server asks. */
+  retryMs: number;
+}
+
 /** Returns when the signal aborts, or when the API refuses the key. */
 export async function followAlarms(options: FollowOptions): Promise<void> {
   const { signal, onState, sleep = realSleep } = options;
   const backoff = options.backoff ?? new Backoff({ initialMs: 500, maxMs: 15_000 });
-  const position = { id: '' };
+  const position: Position = { id: '', retryMs: 0 };
   while (!signal.aborted) {
     onState('connecting');
     try {
@@ -46,14 +55,14 @@ export async function followAlarms(options: FollowOptions): Promise<void> {
     }
     if (signal.aborted) return;
     onState('waiting');
-    await sleep(backoff.nextMs(), signal);
+    await sleep(Math.max(backoff.nextMs(), position.retryMs), signal);
   }
 }
 
-/** One connection, from its opening to its end. `position.id` moves with each event. */
+/** One connection, from its opening to its end. `position` moves with each event. */
 async function readOnce(
   options: FollowOptions,
-  position: { id: string },
+  position: Position,
   onOpen: () => void,
 ): Promise<void> {
   const watchdog = new AbortController();
@@ -75,8 +84,10 @@ async function readOnce(
       alive();
       for (const event of parser.push(value)) {
         if (event.type === 'alarm') deliver(event.data, options);
+        else if (event.type === 'gap') options.onGap();
         position.id = event.lastEventId;
       }
+      position.retryMs = parser.retryMs ?? position.retryMs;
     }
   } finally {
     clearTimeout(timer);

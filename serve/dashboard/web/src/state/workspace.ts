@@ -127,6 +127,7 @@ export class Workspace {
     void followAlarms({
       open: (lastEventId, s) => this.api.alarmStream(lastEventId, s),
       onAlarm: (alarm) => this.#onAlarm(alarm),
+      onGap: () => this.#reload(true),
       onState: (state) => this.#onStream(state),
       onBadEvent: (error) => {
         this.alarmsTrouble.value = error;
@@ -147,10 +148,11 @@ export class Workspace {
     });
   }
 
-  async #askAlarms(signal: AbortSignal): Promise<void> {
+  async #askAlarms(signal: AbortSignal, missing = false): Promise<void> {
     const page = await this.api.alarms(ALARM_PAGE, null, signal);
     batch(() => {
-      if (this.alarms.peek() === null) this.cursor.value = page.nextCursor;
+      // Where alarms are missing, "earlier" goes on from this page, so that it brings them.
+      if (missing || this.alarms.peek() === null) this.cursor.value = page.nextCursor;
       this.#merge(page.items);
       this.alarmsTrouble.value = null;
     });
@@ -170,8 +172,11 @@ export class Workspace {
   #onStream(state: StreamState): void {
     const opened = state === 'open' && this.stream.peek() !== 'open';
     this.stream.value = state;
-    if (!opened) return;
-    this.#askAlarms(this.#abort.signal).catch((error: unknown) => {
+    if (opened) this.#reload(false);
+  }
+
+  #reload(missing: boolean): void {
+    this.#askAlarms(this.#abort.signal, missing).catch((error: unknown) => {
       if (!this.#abort.signal.aborted) this.alarmsTrouble.value = asTrouble(error);
     });
   }

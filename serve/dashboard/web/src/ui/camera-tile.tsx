@@ -1,3 +1,4 @@
+import type { RefObject } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Camera } from '../domain/types';
 import { formatNumber, type MessageKey, t } from '../i18n';
@@ -37,7 +38,6 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
   const toggleFocus = () => {
     workspace.focused.value = focused ? null : camera.id;
   };
-  const notice = noticeOf(camera, live, wanted);
   return (
     <article
       ref={tile}
@@ -50,58 +50,97 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
       data-overlay={live.stats?.overlay ?? 'none'}
       data-boxes={live.stats?.boxes ?? 0}
     >
-      {/* biome-ignore lint/a11y/noStaticElementInteractions: a shortcut for the mouse only. */}
-      <div class="tile-picture" onDblClick={toggleFocus}>
-        <video ref={video} muted autoplay playsInline tabIndex={-1} aria-hidden="true" />
-        <canvas
-          ref={canvas}
-          class={live.hasPicture ? 'shown' : ''}
-          role="img"
-          aria-label={t('camera.video', { name: camera.name })}
-        />
-        {notice ? (
-          <div class={`tile-notice${live.hasPicture ? ' over-picture' : ''}`}>
-            {notice.icon === 'none' ? <NoSignalIcon /> : <span class="spinner" />}
-            <p>{notice.text}</p>
-            {notice.detail ? <p class="detail">{notice.detail}</p> : null}
-          </div>
-        ) : null}
-        {DEBUG && live.stats ? <DebugPanel stats={live.stats} /> : null}
-      </div>
-      <footer class="tile-foot">
-        <div class="tile-name">
-          <h3 title={camera.name}>{camera.name}</h3>
-          <p class="tile-facts" title={facts(camera, live)}>
-            <span class={`chip ${camera.state}`} title={camera.reason}>
-              {t(`camera.state.${camera.state}` as MessageKey)}
-            </span>
-            {facts(camera, live)}
-          </p>
-        </div>
-        {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for a form. */}
-        <div
-          class="tile-actions"
-          role="group"
-          aria-label={t('camera.actions', { name: camera.name })}
-        >
-          <TileButton label={t('camera.rules')} onClick={() => onRules(camera)}>
-            <RulesIcon />
-          </TileButton>
-          <TileButton label={t('camera.remove')} onClick={() => onRemove(camera)}>
-            <TrashIcon />
-          </TileButton>
-          <TileButton
-            label={focused ? t('camera.shrink') : t('camera.enlarge')}
-            onClick={toggleFocus}
-          >
-            {focused ? <ShrinkIcon /> : <EnlargeIcon />}
-          </TileButton>
-        </div>
-      </footer>
+      <TilePicture
+        video={video}
+        canvas={canvas}
+        name={camera.name}
+        live={live}
+        notice={noticeOf(camera, live, wanted)}
+        onEnlarge={toggleFocus}
+      />
+      <TileFoot
+        camera={camera}
+        facts={facts(camera, live)}
+        focused={focused}
+        onRules={() => onRules(camera)}
+        onRemove={() => onRemove(camera)}
+        onEnlarge={toggleFocus}
+      />
       {camera.state === 'degraded' && camera.reason ? (
         <p class="tile-reason">{camera.reason}</p>
       ) : null}
     </article>
+  );
+}
+
+function TilePicture(props: {
+  video: RefObject<HTMLVideoElement | null>;
+  canvas: RefObject<HTMLCanvasElement | null>;
+  name: string;
+  live: LiveCamera;
+  notice: TileNotice | null;
+  onEnlarge: () => void;
+}) {
+  const { video, canvas, name, live, notice, onEnlarge } = props;
+  return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: a shortcut for the mouse only.
+    <div class="tile-picture" onDblClick={onEnlarge}>
+      <video ref={video} muted autoplay playsInline tabIndex={-1} aria-hidden="true" />
+      <canvas
+        ref={canvas}
+        class={live.hasPicture ? 'shown' : ''}
+        role="img"
+        aria-label={t('camera.video', { name })}
+      />
+      {notice ? (
+        <div class={`tile-notice${live.hasPicture ? ' over-picture' : ''}`}>
+          {notice.icon === 'none' ? <NoSignalIcon /> : <span class="spinner" />}
+          <p>{notice.text}</p>
+          {notice.detail ? <p class="detail">{notice.detail}</p> : null}
+        </div>
+      ) : null}
+      {DEBUG && live.stats ? <DebugPanel stats={live.stats} /> : null}
+    </div>
+  );
+}
+
+function TileFoot(props: {
+  camera: Camera;
+  facts: string;
+  focused: boolean;
+  onRules: () => void;
+  onRemove: () => void;
+  onEnlarge: () => void;
+}) {
+  const { camera, facts, focused, onRules, onRemove, onEnlarge } = props;
+  return (
+    <footer class="tile-foot">
+      <div class="tile-name">
+        <h3 title={camera.name}>{camera.name}</h3>
+        <p class="tile-facts" title={facts}>
+          <span class={`chip ${camera.state}`} title={camera.reason}>
+            {t(`camera.state.${camera.state}` as MessageKey)}
+          </span>
+          {facts}
+        </p>
+      </div>
+      {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for a form. */}
+      <div
+        class="tile-actions"
+        role="group"
+        aria-label={t('camera.actions', { name: camera.name })}
+      >
+        <TileButton label={t('camera.rules')} onClick={onRules}>
+          <RulesIcon />
+        </TileButton>
+        <TileButton label={t('camera.remove')} onClick={onRemove}>
+          <TrashIcon />
+        </TileButton>
+        <TileButton label={focused ? t('camera.shrink') : t('camera.enlarge')} onClick={onEnlarge}>
+          {focused ? <ShrinkIcon /> : <EnlargeIcon />}
+        </TileButton>
+      </div>
+    </footer>
   );
 }
 

@@ -1,21 +1,13 @@
 /** Draws a zone or a line over a picture, with the mouse, a finger or the keyboard. */
 
-import { useRef, useState } from 'preact/hooks';
 import type { Point } from '../domain/types';
 import { t } from '../i18n';
-import { clampPoint, leftToRight, MAX_CORNERS } from '../rules/geometry';
+import { leftToRight, MAX_CORNERS } from '../rules/geometry';
 import { UndoIcon } from './icons';
+import { useDrawing } from './use-drawing';
 
 /** The drawing's own units across the picture; its height follows from the picture's shape. */
 const WIDTH = 1000;
-const KEY_STEP = 0.01;
-const KEY_STEP_FAST = 0.05;
-const ARROWS: Readonly<Record<string, Point>> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1],
-};
 
 export interface RegionEditorProps {
   readonly shape: 'zone' | 'line';
@@ -28,59 +20,8 @@ export interface RegionEditorProps {
 }
 
 export function RegionEditor({ shape, points, aspect, arrow, onChange }: RegionEditorProps) {
-  const svg = useRef<SVGSVGElement>(null);
-  const dragged = useRef<number | null>(null);
-  const [cursor, setCursor] = useState<Point | null>(null);
   const limit = shape === 'line' ? 2 : MAX_CORNERS;
-
-  const pointAt = (event: PointerEvent): Point => {
-    const rect = svg.current?.getBoundingClientRect();
-    if (!rect) return [0, 0];
-    return clampPoint([
-      (event.clientX - rect.left) / rect.width,
-      (event.clientY - rect.top) / rect.height,
-    ]);
-  };
-  const add = (point: Point) => {
-    if (points.length < limit) onChange([...points, point]);
-  };
-  const removeLast = () => onChange(points.slice(0, -1));
-
-  const onPointerDown = (event: PointerEvent) => {
-    if (event.button !== 0) return;
-    svg.current?.setPointerCapture(event.pointerId);
-    setCursor(null);
-    const corner = (event.target as Element).getAttribute('data-corner');
-    if (corner !== null) {
-      dragged.current = Number(corner);
-    } else if (points.length < limit) {
-      dragged.current = points.length;
-      add(pointAt(event));
-    }
-  };
-  const onPointerMove = (event: PointerEvent) => {
-    const { current } = dragged;
-    if (current === null) return;
-    const moved = pointAt(event);
-    onChange(points.map((point, i) => (i === current ? moved : point)));
-  };
-  const onKeyDown = (event: KeyboardEvent) => {
-    const arrowKey = ARROWS[event.key];
-    const at = cursor ?? [0.5, 0.5];
-    if (arrowKey) {
-      const step = event.shiftKey ? KEY_STEP_FAST : KEY_STEP;
-      setCursor(clampPoint([at[0] + arrowKey[0] * step, at[1] + arrowKey[1] * step]));
-    } else if (event.key === 'Enter' || event.key === ' ') {
-      add(at);
-      setCursor(at);
-    } else if (event.key === 'Backspace' || event.key === 'Delete') {
-      removeLast();
-    } else {
-      return;
-    }
-    event.preventDefault();
-  };
-
+  const { svg, cursor, handlers } = useDrawing({ points, limit, onChange });
   return (
     <>
       <svg
@@ -91,13 +32,7 @@ export function RegionEditor({ shape, points, aspect, arrow, onChange }: RegionE
         tabIndex={0}
         role="application"
         aria-label={t('draw.area')}
-        onPointerDown={onPointerDown}
-        onPointerMove={onPointerMove}
-        onPointerUp={() => {
-          dragged.current = null;
-        }}
-        onKeyDown={onKeyDown}
-        onBlur={() => setCursor(null)}
+        {...handlers}
       >
         <title>{t('draw.area')}</title>
         <Outline shape={shape} points={points} aspect={aspect} arrow={arrow} />
@@ -111,27 +46,33 @@ export function RegionEditor({ shape, points, aspect, arrow, onChange }: RegionE
         ))}
         {cursor ? <Cross at={scale(cursor, aspect)} /> : null}
       </svg>
-      <div class="region-tools">
-        <button
-          type="button"
-          class="icon-button"
-          aria-label={t('draw.undo')}
-          title={t('draw.undo')}
-          disabled={points.length === 0}
-          onClick={removeLast}
-        >
-          <UndoIcon />
-        </button>
-        <button
-          type="button"
-          class="button quiet small"
-          disabled={points.length === 0}
-          onClick={() => onChange([])}
-        >
-          {t('draw.clear')}
-        </button>
-      </div>
+      <Tools points={points} onChange={onChange} />
     </>
+  );
+}
+
+function Tools({ points, onChange }: Pick<RegionEditorProps, 'points' | 'onChange'>) {
+  return (
+    <div class="region-tools">
+      <button
+        type="button"
+        class="icon-button"
+        aria-label={t('draw.undo')}
+        title={t('draw.undo')}
+        disabled={points.length === 0}
+        onClick={() => onChange(points.slice(0, -1))}
+      >
+        <UndoIcon />
+      </button>
+      <button
+        type="button"
+        class="button quiet small"
+        disabled={points.length === 0}
+        onClick={() => onChange([])}
+      >
+        {t('draw.clear')}
+      </button>
+    </div>
   );
 }
 

@@ -22,6 +22,11 @@ export interface RuleFormProps {
   readonly onChange: (draft: RuleDraft) => void;
 }
 
+interface FieldProps {
+  readonly draft: RuleDraft;
+  readonly set: (changes: Partial<RuleDraft>) => void;
+}
+
 export function RuleForm({ draft, seen, timezone, onChange }: RuleFormProps) {
   const set = (changes: Partial<RuleDraft>) => onChange({ ...draft, ...changes });
   return (
@@ -57,24 +62,7 @@ export function RuleForm({ draft, seen, timezone, onChange }: RuleFormProps) {
       />
       <div class="field-row">
         <KindFields draft={draft} set={set} />
-        <NumberField
-          name="confidence"
-          label={t('rule.confidence')}
-          unit="%"
-          value={Math.round(draft.minConfidence * 100)}
-          min={0}
-          max={100}
-          onInput={(percent) => set({ minConfidence: percent / 100 })}
-        />
-        <NumberField
-          name="cooldown"
-          label={t('rule.cooldown')}
-          unit="s"
-          value={draft.cooldownS}
-          min={0}
-          max={86_400}
-          onInput={(cooldownS) => set({ cooldownS })}
-        />
+        <Thresholds draft={draft} set={set} />
       </div>
       <ScheduleFields
         window={draft.window}
@@ -85,8 +73,32 @@ export function RuleForm({ draft, seen, timezone, onChange }: RuleFormProps) {
   );
 }
 
-function KindFields(props: { draft: RuleDraft; set: (changes: Partial<RuleDraft>) => void }) {
-  const { draft, set } = props;
+function Thresholds({ draft, set }: FieldProps) {
+  return (
+    <>
+      <NumberField
+        name="confidence"
+        label={t('rule.confidence')}
+        unit="%"
+        value={Math.round(draft.minConfidence * 100)}
+        min={0}
+        max={100}
+        onInput={(percent) => set({ minConfidence: percent / 100 })}
+      />
+      <NumberField
+        name="cooldown"
+        label={t('rule.cooldown')}
+        unit="s"
+        value={draft.cooldownS}
+        min={0}
+        max={86_400}
+        onInput={(cooldownS) => set({ cooldownS })}
+      />
+    </>
+  );
+}
+
+function KindFields({ draft, set }: FieldProps) {
   const seconds = (
     <NumberField
       name="seconds"

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Camera } from '../domain/types';
 import { t } from '../i18n';
 import { onEachRepaint } from '../live/ticker';
 import { asTrouble, type Workspace } from '../state/workspace';
@@ -10,31 +11,35 @@ const DEFAULT_ASPECT = 16 / 9;
 
 export interface RulePictureProps {
   readonly workspace: Workspace;
-  readonly camera: string;
+  readonly camera: Camera;
   readonly children: (aspect: number) => ComponentChildren;
 }
 
-export function RulePicture({ workspace, camera, children }: RulePictureProps) {
+export function RulePicture({
+  workspace,
+  camera: { id, width, height },
+  children,
+}: RulePictureProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [aspect, setAspect] = useState<number | null>(null);
   const [missing, setMissing] = useState(false);
 
   useEffect(() => {
-    const show = (image: CanvasImageSource, width: number, height: number) => {
+    const show = (image: CanvasImageSource, across: number, down: number) => {
       const target = canvas.current;
       const context = target?.getContext('2d');
-      if (!target || !context || width === 0 || height === 0) return;
-      if (target.width !== width || target.height !== height) {
-        target.width = width;
-        target.height = height;
-        setAspect(width / height);
+      if (!target || !context || across === 0 || down === 0) return;
+      if (target.width !== across || target.height !== down) {
+        target.width = across;
+        target.height = down;
+        setAspect(across / down);
       }
-      context.drawImage(image, 0, 0, width, height);
+      context.drawImage(image, 0, 0, across, down);
     };
     const abort = new AbortController();
     const loadSnapshot = async () => {
       try {
-        const blob = await workspace.api.cameraSnapshot(camera, abort.signal);
+        const blob = await workspace.api.cameraSnapshot(id, abort.signal);
         const bitmap = await createImageBitmap(blob);
         if (!abort.signal.aborted) show(bitmap, bitmap.width, bitmap.height);
         bitmap.close();
@@ -44,9 +49,9 @@ export function RulePicture({ workspace, camera, children }: RulePictureProps) {
         setMissing(true);
       }
     };
-    if (!workspace.players.get(camera)?.picture) void loadSnapshot();
+    if (!workspace.players.get(id)?.picture) void loadSnapshot();
     const stop = onEachRepaint(() => {
-      const frame = workspace.players.get(camera)?.picture;
+      const frame = workspace.players.get(id)?.picture;
       if (!frame) return;
       setMissing(false);
       show(frame, frame.displayWidth, frame.displayHeight);
@@ -55,9 +60,10 @@ export function RulePicture({ workspace, camera, children }: RulePictureProps) {
       abort.abort();
       stop();
     };
-  }, [workspace, camera]);
+  }, [workspace, id]);
 
-  const shape = aspect ?? DEFAULT_ASPECT;
+  // Until the picture comes, its shape is known from the camera: then nothing moves as it comes.
+  const shape = aspect ?? (width && height ? width / height : DEFAULT_ASPECT);
   return (
     <div class="rule-picture" style={{ aspectRatio: String(shape) }}>
       <canvas ref={canvas} />

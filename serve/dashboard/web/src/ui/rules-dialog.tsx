@@ -1,8 +1,7 @@
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import type { Camera, Rule } from '../domain/types';
 import { formatNumber, type MessageKey, nameOfClass, t } from '../i18n';
 import { draftProblem, NEW_DRAFT, type RuleDraft, toRule } from '../rules/draft';
-import { notify } from '../state/notices';
 import type { Workspace } from '../state/workspace';
 import { kindText } from './alarm-feed';
 import { Dialog } from './dialog';
@@ -10,7 +9,7 @@ import { TrashIcon } from './icons';
 import { Outline, RegionEditor, type RegionEditorProps } from './region-editor';
 import { RuleForm } from './rule-form';
 import { RulePicture } from './rule-picture';
-import { explain } from './trouble';
+import { useRules } from './use-rules';
 
 export interface RulesDialogProps {
   readonly workspace: Workspace;
@@ -19,20 +18,9 @@ export interface RulesDialogProps {
 }
 
 export function RulesDialog({ workspace, camera, onClose }: RulesDialogProps) {
-  const { api } = workspace;
   const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const [rules, setRules] = useState<readonly Rule[] | null>(null);
+  const { rules, busy, error, setError, add, remove } = useRules(workspace.api, camera.id);
   const [draft, setDraft] = useState<RuleDraft>(NEW_DRAFT);
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string | null>(null);
-
-  useEffect(() => {
-    const abort = new AbortController();
-    api.rules(camera.id, abort.signal).then(setRules, (failure: unknown) => {
-      if (!abort.signal.aborted) setError(explain(failure));
-    });
-    return () => abort.abort();
-  }, [api, camera.id]);
 
   const change = (next: RuleDraft) => {
     setDraft(next);
@@ -42,49 +30,20 @@ export function RulesDialog({ workspace, camera, onClose }: RulesDialogProps) {
     event.preventDefault();
     const problem = draftProblem(draft);
     if (problem) return setError(t(`rule.problem.${problem}` as MessageKey));
-    setBusy(true);
-    try {
-      const rule = await api.addRule(camera.id, toRule(draft, timezone));
-      setRules((before) => [...(before ?? []), rule]);
-      change({ ...NEW_DRAFT, kind: draft.kind });
-      notify('good', t('rule.added'));
-    } catch (failure) {
-      setError(explain(failure));
-    }
-    setBusy(false);
-  };
-  const remove = async (rule: Rule) => {
-    try {
-      await api.removeRule(camera.id, rule.id);
-      setRules((before) => before?.filter((other) => other.id !== rule.id) ?? null);
-      notify('good', t('rule.deleted'));
-    } catch (failure) {
-      setError(explain(failure));
-    }
+    if (await add(toRule(draft, timezone))) change({ ...NEW_DRAFT, kind: draft.kind });
   };
 
-  const line = draft.kind === 'line_cross';
   return (
     <Dialog title={t('rule.title', { camera: camera.name })} wide onClose={onClose}>
       <form class="rules" onSubmit={submit} noValidate>
         <div class="rules-draw">
-          <RulePicture workspace={workspace} camera={camera.id}>
-            {(aspect) => (
-              <>
-                <ExistingOutlines rules={rules ?? []} aspect={aspect} />
-                <RegionEditor
-                  shape={line ? 'line' : 'zone'}
-                  points={draft.points}
-                  aspect={aspect}
-                  arrow={line ? arrowOf(draft) : 'none'}
-                  onChange={(points) => change({ ...draft, points })}
-                />
-              </>
-            )}
-          </RulePicture>
-          <p class="draw-help">
-            {t(line ? 'draw.line' : 'draw.zone')} <span>{t('draw.keys')}</span>
-          </p>
+          <DrawingBoard
+            workspace={workspace}
+            camera={camera}
+            rules={rules ?? []}
+            draft={draft}
+            onChange={(points) => change({ ...draft, points })}
+          />
           <RuleList rules={rules} failed={error !== null} onRemove={remove} />
         </div>
         <div class="rules-side">
@@ -107,7 +66,39 @@ export function RulesDialog({ workspace, camera, onClose }: RulesDialogProps) {
   );
 }
 
-/** With no direction chosen, the arrow still shows which way is which. */
+function DrawingBoard(props: {
+  workspace: Workspace;
+  camera: Camera;
+  rules: readonly Rule[];
+  draft: RuleDraft;
+  onChange: RegionEditorProps['onChange'];
+}) {
+  const { draft } = props;
+  const line = draft.kind === 'line_cross';
+  return (
+    <>
+      <RulePicture workspace={props.workspace} camera={props.camera}>
+        {(aspect) => (
+          <>
+            <ExistingOutlines rules={props.rules} aspect={aspect} />
+            <RegionEditor
+              shape={line ? 'line' : 'zone'}
+              points={draft.points}
+              aspect={aspect}
+              arrow={line ? arrowOf(draft) : 'none'}
+              onChange={props.onChange}
+            />
+          </>
+        )}
+      </RulePicture>
+      <p class="draw-help">
+        {t(line ? 'draw.line' : 'draw.zone')} {t('draw.keys')}
+      </p>
+    </>
+  );
+}
+
+/** Always from left to right: the choice of the direction reads with or against the arrow. */
 function arrowOf({ direction }: RuleDraft): RegionEditorProps['arrow'] {
   return direction === 'any' ? 'none' : 'forward';
 }

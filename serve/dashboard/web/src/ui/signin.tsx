@@ -13,6 +13,24 @@ export interface SignInProps {
 }
 
 export function SignIn({ message, onSignedIn }: SignInProps) {
+  return (
+    <div class="signin">
+      <div class="signin-corner">
+        <Preferences />
+      </div>
+      <main class="signin-card">
+        <div class="signin-brand">
+          <TowerMark size={44} />
+          <h1>Atalaia</h1>
+          <p>{t('app.tagline')}</p>
+        </div>
+        <KeyForm message={message} onSignedIn={onSignedIn} />
+      </main>
+    </div>
+  );
+}
+
+function KeyForm({ message, onSignedIn }: SignInProps) {
   const [key, setKey] = useState('');
   const [remember, setRemember] = useState(false);
   const [busy, setBusy] = useState(false);
@@ -36,49 +54,37 @@ export function SignIn({ message, onSignedIn }: SignInProps) {
   };
 
   return (
-    <div class="signin">
-      <div class="signin-corner">
-        <Preferences />
-      </div>
-      <main class="signin-card">
-        <div class="signin-brand">
-          <TowerMark size={44} />
-          <h1>Atalaia</h1>
-          <p>{t('app.tagline')}</p>
-        </div>
-        <form onSubmit={submit} noValidate>
-          <label class="field">
-            <span>{t('signin.key')}</span>
-            <input
-              type="password"
-              name="access-key"
-              value={key}
-              onInput={(event) => setKey(event.currentTarget.value)}
-              autocomplete="off"
-              autocapitalize="off"
-              spellcheck={false}
-              aria-invalid={error !== null}
-              aria-describedby="signin-hint signin-error"
-            />
-            <small id="signin-hint">{t('signin.hint')}</small>
-          </label>
-          <label class="check">
-            <input
-              type="checkbox"
-              checked={remember}
-              onChange={(event) => setRemember(event.currentTarget.checked)}
-            />
-            <span>{t('signin.remember')}</span>
-          </label>
-          <p id="signin-error" class="form-error" role="alert">
-            {error}
-          </p>
-          <button type="submit" class="button primary block" disabled={busy}>
-            {busy ? t('signin.busy') : t('signin.submit')}
-          </button>
-        </form>
-      </main>
-    </div>
+    <form onSubmit={submit} noValidate>
+      <label class="field">
+        <span>{t('signin.key')}</span>
+        <input
+          type="password"
+          name="access-key"
+          value={key}
+          onInput={(event) => setKey(event.currentTarget.value)}
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+          aria-invalid={error !== null}
+          aria-describedby="signin-hint signin-error"
+        />
+        <small id="signin-hint">{t('signin.hint')}</small>
+      </label>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={remember}
+          onChange={(event) => setRemember(event.currentTarget.checked)}
+        />
+        <span>{t('signin.remember')}</span>
+      </label>
+      <p id="signin-error" class="form-error" role="alert">
+        {error}
+      </p>
+      <button type="submit" class="button primary block" disabled={busy}>
+        {busy ? t('signin.busy') : t('signin.submit')}
+      </button>
+    </form>
   );
 }
 

@@ -15,6 +15,7 @@ async function follow(connections: Connection[], silenceMs?: number) {
   const states: StreamState[] = [];
   const bad: DecodeError[] = [];
   const waits: number[] = [];
+  let gaps = 0;
   await followAlarms({
     open: async (lastEventId, signal) => {
       asked.push(lastEventId);
@@ -27,6 +28,9 @@ async function follow(connections: Connection[], silenceMs?: number) {
       return streamOf(next, signal);
     },
     onAlarm: (alarm) => alarms.push(alarm.id),
+    onGap: () => {
+      gaps += 1;
+    },
     onState: (state) => states.push(state),
     onBadEvent: (error) => bad.push(error),
     signal: abort.signal,
@@ -36,7 +40,7 @@ async function follow(connections: Connection[], silenceMs?: number) {
     },
     ...(silenceMs === undefined ? {} : { silenceMs }),
   });
-  return { asked, alarms, states, bad, waits };
+  return { asked, alarms, states, bad, waits, gaps };
 }
 
 function streamOf(text: string, signal: AbortSignal): ReadableStream<Uint8Array> {
@@ -91,6 +95,17 @@ describe('followAlarms', () => {
   it('gives up a connection that has fallen silent', async () => {
     const seen = await follow(['hang', event('a', '1-0')], 20);
     expect(seen.alarms).toEqual(['a']);
+  });
+
+  it('tells where alarms are missing, and keeps its place', async () => {
+    const seen = await follow([event('a', '1-0'), `event: gap\ndata: {}\n\n${event('b', '9-0')}`]);
+    expect(seen.gaps).toBe(1);
+    expect(seen.asked).toEqual(['', '1-0', '9-0']);
+  });
+
+  it('waits at least as long as the server asks', async () => {
+    const seen = await follow([`retry: 2000\n${event('a', '1-0')}`, event('b', '2-0')]);
+    expect(seen.waits).toEqual([2_000, 2_000]);
   });
 
   it('ignores events of another type', async () => {

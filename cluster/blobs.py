@@ -1,0 +1,150 @@
+"""Files of one tenant: snapshots and the like. A local folder, or any storage that fsspec knows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from cluster.aio import keep_cancellation
+from cluster.log import redact
+from pipelines.domain import SLUG_PATTERN
+from pipelines.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    UnavailableError,
+    UnknownThingError,
+)
+
+# Storage calls wait for disks and networks, not for the CPU: a few threads keep one slow call from
+# holding up the others.
+_THREADS = 4
+# A write to a local disk takes milliseconds, to object storage some hundred.
+TIMEOUT_S = 20.0
+MAX_KEY_LENGTH = 512
+
+# Each part starts with a letter or digit: no "..", no hidden file, no name of a temporary one.
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+_KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
+_SLUG = re.compile(SLUG_PATTERN)
+_T = TypeVar("_T")
+
+
+class TenantBlobs:
+    """The blobs of one tenant, all under `<url>/<tenant>/`. Usable from one event loop.
+
+    Keys are made of letters, digits, `.`, `_`, `-`, and `/` between parts.
+
+    Args:
+        url: fsspec URL of the storage of all tenants, like file:///var/lib/atalaia/blobs or
+            s3://bucket/prefix.
+        tenant: whose blobs.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        InputError: `tenant` is no slug.
+    """
+
+    def __init__(self, url: str, tenant: str) -> None:
+        if not _SLUG.fullmatch(tenant):
+            raise InputError(f"{tenant!r} is not a tenant's name.")
+        self.tenant = tenant
+        try:
+            self._files, root = url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(
+                f"blobs.url {redact(url)} cannot be used: {redact(str(error))}.",
+                hint="Use file:///folder, or s3://bucket/prefix with the extra `s3` installed.",
+            ) from None
+        self._root = f"{root.rstrip('/')}/{tenant}"
+        self._local = isinstance(self._files, LocalFileSystem)
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"blobs-{tenant}")
+
+    async def put(self, key: str, data: bytes) -> None:
+        """Store `data`, in place of what was there. Readers see the old or the new, never a part.
+
+        Raises:
+            InputError: `key` is not valid; ConflictError: a part of it is a blob already.
+            UnavailableError: the storage is away or full.
+        """
+        path = self._path(key)
+        write = self._write_local if self._local else self._write
+        await self._run(lambda: write(path, data))
+
+    async def get(self, key: str) -> bytes:
+        """Raises InputError, UnknownThingError (no such blob), UnavailableError."""
+        path = self._path(key)
+        try:
+            data: bytes = await self._run(lambda: self._files.cat_file(path))
+        except ConflictError:
+            raise UnknownThingError("there is no such blob.") from None
+        return data
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob, if it is there. Raises InputError, UnavailableError."""
+        path = self._path(key)
+        try:
+            await self._run(lambda: self._files.rm_file(path))
+        except (UnknownThingError, ConflictError):
+            return
+
+    async def aclose(self) -> None:
+        """Let running calls end and give the threads back. Idempotent."""
+        self._executor.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _path(self, key: str) -> str:
+        if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
+            raise InputError(f"{key[:80]!r} is not the key of a blob.")
+        return f"{self._root}/{key}"
+
+    def _write(self, path: str, data: bytes) -> None:
+        # Object storage shows an object when its upload is complete, and only then.
+        self._files.pipe_file(path, data)
+
+    def _write_local(self, path: str, data: bytes) -> None:
+        folder, _, name = path.rpartition("/")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        temporary = f"{folder}/.{name[:100]}.{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+
+    async def _run(self, call: Callable[[], _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                with keep_cancellation():
+                    return await loop.run_in_executor(self._executor, call)
+        except (FileNotFoundError, IsADirectoryError):
+            raise UnknownThingError("there is no such blob.") from None
+        except (FileExistsError, NotADirectoryError):
+            raise ConflictError("a part of the key is a blob already.") from None
+        except TimeoutError:
+            raise UnavailableError("the blob storage did not answer in time.") from None
+        except Exception as error:  # noqa: BLE001 - each storage raises its vendor's own errors
+            # Their texts may quote the URL, which may hold a credential.
+            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+            raise UnavailableError(
+                f"the blob storage cannot be used: {type(error).__name__}{reason}."
+            ) from None

@@ -1,0 +1,5 @@
+"""`python -m cluster.cli` is `atalaia`."""
+
+from cluster.cli.main import main
+
+main()

@@ -1,0 +1,153 @@
+"""The memory as a Ray Serve deployment: the one process that holds the connection to Qdrant.
+
+With the embedded engine it must be one process, because the engine locks its folder. With a server
+it is still one: it only passes small requests on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from ray import serve
+
+from cluster.log import configure_logging, get_logger
+from cluster.settings import Settings
+from cluster.vectors import (
+    Match,
+    TenantVectors,
+    collection_name,
+    ensure_collection,
+    open_vectors,
+)
+from pipelines.domain import Frozen, Sighting
+from pipelines.errors import ConfigError, UnavailableError
+from serve.vision.embedders import EmbedderInfo
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient
+
+# While a new replica takes over, the old one still holds the embedded engine's folder, for at most
+# graceful_shutdown_timeout_s.
+OPEN_ATTEMPTS, OPEN_PAUSE_S = 40, 0.25
+
+Vector = npt.NDArray[np.float32]
+
+
+class MemoryInfo(Frozen):
+    """Where sightings are kept."""
+
+    collection: str
+    dim: int
+
+
+@serve.deployment(
+    max_ongoing_requests=200,
+    max_queued_requests=500,
+    health_check_period_s=10,
+    graceful_shutdown_timeout_s=5,
+)
+class Memory:
+    """Sightings and their vectors, always of one tenant at a time.
+
+    Args:
+        settings: the whole tree, parsed by whoever deploys.
+        embedder: whose vectors are kept here; each embedder has a collection of its own.
+    """
+
+    def __init__(self, settings: Settings, embedder: EmbedderInfo) -> None:
+        configure_logging(settings.log)
+        self._log = get_logger("memory")
+        self._settings = settings
+        self._info = MemoryInfo(
+            collection=collection_name(embedder.name, embedder.dim), dim=embedder.dim
+        )
+        self._client: AsyncQdrantClient | None = None
+        self._opening = asyncio.Lock()
+
+    async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
+        """Remember; the same track of the same camera again replaces what was there.
+
+        Raises:
+            InputError: the sighting is another tenant's, or the vector another embedder's.
+            UnavailableError: Qdrant is away.
+        """
+        await (await self._of(tenant)).upsert([(sighting, vector)])
+
+    async def search(
+        self,
+        tenant: str,
+        vector: Vector,
+        limit: int = 20,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> list[Match]:
+        """The tenant's sightings most like `vector`, best first.
+
+        Args:
+            tenant: whose; from the credential, never from the request.
+            vector: float32 (dim,).
+            limit: most matches.
+            camera: only of this camera.
+            label: only of this class.
+            since_us: only what was in sight at or after, UTC microseconds.
+            until_us: only what was in sight before, UTC microseconds.
+
+        Raises:
+            InputError: the limit or the vector cannot be used.
+            UnavailableError: Qdrant is away.
+        """
+        return await (await self._of(tenant)).search(
+            vector, limit, camera=camera, label=label, since_us=since_us, until_us=until_us
+        )
+
+    async def erase(self, tenant: str, camera: str | None = None) -> None:
+        """Forget all of the tenant, or of one of its cameras. Raises UnavailableError."""
+        await (await self._of(tenant)).erase(camera)
+
+    async def info(self) -> MemoryInfo:
+        """Raises UnavailableError where Qdrant cannot be reached."""
+        await self._connected()
+        return self._info
+
+    async def _of(self, tenant: str) -> TenantVectors:
+        return TenantVectors(await self._connected(), self._info.collection, tenant)
+
+    async def _connected(self) -> AsyncQdrantClient:
+        """The client, with its collection made; tried again by the next call where that failed."""
+        async with self._opening:
+            if self._client is None:
+                client = await self._open()
+                try:
+                    await ensure_collection(client, self._info.collection, self._info.dim)
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
+
+    async def _open(self) -> AsyncQdrantClient:
+        qdrant = self._settings.qdrant
+        if qdrant.url is not None:
+            return open_vectors(url=qdrant.url, api_key=qdrant.api_key)
+        path = self._settings.qdrant_path
+        path.mkdir(parents=True, exist_ok=True)
+        for attempt in range(OPEN_ATTEMPTS):
+            try:
+                return open_vectors(path=path)
+            except ConfigError as error:
+                if attempt == 0:
+                    self._log.info("waiting for the folder of vectors", reason=str(error))
+                busy = error
+            await asyncio.sleep(OPEN_PAUSE_S)
+        raise UnavailableError(busy.message, hint=busy.hint)
+
+    async def __del__(self) -> None:
+        # Serve awaits this when the replica ends; the embedded engine then gives its folder free.
+        if self._client is not None:
+            await self._client.close()

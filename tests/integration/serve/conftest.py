@@ -1,0 +1,61 @@
+"""One Ray for the tests of this folder, and pictures with known content."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data_dir for all of them, so that the model is exported once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """A Ray of its own with two CPUs and no HTTP, which ends with the module."""
+    import ray
+    from ray import serve
+
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+    ):
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        # "local", because another Ray may run on this machine.
+        ray.init(
+            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+        )
+        try:
+            serve.start(proxy_location="Disabled")
+            yield
+        finally:
+            serve.shutdown()
+            ray.shutdown()
+
+
+def asset(name: str) -> npt.NDArray[np.uint8]:
+    """A picture that ultralytics ships, RGB (height, width, 3)."""
+    from ultralytics.utils import ASSETS
+
+    picture = cv2.imread(str(ASSETS / name))
+    assert picture is not None
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def bus() -> npt.NDArray[np.uint8]:
+    """A bus and four people (one cut by the border), 810x1080."""
+    return asset("bus.jpg")

@@ -1,0 +1,73 @@
+"""Qdrant embedded, and its server where one is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from cluster.vectors import collection_name, ensure_collection, open_vectors
+from tests.integration.conftest import free_port
+
+DIM = 8
+
+
+@pytest.fixture(scope="session")
+def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Qdrant server."""
+    binary = shutil.which("qdrant")
+    if binary is None:
+        pytest.skip("no qdrant server on PATH")
+    folder, port = tmp_path_factory.mktemp("qdrant"), free_port()
+    process = subprocess.Popen(
+        [binary],
+        cwd=folder,
+        env=os.environ
+        | {
+            "QDRANT__SERVICE__HOST": "127.0.0.1",
+            "QDRANT__SERVICE__HTTP_PORT": str(port),
+            "QDRANT__SERVICE__GRPC_PORT": str(free_port()),
+            "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
+            "QDRANT__TELEMETRY_DISABLED": "true",
+        },
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            try:
+                httpx.get(f"{url}/readyz").raise_for_status()
+                break
+            except httpx.HTTPError:
+                assert process.poll() is None, "qdrant ended"
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(params=["embedded", "server"])
+async def client(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[AsyncQdrantClient]:
+    if request.param == "embedded":
+        client = open_vectors(path=tmp_path / "qdrant")
+    else:
+        client = open_vectors(url=request.getfixturevalue("qdrant_server"))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def collection(client: AsyncQdrantClient) -> AsyncIterator[str]:
+    name = collection_name("test", DIM)
+    await ensure_collection(client, name, DIM)
+    yield name
+    await client.delete_collection(name)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cluster.blobs import TenantBlobs
+from pipelines.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    UnavailableError,
+    UnknownThingError,
+)
+
+BAD_KEYS = [
+    "",
+    "/",
+    "/etc/passwd",
+    "..",
+    "../globex/a",
+    "a/../../globex/a",
+    "a/..",
+    "a/./b",
+    "a//b",
+    "a/",
+    ".hidden",
+    "a/.hidden",
+    "a\\b",
+    "a\x00b",
+    "a b",
+    "a\n",
+    "ä",
+    "s3://bucket/a",
+    "~/a",
+    "a" * 201,
+    "a/" * 256 + "a",
+]
+
+
+@pytest.fixture(params=["file", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"file://{tmp_path}/blobs" if request.param == "file" else f"memory://{tmp_path.name}"
+
+
+async def test_what_was_put_comes_back(url: str) -> None:
+    async with TenantBlobs(url, "acme") as blobs:
+        await blobs.put("alarms/2026/a-1_x.jpg", b"one")
+        await blobs.put("alarms/2026/a-1_x.jpg", b"two")
+        await blobs.put("empty", b"")
+        assert await blobs.get("alarms/2026/a-1_x.jpg") == b"two"
+        assert await blobs.get("empty") == b""
+        await blobs.delete("empty")
+        await blobs.delete("empty")
+        with pytest.raises(UnknownThingError):
+            await blobs.get("empty")
+
+
+async def test_tenants_with_the_same_keys_do_not_meet(url: str) -> None:
+    async with TenantBlobs(url, "acme") as acme, TenantBlobs(url, "globex") as globex:
+        await globex.put("a", b"theirs")
+        with pytest.raises(UnknownThingError):
+            await acme.get("a")
+        await acme.put("a", b"ours")
+        await acme.delete("a")
+        assert await globex.get("a") == b"theirs"
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
+async def test_a_key_that_could_lead_elsewhere_is_refused(url: str, key: str) -> None:
+    async with TenantBlobs(url, "acme") as blobs:
+        for call in (blobs.put(key, b""), blobs.get(key), blobs.delete(key)):
+            with pytest.raises(InputError, match="key of a blob"):
+                await call
+
+
+@given(st.text(alphabet="ab./\\~%\x00", max_size=12))
+@example("a/b")
+def test_every_accepted_key_stays_in_the_tenants_folder(key: str) -> None:
+    blobs = TenantBlobs("file:///srv/blobs", "acme")
+    try:
+        path = blobs._path(key)
+    except InputError:
+        return
+    assert os.path.normpath(path) == path
+    assert path.startswith("/srv/blobs/acme/")
+
+
+@pytest.mark.parametrize("tenant", ["", "..", "a/b", "Acme", "a.b"])
+def test_a_tenant_must_be_a_slug(tenant: str) -> None:
+    with pytest.raises(InputError):
+        TenantBlobs("memory://", tenant)
+
+
+def test_an_unknown_storage_is_a_config_error_without_its_credentials() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TenantBlobs("nope://user:hunter2@host/x", "acme")
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_failed_write_leaves_the_old_blob_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
+        await blobs.put("a/b", b"old")
+
+        def fail(_file: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(UnavailableError, match="No space left"):
+            await blobs.put("a/b", b"new")
+        assert await blobs.get("a/b") == b"old"
+    assert [path.name for path in (tmp_path / "acme" / "a").iterdir()] == ["b"]
+
+
+async def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
+    contents = [bytes([n]) * 200_000 for n in range(20)]
+    async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
+        await blobs.put("a", contents[0])
+        writing = asyncio.gather(*(blobs.put("a", content) for content in contents))
+        while not writing.done():
+            assert await blobs.get("a") in contents
+        await writing
+
+
+async def test_a_blob_is_no_folder(tmp_path: Path) -> None:
+    async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
+        await blobs.put("a/b", b"x")
+        with pytest.raises(ConflictError):
+            await blobs.put("a/b/c", b"x")
+        for key in ("a", "a/b/c"):
+            with pytest.raises(UnknownThingError):
+                await blobs.get(key)
+        await blobs.delete("a/b/c")
+        assert await blobs.get("a/b") == b"x"
+
+
+async def test_folders_are_the_owners_only(tmp_path: Path) -> None:
+    async with TenantBlobs(f"file://{tmp_path}/blobs", "acme") as blobs:
+        await blobs.put("a/b", b"x")
+    assert stat.S_IMODE((tmp_path / "blobs" / "acme" / "a").stat().st_mode) == 0o700
+
+
+async def test_closing_twice(tmp_path: Path) -> None:
+    blobs = TenantBlobs(f"file://{tmp_path}", "acme")
+    await blobs.aclose()
+    await blobs.aclose()
+    with pytest.raises(UnavailableError):
+        await blobs.get("a")

@@ -1,0 +1,113 @@
+"""Every command explains itself; a mistake is answered in words, with the right exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from cluster.cli.main import app
+
+ROOT = typer.main.get_command(app)
+
+
+def commands(command: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    yield " ".join(path), command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    for name in ("ATALAIA_CONFIG", "ATALAIA_KEY", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ATALAIA_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+    return CliRunner()
+
+
+def test_the_commands_are_those_that_are_promised() -> None:
+    promised = {"demo", "up", "status", "doctor", "migrate", "servers"}
+    promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
+    promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
+    promised |= {"tenant create", "tenant list"}
+    assert promised <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_an_example(name: str, runner: CliRunner) -> None:
+    command = COMMANDS[name]
+    assert (command.help or "").strip()
+    marker = "Start with: " if name == "" else "Example: "
+    assert (command.epilog or "").startswith(marker)
+    assert "atalaia" in command.epilog
+    assert all(parameter.help for parameter in command.params if parameter.name != "help")
+    shown = runner.invoke(app, [*name.split(), "--help"])
+    assert shown.exit_code == 0
+    assert command.epilog.split("'")[0].strip() in shown.output
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name])
+def test_every_example_is_understood(name: str) -> None:
+    """The words of the example are parsed by the command that it stands at."""
+    import shlex
+
+    example = COMMANDS[name].epilog.removeprefix("Example: ")
+    if "$(" in example:
+        example = example.split("$(")[1].rstrip(")")
+    words = shlex.split(example)[1:]
+    if words[:1] == ["-c"]:
+        words = words[2:]
+    command = ROOT
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]  # type: ignore[attr-defined]
+    assert command is not ROOT
+    command.make_context("example", words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["camera", "list"], "no key for any tenant"),
+        (["camera", "list", "--key", "k"], "does not answer"),
+        (["key", "create"], "either a tenant's or the platform's"),
+        (["key", "create", "acme", "--platform"], "either a tenant's or the platform's"),
+        (["-c", "/nowhere/a.yaml", "doctor"], "/nowhere/a.yaml"),
+        (["camera", "add", "gate", "-"], "no URL came on stdin"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_do(
+    arguments: list[str], said: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATALAIA_API__PORT", "1")
+    result = runner.invoke(app, arguments)
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert result.exit_code == (1 if "does not answer" in said else 2)
+
+
+def test_an_unknown_variable_of_ours_is_refused_by_name(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATALAIA_LIVEKITT__URL", "ws://127.0.0.1:1")
+    result = runner.invoke(app, ["doctor"])
+    assert result.exit_code == 2
+    assert "ATALAIA_LIVEKITT__URL" in result.output
+
+
+def test_a_wrong_option_is_wrong_input(runner: CliRunner) -> None:
+    assert runner.invoke(app, ["camera", "list", "--nonsense"]).exit_code == 2
+
+
+def test_status_says_that_nothing_runs(runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATALAIA_API__PORT", "1")
+    result = runner.invoke(app, ["status"])
+    assert result.exit_code == 1
+    assert "not running" in result.output
