@@ -192,9 +192,13 @@ class AgentHost:
             log.warning("alarm without snapshot", alarm=str(alarm.id), error=str(error))
             snapshot = None
         stages = alarm.stages.model_copy(update={"published_us": self._clock.now_us()})
-        await self._publisher.publish(
-            alarm.model_copy(update={"stages": stages, "snapshot": snapshot})
-        )
+        raised = alarm.model_copy(update={"stages": stages, "snapshot": snapshot})
+        try:
+            await self._publisher.publish(raised)
+        except UnavailableError as error:
+            # Redis and the spool both refused: the one way to lose an alarm, so it is said loudly.
+            self._counts["alarms_lost"] += 1
+            log.error("alarm lost", alarm=str(alarm.id), error=str(error))
 
     async def _remember(self, crop: Crop) -> None:
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
