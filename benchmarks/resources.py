@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import psutil
 
 PARTS = {
-    "bridge": "ray::BridgeActor",
-    "agent host": "ray::HostActor",
+    "bridge": "ray::atalaia-bridge",
+    "agent host": "ray::atalaia-host",
     "SFU": "livekit-server",
     "gateway": "go2rtc",
 }
