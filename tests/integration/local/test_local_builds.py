@@ -10,6 +10,7 @@ import pytest
 
 from cluster.local.binaries import GO2RTC, LIVEKIT, ensure_binary, find_binary
 from pipelines.errors import UnavailableError
+from tests.integration.local.helpers import gone, until
 
 WRITES = """#!/bin/sh
 echo "$@" >> {log}
@@ -28,6 +29,11 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "calls"
 
 
+def calls(log: Path) -> list[str]:
+    """One command line per call of the pretended `go`."""
+    return log.read_text().splitlines()
+
+
 def make_go(folder: Path, script: str) -> None:
     program = folder / "go"
     program.write_text(script)
@@ -43,9 +49,9 @@ async def test_a_server_is_built_once_also_when_two_ask_at_the_same_time(
     )
     assert paths[0] == paths[1] == tmp_path / "bin" / "go2rtc"
     assert os.access(paths[0], os.X_OK)
-    assert len(log.read_text().splitlines()) == 1
+    (call,) = calls(log)
     for flag in ("-trimpath", "-mod=readonly", "github.com/AlexxIT/go2rtc"):
-        assert flag in log.read_text()
+        assert flag in call
     assert any("waiting for another process" in line for line in said)
     assert "go2rtc: downloading github.com/pion/rtp" in said
     assert said[-1].startswith("built go2rtc in")
@@ -56,7 +62,7 @@ async def test_other_pins_are_built_again(tmp_path: Path, log: Path) -> None:
     binary = await ensure_binary(GO2RTC, tmp_path, lambda _: None)
     binary.with_name(".go2rtc.pin").write_text(LIVEKIT.pin())
     await ensure_binary(GO2RTC, tmp_path, lambda _: None)
-    assert len(log.read_text().splitlines()) == 2
+    assert len(calls(log)) == 2
 
 
 async def test_a_build_that_fails_shows_the_words_of_go_and_leaves_nothing(
@@ -74,12 +80,11 @@ async def test_a_build_that_is_given_up_ends_go(tmp_path: Path, log: Path) -> No
     pid = tmp_path / "pid"
     make_go(tmp_path, WRITES.format(log=log, more=f"echo $$ > {pid}; exec sleep 600"))
     building = asyncio.create_task(ensure_binary(LIVEKIT, tmp_path, lambda _: None))
-    while not pid.exists() or not pid.read_text().strip():  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+    await until(lambda: pid.exists() and pid.read_text() != "")
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert await gone([int(pid.read_text())], 1) == []
 
 
 async def test_without_go_it_says_what_to_install(
