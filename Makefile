@@ -74,6 +74,9 @@ lock: $(VENV)/.base  ## Lock the newest allowed packages, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra s3 --upgrade \
 		--generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--output-file requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml --extra demo --extra s3 --constraint requirements.lock \
+		--generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--output-file configs/requirements-runtime.lock
 	@echo uv | $(BIN)/uv pip compile - --upgrade --universal \
 		--generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--output-file requirements-uv.lock

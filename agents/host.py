@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import psutil
-from cluster.blobs import TenantBlobs
 from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
 
 from agents.frames import JPEG_QUALITY, to_jpeg
 from agents.watcher import Watcher
+from cluster.blobs import TenantBlobs
 from cluster.bus import AlarmPublisher
 from cluster.controller.reports import HostStatus
 from cluster.handles import deployment
@@ -153,18 +153,12 @@ class AgentHost:
         return self._plans.get(key)
 
     async def detect(self, frame: LetterboxedFrame) -> Detections:
-        try:
-            async with asyncio.timeout(DETECT_TIMEOUT_S):
-                return await self._detector.detect.remote(frame)
-        except AtalaiaError:
-            raise
-        except TimeoutError as error:
-            raise UnavailableError("the detector did not answer in time") from error
-        except Exception as error:
-            raise UnavailableError(f"the detector failed: {type(error).__name__}") from error
+        # On the host's loop: a Serve handle routes on the loop that used it first.
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(self._detect(frame), self._loop)
+        )
 
     async def _detect(self, frame: LetterboxedFrame) -> Detections:
-        # On the host's loop: a Serve handle routes on the loop that used it first.
         async with ray_errors("detector", DETECT_TIMEOUT_S):
             return cast("Detections", await self._detector.detect.remote(frame))
 
@@ -189,15 +183,22 @@ class AgentHost:
 
     async def _raise_alarm(self, alarm: Alarm, frame: I420) -> None:
         """Store the picture, then publish: whoever reads the alarm finds its snapshot."""
-        key: str | None = f"alarms/{alarm.id}.jpg"
+        key = f"alarms/{alarm.id}.jpg"
+        snapshot: str | None = key
         try:
             jpeg = await asyncio.to_thread(to_jpeg, frame)
             await self._tenant_blobs(alarm.tenant).put(key, jpeg)
-        except (AtalaiaError, OSError) as error:
+        except AtalaiaError as error:
             log.warning("alarm without snapshot", alarm=str(alarm.id), error=str(error))
-            key = None
+            snapshot = None
         stages = alarm.stages.model_copy(update={"published_us": self._clock.now_us()})
-        await self._publisher.publish(alarm.model_copy(update={"stages": stages, "snapshot": key}))
+        raised = alarm.model_copy(update={"stages": stages, "snapshot": snapshot})
+        try:
+            await self._publisher.publish(raised)
+        except UnavailableError as error:
+            # Redis and the spool both refused: the one way to lose an alarm, so it is said loudly.
+            self._counts["alarms_lost"] += 1
+            log.error("alarm lost", alarm=str(alarm.id), error=str(error))
 
     async def _remember(self, crop: Crop) -> None:
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:

@@ -20,6 +20,7 @@ from cluster.log import get_logger
 from cluster.names import BRIDGE_IDENTITY, DETECT_TRACK, DETECTIONS_TRACK, MAIN_TRACK
 from pipelines import imaging
 from pipelines.clock import Clock
+from pipelines.crops import CropRequest, Remember
 from pipelines.domain import (
     Alarm,
     CameraKey,
@@ -32,7 +33,7 @@ from pipelines.domain import (
 )
 from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
-from pipelines.pipeline import CameraPipeline, CropRequest, Remember, StepResult
+from pipelines.pipeline import CameraPipeline, StepResult
 
 log = get_logger("watcher")
 

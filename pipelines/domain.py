@@ -308,7 +308,8 @@ class Letterbox:
         pad = np.array([self.pad[0], self.pad[1]] * 2, dtype=np.float32)
         limit = np.array(self.source * 2, dtype=np.float32)
         boxes = (np.asarray(xyxy, dtype=np.float32).reshape(-1, 4) - pad) / np.float32(self.scale)
-        return np.clip(boxes, 0, limit).astype(np.float32)
+        clipped: npt.NDArray[np.float32] = np.clip(boxes, 0, limit).astype(np.float32)
+        return clipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import av
 import av.error
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from cluster.bridge.transcode import EncodedPicture
@@ -38,7 +37,7 @@ class Passthrough:
         self._parameter_sets = b""
         self._size = (context.width, context.height)
 
-    def feed(self, packet: Packet) -> Iterator[EncodedPicture]:
+    def feed(self, packet: Packet[VideoStream]) -> Iterator[EncodedPicture]:
         """The access unit of this packet; none before the first key frame.
 
         Raises:
@@ -76,4 +75,4 @@ def _decoded_size(key_frame: bytes) -> tuple[int, int] | None:
         frames = [*decoder.decode(av.Packet(key_frame)), *decoder.decode(None)]
     except av.error.FFmpegError:
         return None
-    return next(((f.width, f.height) for f in frames if isinstance(f, VideoFrame)), None)
+    return next(((frame.width, frame.height) for frame in frames), None)

@@ -65,7 +65,7 @@ class PacketReader:
             raise RuntimeError("the reader is not open")
         return self._stream
 
-    def packets(self) -> Iterator[Packet]:
+    def packets(self) -> Iterator[Packet[VideoStream]]:
         """Packets with data, in decoding order, until the stream ends.
 
         Raises:

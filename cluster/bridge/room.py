@@ -10,6 +10,7 @@ from datetime import timedelta
 from livekit import api, rtc
 from livekit.rtc._proto.room_pb2 import VideoEncoderBackend
 from livekit.rtc.encoded_video import EncodedVideoFrame, EncodedVideoSource
+from livekit.rtc.participant import PublishTrackError
 
 from cluster.backoff import Backoff
 from cluster.bridge.units import AccessUnit
@@ -212,7 +213,7 @@ class RoomPublisher:
         if sink.attached and sink.size == size:
             return
         source = EncodedVideoSource(*size)
-        track = rtc.LocalVideoTrack.create_video_track(sink.name, source)  # type: ignore[arg-type]
+        track = rtc.LocalVideoTrack.create_video_track(sink.name, source)
         options = rtc.TrackPublishOptions(
             source=rtc.TrackSource.SOURCE_CAMERA,
             video_codec=_H264,
@@ -223,7 +224,7 @@ class RoomPublisher:
         )
         try:
             await room.local_participant.publish_track(track, options)
-        except rtc.PublishTrackError as error:
+        except PublishTrackError as error:
             raise UnavailableError(f"LiveKit did not take the track: {error}") from error
         sink.attach(source, size)
 

@@ -52,14 +52,14 @@ class Transcoder:
         """Make the next picture a key frame, for a viewer who just came."""
         self._force_key_frame = True
 
-    def feed(self, packet: Packet) -> Iterator[EncodedPicture]:
+    def feed(self, packet: Packet[VideoStream]) -> Iterator[EncodedPicture]:
         """The pictures that come out when this packet goes in; a damaged packet yields none.
 
         Raises:
             CameraError: the codec is one that cannot be decoded here.
         """
         try:
-            frames = [f for f in self._decoder.decode(packet) if isinstance(f, VideoFrame)]
+            frames = self._decoder.decode(packet)
         except av.error.InvalidDataError:
             return
         except av.error.FFmpegError as error:

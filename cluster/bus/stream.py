@@ -16,8 +16,8 @@ from cluster.log import get_logger
 from pipelines.domain import SLUG_PATTERN, Alarm
 from pipelines.errors import AtalaiaError, InputError, UnavailableError
 
-# An alarm with its marker takes some 550 bytes of Redis' memory: 55 MB for one tenant whose listener
-# is away. Beyond it, publishers keep alarms in their spools.
+# An alarm with its marker takes some 550 bytes of Redis' memory: 55 MB for one tenant whose
+# listener is away. Beyond it, publishers keep alarms in their spools.
 STREAM_CAPACITY = 100_000
 # How far back a browser can resume without reloading; at one alarm per second almost three hours.
 KEEP_FOR_READERS = 10_000

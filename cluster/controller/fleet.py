@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import Any
 
 import ray
 import ray.exceptions
 
-from cluster.bridge.bridge import Bridge
 from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.reports import HostStatus
+from cluster.controller.workers import BridgeActor, HostActor
 from cluster.log import get_logger
 from cluster.names import BRIDGE_ACTOR, HOST_ACTOR
 from cluster.settings import Settings
 from pipelines.domain import CameraKey, CameraPlan
 
 log = get_logger("fleet")
-
-HOST_CLASS = ("agents.host", "AgentHost")
-"""Named, not imported: cluster leans on nothing above it. Ray Serve names its apps the same way."""
 
 CALL_TIMEOUT_S = 15.0
 """A first call waits for the actor's process and its imports: some 6 s on a busy small machine."""
@@ -35,13 +31,12 @@ class RayFleet:
         self._hosts: list[Any] = []
 
     async def resize(self, bridges: int, hosts: int) -> None:
-        host_class = getattr(importlib.import_module(HOST_CLASS[0]), HOST_CLASS[1])
         while len(self._bridges) < bridges:
             name = BRIDGE_ACTOR.format(index=len(self._bridges))
-            self._bridges.append(self._start(Bridge, name, self._settings))
+            self._bridges.append(self._start(BridgeActor, name, self._settings))
         while len(self._hosts) < hosts:
             name = HOST_ACTOR.format(index=len(self._hosts))
-            self._hosts.append(self._start(host_class, name, self._settings, name))
+            self._hosts.append(self._start(HostActor, name, self._settings, name))
         while len(self._bridges) > bridges:
             await self._end(self._bridges.pop())
         while len(self._hosts) > hosts:

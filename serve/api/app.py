@@ -61,6 +61,8 @@ def create_app(
         description=DESCRIPTION,
         openapi_tags=TAGS,
         redoc_url=None,
+        # A redirect would be built from the Host header; /v1/cameras/ is simply not there.
+        redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
         lifespan=lifespan,
     )
@@ -76,8 +78,9 @@ def create_app(
     install_openapi(app)
     install_dashboard(app, static)
 
-    # The last one added is the outermost.
     keys = authenticator or Authenticator(deps.database.platform(), deps.clock)
+    app.state.authenticator = keys
+    # The last one added is the outermost.
     app.add_middleware(RequireKey, authenticator=keys)
     app.add_middleware(LimitBody, max_upload_bytes=uploads)
     app.add_middleware(LastResort)

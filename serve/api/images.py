@@ -77,7 +77,9 @@ def decode(data: bytes, max_megapixels: float, max_side: int | None = None) -> R
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError:
             raise _too_large(max_megapixels) from None
-        except UnidentifiedImageError:
+        # ImportError: ultralytics, where it is loaded too, replaces Pillow's `open` by one that
+        # wants another package for whatever Pillow cannot identify.
+        except (UnidentifiedImageError, ImportError):
             raise MediaTypeError(
                 "This is not a picture in a format that is read here.",
                 hint="Send a JPEG, PNG, WebP or BMP.",

@@ -145,7 +145,11 @@ async def test_numbers_that_are_none_are_refused(acme: httpx.AsyncClient, number
     problem(response, 422)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'"x"', b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[]", b'"x"', b"null", b"[" * 100_000, b"1" * 5_000],
+    ids=["empty", "cut", "no text", "list", "text", "null", "deep", "long number"],
+)
 async def test_a_body_that_is_no_object_is_a_4xx(acme: httpx.AsyncClient, content: bytes) -> None:
     response = await acme.post(
         "/v1/cameras", content=content, headers={"content-type": "application/json"}

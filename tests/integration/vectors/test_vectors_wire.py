@@ -1,6 +1,6 @@
 """What the client sends to a Qdrant server, read off the wire.
 
-No server can be installed where CI runs, so this checks the requests against Qdrant's HTTP API;
+Not every machine can have a server, so this checks the requests against Qdrant's HTTP API;
 `test_vectors.py` runs against a real server where one is on PATH.
 """
 

@@ -17,9 +17,8 @@ from tests.factories import make_alarm
 
 
 @pytest.fixture(scope="module")
-def migrated_file() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="atalaia-pages-"))
-    path = folder / "empty.db"
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pages") / "empty.db"
     asyncio.run(migrate(f"sqlite:///{path}"))
     return path
 

@@ -1,0 +1,118 @@
+"""The demo as a user starts it: a process in the foreground, on ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cluster.local.ports import free_port
+
+REPOSITORY = Path(__file__).parents[2]
+START_TIMEOUT_S = 420.0
+"""Footage, model export and imports on two cores, maybe shared; a quiet start takes 50 s."""
+STOP_TIMEOUT_S = 90.0
+LIVE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running demo: what `.local/run/demo.json` says, and its process."""
+
+    api: str
+    livekit: str
+    rtsp: str
+    keys: dict[str, str]
+    process: psutil.Process
+    log: Path
+
+    def client(self, owner: str) -> httpx.Client:
+        """A client with the key of `owner`: acme, globex or platform."""
+        headers = {"Authorization": f"Bearer {self.keys[owner]}"}
+        return httpx.Client(base_url=self.api, headers=headers, timeout=30.0)
+
+
+def _environment(data_dir: Path) -> dict[str, str]:
+    udp, tcp = free_port("udp"), free_port()
+    ports = {
+        "LIVEKIT__URL": f"ws://127.0.0.1:{free_port()}",
+        "LIVEKIT__RTC_TCP_PORT": str(tcp),
+        "LIVEKIT__RTC_UDP_PORT": str(udp),
+        "GATEWAY__API_URL": f"http://127.0.0.1:{free_port()}",
+        "GATEWAY__RTSP_URL": f"rtsp://127.0.0.1:{free_port()}",
+        "REDIS__PORT": str(free_port()),
+        "RAY__DASHBOARD_PORT": str(free_port()),
+        "API__PORT": str(free_port()),
+        "DATA_DIR": str(data_dir),
+    }
+    environment = dict(os.environ) | {f"ATALAIA_{name}": value for name, value in ports.items()}
+    binaries = REPOSITORY / ".local" / "bin"
+    environment["PATH"] = os.pathsep.join([str(binaries), environment["PATH"]])
+    environment["PYTHONPATH"] = str(REPOSITORY)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One demo for the whole session. Fails the session if anything is left after its stop."""
+    data_dir = tmp_path_factory.mktemp("demo")
+    log = data_dir / "demo.log"
+    with log.open("w", encoding="utf-8") as output:
+        started = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "cluster.cli"),
+                *("-c", str(REPOSITORY / "configs" / "demo.yaml"), "demo"),
+            ],
+            env=_environment(data_dir),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    process = psutil.Process(started.pid)
+    descendants: set[psutil.Process] = set()
+    try:
+        yield _wait_until_live(data_dir, process, log)
+        descendants = set(process.children(recursive=True))
+    finally:
+        started.send_signal(signal.SIGTERM)
+        code = started.wait(STOP_TIMEOUT_S)
+    assert code == 0, log.read_text(encoding="utf-8")[-4000:]
+    _, alive = psutil.wait_procs(descendants, timeout=10.0)
+    assert not alive, f"left behind: {[p.name() for p in alive]}"
+    assert not (data_dir / "run" / "demo.json").exists()
+
+
+def _wait_until_live(data_dir: Path, process: psutil.Process, log: Path) -> Demo:
+    access = data_dir / "run" / "demo.json"
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not access.exists():
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            pytest.fail(f"the demo ended:\n{log.read_text(encoding='utf-8')[-4000:]}")
+        if time.monotonic() > deadline:
+            pytest.fail(f"the demo did not start:\n{log.read_text(encoding='utf-8')[-4000:]}")
+        time.sleep(0.5)
+    said = json.loads(access.read_text(encoding="utf-8"))
+    demo = Demo(**said, process=process, log=log)
+    deadline = time.monotonic() + LIVE_TIMEOUT_S
+    while any(c["state"] != "live" for c in _cameras(demo)):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not all cameras are live: {_cameras(demo)}")
+        time.sleep(0.5)
+    return demo
+
+
+def _cameras(demo: Demo) -> list[dict[str, object]]:
+    cameras: list[dict[str, object]] = []
+    for owner in ("acme", "globex"):
+        with demo.client(owner) as client:
+            cameras += client.get("/v1/cameras").raise_for_status().json()["cameras"]
+    return cameras
