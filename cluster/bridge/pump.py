@@ -21,7 +21,7 @@ from cluster.bridge.room import TrackSink
 from cluster.bridge.transcode import EncodedPicture, Transcoder
 from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
 from cluster.log import get_logger
-from cluster.media.capture_clock import CaptureClock
+from cluster.media.capture_clock import CaptureClock, ClockEventKind
 from cluster.settings import BridgeSettings
 from pipelines.clock import Clock
 from pipelines.errors import CameraError, UnavailableError
@@ -33,6 +33,10 @@ FPS_WINDOW = 50
 PUBLISH_TIMEOUT_S = 15.0
 STEADY_AFTER_S = 10.0
 """A stream that held this long counts as recovered: the next break starts the back-off anew."""
+
+
+class _NewDescriptionError(Exception):
+    """The camera came back as another stream than the one that was opened."""
 
 
 class StreamPump:
@@ -98,6 +102,10 @@ class StreamPump:
                 log.info("stream is transcoded", stream=self._name, reason=str(why))
                 transcode = str(why)
                 continue
+            except _NewDescriptionError:
+                log.info("stream is opened anew: the camera sends another", stream=self._name)
+                transcode = ""
+                continue
             except (CameraError, UnavailableError) as error:
                 reason = error.message
             except Exception:
@@ -116,18 +124,20 @@ class StreamPump:
 
     def _carry(self, transcode: str) -> None:
         """Open the stream and feed the track until it breaks or `stop` is set."""
-        reader = PacketReader(
-            self._url,
-            open_timeout_s=self._settings.open_timeout_s,
-            read_timeout_s=self._settings.read_timeout_s,
-        )
         self._capture_clock.reconnected()
-        with reader:
+        with self._reader() as reader:
             pictures = self._pictures(reader, transcode)
             for picture in pictures:
                 if self._stop.is_set():
                     return
                 self._deliver(picture, reader, transcode)
+
+    def _reader(self) -> PacketReader:
+        return PacketReader(
+            self._url,
+            open_timeout_s=self._settings.open_timeout_s,
+            read_timeout_s=self._settings.read_timeout_s,
+        )
 
     def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[EncodedPicture]:
         if not transcode:
@@ -147,6 +157,8 @@ class StreamPump:
         )
         for event in stamp.events:
             log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
+            if event.kind is ClockEventKind.JUMPED:
+                self._require_same_description(reader)
         size = (picture.width, picture.height)
         if self._status.phase is not StreamPhase.STREAMING or self._size_changed(size):
             if not picture.key_frame:
@@ -174,6 +186,20 @@ class StreamPump:
         self._status = replace(
             self._status, units=self._status.units + 1, last_capture_us=stamp.capture_us
         )
+
+    def _require_same_description(self, reader: PacketReader) -> None:
+        """Ask the gateway again how the stream is to be decoded.
+
+        A gateway that reconnects to a camera splices the new stream into our pull. Most cameras
+        tell their parameter sets in the description alone, and may have come back with others.
+
+        Raises:
+            _NewDescriptionError: what follows cannot be decoded with what was opened.
+            UnreadableCameraError: the gateway does not offer the stream any more.
+        """
+        with self._reader() as fresh:
+            if fresh.description.contradicts(reader.description):
+                raise _NewDescriptionError
 
     def _publish(self, size: tuple[int, int]) -> None:
         # Publishing takes some 100 ms; meanwhile the socket holds the stream, so nothing is lost.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,24 @@ from cluster.media.problems import CameraProblem, UnreadableCameraError, unreada
 _OPTIONS = {"rtsp_transport": "tcp", "analyzeduration": "100000"}
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a stream says of itself when it is opened.
+
+    Attributes:
+        codec: libav's name.
+        extradata: parameter sets; empty where they come in the stream alone.
+    """
+
+    codec: str
+    extradata: bytes
+
+    def contradicts(self, other: Description) -> bool:
+        """Whether a decoder that was set up with `other` cannot decode this stream."""
+        known = bool(self.extradata and other.extradata)
+        return self.codec != other.codec or (known and self.extradata != other.extradata)
+
+
 class PacketReader:
     """One open pull. A context manager; not thread-safe: one thread opens, reads and closes it.
 
@@ -35,6 +54,7 @@ class PacketReader:
         self._timeouts = (open_timeout_s, read_timeout_s)
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
+        self._description = Description("", b"")
 
     def __enter__(self) -> Self:
         try:
@@ -47,6 +67,8 @@ class PacketReader:
             self._container.close()
             raise UnreadableCameraError(CameraProblem.NO_VIDEO)
         self._stream = self._container.streams.video[0]
+        context = self._stream.codec_context
+        self._description = Description(context.name, bytes(context.extradata or b""))
         return self
 
     def __exit__(
@@ -64,6 +86,10 @@ class PacketReader:
         if self._stream is None:
             raise RuntimeError("the reader is not open")
         return self._stream
+
+    @property
+    def description(self) -> Description:
+        return self._description
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         """Packets with data, in decoding order, until the stream ends.

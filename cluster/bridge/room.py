@@ -10,7 +10,7 @@ from datetime import timedelta
 from livekit import api, rtc
 from livekit.rtc._proto.room_pb2 import VideoEncoderBackend
 from livekit.rtc.encoded_video import EncodedVideoFrame, EncodedVideoSource
-from livekit.rtc.participant import PublishTrackError
+from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
 from cluster.backoff import Backoff
 from cluster.bridge.units import AccessUnit
@@ -212,6 +212,7 @@ class RoomPublisher:
     async def _publish(self, room: rtc.Room, sink: TrackSink, size: tuple[int, int]) -> None:
         if sink.attached and sink.size == size:
             return
+        await self._take_back(room, sink)
         source = EncodedVideoSource(*size)
         track = rtc.LocalVideoTrack.create_video_track(sink.name, source)
         options = rtc.TrackPublishOptions(
@@ -227,6 +228,17 @@ class RoomPublisher:
         except PublishTrackError as error:
             raise UnavailableError(f"LiveKit did not take the track: {error}") from error
         sink.attach(source, size)
+
+    async def _take_back(self, room: rtc.Room, sink: TrackSink) -> None:
+        """End the track of another size: a camera shows one picture under one name."""
+        sink.detach()
+        for sid, publication in list(room.local_participant.track_publications.items()):
+            if publication.name != sink.name:
+                continue
+            try:
+                await room.local_participant.unpublish_track(sid)
+            except UnpublishTrackError as error:
+                raise UnavailableError(f"LiveKit did not end the old track: {error}") from error
 
     async def _leave(self) -> None:
         self._there.clear()

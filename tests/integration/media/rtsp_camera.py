@@ -44,6 +44,9 @@ class RtspCamera:
         scheme: how they are demanded: Basic or Digest.
         in_band: SPS and PPS come in front of key frames and not in the SDP, and a session begins
             right behind a key frame.
+        presentation: when each packet is shown, in frames of the clip, where that is not the order
+            in which they are sent (B-frames).
+        next_clip: of as many packets, goes on with it at the end of the present one.
         connections: how many there ever were.
         played: sessions that ever got to PLAY.
         playing: sessions that play now.
@@ -58,6 +61,8 @@ class RtspCamera:
     port: int = 0
     path: str = "/live"
     in_band: bool = False
+    presentation: list[int] | None = None
+    next_clip: Clip | None = None
     connections: int = 0
     played: int = 0
     playing: int = 0
@@ -178,17 +183,25 @@ class RtspCamera:
         lines = head + ([] if self.mood is Mood.AUDIO_ONLY else video) + audio
         return "\r\n".join([*lines, ""])
 
+    def _packet(self, number: int) -> tuple[bytes, int]:
+        """Packet `number` of the endless repetition, and the frame number at which it is shown."""
+        loop, index = divmod(number, len(self.clip.packets))
+        if index == 0 and self.next_clip is not None:
+            self.clip, self.next_clip = self.next_clip, None
+        shown = self.presentation[index] if self.presentation else index
+        return self.clip.packets[index], loop * len(self.clip.packets) + shown
+
     async def _play(self, writer: asyncio.StreamWriter) -> None:
         self.played += 1
         self.playing += 1
         sequence = itertools.count()
         try:
             for n in itertools.count(int(self.in_band)):
-                au = self.clip.packets[n % len(self.clip.packets)]
+                au, shown = self._packet(n)
                 for payload, last in _payloads(au, self.in_band):
                     packet = struct.pack(
                         "!BBHII", 0x80, 96 | (0x80 if last else 0), next(sequence) & 0xFFFF,
-                        (n * 3600) & 0xFFFFFFFF, 0xCAFE,
+                        (shown * 3600) & 0xFFFFFFFF, 0xCAFE,
                     ) + payload  # fmt: skip
                     writer.write(struct.pack("!cBH", b"$", 0, len(packet)) + packet)
                 await writer.drain()

@@ -1,0 +1,48 @@
+"""Servers per test, clips per session, and a bridge that must leave nothing behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from cluster.bridge.bridge import Bridge
+from tests.integration.bridge.world import Servers
+from tests.unit.cluster.media.clips import Clip, encode
+
+
+@pytest_asyncio.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
+    world = Servers(tmp_path / "data")
+    try:
+        await world.start()
+        yield world
+    finally:
+        await world.aclose()
+
+
+@pytest_asyncio.fixture
+async def bridge(servers: Servers) -> AsyncIterator[Bridge]:
+    """A bridge; after each test no thread of it may be left."""
+    running = Bridge(servers.settings)
+    try:
+        yield running
+    finally:
+        await running.aclose()
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith("pump ")]
+    assert left == []
+
+
+@pytest.fixture(scope="session")
+def clip() -> Clip:
+    """One second, looping, one key frame, no B-frames."""
+    return encode({"profile": "high"}, frames=25, gop=25, size=(320, 192))
+
+
+@pytest.fixture(scope="session")
+def night_clip() -> Clip:
+    """The same camera at night: another size, another shape."""
+    return encode({"profile": "high"}, frames=25, gop=25, size=(256, 256))
