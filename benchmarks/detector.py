@@ -3,22 +3,27 @@
     python -m benchmarks.detector --seconds 5 --callers 4
 
 Bare: the runtime in this process, as many threads as it asks for. Through Serve: one replica,
-`callers` callers with one frame in flight each, over the transport that the watchers use.
+`callers` callers with one frame in flight each, over the transport that the watchers use. Beside
+the rate it tells the CPU time of one frame, of all processes involved: where other programs share
+the cores, that is what can still be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 
 from cluster.handles import SERVE_ENVIRONMENT, by_value
 from cluster.settings import Settings, load_settings
@@ -26,6 +31,25 @@ from pipelines.domain import LetterboxedFrame
 from pipelines.imaging import letterbox_rgb
 
 WARM_UP_S = 2.0
+
+
+def cpu_s() -> float:
+    """CPU seconds so far of this process and all that it started, Ray's included."""
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Frames/s, and CPU milliseconds per frame."""
+
+    frames_per_s: float
+    cpu_ms: float
 
 
 def street(settings: Settings) -> LetterboxedFrame:
@@ -38,8 +62,8 @@ def street(settings: Settings) -> LetterboxedFrame:
     return letterbox_rgb(rgb, (detector.input_width, detector.input_height))
 
 
-def bare(settings: Settings, seconds: float) -> float:
-    """Frames/s of the model alone in this process, results in source pixels."""
+def bare(settings: Settings, seconds: float) -> Rate:
+    """The model alone in this process, results in source pixels."""
     from serve.vision.model import load_model
 
     frame = street(settings)
@@ -54,16 +78,17 @@ def bare(settings: Settings, seconds: float) -> float:
 
     with ThreadPoolExecutor(model.parallel) as threads:
         for duration in (WARM_UP_S, seconds):
-            end = time.perf_counter() + duration
+            end, used = time.perf_counter() + duration, cpu_s()
             done = sum(threads.map(work, [end] * model.parallel))
+    used = cpu_s() - used
     model.close()
-    return done / seconds
+    return Rate(done / seconds, used / done * 1e3)
 
 
 async def through_serve(
     settings: Settings, seconds: float, callers: int
-) -> tuple[float, list[float]]:
-    """Frames/s through Serve, and each call's milliseconds."""
+) -> tuple[Rate, list[float]]:
+    """The same through Serve, and each call's milliseconds."""
     from ray import serve
 
     from serve.detector import Detector
@@ -83,9 +108,9 @@ async def through_serve(
 
     for duration in (WARM_UP_S, seconds):
         took_ms.clear()
-        end = time.perf_counter() + duration
+        end, used = time.perf_counter() + duration, cpu_s()
         done = sum(await asyncio.gather(*(camera(end) for _ in range(callers))))
-    return done / seconds, took_ms
+    return Rate(done / seconds, (cpu_s() - used) / done * 1e3), took_ms
 
 
 def main() -> None:
@@ -114,8 +139,11 @@ def main() -> None:
                 serve.delete("bench")
                 p50, p95, p99 = np.percentile(took, [50, 95, 99])
                 sys.stdout.write(
-                    f"bare {alone:.1f} frames/s, through Serve {rate:.1f} "
-                    f"({rate / alone:.0%}), call p50 {p50:.0f} p95 {p95:.0f} p99 {p99:.0f} ms\n"
+                    f"bare {alone.frames_per_s:.1f} frames/s, {alone.cpu_ms:.1f} CPU ms each; "
+                    f"through Serve {rate.frames_per_s:.1f}, {rate.cpu_ms:.1f} ms; ratio "
+                    f"{rate.frames_per_s / alone.frames_per_s:.2f} of the frames, "
+                    f"{alone.cpu_ms / rate.cpu_ms:.2f} by CPU; "
+                    f"call p50 {p50:.0f} p95 {p95:.0f} p99 {p99:.0f} ms\n"
                 )
         finally:
             serve.shutdown()

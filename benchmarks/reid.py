@@ -45,6 +45,9 @@ START_ABOVE = 0.25
 DRAWS = 200
 MIN_TRACK = 2
 
+# Rows of the people's sheet (from 0) that show the same one after a cut or a loss, as seen by eye.
+SAME_PERSON = ((2, 7), (3, 5), (9, 10))
+
 
 @dataclass(frozen=True)
 class Look:
@@ -109,6 +112,15 @@ def _cut(frame: Pixels, found: sv.Detections, base: int) -> list[Look]:
             quality = float((x2 - x1) * (y2 - y1) * sure)
             looks.append(Look(base + int(number), frame[y1:y2, x1:x2], quality))
     return looks
+
+
+def merged(looks: Sequence[Look], same: Sequence[tuple[int, int]]) -> list[Look]:
+    """The same crops, with the second of each pair of identities counted as the first."""
+    order = np.unique([look.identity for look in looks])
+    becomes = {int(order[second]): int(order[first]) for first, second in same}
+    return [
+        Look(becomes.get(look.identity, look.identity), look.pixels, look.quality) for look in looks
+    ]
 
 
 # ---------------------------------------------------------------- embedders
@@ -260,10 +272,14 @@ def main() -> None:
     options = parser.parse_args()
     frames = read_clip()
     detections = detect(frames)
-    sets = {name: follow(frames, detections, of) for name, of in
-            (("people", PEOPLE), ("vehicles", VEHICLES))}  # fmt: skip
+    people = follow(frames, detections, PEOPLE)
+    sets = {
+        "people, by track": people,
+        "people, tracks of one person joined by eye": merged(people, SAME_PERSON),
+        "vehicles, by track": follow(frames, detections, VEHICLES),
+    }
     if options.sheet:
-        sheet(sets["people"], options.sheet)
+        sheet(people, options.sheet)
     for name, looks in sets.items():
         identities = len({look.identity for look in looks})
         sys.stdout.write(f"\n{name}: {identities} identities, {len(looks)} crops\n\n")

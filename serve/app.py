@@ -48,7 +48,7 @@ def build(args: Settings | Mapping[str, str]) -> Application:
         .options(
             name=DETECTOR,
             num_replicas=settings.detector.replicas,
-            ray_actor_options=_resources(DETECTOR, settings.detector.num_gpus),
+            ray_actor_options=resources(DETECTOR, settings.detector.num_gpus),
             logging_config=_LOGGING,
         )
         .bind(settings)
@@ -58,7 +58,7 @@ def build(args: Settings | Mapping[str, str]) -> Application:
         .options(
             name=MEMORY,
             num_replicas=1,
-            ray_actor_options=_resources(MEMORY),
+            ray_actor_options=resources(MEMORY),
             logging_config=_LOGGING,
         )
         .bind(settings, embedder_info(settings.embedder))
@@ -68,7 +68,7 @@ def build(args: Settings | Mapping[str, str]) -> Application:
         .options(
             name=EMBEDDER,
             num_replicas=settings.embedder.replicas,
-            ray_actor_options=_resources(EMBEDDER, settings.embedder.num_gpus),
+            ray_actor_options=resources(EMBEDDER, settings.embedder.num_gpus),
             logging_config=_LOGGING,
         )
         .bind(settings, memory)
@@ -91,7 +91,8 @@ def _load(args: Mapping[str, str]) -> Settings:
     return load_settings(Path(args["config"]) if "config" in args else None)
 
 
-def _resources(deployment: str, num_gpus: float = 0.0) -> dict[str, Any]:
+def resources(deployment: str, num_gpus: float = 0.0) -> dict[str, Any]:
+    """What Ray sets aside for one replica, and the environment it starts in."""
     return {
         "num_cpus": _CPUS[deployment],
         "num_gpus": num_gpus,

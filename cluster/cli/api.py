@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from cluster.cli.common import read_json
+from cluster.cli.common import read_json, running_api
 from cluster.cli.view import CameraLine
 from cluster.settings import KEY_VARIABLE, Settings
 from pipelines.domain import CameraState
@@ -75,8 +75,9 @@ def _problem(response: httpx.Response) -> AtalaiaError:
     message = str(problem.get("detail") or problem.get("title") or f"HTTP {response.status_code}")
     for item in problem.get("errors") or ():
         if isinstance(item, dict):
-            where = item.get("pointer") or item.get("parameter") or ""
-            message += f"\n  {where}: {item.get('detail', '')}"
+            where = str(item.get("pointer") or item.get("parameter") or "")
+            if where not in message:
+                message += f"\n  {where}: {item.get('detail', '')}"
     hint = str(problem.get("hint") or "")
     if response.status_code == 401:
         hint = hint or f"Give a key with --key or {KEY_VARIABLE}; `atalaia key create` makes one."
@@ -115,10 +116,10 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
     Raises:
         InputError: there is no key; says where to get one.
     """
-    access = read_json(settings.run_dir / ACCESS_FILE) or {}
-    base = str(access.get("api") or settings.api_url)
+    base = running_api(settings)
     if key:
-        return ApiClient(settings.api_url, key)
+        return ApiClient(base, key)
+    access = read_json(settings.run_dir / ACCESS_FILE) or {}
     keys = {name: k for name, k in (access.get("keys") or {}).items() if name != PLATFORM}
     if tenant is None and keys:
         tenant = next(iter(keys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,21 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from cluster.local.stack import STATE_FILE, running_owner
 from cluster.log import redact
 from cluster.settings import CONFIG_VARIABLE, Settings, load_settings
 from pipelines.errors import AtalaiaError, ConfigError, InputError
 
 EXIT_FAILURE = 1
 EXIT_WRONG_INPUT = 2
+PIPE_COLUMNS = 240
 
 
 def out() -> Console:
     """For what the user asked for: goes into pipes and files unchanged."""
-    return Console(highlight=False, soft_wrap=True)
+    # A pipe has no width, and 80 columns would cut what a program or a file is to get.
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def err() -> Console:
@@ -63,6 +68,14 @@ def use_config(path: Path | None) -> None:
 def settings() -> Settings:
     """The settings of this command. Raises ConfigError."""
     return load_settings()
+
+
+def running_api(settings: Settings) -> str:
+    """URL of the API: the configured one, else that of the Atalaia that runs on this machine."""
+    if settings.api.url is None and running_owner(settings) is not None:
+        state = read_json(settings.run_dir / STATE_FILE) or {}
+        return str(state.get("api") or settings.api_url)
+    return settings.api_url
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

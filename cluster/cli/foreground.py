@@ -131,6 +131,7 @@ async def run_session(
             stack.enter_context(quiet_stderr(log_path))
         view = make_view(console)
         stack.callback(view.close)
+        view.step("Loading")  # Ray and the media libraries take seconds
         session = make(view)
         try:
             started = await _until_stopped(session.start(), stop)

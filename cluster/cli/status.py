@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli.common import EXIT_FAILURE, out, read_json, settings
+from cluster.cli.common import EXIT_FAILURE, out, read_json, running_api, settings
 from cluster.local.stack import STATE_FILE, Phase, running_owner
 from cluster.settings import Settings
 
@@ -66,7 +66,7 @@ def collect(chosen: Settings) -> list[Line]:
         lines = [Line("local servers", False, "not running", "`atalaia up` starts them")]
     else:
         lines = stack_lines(state)
-    return lines + asyncio.run(api_lines(chosen.api_url))
+    return lines + asyncio.run(api_lines(running_api(chosen)))
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:

@@ -7,6 +7,9 @@ classes, the API's first snapshot imported livekit-agents and took seven seconds
 from __future__ import annotations
 
 import importlib
+import os
+import threading
+import time
 from typing import Protocol
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus
@@ -16,6 +19,31 @@ from pipelines.domain import CameraKey, CameraPlan
 
 HOST_MODULE, HOST_CLASS = "agents.host", "AgentHost"
 """Named, not imported: cluster leans on nothing above it. Ray Serve names its apps the same way."""
+
+
+END_GRACE_S = 2.0
+
+
+def prepare_worker() -> None:
+    """What both kinds of worker need before anything else happens in their process.
+
+    LiveKit's SDK makes its native client on first use, without a lock: two watchers that start at
+    once made two, and one of them waited for ever on events that went to the other.
+
+    And a process whose main thread has ended, by a signal or a panic of native code, must not live
+    on in its other threads: LiveKit would go on sending it watchers.
+    """
+    from livekit.rtc._ffi_client import FfiClient
+
+    if FfiClient.instance is None:
+        raise RuntimeError("LiveKit's native client did not start")
+    threading.Thread(target=_end_with_main_thread, name="end with main", daemon=True).start()
+
+
+def _end_with_main_thread() -> None:
+    threading.main_thread().join()
+    time.sleep(END_GRACE_S)
+    os._exit(1)
 
 
 class Host(Protocol):
@@ -36,6 +64,7 @@ class HostActor:
     """An agent host in an actor's process. Arguments and errors are those of the host."""
 
     def __init__(self, settings: Settings, name: str) -> None:
+        prepare_worker()
         host_class = getattr(importlib.import_module(HOST_MODULE), HOST_CLASS)
         self._host: Host = host_class(settings, name)
 
@@ -60,6 +89,7 @@ class BridgeActor:
     def __init__(self, settings: Settings) -> None:
         from cluster.bridge.bridge import Bridge
 
+        prepare_worker()
         self._bridge = Bridge(settings)
 
     async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:

@@ -25,6 +25,7 @@ DEFAULT_DATA_DIR = Path(".local")
 # 90 s were measured for livekit-server on two idle cores with an empty cache; 20 times that.
 BUILD_TIMEOUT_S = 30 * 60.0
 STOP_GRACE_S = 2.0
+LOCK_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,8 @@ async def ensure_binary(server: GoServer, data_dir: Path, progress: Progress) ->
         )
     folder = data_dir / "bin"
     folder.mkdir(parents=True, exist_ok=True)
-    progress(f"waiting to build {server.name}")
-    async with _lock(folder / f".{server.name}.lock"):
+    waiting = f"waiting for another process that builds {server.name}"
+    async with _lock(folder / f".{server.name}.lock", lambda: progress(waiting)):
         if found := find_binary(server.name, data_dir):  # another process built it meanwhile
             return found
         await _build(go, server, folder / server.name, progress)
@@ -199,14 +200,18 @@ def _stamp_of(binary: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _lock(path: Path) -> AsyncIterator[None]:
+async def _lock(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
     with path.open("w") as file:
+        waits = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                await asyncio.sleep(0.5)
+                if not waits:
+                    on_wait()
+                waits = True
+                await asyncio.sleep(LOCK_POLL_S)
         yield
 
 

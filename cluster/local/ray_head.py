@@ -45,7 +45,7 @@ SESSIONS = "s"
 
 
 def session_root(settings: Settings) -> Path:
-    """Ray's folder of sockets and logs. Not in `data_dir`: a socket's path has 107 bytes at most."""
+    """Folder of Ray's sessions. Not in `data_dir`: a socket's path has 107 bytes at most."""
     digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
 

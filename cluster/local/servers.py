@@ -20,15 +20,15 @@ LIVEKIT_PORT = 7880
 GATEWAY_API_PORT = 1984
 GATEWAY_RTSP_PORT = 8554
 
-# An append-only file is synced every second: at most one second of alarms hangs on a power cut,
-# and the records hold every alarm that was acknowledged before.
+# Synced at every write: with `everysec`, alarms that had been acknowledged were seen lost by a
+# SIGKILL. It costs 0.3 ms per alarm.
 VALKEY_CONFIG = """\
 bind {host}
 port {port}
 protected-mode yes
 daemonize no
 appendonly yes
-appendfsync everysec
+appendfsync always
 save ""
 maxmemory-policy noeviction
 dir {folder}

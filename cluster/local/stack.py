@@ -320,6 +320,7 @@ class LocalStack:
             return
         state = {
             "pid": os.getpid(),
+            "api": self.settings.api_url,
             "ray_address": self.settings.ray.address,
             "parts": [
                 {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +31,9 @@ PAGE = 200
 
 # Redis answers at once when there is something; this only bounds how long a dead connection hides.
 BLOCK_MS = 3_000
+
+# How long a stream outlives the key that opened it, at most twice: the key is also cached.
+RECHECK_S = 2.0
 
 # Per tenant and API replica: each holds a connection and a task (some 60 KB).
 MAX_STREAMS = 100
@@ -77,7 +80,7 @@ class TenantFeed:
         self._position = "0-0"
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self.closed = False
         self.listeners = 0
 
     @property
@@ -92,7 +95,7 @@ class TenantFeed:
         self._task = asyncio.create_task(self._follow(), name="alarm-feed")
 
     async def aclose(self) -> None:
-        self._closed = True
+        self.closed = True
         self._news.set()
         if self._task is not None:
             self._task.cancel()
@@ -103,14 +106,13 @@ class TenantFeed:
         """An alarm among the last ones, whether or not it has reached the records."""
         return next((e.alarm for e in reversed(self._ring) if e.alarm.id == alarm), None)
 
-    async def after(self, cursor: str) -> list[StreamEntry]:
-        """The next entries behind `cursor`, in order; waits until there is at least one.
-
-        None come once the feed is closed.
+    async def after(self, cursor: str, wait_s: float) -> list[StreamEntry]:
+        """The next entries behind `cursor`, in order; waits up to `wait_s` where there is none.
 
         Raises:
             StreamGapError: entries behind `cursor` are gone from the stream.
         """
+        deadline = asyncio.get_running_loop().time() + wait_s
         failures = 0
         while True:
             news = self._news
@@ -129,9 +131,13 @@ class TenantFeed:
                     # What lay between was trimmed from the stream.
                     cursor = "-".join(map(str, self._floor))
                     continue
-            if found or self._closed:
+            if found or self.closed:
                 return found
-            await news.wait()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await news.wait()
+            except TimeoutError:
+                return []
 
     async def _follow(self) -> None:
         failures = 0
@@ -182,21 +188,22 @@ class Subscription:
         self.cursor = cursor
         """Id of the last entry that was given out; a client resumes after it."""
 
-    async def entries(self) -> AsyncGenerator[StreamEntry | Gap]:
-        """Every entry after the cursor, once each, in order; ends when the application stops.
+    async def entries(
+        self, still_good: Callable[[], Awaitable[bool]]
+    ) -> AsyncGenerator[StreamEntry | Gap]:
+        """Every entry after the cursor, once each, in order.
 
+        Ends when the application stops, and when `still_good`, asked every `RECHECK_S`, says no.
         After a Gap it goes on with the oldest entry that the stream still has: what was trimmed
         before that one had been recorded, so list and stream together hold everything.
         """
-        while True:
+        while not self._feed.closed and await still_good():
             try:
-                found = await self._feed.after(self.cursor)
+                found = await self._feed.after(self.cursor, RECHECK_S)
             except StreamGapError:
                 self.cursor = "0"
                 yield Gap()
                 continue
-            if not found:
-                return
             for entry in found:
                 self.cursor = entry.stream_id
                 yield entry

@@ -16,7 +16,7 @@ from cluster.records import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
 from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
-from serve.api.auth import DepsDep, TenantDep
+from serve.api.auth import Authenticator, DepsDep, TenantDep, client_address
 from serve.api.fields import ResponseBody
 from serve.api.problems import responses
 from serve.api.times import rfc3339, to_us
@@ -203,12 +203,17 @@ async def stream_alarms(
     """`state` is always `new` here: the stream says what was raised, GET /v1/alarms what became of
     it."""
     streamed = request.app.state.metrics.streamed
+    authenticator: Authenticator = request.app.state.authenticator
+
+    async def still_good() -> bool:
+        header = request.headers.get("authorization")
+        return await authenticator.still_good(header, client_address(request.scope))
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         # An event without data: it opens the stream at once, and gives a client that sees no alarm
         # before it loses the connection a place to resume from.
         yield ServerSentEvent(id=subscription.cursor, retry=RETRY_MS)
-        async with aclosing(subscription.entries()) as entries:
+        async with aclosing(subscription.entries(still_good)) as entries:
             async for entry in entries:
                 if isinstance(entry, Gap):
                     yield ServerSentEvent(GAP, event="gap")

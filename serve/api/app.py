@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from cluster.bus import AlarmStream
 from serve.api import alarms, cameras, detect, health, join, platform, rules, search
 from serve.api.alarm_feed import AlarmFeeds
+from serve.api.announce import Announcer
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
 from serve.api.health import Readiness, standard_probes
@@ -46,12 +47,14 @@ def create_app(
     metrics = Metrics()
     uploads = deps.settings.api.max_upload_mb * 1024 * 1024
     decoder = ImageDecoder(uploads, deps.settings.api.max_image_megapixels)
+    announcer = Announcer(deps.controller, metrics)
     feeds = AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await feeds.aclose()
+        await announcer.aclose()
         decoder.close()
 
     app = FastAPI(
@@ -61,11 +64,14 @@ def create_app(
         description=DESCRIPTION,
         openapi_tags=TAGS,
         redoc_url=None,
+        # A redirect would be built from the Host header; /v1/cameras/ is simply not there.
+        redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
         lifespan=lifespan,
     )
     app.state.deps = deps
     app.state.metrics = metrics
+    app.state.announcer = announcer
     app.state.decoder = decoder
     app.state.alarm_feeds = feeds
     app.state.readiness = Readiness(standard_probes(deps))
@@ -76,8 +82,9 @@ def create_app(
     install_openapi(app)
     install_dashboard(app, static)
 
-    # The last one added is the outermost.
     keys = authenticator or Authenticator(deps.database.platform(), deps.clock)
+    app.state.authenticator = keys
+    # The last one added is the outermost.
     app.add_middleware(RequireKey, authenticator=keys)
     app.add_middleware(LimitBody, max_upload_bytes=uploads)
     app.add_middleware(LastResort)

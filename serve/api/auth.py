@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cluster.log import get_logger
 from cluster.records import PlatformRecords, Principal, TenantRecords
 from pipelines.clock import Clock
-from pipelines.errors import AtalaiaError
+from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.ports import Deps
 from serve.api.problems import (
     ForbiddenError,
@@ -93,6 +93,17 @@ class Authenticator:
         self._remember(digest, principal)
         return principal
 
+    async def still_good(self, header: str | None, address: str) -> bool:
+        """Whether a key that opened a long answer is still one; asked while that answer lasts."""
+        try:
+            await self.principal(header, address)
+        except (UnauthorizedError, TooManyRequestsError):
+            return False
+        except UnavailableError:
+            # Nobody can say. Records that are away for a while shall not end the alarm streams.
+            return True
+        return True
+
     async def _refuse_guessers(self, address: str) -> None:
         if not await self._limiter.test(self._limit, address):
             raise TooManyRequestsError(
@@ -118,6 +129,17 @@ def _bearer(header: str | None) -> str:
     return secret
 
 
+def client_address(scope: Scope) -> str:
+    """Where a request comes from: the peer, never a header that anybody can send."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def _needs_key(scope: Scope) -> bool:
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return f"{path}/".startswith("/v1/")
+
+
 class RequireKey:
     """ASGI middleware: nothing under `/v1/` is reached, or its body read, without a good key."""
 
@@ -126,13 +148,13 @@ class RequireKey:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (scope["path"] + "/").startswith("/v1/"):
+        if scope["type"] != "http" or not _needs_key(scope):
             await self._app(scope, receive, send)
             return
         header = Headers(scope=scope).get("authorization")
-        client = scope.get("client")
+        address = client_address(scope)
         try:
-            principal = await self._authenticator.principal(header, client[0] if client else "?")
+            principal = await self._authenticator.principal(header, address)
         except AtalaiaError as error:
             await response_for(error)(scope, receive, send)
             return
@@ -162,7 +184,9 @@ DepsDep = Annotated[Deps, Depends(get_deps)]
 
 
 def get_principal(request: Request, _: Annotated[object, Depends(_scheme)]) -> Principal:
-    principal: Principal = request.state.principal
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None:
+        raise AssertionError(f"{request.url.path} is not behind RequireKey")
     return principal
 
 

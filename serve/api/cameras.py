@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from cluster.bus import CameraStatus, CameraStatusBoard
-from cluster.log import get_logger, redact
+from cluster.log import redact
 from cluster.media.urls import normalize_camera_url, public_url
 from cluster.records import CameraChanges
 from pipelines.domain import Camera, CameraKey, CameraState, Slug
-from pipelines.errors import AtalaiaError, InputError, UnavailableError
+from pipelines.errors import InputError, UnavailableError
+from serve.api.announce import Announcer
 from serve.api.auth import DepsDep, TenantDep, TenantScope
 from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
-from serve.api.metrics import Metrics
 from serve.api.ports import Deps
 from serve.api.problems import responses
 from serve.api.times import rfc3339
 
 router = APIRouter(tags=["cameras"], responses=responses(401, 403, 422, 429, 503))
-
-log = get_logger("api.cameras")
 
 DetectFps = Annotated[
     float,
@@ -167,31 +166,22 @@ def checked_url(secret: SecretStr) -> SecretStr:
     return SecretStr(normalize_camera_url(raw))
 
 
-async def announce(deps: Deps, metrics: Metrics, tenant: str, camera: str) -> None:
-    """Tell the controller of a change that is already stored.
+@dataclass(frozen=True, slots=True)
+class TenantAnnouncer:
+    """Tells the controller of a change to a camera of the request's tenant."""
 
-    A controller that is away does not undo the change: it reads the records on its own timer.
-    """
-    try:
-        await deps.controller.changed(tenant, camera)
-    except AtalaiaError as error:
-        metrics.announce_errors.inc()
-        log.warning("controller not told of a change", camera=camera, error=str(error))
-
-
-class Announcer:
-    """`announce`, bound to what a request has."""
-
-    def __init__(self, request: Request, deps: DepsDep, scope: TenantDep) -> None:
-        self._metrics: Metrics = request.app.state.metrics
-        self._deps = deps
-        self._tenant = scope.tenant
+    announcer: Announcer
+    tenant: str
 
     async def __call__(self, camera: str) -> None:
-        await announce(self._deps, self._metrics, self._tenant, camera)
+        await self.announcer.changed(self.tenant, camera)
 
 
-AnnouncerDep = Annotated[Announcer, Depends(Announcer)]
+def get_announcer(request: Request, scope: TenantDep) -> TenantAnnouncer:
+    return TenantAnnouncer(request.app.state.announcer, scope.tenant)
+
+
+AnnouncerDep = Annotated[TenantAnnouncer, Depends(get_announcer)]
 
 
 async def _view(deps: Deps, scope: TenantScope, camera: Camera) -> CameraView:

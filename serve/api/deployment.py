@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
+from cluster import services
 from cluster.bus import open_redis
-from cluster.log import configure_logging
+from cluster.log import configure_logging, get_logger
 from cluster.media.gateway import make_gateway
 from cluster.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
+from pipelines.errors import AtalaiaError
 from serve.api.app import create_app
 from serve.api.blobs import BlobShelf
 from serve.api.health import PROBE_TIMEOUT_S
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
+
+log = get_logger("api")
 
 # Event streams stay open, so this bounds streams and requests together.
 MAX_ONGOING_REQUESTS = 1_000
@@ -76,7 +82,16 @@ class Api:
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
+        # Where nobody runs `atalaia up`, as under KubeRay, or after Ray's head was replaced, the
+        # controller and the listener are started from here. They are started once, by name.
+        self._ensuring = asyncio.create_task(self._ensure_services(), name="ensure services")
         return create_app(self._deps)
+
+    async def _ensure_services(self) -> None:
+        try:
+            await services.ensure(self._settings)
+        except (AtalaiaError, RayError) as error:
+            log.error("controller or listener not started", error=str(error))
 
     def _probes(
         self, actors: Actors, detector: RayDetector, embedder: RayEmbedder, memory: RayMemory

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -70,27 +69,27 @@ def decode(data: bytes, max_megapixels: float, max_side: int | None = None) -> R
     """
     if not data:
         raise InputError("The picture is empty.", hint="Send the file's bytes as `image`.")
-    with warnings.catch_warnings():
-        # Pillow warns of large pictures; the limit below is ours.
-        warnings.simplefilter("ignore")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    # Pillow warns of what is half as large; where warnings are errors, it says the same.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(max_megapixels) from None
+    # ImportError: where ultralytics is loaded too, it replaces Pillow's `open` by one that wants
+    # another package for whatever Pillow cannot identify.
+    except (UnidentifiedImageError, ImportError):
+        raise MediaTypeError(
+            "This is not a picture in a format that is read here.",
+            hint="Send a JPEG, PNG, WebP or BMP.",
+        ) from None
+    except _BROKEN as error:
+        raise _broken() from error
+    with image:
+        if image.width * image.height > max_megapixels * 1_000_000:
+            raise _too_large(max_megapixels)
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError:
-            raise _too_large(max_megapixels) from None
-        except UnidentifiedImageError:
-            raise MediaTypeError(
-                "This is not a picture in a format that is read here.",
-                hint="Send a JPEG, PNG, WebP or BMP.",
-            ) from None
+            pixels = _to_rgb(_upright(image))
         except _BROKEN as error:
             raise _broken() from error
-        with image:
-            if image.width * image.height > max_megapixels * 1_000_000:
-                raise _too_large(max_megapixels)
-            try:
-                pixels = _to_rgb(_upright(image))
-            except _BROKEN as error:
-                raise _broken() from error
     return np.ascontiguousarray(pixels if max_side is None else _shrunk(pixels, max_side))
 
 

@@ -232,9 +232,10 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in errors):
         return problem_response(400, "The body is not valid JSON.")
     found = field_errors(errors)
-    first = found[0]
-    where = first.pointer or first.parameter
-    return problem_response(422, f"The request is not valid: {where}: {first.detail}", errors=found)
+    some = "A value" if len(found) == 1 else f"{len(found)} values"
+    return problem_response(
+        422, f"{some} of the request cannot be used; see `errors`.", errors=found
+    )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

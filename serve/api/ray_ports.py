@@ -24,8 +24,10 @@ MODEL_TIMEOUT_S = 20.0
 # A host only encodes a JPEG that it already holds.
 SNAPSHOT_TIMEOUT_S = 5.0
 
-# `changed` only sets a flag. What the controller does about it nobody waits for.
-ANNOUNCE_TIMEOUT_S = 1.0
+# Longer than a controller takes to come back after a crash (some 5 s on two busy cores).
+ANNOUNCE_TIMEOUT_S = 15.0
+
+PING_TIMEOUT_S = 2.0
 
 
 class RayDetector:
@@ -110,7 +112,7 @@ class Actors:
 
     async def ping(self, name: str) -> None:
         """Returns where the actor says that it works. Raises UnavailableError."""
-        async with ray_errors(name, ANNOUNCE_TIMEOUT_S):
+        async with ray_errors(name, PING_TIMEOUT_S):
             actor = await self.get(name, name)
             if not await actor.ping.remote():
                 raise away(name)

@@ -5,6 +5,7 @@ Records, Redis, blobs and vectors are real in these tests; only what needs Ray a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -76,8 +77,11 @@ class Controller:
 
     told: list[tuple[str, str | None]] = field(default_factory=list)
     away: bool = False
+    hangs: bool = False
 
     async def changed(self, tenant: str, camera: str | None) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.away:
             raise UnavailableError("The controller is not there right now.")
         self.told.append((tenant, camera))

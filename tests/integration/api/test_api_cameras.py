@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -145,7 +146,11 @@ async def test_numbers_that_are_none_are_refused(acme: httpx.AsyncClient, number
     problem(response, 422)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'"x"', b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[]", b'"x"', b"null", b"[" * 100_000, b"1" * 5_000],
+    ids=["empty", "cut", "no text", "list", "text", "null", "deep", "long number"],
+)
 async def test_a_body_that_is_no_object_is_a_4xx(acme: httpx.AsyncClient, content: bytes) -> None:
     response = await acme.post(
         "/v1/cameras", content=content, headers={"content-type": "application/json"}
@@ -273,6 +278,19 @@ async def test_a_controller_that_is_away_does_not_undo_a_change(
     assert (await acme.get("/v1/cameras/gate")).status_code == 200
     metrics = (await acme.get("/metrics")).text
     assert "atalaia_controller_announce_errors_total 1.0" in metrics
+
+
+async def test_a_controller_that_hangs_holds_nobody_up(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    world.controller.hangs = True
+    begin = time.monotonic()
+
+    for n in range(3):
+        assert (await add(acme, id=f"gate-{n}")).status_code == 201
+
+    assert time.monotonic() - begin < 5
+    assert len((await acme.get("/v1/cameras")).json()["cameras"]) == 3
 
 
 async def test_join_gives_a_token_for_one_room_and_nothing_else(acme: httpx.AsyncClient) -> None:

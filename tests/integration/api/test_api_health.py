@@ -113,6 +113,7 @@ async def test_metrics_count_by_template_and_name_no_tenant(
         ("GET", "/assets/../../deployment.py", 404),
         ("GET", "/.gitkeep", 404),
         ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/cameras/", 404),
         ("PUT", "/v1/cameras", 405),
         ("DELETE", "/v1/cameras", 405),
         ("POST", "/healthz", 405),

@@ -244,6 +244,17 @@ async def test_without_redis_the_stream_is_a_503(frail: Frail) -> None:
         assert (await anext(events)).id
 
 
+async def test_a_stream_ends_with_the_key_that_opened_it(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    async with follow(acme) as events, asyncio.timeout(8):
+        await anext(events)
+        await world.database.platform().revoke_key(world.keys["acme"].split("_")[1])
+
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+
 async def test_the_last_client_stops_the_reader(acme: httpx.AsyncClient, world: World) -> None:
     async with follow(acme) as events:
         await anext(events)

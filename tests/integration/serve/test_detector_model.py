@@ -167,6 +167,27 @@ def test_a_network_without_suppression_agrees_too(tmp_path: Path) -> None:
     np.testing.assert_allclose(by_openvino.confidence, by_torch.confidence, rtol=0.05)
 
 
+def test_the_onnx_for_tensorrt_takes_any_batch(tmp_path: Path) -> None:
+    """The half of the TensorRT path that needs no GPU; OpenVINO reads the file instead."""
+    pytest.importorskip("onnx", reason="the extra gpu is not installed")
+    import openvino as ov
+    import torch
+
+    from serve.vision.tensorrt_runtime import export_onnx
+
+    network = load_network(resolve_weights("yolov8n.pt", tmp_path))
+    options = RuntimeOptions((320, 192), "fp32", confidence=0.25, iou=0.6, max_batch=4)
+    export_onnx(network, options, torch.float32, tmp_path / "model.onnx", device="cpu")
+    graph = ov.Core().compile_model(
+        tmp_path / "model.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for size in (1, 3):
+        pixels = torch.rand(size, 3, 192, 320, generator=torch.Generator().manual_seed(size))
+        with torch.inference_mode():
+            expected = network.module(pixels).numpy()
+        np.testing.assert_allclose(graph([pixels.numpy()])[0], expected, atol=0.05)
+
+
 def test_a_frame_of_another_size_is_refused(model: DetectionModel, bus: Picture) -> None:
     with pytest.raises(InputError, match=r"letterboxed to \(320, 192\).*takes \(640, 384\)"):
         model.detect([letterbox_rgb(bus, (320, 192))])

@@ -16,14 +16,15 @@ from ray.serve import Deployment
 from ray.serve.handle import DeploymentHandle
 
 from cluster.handles import by_value
+from cluster.names import DETECTOR, EMBEDDER, MEMORY
 from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting
 from pipelines.errors import InputError, ModelError, UnavailableError
 from pipelines.imaging import letterbox_rgb
+from serve.app import resources
 from tests.integration.serve import clip_model, models
 
-APP = "models-under-test"
 Handle = DeploymentHandle[Any]
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(300)]
@@ -34,8 +35,7 @@ def deployment(decorated: object) -> Deployment:
 
 
 def run(name: str, *arguments: object, bound: Deployment) -> Handle:
-    options = {"num_cpus": 0.1}
-    app = bound.options(ray_actor_options=options).bind(*arguments)
+    app = bound.options(ray_actor_options=resources(DETECTOR)).bind(*arguments)
     return by_value(serve.run(app, name=name, route_prefix=None))
 
 
@@ -217,10 +217,9 @@ def embedding_app(settings: Settings, name: str) -> tuple[Handle, Handle]:
     from serve.memory import Memory
     from serve.vision.embedders import embedder_info
 
-    options = {"num_cpus": 0.1}
-    memory = deployment(Memory).options(ray_actor_options=options)
+    memory = deployment(Memory).options(ray_actor_options=resources(MEMORY))
     bound = memory.bind(settings, embedder_info(settings.embedder))
-    embedder = deployment(Embedder).options(ray_actor_options=options)
+    embedder = deployment(Embedder).options(ray_actor_options=resources(EMBEDDER))
     handle = serve.run(embedder.bind(settings, bound), name=name, route_prefix=None)
     return by_value(handle), by_value(serve.get_deployment_handle("Memory", name))
 
@@ -291,7 +290,7 @@ async def test_words_find_pictures_with_a_clip_like_model(
     ray_session: None, tmp_path: Path
 ) -> None:
     folder = clip_model.make(tmp_path / "clip")
-    settings = Settings(data_dir=tmp_path / "data", embedder={"model": str(folder)})
+    settings = Settings(data_dir=tmp_path / "data", embedder={"model": str(folder)})  # type: ignore[arg-type]
     embedder, memory = embedding_app(settings, "clip")
     for track, colour in (("t-red", (220, 0, 0)), ("t-green", (0, 220, 0))):
         await call(embedder, "remember", Crop(plain(colour), sighting("acme", track)))

@@ -156,7 +156,7 @@ def test_the_size_is_checked_before_decoding() -> None:
         decode(data, 40)
 
 
-@pytest.mark.parametrize("size", [(40_000, 40_000), (7_000, 6_000)])
+@pytest.mark.parametrize("size", [(16_000, 16_000), (7_000, 6_000)])
 def test_more_pixels_than_allowed_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(TooLargeError):
         decode(encoded(Image.new("1", size), "PNG"), 40)

@@ -85,8 +85,9 @@ async function readOnce(
       for (const event of parser.push(value)) {
         if (event.type === 'alarm') deliver(event.data, options);
         else if (event.type === 'gap') options.onGap();
-        position.id = event.lastEventId;
       }
+      // Not from the events: the opening one has an id and no data, and is where to resume from.
+      position.id = parser.lastEventId;
       position.retryMs = parser.retryMs ?? position.retryMs;
     }
   } finally {

@@ -12,13 +12,17 @@ export class SseParser {
   #started = false;
   #type = '';
   #data: string[] = [];
+  /** As the lines have it: becomes the stream's at the end of the event that it stands in. */
+  #pendingId: string;
   #lastEventId: string;
   #retryMs: number | null = null;
 
   constructor(lastEventId = '') {
+    this.#pendingId = lastEventId;
     this.#lastEventId = lastEventId;
   }
 
+  /** The id to resume from: of the last event that came whole, also of one without data. */
   get lastEventId(): string {
     return this.#lastEventId;
   }
@@ -57,12 +61,13 @@ export class SseParser {
     if (value.startsWith(' ')) value = value.slice(1);
     if (field === 'event') this.#type = value;
     else if (field === 'data') this.#data.push(value);
-    else if (field === 'id' && !value.includes('\0')) this.#lastEventId = value;
+    else if (field === 'id' && !value.includes('\0')) this.#pendingId = value;
     else if (field === 'retry' && /^\d+$/.test(value)) this.#retryMs = Number(value);
     return null;
   }
 
   #dispatch(): ServerEvent | null {
+    this.#lastEventId = this.#pendingId;
     const event =
       this.#data.length === 0
         ? null

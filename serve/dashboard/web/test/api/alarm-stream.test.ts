@@ -66,6 +66,17 @@ describe('followAlarms', () => {
     expect(seen.asked).toEqual(['', '2-0', '3-0']);
   });
 
+  it('resumes from where the stream began when it breaks before the first alarm', async () => {
+    const seen = await follow(['id: 9-0\n\n', event('a', '10-0')]);
+    expect(seen.asked).toEqual(['', '9-0', '10-0']);
+  });
+
+  it('asks again for an event that was cut off after its id', async () => {
+    const seen = await follow([event('a', '1-0') + 'id: 2-0\nevent: alarm\n', event('b', '2-0')]);
+    expect(seen.asked).toEqual(['', '1-0', '2-0']);
+    expect(seen.alarms).toEqual(['a', 'b']);
+  });
+
   it('waits longer from failure to failure, and anew after a success', async () => {
     const down = new ApiError('unavailable');
     const seen = await follow([down, down, down, event('a', '1-0'), down]);

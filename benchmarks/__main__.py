@@ -1,0 +1,95 @@
+"""`make bench`: the whole product on this machine, in one run and one table.
+
+    python -m benchmarks [--seconds 20] [--cameras 4]
+
+Ratios count, not absolute numbers: the bare model, the full stack and what a user would pick
+instead (`ultralytics … track()` on the same RTSP streams) are measured after each other in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import detector, rival
+from benchmarks.latency import Latencies, measure_latency
+from benchmarks.resources import Usage, per_added_camera, watch
+from benchmarks.stage import Stage
+from cluster.log import configure_logging
+from cluster.settings import LogSettings, Settings
+
+WARM_UP_S = 10.0
+SATURATING_FPS = 25.0
+CALM_FPS = 5.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--cameras", type=int, default=4)
+    options = parser.parse_args()
+    console = Console()
+    configure_logging(LogSettings(level="warning"))
+    with tempfile.TemporaryDirectory(prefix="atalaia-bench-") as folder:
+        settings = Stage.settings(Path(folder))
+        console.print(asyncio.run(_run(settings, options.seconds, options.cameras, console)))
+
+
+async def _run(settings: Settings, seconds: float, cameras: int, console: Console) -> Table:
+    console.print("bare model …")
+    bare = await asyncio.to_thread(detector.bare, settings, seconds)
+    async with Stage(settings, cameras) as stage:
+        console.print(f"{cameras} cameras at {CALM_FPS:g} analysed frames/s: latency …")
+        await stage.all_live(CALM_FPS)
+        await asyncio.sleep(WARM_UP_S)
+        latencies, many = await asyncio.gather(
+            measure_latency(stage, max(seconds, stage.loop_s * 2)), watch(seconds)
+        )
+        console.print("one camera: CPU and memory …")
+        await stage.keep(1)
+        await asyncio.sleep(WARM_UP_S)
+        one = await watch(seconds)
+        console.print("saturation …")
+        await stage.keep(cameras)
+        await stage.all_live(SATURATING_FPS)
+        await asyncio.sleep(WARM_UP_S)
+        full = await stage.analysed_fps(seconds)
+        await stage.keep(0)
+        console.print("ultralytics track() on the same streams …")
+        tracked = await asyncio.to_thread(rival.track, stage.urls, settings, seconds)
+    return _table(bare, full, tracked, latencies, per_added_camera(one, many, cameras - 1))
+
+
+def _table(
+    bare: float, full: float, tracked: float, latencies: Latencies, usage: dict[str, Usage]
+) -> Table:
+    table = Table(title="Atalaia on this machine", title_justify="left")
+    for name in ("what", "measured", "aim"):
+        table.add_column(name)
+    table.add_row("bare model", f"{bare:.1f} frames/s", "")
+    table.add_row("full stack, saturated", f"{full:.1f} analysed frames/s", "")
+    table.add_row("  ratio to the bare model", f"{full / bare:.2f}", "≥ 0.80")
+    table.add_row("ultralytics track(), same streams", f"{tracked:.1f} frames/s", "")
+    table.add_row("  ours against it", f"{full / tracked:.1f}x" if tracked else "-", "≥ 4x")
+    for stage, (p50, p95, p99) in latencies.stages.items():
+        aim = "p95 ≤ 300 ms" if stage == "total" else ""
+        table.add_row(
+            f"capture to SSE: {stage}", f"p50 {p50:.0f}  p95 {p95:.0f}  p99 {p99:.0f} ms", aim
+        )
+    table.add_row("  alarms measured", str(latencies.alarms), "")
+    for part, cost in usage.items():
+        table.add_row(
+            f"per added camera: {part}",
+            f"{cost.cpu_percent:.1f} % of a core, {cost.rss_mb:.1f} MB",
+            "≤ 8 %, ≤ 12 MB" if part == "all" else "",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()
