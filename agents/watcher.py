@@ -151,6 +151,11 @@ class Watcher:
             skipped={str(cause): n for cause, n in self._sampler.skipped.items()},
         )
 
+    @property
+    def held_crops(self) -> int:
+        """How many crops wait for their track to be remembered."""
+        return len(self._crops)
+
     # ------------------------------------------------------------ choosing the track
 
     def _select_track(self) -> None:
@@ -170,6 +175,8 @@ class Watcher:
     def _on_subscribed(self, track: rtc.Track, pub: rtc.RemoteTrackPublication, *_: object) -> None:
         if track.kind != rtc.TrackKind.KIND_VIDEO or self._closed:
             return
+        if self._selected is None or pub.sid != self._selected.sid:
+            return  # asked for a moment ago, and given up since
         if self._reader is not None:
             self._reader.cancel()
         self._reader = asyncio.create_task(self._read(track), name=f"read {self.key.room}")
@@ -249,7 +256,7 @@ class Watcher:
 
     def _follow_plan(self) -> None:
         plan = self._services.plan(self.key)
-        if plan is not None and plan.revision != self._plan.revision:
+        if plan is not None and plan.revision > self._plan.revision:
             self._plan = plan
             self._pipeline.apply(plan)
             self._sampler.set_fps(plan.camera.detect_fps)
