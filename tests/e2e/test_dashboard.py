@@ -25,7 +25,7 @@ START_TIMEOUT_S = 60.0
 ALARM_TIMEOUT_S = 90.0
 FRAMES = 50
 EXACT_FRAMES = 20
-# A matter of speed, so only a floor: 90 to 100 % were seen on two cores of our own, 52 % on two that
+# A matter of speed, so only a floor: 90 to 100 % were seen on two free cores, 52 % on two that
 # were shared. Detection that takes longer than the 120 ms for which the picture is held back
 # lowers it; what is shown as exact is exact at any speed.
 MIN_EXACT_SHARE = 0.2
