@@ -42,7 +42,7 @@ def main() -> None:
 
 async def _run(settings: Settings, seconds: float, cameras: int, console: Console) -> Table:
     console.print("bare model …")
-    bare = await asyncio.to_thread(detector.bare, settings, seconds)
+    bare = (await asyncio.to_thread(detector.bare, settings, seconds)).frames_per_s
     async with Stage(settings, cameras) as stage:
         console.print(f"{cameras} cameras at {CALM_FPS:g} analysed frames/s: latency …")
         await stage.all_live(CALM_FPS)

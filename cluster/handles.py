@@ -1,7 +1,8 @@
 """How processes of ours call the deployments: by value, through Serve's gRPC transport.
 
 A Serve handle normally sends each argument through Ray's object store. For one 384x640 frame per
-call, four callers with one in flight each, on two cores (Ray 2.60, CPU of caller, replica and Ray):
+call, four callers with one in flight each, on two cores (Ray 2.60, CPU of caller, replica and Ray;
+single runs of 4 s on a machine that others used too, so take the order, not the digits):
 
 | transport                                  | calls/s | CPU per call |
 |--------------------------------------------|---------|--------------|

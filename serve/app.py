@@ -27,7 +27,7 @@ from serve.vision.embedders import embedder_info
 # everything, and a second detector while one replaces the other, fits on two cores.
 _CPUS = {DETECTOR: 0.5, EMBEDDER: 0.1, MEMORY: 0.1}
 
-# A line per frame is no access log that anyone reads, and costs 0.1 ms each.
+# A line per frame is no access log that anyone reads.
 _LOGGING = LoggingConfig(enable_access_log=False)
 
 

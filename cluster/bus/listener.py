@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from cluster.bus.backoff import Backoff
+from cluster.backoff import Backoff
 from cluster.bus.connection import redis_errors
 from cluster.bus.stream import (
     KEEP_FOR_READERS,
@@ -129,7 +129,7 @@ class Listener:
                 # Entries may have been given to us in a reply that never arrived.
                 self._unfinished |= set(self._tenants)
                 self._tenants_due_s = 0.0
-                await asyncio.sleep(backoff.next_s())
+                await asyncio.sleep(backoff.next_delay_s())
             else:
                 if away:
                     _LOG.info("alarms are recorded again")

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from redis.asyncio import Redis
 
-from cluster.bus.backoff import Backoff
+from cluster.backoff import Backoff
 from cluster.bus.connection import open_redis
 from cluster.bus.spool import MAX_SPOOL_BYTES, AlarmSpool
 from cluster.bus.stream import AlarmStream, redis_epoch
@@ -287,7 +287,7 @@ class _Core:
             try:
                 await self._catch_up(spool)
             except UnavailableError:
-                await asyncio.sleep(self._backoff.next_s())
+                await asyncio.sleep(self._backoff.next_delay_s())
                 continue
             except Exception:  # noqa: BLE001 - task top: a bug must not end the replay silently
                 _LOG.exception("the spool cannot be drained")

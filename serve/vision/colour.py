@@ -1,6 +1,6 @@
 """The default embedder: what colours an object shows. Installs offline, needs no weights.
 
-It was chosen by measurement, see docs/reid.md and benchmarks/reid.py. What won is also the
+It was chosen by a small measurement; docs/reid.md says how little that proves. It is also the
 simplest: one joint L*a*b* histogram of the whole crop, compared by Bhattacharyya's coefficient,
 which is the cosine of the square roots.
 """

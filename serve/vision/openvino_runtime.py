@@ -1,11 +1,13 @@
 """The detector on CPUs.
 
-Measured on two cores (AMD EPYC with avx512_bf16, OpenVINO 2026.4, yolov8n, 384x640), frames/s:
+Measured on two cores (AMD EPYC with avx512_bf16, OpenVINO 2026.4, yolov8n, 384x640), frames/s,
+single runs of 3 s; the machine was quiet rather than idle (load 1 to 2), so a few frames/s between
+rows mean nothing:
 
-| configuration                                  | idle machine | one other busy process |
+| configuration                                  | quiet        | one other busy process |
 |------------------------------------------------|--------------|------------------------|
 | f32, one stream of two threads                 | 35           |                        |
-| bf16, float NCHW in, normalised outside        | 45           |                        |
+| bf16, LATENCY, float NCHW in (ready made)      | 45           |                        |
 | bf16, LATENCY: one stream of two threads       | 63           | 32                     |
 | bf16, batches of 4 (8), one stream             | 66 (65)      | 16                     |
 | bf16, THROUGHPUT: two streams of one thread    | 67           | 49                     |

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cluster.backoff import Backoff
 from cluster.bus import CameraStatus, open_redis
-from cluster.bus.backoff import Backoff
 from cluster.bus.status import board_key
 from cluster.bus.stream import (
     FIELD,
@@ -109,9 +109,9 @@ def test_what_is_no_place_in_a_stream(after: str) -> None:
 def test_backoff_doubles_up_to_its_bound_and_starts_again() -> None:
     backoff = Backoff(0.2, 1.0)
     for expected in (0.2, 0.4, 0.8, 1.0, 1.0):
-        assert expected / 2 <= backoff.next_s() <= expected
+        assert expected / 2 <= backoff.next_delay_s() <= expected
     backoff.reset()
-    assert backoff.next_s() <= 0.2
+    assert backoff.next_delay_s() <= 0.2
 
 
 @pytest.mark.parametrize(
