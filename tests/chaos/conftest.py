@@ -37,7 +37,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             data_dir,
             controller={"interval_s": 1.0},
             bridge={"open_timeout_s": 5.0, "backoff_max_s": 3.0},
-            agents={"cameras_per_host": 8},
+            agents={"cameras_per_host": chaos.CAMERAS_PER_HOST},
             log={"level": "info"},
         )
     )

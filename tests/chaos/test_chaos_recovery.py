@@ -16,7 +16,7 @@ from cluster.controller.fleet import RayFleet
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import Stage
 from pipelines.domain import CameraKey
-from tests.chaos.world import CAMERAS, ROLES, Look, World, now_us, until
+from tests.chaos.world import CAMERAS, CAMERAS_PER_HOST, ROLES, Look, World, now_us, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -134,6 +134,33 @@ async def test_quick_cycles_of_a_camera_leave_nothing(world: World) -> None:
     await until("only the others", world.all_well(now_us()), within_s=30.0)
 
 
+async def test_a_burst_of_cameras_gets_another_host(world: World) -> None:
+    """More cameras at once than one host takes: all are watched, none of the dispatches is lost.
+    When they go, so does the other host."""
+    names = [f"burst-{number}" for number in range(CAMERAS_PER_HOST)]
+    async with world.client("acme") as client:
+        for name in names:
+            await _add(world, client, name, detect_fps=1.0)
+
+        async def live() -> str:
+            states = await world.states()
+            return str(
+                {k.room: c["reason"] for k, c in states.items() if c["state"] != "live"} or ""
+            )
+
+        await until("all live", live)
+        assert len(world.actor_processes("HostActor")) == 2
+        for name in names:
+            (await client.delete(f"/v1/cameras/{name}")).raise_for_status()
+
+    async def one_host() -> str:
+        found = len(world.actor_processes("HostActor"))
+        return "" if found == 1 else f"{found} hosts"
+
+    await until("one host", one_host)
+    await until("only the others", world.all_well(now_us()))
+
+
 async def test_no_alarm_was_lost_in_all_this(world: World) -> None:
     await until("every alarm in the records", _recorded(world))
 
@@ -151,11 +178,11 @@ def _recorded(world: World) -> Look:
     return look
 
 
-async def _add(world: World, client: Any, name: str) -> None:
+async def _add(world: World, client: Any, name: str, **fields: object) -> None:
     """A camera that shows what the first one shows."""
     role = ROLES[0]
     url = world.session.cameras._url(role, world.session.cameras.server.port)
-    body = {"id": name, "name": name, "url": url.get_secret_value()}
+    body = {"id": name, "name": name, "url": url.get_secret_value(), **fields}
     (await client.post("/v1/cameras", json=body)).raise_for_status()
 
 

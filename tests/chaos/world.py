@@ -35,6 +35,8 @@ ROLES = tuple(role for role in CAST if role.scene is not None)
 """The two composed cameras, one of each tenant: their alarms come at known times."""
 CAMERAS = frozenset(CameraKey(role.tenant, role.id) for role in ROLES)
 
+CAMERAS_PER_HOST = 8
+
 Look = Callable[[], Awaitable[str]]
 """Looks once; returns what is still wrong, '' where nothing is."""
 

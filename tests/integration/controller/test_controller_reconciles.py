@@ -1,0 +1,139 @@
+"""The controller with real servers: states with reasons that help, and nothing done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from livekit import api
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from cluster.bridge.bridge import Bridge
+from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.local.lifecycle import State
+from cluster.names import AGENT_NAME
+from cluster.records import CameraChanges
+from pipelines.domain import CameraKey
+from pipelines.errors import UnavailableError
+from tests.integration.bridge.world import Servers, state_of, streaming, until
+from tests.integration.controller.world import site
+from tests.integration.media.rtsp_camera import RtspCamera
+from tests.unit.cluster.media.clips import Clip
+
+GATE = CameraKey("acme", "gate")
+PASSWORD = "s3cret@#/ "
+
+
+async def test_a_wrong_password_is_a_reason_and_the_right_one_mends_it(
+    servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
+) -> None:
+    async with (
+        RtspCamera(clip, username="admin", password=PASSWORD).serving() as camera,
+        site(servers, bridge, redis_client) as here,
+    ):
+        await here.add(GATE, camera.url("admin:wr0ng-one"))
+        async with here.controller() as controller:
+            reason = await here.state(GATE, "offline", "password")
+            assert "wr0ng-one" not in reason
+            change = CameraChanges(url=SecretStr(camera.url("admin:s3cret%40%23%2F%20")))
+            await here.database.tenant(GATE.tenant).update_camera(GATE.camera, change)
+            controller.changed()
+            # It is carried, and nobody watches it here: said so, once the grace is over.
+            await here.state(GATE, "degraded", "no watcher")
+            assert streaming(bridge, GATE)
+
+
+async def test_a_new_controller_disturbs_nothing(
+    servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
+) -> None:
+    """It finds cameras on gateway and bridge that it never put there."""
+    async with (
+        RtspCamera(clip).serving() as camera,
+        site(servers, bridge, redis_client) as here,
+    ):
+        await here.add(GATE, camera.url())
+        async with here.controller():
+            await until("carried", lambda: bridge.status().cameras and streaming(bridge, GATE))
+        units = state_of(bridge, GATE).main.units
+        async with here.controller():
+            await here.state(GATE, "connecting")
+            await here.state(GATE, "degraded", "no watcher")
+        assert state_of(bridge, GATE).main.units > units
+        assert state_of(bridge, GATE).main.reconnects == 0
+        assert camera.played == 1
+
+
+async def test_a_gateway_that_forgot_everything_is_told_again(
+    servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
+) -> None:
+    async with (
+        RtspCamera(clip).serving() as camera,
+        site(servers, bridge, redis_client) as here,
+    ):
+        await here.add(GATE, camera.url())
+        async with here.controller():
+            await until("carried", lambda: bridge.status().cameras and streaming(bridge, GATE))
+            pid = servers.go2rtc.status().pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until("server lost", lambda: servers.go2rtc.status().restarts == 1)
+            await until("server back", lambda: servers.go2rtc.state is State.READY)
+            units = state_of(bridge, GATE).main.units
+            await until("carried again", lambda: state_of(bridge, GATE).main.units > units + 25)
+            assert await servers.gateway.names() == {GATE.room}
+
+
+async def test_a_camera_that_is_taken_away_leaves_nothing(
+    servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
+) -> None:
+    async with (
+        RtspCamera(clip).serving() as camera,
+        site(servers, bridge, redis_client) as here,
+    ):
+        await here.add(GATE, camera.url())
+        async with here.controller() as controller:
+            await until("carried", lambda: bridge.status().cameras and streaming(bridge, GATE))
+            acme = here.database.tenant(GATE.tenant)
+            await acme.update_camera(GATE.camera, CameraChanges(enabled=False))
+            controller.changed()
+            await here.state(GATE, "offline", "switched off")
+            await until("let go", lambda: camera.playing == 0)
+            assert await servers.gateway.names() == set()
+            await acme.update_camera(GATE.camera, CameraChanges(enabled=True))
+            controller.changed()
+            await until("carried", lambda: bridge.status().cameras and streaming(bridge, GATE))
+            await acme.remove_camera(GATE.camera)
+            controller.changed()
+            await until("let go", lambda: camera.playing == 0 and not bridge.status().cameras)
+        assert await here.board.get_all(GATE.tenant) == {}
+        assert await servers.gateway.names() == set()
+
+
+async def test_dispatches_do_not_add_up(servers: Servers) -> None:
+    """LiveKit would send one watcher for each, and they would throw each other out."""
+    livekit = servers.settings.livekit
+    dispatcher = LiveKitDispatcher(livekit)
+    secret = livekit.api_secret.get_secret_value()
+    client = api.LiveKitAPI(livekit.url, livekit.api_key, secret)
+    try:
+        await client.room.create_room(api.CreateRoomRequest(name=GATE.room))
+        for _ in range(3):
+            await dispatcher.dispatch(GATE)
+        # LiveKit adds one of its own to each room, for agents without a name.
+        found = [d.agent_name for d in await client.agent_dispatch.list_dispatch(GATE.room)]
+        assert found.count(AGENT_NAME) == 1
+    finally:
+        await client.aclose()
+        await dispatcher.aclose()
+
+
+async def test_a_livekit_that_is_away_is_an_error_of_ours(servers: Servers) -> None:
+    await servers.livekit.aclose()
+    dispatcher = LiveKitDispatcher(servers.settings.livekit)
+    try:
+        with pytest.raises(UnavailableError, match="LiveKit"):
+            await dispatcher.dispatch(GATE)
+    finally:
+        await dispatcher.aclose()
