@@ -37,7 +37,14 @@ class ApiClient:
         self._base = base.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"}
 
-    async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
         """The decoded answer, or None where it has no body.
 
         Raises:
@@ -45,7 +52,7 @@ class ApiClient:
             UnavailableError: it cannot be reached, or it failed.
         """
         try:
-            async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=self._headers) as client:
+            async with httpx.AsyncClient(timeout=timeout_s, headers=self._headers) as client:
                 response = await client.request(method, self._base + path, json=body)
         except httpx.InvalidURL as error:
             raise InputError(f"{self._base} is no URL: {error}") from None
@@ -111,7 +118,7 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
 
     Args:
         key: from `--key` or the environment.
-        tenant: which of the demo's keys to use; default: the first tenant's.
+        tenant: which of the demo's keys to use, PLATFORM included; default: the first tenant's.
 
     Raises:
         InputError: there is no key; says where to get one.
@@ -120,9 +127,9 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
     if key:
         return ApiClient(base, key)
     access = read_json(settings.run_dir / ACCESS_FILE) or {}
-    keys = {name: k for name, k in (access.get("keys") or {}).items() if name != PLATFORM}
-    if tenant is None and keys:
-        tenant = next(iter(keys))
+    keys = dict(access.get("keys") or {})
+    if tenant is None:
+        tenant = next((name for name in keys if name != PLATFORM), None)
     if tenant is None or tenant not in keys:
         known = f" The demo here has: {', '.join(keys)}." if keys else ""
         raise InputError(
