@@ -7,7 +7,7 @@ import uuid
 from collections import Counter
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import psutil
@@ -111,9 +111,12 @@ class AgentHost:
             registered=self._registered,
             watchers=tuple(job.watcher.status() for job in list(self._jobs.values())),
             revisions={key: plan.revision for key, plan in self._plans.items()},
-            counts=dict(self._counts),
+            counts=dict(self._counts) | self._alarm_counts(),
             rss_bytes=self._process.memory_info().rss,
         )
+
+    def _alarm_counts(self) -> dict[str, int]:
+        return {f"alarms_{what}": n for what, n in asdict(self._publisher.stats).items()}
 
     async def aclose(self) -> None:
         """Let every watcher go, publish what is still to be published. Safe to call twice."""

@@ -262,6 +262,9 @@ class Controller:
         if status is not None and status.incarnation != link.incarnation and link.incarnation:
             # It was restarted since the last round and knows nothing: tell it everything.
             status = await self._fleet.sync_host(index, tuple(wanted.values()), ())
+        if status is not None and (left := tuple(status.revisions.keys() - wanted.keys())):
+            # Removed while it could not be told: it was away, or this controller was.
+            status = await self._fleet.sync_host(index, (), left)
         if status is None:
             link.told = {}
             return None

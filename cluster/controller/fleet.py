@@ -29,8 +29,12 @@ class RayFleet:
         self._settings = settings
         self._bridges: list[Any] = []
         self._hosts: list[Any] = []
+        self._adopted = False
 
     async def resize(self, bridges: int, hosts: int) -> None:
+        if not self._adopted:
+            self._bridges, self._hosts = self._running(BRIDGE_ACTOR), self._running(HOST_ACTOR)
+            self._adopted = True
         while len(self._bridges) < bridges:
             name = BRIDGE_ACTOR.format(index=len(self._bridges))
             self._bridges.append(self._start(BridgeActor, name, self._settings))
@@ -41,6 +45,17 @@ class RayFleet:
             await self._end(self._bridges.pop())
         while len(self._hosts) > hosts:
             await self._end(self._hosts.pop())
+
+    def _running(self, pattern: str) -> list[Any]:
+        """What an earlier controller started. More of it than is wanted now must end: two bridges
+        with one camera would throw each other out of its room for ever."""
+        found: list[Any] = []
+        while True:
+            name = pattern.format(index=len(found))
+            try:
+                found.append(ray.get_actor(name, self._settings.ray.namespace))
+            except ValueError:
+                return found
 
     def _start(self, kind: type, name: str, *args: object) -> Any:
         return (
@@ -84,10 +99,14 @@ class RayFleet:
         self._hosts, self._bridges = [], []
 
     async def _call(self, reference: Any) -> Any:
-        """The answer, or None where the actor is away (Ray is restarting it) or too slow."""
+        """The answer, or None where the actor is away (Ray is restarting it), too slow, or broken:
+        one bad worker must not keep the controller from the others."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return await reference
+        except ray.exceptions.RayTaskError:
+            log.exception("a worker is broken")
+            return None
         except (ray.exceptions.RayActorError, TimeoutError) as error:
             log.warning("a worker is away", error=type(error).__name__)
             return None

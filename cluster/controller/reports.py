@@ -42,7 +42,7 @@ class HostStatus:
         incarnation: changes when the actor was restarted (and so forgot its plans).
         registered: whether LiveKit can send it watchers.
         revisions: the plans that it holds.
-        counts: what it had to drop, by cause.
+        counts: what it had to drop, by cause, and what became of its alarms (`alarms_*`).
     """
 
     incarnation: str

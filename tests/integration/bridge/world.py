@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from livekit import api, rtc
+from livekit.rtc._ffi_client import FfiClient
 from pydantic import SecretStr
 
 from cluster.bridge.bridge import Bridge
@@ -67,6 +68,8 @@ class Servers:
     """livekit-server and go2rtc on free ports, both of which come back when they are killed."""
 
     def __init__(self, data_dir: Path) -> None:
+        # Made on first use and without a lock: before any pump's thread could make a second one.
+        assert FfiClient.instance
         self.settings = Settings(**free_settings(data_dir, bridge=BRIDGE))
         self.livekit = self.new_livekit()
         self.go2rtc = SupervisedProcess(

@@ -360,6 +360,19 @@ async def test_a_new_controller_takes_over_without_disturbing(world: World) -> N
     assert world.state(GATE)[0] is CameraState.LIVE
 
 
+async def test_what_was_removed_while_nobody_could_tell_the_host_is_removed_now(
+    world: World,
+) -> None:
+    """A camera goes while the controller is dead: its watcher must not stay for ever."""
+    other = CameraKey("globex", "gate")
+    world.plans_now = {GATE: _plan(GATE), other: _plan(other)}
+    await _rounds(_controller(world), world, 3)
+    del world.plans_now[GATE]
+    await _rounds(_controller(world), world, 1)
+    assert world.host_plans[0] == {other: 1}
+    assert world.watchers.keys() == {other}
+
+
 async def test_cameras_spread_over_bridges_and_hosts(controller: Controller, world: World) -> None:
     keys = [CameraKey("acme", f"c{i}") for i in range(5)]
     world.plans_now = {key: _plan(key) for key in keys}

@@ -1,0 +1,57 @@
+"""One world for the whole module: starting it is what takes longest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from cluster.local.binaries import GO_SERVERS, find_binary, find_redis
+from cluster.settings import Settings
+from tests.chaos import world as chaos
+from tests.integration.local.helpers import free_settings, gone
+
+REPOSITORY = Path(__file__).parents[2]
+KEPT = ("models", "demo")
+"""What takes a minute to make and is the same every time: kept where `make demo` keeps it."""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    missing = [s.name for s in GO_SERVERS if find_binary(s.name) is None]
+    if missing or find_redis() is None:
+        pytest.skip(f"needs {', '.join(missing) or 'valkey-server'} (`make servers` builds them)")
+    data_dir = tmp_path_factory.mktemp("chaos") / "data"
+    data_dir.mkdir()
+    for name in KEPT:
+        kept = REPOSITORY / ".local" / name
+        kept.mkdir(parents=True, exist_ok=True)
+        (data_dir / name).symlink_to(kept)
+    environment = dict(os.environ)
+    yield Settings(
+        **free_settings(
+            data_dir,
+            controller={"interval_s": 1.0},
+            bridge={"open_timeout_s": 5.0, "backoff_max_s": 3.0},
+            agents={"cameras_per_host": 8},
+            log={"level": "info"},
+        )
+    )
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(settings: Settings) -> AsyncIterator[chaos.World]:
+    running = await chaos.start(settings)
+    descendants: list[psutil.Process] = []
+    try:
+        yield running
+        descendants = psutil.Process().children(recursive=True)
+    finally:
+        await running.session.aclose()
+    assert await gone([process.pid for process in descendants], 10.0) == []
