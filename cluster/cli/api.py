@@ -118,7 +118,7 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
 
     Args:
         key: from `--key` or the environment.
-        tenant: which of the demo's keys to use, PLATFORM included; default: the first tenant's.
+        tenant: which of the demo's keys to use, default: the first tenant's.
 
     Raises:
         InputError: there is no key; says where to get one.
@@ -127,9 +127,9 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
     if key:
         return ApiClient(base, key)
     access = read_json(settings.run_dir / ACCESS_FILE) or {}
-    keys = dict(access.get("keys") or {})
-    if tenant is None:
-        tenant = next((name for name in keys if name != PLATFORM), None)
+    keys = {name: k for name, k in (access.get("keys") or {}).items() if name != PLATFORM}
+    if tenant is None and keys:
+        tenant = next(iter(keys))
     if tenant is None or tenant not in keys:
         known = f" The demo here has: {', '.join(keys)}." if keys else ""
         raise InputError(
@@ -137,3 +137,20 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
             hint=f"Give one with --key or {KEY_VARIABLE}; `atalaia key create TENANT` makes one.",
         )
     return ApiClient(base, keys[tenant])
+
+
+def find_platform_client(settings: Settings, key: str | None) -> ApiClient:
+    """A client for the platform key given, else for that of the demo that runs here.
+
+    Raises:
+        InputError: there is no key; says where to get one.
+    """
+    access = read_json(settings.run_dir / ACCESS_FILE) or {}
+    key = key or (access.get("keys") or {}).get(PLATFORM)
+    if not key:
+        raise InputError(
+            "no platform key.",
+            hint=f"Give one with --key or {KEY_VARIABLE}; "
+            "`atalaia key create --platform` makes one.",
+        )
+    return ApiClient(running_api(settings), key)

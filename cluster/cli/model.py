@@ -1,4 +1,4 @@
-"""`atalaia model …`: what the detector of a running Atalaia runs, and another model in its place."""
+"""`atalaia model …`: what a running detector runs, and another model in its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.api import PLATFORM, find_client
+from cluster.cli.api import find_platform_client
 from cluster.cli.common import Commands, out, settings
 from cluster.settings import KEY_VARIABLE
 
@@ -30,7 +30,7 @@ KeyOption = Annotated[
 @app.command(epilog="Example: atalaia model show")
 def show(key: KeyOption = None) -> None:
     """Show what the detector runs."""
-    client = find_client(settings(), key, PLATFORM)
+    client = find_platform_client(settings(), key)
     _print(asyncio.run(client.request("GET", "/v1/model")))
 
 
@@ -42,7 +42,7 @@ def replace(
     key: KeyOption = None,
 ) -> None:
     """Replace the model without losing a frame; one that cannot be used is refused."""
-    client = find_client(settings(), key, PLATFORM)
+    client = find_platform_client(settings(), key)
     with out().status("The detector reads, exports and tries the model …"):
         answer = asyncio.run(
             client.request("PUT", "/v1/model", {"weights": weights}, timeout_s=LOAD_TIMEOUT_S)
