@@ -26,7 +26,7 @@ from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
-from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+from pipelines.errors import AtalaiaError, ConfigError, UnavailableError, UnknownThingError
 from pipelines.imaging import I420
 
 log = get_logger("host")
@@ -36,7 +36,8 @@ DETECT_TIMEOUT_S = 5.0
 """Some 50 times the p99 of a busy detector here; a frame that old is of no use anyway."""
 PLAN_WAIT_S = 10.0
 PLAN_POLL_S = 0.1
-SNAPSHOT_TIMEOUT_S = 2.0
+PUBLISHER_RETRY_S = 1.0
+"""A predecessor that was killed gives its spool free when its process is gone."""
 MAX_REMEMBERS_IN_FLIGHT = 32
 LOAD_THRESHOLD = 0.999
 """Load is watchers/capacity: below 1 there is room for one more."""
@@ -226,7 +227,7 @@ class AgentHost:
 
     async def _serve_agents(self) -> None:
         """Keep an AgentServer registered: it gives up after a number of failed connections."""
-        await self._publisher.start()
+        await self._start_publisher()
         while True:
             self._server = self._new_server()
             try:
@@ -235,6 +236,17 @@ class AgentHost:
                 log.warning("agent server ended, starting another", error=str(error))
             self._registered = False
             await asyncio.sleep(1.0)
+
+    async def _start_publisher(self) -> None:
+        while True:
+            try:
+                await self._publisher.start()
+                return
+            except ConfigError as error:
+                log.warning("the alarm spool cannot be opened yet", error=str(error))
+            await asyncio.sleep(PUBLISHER_RETRY_S)
+            settings = self._settings
+            self._publisher = AlarmPublisher(settings.redis_url, settings.spool_dir, self._name)
 
     def _new_server(self) -> agents.AgentServer:
         capacity = self._settings.agents.cameras_per_host

@@ -23,15 +23,9 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.names import SERVE_APP
+from cluster.names import SERVE_APP, SERVE_ENVIRONMENT
 
-SERVE_ENVIRONMENT = {
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
-}
-"""For the environment of whoever starts Ray or joins it. Our deployments never block their loop."""
-
+__all__ = ["SERVE_ENVIRONMENT", "by_value", "deployment"]
 
 def by_value(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
     """The same deployment, called through gRPC with plain pickle."""

@@ -29,3 +29,14 @@ MAIN_TRACK = "main"
 DETECT_TRACK = "detect"
 DETECTIONS_TRACK = "detections"
 """Names of the tracks in a camera's room: picture, optional sub-stream, data."""
+
+SERVE_ENVIRONMENT = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+}
+"""For the environment of whoever starts Ray or joins it; what it saves: `cluster/handles.py`.
+
+It holds because our deployments never block their loop, and because every process calls its handles
+from one loop only.
+"""

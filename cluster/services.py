@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from cluster.bus import CameraStatusBoard, Listener, open_redis
+from cluster.bus import CameraStatusBoard, Listener, open_redis, replay_left_spools
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fleet import RayFleet
@@ -17,6 +17,7 @@ from cluster.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
+from pipelines.errors import UnavailableError
 
 log = get_logger("services")
 
@@ -46,9 +47,16 @@ class ControllerService:
             board=CameraStatusBoard(self._redis),
             clock=SystemClock(),
         )
-        self._task = asyncio.get_running_loop().create_task(
-            self._controller.run(), name="controller"
-        )
+        self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+
+    async def _run(self, settings: Settings) -> None:
+        try:
+            sent = await replay_left_spools(settings.redis_url, settings.spool_dir)
+            log.info("alarms that hosts had left were sent", alarms=sent)
+        except UnavailableError as error:
+            # They stay on the disk, for the next start or for a host of the same name.
+            log.warning("alarms that hosts had left stay where they are", error=error.message)
+        await self._controller.run()
 
     async def ping(self) -> bool:
         """True while the controller runs."""

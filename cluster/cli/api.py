@@ -37,7 +37,14 @@ class ApiClient:
         self._base = base.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"}
 
-    async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
         """The decoded answer, or None where it has no body.
 
         Raises:
@@ -45,7 +52,7 @@ class ApiClient:
             UnavailableError: it cannot be reached, or it failed.
         """
         try:
-            async with httpx.AsyncClient(timeout=TIMEOUT_S, headers=self._headers) as client:
+            async with httpx.AsyncClient(timeout=timeout_s, headers=self._headers) as client:
                 response = await client.request(method, self._base + path, json=body)
         except httpx.InvalidURL as error:
             raise InputError(f"{self._base} is no URL: {error}") from None
@@ -111,7 +118,7 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
 
     Args:
         key: from `--key` or the environment.
-        tenant: which of the demo's keys to use; default: the first tenant's.
+        tenant: which of the demo's keys to use, default: the first tenant's.
 
     Raises:
         InputError: there is no key; says where to get one.
@@ -130,3 +137,20 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
             hint=f"Give one with --key or {KEY_VARIABLE}; `atalaia key create TENANT` makes one.",
         )
     return ApiClient(base, keys[tenant])
+
+
+def find_platform_client(settings: Settings, key: str | None) -> ApiClient:
+    """A client for the platform key given, else for that of the demo that runs here.
+
+    Raises:
+        InputError: there is no key; says where to get one.
+    """
+    access = read_json(settings.run_dir / ACCESS_FILE) or {}
+    key = key or (access.get("keys") or {}).get(PLATFORM)
+    if not key:
+        raise InputError(
+            "no platform key.",
+            hint=f"Give one with --key or {KEY_VARIABLE}; "
+            "`atalaia key create --platform` makes one.",
+        )
+    return ApiClient(running_api(settings), key)

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 LOG_FILE = "atalaia.log"
 
 
-def up() -> None:
+def up(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="A Ray cluster that runs: host:port, or auto."),
+    ] = None,
+) -> None:
     """Start Atalaia on this machine and stay in the foreground.
 
     Servers whose addresses are in the settings are used; the others are started here.
     """
     chosen = settings()
+    if address is not None:
+        ray = chosen.ray.model_copy(update={"address": address})
+        chosen = chosen.model_copy(update={"ray": ray})
     configure_logging(chosen.log)
 
     def make(view: RunView) -> UpSession:

@@ -26,6 +26,7 @@ from cluster.local.process import ProcessSpec, ProcessStatus, SupervisedProcess
 from cluster.local.secrets import with_secrets
 from cluster.local.servers import go2rtc_spec, livekit_spec, needed_ports, valkey_spec
 from cluster.log import get_logger, redact
+from cluster.names import SERVE_ENVIRONMENT
 from cluster.settings import Settings
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import ConfigError, UnavailableError
@@ -358,6 +359,7 @@ class LocalStack:
         """Ray's workers load the settings themselves: let them find what was made up here."""
         secret = self.settings.livekit.api_secret.get_secret_value()
         os.environ["ATALAIA_LIVEKIT__API_SECRET"] = secret
+        os.environ.update(SERVE_ENVIRONMENT)
         os.environ["ATALAIA_DATA_DIR"] = str(self.settings.data_dir.resolve())
 
 

@@ -36,6 +36,23 @@ class LoadedModel(Protocol):
         """Width and height in input pixels."""
         ...
 
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def runtime(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def error(self) -> str | None:
+        """Why the last model that was offered was refused."""
+        ...
+
 
 class ScoredSighting(Protocol):
     """One answer of the memory: how alike, and what was seen."""
@@ -53,6 +70,10 @@ class DetectorPort(Protocol):
         ...
 
     async def info(self) -> LoadedModel: ...
+
+    async def load(self, weights: str) -> LoadedModel:
+        """Replace the model on every replica. Raises ModelError: refused, the old one serves on."""
+        ...
 
 
 class EmbedderPort(Protocol):

@@ -21,6 +21,9 @@ from serve.api.ports import LoadedModel, ScoredSighting, Vector
 # A cold replica's first inference takes some 5 s; nobody waits longer than this for a picture.
 MODEL_TIMEOUT_S = 20.0
 
+# Reading and exporting a model takes some 20 s on two free cores.
+LOAD_TIMEOUT_S = 300.0
+
 # A host only encodes a JPEG that it already holds.
 SNAPSHOT_TIMEOUT_S = 5.0
 
@@ -41,6 +44,13 @@ class RayDetector:
     async def info(self) -> LoadedModel:
         async with ray_errors("detector", MODEL_TIMEOUT_S):
             return cast("LoadedModel", await self._handle.info.remote())
+
+    async def load(self, weights: str) -> LoadedModel:
+        async with ray_errors("detector", LOAD_TIMEOUT_S):
+            loaded = await self._handle.broadcast("load", weights).results_async()
+            if not loaded:
+                raise away("detector")
+            return cast("LoadedModel", loaded[0])
 
 
 class RayEmbedder:

@@ -121,6 +121,29 @@ def test_detect_sees_the_bus_and_its_people(demo: Demo) -> None:
     assert any(p["box"] == pytest.approx([50, 400, 245, 905], abs=40) for p in people)
 
 
+def test_a_wrong_model_is_refused_and_the_old_one_serves_on(demo: Demo, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pt"
+    wrong.write_text("this is no model")
+    with demo.client("platform") as platform, demo.client("acme") as acme:
+        before = platform.get("/v1/model").raise_for_status().json()
+        refused = platform.put("/v1/model", json={"weights": str(wrong)})
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["code"] == "invalid-model"
+        after = platform.get("/v1/model").json()
+        assert after["sha256"] == before["sha256"]
+        assert after["error"]
+        seen = acme.post("/v1/detect", files={"image": (ASSETS / "bus.jpg").read_bytes()})
+        assert seen.json()["detections"]
+
+
+def test_a_good_model_takes_the_place_of_the_old_one(demo: Demo) -> None:
+    with demo.client("platform") as platform:
+        before = platform.get("/v1/model").raise_for_status().json()
+        answer = platform.put("/v1/model", json={"weights": before["name"]}, timeout=300)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == before | {"error": None}
+
+
 def _large_picture() -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (10_000, 6_000)).save(buffer, "PNG")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cluster.vectors import Match, TenantVectors, ensure_collection, open_vectors
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
-from pipelines.errors import InputError, UnavailableError
+from pipelines.errors import InputError, ModelError, UnavailableError
 from serve.api.ports import Vector
 
 COLLECTION = "sightings"
@@ -27,6 +27,11 @@ COLLECTION = "sightings"
 class Model:
     name: str = "still"
     input_size: tuple[int, int] = (640, 384)
+    sha256: str = "0" * 64
+    runtime: str = "none"
+    precision: str = "fp32"
+    labels: tuple[str, ...] = ("person",)
+    error: str | None = None
 
 
 @dataclass
@@ -52,6 +57,14 @@ class StillDetector:
     async def info(self) -> Model:
         if self.away:
             raise UnavailableError("The detector is not there right now.")
+        return self.model
+
+    async def load(self, weights: str) -> Model:
+        if self.away:
+            raise UnavailableError("The detector is not there right now.")
+        if not weights.endswith(".pt"):
+            raise ModelError(f"{weights} is no model.", hint="Give a .pt file.")
+        self.model = replace(self.model, name=weights.rpartition("/")[2])
         return self.model
 
 

@@ -114,3 +114,23 @@ async def test_the_platform_key_has_no_cameras(platform: httpx.AsyncClient) -> N
     body = problem(await platform.get("/v1/cameras"), 403, "forbidden")
 
     assert "tenant's key" in str(body["hint"])
+
+
+async def test_the_platform_replaces_the_model_and_tenants_cannot(
+    platform: httpx.AsyncClient, acme: httpx.AsyncClient
+) -> None:
+    replaced = await platform.put("/v1/model", json={"weights": "/models/mine.pt"})
+    assert replaced.status_code == 200
+    assert replaced.json()["name"] == "mine.pt"
+    assert (await platform.get("/v1/model")).json() == replaced.json()
+    problem(await acme.get("/v1/model"), 403, "forbidden")
+    problem(await acme.put("/v1/model", json={"weights": "/models/theirs.pt"}), 403, "forbidden")
+
+
+async def test_a_refused_model_is_told_and_the_old_one_stays(platform: httpx.AsyncClient) -> None:
+    before = (await platform.get("/v1/model")).json()
+    refused = problem(
+        await platform.put("/v1/model", json={"weights": "notes.txt"}), 422, "invalid-model"
+    )
+    assert "notes.txt" in refused["detail"]
+    assert (await platform.get("/v1/model")).json() == before
