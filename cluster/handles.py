@@ -27,6 +27,7 @@ from cluster.names import SERVE_APP, SERVE_ENVIRONMENT
 
 __all__ = ["SERVE_ENVIRONMENT", "by_value", "deployment"]
 
+
 def by_value(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
     """The same deployment, called through gRPC with plain pickle."""
     return handle.options(

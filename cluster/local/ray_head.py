@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from cluster.local.files import PRIVATE_DIR
+from cluster.local.files import PRIVATE_DIR, write_private
 from cluster.local.lifecycle import RestartPolicy
 from cluster.local.ports import free_port
 from cluster.local.probes import AllOf, TcpProbe
@@ -37,6 +38,7 @@ RAY_ENVIRONMENT = {
 
 # 13 s on two idle cores, 40 s on two cores that eight others share.
 START_TIMEOUT_S = 180.0
+TOKEN_BYTES = 32
 # Nothing in the head is worth a longer farewell: what must last is in Redis, SQL and files.
 STOP_TIMEOUT_S = 2.0
 KEEP_SESSIONS = 1
@@ -48,6 +50,20 @@ def session_root(settings: Settings) -> Path:
     """Folder of Ray's sessions. Not in `data_dir`: a socket's path has 107 bytes at most."""
     digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
+
+
+def ensure_token() -> None:
+    """Make the token that a cluster of this user asks for, where there is none yet.
+
+    In Ray's own place, so that `ray job submit` and `ray status` find it, too. `ray.init()` would
+    make it by itself; `ray start` ends with an error instead.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    if not path.exists():
+        path.parent.mkdir(mode=PRIVATE_DIR, exist_ok=True)
+        write_private(path, secrets.token_hex(TOKEN_BYTES))
 
 
 def use_loopback() -> None:

@@ -246,6 +246,7 @@ class LocalStack:
         if address is None:
             port = free_port()
             address = f"{ray_head.LOOPBACK}:{port}"
+            ray_head.ensure_token()
             ray_head.use_loopback()
             self.settings = self.settings.model_copy(
                 update={"ray": ray.model_copy(update={"address": address})}

@@ -13,7 +13,7 @@ from serve.api.fields import RequestBody, ResponseBody
 from serve.api.ports import LoadedModel
 from serve.api.problems import responses
 
-router = APIRouter(tags=["platform"], responses=responses(401, 403, 429, 503))
+router = APIRouter(tags=["platform"], responses=responses(401, 403, 422, 429, 503))
 
 
 class ModelRefusedError(InputError):
@@ -56,7 +56,7 @@ async def show_model(platform: PlatformDep, deps: DepsDep) -> ModelView:
     return _view(await deps.detector.info())
 
 
-@router.put("/v1/model", summary="Replace the model", responses=responses(400, 413, 422))
+@router.put("/v1/model", summary="Replace the model", responses=responses(400, 413))
 async def replace_model(body: NewModel, platform: PlatformDep, deps: DepsDep) -> ModelView:
     """Every replica reads, exports and tries the new model, then changes to it between two frames.
 

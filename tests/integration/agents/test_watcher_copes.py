@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
 from functools import partial
 
 import numpy as np
@@ -18,7 +16,7 @@ from cluster.demo.simulator import DemoCameras
 from pipelines.clock import SystemClock
 from pipelines.domain import Detections
 from pipelines.errors import UnavailableError
-from tests.integration.agents.world import GATE, Guard, Host, gate_on_air, plan, seen_in, watching
+from tests.integration.agents.world import GATE, Host, gate_on_air, plan, seen_in, watching
 from tests.integration.bridge.world import Servers, until
 from tests.integration.media.rtsp_camera import RtspCamera
 from tests.unit.cluster.media.clips import Clip, encode
@@ -133,26 +131,6 @@ async def test_the_bridge_leaves_and_another_comes(
             await until("looking on", lambda: watcher.status().analysed >= analysed + 10)
         finally:
             await other.aclose()
-
-
-async def test_livekit_is_killed_and_boxes_come_again(
-    servers: Servers, bridge: Bridge, cameras: DemoCameras, truth: GroundTruth
-) -> None:
-    """The watcher comes back into its room with what it publishes there."""
-    host = Host(plan(), partial(seen_in, truth))
-    async with (
-        gate_on_air(servers, bridge, cameras),
-        watching(servers, host) as watcher,
-    ):
-        await until("looking", lambda: watcher.status().analysed >= 5)
-        pid = servers.livekit.status().pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        await until("server lost", lambda: servers.livekit.status().restarts == 1)
-        analysed = watcher.status().analysed
-        await until("looking again", lambda: watcher.status().analysed >= analysed + 10)
-        async with Guard(servers.settings.livekit, GATE) as guard:
-            await until("boxes", lambda: len(guard.messages) >= 5)
 
 
 async def test_the_sub_stream_is_watched_where_there_is_one(

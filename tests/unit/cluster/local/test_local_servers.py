@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.local import ray_head
 from cluster.local.binaries import GO2RTC, GO_SERVERS, LIVEKIT, find_binary
 from cluster.local.secrets import livekit_secret_path, with_secrets
 from cluster.local.servers import go2rtc_spec, livekit_spec, needed_ports, valkey_spec
@@ -144,3 +145,28 @@ def test_redis_url_is_taken_where_nothing_closer_is_set(
     assert load_settings(config).redis_url == "redis://127.0.0.1:7002/0"
     monkeypatch.setenv("ATALAIA_REDIS__URL", "redis://127.0.0.1:7003/0")
     assert load_settings(config).redis_url == "redis://127.0.0.1:7003/0"
+
+
+def test_a_user_without_a_ray_token_gets_one_for_himself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh machine has none, and `ray start` would end with an error."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    ray_head.ensure_token()
+    path = tmp_path / ".ray" / "auth_token"
+    token = path.read_text(encoding="utf-8")
+    assert len(token) == 64
+    assert path.stat().st_mode & 0o777 == 0o600
+    ray_head.ensure_token()
+    assert path.read_text(encoding="utf-8") == token
+
+
+def test_a_token_from_elsewhere_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
+    ray_head.ensure_token()
+    assert not (tmp_path / ".ray").exists()
