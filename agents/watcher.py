@@ -118,6 +118,7 @@ class Watcher:
         )
         for event in ("track_published", "track_unpublished", "participant_disconnected"):
             self._room.on(event, lambda *_: self._select_track())
+        self._room.on("reconnected", self._ask_again)
         self._room.on("track_subscribed", self._on_subscribed)
         self._room.on("track_unsubscribed", self._on_unsubscribed)
         self._select_track()
@@ -171,6 +172,13 @@ class Watcher:
         self._selected = wanted
         if wanted is not None:
             wanted.set_subscribed(True)
+
+    def _ask_again(self) -> None:
+        """The SDK tells of tracks while it is still reconnecting, and what is asked of it then is
+        lost (one time in five after LiveKit was killed)."""
+        self._select_track()
+        if self._selected is not None and not self._selected.subscribed:
+            self._selected.set_subscribed(True)
 
     def _on_subscribed(self, track: rtc.Track, pub: rtc.RemoteTrackPublication, *_: object) -> None:
         if track.kind != rtc.TrackKind.KIND_VIDEO or self._closed:
