@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from cluster.demo.simulator import DemoCamera
+from cluster.local.files import write_private
 from cluster.media.urls import normalize_camera_url
 from cluster.records import CameraChanges, Database
 from cluster.records.keys import new_key
@@ -30,9 +30,7 @@ def demo_keys(path: Path) -> dict[str, str]:
         if kept.keys() == {PLATFORM, *TENANTS}:
             return kept
     keys = {name: new_key() for name in (PLATFORM, *TENANTS)}
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(keys, file)
+    write_private(path, json.dumps(keys))
     return keys
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from cluster.application import Application
 from cluster.demo.provision import demo_keys, provision
 from cluster.demo.simulator import DemoCameras
+from cluster.local.files import write_private
 from cluster.local.stack import LocalStack, StackEvent
 from cluster.log import get_logger
 from cluster.media.urls import normalize_camera_url
@@ -103,7 +103,7 @@ class DemoSession:
             rtsp=settings.gateway.rtsp_url,
             keys=keys,
         )
-        await asyncio.to_thread(_write_private, self.access_file, json.dumps(asdict(access)))
+        await asyncio.to_thread(write_private, self.access_file, json.dumps(asdict(access)) + "\n")
         return access
 
     async def aclose(self) -> None:
@@ -117,12 +117,3 @@ class DemoSession:
         finally:
             await self.stack.aclose()
             await self.cameras.aclose()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Whole or not at all, for its owner only: programs wait for this file to appear."""
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    temporary.replace(path)
