@@ -7,7 +7,6 @@ it is still one: it only passes small requests on.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from cluster.settings import Settings
 from cluster.vectors import (
     Match,
     TenantVectors,
+    VectorClient,
     collection_name,
     ensure_collection,
     open_vectors,
@@ -25,9 +25,6 @@ from cluster.vectors import (
 from pipelines.domain import Frozen, Sighting
 from pipelines.errors import ConfigError, UnavailableError
 from serve.vision.embedders import EmbedderInfo
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient
 
 # While a new replica takes over, the old one still holds the embedded engine's folder, for at most
 # graceful_shutdown_timeout_s.
@@ -64,7 +61,7 @@ class Memory:
         self._info = MemoryInfo(
             collection=collection_name(embedder.name, embedder.dim), dim=embedder.dim
         )
-        self._client: AsyncQdrantClient | None = None
+        self._client: VectorClient | None = None
         self._opening = asyncio.Lock()
 
     async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
@@ -118,7 +115,7 @@ class Memory:
     async def _of(self, tenant: str) -> TenantVectors:
         return TenantVectors(await self._connected(), self._info.collection, tenant)
 
-    async def _connected(self) -> AsyncQdrantClient:
+    async def _connected(self) -> VectorClient:
         """The client, with its collection made; tried again by the next call where that failed."""
         async with self._opening:
             if self._client is None:
@@ -131,7 +128,7 @@ class Memory:
                 self._client = client
             return self._client
 
-    async def _open(self) -> AsyncQdrantClient:
+    async def _open(self) -> VectorClient:
         qdrant = self._settings.qdrant
         if qdrant.url is not None:
             return open_vectors(url=qdrant.url, api_key=qdrant.api_key)
