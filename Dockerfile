@@ -5,7 +5,7 @@
 # ---- the dashboard: built once, served as files
 FROM node:22.21.1-bookworm-slim AS dashboard
 WORKDIR /src/serve/dashboard/web
-COPY serve/dashboard/web/package.json serve/dashboard/web/package-lock.json ./
+COPY serve/dashboard/web/package.json serve/dashboard/web/package-lock.json serve/dashboard/web/.npmrc ./
 RUN npm ci --no-audit --no-fund
 COPY serve/dashboard/web/ ./
 RUN npm run build

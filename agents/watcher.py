@@ -19,7 +19,7 @@ from cluster.controller.reports import WatcherStatus
 from cluster.log import get_logger
 from cluster.names import BRIDGE_IDENTITY, DETECT_TRACK, DETECTIONS_TRACK, MAIN_TRACK
 from pipelines import imaging
-from pipelines.clock import Clock
+from pipelines.clock import Clock, rate_per_s
 from pipelines.crops import CropRequest, Remember
 from pipelines.domain import (
     Alarm,
@@ -107,6 +107,7 @@ class Watcher:
         self._arrivals: deque[int] = deque(maxlen=FPS_WINDOW)
         self._analysed: deque[int] = deque(maxlen=FPS_WINDOW)
         self._counts: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
         self._closed = False
 
     # ------------------------------------------------------------ life
@@ -144,12 +145,13 @@ class Watcher:
             revision=self._plan.revision,
             last_frame_us=latest.stamp.capture_us if latest else 0,
             last_analysed_us=self._analysed[-1] if self._analysed else 0,
-            fps=_rate(list(self._arrivals)),
-            analysed_fps=_rate(list(self._analysed)),
+            fps=rate_per_s(self._arrivals),
+            analysed_fps=rate_per_s(self._analysed),
             frames=self._counts["frames"],
             analysed=self._counts["analysed"],
             errors=self._counts["errors"],
             skipped={str(cause): n for cause, n in self._sampler.skipped.items()},
+            dropped=dict(self._dropped),
         )
 
     @property
@@ -279,7 +281,7 @@ class Watcher:
             )
         except rtc.PushFrameError:
             # The room is away for a moment: viewers see boxes again with the next frame.
-            self._counts["data_frames_dropped"] += 1
+            self._dropped["boxes"] += 1
 
     def _hold_crops(self, requests: tuple[CropRequest, ...], frame: I420) -> None:
         for request in requests:
@@ -287,17 +289,10 @@ class Watcher:
             self._crops.move_to_end(request.track_key)
         while len(self._crops) > MAX_HELD_CROPS:
             self._crops.popitem(last=False)
-            self._counts["crops_dropped"] += 1
+            self._dropped["crops"] += 1
 
     def _remember(self, remembers: tuple[Remember, ...]) -> None:
         for remember in remembers:
             pixels = self._crops.get(remember.sighting.track)
             if pixels is not None:
                 self._services.remember(Crop(pixels, remember.sighting))
-
-
-def _rate(captures: list[int]) -> float:
-    """Frames per second over capture times in microseconds; 0.0 with fewer than two."""
-    if len(captures) < 2 or captures[-1] <= captures[0]:
-        return 0.0
-    return round((len(captures) - 1) * 1e6 / (captures[-1] - captures[0]), 2)

@@ -44,8 +44,7 @@ class LiveKitSettings(Section):
     api_key: str = "atalaia"
     api_secret: SecretStr = Field(SecretStr(""), description="at least 32 characters")
     managed: bool = Field(True, description="start livekit-server on this machine")
-    rtc_tcp_port: Port = 7881
-    rtc_udp_port: Port = 7882
+    rtc_udp_port: Port = Field(7882, description="UDP port for the media of the managed server")
 
     @property
     def browser_url(self) -> str:

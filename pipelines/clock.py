@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 
@@ -51,3 +52,14 @@ class ManualClock:
             raise ValueError(f"a clock cannot go back: {seconds=}")
         self._monotonic += seconds
         self._now_us += round(seconds * 1_000_000)
+
+
+def rate_per_s(times_us: Iterable[int]) -> float:
+    """How often something happened, from when it did (rising, microseconds); 0.0 below two times.
+
+    Another thread may append to `times_us` meanwhile where it is a deque or a list.
+    """
+    times = list(times_us)
+    if len(times) < 2 or times[-1] <= times[0]:
+        return 0.0
+    return round((len(times) - 1) * 1e6 / (times[-1] - times[0]), 2)

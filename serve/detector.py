@@ -10,11 +10,12 @@ from functools import partial
 from ray import serve
 from ray.serve import metrics
 
+from cluster.bus import ModelChoice, open_redis
 from cluster.log import configure_logging, get_logger
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import Detections, LetterboxedFrame
-from pipelines.errors import AtalaiaError, ConfigError, ModelError
+from pipelines.errors import AtalaiaError, ConfigError, ModelError, UnavailableError
 from serve.vision.batching import Batcher, BatchTimes
 from serve.vision.model import DetectionModel, ModelInfo, load_model
 
@@ -111,9 +112,32 @@ class Detector:
         self._last_error: str | None = None
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._loading = asyncio.Lock()
-        self._first = self._load_blocking(settings.detector.weights)
+        self._first = self._load_first()
         self._engine_now: _Engine | None = None
         self._retired: set[asyncio.Task[None]] = set()
+
+    def _load_first(self) -> DetectionModel:
+        """The chosen model, or the configured one where that cannot be had: frames must flow."""
+        configured = self._settings.detector.weights
+        # Serve may call the constructor on a running loop; the question gets a loop of its own.
+        chosen = self._loader.submit(asyncio.run, self._chosen(configured)).result()
+        if chosen == configured:
+            return self._load_blocking(configured)
+        try:
+            return self._load_blocking(chosen)
+        except (ModelError, ConfigError) as error:
+            self._last_error = str(error)
+            self._metrics.load("refused")
+            self._log.error("chosen model refused", weights=chosen, reason=str(error))
+            return self._load_blocking(configured)
+
+    async def _chosen(self, configured: str) -> str:
+        async with open_redis(self._settings.redis_url) as redis:
+            try:
+                return await ModelChoice(redis, configured).current()
+            except UnavailableError as error:
+                self._log.warning("the configured model is taken", reason=str(error))
+                return configured
 
     def _load_blocking(self, weights: str) -> DetectionModel:
         return load_model(weights, self._settings.detector, self._settings.model_cache)
@@ -163,7 +187,7 @@ class Detector:
 
         The old one serves until the new one has been read, exported, loaded and tried out, and
         then finishes what it has. With several replicas call it as `handle.broadcast("load", …)`;
-        a replica that starts later begins with the settings' weights again.
+        `cluster.bus.ModelChoice` is for those that start later.
 
         Raises:
             ModelError: refused; the old model keeps serving, `info().error` says why.

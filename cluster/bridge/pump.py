@@ -23,7 +23,7 @@ from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
 from cluster.log import get_logger
 from cluster.media.capture_clock import CaptureClock, ClockEventKind
 from cluster.settings import BridgeSettings
-from pipelines.clock import Clock
+from pipelines.clock import Clock, rate_per_s
 from pipelines.errors import CameraError, UnavailableError
 
 log = get_logger("bridge.pump")
@@ -79,7 +79,9 @@ class StreamPump:
 
     def status(self) -> StreamStatus:
         """A snapshot; safe from any thread."""
-        return replace(self._status, fps=self._fps(), dropped=dict(self._sink.dropped))
+        return replace(
+            self._status, fps=rate_per_s(self._captures), dropped=dict(self._sink.dropped)
+        )
 
     def request_stop(self) -> None:
         self._stop.set()
@@ -221,9 +223,3 @@ class StreamPump:
         self._status = replace(
             self._status, phase=phase, reason=reason, since_us=self._clock.now_us()
         )
-
-    def _fps(self) -> float:
-        captures = list(self._captures)
-        if len(captures) < 2 or captures[-1] <= captures[0]:
-            return 0.0
-        return round((len(captures) - 1) * 1e6 / (captures[-1] - captures[0]), 2)

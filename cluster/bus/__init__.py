@@ -2,6 +2,7 @@
 
 from cluster.bus.connection import open_redis, redis_errors
 from cluster.bus.listener import Listener, ListenerStats
+from cluster.bus.model_choice import ModelChoice
 from cluster.bus.publisher import (
     AlarmPublisher,
     PublisherStats,
@@ -21,6 +22,7 @@ __all__ = [
     "CameraStatusBoard",
     "Listener",
     "ListenerStats",
+    "ModelChoice",
     "PublishOutcome",
     "PublisherStats",
     "SpoolFullError",

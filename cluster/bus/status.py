@@ -31,6 +31,7 @@ class CameraStatus(Frozen):
         host: name of the agent host that watches it.
         watched_fps: frames per second that are analysed.
         skipped: frames that were not analysed, by reason, since the watcher's start.
+        dropped: boxes for viewers and crops for the memory that could not be handed on.
     """
 
     version: Literal[1] = 1
@@ -45,6 +46,7 @@ class CameraStatus(Frozen):
     host: str | None = None
     watched_fps: float = 0.0
     skipped: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
     last_frame_us: int | None = None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -13,7 +12,6 @@ import typer
 from rich.table import Table
 
 from cluster.cli.common import Commands, err, out, settings
-from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
@@ -73,11 +71,6 @@ def create_tenant(
     name: Annotated[str | None, typer.Option(help="What people call it. Default: the id.")] = None,
 ) -> None:
     """Create a tenant, or give an existing one another name."""
-    if not re.fullmatch(SLUG_PATTERN, tenant):
-        raise InputError(
-            f"{tenant!r} cannot be the id of a tenant.",
-            hint="Use a-z, 0-9 and -, at most 40 characters, not - first.",
-        )
     made = _on_records(lambda platform: platform.ensure_tenant(tenant, name or tenant))
     out().print(f"tenant {made.slug} ({made.name})", markup=False)
     err().print(f"Next: atalaia key create {made.slug}", style="dim")

@@ -317,6 +317,7 @@ class Controller:
             host=host,
             watched_fps=watcher.analysed_fps if watcher else 0.0,
             skipped=watcher.skipped if watcher else {},
+            dropped=watcher.dropped if watcher else {},
             last_frame_us=(main.last_capture_us or None) if main else None,
         )
 

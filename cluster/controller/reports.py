@@ -19,6 +19,7 @@ class WatcherStatus:
         fps: frames that come per second.
         analysed_fps: frames that are analysed per second.
         skipped: frames that were not analysed, by cause.
+        dropped: what came out of the analysis and could not be handed on, by kind.
     """
 
     key: CameraKey
@@ -32,6 +33,7 @@ class WatcherStatus:
     analysed: int
     errors: int
     skipped: dict[str, int]
+    dropped: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

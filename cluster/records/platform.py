@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +15,7 @@ from cluster.records.models import CameraRow, KeyRow, TenantRow
 from cluster.records.sessions import Sessions
 from cluster.records.types import IssuedKey, KeyInfo, Principal, Tenant
 from pipelines.clock import Clock
-from pipelines.domain import CameraPlan
+from pipelines.domain import SLUG_PATTERN, CameraPlan
 from pipelines.errors import ConflictError, InputError, UnknownThingError
 
 
@@ -30,8 +32,13 @@ class PlatformRecords:
         """Make the tenant, or give an existing one this name.
 
         Raises:
-            pydantic.ValidationError: `slug` is none.
+            InputError: `slug` is none.
         """
+        if not re.fullmatch(SLUG_PATTERN, slug):
+            raise InputError(
+                f"{slug!r} cannot be the id of a tenant.",
+                hint="Use a-z, 0-9 and -, at most 40 characters, not - first.",
+            )
         tenant = Tenant(slug=slug, name=name, created_us=self._clock.now_us())
         async with self._sessions.write() as session:
             statement = (

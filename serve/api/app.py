@@ -63,10 +63,11 @@ def create_app(
         summary="Cameras, alarms and memory of a watchtower.",
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        # `install_dashboard` serves /docs, without FastAPI's links to foreign hosts.
+        docs_url=None,
         redoc_url=None,
         # A redirect would be built from the Host header; /v1/cameras/ is simply not there.
         redirect_slashes=False,
-        swagger_ui_oauth2_redirect_url=None,
         lifespan=lifespan,
     )
     app.state.deps = deps

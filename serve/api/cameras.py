@@ -77,6 +77,9 @@ class CameraStats(ResponseBody):
     codec: str | None
     watched_fps: float | None = Field(description="Frames per second that were analysed.")
     skipped: dict[str, int] = Field(description="Frames that were not analysed, by reason.")
+    dropped: dict[str, int] = Field(
+        description="Results that could not be handed on: boxes to viewers, crops to the memory."
+    )
     last_frame_at: str | None
 
 
@@ -109,6 +112,7 @@ NO_STATS = CameraStats(
     codec=None,
     watched_fps=None,
     skipped={},
+    dropped={},
     last_frame_at=None,
 )
 
@@ -145,6 +149,7 @@ def _stats(status: CameraStatus) -> CameraStats:
         codec=status.codec or None,
         watched_fps=status.watched_fps,
         skipped=dict(status.skipped),
+        dropped=dict(status.dropped),
         last_frame_at=rfc3339(status.last_frame_us) if status.last_frame_us else None,
     )
 

@@ -1,4 +1,4 @@
-"""`/`: the dashboard, built files that ship inside the package. No Node at run time."""
+"""`/` and `/docs`: built pages that ship inside the package. No Node at run time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starlette.types import Scope
 
 from serve.dashboard import STATIC_DIR
 
-NOT_BUILT = """Atalaia is running, but its dashboard has not been built.
+NOT_BUILT = """Atalaia is running, but its pages have not been built.
 
 Build it once with `npm ci && npm run build` in serve/dashboard/web, then reload this page.
-The API works without it: see /docs.
+The API works without them; /openapi.json describes it.
 """
 
 
@@ -35,15 +35,22 @@ class HashedFiles(StaticFiles):
 
 
 def install_dashboard(app: FastAPI, static: Path = STATIC_DIR) -> None:
-    """Serve the page at `/`, hashed assets under `/assets`, and the few files beside the page."""
+    """Serve the pages, hashed assets under `/assets`, and the few files beside the pages."""
     router = APIRouter(include_in_schema=False)
+
+    def page(name: str) -> Response:
+        file = static / name
+        if not file.is_file():
+            return PlainTextResponse(NOT_BUILT, status_code=503, headers={"Retry-After": "60"})
+        return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
     @router.get("/")
     async def index() -> Response:
-        page = static / "index.html"
-        if not page.is_file():
-            return PlainTextResponse(NOT_BUILT, status_code=503, headers={"Retry-After": "60"})
-        return FileResponse(page, headers={"Cache-Control": "no-cache"})
+        return page("index.html")
+
+    @router.get("/docs")
+    async def docs() -> Response:
+        return page("docs.html")
 
     @router.get("/{name}")
     async def beside(name: str) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
+from cluster.bus import ModelChoice
 from pipelines.errors import InputError, ModelError
 from serve.api.auth import DepsDep, PlatformDep
 from serve.api.fields import RequestBody, ResponseBody
@@ -61,9 +62,11 @@ async def replace_model(body: NewModel, platform: PlatformDep, deps: DepsDep) ->
     """Every replica reads, exports and tries the new model, then changes to it between two frames.
 
     A file that cannot be used is refused with the reason, and the model that runs keeps serving.
-    A replica that starts later begins with the weights of the settings again.
+    Replicas that start later run the new model too, until the settings name other weights.
     """
     try:
-        return _view(await deps.detector.load(body.weights))
+        loaded = await deps.detector.load(body.weights)
     except ModelError as error:
         raise ModelRefusedError(error.message, hint=error.hint) from None
+    await ModelChoice(deps.redis, deps.settings.detector.weights).choose(body.weights)
+    return _view(loaded)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pipelines.errors import ConfigError
 
 STATIC_DIR = Path(__file__).parent / "static"
-"""What `npm run build` wrote: `index.html` and, in `assets/`, files with a hash in their names."""
+"""What `npm run build` wrote: two pages and, in `assets/`, files with a hash in their names."""
 
 _HTTP_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _SOCKET_SCHEME = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}

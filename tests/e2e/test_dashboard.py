@@ -147,6 +147,24 @@ async def test_a_wrong_key_is_told_and_lets_nobody_in(page: Page, demo: Demo, wa
     await expect(page.get_by_role("heading", name="Cameras")).to_have_count(0)
 
 
+async def test_the_description_of_the_api_needs_no_other_host(
+    page: Page, demo: Demo, watch: Watch
+) -> None:
+    """Read and tried out on the page itself, where `watch` sees every request and complaint."""
+    await page.goto(f"{demo.api}/docs")
+    listed = page.locator(".opblock-summary-path", has_text="/v1/cameras/{camera}/join")
+    await expect(listed).to_be_visible()
+    session = page.locator("#operations-platform-session_v1_session_get")
+    await page.get_by_role("button", name="Authorize").click()
+    await page.locator(".auth-container input").fill(demo.keys[TENANT])
+    await page.locator(".auth-container button.authorize").click()
+    await page.locator(".modal-ux").get_by_role("button", name="Close").click()
+    await session.locator(".opblock-summary").click()
+    await session.get_by_role("button", name="Try it out").click()
+    await session.get_by_role("button", name="Execute").click()
+    await expect(session.locator(".live-responses-table")).to_contain_text(f'"tenant": "{TENANT}"')
+
+
 async def test_the_platform_key_is_no_tenant_key(page: Page, demo: Demo, watch: Watch) -> None:
     if "platform" not in demo.keys:
         pytest.skip("this demo has no platform key")

@@ -167,6 +167,7 @@ async def test_the_page_and_its_files(world: World, tmp_path: Path) -> None:
     static = tmp_path / "static"
     (static / "assets").mkdir(parents=True)
     (static / "index.html").write_text("<!doctype html>")
+    (static / "docs.html").write_text("<!doctype html><title>API</title>")
     (static / "icon.svg").write_text("<svg/>")
     (static / ".secret").write_text("x")
     (static / "assets" / "main-abc123.js").write_text("1")
@@ -174,6 +175,7 @@ async def test_the_page_and_its_files(world: World, tmp_path: Path) -> None:
     app = create_app(world.deps, static=static)
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
         page = await client.get("/")
+        docs = await client.get("/docs")
         asset = await client.get("/assets/main-abc123.js")
         icon = await client.get("/icon.svg")
         gone = [
@@ -184,6 +186,9 @@ async def test_the_page_and_its_files(world: World, tmp_path: Path) -> None:
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
     assert page.headers["cache-control"] == "no-cache"
+    assert "API" in docs.text
+    assert docs.headers["cache-control"] == "no-cache"
+    assert "unsafe" not in docs.headers["content-security-policy"]
     assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert icon.headers["content-type"] == "image/svg+xml"
     assert [response.status_code for response in gone] == [404] * len(gone)
@@ -192,17 +197,15 @@ async def test_the_page_and_its_files(world: World, tmp_path: Path) -> None:
 async def test_without_a_built_page_it_says_so(world: World, tmp_path: Path) -> None:
     app = create_app(world.deps, static=tmp_path / "none")
     async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
-        response = await client.get("/")
+        responses = [await client.get(path) for path in ("/", "/docs")]
 
-    assert response.status_code == 503
-    assert "npm run build" in response.text
+    for response in responses:
+        assert response.status_code == 503
+        assert "npm run build" in response.text
 
 
 async def test_the_documents(anonymous: httpx.AsyncClient) -> None:
     document = (await anonymous.get("/openapi.json")).json()
-    page = await anonymous.get("/docs")
-
-    assert page.status_code == 200
     operations = [
         (path, method, operation)
         for path, item in document["paths"].items()

@@ -59,6 +59,7 @@ async def theirs(world: World) -> Theirs:
         host="atalaia-host-0",
         watched_fps=5.0,
         skipped={},
+        dropped={},
         last_frame_us=1,
     )
     await CameraStatusBoard(world.redis).put_all("globex", [status])
@@ -282,6 +283,7 @@ async def test_no_credential_is_ever_answered_or_logged(
                 host=None,
                 watched_fps=0.0,
                 skipped={},
+                dropped={"boxes": 1},
                 last_frame_us=0,
             )
         ],

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cluster.bus import ModelChoice
 from tests.integration.api.world import World, eventually, problem
 
 
@@ -117,20 +118,26 @@ async def test_the_platform_key_has_no_cameras(platform: httpx.AsyncClient) -> N
 
 
 async def test_the_platform_replaces_the_model_and_tenants_cannot(
-    platform: httpx.AsyncClient, acme: httpx.AsyncClient
+    world: World, platform: httpx.AsyncClient, acme: httpx.AsyncClient
 ) -> None:
     replaced = await platform.put("/v1/model", json={"weights": "/models/mine.pt"})
     assert replaced.status_code == 200
     assert replaced.json()["name"] == "mine.pt"
     assert (await platform.get("/v1/model")).json() == replaced.json()
+    choice = ModelChoice(world.redis, world.deps.settings.detector.weights)
+    assert await choice.current() == "/models/mine.pt"
     problem(await acme.get("/v1/model"), 403, "forbidden")
     problem(await acme.put("/v1/model", json={"weights": "/models/theirs.pt"}), 403, "forbidden")
 
 
-async def test_a_refused_model_is_told_and_the_old_one_stays(platform: httpx.AsyncClient) -> None:
+async def test_a_refused_model_is_told_and_the_old_one_stays(
+    world: World, platform: httpx.AsyncClient
+) -> None:
     before = (await platform.get("/v1/model")).json()
     refused = problem(
         await platform.put("/v1/model", json={"weights": "notes.txt"}), 422, "invalid-model"
     )
     assert "notes.txt" in refused["detail"]
     assert (await platform.get("/v1/model")).json() == before
+    configured = world.deps.settings.detector.weights
+    assert await ModelChoice(world.redis, configured).current() == configured

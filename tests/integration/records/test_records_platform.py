@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from cluster.records import Database, PlatformRecords, Principal, new_key
 from pipelines.clock import ManualClock
@@ -23,7 +22,7 @@ async def test_ensuring_a_tenant_again_renames_it(
     assert (again.name, again.created_us) == ("Acme Ltd", created)
     assert [t.slug for t in await platform.tenants()] == ["acme", "globex"]
     assert (await platform.tenants())[0] == again
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError, match="a-z"):
         await platform.ensure_tenant("Not A Slug", "x")
 
 

@@ -11,14 +11,17 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydantic import SecretStr
 from ray import serve
 from ray.serve import Deployment
 from ray.serve.handle import DeploymentHandle
+from redis.asyncio import Redis
 
+from cluster.bus import ModelChoice
 from cluster.handles import by_value
 from cluster.names import DETECTOR, EMBEDDER, MEMORY
 from cluster.remote import ray_errors
-from cluster.settings import Settings
+from cluster.settings import RedisSettings, Settings
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting
 from pipelines.errors import InputError, ModelError, UnavailableError
 from pipelines.imaging import letterbox_rgb
@@ -192,6 +195,31 @@ async def test_a_swap_under_load_loses_no_frame(
     assert 0 in seen[at_swap : at_swap + 8]
     assert seen[0] > 0
     assert seen[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"), [("yolov8n", "chosen.pt"), (None, "yolov8n.pt")], ids=["good", "gone"]
+)
+async def test_a_replica_that_starts_later_runs_what_was_chosen(
+    settings: Settings,
+    redis_client: Redis,
+    valkey: str,
+    tmp_path: Path,
+    chosen: str | None,
+    expected: str,
+) -> None:
+    from serve.detector import Detector
+
+    path = tmp_path / "chosen.pt"
+    if chosen is not None:
+        models.untrained(chosen, tmp_path).rename(path)
+    await ModelChoice(redis_client, settings.detector.weights).choose(str(path))
+    shared = settings.model_copy(update={"redis": RedisSettings(url=SecretStr(valkey))})
+    later = run("later", shared, bound=deployment(Detector))
+    info = await call(later, "info")
+    assert info.name == expected
+    assert (info.error is None) == (chosen is not None)
+    serve.delete("later")
 
 
 def sighting(tenant: str, track: str, label: str = "person") -> Sighting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -29,7 +30,7 @@ def _documented() -> dict[str, list[str]]:
         if line.startswith("## "):
             current = (re.findall(r"`(\w+)`", line) or [""])[0]
             sections[current] = []
-        elif row := re.fullmatch(r"\| `([a-z0-9-]+)` \| (.{10,}) \|", line):
+        elif row := re.fullmatch(r"\| `([a-z0-9@/-]+)` \| (.{10,}) \|", line):
             sections[current].append(row[1])
     return sections
 
@@ -39,6 +40,8 @@ def test_every_dependency_has_its_line_and_every_line_its_dependency() -> None:
         extra: [_name(r) for r in group]
         for extra, group in PROJECT["optional-dependencies"].items()
     }
+    page = json.loads((ROOT / "serve/dashboard/web/package.json").read_text(encoding="utf-8"))
+    expected["npm"] = [*page["dependencies"], *page["devDependencies"]]
     documented = _documented()
     assert documented.keys() == expected.keys()
     for section, names in expected.items():

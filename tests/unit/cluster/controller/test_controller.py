@@ -126,7 +126,7 @@ class World:
         now = self.clock.now_us()
         last = 0 if self.mute_watchers else now
         watchers = tuple(
-            WatcherStatus(k, 1, plans[k], last, last, 25.0, 5.0, 1, 1, 0, {})
+            WatcherStatus(k, 1, plans[k], last, last, 25.0, 5.0, 1, 1, 0, {}, {})
             for k, host in self.watchers.items()
             if host == index
         )

@@ -38,6 +38,7 @@ WATCHER = WatcherStatus(
     analysed=200,
     errors=0,
     skipped={},
+    dropped={},
 )
 SEEN = Observation(now_us=NOW_US, enabled=True, bridge=STREAMING, watcher=WATCHER)
 
