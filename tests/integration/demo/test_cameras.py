@@ -24,12 +24,19 @@ Demo = tuple[DemoCameras, list[DemoCamera]]
 TCP = {"rtsp_transport": "tcp"}
 
 
-def _packets(url: str, count: int, options: dict[str, str] | None = None) -> list[av.Packet]:
+def _packets(
+    url: str,
+    count: int,
+    options: dict[str, str] | None = None,
+    *,
+    before_closing: Callable[[], None] = lambda: None,
+) -> list[av.Packet]:
     packets = []
     with av.open(url, options=options or TCP, timeout=10) as container:
         for packet in container.demux(video=0):
             packets.append(packet)
             if len(packets) == count:
+                before_closing()
                 return packets
     raise AssertionError(f"the stream ended after {len(packets)} packets")
 
@@ -229,8 +236,16 @@ async def test_go2rtc_pulls_it_like_any_camera(
     api, rtsp = gateway
     camera = _named(demo, camera_id)
     await asyncio.to_thread(_add, api, "x", camera.url.get_secret_value())
-    packets = await asyncio.to_thread(_packets, f"rtsp://127.0.0.1:{rtsp}/x", 60)
+    watched: list[int] = []
+
+    def count() -> None:
+        # go2rtc lets go of the camera as soon as its last viewer has gone.
+        watched.append(demo[0].server.watched(f"{camera.tenant}-{camera.id}"))
+
+    packets = await asyncio.to_thread(
+        _packets, f"rtsp://127.0.0.1:{rtsp}/x", 60, before_closing=count
+    )
     times = [p.pts for p in packets if p.pts is not None]
     steps = {b - a for a, b in pairwise(times)}
     assert len(steps) == 1
-    assert demo[0].server.watched(f"{camera.tenant}-{camera.id}") == 1
+    assert watched == [1]
