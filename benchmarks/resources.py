@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import psutil
 
 PARTS = {
-    "bridge": "ray::atalaia-bridge",
-    "agent host": "ray::atalaia-host",
+    "bridge": "BridgeActor",
+    "agent host": "HostActor",
     "SFU": "livekit-server",
     "gateway": "go2rtc",
 }
@@ -61,6 +61,8 @@ def _find(mark: str) -> list[psutil.Process]:
         words = [process.info["name"] or "", *(process.info["cmdline"] or [])]
         if any(mark in word for word in words[:2]) and "keeper" not in " ".join(words):
             found.append(process)
+    if not found:
+        raise RuntimeError(f"no process is called {mark}: its name must have changed")
     return found
 
 

@@ -60,7 +60,6 @@ class Stage:
                 "livekit": base.livekit.model_copy(
                     update={
                         "url": f"ws://127.0.0.1:{free_port()}",
-                        "rtc_tcp_port": free_port(),
                         "rtc_udp_port": free_port("udp"),
                     }
                 ),
