@@ -13,6 +13,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -58,15 +59,21 @@ async def _run(settings: Settings, seconds: float, cameras: int, console: Consol
         await stage.keep(cameras)
         await stage.all_live(SATURATING_FPS)
         await asyncio.sleep(WARM_UP_S)
-        full = await stage.analysed_fps(seconds)
+        full, busy = await asyncio.gather(stage.analysed_fps(seconds), watch(seconds))
         await stage.keep(0)
         console.print("ultralytics track() on the same streams …")
         tracked = await asyncio.to_thread(rival.track, stage.urls, settings, seconds)
-    return _table(bare, full, tracked, latencies, per_added_camera(one, many, cameras - 1))
+    each = per_added_camera(one, many, cameras - 1)
+    return _table(bare, full, tracked, latencies, each, busy)
 
 
 def _table(
-    bare: float, full: float, tracked: float, latencies: Latencies, usage: dict[str, Usage]
+    bare: float,
+    full: float,
+    tracked: float,
+    latencies: Latencies,
+    usage: dict[str, Usage],
+    busy: dict[str, Usage],
 ) -> Table:
     table = Table(title="Atalaia on this machine", title_justify="left")
     for name in ("what", "measured", "aim"):
@@ -74,6 +81,14 @@ def _table(
     table.add_row("bare model", f"{bare:.1f} frames/s", "")
     table.add_row("full stack, saturated", f"{full:.1f} analysed frames/s", "")
     table.add_row("  ratio to the bare model", f"{full / bare:.2f}", "≥ 0.80")
+    # Cameras, gateway, SFU, bridge and decoding share the cores with the model: what it loses to
+    # them, and what the way to it through Serve costs, are two things.
+    cores = psutil.cpu_count() or 1
+    detector_cores = busy["detector"].cpu_percent / 100
+    per_core = (full / detector_cores) / (bare / cores)
+    table.add_row("  ratio per core that the model had", f"{per_core:.2f}", "")
+    for part, cost in busy.items():
+        table.add_row(f"  processor time: {part}", f"{cost.cpu_percent:.0f} % of a core", "")
     table.add_row("ultralytics track(), same streams", f"{tracked:.1f} frames/s", "")
     table.add_row("  ours against it", f"{full / tracked:.1f}x" if tracked else "-", "≥ 4x")
     for stage, (p50, p95, p99) in latencies.stages.items():

@@ -1,4 +1,4 @@
-"""What one more camera costs: processor time and memory of bridge, agent host, SFU and gateway."""
+"""What the parts cost: processor time and memory, of all and of one more camera."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ PARTS = {
     "agent host": "HostActor",
     "SFU": "livekit-server",
     "gateway": "go2rtc",
+    "detector": "ServeReplica:atalaia:Detector",
 }
+PER_CAMERA = ("bridge", "agent host", "SFU", "gateway")
+"""What grows with the number of cameras; the detector grows with the frames that are analysed."""
 MB = 1e6
 
 
@@ -46,7 +49,7 @@ def per_added_camera(few: dict[str, Usage], many: dict[str, Usage], added: int) 
             (many[part].cpu_percent - few[part].cpu_percent) / added,
             (many[part].rss_mb - few[part].rss_mb) / added,
         )
-        for part in PARTS
+        for part in PER_CAMERA
     }
     each["all"] = Usage(
         sum(u.cpu_percent for u in each.values()), sum(u.rss_mb for u in each.values())

@@ -10,6 +10,14 @@ import pytest
 
 KINDS = ("unit", "integration", "e2e", "chaos")
 TESTS = Path(__file__).parent
+BUILT_SERVERS = TESTS.parent / ".local" / "bin"
+
+
+def pytest_configure() -> None:
+    """What `make servers` built counts as installed, after what is on PATH already."""
+    os.environ["PATH"] = os.pathsep.join(
+        [*filter(None, [os.environ.get("PATH")]), str(BUILT_SERVERS)]
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,6 +42,7 @@ def live(camera: str = "gate", **fields: Any) -> CameraStatus:
             "host": "atalaia-host-0",
             "watched_fps": 5.0,
             "skipped": {"busy": 3},
+            "dropped": {"crops": 1},
             "last_frame_us": T0_US + 5,
             **fields,
         }
@@ -179,6 +180,7 @@ async def test_state_and_stats_come_from_the_board(acme: httpx.AsyncClient, worl
         "codec": "h264",
         "watched_fps": 5.0,
         "skipped": {"busy": 3},
+        "dropped": {"crops": 1},
         "last_frame_at": "2023-11-14T22:13:20.000005Z",
     }
     assert "host" not in str(body)
