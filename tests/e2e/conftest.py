@@ -43,11 +43,10 @@ class Demo:
 
 
 def _environment(data_dir: Path) -> dict[str, str]:
-    udp, tcp = free_port("udp"), free_port()
+
     ports = {
         "LIVEKIT__URL": f"ws://127.0.0.1:{free_port()}",
-        "LIVEKIT__RTC_TCP_PORT": str(tcp),
-        "LIVEKIT__RTC_UDP_PORT": str(udp),
+        "LIVEKIT__RTC_UDP_PORT": str(free_port("udp")),
         "GATEWAY__API_URL": f"http://127.0.0.1:{free_port()}",
         "GATEWAY__RTSP_URL": f"rtsp://127.0.0.1:{free_port()}",
         "REDIS__PORT": str(free_port()),
