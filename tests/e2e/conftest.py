@@ -43,7 +43,6 @@ class Demo:
 
 
 def _environment(data_dir: Path) -> dict[str, str]:
-
     ports = {
         "LIVEKIT__URL": f"ws://127.0.0.1:{free_port()}",
         "LIVEKIT__RTC_UDP_PORT": str(free_port("udp")),
