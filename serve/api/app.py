@@ -24,7 +24,7 @@ from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
 from serve.dashboard import STATIC_DIR, content_security_policy
 
-ROUTERS = (health, cameras, join, model, rules, alarms, detect, search, platform, model)
+ROUTERS = (health, cameras, join, model, rules, alarms, detect, search, platform)
 
 
 def package_version() -> str:
