@@ -41,13 +41,13 @@ KEPT := $(BIN)/python -I -S cluster/local/keeper.py $$PPID 60 --
 # One process for each kind: unit tests send themselves signals, which does not go well in a process
 # in which the native libraries of the servers' clients have put up their own handlers.
 # Tests on real servers meet time-outs where the machine is busy with something else. What failed
-# runs once more, and pytest's closing line counts it as "rerun": zero is what it should say.
-ONCE_MORE := --reruns 2 --reruns-delay 5
+# runs again, twice at most, and pytest's closing line counts "rerun": zero is what it should say.
+AGAIN := --reruns 2 --reruns-delay 5
 .PHONY: test test-unit test-integration test-e2e
 test: ready-to-test  ## Every test that passes in CI
 	@$(BIN)/python -m pytest -m unit
-	@$(BIN)/python -m pytest -m "integration or chaos" $(ONCE_MORE)
-	@$(BIN)/python -m pytest -m e2e $(ONCE_MORE)
+	@$(BIN)/python -m pytest -m "integration or chaos" $(AGAIN)
+	@$(BIN)/python -m pytest -m e2e $(AGAIN)
 test-unit: install  ## Pure code: no network, no server; ARGS='-k name' picks some
 	@$(BIN)/python -m pytest -m unit $(ARGS)
 test-integration: install servers  ## Against real servers on loopback

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from cluster.aio import keep_cancellation
 from cluster.log import redact
-from pipelines.domain import SLUG_PATTERN
+from cluster.tenancy import require_tenant
 from pipelines.errors import (
     ConfigError,
     ConflictError,
@@ -34,7 +34,6 @@ MAX_KEY_LENGTH = 512
 # Each part starts with a letter or digit: no "..", no hidden file, no name of a temporary one.
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
-_SLUG = re.compile(SLUG_PATTERN)
 _T = TypeVar("_T")
 
 
@@ -54,8 +53,7 @@ class TenantBlobs:
     """
 
     def __init__(self, url: str, tenant: str) -> None:
-        if not _SLUG.fullmatch(tenant):
-            raise InputError(f"{tenant!r} is not a tenant's name.")
+        require_tenant(tenant)
         self.tenant = tenant
         try:
             self._files, root = url_to_fs(url)

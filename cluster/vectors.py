@@ -28,7 +28,8 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from cluster.aio import keep_cancellation
 from cluster.settings import Settings
-from pipelines.domain import SLUG_PATTERN, Frozen, Sighting
+from cluster.tenancy import require_tenant
+from pipelines.domain import Frozen, Sighting
 from pipelines.errors import ConfigError, InputError, UnavailableError
 
 # A search in the server takes a few milliseconds; this bounds a server that hangs.
@@ -38,7 +39,6 @@ MAX_LIMIT = 1_000
 # search ever crosses them. Both as Qdrant advises for many tenants in one collection.
 _TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
 _NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
-_SLUG = re.compile(SLUG_PATTERN)
 
 Vector = Sequence[float] | npt.NDArray[np.float32]
 """float32 (dim,); its length does not matter, only its direction (cosine)."""
@@ -134,8 +134,7 @@ class TenantVectors:
     """
 
     def __init__(self, client: AsyncQdrantClient, collection: str, tenant: str) -> None:
-        if not _SLUG.fullmatch(tenant):
-            raise InputError(f"{tenant!r} is not a tenant's name.")
+        require_tenant(tenant)
         self.tenant = tenant
         self._client = client
         self._collection = collection

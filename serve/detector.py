@@ -121,15 +121,17 @@ class Detector:
         configured = self._settings.detector.weights
         # Serve may call the constructor on a running loop; the question gets a loop of its own.
         chosen = self._loader.submit(asyncio.run, self._chosen(configured)).result()
-        if chosen == configured:
-            return self._load_blocking(configured)
-        try:
-            return self._load_blocking(chosen)
-        except (ModelError, ConfigError) as error:
-            self._last_error = str(error)
-            self._metrics.load("refused")
-            self._log.error("chosen model refused", weights=chosen, reason=str(error))
-            return self._load_blocking(configured)
+        if chosen != configured:
+            try:
+                return self._load_blocking(chosen)
+            except (ModelError, ConfigError) as error:
+                self._refuse(chosen, error)
+        return self._load_blocking(configured)
+
+    def _refuse(self, weights: str, error: ModelError | ConfigError) -> None:
+        self._last_error = str(error)
+        self._metrics.load("refused")
+        self._log.warning("model refused", weights=weights, reason=str(error))
 
     async def _chosen(self, configured: str) -> str:
         async with open_redis(self._settings.redis_url) as redis:
@@ -198,9 +200,7 @@ class Detector:
                     self._loader, partial(self._load_blocking, weights)
                 )
             except (ModelError, ConfigError) as error:
-                self._last_error = str(error)
-                self._metrics.load("refused")
-                self._log.warning("model refused", weights=weights, reason=str(error))
+                self._refuse(weights, error)
                 raise
             old, self._engine_now = self._engine, _Engine(model, self._settings, self._metrics)
             self._last_error = None

@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 
 from cluster.bus.connection import MAX_BLOCK_MS, redis_errors
 from cluster.log import get_logger
-from pipelines.domain import SLUG_PATTERN, Alarm
+from cluster.tenancy import require_tenant
+from pipelines.domain import Alarm
 from pipelines.errors import AtalaiaError, InputError, UnavailableError
 
 # An alarm with its marker takes some 550 bytes of Redis' memory: 55 MB for one tenant whose
@@ -30,7 +31,6 @@ RawEntry = tuple[bytes, dict[bytes, bytes]]
 """An entry's id and fields, as a client gives them that does not decode."""
 
 _LOG = get_logger("bus.stream")
-_SLUG = re.compile(SLUG_PATTERN)
 _ENTRY_ID = re.compile(r"(\d{1,20})(?:-(\d{1,20}))?", re.ASCII)
 _MAX_PART = 2**64 - 1
 
@@ -102,8 +102,7 @@ class StreamEntry:
 
 def stream_key(tenant: str) -> str:
     """The braces keep all keys of a tenant in one slot. Raises InputError where it is no slug."""
-    if not _SLUG.fullmatch(tenant):
-        raise InputError(f"{tenant!r} is not a tenant's name.")
+    require_tenant(tenant)
     return f"atalaia:{{{tenant}}}:alarms"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +11,8 @@ from cluster.records.engine import open_engine
 from cluster.records.platform import PlatformRecords
 from cluster.records.sessions import Sessions
 from cluster.records.tenant import TenantRecords
+from cluster.tenancy import require_tenant
 from pipelines.clock import Clock, SystemClock
-from pipelines.domain import SLUG_PATTERN
-from pipelines.errors import InputError
-
-_SLUG = re.compile(SLUG_PATTERN)
 
 
 class Database:
@@ -55,8 +51,7 @@ class Database:
         Raises:
             InputError: `tenant` is no slug.
         """
-        if not _SLUG.fullmatch(tenant):
-            raise InputError(f"{tenant!r} is not a tenant's name.")
+        require_tenant(tenant)
         return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock)
 
     def platform(self) -> PlatformRecords:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,8 +12,9 @@ from cluster.records.convert import camera_of, insert_into, rule_of
 from cluster.records.models import CameraRow, KeyRow, TenantRow
 from cluster.records.sessions import Sessions
 from cluster.records.types import IssuedKey, KeyInfo, Principal, Tenant
+from cluster.tenancy import require_tenant
 from pipelines.clock import Clock
-from pipelines.domain import SLUG_PATTERN, CameraPlan
+from pipelines.domain import CameraPlan
 from pipelines.errors import ConflictError, InputError, UnknownThingError
 
 
@@ -34,11 +33,7 @@ class PlatformRecords:
         Raises:
             InputError: `slug` is none.
         """
-        if not re.fullmatch(SLUG_PATTERN, slug):
-            raise InputError(
-                f"{slug!r} cannot be the id of a tenant.",
-                hint="Use a-z, 0-9 and -, at most 40 characters, not - first.",
-            )
+        require_tenant(slug)
         tenant = Tenant(slug=slug, name=name, created_us=self._clock.now_us())
         async with self._sessions.write() as session:
             statement = (

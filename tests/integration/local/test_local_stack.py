@@ -84,10 +84,8 @@ def _listening(pids: list[int] | None) -> list[tuple[str, int]]:
 
 @pytest.mark.timeout(300)
 async def test_a_stack_starts_tells_and_stops(
-    settings: Settings, binaries: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, binaries: dict[str, Path]
 ) -> None:
-    for name in ("ATALAIA_DATA_DIR", "ATALAIA_LIVEKIT__API_SECRET"):
-        monkeypatch.setenv(name, "")  # so that what the stack exports is taken back
     events: list[StackEvent] = []
     others = set(psutil.Process().children(recursive=True))
     stack = LocalStack(settings, on_event=events.append)
