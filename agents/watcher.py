@@ -13,7 +13,6 @@ import numpy.typing as npt
 from livekit import rtc
 
 from agents.frames import planes_of
-from agents.sampling import FrameSampler, Skip
 from agents.wire import encode_detections
 from cluster.controller.reports import WatcherStatus
 from cluster.log import get_logger
@@ -34,6 +33,7 @@ from pipelines.domain import (
 from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
 from pipelines.pipeline import CameraPipeline, StepResult
+from pipelines.sampling import FrameSampler, Skip
 
 log = get_logger("watcher")
 

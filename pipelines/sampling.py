@@ -23,9 +23,18 @@ JUMP_US = 10_000_000
 """Capture time this far before the last sample is a camera whose clock was re-anchored."""
 
 
+# Frames that come hardly faster than they are to be looked at are all looked at: on a grid of
+# almost their own period some cells would hold two of them and others none.
+NEAR_RATE = 1.1
+
+
 class FrameSampler:
     """Decides frame by frame, on capture time and never on the time of arrival: jitter of the
     network does not change which frames are looked at.
+
+    Time is divided into cells of one period, counted from 1970, and the first frame of each cell is
+    looked at. So a watcher that joined in the middle, and a job that reads the recording a year
+    later, look at the same frames from their second one on.
 
     Args:
         fps: frames per second to analyse.
@@ -34,15 +43,16 @@ class FrameSampler:
     def __init__(self, fps: float) -> None:
         self.skipped: Counter[Skip] = Counter()
         self._period_us = round(1e6 / fps)
-        self._due_us: int | None = None
+        self._offered_us: int | None = None
         self._last_us: int | None = None
+        self._last_cell: int | None = None
         self._busy = False
 
     def set_fps(self, fps: float) -> None:
         period_us = round(1e6 / fps)
         if period_us != self._period_us:
             self._period_us = period_us
-            self._due_us = None
+            self._last_cell = None
 
     def offer(self, capture_us: int) -> bool:
         """Whether to analyse the frame captured at `capture_us`; if so, call `done` afterwards."""
@@ -53,19 +63,24 @@ class FrameSampler:
             if self._last_us - capture_us < JUMP_US:
                 self.skipped[Skip.OLD] += 1
                 return False
-            self._due_us = None
-        if self._due_us is not None and capture_us < self._due_us:
+            self._offered_us = self._last_cell = None
+        cell = capture_us // self._period_us
+        due = cell != self._last_cell or self._come_slowly(capture_us)
+        self._offered_us = capture_us
+        if not due:
             self.skipped[Skip.RATE] += 1
             return False
         if self._busy:
             self.skipped[Skip.BUSY] += 1
             return False
         self._busy = True
-        self._last_us = capture_us
-        # Keep the beat: the next is due one period after this one *was* due, unless we fell behind.
-        due = capture_us if self._due_us is None else self._due_us
-        self._due_us = max(due + self._period_us, capture_us + self._period_us // 2)
+        self._last_us, self._last_cell = capture_us, cell
         return True
+
+    def _come_slowly(self, capture_us: int) -> bool:
+        if self._offered_us is None:
+            return False
+        return (capture_us - self._offered_us) * NEAR_RATE >= self._period_us
 
     def done(self) -> None:
         """The frame in flight came back (or failed)."""

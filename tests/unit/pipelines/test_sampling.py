@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.sampling import JUMP_US, FrameSampler, Skip
+from pipelines.sampling import JUMP_US, NEAR_RATE, FrameSampler, Skip
 
 START_US = 1_700_000_000_000_000
 
@@ -14,7 +14,7 @@ def _frames(fps: float, seconds: float) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("camera_fps", "detect_fps"), [(25, 5), (25, 7), (30, 5), (15, 15), (10, 25)]
+    ("camera_fps", "detect_fps"), [(25, 5), (25, 7), (30, 5), (15, 15), (10, 25), (30, 29)]
 )
 def test_the_wanted_rate_is_kept(camera_fps: float, detect_fps: float) -> None:
     sampler = FrameSampler(detect_fps)
@@ -23,7 +23,38 @@ def test_the_wanted_rate_is_kept(camera_fps: float, detect_fps: float) -> None:
         if sampler.offer(capture_us):
             taken += 1
             sampler.done()
-    assert taken == pytest.approx(20 * min(camera_fps, detect_fps), rel=0.03)
+    wanted = camera_fps if camera_fps <= NEAR_RATE * detect_fps else detect_fps
+    assert taken == pytest.approx(20 * wanted, rel=0.03)
+
+
+@given(
+    st.integers(0, 10**12),
+    st.floats(1, 60),
+    st.floats(0.1, 30),
+    st.lists(st.integers(-5_000, 5_000), min_size=80, max_size=80),
+    st.integers(0, 40),
+)
+def test_whoever_joins_later_looks_at_the_same_frames(
+    phase_us: int, camera_fps: float, detect_fps: float, jitter: list[int], joined: int
+) -> None:
+    """A live watcher and a job over the recording: from their second common frame on."""
+    times = [
+        START_US + phase_us + round(i * 1e6 / camera_fps) + shift for i, shift in enumerate(jitter)
+    ]
+    first, second = _taken(times, detect_fps), _taken(times[joined:], detect_fps)
+    period_us = 1e6 / detect_fps
+    settled = times[joined] + period_us
+    assert [t for t in first if t > settled] == [t for t in second if t > settled]
+
+
+def _taken(times: list[int], fps: float) -> list[int]:
+    sampler = FrameSampler(fps)
+    taken = []
+    for capture_us in times:
+        if sampler.offer(capture_us):
+            taken.append(capture_us)
+            sampler.done()
+    return taken
 
 
 @given(
