@@ -1,0 +1,170 @@
+"""One camera's recorder: units in without ever waiting, segments out, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.log import get_logger
+from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
+from pipelines.errors import AtalaiaError
+
+log = get_logger("recording.recorder")
+
+# A disk that stands still for four seconds at 8 Mbit/s; then pictures are lost rather than memory.
+MAX_WAITING_BYTES = 4_000_000
+GAP_US = 2_000_000
+"""A picture this long after the one before it is the start of something else: a new segment."""
+PART = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStatus:
+    """How the recorder is doing.
+
+    Attributes:
+        segments: finished so far.
+        written: pictures in finished segments and in the open one.
+        dropped: pictures that were not written: the disk was too slow, or refused.
+        error: why the last segment failed, for people; empty while all is well.
+    """
+
+    segments: int = 0
+    written: int = 0
+    dropped: int = 0
+    error: str = ""
+
+
+class Recorder:
+    """Cuts the stream at key frames into files of about `segment_us`.
+
+    Args:
+        name: for logs.
+        folder: where segments are written, as `<start_us>.mp4.part` until they are finished.
+        segment_us: a new segment starts with the first key frame after this long.
+        on_segment: told of every finished file, from the recorder's thread; it owns the file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        segment_us: int,
+        on_segment: Callable[[SegmentFile], None],
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+    ) -> None:
+        self._name = name
+        self._folder = folder
+        self._segment_us = segment_us
+        self._on_segment = on_segment
+        self._max_waiting_bytes = max_waiting_bytes
+        self._waiting: deque[tuple[VideoUnit, VideoFormat]] = deque()
+        self._waiting_bytes = 0
+        self._refusing = False
+        self._closing = False
+        self._changed = threading.Condition()
+        self._refused = 0  # by `offer`; the counts below belong to the thread
+        self._segments = self._written = self._lost = 0
+        self._error = ""
+        self._writer: SegmentWriter | None = None
+        self._format: VideoFormat | None = None
+        self._start_us = self._last_us = 0
+        self._thread = threading.Thread(target=self._run, name=f"record {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def status(self) -> RecorderStatus:
+        """A snapshot; safe from any thread."""
+        return RecorderStatus(
+            self._segments, self._written, self._refused + self._lost, self._error
+        )
+
+    def offer(self, unit: VideoUnit, video: VideoFormat) -> None:
+        """Take one more picture. Never waits: with too much waiting already it is dropped, and with
+        it all that cannot be decoded without it."""
+        with self._changed:
+            full = self._waiting_bytes + len(unit.data) > self._max_waiting_bytes
+            self._refusing = full or (self._refusing and not unit.key_frame)
+            if self._refusing:
+                self._refused += 1
+                return
+            self._waiting.append((unit, video))
+            self._waiting_bytes += len(unit.data)
+            self._changed.notify()
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what waits and finish the open segment; False where that took too long."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        while (item := self._next()) is not None:
+            try:
+                self._write(*item)
+            except AtalaiaError as error:
+                self._fail(error)
+        try:
+            self._finish()
+        except AtalaiaError as error:
+            self._fail(error)
+
+    def _next(self) -> tuple[VideoUnit, VideoFormat] | None:
+        with self._changed:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            unit, video = self._waiting.popleft()
+            self._waiting_bytes -= len(unit.data)
+            return unit, video
+
+    def _write(self, unit: VideoUnit, video: VideoFormat) -> None:
+        if self._writer is not None and self._ends_before(unit, video):
+            self._finish()
+        if self._writer is None:
+            if not unit.key_frame:
+                self._lost += 1
+                return
+            self._open(unit, video)
+        assert self._writer is not None
+        self._writer.write(unit)
+        self._last_us = unit.decode_us
+        self._written += 1
+        self._error = ""
+
+    def _ends_before(self, unit: VideoUnit, video: VideoFormat) -> bool:
+        if video != self._format:
+            return True
+        if not 0 < unit.decode_us - self._last_us < GAP_US:
+            return True
+        return unit.key_frame and unit.capture_us - self._start_us >= self._segment_us
+
+    def _open(self, unit: VideoUnit, video: VideoFormat) -> None:
+        path = self._folder / f"{unit.capture_us}.mp4{PART}"
+        self._writer = SegmentWriter(path, video)
+        self._format, self._start_us = video, unit.capture_us
+
+    def _finish(self) -> None:
+        writer, self._writer = self._writer, None
+        done = writer.close() if writer is not None else None
+        if done is not None:
+            self._on_segment(done)
+            self._segments += 1
+
+    def _fail(self, error: AtalaiaError) -> None:
+        if not self._error:
+            log.warning("recording failed", recorder=self._name, reason=error.message)
+        # What the muxer wrote stays as a part, which is mended when the spool is looked at again.
+        self._writer = None
+        self._lost += 1
+        self._error = error.message
