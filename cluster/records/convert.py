@@ -8,9 +8,9 @@ from pydantic import TypeAdapter
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.records.models import AlarmRow, Base, CameraRow, RuleRow
+from cluster.records.models import AlarmRow, Base, CameraRow, RecordingRow, RuleRow
 from cluster.records.types import AlarmRecord, AlarmState
-from pipelines.domain import Alarm, Camera, Rule
+from pipelines.domain import Alarm, Camera, Recording, Rule, Segment
 
 _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
@@ -24,6 +24,8 @@ def camera_of(row: CameraRow) -> Camera:
         substream_url=row.substream_url,
         detect_fps=row.detect_fps,
         enabled=row.enabled,
+        recording=Recording.model_validate(row.recording),
+        masks=row.masks,
     )
 
 
@@ -34,6 +36,8 @@ def write_camera(row: CameraRow, camera: Camera, revision: int) -> None:
     row.substream_url = camera.substream_url
     row.detect_fps = camera.detect_fps
     row.enabled = camera.enabled
+    body = camera.model_dump(mode="json", include={"recording", "masks"})
+    row.recording, row.masks = body["recording"], body["masks"]
     row.revision = revision
 
 
@@ -68,6 +72,15 @@ def alarm_record_of(row: AlarmRow) -> AlarmRecord:
         acknowledged_at_us=row.acknowledged_at_us,
         recorded_us=row.recorded_us,
     )
+
+
+def segment_values(segment: Segment, tenant: str, recorded_us: int) -> dict[str, Any]:
+    """The columns of a segment's row."""
+    return {"tenant": tenant, **segment.model_dump(), "recorded_us": recorded_us}
+
+
+def segment_of(row: RecordingRow) -> Segment:
+    return Segment.model_validate({name: getattr(row, name) for name in Segment.model_fields})
 
 
 def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

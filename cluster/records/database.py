@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from cluster.records.engine import open_engine
 from cluster.records.platform import PlatformRecords
+from cluster.records.recordings import TenantRecordings
 from cluster.records.sessions import Sessions
 from cluster.records.tenant import TenantRecords
 from cluster.tenancy import require_tenant
@@ -53,6 +54,11 @@ class Database:
         """
         require_tenant(tenant)
         return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def recordings(self, tenant: str) -> TenantRecordings:
+        """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantRecordings(Sessions(self._engine, tenant), tenant, self._clock)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""

@@ -82,6 +82,8 @@ class CameraRow(TenantOwned, Base):
     detect_fps: Mapped[float] = mapped_column(Double)
     enabled: Mapped[bool]
     revision: Mapped[int] = mapped_column(BigInteger)
+    recording: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    masks: Mapped[list[Any]] = mapped_column(JsonBody)
     created_us: Mapped[int] = mapped_column(BigInteger)
 
     rules: Mapped[list[RuleRow]] = relationship(
@@ -125,6 +127,91 @@ class AlarmRow(TenantOwned, Base):
     acknowledged_by: Mapped[str | None] = mapped_column(String(200))
     acknowledged_at_us: Mapped[int | None] = mapped_column(BigInteger)
     recorded_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class RecordingRow(TenantOwned, Base):
+    """A file of a recording. It outlives its camera, like alarms do."""
+
+    __tablename__ = "recordings"
+    __table_args__ = (Index(None, "tenant", "camera", "end_us"),)
+
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    start_us: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    end_us: Mapped[int] = mapped_column(BigInteger)
+    origin_us: Mapped[int] = mapped_column(BigInteger)
+    codec: Mapped[str] = mapped_column(String(16))
+    width: Mapped[int]
+    height: Mapped[int]
+    frames: Mapped[int]
+    audio: Mapped[str | None] = mapped_column(String(16))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    blob: Mapped[str] = mapped_column(String(512))
+    masked: Mapped[bool]
+    note: Mapped[str] = mapped_column(String(200))
+    recorded_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class ObjectRow(TenantOwned, Base):
+    """One object that was seen: a whole track, in one row. Times of first and last sight grow while
+    it is in sight."""
+
+    __tablename__ = "objects"
+    __table_args__ = (
+        Index(None, "tenant", "first_seen_us", "track"),
+        Index(None, "tenant", "camera", "first_seen_us", "track"),
+    )
+
+    track: Mapped[str] = mapped_column(String(80), primary_key=True)
+    camera: Mapped[str] = mapped_column(String(40))
+    label: Mapped[str] = mapped_column(String(64))
+    confidence: Mapped[float] = mapped_column(Double)
+    first_seen_us: Mapped[int] = mapped_column(BigInteger)
+    last_seen_us: Mapped[int] = mapped_column(BigInteger)
+    colour: Mapped[str | None] = mapped_column(String(16))
+    box: Mapped[list[float] | None] = mapped_column(JsonBody)
+    snapshot: Mapped[str | None] = mapped_column(String(512))
+    source: Mapped[str] = mapped_column(String(8))
+    recorded_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class PathRow(TenantOwned, Base):
+    """Some seconds of a track's way through the picture. The time in its key lets PostgreSQL
+    partition it (or Timescale, as a hypertable)."""
+
+    __tablename__ = "paths"
+    __table_args__ = (Index(None, "tenant", "camera", "start_us"),)
+
+    track: Mapped[str] = mapped_column(String(80), primary_key=True)
+    start_us: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    camera: Mapped[str] = mapped_column(String(40))
+    label: Mapped[str] = mapped_column(String(64))
+    confidence: Mapped[float] = mapped_column(Double)
+    end_us: Mapped[int] = mapped_column(BigInteger)
+    points: Mapped[list[list[int]]] = mapped_column(JsonBody)
+    """Rows of `pipelines.domain.PathPoint`."""
+
+
+class JobRow(TenantOwned, Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+        ),
+        Index(None, "tenant", "created_us", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    request: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    state: Mapped[str] = mapped_column(String(16))
+    progress: Mapped[float] = mapped_column(Double)
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JsonBody)
+    error: Mapped[str | None] = mapped_column(Text)
+    submission: Mapped[str | None] = mapped_column(String(80))
+    """Name under which Ray knows the job."""
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    updated_us: Mapped[int] = mapped_column(BigInteger)
 
 
 class KeyRow(Base):

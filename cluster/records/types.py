@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from pipelines.domain import Alarm, Camera, Frozen, Slug
+from pipelines.domain import Alarm, Camera, Frozen, Polygon, Recording, Slug
 
 MAX_PAGE = 500
 _MAX_BIGINT = 2**63 - 1
@@ -32,6 +32,8 @@ class CameraChanges(Frozen):
     substream_url: SecretStr | None = None
     detect_fps: float | None = None
     enabled: bool | None = None
+    recording: Recording | None = None
+    masks: tuple[Polygon, ...] | None = None
 
     @model_validator(mode="after")
     def _only_the_substream_can_go(self) -> Self:

@@ -12,7 +12,15 @@ from cluster.bus import CameraStatus, CameraStatusBoard
 from cluster.log import redact
 from cluster.media.urls import normalize_camera_url, public_url
 from cluster.records import CameraChanges
-from pipelines.domain import Camera, CameraKey, CameraState, Slug
+from pipelines.domain import (
+    MAX_MASKS,
+    Camera,
+    CameraKey,
+    CameraState,
+    Polygon,
+    Recording,
+    Slug,
+)
 from pipelines.errors import InputError, UnavailableError
 from serve.api.announce import Announcer
 from serve.api.auth import DepsDep, TenantDep, TenantScope
@@ -39,6 +47,17 @@ CameraUrl = Annotated[
 ]
 
 
+Masks = Annotated[
+    tuple[Polygon, ...],
+    Field(
+        max_length=MAX_MASKS,
+        description="Polygons in normalized coordinates. What they cover is seen by no detector, "
+        "and is in no recording, snapshot or memory.",
+        examples=[[[[0.0, 0.0], [0.3, 0.0], [0.3, 0.2], [0.0, 0.2]]]],
+    ),
+]
+
+
 class NewCamera(RequestBody):
     id: Slug = Field(examples=["gate"])
     name: DisplayName | None = Field(None, description="Default: the id.", examples=["North gate"])
@@ -48,6 +67,8 @@ class NewCamera(RequestBody):
     )
     detect_fps: DetectFps = 5.0
     enabled: bool = True
+    recording: Recording = Field(Recording(), description="What of its picture is kept.")
+    masks: Masks = ()
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -66,6 +87,8 @@ class CameraPatch(RequestBody):
     substream_url: CameraUrl | None = None
     detect_fps: DetectFps = 5.0
     enabled: bool = True
+    recording: Recording = Field(Recording(), description="What of its picture is kept.")
+    masks: Masks = ()
 
 
 class CameraStats(ResponseBody):
@@ -93,6 +116,8 @@ class CameraView(ResponseBody):
     substream_url: str | None
     detect_fps: float
     enabled: bool
+    recording: Recording
+    masks: tuple[Polygon, ...]
     state: CameraState
     reason: str = Field(description="Why the camera is in this state, for people.")
     since: str | None = Field(description="When the state began.")
@@ -134,6 +159,8 @@ def camera_view(camera: Camera, status: CameraStatus | None) -> CameraView:
         ),
         detect_fps=camera.detect_fps,
         enabled=camera.enabled,
+        recording=camera.recording,
+        masks=camera.masks,
         state=state,
         reason=reason,
         since=rfc3339(known.since_us) if known else None,
@@ -211,6 +238,8 @@ async def add_camera(
         substream_url=checked_url(body.substream_url) if body.substream_url else None,
         detect_fps=body.detect_fps,
         enabled=body.enabled,
+        recording=body.recording,
+        masks=body.masks,
     )
     await scope.records.add_camera(camera)
     await announcer(camera.id)

@@ -1,0 +1,70 @@
+"""The index of one tenant's recordings: which file holds which time of which camera."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select
+
+from cluster.records.convert import insert_into, segment_of, segment_values
+from cluster.records.models import RecordingRow
+from cluster.records.sessions import Sessions
+from pipelines.clock import Clock
+from pipelines.domain import Segment
+from pipelines.errors import ConflictError, UnknownThingError
+
+
+class TenantRecordings:
+    """Made by `Database.recordings`. Every method may raise UnavailableError."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self.tenant = tenant
+
+    async def add(self, segment: Segment) -> None:
+        """Enter a segment whose file is stored; one of the same camera and start is replaced, so
+        that a delivery which is repeated changes nothing.
+
+        Raises:
+            UnknownThingError: there is no such tenant.
+        """
+        values = segment_values(segment, self.tenant, self._clock.now_us())
+        keys = ("tenant", "camera", "start_us")
+        try:
+            async with self._sessions.write() as session:
+                await session.execute(
+                    insert_into(session, RecordingRow)
+                    .values(values)
+                    .on_conflict_do_update(
+                        index_elements=list(keys),
+                        set_={name: value for name, value in values.items() if name not in keys},
+                    )
+                )
+        except ConflictError:
+            raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
+
+    async def between(
+        self, camera: str | None, from_us: int, to_us: int, *, limit: int
+    ) -> list[Segment]:
+        """Segments that hold any of `from_us` to `to_us` (exclusive), oldest first.
+
+        Args:
+            camera: None for every camera of the tenant.
+            limit: at most this many.
+        """
+        statement = select(RecordingRow).where(
+            RecordingRow.start_us < to_us, RecordingRow.end_us > from_us
+        )
+        if camera is not None:
+            statement = statement.where(RecordingRow.camera == camera)
+        statement = statement.order_by(RecordingRow.start_us, RecordingRow.camera).limit(limit)
+        async with self._sessions.read() as session:
+            return [segment_of(row) for row in await session.scalars(statement)]
+
+    async def remove(self, camera: str, start_us: int) -> None:
+        """Forget a segment, if it is there; its file is the caller's to delete, before this."""
+        async with self._sessions.write() as session:
+            await session.execute(
+                delete(RecordingRow).where(
+                    RecordingRow.camera == camera, RecordingRow.start_us == start_us
+                )
+            )

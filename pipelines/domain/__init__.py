@@ -1,0 +1,123 @@
+"""The vocabulary that every package shares: frozen types without I/O.
+
+Coordinate frames, named in every field that holds coordinates:
+- *normalized*: x and y in 0..1 of the picture, origin top left, y down. Zones, lines, alarm boxes.
+- *source pixels*: pixels of the frame as the camera sent it. Detections and tracks.
+- *input pixels*: pixels of the letterboxed picture that the model sees. Never leaves the detector.
+
+Times: `*_us` is UTC in microseconds since 1970; `*_s` and `*_ms` are durations.
+"""
+
+from __future__ import annotations
+
+from pipelines.domain.base import (
+    SLUG_PATTERN,
+    CameraKey,
+    Frozen,
+    NormalizedPoint,
+    PixelBox,
+    Slug,
+    UnitFloat,
+)
+from pipelines.domain.cameras import (
+    MAX_MASKS,
+    Camera,
+    CameraState,
+    MaskedRecording,
+    Recording,
+    RecordingMode,
+)
+from pipelines.domain.events import (
+    PATH_SCALE,
+    Alarm,
+    AlarmSource,
+    Crop,
+    PathPoint,
+    Segment,
+    Sighting,
+    Stages,
+    TrackPath,
+)
+from pipelines.domain.frames import (
+    Detections,
+    FrameStamp,
+    Letterbox,
+    LetterboxedFrame,
+    Track,
+)
+from pipelines.domain.geometry import (
+    MIN_LINE_LENGTH,
+    MIN_ZONE_AREA,
+    Line,
+    Polygon,
+    polygon_area,
+)
+from pipelines.domain.rules import (
+    CameraPlan,
+    ClassName,
+    CountRule,
+    LineCrossRule,
+    LoiterRule,
+    Rule,
+    RuleBase,
+    RuleKind,
+    ZoneEntryRule,
+    ZoneRule,
+)
+from pipelines.domain.schedules import (
+    WEEKDAYS,
+    Schedule,
+    TimeOfDay,
+    Weekday,
+    Window,
+)
+
+__all__ = [
+    "MAX_MASKS",
+    "MIN_LINE_LENGTH",
+    "MIN_ZONE_AREA",
+    "PATH_SCALE",
+    "SLUG_PATTERN",
+    "WEEKDAYS",
+    "Alarm",
+    "AlarmSource",
+    "Camera",
+    "CameraKey",
+    "CameraPlan",
+    "CameraState",
+    "ClassName",
+    "CountRule",
+    "Crop",
+    "Detections",
+    "FrameStamp",
+    "Frozen",
+    "Letterbox",
+    "LetterboxedFrame",
+    "Line",
+    "LineCrossRule",
+    "LoiterRule",
+    "MaskedRecording",
+    "NormalizedPoint",
+    "PathPoint",
+    "PixelBox",
+    "Polygon",
+    "Recording",
+    "RecordingMode",
+    "Rule",
+    "RuleBase",
+    "RuleKind",
+    "Schedule",
+    "Segment",
+    "Sighting",
+    "Slug",
+    "Stages",
+    "TimeOfDay",
+    "Track",
+    "TrackPath",
+    "UnitFloat",
+    "Weekday",
+    "Window",
+    "ZoneEntryRule",
+    "ZoneRule",
+    "polygon_area",
+]

@@ -1,0 +1,44 @@
+"""What the rest of the vocabulary is made of: identities, units, and the frozen model."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,39}$"
+Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
+"""Identity of a tenant, camera or rule. Without a dot, so `<tenant>.<camera>` splits one way."""
+
+UnitFloat = Annotated[float, Field(ge=0.0, le=1.0)]
+NormalizedPoint = tuple[UnitFloat, UnitFloat]
+PixelBox = tuple[float, float, float, float]
+"""x1, y1, x2, y2 with x1 < x2 and y1 < y2."""
+
+
+class Frozen(BaseModel):
+    """Immutable, and strict about unknown keys: a typing slip is an error, not a silent default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CameraKey(NamedTuple):
+    """Which camera of which tenant. The one way to name a camera inside the cluster."""
+
+    tenant: str
+    camera: str
+
+    @property
+    def room(self) -> str:
+        """Name of the LiveKit room and of the media gateway's stream."""
+        return f"{self.tenant}.{self.camera}"
+
+    @classmethod
+    def from_room(cls, room: str) -> CameraKey | None:
+        """The camera of a room, or None where the name is not one of ours."""
+        tenant, dot, camera = room.partition(".")
+        slug = re.compile(SLUG_PATTERN)
+        if not dot or not slug.fullmatch(tenant) or not slug.fullmatch(camera):
+            return None
+        return cls(tenant, camera)

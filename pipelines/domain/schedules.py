@@ -1,0 +1,49 @@
+"""Times of the week, as people say them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from pipelines.domain.base import Frozen
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")]
+
+
+class Window(Frozen):
+    """A part of the day in local time; `end` before `start` runs over midnight.
+
+    `days` names the days on which the window *starts*.
+    """
+
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = WEEKDAYS
+    start: TimeOfDay = "00:00"
+    end: TimeOfDay = "24:00"
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.start == self.end:
+            raise ValueError('start equals end; for the whole day use "00:00" to "24:00"')
+        return self
+
+
+class Schedule(Frozen):
+    """When a rule is armed, or a camera recorded, in the wall time of `timezone` (IANA name)."""
+
+    timezone: str = "UTC"
+    windows: Annotated[tuple[Window, ...], Field(min_length=1, max_length=32)]
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(
+                f"unknown time zone {value!r}; use a name like America/Sao_Paulo"
+            ) from error
+        return value
