@@ -13,11 +13,11 @@ from ray.serve import metrics
 from cluster.bus import ModelChoice, open_redis
 from cluster.log import configure_logging, get_logger
 from cluster.settings import Settings
+from cluster.vision.batching import Batcher, BatchTimes
+from cluster.vision.model import DetectionModel, ModelInfo, load_model
 from pipelines.clock import SystemClock
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, ConfigError, ModelError, UnavailableError
-from serve.vision.batching import Batcher, BatchTimes
-from serve.vision.model import DetectionModel, ModelInfo, load_model
 
 # One frame in flight per camera: so this many cameras may wait at one replica before frames are
 # refused. At 67 frames/s of a two-core replica the last of them would wait 4 s, which nobody wants.

@@ -22,9 +22,9 @@ from cluster.vectors import (
     ensure_collection,
     open_vectors,
 )
+from cluster.vision.embedders import EmbedderInfo
 from pipelines.domain import Frozen, Sighting
 from pipelines.errors import ConfigError, UnavailableError
-from serve.vision.embedders import EmbedderInfo
 
 # While a new replica takes over, the old one still holds the embedded engine's folder, for at most
 # graceful_shutdown_timeout_s.

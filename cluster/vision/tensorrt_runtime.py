@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cluster.vision.checkpoint import DetectorNetwork
+from cluster.vision.export import ExportCache, ExportKey
+from cluster.vision.postprocess import RawDetections
+from cluster.vision.runtimes import EXPORT_FORMAT, RuntimeOptions, model_file, package_version
+from cluster.vision.torch_runtime import choose_precision, select_on_device, to_network
 from pipelines.errors import ModelError
-from serve.vision.checkpoint import DetectorNetwork
-from serve.vision.export import ExportCache, ExportKey
-from serve.vision.postprocess import RawDetections
-from serve.vision.runtimes import EXPORT_FORMAT, RuntimeOptions, model_file, package_version
-from serve.vision.torch_runtime import choose_precision, select_on_device, to_network
 
 INPUT, OUTPUT = "pixels", "boxes"
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cluster.vision.checkpoint import DetectorNetwork
+from cluster.vision.postprocess import MAX_CANDIDATES, MAX_DETECTIONS, RawDetections
+from cluster.vision.runtimes import RuntimeOptions
 from pipelines.errors import ConfigError
-from serve.vision.checkpoint import DetectorNetwork
-from serve.vision.postprocess import MAX_CANDIDATES, MAX_DETECTIONS, RawDetections
-from serve.vision.runtimes import RuntimeOptions
 
 if TYPE_CHECKING:
     import torch

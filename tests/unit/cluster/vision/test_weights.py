@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.vision import weights as module
+from cluster.vision.weights import installed_copy, resolve_weights
 from pipelines.errors import ModelError
-from serve.vision import weights as module
-from serve.vision.weights import installed_copy, resolve_weights
 
 CONTENT = b"w" * 20_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.vision.export import ExportCache, ExportKey
+from cluster.vision.export import ExportCache, ExportKey
 
 KEY = ExportKey("ab" * 32, "openvino", "fp16-weights", (640, 384), 1, ("openvino 1", "torch 2"))
 

@@ -58,10 +58,10 @@ class EmbeddingModel(Protocol):
 def embedder_info(settings: EmbedderSettings) -> EmbedderInfo:
     """What the chosen embedder makes, without loading it. Raises ModelError for a broken folder."""
     if settings.model == BUILTIN:
-        from serve.vision.colour import builtin_info
+        from cluster.vision.colour import builtin_info
 
         return builtin_info()
-    from serve.vision.clip import ClipFolder
+    from cluster.vision.clip import ClipFolder
 
     return ClipFolder.read(Path(settings.model)).info
 
@@ -69,10 +69,10 @@ def embedder_info(settings: EmbedderSettings) -> EmbedderInfo:
 def load_embedder(settings: EmbedderSettings) -> EmbeddingModel:
     """The chosen embedder, ready. Raises ModelError where its folder cannot be used."""
     if settings.model == BUILTIN:
-        from serve.vision.colour import ColourEmbedder
+        from cluster.vision.colour import ColourEmbedder
 
         return ColourEmbedder()
-    from serve.vision.clip import ClipEmbedder, ClipFolder
+    from cluster.vision.clip import ClipEmbedder, ClipFolder
 
     return ClipEmbedder(ClipFolder.read(Path(settings.model)))
 

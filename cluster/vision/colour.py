@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cluster.vision.embedders import EmbedderInfo, Pixels, Vectors
 from pipelines.errors import InputError
-from serve.vision.embedders import EmbedderInfo, Pixels, Vectors
 
 BINS = 8
 # Crops are compared at one size, so that a near and a far look at a person weigh their parts alike.

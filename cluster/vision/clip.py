@@ -26,10 +26,10 @@ import numpy.typing as npt
 import openvino as ov
 from pydantic import Field, StringConstraints, ValidationError
 
+from cluster.vision.clip_text import ClipTokenizer
+from cluster.vision.embedders import EmbedderInfo, Pixels, Vectors, normalised
 from pipelines.domain import Frozen
 from pipelines.errors import InputError, ModelError
-from serve.vision.clip_text import ClipTokenizer
-from serve.vision.embedders import EmbedderInfo, Pixels, Vectors, normalised
 
 _GRAPHS = (".xml", ".onnx")
 _PAD = 114

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.vision.weights import Weights
 from pipelines.errors import ModelError
-from serve.vision.weights import Weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.vision.clip_text import END, START, ClipTokenizer, _byte_letters
 from pipelines.errors import InputError, ModelError
-from serve.vision.clip_text import END, START, ClipTokenizer, _byte_letters
 
 MERGES = [("c", "a"), ("ca", "r</w>"), ("r", "e"), ("re", "d</w>")]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cluster.settings import DetectorSettings
+from cluster.vision.checkpoint import load_network
+from cluster.vision.export import ExportCache
+from cluster.vision.postprocess import RawDetections
+from cluster.vision.runtimes import Runtime, RuntimeOptions, choose_runtime, open_runtime
+from cluster.vision.weights import Weights, resolve_weights
 from pipelines.domain import Detections, Frozen, Letterbox, LetterboxedFrame
 from pipelines.errors import InputError, ModelError
-from serve.vision.checkpoint import load_network
-from serve.vision.export import ExportCache
-from serve.vision.postprocess import RawDetections
-from serve.vision.runtimes import Runtime, RuntimeOptions, choose_runtime, open_runtime
-from serve.vision.weights import Weights, resolve_weights
 
 
 class ModelInfo(Frozen):

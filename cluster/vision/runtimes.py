@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.settings import DetectorSettings
+from cluster.vision.checkpoint import DetectorNetwork
+from cluster.vision.export import ExportCache
+from cluster.vision.postprocess import RawDetections
 from pipelines.errors import ConfigError
-from serve.vision.checkpoint import DetectorNetwork
-from serve.vision.export import ExportCache
-from serve.vision.postprocess import RawDetections
 
 # Whatever changes what an export puts out must change this, so that old exports go unused.
 EXPORT_FORMAT = "atalaia-1"
@@ -120,15 +120,15 @@ def open_runtime(
 ) -> Runtime:
     """Load `network` into `openvino`, `tensorrt` or `torch`, exporting it where that is missing."""
     if name == "openvino":
-        from serve.vision.openvino_runtime import OpenVinoRuntime
+        from cluster.vision.openvino_runtime import OpenVinoRuntime
 
         return OpenVinoRuntime.open(network, weights_sha256, options, cache)
     if name == "tensorrt":
-        from serve.vision.tensorrt_runtime import TensorRtRuntime
+        from cluster.vision.tensorrt_runtime import TensorRtRuntime
 
         return TensorRtRuntime.open(network, weights_sha256, options, cache)
     if name == "torch":
-        from serve.vision.torch_runtime import TorchRuntime
+        from cluster.vision.torch_runtime import TorchRuntime
 
         return TorchRuntime(network, options)
     raise ConfigError(f"unknown detector.runtime {name!r}.")

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from cluster.settings import EmbedderSettings
+from cluster.vision.embedders import checked_picture, embedder_info, load_embedder
 from pipelines.errors import InputError, ModelError
-from serve.vision.embedders import checked_picture, embedder_info, load_embedder
 
 
 def person(shirt: tuple[int, int, int], size: tuple[int, int] = (96, 48)) -> npt.NDArray[np.uint8]:

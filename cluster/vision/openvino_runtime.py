@@ -29,11 +29,11 @@ import numpy.typing as npt
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
+from cluster.vision.checkpoint import DetectorNetwork
+from cluster.vision.export import ExportCache, ExportKey
+from cluster.vision.postprocess import RawDetections, select, select_end_to_end
+from cluster.vision.runtimes import EXPORT_FORMAT, RuntimeOptions, model_file, package_version
 from pipelines.errors import ConfigError, ModelError
-from serve.vision.checkpoint import DetectorNetwork
-from serve.vision.export import ExportCache, ExportKey
-from serve.vision.postprocess import RawDetections, select, select_end_to_end
-from serve.vision.runtimes import EXPORT_FORMAT, RuntimeOptions, model_file, package_version
 
 _DEVICE = "CPU"
 _HINTS = {"bf16": "bf16", "fp16": "f16", "fp32": "f32"}

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from cluster.vision.batching import Batcher, BatchTimes
 from pipelines.clock import ManualClock
 from pipelines.errors import ModelError, UnavailableError
-from serve.vision.batching import Batcher, BatchTimes
 
 
 class Held:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.vision.postprocess import (
+from cluster.vision.postprocess import (
     MAX_CANDIDATES,
     MAX_DETECTIONS,
     RawDetections,

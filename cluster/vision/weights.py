@@ -1,7 +1,7 @@
 """Find the bytes of a model: a path, a name that ultralytics downloads, or an installed copy.
 
 What is trusted: the file's *name* is only ever joined to folders of ours after it matched
-`_NAME`, and its *content* is not trusted at all (see `serve.vision.checkpoint`).
+`_NAME`, and its *content* is not trusted at all (see `cluster.vision.checkpoint`).
 """
 
 from __future__ import annotations
