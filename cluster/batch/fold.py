@@ -1,0 +1,116 @@
+"""Detections of one camera, in order, through its pipeline. Pure: what is written is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cluster.batch.table import Looked
+from pipelines.crops import CropBox, CropRequest, Remember
+from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting
+from pipelines.pipeline import CameraPipeline, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A picture that is wanted: file, and time in it in microseconds."""
+
+    url: str
+    media_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedAlarm:
+    """An alarm, and the picture that it was raised on."""
+
+    alarm: Alarm
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class SeenObject:
+    """An object as it is to be remembered, with the picture that shows it best and where in it."""
+
+    sighting: Sighting
+    moment: Moment
+    box: CropBox
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a stretch of pictures brought."""
+
+    alarms: list[RaisedAlarm] = field(default_factory=list)
+    objects: list[SeenObject] = field(default_factory=list)
+
+
+class Fold:
+    """One camera's pipeline over chunks in the order of time.
+
+    An object is handed out once, when it will not be seen again, with its best picture; the live
+    path, which cannot wait, stores it several times and ends with the same.
+
+    Args:
+        plan: the camera and its rules.
+        from_us: what was over before is not handed out, UTC microseconds: pictures of before are
+            there so that tracks and rules are in the state in which they would be.
+    """
+
+    def __init__(self, plan: CameraPlan, from_us: int) -> None:
+        self._pipeline = CameraPipeline(plan)
+        self._from_us = from_us
+        self._crops: dict[str, tuple[Moment, CropBox]] = {}
+        self._objects: dict[str, SeenObject] = {}
+        self._number = 0
+        self._last_us = 0
+        self.late = 0
+        """Pictures that were out of order: files that overlap in time."""
+
+    def chunk(self, url: str, looked: Iterable[Looked]) -> Findings:
+        """Take in the pictures of the next chunk, all of one file."""
+        findings = Findings()
+        for picture in looked:
+            if picture.capture_us <= self._last_us:
+                self.late += 1
+                continue
+            self._last_us = picture.capture_us
+            self._number += 1
+            stamp = FrameStamp(picture.capture_us, self._number, *picture.size)
+            result = self._pipeline.step(stamp, picture.detections)
+            self._take(result, Moment(url, picture.media_us), findings)
+        return findings
+
+    def finish(self) -> Findings:
+        """End of the last chunk: what is still to be handed out."""
+        self._remember(self._pipeline.finish())
+        findings = Findings()
+        for track in sorted(self._objects):
+            self._hand_out(track, findings)
+        return findings
+
+    def _take(self, result: StepResult, moment: Moment, findings: Findings) -> None:
+        for alarm in result.alarms:
+            if alarm.capture_us >= self._from_us:
+                raised = alarm.model_copy(update={"source": AlarmSource.BATCH})
+                findings.alarms.append(RaisedAlarm(raised, moment))
+        self._hold(result.crops, moment)
+        self._remember(result.remember)
+        for track in result.forgotten:
+            self._crops.pop(track, None)
+            self._hand_out(track, findings)
+
+    def _hold(self, requests: tuple[CropRequest, ...], moment: Moment) -> None:
+        for request in requests:
+            self._crops[request.track_key] = (moment, request.box)
+
+    def _remember(self, remembers: tuple[Remember, ...]) -> None:
+        for remember in remembers:
+            track = remember.sighting.track
+            if track in self._crops:
+                moment, box = self._crops[track]
+                self._objects[track] = SeenObject(remember.sighting, moment, box)
+
+    def _hand_out(self, track: str, findings: Findings) -> None:
+        seen = self._objects.pop(track, None)
+        if seen is not None and seen.sighting.last_seen_us >= self._from_us:
+            findings.objects.append(seen)

@@ -1,0 +1,270 @@
+"""Pictures out of video files, in the order in which they are shown, from any key frame on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, Any, cast
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from pipelines.errors import InputError
+from pipelines.imaging import I420
+
+S = 1_000_000
+# The picture before a chunk decides whether the chunk's first one is looked at. A key frame that
+# lies this far ahead of the chunk has that picture behind it.
+LEAD_US = 1 * S
+_PLANAR = frozenset({"yuv420p", "yuvj420p"})
+
+
+class BrokenVideoError(InputError):
+    code = "broken-video"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a file says of itself.
+
+    Attributes:
+        first_us: time in the file of its first picture, microseconds.
+        duration_us: microseconds; 0 where it does not say.
+        created_us: its tag `creation_time`, UTC microseconds.
+    """
+
+    first_us: int
+    duration_us: int
+    created_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded picture. `media_us`: time in the file, microseconds."""
+
+    media_us: int
+    planes: I420
+
+
+@dataclass(slots=True)
+class ReadStats:
+    """What reading met. `corrupt`: packets that could not be decoded."""
+
+    decoded: int = 0
+    corrupt: int = 0
+    cut_short: str = ""
+
+
+@contextmanager
+def open_video(url: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its first video stream.
+
+    Args:
+        url: path of a local file, else an fsspec URL.
+
+    Raises:
+        BrokenVideoError: it is not there, or holds no video that can be read.
+    """
+    with _file(url) as file:
+        try:
+            with av.open(file, metadata_errors="ignore") as container:
+                container.gen_pts = True  # AVI says only when a picture is decoded
+                if not container.streams.video:
+                    raise BrokenVideoError("it holds no video.")
+                stream = container.streams.video[0]
+                # Each worker has one core for this; threads would add pictures in flight.
+                stream.thread_type = "NONE"
+                yield container, stream
+        except (av.error.FFmpegError, EOFError) as error:
+            raise BrokenVideoError(f"it cannot be read: {_words(error)}.") from error
+
+
+@contextmanager
+def _file(url: str) -> Iterator[str | IO[bytes]]:
+    files, path = url_to_fs(url)
+    if isinstance(files, LocalFileSystem):
+        yield path
+        return
+    try:
+        with files.open(path, "rb") as file:
+            yield cast("IO[bytes]", file)
+    except OSError as error:
+        raise BrokenVideoError(f"it cannot be read: {error.strerror}.") from error
+
+
+def probe(url: str) -> VideoFacts:
+    """What the file says of itself; its first picture is decoded, to know that one can be.
+
+    Raises:
+        BrokenVideoError: it is none that can be looked at.
+    """
+    with open_video(url) as (container, stream):
+        stats = ReadStats()
+        first = next(_decode(container, stream, stats), None)
+        if first is None:
+            raise BrokenVideoError("not one picture in it can be decoded.")
+        duration_us = container.duration or 0  # AV_TIME_BASE: microseconds
+        if stream.duration and stream.time_base:
+            duration_us = round(stream.duration * stream.time_base * S)
+        return VideoFacts(_media_us(first), duration_us, _created_us(container.metadata))
+
+
+def pictures(
+    url: str, from_us: int | None, to_us: int | None, stats: ReadStats
+) -> Iterator[tuple[int | None, VideoFrame]]:
+    """The pictures of one chunk, each with the time of the picture before it (None: unknown).
+
+    A chunk runs from the first key frame at or after `from_us` up to the first key frame at or
+    after `to_us`, in the order in which pictures are shown: so chunks with the same borders share
+    no picture and leave none out, wherever the key frames are, and nobody has to look for them
+    before. Times are those in the file, microseconds.
+
+    Args:
+        url: as for `open_video`.
+        from_us: None: from the beginning.
+        to_us: None: to the end.
+        stats: is counted up.
+
+    Raises:
+        BrokenVideoError: the file cannot be opened. One that breaks off in the middle ends there,
+            and `stats.cut_short` says why.
+    """
+    with open_video(url) as (container, stream):
+        reader = _ChunkReader(from_us, to_us)
+        if from_us is not None and stream.time_base is not None:
+            target = max(0, from_us - LEAD_US) / S / stream.time_base
+            container.seek(int(target), stream=stream, backward=True)
+        yield from reader.read(container, stream, stats)
+
+
+def planes_of(frame: VideoFrame) -> I420:
+    """Views of the planes; a picture in another format than 8-bit 4:2:0 is converted first."""
+    if frame.format.name not in _PLANAR:
+        frame = frame.reformat(format="yuv420p")
+    width, height = frame.width, frame.height
+    half = ((width + 1) // 2, (height + 1) // 2)
+    y, u, v = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
+        for plane, (columns, rows) in zip(frame.planes, ((width, height), half, half), strict=True)
+    )
+    return I420(y, u, v)
+
+
+@dataclass(slots=True)
+class _ChunkReader:
+    """Follows one chunk through packets and pictures; times in the file, microseconds.
+
+    Attributes:
+        first_us: of the chunk's first key frame, once its packet was met.
+        end_us: of the next chunk's first key frame, once its packet was met.
+        before_us: the latest picture ahead of the one that is to come.
+    """
+
+    from_us: int | None
+    to_us: int | None
+    first_us: int | None = None
+    end_us: int | None = None
+    before_us: int | None = None
+
+    def read(
+        self, container: InputContainer, stream: VideoStream, stats: ReadStats
+    ) -> Iterator[tuple[int | None, VideoFrame]]:
+        for frame in _decode(container, stream, stats, self._wanted):
+            media_us = _media_us(frame)
+            if self.first_us is not None and media_us < self.first_us:
+                continue  # shown before the key frame, so it belongs to the chunk before
+            if self.end_us is not None and media_us >= self.end_us:
+                return
+            yield self.before_us, frame
+            self.before_us = media_us
+
+    def _wanted(self, packet: av.Packet) -> bool:
+        """Whether the packet goes to the decoder."""
+        media_us = _media_us(packet)
+        if self.first_us is None and self.from_us is not None:
+            if packet.is_keyframe and media_us >= self.from_us:
+                self.first_us = media_us
+            else:
+                self._saw(media_us)
+                return False
+        elif self.first_us is not None and media_us < self.first_us:
+            self._saw(media_us)
+        if (
+            self.to_us is not None
+            and self.end_us is None
+            and packet.is_keyframe
+            and media_us >= self.to_us
+        ):
+            # Read on: pictures that are shown before this one may stand behind it.
+            self.end_us = media_us
+        return True
+
+    def _saw(self, media_us: int) -> None:
+        """A picture of the chunk before."""
+        if self.first_us is None or media_us < self.first_us:
+            self.before_us = max(media_us, self.before_us or media_us)
+
+
+def _decode(
+    container: InputContainer,
+    stream: VideoStream,
+    stats: ReadStats,
+    wanted: Any = lambda packet: True,
+) -> Iterator[VideoFrame]:
+    """Pictures in the order in which they are shown. A packet that is broken is counted."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:
+            stats.cut_short = _words(error)
+            return
+        if packet is None:
+            return
+        if packet.size and not wanted(packet):
+            continue
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            stats.corrupt += 1
+            continue
+        for frame in frames:
+            if not isinstance(frame, VideoFrame) or (frame.pts is None and frame.dts is None):
+                continue
+            stats.decoded += 1
+            yield frame
+
+
+def _media_us(item: VideoFrame | av.Packet) -> int:
+    stamp = item.pts if item.pts is not None else item.dts
+    if stamp is None or item.time_base is None:
+        return 0
+    return round(stamp * item.time_base * S)
+
+
+def media_us(frame: VideoFrame) -> int:
+    """Time of the picture in its file, microseconds."""
+    return _media_us(frame)
+
+
+def _created_us(tags: dict[str, str]) -> int | None:
+    try:
+        created = datetime.fromisoformat(tags["creation_time"])
+    except (KeyError, ValueError):
+        return None
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    created_us = round(created.timestamp() * S)
+    return created_us if created_us > 0 else None  # 1904 and 1970 are "unknown"
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
