@@ -39,7 +39,8 @@ class _Patch:
 
 
 class MaskPainter:
-    """Paints the masks of one camera black. Follows the size of the pictures.
+    """Paints the masks of one camera black. Follows the size of the pictures. Safe from any
+    thread.
 
     Rasters are made on the half-size grid of the chroma planes, so that luma and colour end at the
     same places; a mask grows by two to three of those pixels on each side, and never shrinks.
@@ -50,8 +51,7 @@ class MaskPainter:
 
     def __init__(self, masks: tuple[Polygon, ...]) -> None:
         self._masks = masks
-        self._size: tuple[int, int] | None = None
-        self._patches: list[_Patch] = []
+        self._rasters: tuple[tuple[int, int], list[_Patch]] = ((0, 0), [])
 
     @property
     def masks(self) -> tuple[Polygon, ...]:
@@ -65,10 +65,12 @@ class MaskPainter:
         """
         if not self._masks:
             return
-        if planes.size != self._size:
-            self._patches = [patch for mask in self._masks if (patch := _patch(mask, planes.size))]
-            self._size = planes.size
-        for patch in self._patches:
+        # Read once: another thread may paint a picture of another size.
+        size, patches = self._rasters
+        if planes.size != size:
+            patches = [patch for mask in self._masks if (patch := _patch(mask, planes.size))]
+            self._rasters = (planes.size, patches)
+        for patch in patches:
             rows, columns = patch.rows, patch.columns
             luma = planes.y[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop]
             # An odd picture's last row and column has half a chroma pixel.
