@@ -145,7 +145,7 @@ class AgentHost:
         latest = job.watcher.latest
         if latest is None:
             raise UnavailableError(f"camera {camera} has sent no picture yet")
-        return await asyncio.to_thread(to_jpeg, latest.frame, quality)
+        return await asyncio.to_thread(lambda: to_jpeg(latest.planes(), quality))
 
     # ------------------------------------------------------------ WatcherServices
 
