@@ -14,12 +14,12 @@ import psutil
 from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
 
-from agents.frames import JPEG_QUALITY, to_jpeg
 from agents.watcher import Watcher
 from cluster.blobs import TenantBlobs
 from cluster.bus import AlarmPublisher
 from cluster.controller.reports import HostStatus
 from cluster.handles import deployment
+from cluster.jpeg import JPEG_QUALITY, to_jpeg
 from cluster.log import configure_logging, get_logger
 from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, WATCHER_IDENTITY
 from cluster.remote import ray_errors

@@ -94,6 +94,12 @@ class TenantBlobs:
         except (UnknownThingError, ConflictError):
             return
 
+    def url(self, key: str) -> str:
+        """Where a blob lies, for those who read it piece by piece: a path, or an fsspec URL.
+        Raises InputError."""
+        path = self._path(key)
+        return path if self._local else str(self._files.unstrip_protocol(path))
+
     async def aclose(self) -> None:
         """Let running calls end and give the threads back. Idempotent."""
         self._executor.shutdown(wait=False)

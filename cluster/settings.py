@@ -157,6 +157,26 @@ class ApiSettings(Section):
     join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
 
 
+class BatchSettings(Section):
+    """Jobs that look at recordings again."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="processes of one job that look; default: one per two CPUs of the cluster"
+    )
+    worker_threads: Annotated[int, Field(ge=0, le=256)] = Field(
+        2, description="CPU threads of each worker's model; 0: all cores of its machine"
+    )
+    num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
+        0.0, description="GPUs of each worker; a fraction shares one"
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        19, description="how far workers stand back on CPUs that live work wants, too"
+    )
+    chunk_s: Annotated[float, Field(ge=1, le=3600)] = Field(
+        30.0, description="about as much of a video is one step: what is done again after a crash"
+    )
+
+
 class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
@@ -183,6 +203,7 @@ class Settings(BaseSettings):
     agents: AgentSettings = AgentSettings()
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
+    batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

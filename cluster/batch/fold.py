@@ -13,7 +13,7 @@ from pipelines.pipeline import CameraPipeline, StepResult
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A picture that is wanted: file, and time in it in microseconds."""
+    """A picture that is wanted: its file, and the time in it, microseconds."""
 
     url: str
     media_us: int

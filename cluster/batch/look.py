@@ -20,6 +20,7 @@ from cluster.settings import Settings
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import UnknownThingError
 from pipelines.imaging import letterbox_i420
+from pipelines.masking import MaskPainter
 from pipelines.sampling import FrameSampler
 
 log = get_logger("batch.look")
@@ -100,7 +101,7 @@ class Looker:
         except BrokenVideoError as error:
             problem = error.message
         facts = ChunkFacts(
-            decoded=stats.decoded,
+            decoded=stats.pictures,
             looked=len(looked),
             corrupt=stats.corrupt,
             core_s=time.process_time() - began_s,
@@ -153,7 +154,7 @@ def due_frames(
     chunk: Chunk, look: Look, stats: ReadStats
 ) -> Iterator[tuple[Looked, LetterboxedFrame]]:
     """Pictures that are to be looked at, not looked at yet, on the same grid as the live path."""
-    sampler = FrameSampler(look.fps)
+    sampler, painter = FrameSampler(look.fps), MaskPainter(look.masks)
     zero_us, first = chunk.source.zero_us, True
     for before_us, frame in pictures(chunk.source.url, chunk.from_us, chunk.to_us, stats):
         if first and before_us is not None:
@@ -168,7 +169,7 @@ def due_frames(
         due = sampler.offer(capture_us)
         sampler.done()
         if due and capture_us >= chunk.look_from_us:
-            planes = planes_of(frame)
+            planes = planes_of(frame, painter)
             picture = Looked(capture_us, at_us, planes.size, Detections.empty())
             yield picture, letterbox_i420(planes, look.input_size)
 

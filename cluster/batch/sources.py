@@ -150,9 +150,7 @@ def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> So
     elif changed_us is not None:
         start_us, start_from = changed_us - facts.duration_us, StartFrom.FILE
     else:
-        raise BrokenVideoError(
-            "nothing says when it was recorded.", hint="Say it with --start."
-        )
+        raise BrokenVideoError("nothing says when it was recorded.", hint="Say it with --start.")
     return Source(
         url=url,
         name=name,
@@ -165,7 +163,7 @@ def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> So
 
 
 def _changed_us(info: dict[str, Any]) -> int | None:
-    """When the file was last changed, UTC microseconds; each file system has its own word for it."""
+    """When the file was last changed, UTC microseconds; every storage has its own word for it."""
     for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
         value = info.get(key)
         if isinstance(value, datetime):

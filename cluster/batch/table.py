@@ -111,7 +111,7 @@ def decode(data: bytes) -> Iterator[Looked]:
     labels = columns["label"].to_pylist()
     boxes = np.stack([columns[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
     # Rows of one picture stand together, and no two pictures have the same time.
-    starts = np.flatnonzero(np.diff(capture, prepend=capture[:1] - 1)) if len(capture) else []
+    starts = np.flatnonzero(np.diff(capture, prepend=capture[:1] - 1)).tolist()
     for start, end in zip(starts, [*starts[1:], len(capture)], strict=True):
         seen = labels[start] is not None
         yield Looked(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from fsspec.core import url_to_fs
@@ -19,11 +20,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.errors import InputError
 from pipelines.imaging import I420
+from pipelines.masking import MaskPainter
 
 S = 1_000_000
 # The picture before a chunk decides whether the chunk's first one is looked at. A key frame that
 # lies this far ahead of the chunk has that picture behind it.
 LEAD_US = 1 * S
+# The same for the second look, longer where the first was not long enough. Some containers seek by
+# the time of decoding, which is a little earlier than the time of showing.
+_LEADS_US = (LEAD_US, 5 * S, 30 * S)
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
 
 
@@ -56,9 +61,15 @@ class Picture:
 
 @dataclass(slots=True)
 class ReadStats:
-    """What reading met. `corrupt`: packets that could not be decoded."""
+    """What reading met.
 
-    decoded: int = 0
+    Attributes:
+        pictures: of the chunk.
+        corrupt: packets that could not be decoded.
+        cut_short: why the file ended before its end; empty where it did not.
+    """
+
+    pictures: int = 0
     corrupt: int = 0
     cut_short: str = ""
 
@@ -75,8 +86,9 @@ def open_video(url: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     with _file(url) as file:
         try:
-            with av.open(file, metadata_errors="ignore") as container:
-                container.gen_pts = True  # AVI says only when a picture is decoded
+            # AVI says only when a picture is decoded, not when it is shown.
+            options = {"fflags": "+genpts"}
+            with av.open(file, "r", metadata_errors="ignore", options=options) as container:
                 if not container.streams.video:
                     raise BrokenVideoError("it holds no video.")
                 stream = container.streams.video[0]
@@ -139,23 +151,68 @@ def pictures(
     """
     with open_video(url) as (container, stream):
         reader = _ChunkReader(from_us, to_us)
-        if from_us is not None and stream.time_base is not None:
-            target = max(0, from_us - LEAD_US) / S / stream.time_base
-            container.seek(int(target), stream=stream, backward=True)
+        if from_us is not None:
+            _seek(container, stream, from_us - LEAD_US)
         yield from reader.read(container, stream, stats)
 
 
-def planes_of(frame: VideoFrame) -> I420:
-    """Views of the planes; a picture in another format than 8-bit 4:2:0 is converted first."""
+def frames_from(url: str, from_us: int, stats: ReadStats) -> Iterator[VideoFrame]:
+    """Pictures from a key frame before `from_us` (time in the file, microseconds) on.
+
+    Raises:
+        BrokenVideoError: the file cannot be opened.
+    """
+    for lead_us in (*_LEADS_US, from_us):
+        with open_video(url) as (container, stream):
+            _seek(container, stream, from_us - lead_us)
+            start = _StartAtKeyFrame()
+            frames = _decode(container, stream, stats, start)
+            first = next(frames, None)
+            # Containers that keep no index of key frames may put us behind the one that we need.
+            if first is not None and (_media_us(first) <= from_us or lead_us >= from_us):
+                yield first
+                yield from frames
+                return
+
+
+@dataclass(slots=True)
+class _StartAtKeyFrame:
+    """Lets packets through from the first key frame on."""
+
+    begun: bool = False
+
+    def __call__(self, packet: Packet[VideoStream]) -> bool:
+        self.begun = self.begun or packet.is_keyframe
+        return self.begun
+
+
+def _seek(container: InputContainer, stream: VideoStream, to_us: int) -> None:
+    """Go to a key frame before `to_us`, or as near as the container lets us."""
+    if to_us <= 0 or stream.time_base is None:
+        return
+    try:
+        container.seek(int(to_us / S / stream.time_base), stream=stream, backward=True)
+    except av.error.FFmpegError:
+        # No index: read from the beginning; whoever called looks at times anyway.
+        container.seek(0)
+
+
+def planes_of(frame: VideoFrame, painter: MaskPainter) -> I420:
+    """The planes, masks painted: views, or copies where something is painted, because the decoder
+    still needs its own. A picture in another format than 8-bit 4:2:0 is converted first."""
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="yuv420p")
     width, height = frame.width, frame.height
     half = ((width + 1) // 2, (height + 1) // 2)
     y, u, v = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
         for plane, (columns, rows) in zip(frame.planes, ((width, height), half, half), strict=True)
     )
-    return I420(y, u, v)
+    if not painter.masks:
+        return I420(y, u, v)
+    planes = I420(y.copy(), u.copy(), v.copy())
+    painter.paint(planes)
+    return planes
 
 
 @dataclass(slots=True)
@@ -183,10 +240,11 @@ class _ChunkReader:
                 continue  # shown before the key frame, so it belongs to the chunk before
             if self.end_us is not None and media_us >= self.end_us:
                 return
+            stats.pictures += 1
             yield self.before_us, frame
             self.before_us = media_us
 
-    def _wanted(self, packet: av.Packet) -> bool:
+    def _wanted(self, packet: Packet[VideoStream]) -> bool:
         """Whether the packet goes to the decoder."""
         media_us = _media_us(packet)
         if self.first_us is None and self.from_us is not None:
@@ -217,7 +275,7 @@ def _decode(
     container: InputContainer,
     stream: VideoStream,
     stats: ReadStats,
-    wanted: Any = lambda packet: True,
+    wanted: Callable[[Packet[VideoStream]], bool] = lambda _: True,
 ) -> Iterator[VideoFrame]:
     """Pictures in the order in which they are shown. A packet that is broken is counted."""
     packets = container.demux(stream)
@@ -237,13 +295,12 @@ def _decode(
             stats.corrupt += 1
             continue
         for frame in frames:
-            if not isinstance(frame, VideoFrame) or (frame.pts is None and frame.dts is None):
+            if frame.pts is None and frame.dts is None:
                 continue
-            stats.decoded += 1
             yield frame
 
 
-def _media_us(item: VideoFrame | av.Packet) -> int:
+def _media_us(item: VideoFrame | Packet[VideoStream]) -> int:
     stamp = item.pts if item.pts is not None else item.dts
     if stamp is None or item.time_base is None:
         return 0

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.frames import to_jpeg
 from cluster.bridge.bridge import Bridge
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
+from cluster.jpeg import to_jpeg
 from pipelines.domain import CountRule, RuleKind
 from tests.integration.agents.scene import DETECT_FPS, RULES, SCENE, SIZE, number_in
 from tests.integration.agents.world import (
