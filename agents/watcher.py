@@ -134,7 +134,7 @@ class Watcher:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        self._remember(self._pipeline.finish())
+        self._remember(self._pipeline.finish().remember)
 
     def status(self) -> WatcherStatus:
         """A snapshot; safe from any thread."""
