@@ -14,9 +14,13 @@ Black, grey and white have their bare colour only: with the survey's `light grey
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from pipelines.domain import Crop
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,3 +92,9 @@ def dominant_colour(crop: Pixels) -> str | None:
     shares = colour_shares(np.asarray(small, np.uint8))
     best = max(COLOURS, key=lambda name: shares[name])
     return best if shares[best] >= _MIN_SHARE else None
+
+
+def with_colour(crop: Crop) -> Crop:
+    """The crop, with what colour it shows in its sighting."""
+    colour = dominant_colour(crop.pixels)
+    return replace(crop, sighting=crop.sighting.model_copy(update={"colour": colour}))
