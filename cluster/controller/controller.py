@@ -233,6 +233,8 @@ class Controller:
             main_url=self._gateway.rtsp_url(str(main)),
             detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
             version=_version(plan),
+            recording=plan.camera.recording,
+            masks=plan.camera.masks,
         )
 
     async def _sync_hosts(
