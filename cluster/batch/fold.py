@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cluster.batch.table import Looked
 from pipelines.crops import CropBox, CropRequest, Remember
-from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting
+from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
 from pipelines.pipeline import CameraPipeline, StepResult
 
 
@@ -29,11 +29,14 @@ class RaisedAlarm:
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """An object as it is to be remembered, with the picture that shows it best and where in it."""
+    """An object as it is to be remembered.
+
+    Attributes:
+        best: the picture that shows it best, and where in it.
+    """
 
     sighting: Sighting
-    moment: Moment
-    box: CropBox
+    best: tuple[Moment, CropBox]
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Findings:
 
     alarms: list[RaisedAlarm] = field(default_factory=list)
     objects: list[SeenObject] = field(default_factory=list)
+    paths: list[TrackPath] = field(default_factory=list)
 
 
 class Fold:
@@ -82,8 +86,10 @@ class Fold:
 
     def finish(self) -> Findings:
         """End of the last chunk: what is still to be handed out."""
-        self._remember(self._pipeline.finish())
         findings = Findings()
+        rest = self._pipeline.finish()
+        self._remember(rest.remember)
+        self._tell(rest.paths, findings)
         for track in sorted(self._objects):
             self._hand_out(track, findings)
         return findings
@@ -95,6 +101,7 @@ class Fold:
                 findings.alarms.append(RaisedAlarm(raised, moment))
         self._hold(result.crops, moment)
         self._remember(result.remember)
+        self._tell(result.paths, findings)
         for track in result.forgotten:
             self._crops.pop(track, None)
             self._hand_out(track, findings)
@@ -107,8 +114,14 @@ class Fold:
         for remember in remembers:
             track = remember.sighting.track
             if track in self._crops:
-                moment, box = self._crops[track]
-                self._objects[track] = SeenObject(remember.sighting, moment, box)
+                self._objects[track] = SeenObject(remember.sighting, self._crops[track])
+
+    def _tell(self, paths: tuple[TrackPath, ...], findings: Findings) -> None:
+        findings.paths += [
+            path.model_copy(update={"source": AlarmSource.BATCH})
+            for path in paths
+            if path.end_us >= self._from_us
+        ]
 
     def _hand_out(self, track: str, findings: Findings) -> None:
         seen = self._objects.pop(track, None)

@@ -259,6 +259,7 @@ class Job:
             alarms=dict(sorted(self._alarms.items())),
             new_alarms=outcome.new_alarms if outcome else 0,
             objects=outcome.objects if outcome else 0,
+            paths=outcome.paths if outcome else 0,
             not_remembered=outcome.not_remembered if outcome else 0,
             media_s=round(sum(chunk.share_us for chunk in chunks) / 1e6, 3),
             wall_s=round(wall_s, 3),

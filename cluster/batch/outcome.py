@@ -14,8 +14,11 @@ from cluster.batch.fold import Findings, RaisedAlarm, SeenObject
 from cluster.blobs import TenantBlobs
 from cluster.log import get_logger
 from cluster.records import Database
-from pipelines.domain import Crop
+from pipelines.colour import with_colour
+from pipelines.domain import AlarmSource, Crop, Sighting
 from pipelines.errors import AtalaiaError
+from pipelines.identity import object_snapshot_key
+from pipelines.imaging import crop_jpeg
 
 log = get_logger("batch.outcome")
 
@@ -48,12 +51,14 @@ class Outcome:
         self, tenant: str, database: Database, blobs: TenantBlobs, memory: Memory, cutter: Cutter
     ) -> None:
         self._records = database.tenant(tenant)
+        self._tracks = database.tracks(tenant)
         self._blobs = blobs
         self._memory = memory
         self._cut = cutter
         self._slots = asyncio.Semaphore(REMEMBERS_IN_FLIGHT)
         self.new_alarms = 0
         self.objects = 0
+        self.paths = 0
         self.not_remembered = 0
 
     async def write(self, findings: Findings) -> None:
@@ -67,6 +72,9 @@ class Outcome:
         pictures = await self._pictures(alarms, findings.objects)
         await self._write_alarms(alarms, pictures)
         await self._write_objects(findings.objects, pictures)
+        if findings.paths:
+            await self._tracks.record_paths(findings.paths)
+        self.paths += len(findings.paths)
 
     async def _pictures(
         self, alarms: list[RaisedAlarm], objects: list[SeenObject]
@@ -77,8 +85,8 @@ class Outcome:
             want = (id(raised), Wanted(raised.moment.media_us))
             by_url.setdefault(raised.moment.url, []).append(want)
         for seen in objects:
-            want = (id(seen), Wanted(seen.moment.media_us, seen.box))
-            by_url.setdefault(seen.moment.url, []).append(want)
+            moment, box = seen.best
+            by_url.setdefault(moment.url, []).append((id(seen), Wanted(moment.media_us, box)))
         pictures: dict[int, Cut] = {}
         for url, wanted in by_url.items():
             try:
@@ -100,15 +108,26 @@ class Outcome:
             self.new_alarms += await self._records.record_alarms(ready)
 
     async def _write_objects(self, objects: list[SeenObject], pictures: dict[int, Any]) -> None:
-        shown = [seen for seen in objects if id(seen) in pictures]
-        self.not_remembered += len(objects) - len(shown)
-        await asyncio.gather(*(self._remember(seen, pictures[id(seen)]) for seen in shown))
+        told = await asyncio.gather(
+            *(self._remember(seen.sighting, pictures.get(id(seen))) for seen in objects)
+        )
+        if told:
+            await self._tracks.record_objects(list(told), AlarmSource.BATCH)
+        self.objects += len(told)
 
-    async def _remember(self, seen: SeenObject, pixels: npt.NDArray[np.uint8]) -> None:
+    async def _remember(self, sighting: Sighting, pixels: npt.NDArray[np.uint8] | None) -> Sighting:
+        """Store picture and vector; what is then known of the object."""
+        if pixels is None:
+            self.not_remembered += 1
+            return sighting
+        crop = with_colour(Crop(pixels, sighting))
+        key = object_snapshot_key(sighting.camera, sighting.track)
         async with self._slots:
+            await self._blobs.put(key, await asyncio.to_thread(crop_jpeg, pixels))
+            shown = crop.sighting.model_copy(update={"snapshot": key})
             try:
-                await self._memory.remember(Crop(pixels, seen.sighting))
-                self.objects += 1
+                await self._memory.remember(Crop(pixels, shown))
             except AtalaiaError as error:
                 self.not_remembered += 1
                 log.warning("object not remembered", error=str(error))
+        return shown
