@@ -194,6 +194,12 @@ class BatchSettings(Section):
     chunk_s: Annotated[float, Field(ge=1, le=3600)] = Field(
         30.0, description="about as much of a video is one step: what is done again after a crash"
     )
+    jobs_per_tenant: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="jobs of one tenant that may be queued or running; more are refused"
+    )
+    models: tuple[str, ...] = Field(
+        (), description="weights that tenants may choose for a job, besides the live detector's"
+    )
 
 
 class LogSettings(Section):

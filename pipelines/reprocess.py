@@ -12,6 +12,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -54,6 +55,9 @@ def reprocess(
     ] = DetectorChoice.AUTO,
     dry_run: Annotated[bool, typer.Option(help="Write nothing, only the summary.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary for programs.")] = False,
+    job: Annotated[
+        UUID | None, typer.Option(help="Job whose record is told. Default: a new one's.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="Settings (YAML).")
     ] = None,
@@ -78,7 +82,7 @@ def reprocess(
         )
         from cluster.batch.driver import drive, show
 
-        summary = asyncio.run(drive(settings(), request))
+        summary = asyncio.run(drive(settings(), request, job))
     except AtalaiaError as error:
         show_error(error)
         raise typer.Exit(exit_code(error)) from None

@@ -8,27 +8,44 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from rich.console import Console
 from rich.table import Table
 
 from cluster.batch.job import Job
+from cluster.batch.report import OnProgress, reported
 from cluster.batch.request import Request, Summary
 from cluster.cli.common import read_json
 from cluster.local import ray_head
 from cluster.local.stack import STATE_FILE, running_owner
 from cluster.log import configure_logging
+from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
 
 
-async def drive(settings: Settings, request: Request) -> Summary:
-    """Do what is asked, on the cluster that is there, else on one of its own."""
+async def drive(settings: Settings, request: Request, job: UUID | None = None) -> Summary:
+    """Do what is asked, on the cluster that is there, else on one of its own.
+
+    Args:
+        job: whose record is told; None: a new one's, or none's where nothing is to be written.
+    """
     configure_logging(settings.log)
     # What it did, not how Ray Data did it.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    async with _on_ray(settings):
-        return await Job(settings, request, SystemClock()).run()
+
+    async def work(on_progress: OnProgress = lambda _: None) -> Summary:
+        async with _on_ray(settings):
+            return await Job(settings, request, SystemClock(), on_progress).run()
+
+    if job is None and request.dry_run:
+        return await work()
+    async with Database(settings.database_url) as database:
+        jobs = database.jobs(request.tenant)
+        if job is None:
+            job = (await jobs.add("reprocess", request.told())).id
+        return await reported(jobs, job, work)
 
 
 @asynccontextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, model_validator
 
 from cluster.batch.sources import Rejected, StartFrom
+from cluster.redaction import redact
+from cluster.times import rfc3339
 from pipelines.domain import Frozen, Rule, Slug
 from pipelines.errors import InputError
 
@@ -51,6 +53,19 @@ class Request(Frozen):
         if self.from_us is not None and self.to_us is not None and self.to_us <= self.from_us:
             raise ValueError("`to` must be after `from`")
         return self
+
+    def told(self) -> dict[str, Any]:
+        """As `/v1/jobs` tells it."""
+        told: dict[str, Any] = {
+            "camera": self.camera,
+            "files": [redact(file) for file in self.files],
+        }
+        for name, moment_us in (("from", self.from_us), ("to", self.to_us)):
+            if moment_us is not None:
+                told[name] = rfc3339(moment_us)
+        if self.model is not None:
+            told["model"] = self.model
+        return {name: value for name, value in told.items() if value}
 
 
 def read_rules(text: str) -> tuple[Rule, ...]:

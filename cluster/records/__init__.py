@@ -1,6 +1,7 @@
 """The records: what is kept in SQL. SQLite on one machine, PostgreSQL in production."""
 
 from cluster.records.database import Database
+from cluster.records.jobs import TenantJobs
 from cluster.records.keys import new_key
 from cluster.records.platform import PlatformRecords
 from cluster.records.schema import current, downgrade, head, migrate
@@ -13,6 +14,8 @@ from cluster.records.types import (
     AlarmState,
     CameraChanges,
     IssuedKey,
+    JobRecord,
+    JobState,
     KeyInfo,
     ObjectPage,
     ObjectQuery,
@@ -30,6 +33,8 @@ __all__ = [
     "CameraChanges",
     "Database",
     "IssuedKey",
+    "JobRecord",
+    "JobState",
     "KeyInfo",
     "ObjectPage",
     "ObjectQuery",
@@ -38,6 +43,7 @@ __all__ = [
     "Principal",
     "SlotCount",
     "Tenant",
+    "TenantJobs",
     "TenantRecords",
     "TenantTracks",
     "current",

@@ -12,12 +12,13 @@ from cluster.records.models import (
     AlarmRow,
     Base,
     CameraRow,
+    JobRow,
     ObjectRow,
     PathRow,
     RecordingRow,
     RuleRow,
 )
-from cluster.records.types import AlarmRecord, AlarmState, ObjectRecord
+from cluster.records.types import AlarmRecord, AlarmState, JobRecord, ObjectRecord
 from pipelines.domain import (
     Alarm,
     AlarmSource,
@@ -124,6 +125,10 @@ def path_values(path: TrackPath) -> dict[str, Any]:
 def path_of(row: PathRow) -> TrackPath:
     fields = {name: getattr(row, name) for name in TrackPath.model_fields if name != "version"}
     return TrackPath.model_validate(fields)
+
+
+def job_of(row: JobRow) -> JobRecord:
+    return JobRecord.model_validate({name: getattr(row, name) for name in JobRecord.model_fields})
 
 
 def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

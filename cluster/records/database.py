@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import text
 
 from cluster.records.engine import open_engine
+from cluster.records.jobs import TenantJobs
 from cluster.records.platform import PlatformRecords
 from cluster.records.recordings import TenantRecordings
 from cluster.records.sessions import Sessions
@@ -65,6 +66,11 @@ class Database:
         """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantTracks(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def jobs(self, tenant: str) -> TenantJobs:
+        """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""

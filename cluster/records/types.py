@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Self
+from uuid import UUID
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, JsonValue, SecretStr, model_validator
 
 from pipelines.domain import (
     Alarm,
@@ -17,6 +18,7 @@ from pipelines.domain import (
     Recording,
     Sighting,
     Slug,
+    UnitFloat,
 )
 
 MAX_PAGE = 500
@@ -59,6 +61,54 @@ class CameraChanges(Frozen):
         """The changed camera, validated as a whole. Raises pydantic.ValidationError."""
         changed = {name: getattr(self, name) for name in self.model_fields_set}
         return Camera.model_validate({**dict(camera), **changed})
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def may_become(self) -> frozenset[JobState]:
+        """A running job says again and again that it runs; one that ended has ended."""
+        return _JOB_MOVES[self]
+
+    @property
+    def ended(self) -> bool:
+        return not self.may_become
+
+
+_JOB_ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+_JOB_MOVES = {
+    JobState.QUEUED: _JOB_ENDS | {JobState.RUNNING},
+    JobState.RUNNING: _JOB_ENDS | {JobState.RUNNING},
+    **dict.fromkeys(_JOB_ENDS, frozenset[JobState]()),
+}
+
+
+class JobRecord(Frozen):
+    """A job as it is kept. Times: UTC microseconds.
+
+    Attributes:
+        request: what was asked for, as JSON; `summary`: what the job said at its end.
+        progress: 0..1.
+        error: why it failed.
+        submission: name under which Ray knows it; None: not started through Ray.
+        updated_us: when it was last heard of; a job that runs says something all the time.
+    """
+
+    id: UUID
+    kind: str
+    request: dict[str, JsonValue]
+    state: JobState
+    progress: UnitFloat
+    summary: dict[str, JsonValue] | None = None
+    error: str | None = None
+    submission: str | None = None
+    created_us: int
+    updated_us: int
 
 
 class AlarmState(StrEnum):

@@ -23,6 +23,7 @@ TAGS = [
     {"name": "alarms", "description": "What happened."},
     {"name": "detect", "description": "The detector, for one picture."},
     {"name": "search", "description": "What was seen."},
+    {"name": "jobs", "description": "Recordings, looked at again."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]

@@ -120,6 +120,22 @@ class HostsPort(Protocol):
         ...
 
 
+class JobsPort(Protocol):
+    """Processes of jobs, by a name that the caller makes up."""
+
+    async def submit(self, submission: str, argv: Sequence[str]) -> None:
+        """Start `argv` somewhere in the cluster; the job reports to its record by itself."""
+        ...
+
+    async def ending(self, submission: str) -> str | None:
+        """Why it is over, in words; None while it waits or runs."""
+        ...
+
+    async def stop(self, submission: str) -> None:
+        """End it, if it runs."""
+        ...
+
+
 class BlobStore(Protocol):
     """The blob storage of one tenant."""
 
@@ -146,5 +162,6 @@ class Deps:
     memory: MemoryPort
     controller: ControllerPort
     hosts: HostsPort
+    jobs: JobsPort
     blobs: Callable[[str], BlobStore]
     probes: Mapping[str, Probe] = field(default_factory=dict)

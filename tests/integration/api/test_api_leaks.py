@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
@@ -31,6 +32,7 @@ class Theirs:
     rule: str
     alarm: Alarm
     snapshot: str
+    job: UUID
 
 
 @pytest.fixture
@@ -71,7 +73,9 @@ async def theirs(world: World) -> Theirs:
         make_sighting(1, "globex", camera="vault", track=f"{MARK}-track", snapshot="tracks/1.jpg"),
         vector,
     )
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg")
+    jobs = world.database.jobs("globex")
+    job = await jobs.add("reprocess", {"camera": "vault", "model": f"{MARK}.pt"})
+    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id)
 
 
 @pytest.fixture
@@ -102,6 +106,8 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/alarms/{alarm}"): (alarm, {}),
         ("POST", "/v1/alarms/{alarm}/ack"): (f"{alarm}/ack", {}),
         ("GET", "/v1/alarms/{alarm}/snapshot"): (f"{alarm}/snapshot", {}),
+        ("GET", "/v1/jobs/{job}"): (f"/v1/jobs/{theirs.job}", {}),
+        ("DELETE", "/v1/jobs/{job}"): (f"/v1/jobs/{theirs.job}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -139,6 +145,7 @@ async def test_nothing_of_another_tenant_is_there(
     assert [rule.id for rule in await records.rules("vault")] == ["thieves"]
     assert (await records.alarm(theirs.alarm.id)).state == "new"
     assert world.controller.told == []
+    assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
@@ -165,7 +172,7 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms"):
+    for path in ("/v1/cameras", "/v1/alarms", "/v1/jobs"):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()
