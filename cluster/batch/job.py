@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.data
@@ -22,10 +22,13 @@ from cluster.batch.outcome import Outcome
 from cluster.batch.request import DetectorChoice, Request, SourceLine, Summary
 from cluster.batch.sources import Rejected, Source, find_files, of_files, of_segment
 from cluster.blobs import TenantBlobs
-from cluster.names import SERVE_APP
+from cluster.handles import deployment
+from cluster.names import DETECTOR, SERVE_APP
 from cluster.records import Database
+from cluster.remote import ray_errors
 from cluster.settings import Settings
 from cluster.times import rfc3339
+from cluster.vision.model import ModelInfo
 from cluster.vision.weights import Weights, resolve_weights
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan, CountRule, LoiterRule
@@ -40,6 +43,7 @@ MAX_SEGMENTS = 50_000
 SHOWN = 20
 # What Ray sets aside, not what a worker uses: jobs must start beside the live application.
 WORKER_CPUS = 0.1
+INFO_TIMEOUT_S = 20.0
 CPUS_PER_WORKER = 2
 
 
@@ -69,6 +73,7 @@ class Job:
         self._counts: Counter[str] = Counter()
         self._alarms: Counter[str] = Counter()
         self._core_s = 0.0
+        self._detector = request.detector
 
     async def run(self) -> Summary:
         """Do it.
@@ -87,6 +92,7 @@ class Job:
             plan = await self._plan(database)
             sources = await self._sources(database, blobs)
             look = self._look(plan, weights)
+            self._detector = await self._choose_detector(weights)
             chunks = list(self._chunks(plan, sources))
             if request.dry_run:
                 outcome = None
@@ -159,6 +165,35 @@ class Job:
         chunk_us = round(self._settings.batch.chunk_s * 1e6)
         return list(split(sources, chunk_us, look_from_us, look_to_us))
 
+    async def _choose_detector(self, weights: Weights) -> DetectorChoice:
+        """`auto` resolved, and `shared` checked.
+
+        On a GPU a second model would take memory and the time of the first, and batches of both
+        fill better together. On CPUs a model in each worker saves the way of the pictures, and the
+        operating system puts live work first, down to the millisecond.
+        """
+        wanted = self._request.detector
+        if wanted is DetectorChoice.OWN:
+            return wanted
+        if wanted is DetectorChoice.AUTO and not self._settings.detector.num_gpus:
+            return DetectorChoice.OWN
+        if await self._running_model() == weights.sha256:
+            return DetectorChoice.SHARED
+        if wanted is DetectorChoice.AUTO:
+            return DetectorChoice.OWN
+        raise InputError(
+            f"no detector runs {weights.name} here.",
+            hint="Start Atalaia, leave --model out, or take --detector own.",
+        )
+
+    async def _running_model(self) -> str | None:
+        """SHA-256 of what the live cameras' detector runs; None where there is no such detector."""
+        if not await _application_runs():
+            return None
+        async with ray_errors("detector", INFO_TIMEOUT_S):
+            info = cast("ModelInfo", await deployment(DETECTOR).info.remote())
+        return info.sha256
+
     # ------------------------------------------------------------ doing it
 
     async def _go(
@@ -210,10 +245,15 @@ class Job:
         items = [{"chunk": chunk.model_dump_json()} for chunk in chunks]
         return ray.data.from_items(items, override_num_blocks=len(items)).map(
             Looker,  # type: ignore[arg-type]
-            fn_constructor_args=(self._settings, look, not self._request.dry_run),
+            fn_constructor_args=(
+                self._settings,
+                look,
+                self._detector,
+                not self._request.dry_run,
+            ),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
             num_cpus=WORKER_CPUS,
-            num_gpus=batch.num_gpus,
+            num_gpus=batch.num_gpus if self._detector is DetectorChoice.OWN else 0.0,
         )
 
     async def _cut(self, look: Look, url: str, wanted: list[Wanted]) -> list[Cut]:
@@ -222,8 +262,7 @@ class Job:
         return cuts
 
     async def _memory(self) -> ServeMemory | OwnMemory:
-        status = await asyncio.to_thread(serve.status)
-        if SERVE_APP in status.applications:
+        if await _application_runs():
             return ServeMemory()
         return await OwnMemory.open(self._settings, self._request.tenant)
 
@@ -241,7 +280,7 @@ class Job:
             tenant=self._request.tenant,
             camera=self._request.camera,
             dry_run=self._request.dry_run,
-            detector=DetectorChoice.OWN,
+            detector=self._detector,
             model=weights.name,
             sources=len(sources),
             first_sources=tuple(
@@ -265,6 +304,11 @@ class Job:
             wall_s=round(wall_s, 3),
             core_s=round(self._core_s, 3),
         )
+
+
+async def _application_runs() -> bool:
+    status = await asyncio.to_thread(serve.status)
+    return SERVE_APP in status.applications
 
 
 def _warm_up_us(plan: CameraPlan) -> int:

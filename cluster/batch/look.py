@@ -6,12 +6,14 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 from cluster.batch import table
 from cluster.batch.chunks import Chunk, Look
+from cluster.batch.eyes import Eyes, open_eyes
+from cluster.batch.request import DetectorChoice
 from cluster.batch.table import ChunkFacts, Looked
 from cluster.batch.video import BrokenVideoError, ReadStats, media_us, pictures, planes_of
 from cluster.blobs import TenantBlobs
@@ -29,52 +31,25 @@ Row = dict[str, Any]
 """What flows through Ray Data: `chunk` in, JSON of a Chunk; `table` out, a Parquet file."""
 
 
-class Eyes(Protocol):
-    """A detector as a worker uses it.
-
-    Attributes:
-        group: most pictures of one call.
-        calls: calls that should be in flight at once, each from its own thread.
-    """
-
-    group: int
-    calls: int
-
-    def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        """One result per frame, in their order. Blocks."""
-        ...
-
-
-class OwnEyes:
-    """A model in this process."""
-
-    def __init__(self, look: Look, settings: Settings) -> None:
-        from cluster.vision.model import load_model
-
-        detector = settings.detector.model_copy(update={"threads": settings.batch.worker_threads})
-        self._model = load_model(look.weights, detector, settings.model_cache)
-        self.group = self._model.max_batch
-        self.calls = self._model.parallel
-
-    def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        return self._model.detect(frames)
-
-
 class Looker:
     """Looks at one chunk after the other; Ray Data makes one per worker.
 
     Args:
         settings: the whole tree.
         look: how pictures are looked at.
+        detector: `own` or `shared`.
         keep: whether tables are stored, and taken from where they were stored before.
     """
 
-    def __init__(self, settings: Settings, look: Look, keep: bool) -> None:
+    def __init__(
+        self, settings: Settings, look: Look, detector: DetectorChoice, keep: bool
+    ) -> None:
         configure_logging(settings.log)
         # Live work goes first wherever both want the same core. Threads inherit it, so before any.
         os.nice(settings.batch.nice)
         self._settings = settings
         self._look = look
+        self._detector = detector
         self._keep = keep
         self._eyes: Eyes | None = None
 
@@ -92,7 +67,7 @@ class Looker:
     def _looked_at(self, chunk: Chunk) -> bytes:
         if self._eyes is None:
             # Not before: a job that finds every table done needs no model.
-            self._eyes = OwnEyes(self._look, self._settings)
+            self._eyes = open_eyes(self._detector, self._look, self._settings)
         began_s, stats = time.process_time(), ReadStats()
         looked: list[Looked] = []
         problem = ""

@@ -3,6 +3,12 @@
 Two shapes of machine, one mechanism. A GPU gains from batches, so a worker waits a moment for more
 frames. A CPU does not (66 against 67 frames/s, see `openvino_runtime`) but gains from several calls
 in flight, so there the batch is one frame and there are several workers.
+
+Two lanes. What jobs bring waits behind what live cameras bring: it is taken where no live frame
+waits, and never by all workers at once, so that a live frame finds one free or soon free. Cameras
+that keep a detector busy all the time would keep jobs waiting for ever (each has a next frame ready
+whenever one comes back), hence their turn: one call in `LIVE_CALLS_PER_TURN` costs live work at
+most 5 % of its rate, and each frame at most one call of waiting.
 """
 
 from __future__ import annotations
@@ -12,13 +18,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from pipelines.clock import Clock
 from pipelines.errors import UnavailableError
 
+LIVE_CALLS_PER_TURN = 20
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Lane(Enum):
+    """Whose work goes first."""
+
+    LIVE = auto()
+    BEHIND = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +54,14 @@ class _Waiting(Generic[Item, Result]):
 
 
 class Batcher(Generic[Item, Result]):
-    """A bounded first-come queue in front of a blocking function, served by owned threads.
+    """Bounded first-come queues in front of a blocking function, served by owned threads.
 
     Args:
         run: blocking; takes 1..max_batch items and returns as many results, in order.
         max_batch: most items of one call.
         parallel: calls in flight at once.
         wait_s: how long a call waits for more items while it is not full.
-        max_waiting: items that may wait; one more is refused.
+        max_waiting: items that may wait in each lane; one more is refused.
         observe: told of every finished batch.
     """
 
@@ -66,7 +82,10 @@ class Batcher(Generic[Item, Result]):
         self._max_waiting = max_waiting
         self._clock = clock
         self._observe = observe
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._lanes: dict[Lane, deque[_Waiting[Item, Result]]] = {lane: deque() for lane in Lane}
+        self._most_behind = max(1, parallel - 1)
+        self._behind_running = 0
+        self._live_calls = 0
         self._arrived = asyncio.Event()
         self._running_since: dict[int, float] = {}
         self._closing = False
@@ -75,26 +94,27 @@ class Batcher(Generic[Item, Result]):
 
     def __len__(self) -> int:
         """Items that wait."""
-        return len(self._waiting)
+        return sum(len(lane) for lane in self._lanes.values())
 
-    async def submit(self, item: Item) -> Result:
+    async def submit(self, item: Item, lane: Lane = Lane.LIVE) -> Result:
         """The result for `item`.
 
         Raises:
             UnavailableError: `max_waiting` items wait already, or the batcher is closing.
             Exception: whatever `run` raised for the batch that held it.
         """
-        if self._closing or len(self._waiting) >= self._max_waiting:
+        queue = self._lanes[lane]
+        if self._closing or len(queue) >= self._max_waiting:
             raise UnavailableError(
                 "the detector is closing."
                 if self._closing
-                else f"the detector is overloaded: {len(self._waiting)} frames wait.",
+                else f"the detector is overloaded: {len(queue)} frames wait.",
                 hint="Send fewer frames, or raise detector.replicas.",
             )
         waiting: _Waiting[Item, Result] = _Waiting(
             item, self._clock.monotonic(), asyncio.get_running_loop().create_future()
         )
-        self._waiting.append(waiting)
+        queue.append(waiting)
         self._arrived.set()
         return await waiting.done
 
@@ -117,9 +137,10 @@ class Batcher(Generic[Item, Result]):
     async def _work(self, index: int) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self._next_batch()
+            lane, batch = await self._next_batch()
             if not batch:
                 return
+            self._took(lane, 1)
             started = self._clock.monotonic()
             self._running_since[index] = started
             try:
@@ -138,6 +159,7 @@ class Batcher(Generic[Item, Result]):
                         waiting.done.set_result(result)
             finally:
                 del self._running_since[index]
+                self._took(lane, -1)
             self._observe(
                 BatchTimes(
                     waited_s=started - batch[0].arrived,
@@ -146,23 +168,42 @@ class Batcher(Generic[Item, Result]):
                 )
             )
 
-    async def _next_batch(self) -> list[_Waiting[Item, Result]]:
+    def _took(self, lane: Lane, calls: int) -> None:
+        """Count a call that begins (1) or ends (-1)."""
+        if lane is Lane.BEHIND:
+            self._behind_running += calls
+        if calls > 0:
+            self._live_calls = 0 if lane is Lane.BEHIND else self._live_calls + 1
+
+    def _next_lane(self) -> Lane | None:
+        """Whose turn it is; None where nothing may be taken."""
+        live, behind = self._lanes[Lane.LIVE], self._lanes[Lane.BEHIND]
+        if behind and self._behind_running < self._most_behind:
+            if not live or self._live_calls >= LIVE_CALLS_PER_TURN:
+                return Lane.BEHIND
+        return Lane.LIVE if live else None
+
+    async def _next_batch(self) -> tuple[Lane, list[_Waiting[Item, Result]]]:
         """At least one item whose caller still waits; empty once closed and drained."""
         while True:
-            while not self._waiting:
+            while (lane := self._next_lane()) is None:
                 if self._closing:
-                    return []
+                    # What may wait behind is taken by the worker whose call holds it back.
+                    return Lane.LIVE, []
                 self._arrived.clear()
                 await self._arrived.wait()
-            if self._wait_s and len(self._waiting) < self._max_batch and not self._closing:
+            queue = self._lanes[lane]
+            if self._wait_s and len(queue) < self._max_batch and not self._closing:
                 await asyncio.sleep(self._wait_s)
+                if self._next_lane() is not lane:
+                    continue  # live frames came, or another worker took what was there
             batch: list[_Waiting[Item, Result]] = []
-            while self._waiting and len(batch) < self._max_batch:
-                waiting = self._waiting.popleft()
+            while queue and len(batch) < self._max_batch:
+                waiting = queue.popleft()
                 if not waiting.done.done():
                     batch.append(waiting)
             if batch:
-                return batch
+                return lane, batch
 
 
 def _fail(done: asyncio.Future[Result], error: Exception) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cluster.vision.batching import Batcher, BatchTimes
+from cluster.vision.batching import Batcher, BatchTimes, Lane
 from pipelines.clock import ManualClock
 from pipelines.errors import ModelError, UnavailableError
 
@@ -190,3 +190,90 @@ async def test_a_call_that_hangs_shows() -> None:
     await task
     assert queue.stuck_s() == 0
     await queue.aclose()
+
+
+async def test_live_frames_go_before_what_waits_behind() -> None:
+    """Whenever a call ends, the next is a live one while there are any; see by the order alone."""
+    run = Held()
+    queue = batcher(run)
+    first = asyncio.create_task(queue.submit(0))
+    await settled([first], run, 1)
+    behind = [asyncio.create_task(queue.submit(100 + i, Lane.BEHIND)) for i in range(5)]
+    await settled(behind, run, 1)
+    live = [asyncio.create_task(queue.submit(i)) for i in range(1, 4)]
+    await settled(live, run, 1)
+    run.let_go()
+    await asyncio.gather(first, *behind, *live)
+    await queue.aclose()
+    assert run.batches == [[0], [1], [2], [3], [100], [101], [102], [103], [104]]
+
+
+async def test_batches_hold_frames_of_one_lane() -> None:
+    """A live batch is not made longer by what waits behind."""
+    run = Held()
+    queue = batcher(run, max_batch=4)
+    first = asyncio.create_task(queue.submit(0))
+    await settled([first], run, 1)
+    behind = [asyncio.create_task(queue.submit(100 + i, Lane.BEHIND)) for i in range(5)]
+    live = [asyncio.create_task(queue.submit(i)) for i in range(1, 3)]
+    await settled([*behind, *live], run, 1)
+    run.let_go()
+    await asyncio.gather(first, *behind, *live)
+    await queue.aclose()
+    assert run.batches == [[0], [1, 2], [100, 101, 102, 103], [104]]
+
+
+async def test_what_waits_behind_has_its_turn_at_last() -> None:
+    """Cameras that keep the detector busy all the time leave one call in twenty-one."""
+    run = Held()
+    queue = batcher(run)
+    first = asyncio.create_task(queue.submit(0))
+    await settled([first], run, 1)
+    behind = [asyncio.create_task(queue.submit(1000 + i, Lane.BEHIND)) for i in range(3)]
+    live = [asyncio.create_task(queue.submit(i)) for i in range(1, 60)]
+    await settled([*behind, *live], run, 1)
+    run.let_go()
+    await asyncio.gather(first, *behind, *live)
+    await queue.aclose()
+    order = [batch[0] for batch in run.batches]
+    assert [order.index(1000 + i) for i in range(3)] == [20, 41, 62]
+
+
+async def test_one_worker_is_kept_for_live_frames() -> None:
+    run = Held()
+    queue = batcher(run, parallel=3)
+    behind = [asyncio.create_task(queue.submit(100 + i, Lane.BEHIND)) for i in range(6)]
+    await settled(behind, run, 2)
+    live = asyncio.create_task(queue.submit(1))
+    await settled([live], run, 3)
+    assert run.batches == [[100], [101], [1]]
+    run.let_go()
+    await asyncio.gather(*behind, live)
+    await queue.aclose()
+    assert sorted(batch[0] for batch in run.batches) == [1, 100, 101, 102, 103, 104, 105]
+
+
+async def test_a_full_lane_does_not_fill_the_other() -> None:
+    run = Held()
+    queue = batcher(run, max_waiting=2)
+    first = asyncio.create_task(queue.submit(0))
+    await settled([first], run, 1)
+    behind = [asyncio.create_task(queue.submit(100 + i, Lane.BEHIND)) for i in range(2)]
+    await settled(behind, run, 1)
+    with pytest.raises(UnavailableError, match="2 frames wait"):
+        await queue.submit(102, Lane.BEHIND)
+    live = asyncio.create_task(queue.submit(1))
+    await settled([live], run, 1)
+    run.let_go()
+    assert await asyncio.gather(first, live, *behind) == [0, 2, 200, 202]
+    await queue.aclose()
+
+
+async def test_closing_finishes_what_waits_behind() -> None:
+    run = Held()
+    queue = batcher(run, parallel=3)
+    behind = [asyncio.create_task(queue.submit(i, Lane.BEHIND)) for i in range(8)]
+    await settled(behind, run, 2)
+    run.let_go()
+    await queue.aclose()
+    assert await asyncio.gather(*behind) == [2 * i for i in range(8)]
