@@ -9,20 +9,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cluster.demo.cast import CAST
 from cluster.demo.footage import make
 from cluster.demo.scene import GroundTruth, Stage
 from cluster.records import Database, migrate
 from cluster.settings import Settings
 from pipelines.domain import Camera
+from tests.integration.batch.world import GATE, SIZE
 from tests.integration.serve.conftest import ray_session
 
 __all__ = ["ray_session"]
-
-GATE = CAST[0]
-SIZE = (640, 360)
-START_US = 1_767_225_600_000_000
-"""2026-01-01T00:00:00Z."""
 
 
 @pytest.fixture(scope="session")
@@ -50,20 +45,24 @@ def settings(tmp_path: Path, exports: Path) -> Settings:
     return Settings(data_dir=tmp_path)
 
 
+async def seed(database: Database) -> None:
+    """The tenants acme and globex, each with a camera `gate` and its rules."""
+    for tenant in ("acme", "globex"):
+        await database.platform().ensure_tenant(tenant, tenant.title())
+        records = database.tenant(tenant)
+        camera = Camera(
+            tenant=tenant, id="gate", name="Gate", url=SecretStr("rtsp://camera.test/1")
+        )
+        await records.add_camera(camera)
+        for rule in GATE.rules:
+            await records.add_rule("gate", rule)
+
+
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    """The tenants acme and globex, each with a camera `gate` and its rules."""
     await migrate(settings.database_url)
     async with Database(settings.database_url) as database:
-        for tenant in ("acme", "globex"):
-            await database.platform().ensure_tenant(tenant, tenant.title())
-            records = database.tenant(tenant)
-            camera = Camera(
-                tenant=tenant, id="gate", name="Gate", url=SecretStr("rtsp://camera.test/1")
-            )
-            await records.add_camera(camera)
-            for rule in GATE.rules:
-                await records.add_rule("gate", rule)
+        await seed(database)
         yield database
 
 
