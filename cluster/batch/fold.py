@@ -9,6 +9,7 @@ from cluster.batch.table import Looked
 from pipelines.crops import CropBox, CropRequest, Remember
 from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
 from pipelines.pipeline import CameraPipeline, StepResult
+from pipelines.sampling import FrameSampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +66,31 @@ class Fold:
         self._from_us = from_us
         self._crops: dict[str, tuple[Moment, CropBox]] = {}
         self._objects: dict[str, SeenObject] = {}
+        self._fps = plan.camera.detect_fps
         self._number = 0
         self._last_us = 0
+        self._seen_us = 0
         self.late = 0
         """Pictures that were out of order: files that overlap in time."""
 
-    def chunk(self, url: str, looked: Iterable[Looked]) -> Findings:
-        """Take in the pictures of the next chunk, all of one file."""
+    def chunk(
+        self, url: str, looked: Iterable[Looked], *, begins: bool = False, last_us: int = 0
+    ) -> Findings:
+        """Take in the pictures of the next chunk, all of one file.
+
+        Args:
+            url: of the file.
+            looked: in order.
+            begins: it is the first of its file. Its worker did not know of the picture before it,
+                which is another file's, and looked at the first one in any case.
+            last_us: capture time of its last picture, looked at or not; 0 where there is none.
+        """
         findings = Findings()
         for picture in looked:
+            if begins and not self._due(picture.capture_us):
+                begins = False
+                continue
+            begins = False
             if picture.capture_us <= self._last_us:
                 self.late += 1
                 continue
@@ -82,6 +99,7 @@ class Fold:
             stamp = FrameStamp(picture.capture_us, self._number, *picture.size)
             result = self._pipeline.step(stamp, picture.detections)
             self._take(result, Moment(url, picture.media_us), findings)
+        self._seen_us = last_us or self._seen_us
         return findings
 
     def finish(self) -> Findings:
@@ -93,6 +111,14 @@ class Fold:
         for track in sorted(self._objects):
             self._hand_out(track, findings)
         return findings
+
+    def _due(self, capture_us: int) -> bool:
+        """Whether the live path, which saw the picture before, too, would look at this one."""
+        sampler = FrameSampler(self._fps)
+        if self._seen_us:
+            sampler.offer(self._seen_us)
+            sampler.done()
+        return sampler.offer(capture_us)
 
     def _take(self, result: StepResult, moment: Moment, findings: Findings) -> None:
         for alarm in result.alarms:

@@ -205,8 +205,14 @@ class Job:
         tables = self._tables(look, chunks)
         for chunk in chunks:
             data, reused = await anext(tables)
-            self._count(chunk, table.read_facts(data), reused)
-            findings = fold.chunk(chunk.source.url, table.decode(data))
+            facts = table.read_facts(data)
+            self._count(chunk, facts, reused)
+            findings = fold.chunk(
+                chunk.source.url,
+                table.decode(data),
+                begins=chunk.from_us is None,
+                last_us=facts.last_us,
+            )
             await self._write(findings, outcome)
             done_us += chunk.share_us
             self._on_progress(done_us / whole_us)

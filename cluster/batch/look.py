@@ -78,6 +78,7 @@ class Looker:
         facts = ChunkFacts(
             decoded=stats.pictures,
             looked=len(looked),
+            last_us=0 if stats.last_us is None else chunk.source.zero_us + stats.last_us,
             corrupt=stats.corrupt,
             core_s=time.process_time() - began_s,
             problem=problem or stats.cut_short,

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +58,7 @@ class ChunkFacts:
 
     Attributes:
         decoded, looked: pictures.
+        last_us: capture time of the last picture, looked at or not; 0 where there is none.
         corrupt: packets that could not be decoded.
         core_s: seconds of CPU.
         problem: why it ends before its end; empty where it does not.
@@ -64,6 +66,7 @@ class ChunkFacts:
 
     decoded: int = 0
     looked: int = 0
+    last_us: int = 0
     corrupt: int = 0
     core_s: float = 0.0
     problem: str = ""
@@ -112,7 +115,7 @@ def decode(data: bytes) -> Iterator[Looked]:
     boxes = np.stack([columns[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
     # Rows of one picture stand together, and no two pictures have the same time.
     starts = np.flatnonzero(np.diff(capture, prepend=capture[:1] - 1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(capture)], strict=True):
+    for start, end in pairwise([*starts, len(capture)]):
         seen = labels[start] is not None
         yield Looked(
             capture_us=int(capture[start]),

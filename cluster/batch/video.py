@@ -64,12 +64,13 @@ class ReadStats:
     """What reading met.
 
     Attributes:
-        pictures: of the chunk.
+        pictures: of the chunk; `last_us`: time in the file of the last of them.
         corrupt: packets that could not be decoded.
         cut_short: why the file ended before its end; empty where it did not.
     """
 
     pictures: int = 0
+    last_us: int | None = None
     corrupt: int = 0
     cut_short: str = ""
 
@@ -240,7 +241,7 @@ class _ChunkReader:
                 continue  # shown before the key frame, so it belongs to the chunk before
             if self.end_us is not None and media_us >= self.end_us:
                 return
-            stats.pictures += 1
+            stats.pictures, stats.last_us = stats.pictures + 1, media_us
             yield self.before_us, frame
             self.before_us = media_us
 

@@ -73,3 +73,9 @@ def films(tmp_path: Path, film: Path) -> Path:
     folder.mkdir()
     shutil.copy(film, folder / "gate.mp4")
     return folder
+
+
+@pytest.fixture(scope="session")
+def films_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the films of demo cameras, so that they are made once."""
+    return tmp_path_factory.mktemp("films")

@@ -146,7 +146,7 @@ async def test_recordings_are_looked_at_by_their_times(
     pictures before it are looked at, too."""
     segments = await record(film, settings, database, tmp_path, 7.0)
     assert len(segments) == 5
-    part_us = (START_US + 10_000_000, START_US + 20_000_000)
+    part_us = (START_US + 20_000_000, START_US + 30_000_000)
     part = await run(settings, from_us=part_us[0], to_us=part_us[1])
     in_part = await recorded(database)
     assert part.new_alarms == len(in_part)
