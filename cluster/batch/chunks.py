@@ -82,7 +82,7 @@ def split(
             continue
         offset_us = source.start_us - source.zero_us
         length_us = source.end_us - source.start_us
-        count = max(1, round(length_us / chunk_us))
+        count = 1 if source.whole else max(1, round(length_us / chunk_us))
         borders = [offset_us + length_us * index // count for index in range(1, count)]
         for from_us, to_us in zip([None, *borders], [*borders, None], strict=True):
             start_us = source.start_us if from_us is None else source.zero_us + from_us

@@ -45,6 +45,7 @@ class Source(Frozen):
         end_us: when it ends, as far as that can be told without reading all of it.
         identity: differs where the content differs, as far as can be told without reading it.
         start_from: where `start_us` is known from.
+        whole: it cannot be split.
     """
 
     url: str
@@ -54,6 +55,7 @@ class Source(Frozen):
     end_us: int
     identity: str
     start_from: StartFrom
+    whole: bool = False
 
 
 class Rejected(Frozen):
@@ -159,6 +161,7 @@ def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> So
         end_us=start_us + facts.duration_us,
         identity=f"{url} {info.get('size')} {info.get('ETag') or changed_us}",
         start_from=start_from,
+        whole=facts.whole,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fractions import Fraction
 from typing import IO, cast
 
 import av
@@ -44,11 +45,13 @@ class VideoFacts:
         first_us: time in the file of its first picture, microseconds.
         duration_us: microseconds; 0 where it does not say.
         created_us: its tag `creation_time`, UTC microseconds.
+        whole: it can only be read from its beginning.
     """
 
     first_us: int
     duration_us: int
     created_us: int | None
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,6 @@ def open_video(url: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     with _file(url) as file:
         try:
-            # AVI says only when a picture is decoded, not when it is shown.
             options = {"fflags": "+genpts"}
             with av.open(file, "r", metadata_errors="ignore", options=options) as container:
                 if not container.streams.video:
@@ -127,7 +129,12 @@ def probe(url: str) -> VideoFacts:
         duration_us = container.duration or 0  # AV_TIME_BASE: microseconds
         if stream.duration and stream.time_base:
             duration_us = round(stream.duration * stream.time_base * S)
-        return VideoFacts(_media_us(first), duration_us, _created_us(container.metadata))
+        return VideoFacts(
+            first_us=_media_us(first),
+            duration_us=duration_us,
+            created_us=_created_us(container.metadata),
+            whole=_is_counted(container, stream),
+        )
 
 
 def pictures(
@@ -187,9 +194,15 @@ class _StartAtKeyFrame:
         return self.begun
 
 
+def _is_counted(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether times can only be had by counting pictures: AVI does not say when a picture is shown,
+    and with B-frames that is not the order in which they come."""
+    return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+
+
 def _seek(container: InputContainer, stream: VideoStream, to_us: int) -> None:
     """Go to a key frame before `to_us`, or as near as the container lets us."""
-    if to_us <= 0 or stream.time_base is None:
+    if to_us <= 0 or stream.time_base is None or _is_counted(container, stream):
         return
     try:
         container.seek(int(to_us / S / stream.time_base), stream=stream, backward=True)
@@ -280,6 +293,8 @@ def _decode(
 ) -> Iterator[VideoFrame]:
     """Pictures in the order in which they are shown. A packet that is broken is counted."""
     packets = container.demux(stream)
+    period = _period(stream) if _is_counted(container, stream) else None
+    count = 0
     while True:
         try:
             packet = next(packets, None)
@@ -296,9 +311,18 @@ def _decode(
             stats.corrupt += 1
             continue
         for frame in frames:
-            if frame.pts is None and frame.dts is None:
+            if period is not None:
+                frame.pts, count = round(count * period), count + 1
+            elif frame.pts is None and frame.dts is None:
                 continue
             yield frame
+
+
+def _period(stream: VideoStream) -> Fraction | None:
+    """From one picture to the next, in units of the stream's time base."""
+    if not stream.average_rate or not stream.time_base:
+        return None
+    return 1 / (stream.average_rate * stream.time_base)
 
 
 def _media_us(item: VideoFrame | Packet[VideoStream]) -> int:
