@@ -245,6 +245,8 @@ class Job:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        # It warns of memory that every model needs.
+        context.issue_detectors_config.detectors = []
         batch = self._settings.batch
         cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         workers = batch.workers or max(1, cpus // CPUS_PER_WORKER)
