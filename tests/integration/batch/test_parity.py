@@ -3,11 +3,13 @@
 Live is the real path: camera, gateway, bridge, LiveKit room, watcher, and a model; the recording is
 what the bridge kept meanwhile. Tolerated: nothing in the names of alarms, and one frame (40 ms) in
 their times, because a packet that was late by a tenth of a second may let the watcher look at a
-picture's neighbour. Objects that were in sight when the watcher joined, or within a second of it,
-are left out: the recording begins with a key frame, up to a second before or after that, and who was
-there first began at another moment for each of the two. Frames that the watcher skipped because the model was busy would be a
-difference that no job can know of; so the test looks at five frames a second, of which even a busy
-machine skips none, and is done again where it skipped one.
+picture's neighbour.
+
+Left out are objects that were in sight when the watcher joined, or within a second of it: the
+recording begins with a key frame, up to a second before or after that, and who was there first
+began at another moment for each of the two. Frames that the watcher skipped because the model was
+busy would be a difference that no job can know of; so the test looks at five frames a second, of
+which even a busy machine skips none, and is done again where it skipped one.
 """
 
 from __future__ import annotations
