@@ -21,6 +21,7 @@ TAGS = [
     {"name": "cameras", "description": "What is watched, live pictures."},
     {"name": "rules", "description": "What raises an alarm."},
     {"name": "alarms", "description": "What happened."},
+    {"name": "recordings", "description": "What was recorded; clips and exports of it."},
     {"name": "detect", "description": "The detector, for one picture."},
     {"name": "search", "description": "What was seen."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from redis.asyncio import Redis
 
+from cluster.blobs import BlobStat
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import Clock
@@ -125,6 +126,14 @@ class BlobStore(Protocol):
 
     async def get(self, key: str) -> bytes:
         """Raises UnknownThingError where nothing is stored under `key`."""
+        ...
+
+    async def put(self, key: str, data: bytes) -> None: ...
+
+    async def stat(self, key: str) -> BlobStat: ...
+
+    async def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive)."""
         ...
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
 import pytest
 
 from cluster.bus import CameraStatus, CameraStatusBoard
+from cluster.evidence.exports import manifest_key
+from cluster.evidence.manifest import Manifest
 from pipelines.domain import Alarm, CameraKey, CameraState
 from tests.factories import make_alarm, make_camera, make_rule, make_sighting
 from tests.integration.api.test_api_auth import guarded
@@ -21,6 +24,9 @@ from tests.integration.api.world import World, problem
 
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
+STRETCH = {"from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
+NOT_BY_TENANT = {"/v1/keys/{key}", "/media/{token}"}
+"""The platform's; and what is open to whoever holds the link (see test_api_media)."""
 
 
 @dataclass
@@ -31,6 +37,7 @@ class Theirs:
     rule: str
     alarm: Alarm
     snapshot: str
+    export: UUID
 
 
 @pytest.fixture
@@ -71,7 +78,23 @@ async def theirs(world: World) -> Theirs:
         make_sighting(1, "globex", camera="vault", track=f"{MARK}-track", snapshot="tracks/1.jpg"),
         vector,
     )
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg")
+    export = UUID(int=7)
+    manifest = Manifest.model_validate(
+        {
+            "id": export,
+            "tenant": "globex",
+            "camera": MARK,
+            "asked": STRETCH,
+            "covered": STRETCH,
+            "gaps": [],
+            "file": {"sha256": "0" * 64, "size": 1, "frames": 1, "audio": False},
+            "sources": [],
+            "created_at": "2026-01-31T08:00:00Z",
+            "created_by": "key:zzzzzzzz",
+        }
+    )
+    await world.blobs("globex").put(manifest_key(export), manifest.model_dump_json().encode())
+    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", export)
 
 
 @pytest.fixture
@@ -102,6 +125,7 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/alarms/{alarm}"): (alarm, {}),
         ("POST", "/v1/alarms/{alarm}/ack"): (f"{alarm}/ack", {}),
         ("GET", "/v1/alarms/{alarm}/snapshot"): (f"{alarm}/snapshot", {}),
+        ("GET", "/v1/recordings/exports/{export}"): (f"/v1/recordings/exports/{theirs.export}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -111,7 +135,7 @@ def routes_with_ids(world: World) -> set[tuple[str, str]]:
         (method, route.path)
         for route in world.app.state.known_routes
         for method in route.methods
-        if "{" in route.path and route.path != "/v1/keys/{key}"
+        if "{" in route.path and route.path not in NOT_BY_TENANT
     }
 
 
