@@ -16,7 +16,7 @@ from cluster.records import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
 from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
-from serve.api.auth import Authenticator, DepsDep, TenantDep, client_address
+from serve.api.auth import Authenticator, DepsDep, TenantDep, TenantScope, client_address
 from serve.api.fields import ResponseBody
 from serve.api.problems import responses
 from serve.api.times import rfc3339, to_us
@@ -166,6 +166,13 @@ def _feeds(request: Request) -> AlarmFeeds:
     return feeds
 
 
+async def alarm_of(request: Request, scope: TenantScope, alarm: UUID) -> Alarm:
+    """An alarm of the tenant. Raises UnknownThingError."""
+    # A page that follows the stream asks before the listener has written the record.
+    known = _feeds(request).recent(scope.tenant, alarm)
+    return known or (await scope.records.alarm(alarm)).alarm
+
+
 async def subscribed(
     request: Request,
     scope: TenantDep,
@@ -256,9 +263,7 @@ async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> Alar
 async def alarm_snapshot(
     alarm: AlarmPath, request: Request, scope: TenantDep, deps: DepsDep
 ) -> Response:
-    # A page that follows the stream asks before the listener has written the record.
-    known = _feeds(request).recent(scope.tenant, alarm)
-    found = known or (await scope.records.alarm(alarm)).alarm
+    found = await alarm_of(request, scope, alarm)
     if found.snapshot is None:
         raise UnknownThingError(f"Alarm '{alarm}' has no picture.")
     jpeg = await deps.blobs(scope.tenant).get(found.snapshot)

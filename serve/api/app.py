@@ -10,10 +10,10 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from cluster.bus import AlarmStream
-from cluster.evidence.workshop import Workshop
 from serve.api import (
     alarms,
     cameras,
+    clips,
     detect,
     health,
     join,
@@ -28,9 +28,9 @@ from serve.api.alarm_feed import AlarmFeeds
 from serve.api.announce import Announcer
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
+from serve.api.evidence import Evidence
 from serve.api.health import Readiness, standard_probes
 from serve.api.images import ImageDecoder
-from serve.api.media_links import MediaLinks, media_secret
 from serve.api.metrics import Measure, Metrics
 from serve.api.middleware import LimitBody, SecurityHeaders
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
@@ -38,10 +38,20 @@ from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
 from serve.dashboard import STATIC_DIR, content_security_policy
 
-CLIPS_AT_ONCE = 2
-"""Clips that are made at the same time: each takes a fraction of a second."""
-
-ROUTERS = (health, cameras, join, model, rules, alarms, recordings, media, detect, search, platform)
+ROUTERS = (
+    health,
+    cameras,
+    join,
+    model,
+    rules,
+    alarms,
+    clips,
+    recordings,
+    media,
+    detect,
+    search,
+    platform,
+)
 
 
 def package_version() -> str:
@@ -62,9 +72,7 @@ def create_app(
         static: folder of the built dashboard.
     """
     metrics = Metrics()
-    api = deps.settings.api
-    links = MediaLinks(media_secret(deps.settings), api.media_url_ttl_s, deps.clock)
-    workshop = Workshop(deps.settings.scratch_dir, api.max_exports + CLIPS_AT_ONCE)
+    evidence = Evidence(deps)
     uploads = deps.settings.api.max_upload_mb * 1024 * 1024
     decoder = ImageDecoder(uploads, deps.settings.api.max_image_megapixels)
     announcer = Announcer(deps.controller, metrics)
@@ -76,7 +84,7 @@ def create_app(
         await feeds.aclose()
         await announcer.aclose()
         decoder.close()
-        workshop.close()
+        await evidence.aclose()
 
     app = FastAPI(
         title="Atalaia",
@@ -96,9 +104,7 @@ def create_app(
     app.state.announcer = announcer
     app.state.decoder = decoder
     app.state.alarm_feeds = feeds
-    app.state.media_links = links
-    app.state.workshop = workshop
-    app.state.export_slots = recordings.Slots(api.max_exports)
+    app.state.evidence = evidence
     app.state.readiness = Readiness(standard_probes(deps))
     install_handlers(app)
     app.state.known_routes = [route for module in ROUTERS for route in module.router.routes]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
 from serve.api.auth import DepsDep
-from serve.api.media_links import MediaGrant, MediaLinks
+from serve.api.evidence import LinksDep
+from serve.api.media_links import MediaGrant
 from serve.api.ports import BlobStore
 from serve.api.problems import problem_response, responses
 from serve.api.ranges import Wanted, same_version, wanted_bytes
@@ -20,13 +21,6 @@ router = APIRouter(tags=["recordings"], responses=responses(403, 404, 422, 503))
 BLOCK_BYTES = 1024 * 1024
 MAX_TOKEN_LENGTH = 2_048
 
-
-def get_links(request: Request) -> MediaLinks:
-    links: MediaLinks = request.app.state.media_links
-    return links
-
-
-LinksDep = Annotated[MediaLinks, Depends(get_links)]
 
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"*/*": {}}, "description": "The file."},

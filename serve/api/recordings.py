@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import datetime
 from itertools import groupby
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
 from starlette.responses import FileResponse
 
@@ -17,13 +17,12 @@ from cluster.evidence.exports import ExportRequest, make_export, manifest_key
 from cluster.evidence.manifest import Manifest
 from cluster.evidence.stitch import Stitched
 from cluster.evidence.timeline import Span, covered
-from cluster.evidence.workshop import Workshop
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep
+from serve.api.evidence import EvidenceDep, LinksDep
 from serve.api.fields import ResponseBody
-from serve.api.media import LinksDep
-from serve.api.problems import TooManyRequestsError, responses
+from serve.api.problems import responses
 from serve.api.times import rfc3339, to_us
 
 router = APIRouter(tags=["recordings"], responses=responses(401, 403, 422, 429, 503))
@@ -138,7 +137,7 @@ def _spans(segments: list[Segment]) -> list[CameraSpan]:
 
 
 async def exported(
-    request: Request,
+    evidence: EvidenceDep,
     scope: TenantDep,
     deps: DepsDep,
     camera: CameraQuery,
@@ -153,19 +152,18 @@ async def exported(
             f"an export holds at most {longest_s} s.", hint="Ask for it in several parts."
         )
     async with AsyncExitStack() as stack:
-        stack.enter_context(request.app.state.export_slots.taken())
+        stack.enter_context(evidence.exports.taken())
         segments = await deps.database.recordings(scope.tenant).between(
             camera, span.from_us, span.to_us, limit=MAX_SOURCES
         )
-        workshop: Workshop = request.app.state.workshop
         # The export, its second copy while the index is put in front, and one segment beside it.
         size = sum(segment.size for segment in segments) * 2
-        folder = await stack.enter_async_context(workshop.table(size))
+        folder = await stack.enter_async_context(evidence.workshop.table(size))
         yield await make_export(
             ExportRequest(scope.tenant, camera, span.from_us, span.to_us, f"key:{scope.key_id}"),
             segments,
             storage=deps.blobs(scope.tenant),
-            workshop=workshop,
+            workshop=evidence.workshop,
             folder=folder,
             clock=deps.clock,
         )
@@ -211,25 +209,3 @@ async def export_manifest(
 ) -> Manifest:
     """As it was when the export was made: compare it with the one that came with a file."""
     return Manifest.model_validate_json(await deps.blobs(scope.tenant).get(manifest_key(export)))
-
-
-class Slots:
-    """So many exports at once, and no queue: who finds none free is told when to come back."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """One of them for the length of the block. Raises TooManyRequestsError."""
-        if self._free == 0:
-            raise TooManyRequestsError(
-                "As many exports as may be made at once are being made.",
-                hint="Try again in a moment.",
-                retry_after_s=10,
-            )
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1

@@ -124,6 +124,7 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("DELETE", "/v1/cameras/{camera}/rules/{rule}"): (f"{camera}/rules/{theirs.rule}", {}),
         ("GET", "/v1/alarms/{alarm}"): (alarm, {}),
         ("POST", "/v1/alarms/{alarm}/ack"): (f"{alarm}/ack", {}),
+        ("GET", "/v1/alarms/{alarm}/clip"): (f"{alarm}/clip", {}),
         ("GET", "/v1/alarms/{alarm}/snapshot"): (f"{alarm}/snapshot", {}),
         ("GET", "/v1/recordings/exports/{export}"): (f"/v1/recordings/exports/{theirs.export}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
