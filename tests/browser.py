@@ -42,8 +42,10 @@ async def chromium() -> AsyncIterator[Browser]:
         pytest.skip("no chromium on PATH; install it (Debian: apt-get install chromium)")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
-        yield browser
-        await browser.close()
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 @asynccontextmanager
@@ -52,5 +54,7 @@ async def opened(browser: Browser, locale: str = "en-US") -> AsyncIterator[Page]
     context = await browser.new_context(
         viewport={"width": 1440, "height": 900}, locale=locale, timezone_id="America/Sao_Paulo"
     )
-    yield await context.new_page()
-    await context.close()
+    try:
+        yield await context.new_page()
+    finally:
+        await context.close()

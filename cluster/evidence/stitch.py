@@ -14,7 +14,7 @@ from typing import Any
 import av
 import av.error
 
-from cluster.evidence.timeline import GAP_US, Span
+from cluster.evidence.timeline import GAP_US, Span, gaps_within
 from pipelines.errors import ConflictError, UnavailableError
 
 MICROSECOND = Fraction(1, 1_000_000)
@@ -150,12 +150,12 @@ class Stitcher:
             size = file.tell()
         self._done = True
         times = sorted(self._times)
-        step_us = times[-1] - times[-2] if len(times) > 1 else 0
+        spans = _stretches(times)
         return Stitched(
             path=self._path,
-            from_us=times[0],
-            to_us=times[-1] + (step_us if step_us <= GAP_US else 0),
-            gaps=tuple(Span(one, next_) for one, next_ in pairwise(times) if next_ - one > GAP_US),
+            from_us=spans[0].from_us,
+            to_us=spans[-1].to_us,
+            gaps=tuple(gaps_within(spans)),
             frames=len(times),
             audio=self._sounds > 0,
             size=size,
@@ -235,6 +235,25 @@ class Stitcher:
         if output is not None:
             with _writing():
                 output.close()
+
+
+def _stretches(times: list[int]) -> list[Span]:
+    """What pictures cover; each lasts until the next, or as long as the one before it.
+
+    Args:
+        times: when they are shown, in order; one at least.
+    """
+    spans = [Span(times[0], times[0])]
+    step_us = 0
+    for before, after in pairwise(times):
+        if after - before <= GAP_US:
+            step_us = after - before
+            spans[-1] = Span(spans[-1].from_us, after)
+        else:
+            spans[-1] = Span(spans[-1].from_us, before + step_us)
+            spans.append(Span(after, after))
+    spans[-1] = Span(spans[-1].from_us, spans[-1].to_us + step_us)
+    return spans
 
 
 def _times(packet: Any, origin_us: int) -> tuple[int, int]:
