@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
-from cluster.evidence.stitch import Stitched
 from cluster.evidence.timeline import Span
 from cluster.times import rfc3339
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import ConflictError, InputError
+
+if TYPE_CHECKING:
+    from cluster.evidence.stitch import Stitched  # the command line does without libav
 
 
 class Stretch(Frozen):

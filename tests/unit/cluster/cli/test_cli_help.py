@@ -38,6 +38,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
     promised |= {"tenant create", "tenant list"}
+    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify")}
     assert promised <= set(COMMANDS)
 
 
@@ -81,6 +82,8 @@ def test_every_example_is_understood(name: str) -> None:
         (["key", "create", "acme", "--platform"], "either a tenant's or the platform's"),
         (["-c", "/nowhere/a.yaml", "doctor"], "/nowhere/a.yaml"),
         (["camera", "add", "gate", "-"], "no URL came on stdin"),
+        (["recordings", "list", "--from", "soon", "--to", "later"], "soon is no time"),
+        (["recordings", "verify", "/nowhere/a.mp4", "/nowhere/a.json"], "/nowhere/a.json"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do(
