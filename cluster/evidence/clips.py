@@ -127,13 +127,14 @@ def _run(
     formats: Sequence[tuple[str, int, int] | StreamFormat],
     at_us: int,
 ) -> list[Segment]:
-    holds = [n for n, s in enumerate(segments) if s.start_us <= at_us <= s.end_us + GAP_US]
+    holds = [n for n, s in enumerate(segments) if s.start_us <= at_us <= s.end_us]
     if not holds:
         return []
-    first = last = holds[0]
-    while first > 0 and formats[first - 1] == formats[holds[0]]:
+    # Where one ends as the other starts, the moment is the first of the other.
+    first = last = holds[-1]
+    while first > 0 and formats[first - 1] == formats[holds[-1]]:
         first -= 1
-    while last + 1 < len(segments) and formats[last + 1] == formats[holds[0]]:
+    while last + 1 < len(segments) and formats[last + 1] == formats[holds[-1]]:
         last += 1
     return list(segments[first : last + 1])
 
