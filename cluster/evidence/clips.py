@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from cluster.evidence.stitch import Stitched, Stitcher, StreamFormat, picture_format
-from cluster.evidence.timeline import GAP_US, Span, covered
+from cluster.evidence.timeline import GAP_US, Span, covered, needed_from
 from cluster.evidence.workshop import Readable, Workshop
 from cluster.log import get_logger
 from cluster.times import rfc3339
@@ -215,7 +215,8 @@ class ClipMaker:
     ) -> Clip:
         size = sum(segment.size for segment in segments) * 3
         async with self._slots, self._workshop.table(size) as folder:
-            found = await self._fetched(around(segments, alarm.capture_us), storage, folder)
+            wanted = needed_from(around(segments, alarm.capture_us), span.from_us)
+            found = await self._fetched(wanted, storage, folder)
             formats = [form for _, _, form in found]
             run = _run([segment for segment, _, _ in found], formats, alarm.capture_us)
             if not run:

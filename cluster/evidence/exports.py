@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from cluster.evidence.manifest import Manifest, manifest_of
 from cluster.evidence.stitch import Stitched, Stitcher
-from cluster.evidence.timeline import Span
+from cluster.evidence.timeline import Span, needed_from
 from cluster.evidence.workshop import Readable, Workshop
 from cluster.times import rfc3339
 from pipelines.clock import Clock
@@ -60,6 +60,7 @@ async def make_export(
             is not what was recorded.
         UnavailableError: storage or disk are away.
     """
+    segments = needed_from(segments, request.from_us)
     sound = await _sound(segments, storage, workshop, folder)
     stitcher = Stitcher(folder / "export.mp4", request.from_us, request.to_us, sound)
     with stitcher:

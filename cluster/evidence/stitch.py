@@ -21,8 +21,10 @@ MICROSECOND = Fraction(1, 1_000_000)
 _OPTIONS = {
     # The index stands in front of the pictures, so that a player can start and jump at once.
     "movflags": "faststart",
-    # The clock of the segments: every picture keeps its time to the microsecond.
+    # The clock of the segments: every picture keeps its time to the microsecond. The other one is
+    # that in which sound is told how much later than the pictures it begins.
     "video_track_timescale": str(MICROSECOND.denominator),
+    "movie_timescale": str(MICROSECOND.denominator),
 }
 # libav calls H.265 in MP4 hev1; browsers and Apple's players want the other of its two names.
 _TAGS = {"hevc": "hvc1"}

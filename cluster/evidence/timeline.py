@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 from pipelines.domain import Segment
 
@@ -19,6 +20,21 @@ class Span:
 
     from_us: int
     to_us: int
+
+
+class Timed(Protocol):
+    @property
+    def start_us(self) -> int: ...
+
+
+_T = TypeVar("_T", bound=Timed)
+
+
+def needed_from(segments: Sequence[_T], from_us: int) -> list[_T]:
+    """Segments in order without those that lie before the key frame at or before `from_us`: every
+    segment starts with one."""
+    starts = [n for n, segment in enumerate(segments) if segment.start_us <= from_us]
+    return list(segments[starts[-1] if starts else 0 :])
 
 
 def covered(segments: Iterable[Segment]) -> list[Span]:

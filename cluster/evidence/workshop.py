@@ -64,12 +64,17 @@ class Workshop:
         Raises:
             UnavailableError: the disk is full or away.
         """
-        path = await self.run(lambda: self._clear_table(size))
+        clearing = asyncio.ensure_future(self.run(lambda: self._clear_table(size)))
         try:
-            yield path
+            yield await asyncio.shield(clearing)
         finally:
-            # Also when the request was cancelled: this runs in the thread to its end.
-            await asyncio.shield(self.run(lambda: shutil.rmtree(path, ignore_errors=True)))
+            # Whoever is cancelled meanwhile: the folder is made to the end, and removed.
+            await asyncio.shield(self._tidy(clearing))
+
+    async def _tidy(self, clearing: asyncio.Future[Path]) -> None:
+        [made] = await asyncio.gather(clearing, return_exceptions=True)
+        if isinstance(made, Path):
+            await self.run(lambda: shutil.rmtree(made, ignore_errors=True))
 
     def _clear_table(self, size: int) -> Path:
         try:
