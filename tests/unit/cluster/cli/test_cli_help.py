@@ -37,7 +37,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
     promised = {"demo", "up", "status", "doctor", "migrate", "servers"}
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
-    promised |= {"tenant create", "tenant list"}
+    promised |= {"tenant create", "tenant list", "recordings register"}
     assert promised <= set(COMMANDS)
 
 
