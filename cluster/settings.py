@@ -134,6 +134,25 @@ class BridgeSettings(Section):
     backoff_max_s: Annotated[float, Field(gt=0)] = 15.0
 
 
+class RecordingSettings(Section):
+    """What becomes of recordings on their way to the blob storage. What is kept of a camera is the
+    camera's own business."""
+
+    segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
+        60.0, description="length of a file; it ends at the next key frame"
+    )
+    alarm_segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
+        10.0, description="the same of cameras that keep what surrounds alarms"
+    )
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        20.0, description="how long an alarm may take from its frame to the records"
+    )
+    spool_mb: Annotated[int, Field(ge=16)] = Field(
+        8192,
+        description="disk for files that wait, of each bridge; then the oldest is dropped",
+    )
+
+
 class AgentSettings(Section):
     cameras_per_host: Annotated[int, Field(ge=1, le=200)] = 16
     dispatch_grace_s: Annotated[float, Field(gt=0)] = Field(
@@ -194,6 +213,7 @@ class Settings(BaseSettings):
     detector: DetectorSettings = DetectorSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     bridge: BridgeSettings = BridgeSettings()
+    recording: RecordingSettings = RecordingSettings()
     agents: AgentSettings = AgentSettings()
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
@@ -242,6 +262,10 @@ class Settings(BaseSettings):
     @property
     def spool_dir(self) -> Path:
         return self.data_dir.resolve() / "spool"
+
+    @property
+    def recording_spool(self) -> Path:
+        return self.data_dir.resolve() / "recordings-spool"
 
     @property
     def log_dir(self) -> Path:

@@ -16,14 +16,11 @@ from cluster.evidence.workshop import Readable, Workshop
 from cluster.log import get_logger
 from cluster.times import rfc3339
 from pipelines.clock import Clock
-from pipelines.domain import Alarm, Frozen, Recording, RecordingMode, Segment
+from pipelines.domain import Alarm, Frozen, Recording, Segment
 from pipelines.errors import ConflictError, UnknownThingError
 
 log = get_logger("evidence.clips")
 
-# Files of alarms are some ten seconds long, and are stored within seconds of their end; those of
-# continuous recording are a minute. What is later than this was late, not slow.
-STORED_WITHIN_S = 90.0
 # Each takes a fraction of a second of a core, and on disk three times what it is made of.
 AT_ONCE = 2
 # Clips that are asked for, of all tenants, while they are being made.
@@ -87,6 +84,8 @@ class Storage(Readable, Protocol):
 
     async def put(self, key: str, data: bytes) -> None: ...
 
+    async def put_file(self, key: str, source: Path) -> None: ...
+
 
 class Recordings(Protocol):
     async def between(
@@ -103,17 +102,28 @@ def clip_key(alarm: UUID, kind: str) -> str:
     return f"clips/{alarm}.{kind}"
 
 
-def wanted_span(alarm: Alarm, recording: Recording) -> Span:
-    """What the clip of an alarm is to cover."""
-    return Span(
-        alarm.capture_us - round(recording.pre_roll_s * 1_000_000),
-        alarm.capture_us + round(recording.post_roll_s * 1_000_000),
-    )
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of an alarm's camera.
 
+    Attributes:
+        settled_after_s: seconds after an alarm, from which on what is not stored was not recorded;
+            0 where nothing is recorded (`cluster.recording.horizon`).
+    """
 
-def settled_us(alarm: Alarm, recording: Recording) -> int:
-    """When all that was recorded around an alarm is stored, if nothing is wrong."""
-    return wanted_span(alarm, recording).to_us + round(STORED_WITHIN_S * 1_000_000)
+    recording: Recording
+    settled_after_s: float
+
+    def span(self, alarm: Alarm) -> Span:
+        """What the clip of an alarm is to cover."""
+        return Span(
+            alarm.capture_us - round(self.recording.pre_roll_s * 1_000_000),
+            alarm.capture_us + round(self.recording.post_roll_s * 1_000_000),
+        )
+
+    def settled_us(self, alarm: Alarm) -> int:
+        """When all that was recorded around an alarm is stored, if nothing is wrong."""
+        return alarm.capture_us + round(self.settled_after_s * 1_000_000)
 
 
 def around(segments: Sequence[Segment], at_us: int) -> list[Segment]:
@@ -153,32 +163,32 @@ class ClipMaker:
         self._making: dict[tuple[str, UUID], asyncio.Task[Clip]] = {}
 
     async def clip(
-        self, alarm: Alarm, recording: Recording, recordings: Recordings, storage: Storage
+        self, alarm: Alarm, kept: Kept, recordings: Recordings, storage: Storage
     ) -> Clip:
         """Where the clip of an alarm stands.
 
         Args:
-            recording: what its camera is set to keep.
+            kept: what is kept of its camera.
             recordings, storage: of the alarm's tenant.
 
         Raises:
             UnavailableError: records, storage or disk are away.
         """
-        span = wanted_span(alarm, recording)
-        kept = await _kept(alarm, storage)
-        if kept is not None and _whole(covered_by(kept), span):
-            return Clip(ClipState.READY, kept.span, file=kept)
+        span = kept.span(alarm)
+        file = await _made_before(alarm, storage)
+        if file is not None and _whole(covered_by(file), span):
+            return Clip(ClipState.READY, file.span, file=file)
         segments = await recordings.between(
             alarm.camera, span.from_us, span.to_us, limit=MAX_SEGMENTS
         )
         # Files may come late, after the storage was away: then there is more to show than before.
-        if kept is not None and kept.sources == tuple(s.sha256 for s in segments):
-            return Clip(ClipState.READY, kept.span, file=kept)
-        settled = self._clock.now_us() >= settled_us(alarm, recording)
-        if not settled and not _whole(covered(segments), span):
-            return _pending(span, settled_us(alarm, recording))
+        if file is not None and file.sources == tuple(s.sha256 for s in segments):
+            return Clip(ClipState.READY, file.span, file=file)
+        settled_us = kept.settled_us(alarm)
+        if self._clock.now_us() < settled_us and not _whole(covered(segments), span):
+            return _pending(span, settled_us)
         if not around(segments, alarm.capture_us):
-            return _nothing(span, recording)
+            return _nothing(span, kept)
         return await self._made(alarm, span, segments, storage)
 
     async def aclose(self) -> None:
@@ -225,9 +235,8 @@ class ClipMaker:
             made = await self._workshop.run(lambda: _stitched(pieces, span, folder))
             if made is None:
                 return _nothing(span, None)
-            content = await self._workshop.run(made.path.read_bytes)
             file = _describe(made, run, segments)
-            await storage.put(clip_key(alarm.id, "mp4"), content)
+            await storage.put_file(clip_key(alarm.id, "mp4"), made.path)
             # Last, so that who finds the description finds the clip.
             await storage.put(clip_key(alarm.id, "clip.json"), file.model_dump_json().encode())
         return Clip(ClipState.READY, file.span, file=file)
@@ -262,7 +271,7 @@ def _whole(spans: list[Span], wanted: Span) -> bool:
     )
 
 
-async def _kept(alarm: Alarm, storage: Storage) -> ClipFile | None:
+async def _made_before(alarm: Alarm, storage: Storage) -> ClipFile | None:
     try:
         return ClipFile.model_validate_json(await storage.get(clip_key(alarm.id, "clip.json")))
     except UnknownThingError:
@@ -315,8 +324,8 @@ def _damaged(span: Span) -> Clip:
     )
 
 
-def _nothing(span: Span, recording: Recording | None) -> Clip:
-    if recording is not None and recording.mode is RecordingMode.OFF:
+def _nothing(span: Span, kept: Kept | None) -> Clip:
+    if kept is not None and kept.settled_after_s == 0:
         return Clip(ClipState.NONE, span, ClipReason.RECORDING_OFF, "This camera is not recorded.")
     return Clip(
         ClipState.NONE,

@@ -14,10 +14,11 @@ from cluster.evidence.clips import (
     ClipFile,
     ClipReason,
     ClipState,
+    Kept,
     clip_key,
-    settled_us,
 )
 from cluster.evidence.timeline import Span
+from cluster.recording.horizon import settled_after_s
 from pipelines.domain import Alarm, Recording, TrackPath
 from pipelines.errors import UnknownThingError
 from serve.api.alarms import AlarmPath, alarm_of
@@ -68,26 +69,26 @@ async def alarm_clip(
     """Made when it is first asked for, from what was recorded around the alarm. `pending`: ask
     again in some seconds. `none`: there will be none, and why."""
     known = await alarm_of(request, scope, alarm)
-    recording = await _recording(scope, known.camera)
+    kept = await _kept(scope, deps, known.camera)
     clip = await evidence.clips.clip(
-        known, recording, deps.database.recordings(scope.tenant), deps.blobs(scope.tenant)
+        known, kept, deps.database.recordings(scope.tenant), deps.blobs(scope.tenant)
     )
     if clip.file is not None:
-        await _write_boxes(known, recording, clip.file, deps, scope.tenant)
+        await _write_boxes(known, kept, clip.file, deps, scope.tenant)
     return _view(known, clip, evidence.links)
 
 
-async def _recording(scope: TenantScope, camera: str) -> Recording:
-    """What the camera is set to keep; of a camera that is gone, what cameras keep by default."""
+async def _kept(scope: TenantScope, deps: Deps, camera: str) -> Kept:
+    """What is kept of a camera; of one that is gone, what cameras keep by default."""
     try:
-        return (await scope.records.camera(camera)).recording
+        found = await scope.records.camera(camera)
+        recording, masks = found.recording, found.masks
     except UnknownThingError:
-        return Recording()
+        recording, masks = Recording(), ()
+    return Kept(recording, settled_after_s(deps.settings.recording, recording, masks))
 
 
-async def _write_boxes(
-    alarm: Alarm, recording: Recording, file: ClipFile, deps: Deps, tenant: str
-) -> None:
+async def _write_boxes(alarm: Alarm, kept: Kept, file: ClipFile, deps: Deps, tenant: str) -> None:
     """Store what was seen beside the clip: anew until all of it must be known, then never again, so
     that it outlives the paths that it is made of."""
     blobs, name = deps.blobs(tenant), clip_key(alarm.id, "boxes.json")
@@ -96,7 +97,7 @@ async def _write_boxes(
             return
     except UnknownThingError:
         pass  # asked for the first time
-    complete = deps.clock.now_us() >= settled_us(alarm, recording)
+    complete = deps.clock.now_us() >= kept.settled_us(alarm)
     frames = seen_frames(alarm, await _paths(deps, tenant, alarm.camera, file.span), file.span)
     await blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, file.span))
     await blobs.put(name, as_json(alarm, frames, file.span, complete=complete))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -129,6 +130,8 @@ class BlobStore(Protocol):
         ...
 
     async def put(self, key: str, data: bytes) -> None: ...
+
+    async def put_file(self, key: str, source: Path) -> None: ...
 
     async def stat(self, key: str) -> BlobStat: ...
 

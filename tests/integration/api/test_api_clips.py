@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.evidence.clips import STORED_WITHIN_S
+from cluster.recording.horizon import settled_after_s
+from cluster.settings import RecordingSettings
 from pipelines.clock import ManualClock
-from pipelines.domain import Alarm, Segment, Stages
+from pipelines.domain import Alarm, Recording, Segment, Stages
 from serve.api.app import create_app
 from serve.api.times import rfc3339
 from tests.factories import T0_US, make_alarm, make_camera
@@ -29,6 +30,7 @@ TO_US = ALARM_US + POST_S * 1_000_000
 FIRST = int((ALARM_AT - PRE_S) * FPS) // GOP * GOP
 """The picture with which a whole clip begins: the key frame at or before its start."""
 END = (ALARM_AT + POST_S) * FPS
+SETTLED_S = settled_after_s(RecordingSettings(), Recording(pre_roll_s=PRE_S, post_roll_s=POST_S))
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Case:
         return await ship(files, recordings, blobs, size=size, **row)
 
     def settle(self) -> None:
-        self.clock.advance(POST_S + STORED_WITHIN_S)
+        self.clock.advance(SETTLED_S)
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ async def test_it_is_pending_until_all_must_be_stored(case: Case) -> None:
     answer = await case.ask()
     assert (answer["state"], answer["code"]) == ("pending", "not-stored-yet")
     assert (answer["from"], answer["to"]) == (rfc3339(FROM_US), rfc3339(TO_US))
-    assert rfc3339(TO_US + round(STORED_WITHIN_S * 1e6)) in answer["reason"]
+    assert rfc3339(ALARM_US + round(SETTLED_S * 1e6)) in answer["reason"]
     assert "url" not in answer or answer["url"] is None
 
     await case.record((0, 10))

@@ -38,7 +38,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
     promised |= {"tenant create", "tenant list"}
-    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify")}
+    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     assert promised <= set(COMMANDS)
 
 
