@@ -30,7 +30,7 @@ from cluster.aio import keep_cancellation
 from cluster.settings import Settings
 from cluster.tenancy import require_tenant
 from pipelines.domain import Frozen, Sighting
-from pipelines.errors import ConfigError, InputError, UnavailableError
+from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 
 # A search in the server takes a few milliseconds; this bounds a server that hangs.
 TIMEOUT_S = 10
@@ -155,7 +155,7 @@ class TenantVectors:
         dim = await self._dimension()
         structs = [
             models.PointStruct(
-                id=str(_point_id(sighting)),
+                id=_point_id(sighting.tenant, sighting.camera, sighting.track),
                 vector=_checked(vector, dim),
                 payload=sighting.model_dump(mode="json"),
             )
@@ -171,6 +171,7 @@ class TenantVectors:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> list[Match]:
@@ -181,6 +182,7 @@ class TenantVectors:
             limit: 1..MAX_LIMIT.
             camera: only of this camera.
             label: only of this class.
+            colour: only of this colour, by its name.
             since_us: only what was in sight at or after, UTC microseconds.
             until_us: only what was in sight before, UTC microseconds.
 
@@ -195,11 +197,37 @@ class TenantVectors:
             answer = await self._client.query_points(
                 self._collection,
                 query=query,
-                query_filter=self._filter(camera, label, since_us, until_us),
+                query_filter=self._filter(camera, label, colour, since_us, until_us),
                 limit=limit,
                 with_payload=True,
             )
         return [self._match(point) for point in answer.points]
+
+    async def vector(self, camera: str, track: str) -> npt.NDArray[np.float32]:
+        """The vector of a remembered object, float32 (dim,), of length 1.
+
+        Raises:
+            UnknownThingError: this object of this camera is not remembered.
+            UnavailableError: Qdrant is away, or the collection is missing.
+        """
+        with _qdrant_errors():
+            points = await self._client.scroll(
+                self._collection,
+                scroll_filter=models.Filter(
+                    must=[
+                        _equals("tenant", self.tenant),
+                        models.HasIdCondition(has_id=[_point_id(self.tenant, camera, track)]),
+                    ]
+                ),
+                limit=1,
+                with_vectors=True,
+            )
+        if not points[0]:
+            raise UnknownThingError(
+                f"nothing is remembered of the object {track}.",
+                hint="It is, some seconds after it came into sight, where the embedder keeps up.",
+            )
+        return np.asarray(points[0][0].vector, np.float32)
 
     async def count(self, camera: str | None = None) -> int:
         """How many objects are remembered. Raises UnavailableError."""
@@ -222,6 +250,7 @@ class TenantVectors:
         self,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> models.Filter:
@@ -231,6 +260,8 @@ class TenantVectors:
             must.append(_equals("camera", camera))
         if label is not None:
             must.append(_equals("label", label))
+        if colour is not None:
+            must.append(_equals("colour", colour))
         if since_us is not None:
             must.append(models.FieldCondition(key="last_seen_us", range=models.Range(gte=since_us)))
         if until_us is not None:
@@ -250,9 +281,9 @@ class TenantVectors:
         return self._dim
 
 
-def _point_id(sighting: Sighting) -> UUID:
+def _point_id(tenant: str, camera: str, track: str) -> str:
     # Slugs hold no slash, so the three parts cannot be split in two ways.
-    return uuid5(_NAMESPACE, f"{sighting.tenant}/{sighting.camera}/{sighting.track}")
+    return str(uuid5(_NAMESPACE, f"{tenant}/{camera}/{track}"))
 
 
 def _equals(key: str, value: str) -> models.FieldCondition:
@@ -295,7 +326,7 @@ async def _create_indexes(client: AsyncQdrantClient, name: str) -> None:
         "tenant",
         models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     )
-    for field in ("camera", "label"):
+    for field in ("camera", "label", "colour"):
         await client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
     for field in ("first_seen_us", "last_seen_us"):
         await client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER)

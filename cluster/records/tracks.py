@@ -5,7 +5,8 @@ Writing is idempotent, and what live and batch tell of the same object meets in 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -44,6 +45,14 @@ MAX_PATHS = 10_000
 
 _PATH_KEY = ("tenant", "camera", "track", "start_us")
 _OBJECT_KEY = ("tenant", "camera", "track")
+
+
+class PathPoints(NamedTuple):
+    """One path, without what need not be known to draw it."""
+
+    track: str
+    start_us: int
+    points: list[list[int]]
 
 
 class TenantTracks:
@@ -169,6 +178,47 @@ class TenantTracks:
                 encode_object_cursor(last.first_seen_us, last.camera, last.track) if last else None
             ),
         )
+
+    async def path_points(
+        self,
+        camera: str,
+        from_us: int,
+        to_us: int,
+        *,
+        label: str | None = None,
+        size: int = 1_000,
+    ) -> AsyncIterator[list[PathPoints]]:
+        """Points of the paths with any time of `from_us` to `to_us` (exclusive), by start.
+
+        Read a page at a time, each in a transaction of its own.
+
+        Args:
+            size: paths per page.
+        """
+        statement = (
+            _paths_between(from_us, to_us)
+            .with_only_columns(PathRow.track, PathRow.start_us, PathRow.points)
+            .where(PathRow.camera == camera)
+            .order_by(PathRow.start_us, PathRow.track)
+            .limit(size)
+        )
+        if label is not None:
+            statement = statement.where(PathRow.label == label)
+        place: tuple[int, str] | None = None
+        while True:
+            page = statement
+            if place is not None:
+                page = page.where(
+                    tuple_(PathRow.start_us, PathRow.track)
+                    > tuple_(literal(place[0]), literal(place[1]))
+                )
+            async with self._sessions.read() as session:
+                rows = [PathPoints(*row) for row in await session.execute(page)]
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            place = rows[-1].start_us, rows[-1].track
 
     async def counts(
         self,

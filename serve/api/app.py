@@ -10,7 +10,19 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from cluster.bus import AlarmStream
-from serve.api import alarms, cameras, detect, health, join, model, platform, rules, search
+from serve.api import (
+    alarms,
+    analytics,
+    cameras,
+    detect,
+    health,
+    join,
+    model,
+    objects,
+    platform,
+    rules,
+    search,
+)
 from serve.api.alarm_feed import AlarmFeeds
 from serve.api.announce import Announcer
 from serve.api.auth import Authenticator, RequireKey
@@ -24,7 +36,19 @@ from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
 from serve.dashboard import STATIC_DIR, content_security_policy
 
-ROUTERS = (health, cameras, join, model, rules, alarms, detect, search, platform)
+ROUTERS = (
+    health,
+    cameras,
+    join,
+    model,
+    rules,
+    alarms,
+    detect,
+    search,
+    objects,
+    analytics,
+    platform,
+)
 
 
 def package_version() -> str:

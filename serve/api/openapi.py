@@ -22,7 +22,9 @@ TAGS = [
     {"name": "rules", "description": "What raises an alarm."},
     {"name": "alarms", "description": "What happened."},
     {"name": "detect", "description": "The detector, for one picture."},
-    {"name": "search", "description": "What was seen."},
+    {"name": "search", "description": "What was seen that looks like this."},
+    {"name": "objects", "description": "What was seen, when, and its way through the picture."},
+    {"name": "analytics", "description": "What many objects say together."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]

@@ -16,3 +16,9 @@ def rfc3339(at_us: int) -> str:
 def to_us(moment: datetime) -> int:
     """An aware time as UTC microseconds, exactly (a float would lose the last digits)."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def micros(moment: datetime | None) -> int | None:
+    """A bound that a caller gave. Nothing was captured before 1970, so an earlier one means the
+    same as that one."""
+    return None if moment is None else max(0, to_us(moment))

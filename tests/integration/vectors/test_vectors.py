@@ -15,7 +15,7 @@ from cluster.vectors import (
     ensure_collection,
     open_vectors,
 )
-from pipelines.errors import ConfigError, InputError, UnavailableError
+from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 from tests.factories import T0_US, make_sighting
 from tests.integration.conftest import free_port
 from tests.integration.vectors.conftest import DIM
@@ -83,6 +83,27 @@ async def test_filters(acme: TenantVectors) -> None:
     assert await numbers(until_us=T0_US + 10 * S) == {"0"}
     assert await numbers(since_us=T0_US + 1 * S, until_us=T0_US + 11 * S) == {"0", "10"}
     assert await numbers(camera="nowhere") == set()
+
+
+async def test_by_colour(acme: TenantVectors) -> None:
+    await acme.upsert(
+        [
+            (make_sighting(0, colour="red"), axis(0)),
+            (make_sighting(1, colour="blue"), axis(0)),
+            (make_sighting(2), axis(0)),
+        ]
+    )
+    assert await _tracks(acme, axis(0), colour="red") == ["track-0"]
+    assert await _tracks(acme, axis(0), colour="green") == []
+
+
+async def test_the_vector_of_an_object(acme: TenantVectors) -> None:
+    """As it was given, but for its length."""
+    await acme.upsert([(make_sighting(0), np.array(axis(1), np.float32) * 3)])
+    assert (await acme.vector("gate", "track-0")).tolist() == pytest.approx(axis(1))
+    for camera, track in (("hall", "track-0"), ("gate", "track-1")):
+        with pytest.raises(UnknownThingError):
+            await acme.vector(camera, track)
 
 
 async def test_erasing(acme: TenantVectors) -> None:

@@ -29,6 +29,7 @@ ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
         lambda v: v.search(VECTOR, since_us=0, until_us=2**62),
         lambda v: v.search(VECTOR, camera="gate", label="person", since_us=0),
     ],
+    "vector": [lambda v: v.vector("gate", "track-0")],
     "count": [lambda v: v.count(), lambda v: v.count("gate")],
     "erase": [lambda v: v.erase("gate"), lambda v: v.erase()],
     "upsert": [
