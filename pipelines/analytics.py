@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,40 +70,72 @@ class HeatMap:
         self._size = (columns, rows)
         self._between_us = (from_us, until_us)
         self._cells = np.zeros((rows, columns))
-        self._open: dict[str, _Way] = {}
+        self._last: dict[str, _Last] = {}
 
-    def add(self, track: str, start_us: int, points: Sequence[Sequence[int]]) -> None:
-        """Take in a path; its points as `pipelines.domain.PathPoint`. Paths of one track come in
-        the order of time."""
-        values = np.asarray(points, dtype=np.int64)
-        way = start_us + values[:, 0] * 1_000, (values[:, 1] + values[:, 3]) / 2, values[:, 4]
-        before = self._open.get(track)
-        if before is not None:
-            self._spend(before, int(way[0][0]))
-        self._open[track] = way
+    def add(self, paths: Sequence[tuple[str, int, Sequence[Sequence[int]]]]) -> None:
+        """Take in paths, many at a time because that is what is quick.
+
+        Args:
+            paths: of each its track, its start (UTC microseconds), and its points as
+                `pipelines.domain.PathPoint`. Paths of one track come in the order of time, in this
+                call and from one to the next.
+        """
+        if not paths:
+            return
+        names = list(dict.fromkeys(track for track, _, _ in paths))
+        number = {track: index for index, track in enumerate(names)}
+        lengths = [len(points) for _, _, points in paths]
+        values = np.array([p for _, _, points in paths for p in points], dtype=np.int64)
+        owner = np.repeat([number[track] for track, _, _ in paths], lengths)
+        at_us = np.repeat([start for _, start, _ in paths], lengths) + values[:, 0] * 1_000
+        foot = np.stack([(values[:, 1] + values[:, 3]) // 2, values[:, 4]], axis=1)
+        before = [(number[t], *self._last[t]) for t in names if t in self._last]
+        if before:
+            known = np.array(before, dtype=np.int64)
+            owner = np.concatenate([known[:, 0], owner])
+            at_us = np.concatenate([known[:, 1], at_us])
+            foot = np.concatenate([known[:, 2:4], foot])
+        order = np.lexsort((at_us, owner))
+        owner, at_us, foot = owner[order], at_us[order], foot[order]
+        steps, follows = np.diff(at_us), owner[1:] == owner[:-1]
+        self._spend(at_us[:-1][follows], steps[follows], foot[:-1][follows])
+        for place in np.flatnonzero(np.append(~follows, True)):
+            track = names[owner[place]]
+            alone = place == 0 or owner[place - 1] != owner[place]
+            step = self._last[track].step_us if alone and track in self._last else 0
+            step = step if alone else int(steps[place - 1])
+            x, y = foot[place].tolist()
+            self._last[track] = _Last(int(at_us[place]), x, y, step)
 
     def seconds(self) -> npt.NDArray[np.float64]:
         """(rows, columns). Nothing can be added after this."""
-        while self._open:
-            _, way = self._open.popitem()
-            self._spend(way, None)
+        if self._last:
+            last = np.array(list(self._last.values()), dtype=np.int64)
+            self._spend(last[:, 0], last[:, 3], last[:, 1:3])
+            self._last.clear()
         return self._cells
 
-    def _spend(self, way: _Way, next_us: int | None) -> None:
-        at_us, x, y = way
-        steps = np.diff(at_us)
-        if next_us is not None:
-            last = next_us - at_us[-1]
-        else:
-            last = steps[-1] if len(steps) else 0
-        ends = at_us + np.clip(np.append(steps, last), 0, HOLD_MS * 1_000)
+    def _spend(
+        self,
+        at_us: npt.NDArray[np.int64],
+        steps_us: npt.NDArray[np.int64],
+        foot: npt.NDArray[np.int64],
+    ) -> None:
+        """Add the time from each of `at_us` (n,) on to the cell of its `foot` (n, 2)."""
         from_us, until_us = self._between_us
+        ends = at_us + np.minimum(steps_us, HOLD_MS * 1_000)
         spent = np.minimum(ends, until_us) - np.maximum(at_us, from_us)
         columns, rows = self._size
-        column = np.minimum((x * columns / PATH_SCALE).astype(int), columns - 1)
-        row = np.minimum((y * rows / PATH_SCALE).astype(int), rows - 1)
+        column = np.minimum(foot[:, 0] * columns // PATH_SCALE, columns - 1)
+        row = np.minimum(foot[:, 1] * rows // PATH_SCALE, rows - 1)
         np.add.at(self._cells, (row, column), np.maximum(spent, 0) / 1e6)
 
 
-_Way = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""Times (UTC microseconds) and foot points, x and y in 1/PATH_SCALE of the picture; each (n,)."""
+class _Last(NamedTuple):
+    """The newest point of a track: time, foot point in 1/PATH_SCALE of the picture, and how long
+    before it the one before was."""
+
+    at_us: int
+    x: int
+    y: int
+    step_us: int

@@ -38,8 +38,6 @@ from pipelines.domain import AlarmSource, Sighting, TrackPath
 from pipelines.errors import ConflictError, InputError, UnknownThingError
 from pipelines.paths import CELL_US
 
-# 12 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
-_INSERT_CHUNK = 500
 # Ten minutes of 80 objects in sight at once.
 MAX_PATHS = 10_000
 
@@ -105,12 +103,14 @@ class TenantTracks:
     ) -> None:
         try:
             async with self._sessions.write() as session:
-                for start in range(0, len(rows), _INSERT_CHUNK):
-                    insert = insert_into(session, table).values(rows[start : start + _INSERT_CHUNK])
+                if rows:
+                    # Rows beside the statement: as a part of it they would be compiled each time,
+                    # which takes longer than writing them.
+                    insert = insert_into(session, table)
                     keys = _PATH_KEY if table is PathRow else _OBJECT_KEY
                     changes = _path_changes(insert) if table is PathRow else _object_changes(insert)
                     await session.execute(
-                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes)
+                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes), rows
                     )
         except ConflictError:
             raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
@@ -209,8 +209,10 @@ class TenantTracks:
             page = statement
             if place is not None:
                 page = page.where(
+                    # Said twice, because only this is what SQLite looks up in the index.
+                    PathRow.start_us >= place[0],
                     tuple_(PathRow.start_us, PathRow.track)
-                    > tuple_(literal(place[0]), literal(place[1]))
+                    > tuple_(literal(place[0]), literal(place[1])),
                 )
             async with self._sessions.read() as session:
                 rows = [PathPoints(*row) for row in await session.execute(page)]

@@ -89,10 +89,13 @@ def heat(
     between: tuple[int, int] = (0, 10**9 * S),
     grid: tuple[int, int] = (2, 2),
 ) -> list[list[float]]:
-    heat = HeatMap(*grid, *between)
-    for track, start_us, points in paths:
-        heat.add(track, start_us, points)
-    seconds: list[list[float]] = heat.seconds().round(6).tolist()
+    """All at once, and one by one: the same."""
+    whole, single = HeatMap(*grid, *between), HeatMap(*grid, *between)
+    whole.add(paths)
+    for path in paths:
+        single.add([path])
+    seconds: list[list[float]] = whole.seconds().round(6).tolist()
+    assert single.seconds().round(6).tolist() == seconds
     return seconds
 
 
@@ -110,8 +113,21 @@ def test_a_walk_over_the_grid() -> None:
 def test_the_next_path_of_a_track_says_how_long_the_last_point_was() -> None:
     first, second = [(4000, *LEFT_LOW), (4500, *LEFT_LOW)], [(500, *RIGHT_LOW)]
 
-    assert heat(("t", 0, first), ("t", 5 * S, second)) == [[0, 0], [1.5, 0]]
+    assert heat(("t", 0, first), ("t", 5 * S, second)) == [[0, 0], [1.5, 1.0]]
     assert heat(("t", 0, first), ("u", 5 * S, second)) == [[0, 0], [1.0, 0]]
+
+
+def test_tracks_side_by_side() -> None:
+    """Told in turns, as the records give them."""
+    paths = [
+        ("t", 0, [(0, *LEFT_TOP), (500, *LEFT_TOP)]),
+        ("u", 0, [(200, *RIGHT_LOW)]),
+        ("t", S, [(0, *LEFT_LOW), (250, *LEFT_LOW)]),
+        ("u", S, [(200, *RIGHT_TOP)]),
+    ]
+
+    # t: 1 s above, then 0.25 s twice below; u: 1 s below, and 1 s above because nothing follows.
+    assert heat(*paths) == [[1.0, 1.0], [0.5, 1.0]]
 
 
 def test_a_gap_counts_for_two_seconds_only() -> None:
