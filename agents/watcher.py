@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,7 +29,9 @@ from pipelines.domain import (
     Detections,
     FrameStamp,
     LetterboxedFrame,
+    Sighting,
     Stages,
+    TrackPath,
 )
 from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
@@ -60,6 +63,10 @@ class WatcherServices(Protocol):
     def raise_alarm(self, alarm: Alarm, frame: I420) -> None: ...
 
     def remember(self, crop: Crop) -> None: ...
+
+    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
+        """What tracks did, for the records."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,9 @@ class Watcher:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        self._remember(self._pipeline.finish())
+        rest = self._pipeline.finish()
+        self._remember(rest.remember)
+        self._services.tell(rest.paths)
 
     def status(self) -> WatcherStatus:
         """A snapshot; safe from any thread."""
@@ -249,6 +258,8 @@ class Watcher:
                 self._services.raise_alarm(stamped, received.frame)
             self._hold_crops(result.crops, received.frame)
             self._remember(result.remember)
+            if result.paths:
+                self._services.tell(result.paths)
             for track in result.forgotten:
                 self._crops.pop(track, None)
             self._counts["analysed"] += 1
@@ -296,3 +307,5 @@ class Watcher:
             pixels = self._crops.get(remember.sighting.track)
             if pixels is not None:
                 self._services.remember(Crop(pixels, remember.sighting))
+            else:
+                self._services.tell((remember.sighting,))

@@ -5,6 +5,7 @@ from cluster.records.keys import new_key
 from cluster.records.platform import PlatformRecords
 from cluster.records.schema import current, downgrade, head, migrate
 from cluster.records.tenant import TenantRecords
+from cluster.records.tracks import TenantTracks
 from cluster.records.types import (
     AlarmPage,
     AlarmQuery,
@@ -13,7 +14,11 @@ from cluster.records.types import (
     CameraChanges,
     IssuedKey,
     KeyInfo,
+    ObjectPage,
+    ObjectQuery,
+    ObjectRecord,
     Principal,
+    SlotCount,
     Tenant,
 )
 
@@ -26,10 +31,15 @@ __all__ = [
     "Database",
     "IssuedKey",
     "KeyInfo",
+    "ObjectPage",
+    "ObjectQuery",
+    "ObjectRecord",
     "PlatformRecords",
     "Principal",
+    "SlotCount",
     "Tenant",
     "TenantRecords",
+    "TenantTracks",
     "current",
     "downgrade",
     "head",

@@ -8,7 +8,16 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from pipelines.domain import Alarm, Camera, Frozen, Polygon, Recording, Slug
+from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    Camera,
+    Frozen,
+    Polygon,
+    Recording,
+    Sighting,
+    Slug,
+)
 
 MAX_PAGE = 500
 _MAX_BIGINT = 2**63 - 1
@@ -89,6 +98,48 @@ class AlarmPage(Frozen):
     items: list[AlarmRecord]
     next_cursor: str | None = None
     """None on the last page."""
+
+
+class ObjectRecord(Frozen):
+    """An object as it is kept: what was seen of it from its first to its last sight."""
+
+    sighting: Sighting
+    source: AlarmSource
+    """Who told of it first."""
+
+
+class ObjectQuery(Frozen):
+    """Which objects, newest first sight first.
+
+    Attributes:
+        since_us: in sight at or after, UTC microseconds.
+        until_us: in sight before, UTC microseconds.
+        cursor: `next_cursor` of the page before; the other filters must be the same as there.
+    """
+
+    camera: Slug | None = None
+    label: str | None = None
+    colour: str | None = None
+    source: AlarmSource | None = None
+    since_us: Micros | None = None
+    until_us: Micros | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Annotated[str, Field(max_length=600)] | None = None
+
+
+class ObjectPage(Frozen):
+    items: list[ObjectRecord]
+    next_cursor: str | None = None
+    """None on the last page."""
+
+
+class SlotCount(Frozen):
+    """How many objects of a class came into a camera's sight within a quarter of an hour."""
+
+    camera: str
+    label: str
+    start_us: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cluster.records import AlarmQuery, AlarmRecord, AlarmState
@@ -17,9 +16,9 @@ from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
 from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
 from serve.api.auth import Authenticator, DepsDep, TenantDep, TenantScope, client_address
-from serve.api.fields import ResponseBody
+from serve.api.fields import Moment, ResponseBody
 from serve.api.problems import responses
-from serve.api.times import rfc3339, to_us
+from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
 
@@ -121,15 +120,6 @@ def _record_view(record: AlarmRecord) -> AlarmView:
 
 
 SlugFilter = Annotated[str | None, Query(pattern=SLUG_PATTERN)]
-Moment = Annotated[
-    AwareDatetime | None,
-    Query(description="RFC 3339 time with an offset.", examples=["2026-01-31T08:00:00Z"]),
-]
-
-
-def _micros(moment: datetime | None) -> int | None:
-    # Nothing was captured before 1970, so an earlier bound means the same as that one.
-    return None if moment is None else max(0, to_us(moment))
 
 
 @router.get("/v1/alarms", summary="List alarms, newest first")
@@ -152,8 +142,8 @@ async def list_alarms(
             camera=camera,
             rule=rule,
             state=state,
-            since_us=_micros(since),
-            until_us=_micros(until),
+            since_us=micros(since),
+            until_us=micros(until),
             limit=limit,
             cursor=cursor,
         )

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from cluster.bus import AlarmStream
 from serve.api import (
     alarms,
+    analytics,
     cameras,
     clips,
     detect,
@@ -19,6 +20,7 @@ from serve.api import (
     join,
     media,
     model,
+    objects,
     platform,
     recordings,
     rules,
@@ -50,6 +52,8 @@ ROUTERS = (
     media,
     detect,
     search,
+    objects,
+    analytics,
     platform,
 )
 

@@ -19,7 +19,7 @@ from cluster.evidence.clips import (
 )
 from cluster.evidence.timeline import Span
 from cluster.recording.horizon import settled_after_s
-from pipelines.domain import Alarm, Recording, TrackPath
+from pipelines.domain import Alarm, Recording
 from pipelines.errors import UnknownThingError
 from serve.api.alarms import AlarmPath, alarm_of
 from serve.api.auth import DepsDep, TenantDep, TenantScope
@@ -98,13 +98,11 @@ async def _write_boxes(alarm: Alarm, kept: Kept, file: ClipFile, deps: Deps, ten
     except UnknownThingError:
         pass  # asked for the first time
     complete = deps.clock.now_us() >= kept.settled_us(alarm)
-    frames = seen_frames(alarm, await _paths(deps, tenant, alarm.camera, file.span), file.span)
-    await blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, file.span))
-    await blobs.put(name, as_json(alarm, frames, file.span, complete=complete))
-
-
-async def _paths(deps: Deps, tenant: str, camera: str, span: Span) -> list[TrackPath]:
-    return []
+    span = file.span
+    paths = await deps.database.tracks(tenant).paths(alarm.camera, span.from_us, span.to_us)
+    frames = seen_frames(alarm, paths, span)
+    await blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, span))
+    await blobs.put(name, as_json(alarm, frames, span, complete=complete))
 
 
 def _view(alarm: Alarm, clip: Clip, links: MediaLinks) -> ClipView:

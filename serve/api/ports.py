@@ -99,10 +99,15 @@ class MemoryPort(Protocol):
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> Sequence[ScoredSighting]:
         """The sightings of `tenant` most like `vector`, best first."""
+        ...
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        """The vector of an object of `tenant`. Raises UnknownThingError: nothing is remembered."""
         ...
 
 

@@ -18,7 +18,7 @@ from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, Recording, Segment, Stages
 from serve.api.app import create_app
 from serve.api.times import rfc3339
-from tests.factories import T0_US, make_alarm, make_camera
+from tests.factories import T0_US, make_alarm, make_camera, make_path
 from tests.integration.api.world import World, problem, served
 from tests.recorded import FPS, GOP, picture_us, pictures, segments_of, ship, units
 
@@ -120,6 +120,26 @@ async def test_the_alarm_s_own_box_is_always_beside_it(case: Case) -> None:
     ]
     assert vtt.headers["content-type"] == "text/vtt; charset=utf-8"
     assert vtt.text.startswith("WEBVTT\n\n00:00:03.")
+
+
+async def test_what_was_seen_is_beside_it_and_outlives_the_paths(case: Case) -> None:
+    tracks = case.world.database.tracks("acme")
+    await case.record((0, 20))
+    first = make_path(ALARM_AT, track="car")
+
+    async def seen() -> set[str]:
+        answer = await case.ask()
+        boxes = json.loads((await case.client.get(answer["boxes"]["json"])).content)
+        return {box["track"] for frame in boxes["frames"] for box in frame["boxes"]}
+
+    assert await seen() == {case.alarm.track}
+    await tracks.record_paths([first])
+    assert await seen() == {case.alarm.track, "car"}
+    case.settle()
+    assert await seen() == {case.alarm.track, "car"}
+    # From then on it stays as it is, whatever becomes of the paths.
+    await tracks.record_paths([make_path(ALARM_AT, track="late")])
+    assert await seen() == {case.alarm.track, "car"}
 
 
 async def test_it_is_pending_until_all_must_be_stored(case: Case) -> None:

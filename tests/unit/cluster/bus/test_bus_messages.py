@@ -94,7 +94,7 @@ def test_a_status_round_trips(state: CameraState) -> None:
 
 def test_keys_of_a_tenant_share_a_slot() -> None:
     assert stream_key("acme") == "atalaia:{acme}:alarms"
-    assert dead_key("acme") == "atalaia:{acme}:alarms:dead"
+    assert dead_key(stream_key("acme")) == "atalaia:{acme}:alarms:dead"
     assert board_key("acme") == "atalaia:{acme}:cameras"
     assert board_key("alarms") == "atalaia:{alarms}:cameras"
     for name in ("", "a}", "{a", "a b", "A", "a:b"):
