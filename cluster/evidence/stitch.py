@@ -99,8 +99,11 @@ class Stitcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._done:
+        if self._done:
+            return
+        try:
             self._close_output()
+        finally:
             self._path.unlink(missing_ok=True)
 
     def add(self, file: Path, origin_us: int) -> int:
@@ -123,19 +126,20 @@ class Stitcher:
         with _reading(file) as container:
             video = container.streams.video[0]
             self._prepare(video, enter_us)
-            for packet in container.demux(video, *self._matching_sound(container)):
+            streams = [video, *self._matching_sound(container)]
+            ended: set[int] = set()
+            for packet in container.demux(*streams):
                 if packet.dts is None or packet.pts is None:
                     continue  # so the demuxer says that a stream has ended
                 shown_us, decoded_us = _times(packet, origin_us)
-                if packet.stream.type == "audio":
+                if decoded_us >= self._to_us:
+                    ended.add(packet.stream.index)
+                    if len(ended) == len(streams):
+                        break
+                elif packet.stream.type == "audio":
                     self._take_sound(packet, shown_us, decoded_us)
-                elif decoded_us >= self._to_us:
-                    break
-                # Pictures that are decoded after the first one but shown before it lean on
-                # pictures that are not here.
-                elif shown_us >= enter_us:
-                    self._take(packet, self._video, shown_us, decoded_us)
-                    self._times.append(shown_us)
+                else:
+                    self._take_picture(packet, shown_us, decoded_us, enter_us)
         return len(self._times) - before
 
     def close(self) -> Stitched | None:
@@ -214,6 +218,13 @@ class Stitcher:
             for sound in container.streams.audio[:1]
             if _format_of(sound) == self._audio_format
         ]
+
+    def _take_picture(self, packet: Any, shown_us: int, decoded_us: int, enter_us: int) -> None:
+        # What is shown before the key frame by which the file was entered leans on pictures that are
+        # not here, also where it is decoded after it.
+        if shown_us >= enter_us and decoded_us > self._last_us["video"]:
+            self._take(packet, self._video, shown_us, decoded_us)
+            self._times.append(shown_us)
 
     def _take_sound(self, packet: Any, shown_us: int, decoded_us: int) -> None:
         later = decoded_us > self._last_us["audio"]

@@ -23,21 +23,22 @@ from serve.api.auth import DepsDep, TenantDep
 from serve.api.evidence import EvidenceDep, LinksDep
 from serve.api.fields import ResponseBody
 from serve.api.problems import responses
-from serve.api.times import rfc3339, to_us
+from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["recordings"], responses=responses(401, 403, 422, 429, 503))
 
 # An hour of segments of ten seconds is 360; more than this is a range that nobody can handle.
 MAX_SOURCES = 5_000
 
-Since = Annotated[
-    AwareDatetime,
-    Query(alias="from", description="RFC 3339, inclusive.", examples=["2026-01-31T08:00:00Z"]),
-]
-Until = Annotated[
-    AwareDatetime,
-    Query(alias="to", description="RFC 3339, exclusive.", examples=["2026-01-31T08:10:00Z"]),
-]
+_SINCE = Query(alias="from", description="RFC 3339, inclusive.", examples=["2026-01-31T08:00:00Z"])
+_UNTIL = Query(alias="to", description="RFC 3339, exclusive.", examples=["2026-01-31T08:10:00Z"])
+Since = Annotated[AwareDatetime, _SINCE]
+Until = Annotated[AwareDatetime, _UNTIL]
+SinceAny = Annotated[AwareDatetime | None, _SINCE]
+UntilAny = Annotated[AwareDatetime | None, _UNTIL]
+
+# The year 2255; a number of JavaScript still holds it.
+ENDLESS_US = 2**53
 CameraQuery = Annotated[str, Query(pattern=SLUG_PATTERN, examples=["gate"])]
 
 
@@ -76,9 +77,10 @@ def span_view(span: Span) -> SpanView:
     return SpanView(since=rfc3339(span.from_us), until=rfc3339(span.to_us))
 
 
-def asked_range(since: datetime, until: datetime) -> Span:
-    """Raises InputError where it is empty. Nothing was recorded before 1970."""
-    span = Span(max(0, to_us(since)), max(0, to_us(until)))
+def asked_range(since: datetime | None, until: datetime | None) -> Span:
+    """Without a bound it reaches as far as there are recordings. Raises InputError: it is empty."""
+    to_us = micros(until)
+    span = Span(micros(since) or 0, ENDLESS_US if to_us is None else to_us)
     if span.to_us <= span.from_us:
         raise InputError("`to` must be later than `from`.")
     return span
@@ -89,8 +91,8 @@ async def list_recordings(
     scope: TenantDep,
     deps: DepsDep,
     links: LinksDep,
-    since: Since,
-    until: Until,
+    since: SinceAny = None,
+    until: UntilAny = None,
     camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
     cursor: Annotated[

@@ -304,6 +304,9 @@ async def test_the_range_and_the_camera_are_kept_to(
     inside = stretch(second.start_us + 1, second.start_us + 2)
     [segment] = (await acme.get("/v1/recordings", params=inside)).json()["segments"]
     assert segment["sha256"] == second.sha256
+    for bounds in ({}, {"from": ALL["from"]}, {"to": ALL["to"]}):
+        listed = (await acme.get("/v1/recordings", params=bounds)).json()["segments"]
+        assert len(listed) == len(recorded)
     other = (await acme.get("/v1/recordings", params=ALL | {"camera": "yard"})).json()
     assert other == {"segments": [], "spans": [], "next_cursor": None}
 

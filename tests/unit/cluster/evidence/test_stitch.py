@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -169,9 +170,7 @@ def with_sound(file: SegmentFile, path: Path, rate: int = RATE) -> SegmentFile:
         for packet in packets:
             packet.stream = pictures_out
             to.mux(packet)
-    return SegmentFile(
-        path, file.origin_us, file.start_us, file.end_us, file.frames, path.stat().st_size, ""
-    )
+    return replace(file, path=path, size=path.stat().st_size, sha256="", audio="aac")
 
 
 def sounds(path: Path, origin_us: int) -> list[int]:
