@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar
 
@@ -41,6 +43,14 @@ MAX_KEY_LENGTH = 512
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """Size in bytes, and a name of the content that changes when the blob is replaced."""
+
+    size: int
+    version: str
 
 
 class TenantBlobs:
@@ -99,10 +109,7 @@ class TenantBlobs:
     async def get(self, key: str) -> bytes:
         """Raises InputError, UnknownThingError (no such blob), UnavailableError."""
         path = self._path(key)
-        try:
-            data: bytes = await self._run(lambda: self._files.cat_file(path))
-        except ConflictError:
-            raise UnknownThingError("there is no such blob.") from None
+        data: bytes = await self._known(lambda: self._files.cat_file(path))
         return data
 
     async def delete(self, key: str) -> None:
@@ -119,6 +126,26 @@ class TenantBlobs:
         path = self._path(key)
         return path if self._local else str(self._files.unstrip_protocol(path))
 
+    async def stat(self, key: str) -> BlobStat:
+        """Size and version of a blob. Raises InputError, UnknownThingError, UnavailableError."""
+        path = self._path(key)
+
+        def look() -> BlobStat:
+            info = self._files.info(path)
+            if info["type"] != "file":
+                raise FileNotFoundError(path)
+            version = hashlib.sha256(str(self._files.ukey(path)).encode()).hexdigest()
+            return BlobStat(int(info["size"]), version[:32])
+
+        return await self._known(look)
+
+    async def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
+        InputError, UnknownThingError, UnavailableError."""
+        path = self._path(key)
+        data: bytes = await self._known(lambda: self._files.cat_file(path, start, end))
+        return data
+
     async def aclose(self) -> None:
         """Let running calls end and give the threads back. Idempotent."""
         self._executor.shutdown(wait=False)
@@ -128,6 +155,13 @@ class TenantBlobs:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def _known(self, call: Callable[[], _T]) -> _T:
+        """Run a call that reads: what cannot be there is not there."""
+        try:
+            return await self._run(call)
+        except ConflictError:
+            raise UnknownThingError("there is no such blob.") from None
 
     def _path(self, key: str) -> str:
         if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):

@@ -174,6 +174,20 @@ class ApiSettings(Section):
     max_upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
     max_image_megapixels: Annotated[float, Field(gt=0, le=200)] = 40.0
     join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
+    media_secret: SecretStr | None = Field(
+        None,
+        description="signs links to clips and recordings, at least 32 characters, the same for "
+        "every replica; default: derived from livekit.api_secret",
+    )
+    media_url_ttl_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        300, description="how long a signed link works"
+    )
+    export_max_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        3600, description="the longest range that one export may have"
+    )
+    max_exports: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="exports that one replica makes and sends at once; more are refused"
+    )
 
 
 class BatchSettings(Section):
@@ -287,6 +301,11 @@ class Settings(BaseSettings):
     @property
     def run_dir(self) -> Path:
         return self.data_dir.resolve() / "run"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """For files that are made, sent and removed."""
+        return self.data_dir.resolve() / "tmp"
 
     @property
     def api_url(self) -> str:

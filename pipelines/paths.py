@@ -10,7 +10,7 @@ from pipelines.tracking import Observation, Scene
 # Capture time is divided into cells of this length, counted from 1970, and a track's boxes of one
 # cell are one path, named by the start of the cell. So live and batch, which may look at different
 # frames, name the same paths, and what is said again replaces instead of doubling. 5 s at 5 frames
-# per second is some 500 bytes a row, and what is lost with a killed process.
+# per second is some 700 bytes of JSON, and what is lost with a killed process.
 CELL_US = 5_000_000
 
 # 60 frames per second over 5 s are 300 points; beyond this a path ends within its cell.

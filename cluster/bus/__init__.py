@@ -11,7 +11,7 @@ from cluster.bus.publisher import (
 )
 from cluster.bus.spool import AlarmSpool
 from cluster.bus.spool_file import SpoolFullError
-from cluster.bus.status import CameraStatus, CameraStatusBoard
+from cluster.bus.status import CameraStatus, CameraStatusBoard, RecordingReport
 from cluster.bus.stream import AlarmStream, StreamEntry, StreamFullError, StreamGapError
 from cluster.bus.tracks import TrackNews, TrackPublisher, TrackStream
 
@@ -26,6 +26,7 @@ __all__ = [
     "ModelChoice",
     "PublishOutcome",
     "PublisherStats",
+    "RecordingReport",
     "SpoolFullError",
     "StreamEntry",
     "StreamFullError",

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from cluster.log import get_logger
+from cluster.recording.masked import MaskedPictures
 from cluster.recording.recorder import Recorder
 from cluster.recording.segment import SegmentFile
 from cluster.recording.spool import Spool
@@ -13,7 +14,7 @@ from cluster.recording.status import RecordingState, RecordingStatus
 from cluster.recording.tags import Tags
 from cluster.recording.tap import RecordingTap
 from cluster.settings import RecordingSettings
-from pipelines.domain import CameraKey, Polygon, Recording, RecordingMode
+from pipelines.domain import CameraKey, MaskedRecording, Polygon, Recording, RecordingMode
 from pipelines.errors import UnavailableError
 from pipelines.schedule import is_armed
 
@@ -25,7 +26,7 @@ MASKED_OFF = "the camera has privacy masks, and masked pictures are not to be re
 
 def recorded(recording: Recording, masks: tuple[Polygon, ...]) -> bool:
     """Whether anything of the camera may be recorded at all."""
-    if masks:  # TODO masking transcode
+    if masks and recording.masked is MaskedRecording.OFF:
         return False
     return recording.mode is not RecordingMode.OFF
 
@@ -112,6 +113,7 @@ class CameraRecording:
             segment_us=segment_us(self._settings, recording),
             on_segment=self._finished,
             on_left=self._left,
+            through=MaskedPictures(self._masks).feed if self._masks else None,
             tags=Tags(masked=bool(self._masks), rolls_us=rolls_us),
             wanted=lambda at_us: is_armed(recording.schedule, at_us),
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.log import get_logger
 from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
 from cluster.recording.tags import NO_TAGS, Tags
-from pipelines.errors import AtalaiaError
+from pipelines.errors import AtalaiaError, InputError
 
 log = get_logger("recording.recorder")
 
@@ -22,6 +22,8 @@ GAP_US = 2_000_000
 SLACK_US = 20_000
 """Half a frame: capture times waver by microseconds, and ten groups of a second are ten seconds."""
 PART = ".part"
+
+Through = Callable[[VideoUnit, VideoFormat], Iterable[tuple[VideoUnit, VideoFormat]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Recorder:
         on_segment: told of every finished file, from the recorder's thread; it owns the file.
         on_left: told of a file that could not be finished, from the same thread; it owns it too.
         tags: what each file says of itself.
+        through: makes of a unit what is recorded in its place, or raises InputError where it
+            cannot; none: the unit itself.
         wanted: whether a picture of this capture time is recorded; none: every one is.
     """
 
@@ -65,6 +69,7 @@ class Recorder:
         on_segment: Callable[[SegmentFile], None],
         on_left: Callable[[Path], None] = lambda _: None,
         tags: Tags = NO_TAGS,
+        through: Through | None = None,
         wanted: Callable[[int], bool] = lambda _: True,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
@@ -74,6 +79,7 @@ class Recorder:
         self._on_segment = on_segment
         self._on_left = on_left
         self._tags = tags
+        self._through = through
         self._wanted = wanted
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting: deque[tuple[VideoUnit, VideoFormat]] = deque()
@@ -159,10 +165,18 @@ class Recorder:
             return unit, video
 
     def _take(self, unit: VideoUnit, video: VideoFormat) -> None:
-        if self._wanted(unit.capture_us):
-            self._write(unit, video)
-        elif self._writer is not None:
+        if not self._wanted(unit.capture_us):
             self._finish()
+        elif self._through is None:
+            self._write(unit, video)
+        else:
+            try:
+                made = list(self._through(unit, video))
+            except InputError:
+                self._lost += 1  # one damaged picture is no reason to end the segment
+                return
+            for each in made:
+                self._write(*each)
 
     def _write(self, unit: VideoUnit, video: VideoFormat) -> None:
         if self._writer is not None and self._ends_before(unit, video):

@@ -54,12 +54,12 @@ class SentPictures:
 
     def sent(self, data: bytes, key_frame: bool, pts_s: float | None) -> None:
         """The next packet, in the order in which it came."""
-        if len(self._pending) >= MAX_PENDING:
-            self.lost += len(self._pending)
-            self.reset()
         if pts_s is None:
             self.lost += 1
             return
+        if len(self._pending) >= MAX_PENDING:
+            self.lost += len(self._pending)
+            self.reset()
         pts_us = round(pts_s * 1e6)
         if self._last_pts_us is not None and abs(pts_us - self._last_pts_us) > JUMP_US:
             self._epoch += 1
@@ -78,13 +78,13 @@ class SentPictures:
         return self._ready(mine.at, capture_us)
 
     def _ready(self, shown: tuple[int, int], capture_us: int) -> list[VideoUnit]:
+        for sent in self._pending:
+            if sent.capture_us is None and sent.at[0] == shown[0] and sent.at <= shown:
+                # Its picture was damaged, but its place in time is known by its neighbours.
+                sent.capture_us = capture_us - (shown[1] - sent.at[1])
         units = []
         while self._pending and self._pending[0].at <= shown:
-            first = self._pending[0]
-            if first.capture_us is None and first.at[0] == shown[0]:
-                # Its picture was damaged, but its place in time is known by its neighbours.
-                first.capture_us = capture_us - (shown[1] - first.at[1])
-            unit = self._timed(first)
+            unit = self._timed(self._pending[0])
             self._pending.popleft()
             if unit is None:
                 self.lost += 1

@@ -16,7 +16,7 @@ from cluster.recording.spool import Spool, Spooled
 from cluster.records import AlarmQuery, Database
 from pipelines.clock import Clock
 from pipelines.domain import Segment
-from pipelines.errors import AtalaiaError, InputError, UnavailableError, UnknownThingError
+from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
 
 log = get_logger("recording.shipper")
 
@@ -176,7 +176,7 @@ class Shipper:
             try:
                 await self._ship(spooled)
                 self.counts["shipped"] += 1
-            except InputError as error:
+            except UnknownThingError as error:
                 # Not to be mended by waiting: the tenant was erased, or the file is gone.
                 log.error("a recording is refused", camera=spooled.key.room, reason=error.message)
                 self.counts["refused"] += 1
@@ -186,12 +186,18 @@ class Shipper:
             await asyncio.to_thread(self._spool.remove, spooled)
 
     async def _ship(self, spooled: Spooled) -> None:
-        """Raises UnavailableError: try again; InputError: never will it be taken."""
+        """Raises UnknownThingError: it will never be taken; other errors: try again."""
         tenant, camera = spooled.key
         segment = segment_of(camera, spooled.file)
         blobs = self._blobs.get(tenant) or self._open_blobs(tenant)
         self._blobs[tenant] = blobs
-        await blobs.put_file(segment.blob, spooled.file.path)
+        try:
+            await blobs.put_file(segment.blob, spooled.file.path)
+        except UnknownThingError:
+            if await asyncio.to_thread(spooled.file.path.exists):
+                # A bucket that is not there: for people to mend.
+                raise UnavailableError("the blob storage has no place for recordings.") from None
+            raise
         try:
             await self._database.recordings(tenant).add(segment)
         except UnknownThingError:

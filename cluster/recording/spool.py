@@ -98,9 +98,10 @@ class Spool:
         self._add(Spooled(key, replace(done, path=final)))
 
     def mend(self, key: CameraKey, path: Path) -> bool:
-        """Take a file whose recorder did not finish it; False, and it goes, where nothing plays."""
+        """Take a file whose recorder is gone; False, and it goes, where nothing of it plays."""
         try:
-            if not cut_to_playable(path):
+            # One that was finished was synced before it got its name: it is whole.
+            if path.name.endswith(PART) and not cut_to_playable(path):
                 raise InputError(f"nothing of {path.name} plays.")
             found = probe(path)
             origin_us = _start_us(path) - found.first_us

@@ -42,6 +42,7 @@ class RecordingTap:
         self._stream: VideoStream | None = None
         self._as_sent = False
         self._sent = SentPictures()
+        self._decodable = False
         self._started: Recorder | None = None
 
     @property
@@ -54,15 +55,19 @@ class RecordingTap:
         with self._guarded():
             self._stream = stream
             self._as_sent = transcoded and stream.codec_context.name in CODECS
-            self._sent.reset()
-            self._started = None
+            self._forget()
 
     def sent(self, packet: Packet[VideoStream]) -> None:
         """A packet of the camera, where the room gets something else than the packets."""
         if not self._as_sent or self._stream is None:
             return
         if self.recorder is None:
-            self._sent.reset()
+            self._forget()
+            return
+        # The first packet of an RTSP stream may have no time, and none after it can be decoded
+        # without it.
+        self._decodable = self._decodable or (packet.is_keyframe and packet.pts is not None)
+        if not self._decodable:
             return
         with self._guarded():
             data, context = bytes(packet), self._stream.codec_context
@@ -105,4 +110,10 @@ class RecordingTap:
             if not self.failed:
                 log.exception("a picture cannot be recorded", recorder=self._name)
             self.failed += 1
-            self._started = None
+            self._forget()
+
+    def _forget(self) -> None:
+        """What comes next follows nothing that came before."""
+        self._sent.reset()
+        self._started = None
+        self._decodable = False

@@ -5,7 +5,8 @@ Writing is idempotent, and what live and batch tell of the same object meets in 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -37,13 +38,19 @@ from pipelines.domain import AlarmSource, Sighting, TrackPath
 from pipelines.errors import ConflictError, InputError, UnknownThingError
 from pipelines.paths import CELL_US
 
-# 12 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
-_INSERT_CHUNK = 500
 # Ten minutes of 80 objects in sight at once.
 MAX_PATHS = 10_000
 
 _PATH_KEY = ("tenant", "camera", "track", "start_us")
 _OBJECT_KEY = ("tenant", "camera", "track")
+
+
+class PathPoints(NamedTuple):
+    """One path, without what need not be known to draw it."""
+
+    track: str
+    start_us: int
+    points: list[list[int]]
 
 
 class TenantTracks:
@@ -96,12 +103,14 @@ class TenantTracks:
     ) -> None:
         try:
             async with self._sessions.write() as session:
-                for start in range(0, len(rows), _INSERT_CHUNK):
-                    insert = insert_into(session, table).values(rows[start : start + _INSERT_CHUNK])
+                if rows:
+                    # Rows beside the statement: as a part of it they would be compiled each time,
+                    # which takes longer than writing them.
+                    insert = insert_into(session, table)
                     keys = _PATH_KEY if table is PathRow else _OBJECT_KEY
                     changes = _path_changes(insert) if table is PathRow else _object_changes(insert)
                     await session.execute(
-                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes)
+                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes), rows
                     )
         except ConflictError:
             raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
@@ -169,6 +178,49 @@ class TenantTracks:
                 encode_object_cursor(last.first_seen_us, last.camera, last.track) if last else None
             ),
         )
+
+    async def path_points(
+        self,
+        camera: str,
+        from_us: int,
+        to_us: int,
+        *,
+        label: str | None = None,
+        size: int = 1_000,
+    ) -> AsyncIterator[list[PathPoints]]:
+        """Points of the paths with any time of `from_us` to `to_us` (exclusive), by start.
+
+        Read a page at a time, each in a transaction of its own.
+
+        Args:
+            size: paths per page.
+        """
+        statement = (
+            _paths_between(from_us, to_us)
+            .with_only_columns(PathRow.track, PathRow.start_us, PathRow.points)
+            .where(PathRow.camera == camera)
+            .order_by(PathRow.start_us, PathRow.track)
+            .limit(size)
+        )
+        if label is not None:
+            statement = statement.where(PathRow.label == label)
+        place: tuple[int, str] | None = None
+        while True:
+            page = statement
+            if place is not None:
+                page = page.where(
+                    # Said twice, because only this is what SQLite looks up in the index.
+                    PathRow.start_us >= place[0],
+                    tuple_(PathRow.start_us, PathRow.track)
+                    > tuple_(literal(place[0]), literal(place[1])),
+                )
+            async with self._sessions.read() as session:
+                rows = [PathPoints(*row) for row in await session.execute(page)]
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            place = rows[-1].start_us, rows[-1].track
 
     async def counts(
         self,

@@ -94,6 +94,7 @@ class RayMemory:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> Sequence[ScoredSighting]:
@@ -104,10 +105,15 @@ class RayMemory:
                 limit,
                 camera=camera,
                 label=label,
+                colour=colour,
                 since_us=since_us,
                 until_us=until_us,
             )
             return cast("Sequence[ScoredSighting]", found)
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        async with ray_errors("memory", MODEL_TIMEOUT_S):
+            return cast("Vector", await self._handle.vector.remote(tenant, camera, track))
 
     async def info(self) -> object:
         async with ray_errors("memory", MODEL_TIMEOUT_S):

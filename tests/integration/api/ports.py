@@ -161,10 +161,20 @@ class VectorMemory:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> list[Match]:
         vectors = TenantVectors(self._client, COLLECTION, tenant)
         return await vectors.search(
-            vector, limit, camera=camera, label=label, since_us=since_us, until_us=until_us
+            vector,
+            limit,
+            camera=camera,
+            label=label,
+            colour=colour,
+            since_us=since_us,
+            until_us=until_us,
         )
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        return await TenantVectors(self._client, COLLECTION, tenant).vector(camera, track)

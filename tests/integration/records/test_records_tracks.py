@@ -116,6 +116,24 @@ async def test_many_at_once(tracks: TenantTracks) -> None:
     await tracks.record_objects([])
 
 
+async def _all_points(tracks: TenantTracks, camera: str, **narrow: Any) -> list[Any]:
+    pages = tracks.path_points(camera, 0, T0_US * 2, **narrow)
+    return [path async for page in pages for path in page]
+
+
+async def test_points_page_by_page(tracks: TenantTracks) -> None:
+    """Several of the same start, split over pages; each once, in order."""
+    told = [make_path(n, start_us=T0_US + n // 3 * S) for n in range(9)]
+    await tracks.record_paths([*told, make_path(0, label="car", track="car")])
+    await tracks.record_paths([make_path(0, camera="yard")])
+
+    for size in (1, 2, 3, 9, 100):
+        found = await _all_points(tracks, "gate", label="person", size=size)
+        assert [(p.track, p.start_us) for p in found] == [(p.track, p.start_us) for p in told]
+        assert [tuple(point) for point in found[0].points] == list(told[0].points)
+    assert len(await _all_points(tracks, "gate")) == 10
+
+
 # ---------------------------------------------------------------- objects
 
 FIRST = make_sighting(confidence=0.6, colour="red", snapshot=None, box=(0.1, 0.1, 0.2, 0.2))
@@ -266,6 +284,7 @@ ATTEMPTS: dict[str, Callable[[TenantTracks], Awaitable[Any]]] = {
     "way": lambda t: t.way("vault", "theirs"),
     "object": lambda t: t.object("theirs"),
     "objects": lambda t: t.objects(ObjectQuery()),
+    "path_points": lambda t: _all_points(t, "vault"),
     "counts": lambda t: t.counts(0, T0_US * 2),
 }
 
