@@ -6,29 +6,31 @@ import asyncio
 import os
 import uuid
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import psutil
 from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
 
-from agents.frames import JPEG_QUALITY, to_jpeg
 from agents.watcher import Watcher
 from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmPublisher
+from cluster.bus import AlarmPublisher, TrackNews, TrackPublisher
 from cluster.controller.reports import HostStatus
 from cluster.handles import deployment
+from cluster.jpeg import JPEG_QUALITY, to_jpeg
 from cluster.log import configure_logging, get_logger
 from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, WATCHER_IDENTITY
 from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
+from pipelines.colour import with_colour
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, ConfigError, UnavailableError, UnknownThingError
-from pipelines.imaging import I420
+from pipelines.identity import object_snapshot_key
+from pipelines.imaging import I420, crop_jpeg
 
 log = get_logger("host")
 
@@ -84,6 +86,8 @@ class AgentHost:
         self._embedder = deployment(EMBEDDER)
         self._loop = asyncio.get_running_loop()
         self._publisher = AlarmPublisher(settings.redis_url, settings.spool_dir, name)
+        self._tracks = TrackPublisher(settings.redis_url)
+        self._tracks.start()
         self._serving = self._loop.create_task(self._serve_agents(), name="agent server")
 
     # ------------------------------------------------------------ called by the controller
@@ -117,12 +121,13 @@ class AgentHost:
             registered=self._registered,
             watchers=tuple(job.watcher.status() for job in list(self._jobs.values())),
             revisions={key: plan.revision for key, plan in self._plans.items()},
-            counts=dict(self._counts) | self._alarm_counts(),
+            counts=dict(self._counts) | self._bus_counts(),
             rss_bytes=self._process.memory_info().rss,
         )
 
-    def _alarm_counts(self) -> dict[str, int]:
-        return {f"alarms_{what}": n for what, n in asdict(self._publisher.stats).items()}
+    def _bus_counts(self) -> dict[str, int]:
+        alarms = {f"alarms_{what}": n for what, n in asdict(self._publisher.stats).items()}
+        return alarms | {f"tracks_{what}": n for what, n in asdict(self._tracks.stats).items()}
 
     async def aclose(self) -> None:
         """Let every watcher go, publish what is still to be published. Safe to call twice."""
@@ -132,6 +137,7 @@ class AgentHost:
             await self._server.aclose()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._publisher.aclose()
+        await self._tracks.aclose()
         for blobs in self._blobs.values():
             await blobs.aclose()
 
@@ -177,6 +183,9 @@ class AgentHost:
     def remember(self, crop: Crop) -> None:
         self._spawn(self._remember(crop))
 
+    def tell(self, news: Sequence[TrackNews]) -> None:
+        self._tracks.offer(news)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run on the host's loop: watchers live on loops of their own, connections on this one."""
         future: Future[None] = asyncio.run_coroutine_threadsafe(self._tracked(work), self._loop)
@@ -212,16 +221,31 @@ class AgentHost:
     async def _remember(self, crop: Crop) -> None:
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
             self._counts["remembers_dropped"] += 1
+            self.tell((crop.sighting,))
             return
         self._remembers += 1
         try:
+            shown = await self._with_picture(crop)
+            self.tell((shown.sighting,))
             async with ray_errors("embedder", REMEMBER_TIMEOUT_S):
-                await self._embedder.remember.remote(crop)
+                await self._embedder.remember.remote(shown)
         except AtalaiaError as error:
             self._counts["remembers_failed"] += 1
             log.warning("object not remembered", error=str(error))
         finally:
             self._remembers -= 1
+
+    async def _with_picture(self, crop: Crop) -> Crop:
+        """The crop with its colour, and with its picture in the blob storage."""
+        seen, jpeg = await asyncio.to_thread(lambda: (with_colour(crop), crop_jpeg(crop.pixels)))
+        key = object_snapshot_key(seen.sighting.camera, seen.sighting.track)
+        try:
+            await self._tenant_blobs(seen.sighting.tenant).put(key, jpeg)
+        except AtalaiaError as error:
+            self._counts["object_pictures_failed"] += 1
+            log.warning("object without picture", error=str(error))
+            return seen
+        return replace(seen, sighting=seen.sighting.model_copy(update={"snapshot": key}))
 
     def _tenant_blobs(self, tenant: str) -> TenantBlobs:
         if tenant not in self._blobs:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,7 +29,9 @@ from pipelines.domain import (
     Detections,
     FrameStamp,
     LetterboxedFrame,
+    Sighting,
     Stages,
+    TrackPath,
 )
 from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
@@ -61,6 +64,10 @@ class WatcherServices(Protocol):
     def raise_alarm(self, alarm: Alarm, frame: I420) -> None: ...
 
     def remember(self, crop: Crop) -> None: ...
+
+    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
+        """What tracks did, for the records."""
+        ...
 
 
 class Watcher:
@@ -130,7 +137,9 @@ class Watcher:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        self._remember(self._pipeline.finish())
+        rest = self._pipeline.finish()
+        self._remember(rest.remember)
+        self._services.tell(rest.paths)
 
     def status(self) -> WatcherStatus:
         """A snapshot; safe from any thread."""
@@ -248,6 +257,8 @@ class Watcher:
                 self._services.raise_alarm(stamped, picture)
             self._hold_crops(result.crops, picture)
             self._remember(result.remember)
+            if result.paths:
+                self._services.tell(result.paths)
             for track in result.forgotten:
                 self._crops.pop(track, None)
             self._counts["analysed"] += 1
@@ -299,3 +310,5 @@ class Watcher:
             pixels = self._crops.get(remember.sighting.track)
             if pixels is not None:
                 self._services.remember(Crop(pixels, remember.sighting))
+            else:
+                self._services.tell((remember.sighting,))

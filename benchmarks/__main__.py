@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import detector, rival
+from benchmarks import detector, reprocess, rival, search
 from benchmarks.latency import Latencies, measure_latency
 from benchmarks.resources import Usage, per_added_camera, watch
 from benchmarks.stage import Stage
@@ -25,6 +25,7 @@ from cluster.log import configure_logging
 from cluster.settings import LogSettings, Settings
 
 WARM_UP_S = 10.0
+REMEMBERED = 100_000
 SATURATING_FPS = 25.0
 CALM_FPS = 5.0
 
@@ -63,8 +64,16 @@ async def _run(settings: Settings, seconds: float, cameras: int, console: Consol
         await stage.keep(0)
         console.print("ultralytics track() on the same streams …")
         tracked = await asyncio.to_thread(rival.track, stage.urls, settings, seconds)
+        console.print("a film, looked at again …")
+        again = await reprocess.measure(settings, seconds * 6, None)
+    console.print(f"search among {REMEMBERED:,} objects …")
+    searched = await search.measure(REMEMBERED)
     each = per_added_camera(one, many, cameras - 1)
-    return _table(bare, full, tracked, latencies, each, busy)
+    table = _table(bare, full, tracked, latencies, each, busy)
+    for row in again.rows():
+        table.add_row(*row)
+    search.add_rows(table, searched)
+    return table
 
 
 def _table(

@@ -64,7 +64,7 @@ def street(settings: Settings) -> LetterboxedFrame:
 
 def bare(settings: Settings, seconds: float) -> Rate:
     """The model alone in this process, results in source pixels."""
-    from serve.vision.model import load_model
+    from cluster.vision.model import load_model
 
     frame = street(settings)
     model = load_model(settings.detector.weights, settings.detector, settings.model_cache)

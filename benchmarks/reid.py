@@ -28,11 +28,11 @@ import supervision as sv
 from trackers import ByteTrackTracker
 
 from cluster.settings import DetectorSettings, load_settings
+from cluster.vision.colour import colour_histogram
+from cluster.vision.model import load_model
 from pipelines.domain import Detections
 from pipelines.errors import UnavailableError
 from pipelines.imaging import letterbox_rgb
-from serve.vision.colour import colour_histogram
-from serve.vision.model import load_model
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cluster.settings import Settings
-from serve.vision.weights import resolve_weights
+from cluster.vision.weights import resolve_weights
 
 START_TIMEOUT_S = 180.0
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import re
+import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -27,14 +32,25 @@ from pipelines.errors import (
 # Storage calls wait for disks and networks, not for the CPU: a few threads keep one slow call from
 # holding up the others.
 _THREADS = 4
+_CHUNK_BYTES = 1 << 20
 # A write to a local disk takes milliseconds, to object storage some hundred.
 TIMEOUT_S = 20.0
+# A line that uploads slower than this could not carry one camera's recording.
+LEAST_BYTES_PER_S = 250_000
 MAX_KEY_LENGTH = 512
 
 # Each part starts with a letter or digit: no "..", no hidden file, no name of a temporary one.
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """Size in bytes, and a name of the content that changes when the blob is replaced."""
+
+    size: int
+    version: str
 
 
 class TenantBlobs:
@@ -77,13 +93,23 @@ class TenantBlobs:
         write = self._write_local if self._local else self._write
         await self._run(lambda: write(path, data))
 
+    async def put_file(self, key: str, source: Path) -> None:
+        """Store a file's content, as `put` does, without holding it in memory.
+
+        Raises:
+            InputError: `key` is not valid; ConflictError: a part of it is a blob already.
+            UnknownThingError: there is no file `source`.
+            UnavailableError: the storage is away, full, or too slow.
+        """
+        path = self._path(key)
+        copy = self._copy_local if self._local else self._copy
+        size = await self._run(lambda: source.stat().st_size)
+        await self._run(lambda: copy(path, source), TIMEOUT_S + size / LEAST_BYTES_PER_S)
+
     async def get(self, key: str) -> bytes:
         """Raises InputError, UnknownThingError (no such blob), UnavailableError."""
         path = self._path(key)
-        try:
-            data: bytes = await self._run(lambda: self._files.cat_file(path))
-        except ConflictError:
-            raise UnknownThingError("there is no such blob.") from None
+        data: bytes = await self._known(lambda: self._files.cat_file(path))
         return data
 
     async def delete(self, key: str) -> None:
@@ -93,6 +119,32 @@ class TenantBlobs:
             await self._run(lambda: self._files.rm_file(path))
         except (UnknownThingError, ConflictError):
             return
+
+    def url(self, key: str) -> str:
+        """Where a blob lies, for those who read it piece by piece: a path, or an fsspec URL.
+        Raises InputError."""
+        path = self._path(key)
+        return path if self._local else str(self._files.unstrip_protocol(path))
+
+    async def stat(self, key: str) -> BlobStat:
+        """Size and version of a blob. Raises InputError, UnknownThingError, UnavailableError."""
+        path = self._path(key)
+
+        def look() -> BlobStat:
+            info = self._files.info(path)
+            if info["type"] != "file":
+                raise FileNotFoundError(path)
+            version = hashlib.sha256(str(self._files.ukey(path)).encode()).hexdigest()
+            return BlobStat(int(info["size"]), version[:32])
+
+        return await self._known(look)
+
+    async def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
+        InputError, UnknownThingError, UnavailableError."""
+        path = self._path(key)
+        data: bytes = await self._known(lambda: self._files.cat_file(path, start, end))
+        return data
 
     async def aclose(self) -> None:
         """Let running calls end and give the threads back. Idempotent."""
@@ -104,6 +156,13 @@ class TenantBlobs:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    async def _known(self, call: Callable[[], _T]) -> _T:
+        """Run a call that reads: what cannot be there is not there."""
+        try:
+            return await self._run(call)
+        except ConflictError:
+            raise UnknownThingError("there is no such blob.") from None
+
     def _path(self, key: str) -> str:
         if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
             raise InputError(f"{key[:80]!r} is not the key of a blob.")
@@ -114,28 +173,24 @@ class TenantBlobs:
         self._files.pipe_file(path, data)
 
     def _write_local(self, path: str, data: bytes) -> None:
-        folder, _, name = path.rpartition("/")
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        temporary = f"{folder}/.{name[:100]}.{uuid.uuid4().hex}"
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-            raise
+        with _replacing(path) as file:
+            file.write(data)
 
-    async def _run(self, call: Callable[[], _T]) -> _T:
+    def _copy(self, path: str, source: Path) -> None:
+        self._files.put_file(str(source), path)
+
+    def _copy_local(self, path: str, source: Path) -> None:
+        with source.open("rb") as content, _replacing(path) as file:
+            shutil.copyfileobj(content, file, _CHUNK_BYTES)
+
+    async def _run(self, call: Callable[[], _T], timeout_s: float = TIMEOUT_S) -> _T:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 with keep_cancellation():
                     return await loop.run_in_executor(self._executor, call)
         except (FileNotFoundError, IsADirectoryError):
-            raise UnknownThingError("there is no such blob.") from None
+            raise UnknownThingError("there is no such blob, or no such file.") from None
         except (FileExistsError, NotADirectoryError):
             raise ConflictError("a part of the key is a blob already.") from None
         except TimeoutError:
@@ -146,3 +201,21 @@ class TenantBlobs:
             raise UnavailableError(
                 f"the blob storage cannot be used: {type(error).__name__}{reason}."
             ) from None
+
+
+@contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its place at the end of the block, or leaves no trace."""
+    folder, _, name = path.rpartition("/")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    temporary = f"{folder}/.{name[:100]}.{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

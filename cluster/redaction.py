@@ -35,6 +35,8 @@ _ENCODED_QUERY = re.compile(
 )
 # `/user=admin_password=x_channel=1.sdp`, common in video recorders.
 _PATH = re.compile(rf"(?P<name>[/_](?:{_NAMES})=)(?:(?![_&;][A-Za-z]\w*=)[^\s?/])*", re.IGNORECASE)
+# A signed token (RFC 7519), wherever it stands: a link to media has one for its last part.
+_TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 
 def redact_parameters(target: str) -> str:
@@ -43,7 +45,9 @@ def redact_parameters(target: str) -> str:
 
 
 def redact(text: str) -> str:
-    """`text` with the credentials of every URL in it replaced; hosts stay readable."""
+    """`text` with every token, and the credentials of every URL in it, replaced; hosts stay
+    readable."""
+    text = _TOKEN.sub(HIDDEN, text)
     text = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", text)
     text = _ENCODED_USERINFO.sub(rf"\g<scheme>{HIDDEN}@", text)
     text = _ENCODED_QUERY.sub(rf"\g<name>{HIDDEN}", text)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
@@ -22,7 +22,19 @@ async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
     """
     try:
         async with asyncio.timeout(timeout_s):
-            yield
+            with our_errors(what):
+                yield
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"The {what} did not answer within {timeout_s:g} s.", hint="Try again in a moment."
+        ) from error
+
+
+@contextmanager
+def our_errors(what: str) -> Iterator[None]:
+    """The same for a call that waits by itself; raises TimeoutError where that says so."""
+    try:
+        yield
     except RayTaskError as error:
         # Also an instance of the cause's class, but with the remote stack trace as its text.
         if isinstance(error.cause, AtalaiaError):
@@ -30,12 +42,8 @@ async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
         if isinstance(error.cause, RayError | RayServeException):
             raise away(what) from error
         raise
-    except AtalaiaError:
+    except (AtalaiaError, TimeoutError):
         raise
-    except TimeoutError as error:
-        raise UnavailableError(
-            f"The {what} did not answer within {timeout_s:g} s.", hint="Try again in a moment."
-        ) from error
     except (RayError, RayServeException) as error:
         raise away(what) from error
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import ray
 
-from cluster.bus import CameraStatusBoard, Listener, open_redis, replay_left_spools
+from cluster.bus import (
+    CameraStatusBoard,
+    Listener,
+    TrackListener,
+    open_redis,
+    replay_left_spools,
+)
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fleet import RayFleet
@@ -86,7 +92,8 @@ class ControllerService:
 
 
 class ListenerService:
-    """Writes the alarms of every tenant's stream into the records. Works from the start too."""
+    """Writes the alarms of every tenant's stream into the records, and beside them, at its own
+    pace, what tracks did. Works from the start too."""
 
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
@@ -97,19 +104,25 @@ class ListenerService:
         async def tenants() -> list[str]:
             return [tenant.slug for tenant in await platform.tenants()]
 
-        self._listener = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
-        self._task = asyncio.get_running_loop().create_task(self._listener.run(), name="listener")
+        alarms = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
+        tracks = TrackListener(self._redis, tenants, self._database.tracks, LISTENER_ACTOR)
+        loop = asyncio.get_running_loop()
+        self._tasks = (
+            loop.create_task(alarms.run(), name="listener"),
+            loop.create_task(tracks.run(), name="track listener"),
+        )
 
     async def ping(self) -> bool:
-        """True while the listener runs."""
-        return not self._task.done()
+        """True while the listeners run."""
+        return not any(task.done() for task in self._tasks)
 
     async def aclose(self) -> None:
-        """Stop after the entry in hand. Safe to call twice."""
-        if self._task.cancelled():
+        """Stop after the entries in hand. Safe to call twice."""
+        if any(task.cancelled() for task in self._tasks):
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._redis.aclose()
         await self._database.aclose()
 

@@ -134,6 +134,25 @@ class BridgeSettings(Section):
     backoff_max_s: Annotated[float, Field(gt=0)] = 15.0
 
 
+class RecordingSettings(Section):
+    """What becomes of recordings on their way to the blob storage. What is kept of a camera is the
+    camera's own business."""
+
+    segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
+        60.0, description="length of a file; it ends at the next key frame"
+    )
+    alarm_segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
+        10.0, description="the same of cameras that keep what surrounds alarms"
+    )
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        20.0, description="how long an alarm may take from its frame to the records"
+    )
+    spool_mb: Annotated[int, Field(ge=16)] = Field(
+        8192,
+        description="disk for files that wait, of each bridge; then the oldest is dropped",
+    )
+
+
 class AgentSettings(Section):
     cameras_per_host: Annotated[int, Field(ge=1, le=200)] = 16
     dispatch_grace_s: Annotated[float, Field(gt=0)] = Field(
@@ -155,6 +174,46 @@ class ApiSettings(Section):
     max_upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
     max_image_megapixels: Annotated[float, Field(gt=0, le=200)] = 40.0
     join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
+    media_secret: SecretStr | None = Field(
+        None,
+        description="signs links to clips and recordings, at least 32 characters, the same for "
+        "every replica; default: derived from livekit.api_secret",
+    )
+    media_url_ttl_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        300, description="how long a signed link works"
+    )
+    export_max_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        3600, description="the longest range that one export may have"
+    )
+    max_exports: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="exports that one replica makes and sends at once; more are refused"
+    )
+
+
+class BatchSettings(Section):
+    """Jobs that look at recordings again."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="processes of one job that look; default: one per two CPUs of the cluster"
+    )
+    worker_threads: Annotated[int, Field(ge=0, le=256)] = Field(
+        2, description="CPU threads of each worker's model; 0: all cores of its machine"
+    )
+    num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
+        0.0, description="GPUs of each worker; a fraction shares one"
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        19, description="how far workers stand back on CPUs that live work wants, too"
+    )
+    chunk_s: Annotated[float, Field(ge=1, le=3600)] = Field(
+        30.0, description="about as much of a video is one step: what is done again after a crash"
+    )
+    jobs_per_tenant: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="jobs of one tenant that may be queued or running; more are refused"
+    )
+    models: tuple[str, ...] = Field(
+        (), description="weights that tenants may choose for a job, besides the live detector's"
+    )
 
 
 class LogSettings(Section):
@@ -180,9 +239,11 @@ class Settings(BaseSettings):
     detector: DetectorSettings = DetectorSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     bridge: BridgeSettings = BridgeSettings()
+    recording: RecordingSettings = RecordingSettings()
     agents: AgentSettings = AgentSettings()
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
+    batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -230,12 +291,21 @@ class Settings(BaseSettings):
         return self.data_dir.resolve() / "spool"
 
     @property
+    def recording_spool(self) -> Path:
+        return self.data_dir.resolve() / "recordings-spool"
+
+    @property
     def log_dir(self) -> Path:
         return self.data_dir.resolve() / "log"
 
     @property
     def run_dir(self) -> Path:
         return self.data_dir.resolve() / "run"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """For files that are made, sent and removed."""
+        return self.data_dir.resolve() / "tmp"
 
     @property
     def api_url(self) -> str:

@@ -1,13 +1,12 @@
 """The memory of what was seen: vectors in Qdrant, reachable for one tenant at a time only.
 
-Qdrant itself cannot force a tenant's filter, so this module is the only one that imports its
-client, and every call of `TenantVectors` carries the filter.
+Qdrant itself cannot force a tenant's filter, so this module is the only one that reaches it, and
+every call of `TenantVectors` carries the filter.
 
-The embedded engine (`open_vectors(path=…)`) speaks the same API as the server. It locks its folder,
-so one process owns it (the Memory deployment, one replica). It works inside the event loop, which
-stands still meanwhile, and looks at each point of all tenants: measured with 512 numbers per vector
-on two cores, 1.2 ms to remember one and 24 µs per point to search, so 0.14 s at 6,000 points. From
-20,000 on the client itself warns; run the server then.
+The embedded engine (`open_vectors(path=…)`) is the server's, in this process. It locks its folder,
+so one process owns it (the Memory deployment, one replica). It looks at each vector that passes the
+filters, so a search takes longer the more objects there are: with 512 numbers per vector on two
+cores, some 20 ms among 100,000 objects. The server builds a graph, and is for more than that.
 """
 
 from __future__ import annotations
@@ -29,8 +28,9 @@ from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 from cluster.aio import keep_cancellation
 from cluster.settings import Settings
 from cluster.tenancy import require_tenant
+from cluster.vectors_embedded import EmbeddedQdrant
 from pipelines.domain import Frozen, Sighting
-from pipelines.errors import ConfigError, InputError, UnavailableError
+from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 
 # A search in the server takes a few milliseconds; this bounds a server that hangs.
 TIMEOUT_S = 10
@@ -39,6 +39,9 @@ MAX_LIMIT = 1_000
 # search ever crosses them. Both as Qdrant advises for many tenants in one collection.
 _TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
 _NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
+
+VectorClient = AsyncQdrantClient | EmbeddedQdrant
+"""For annotations elsewhere: nobody else imports either."""
 
 Vector = Sequence[float] | npt.NDArray[np.float32]
 """float32 (dim,); its length does not matter, only its direction (cosine)."""
@@ -53,7 +56,7 @@ class Match(Frozen):
 
 def open_vectors(
     *, url: str | None = None, api_key: SecretStr | None = None, path: Path | None = None
-) -> AsyncQdrantClient:
+) -> VectorClient:
     """A client of a server (`url`), or the engine embedded in this process (`path`).
 
     Raises:
@@ -65,17 +68,8 @@ def open_vectors(
         key = api_key.get_secret_value() if api_key else None
         # The version check would be a blocking call, here, in the constructor.
         return AsyncQdrantClient(url=url, api_key=key, timeout=TIMEOUT_S, check_compatibility=False)
-    try:
-        return AsyncQdrantClient(path=str(path))
-    except RuntimeError as error:
-        raise ConfigError(
-            f"another process uses the vectors in {path}.",
-            hint="Only one may, or set qdrant.url to a server.",
-        ) from error
-
-
-VectorClient = AsyncQdrantClient
-"""For annotations elsewhere: nobody else imports Qdrant's client."""
+    assert path is not None
+    return EmbeddedQdrant(path)
 
 
 def connect(settings: Settings) -> VectorClient:
@@ -100,7 +94,7 @@ def collection_name(embedder: str, dim: int) -> str:
     return f"atalaia-{slug[:80]}-{dim}"
 
 
-async def ensure_collection(client: AsyncQdrantClient, name: str, dim: int) -> None:
+async def ensure_collection(client: VectorClient, name: str, dim: int) -> None:
     """Make the collection and its indexes where they are missing. Several may call it at once.
 
     Raises:
@@ -110,15 +104,14 @@ async def ensure_collection(client: AsyncQdrantClient, name: str, dim: int) -> N
     with _qdrant_errors():
         if not await client.collection_exists(name):
             await _create(client, name, dim)
-        found = _params(await client.get_collection(name))
+        found = await _params(client, name)
         if (found.size, found.distance) != (dim, models.Distance.COSINE):
             raise ConfigError(
                 f"the collection {name} holds vectors of {found.size} numbers "
                 f"({found.distance.value}), not {dim} (Cosine).",
                 hint="Remove it, or name the embedder anew.",
             )
-        if client.init_options.get("path") is None:  # the embedded engine has no such indexes
-            await _create_indexes(client, name)
+        await _create_indexes(client, name)
 
 
 class TenantVectors:
@@ -133,7 +126,7 @@ class TenantVectors:
         InputError: `tenant` is no slug.
     """
 
-    def __init__(self, client: AsyncQdrantClient, collection: str, tenant: str) -> None:
+    def __init__(self, client: VectorClient, collection: str, tenant: str) -> None:
         require_tenant(tenant)
         self.tenant = tenant
         self._client = client
@@ -155,7 +148,7 @@ class TenantVectors:
         dim = await self._dimension()
         structs = [
             models.PointStruct(
-                id=str(_point_id(sighting)),
+                id=_point_id(sighting.tenant, sighting.camera, sighting.track),
                 vector=_checked(vector, dim),
                 payload=sighting.model_dump(mode="json"),
             )
@@ -171,6 +164,7 @@ class TenantVectors:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> list[Match]:
@@ -181,6 +175,7 @@ class TenantVectors:
             limit: 1..MAX_LIMIT.
             camera: only of this camera.
             label: only of this class.
+            colour: only of this colour, by its name.
             since_us: only what was in sight at or after, UTC microseconds.
             until_us: only what was in sight before, UTC microseconds.
 
@@ -195,11 +190,37 @@ class TenantVectors:
             answer = await self._client.query_points(
                 self._collection,
                 query=query,
-                query_filter=self._filter(camera, label, since_us, until_us),
+                query_filter=self._filter(camera, label, colour, since_us, until_us),
                 limit=limit,
                 with_payload=True,
             )
         return [self._match(point) for point in answer.points]
+
+    async def vector(self, camera: str, track: str) -> npt.NDArray[np.float32]:
+        """The vector of a remembered object, float32 (dim,), of length 1.
+
+        Raises:
+            UnknownThingError: this object of this camera is not remembered.
+            UnavailableError: Qdrant is away, or the collection is missing.
+        """
+        with _qdrant_errors():
+            points = await self._client.scroll(
+                self._collection,
+                scroll_filter=models.Filter(
+                    must=[
+                        _equals("tenant", self.tenant),
+                        models.HasIdCondition(has_id=[_point_id(self.tenant, camera, track)]),
+                    ]
+                ),
+                limit=1,
+                with_vectors=True,
+            )
+        if not points[0]:
+            raise UnknownThingError(
+                f"nothing is remembered of the object {track}.",
+                hint="It is, some seconds after it came into sight, where the embedder keeps up.",
+            )
+        return np.asarray(points[0][0].vector, np.float32)
 
     async def count(self, camera: str | None = None) -> int:
         """How many objects are remembered. Raises UnavailableError."""
@@ -222,6 +243,7 @@ class TenantVectors:
         self,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> models.Filter:
@@ -231,6 +253,8 @@ class TenantVectors:
             must.append(_equals("camera", camera))
         if label is not None:
             must.append(_equals("label", label))
+        if colour is not None:
+            must.append(_equals("colour", colour))
         if since_us is not None:
             must.append(models.FieldCondition(key="last_seen_us", range=models.Range(gte=since_us)))
         if until_us is not None:
@@ -246,13 +270,13 @@ class TenantVectors:
     async def _dimension(self) -> int:
         if self._dim is None:
             with _qdrant_errors():
-                self._dim = _params(await self._client.get_collection(self._collection)).size
+                self._dim = (await _params(self._client, self._collection)).size
         return self._dim
 
 
-def _point_id(sighting: Sighting) -> UUID:
+def _point_id(tenant: str, camera: str, track: str) -> str:
     # Slugs hold no slash, so the three parts cannot be split in two ways.
-    return uuid5(_NAMESPACE, f"{sighting.tenant}/{sighting.camera}/{sighting.track}")
+    return str(uuid5(_NAMESPACE, f"{tenant}/{camera}/{track}"))
 
 
 def _equals(key: str, value: str) -> models.FieldCondition:
@@ -269,14 +293,16 @@ def _checked(vector: Vector, dim: int) -> list[float]:
     return values
 
 
-def _params(info: models.CollectionInfo) -> models.VectorParams:
-    params = info.config.params.vectors
+async def _params(client: VectorClient, name: str) -> models.VectorParams:
+    if isinstance(client, EmbeddedQdrant):
+        return await client.params(name)
+    params = (await client.get_collection(name)).config.params.vectors
     if not isinstance(params, models.VectorParams):
         raise ConfigError("the collection was not made by Atalaia: it has several vectors a point.")
     return params
 
 
-async def _create(client: AsyncQdrantClient, name: str, dim: int) -> None:
+async def _create(client: VectorClient, name: str, dim: int) -> None:
     try:
         await client.create_collection(
             name,
@@ -289,13 +315,13 @@ async def _create(client: AsyncQdrantClient, name: str, dim: int) -> None:
             raise
 
 
-async def _create_indexes(client: AsyncQdrantClient, name: str) -> None:
+async def _create_indexes(client: VectorClient, name: str) -> None:
     await client.create_payload_index(
         name,
         "tenant",
         models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     )
-    for field in ("camera", "label"):
+    for field in ("camera", "label", "colour"):
         await client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
     for field in ("first_seen_us", "last_seen_us"):
         await client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER)
@@ -313,6 +339,3 @@ def _qdrant_errors() -> Iterator[None]:
         ) from error
     except (ApiException, QdrantException, OSError) as error:
         raise UnavailableError(f"Qdrant cannot be used: {type(error).__name__}.") from error
-    except (ValueError, RuntimeError) as error:
-        # The embedded engine's way to say that a collection is missing, or that it is closed.
-        raise UnavailableError(f"Qdrant cannot be used: {error}.") from error

@@ -15,6 +15,9 @@ from pipelines.geometry import foot_point
 # Drawn once at random for Atalaia. Changing it renames every alarm ever raised.
 ALARM_NAMESPACE = UUID("6f0c2a58-6c7e-4d0b-9a35-0e6a9d1f7c42")
 
+# Likewise, for pictures of objects.
+OBJECT_NAMESPACE = UUID("b6a3f1d2-54f4-4d59-9d0c-0f5e9a7f2c11")
+
 # Cells per axis. Only objects that start in the same millisecond need telling apart by place, and
 # the coarser the cells, the seldomer two runtimes that differ by a pixel name different ones.
 PLACE_CELLS = 16
@@ -60,3 +63,11 @@ def alarm_id(key: CameraKey, rule: Slug, track: str, episode: int) -> UUID:
     Slugs and track keys hold no slash, so no two different alarms spell the same name.
     """
     return uuid5(ALARM_NAMESPACE, f"{key.tenant}/{key.camera}/{rule}/{track}/{episode}")
+
+
+def object_snapshot_key(camera: Slug, track: str) -> str:
+    """Key of an object's best picture in its tenant's blob storage; said again, it replaces.
+
+    A track's key may hold what a blob's key may not, hence the hash.
+    """
+    return f"objects/{camera}/{uuid5(OBJECT_NAMESPACE, track).hex}.jpg"

@@ -19,6 +19,8 @@ Pixels = npt.NDArray[np.uint8]
 
 # Grey of the border that YOLO models are trained with.
 PAD = 114
+# A crop of 200x400 pixels takes some 20 kB.
+CROP_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,16 @@ def cut_crop_rgb(rgb: Pixels, box: tuple[int, int, int, int]) -> Pixels:
     """A copy of one part of a picture (height, width, 3); see `cut_crop_i420`."""
     x1, y1, x2, y2 = _checked(box, (rgb.shape[1], rgb.shape[0]))
     return rgb[y1:y2, x1:x2].copy()
+
+
+def crop_jpeg(rgb: Pixels, quality: int = CROP_QUALITY) -> bytes:
+    """JPEG of an RGB picture (height, width, 3)."""
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise ValueError(f"no JPEG can be made of {rgb.dtype} {rgb.shape}")
+    return data.tobytes()
 
 
 def _checked(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:

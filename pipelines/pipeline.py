@@ -1,4 +1,4 @@
-"""The pipeline of one camera: detections in; tracks, alarms, crops and memories out. Pure.
+"""The pipeline of one camera: detections in; tracks, alarms, crops, memories and paths out. Pure.
 
 No clock but the frames', no I/O, no chance: the same frames give the same results, live or from a
 recording. What it holds is bounded by what is in sight and what is still expected back.
@@ -9,8 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.crops import CropBook, CropRequest, Remember, normalized
-from pipelines.domain import Alarm, CameraPlan, Detections, FrameStamp, Stages, Track
+from pipelines.domain import (
+    Alarm,
+    CameraPlan,
+    Detections,
+    FrameStamp,
+    Stages,
+    Track,
+    TrackPath,
+)
 from pipelines.identity import alarm_id
+from pipelines.paths import PathBook
 from pipelines.rules import Firing, RuleBook, hold_us
 from pipelines.tracking import CameraTracker, Scene
 
@@ -30,6 +39,7 @@ class StepResult:
         remember: to be stored, each with the latest crop of its track.
         forgotten: tracks that will not be named again: their crops can go, once `remember` of this
             result is done.
+        paths: where tracks were, as far as it is known for good.
         late: the frame was late or a repetition, and was not looked at.
     """
 
@@ -38,6 +48,7 @@ class StepResult:
     crops: tuple[CropRequest, ...] = ()
     remember: tuple[Remember, ...] = ()
     forgotten: tuple[str, ...] = ()
+    paths: tuple[TrackPath, ...] = ()
     late: bool = False
 
 
@@ -53,6 +64,7 @@ class CameraPipeline:
         self._tracker = CameraTracker(_activation(plan))
         self._rules = RuleBook()
         self._crops = CropBook(plan.key)
+        self._paths = PathBook(plan.key)
         self._rules.apply(plan.rules, known=frozenset())
 
     @property
@@ -93,17 +105,19 @@ class CameraPipeline:
             crops=crops,
             remember=remember,
             forgotten=scene.forgotten,
+            paths=self._paths.step(scene),
         )
 
-    def finish(self) -> tuple[Remember, ...]:
-        """End of the stream: what is still to be remembered."""
-        return self._crops.finish()
+    def finish(self) -> StepResult:
+        """End of the stream: what is still to be remembered, and the paths not told yet."""
+        return StepResult(remember=self._crops.finish(), paths=self._paths.finish())
 
     def held(self) -> dict[str, int]:
         """How many tracks each part holds something about; for metrics, and to see it bounded."""
         return {
             "tracks": len(self._tracker.keys),
             "crops": len(self._crops),
+            "paths": len(self._paths),
             "episodes": self._rules.episodes_held,
             "rules": self._rules.tracks_held,
         }

@@ -16,12 +16,12 @@ from ray.serve.schema import LoggingConfig
 from cluster.handles import SERVE_ENVIRONMENT
 from cluster.names import API, DETECTOR, EMBEDDER, MEMORY
 from cluster.settings import Settings, load_settings
+from cluster.vision.embedders import embedder_info
 from pipelines.errors import ConfigError
 from serve.api.deployment import Api
 from serve.detector import Detector
 from serve.embedder import Embedder
 from serve.memory import Memory
-from serve.vision.embedders import embedder_info
 
 # What Ray sets aside, not what they use: OpenVINO takes the cores it finds idle. Small enough that
 # everything, and a second detector while one replaces the other, fits on two cores.

@@ -13,11 +13,11 @@ from ray.serve import metrics
 from cluster.bus import ModelChoice, open_redis
 from cluster.log import configure_logging, get_logger
 from cluster.settings import Settings
+from cluster.vision.batching import Batcher, BatchTimes, Lane
+from cluster.vision.model import DetectionModel, ModelInfo, load_model
 from pipelines.clock import SystemClock
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, ConfigError, ModelError, UnavailableError
-from serve.vision.batching import Batcher, BatchTimes
-from serve.vision.model import DetectionModel, ModelInfo, load_model
 
 # One frame in flight per camera: so this many cameras may wait at one replica before frames are
 # refused. At 67 frames/s of a two-core replica the last of them would wait 4 s, which nobody wants.
@@ -158,25 +158,32 @@ class Detector:
             InputError: the frame was letterboxed to another size than `info().input_size`.
             UnavailableError: too many frames wait; retry later or drop this one.
         """
+        return await self._detect(frame, Lane.LIVE)
+
+    async def _detect(self, frame: LetterboxedFrame, lane: Lane) -> Detections:
         engine = self._engine
         try:
             engine.model.check(frame)
-            return await engine.batcher.submit(frame)
+            return await engine.batcher.submit(frame, lane)
         except AtalaiaError as error:
             self._metrics.refused(error.code)
             raise
 
     async def detect_many(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        """The same for many frames of a batch job, in their order.
+        """The same for many frames of a job, in their order, behind every live frame.
 
-        They are fed in groups that keep the model busy but leave live frames a short queue.
+        They are fed in groups that keep the model busy, so that many jobs share the lane.
+
+        Raises:
+            InputError: a frame was letterboxed to another size than `info().input_size`.
+            UnavailableError: too many frames of jobs wait; retry later.
         """
         engine = self._engine
         group = max(2, engine.model.parallel) * engine.model.max_batch
         results: list[Detections] = []
         for start in range(0, len(frames), group):
             results += await asyncio.gather(
-                *(self.detect(frame) for frame in frames[start : start + group])
+                *(self._detect(frame, Lane.BEHIND) for frame in frames[start : start + group])
             )
         return results
 

@@ -16,15 +16,15 @@ from cluster.handles import by_value
 from cluster.log import configure_logging
 from cluster.remote import ray_errors
 from cluster.settings import Settings
-from pipelines.clock import SystemClock
-from pipelines.domain import Crop
-from serve.vision.batching import Batcher, BatchTimes
-from serve.vision.embedders import (
+from cluster.vision.batching import Batcher, BatchTimes
+from cluster.vision.embedders import (
     EmbedderInfo,
     Pixels,
     checked_picture,
     load_embedder,
 )
+from pipelines.clock import SystemClock
+from pipelines.domain import Crop
 
 Vector = npt.NDArray[np.float32]
 

@@ -22,9 +22,9 @@ from cluster.vectors import (
     ensure_collection,
     open_vectors,
 )
+from cluster.vision.embedders import EmbedderInfo
 from pipelines.domain import Frozen, Sighting
 from pipelines.errors import ConfigError, UnavailableError
-from serve.vision.embedders import EmbedderInfo
 
 # While a new replica takes over, the old one still holds the embedded engine's folder, for at most
 # graceful_shutdown_timeout_s.
@@ -81,6 +81,7 @@ class Memory:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> list[Match]:
@@ -92,6 +93,7 @@ class Memory:
             limit: most matches.
             camera: only of this camera.
             label: only of this class.
+            colour: only of this colour, by its name.
             since_us: only what was in sight at or after, UTC microseconds.
             until_us: only what was in sight before, UTC microseconds.
 
@@ -100,8 +102,18 @@ class Memory:
             UnavailableError: Qdrant is away.
         """
         return await (await self._of(tenant)).search(
-            vector, limit, camera=camera, label=label, since_us=since_us, until_us=until_us
+            vector,
+            limit,
+            camera=camera,
+            label=label,
+            colour=colour,
+            since_us=since_us,
+            until_us=until_us,
         )
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        """The vector of a remembered object. Raises UnknownThingError, UnavailableError."""
+        return await (await self._of(tenant)).vector(camera, track)
 
     async def erase(self, tenant: str, camera: str | None = None) -> None:
         """Forget all of the tenant, or of one of its cameras. Raises UnavailableError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid5
 
-from pipelines.domain import Alarm, Camera, RuleKind, Sighting, Stages, ZoneEntryRule
+from pipelines.domain import Alarm, Camera, RuleKind, Sighting, Stages, TrackPath, ZoneEntryRule
 
 NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 T0_US = 1_700_000_000_000_000
@@ -64,6 +64,25 @@ def make_sighting(number: int = 0, tenant: str = "acme", **fields: Any) -> Sight
             "first_seen_us": T0_US + number * 1_000_000,
             "last_seen_us": T0_US + number * 1_000_000 + 2_000_000,
             "box": (0.1, 0.2, 0.3, 0.4),
+            **fields,
+        }
+    )
+
+
+def make_path(number: int = 0, tenant: str = "acme", **fields: Any) -> TrackPath:
+    """Path of track `number`, one second from `number` seconds after T0: a walk to the right."""
+    start_us = fields.get("start_us", T0_US + number * 1_000_000)
+    points = tuple((n * 200, 1000 + n * 100, 2000, 2000 + n * 100, 6000) for n in range(6))
+    return TrackPath(
+        **{
+            "tenant": tenant,
+            "camera": "gate",
+            "track": f"track-{number}",
+            "label": "person",
+            "confidence": 0.9,
+            "start_us": start_us,
+            "end_us": start_us + 1_000_000,
+            "points": points,
             **fields,
         }
     )

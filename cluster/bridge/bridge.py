@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import Future
+from dataclasses import replace
 
 import psutil
 
@@ -14,6 +15,7 @@ from cluster.bridge.room import RoomPublisher, TrackSink
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
 from cluster.log import configure_logging, get_logger
 from cluster.names import DETECT_TRACK, MAIN_TRACK
+from cluster.recording.service import RecordingService
 from cluster.settings import Settings
 from pipelines.clock import Clock, SystemClock
 from pipelines.domain import CameraKey
@@ -24,8 +26,16 @@ log = get_logger("bridge")
 class CameraBridge:
     """One camera: its place in the room and one pump per track. Lives on the actor's event loop."""
 
-    def __init__(self, camera: BridgeCamera, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        camera: BridgeCamera,
+        settings: Settings,
+        clock: Clock,
+        recordings: RecordingService,
+    ) -> None:
         self.camera = camera
+        self._recordings = recordings
+        self._recording = recordings.camera(camera.key)
         self._loop = asyncio.get_running_loop()
         self._room = RoomPublisher(settings.livekit, camera.key, self._backoff(settings))
         self._pumps: dict[str, StreamPump] = {}
@@ -40,6 +50,7 @@ class CameraBridge:
                     settings=settings.bridge,
                     clock=clock,
                     backoff=self._backoff(settings),
+                    tap=self._recording.tap if track == MAIN_TRACK else None,
                 )
 
     @staticmethod
@@ -50,11 +61,20 @@ class CameraBridge:
         return asyncio.run_coroutine_threadsafe(self._room.open_track(sink, size), self._loop)
 
     def start(self) -> None:
+        self.update(self.camera)
         self._room.start()
         for pump in self._pumps.values():
             pump.start()
 
+    def update(self, camera: BridgeCamera) -> None:
+        """Follow what may change while the pull goes on."""
+        self.camera = camera
+        self._recording.apply(camera.recording, camera.masks)
+
     def status(self) -> CameraBridgeStatus:
+        recording = self._recording.status()
+        if not recording.reason:
+            recording = replace(recording, reason=self._recordings.trouble)
         detect = self._pumps.get(DETECT_TRACK)
         return CameraBridgeStatus(
             key=self.camera.key,
@@ -62,12 +82,17 @@ class CameraBridge:
             in_room=self._room.connected,
             main=self._pumps[MAIN_TRACK].status(),
             detect=detect.status() if detect else None,
+            recording=recording,
         )
 
     async def aclose(self, timeout_s: float) -> None:
-        """Stop the pumps, then leave the room."""
+        """Stop the pumps, finish the recording, then leave the room."""
         for pump in self._pumps.values():
             pump.request_stop()
+        self._recording.request_stop()
+        if not await asyncio.to_thread(self._recording.join, timeout_s):
+            # It is mended and sent by whoever comes next.
+            log.warning("a recording is not finished", room=self.camera.key.room)
         for name, pump in self._pumps.items():
             if not await asyncio.to_thread(pump.join, timeout_s):
                 log.warning("pump still blocked in a read", room=self.camera.key.room, track=name)
@@ -89,6 +114,7 @@ class Bridge:
         self._closing: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._process = psutil.Process()
+        self._recordings: RecordingService | None = None
 
     async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
         """Carry exactly these cameras, and tell how each is doing. Idempotent."""
@@ -102,11 +128,18 @@ class Bridge:
             for key in stale:
                 self._let_go(self._cameras.pop(key))
             for key, camera in wanted.items():
-                if key not in self._cameras:
-                    bridge = CameraBridge(camera, self._settings, self._clock)
+                if key in self._cameras:
+                    self._cameras[key].update(camera)
+                else:
+                    bridge = self._new_camera(camera)
                     self._cameras[key] = bridge
                     bridge.start()
         return self.status()
+
+    def _new_camera(self, camera: BridgeCamera) -> CameraBridge:
+        if self._recordings is None:
+            self._recordings = RecordingService(self._settings, self._clock)
+        return CameraBridge(camera, self._settings, self._clock, self._recordings)
 
     def _let_go(self, bridge: CameraBridge) -> None:
         """Close beside the others: one pull that hangs in a read must not hold up the rest."""
@@ -126,3 +159,5 @@ class Bridge:
         """Let go of every camera. Safe to call twice."""
         await self.sync(())
         await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._recordings is not None:
+            await self._recordings.aclose()

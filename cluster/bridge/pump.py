@@ -22,6 +22,7 @@ from cluster.bridge.transcode import EncodedPicture, Transcoder
 from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
 from cluster.log import get_logger
 from cluster.media.capture_clock import CaptureClock, ClockEventKind
+from cluster.recording.tap import RecordingTap
 from cluster.settings import BridgeSettings
 from pipelines.clock import Clock, rate_per_s
 from pipelines.errors import CameraError, UnavailableError
@@ -47,7 +48,7 @@ class StreamPump:
         url: where the gateway offers the stream.
         sink: the track to feed; this pump is its single producer.
         open_track: publishes the sink with a size on the room's event loop.
-        loop: that event loop.
+        tap: shown every picture on its way, where the stream may be recorded.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class StreamPump:
         settings: BridgeSettings,
         clock: Clock,
         backoff: Backoff,
+        tap: RecordingTap | None = None,
     ) -> None:
         self._name = name
         self._url = url
@@ -68,6 +70,7 @@ class StreamPump:
         self._settings = settings
         self._clock = clock
         self._backoff = backoff
+        self._tap = tap
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pump {name}", daemon=True)
         self._status = StreamStatus(since_us=clock.now_us())
@@ -128,6 +131,8 @@ class StreamPump:
         """Open the stream and feed the track until it breaks or `stop` is set."""
         self._capture_clock.reconnected()
         with self._reader() as reader:
+            if self._tap is not None:
+                self._tap.opened(reader.stream, transcoded=bool(transcode))
             pictures = self._pictures(reader, transcode)
             for picture in pictures:
                 if self._stop.is_set():
@@ -151,12 +156,16 @@ class StreamPump:
         for packet in reader.packets():
             if self._sink.key_frame_requested():
                 transcoder.request_key_frame()
+            if self._tap is not None:
+                self._tap.sent(packet)
             yield from transcoder.feed(packet)
 
     def _deliver(self, picture: EncodedPicture, reader: PacketReader, transcode: str) -> None:
         stamp = self._capture_clock.stamp(
             picture.pts_s, arrival_us=self._clock.now_us(), arrival_s=self._clock.monotonic()
         )
+        if self._tap is not None:
+            self._tap.picture(picture, stamp.capture_us)
         for event in stamp.events:
             log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
             if event.kind is ClockEventKind.JUMPED:

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from pydantic import SecretStr
 
-from pipelines.domain import CameraKey
+from cluster.recording.status import NO_RECORDING, RecordingStatus
+from pipelines.domain import CameraKey, Polygon, Recording, RecordingMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +32,23 @@ class AccessUnit:
     timestamp_us: int
 
 
+NOT_RECORDED = Recording(mode=RecordingMode.OFF)
+
+
 @dataclass(frozen=True, slots=True)
 class BridgeCamera:
-    """One camera that a bridge has to carry: where the gateway offers it.
+    """One camera that a bridge has to carry: where the gateway offers it, and what to keep of it.
 
-    `version` changes whenever the pull has to be made anew (the camera's URL changed).
+    `version` changes whenever the pull has to be made anew (the camera's URL changed). The rest may
+    change under way.
     """
 
     key: CameraKey
     main_url: SecretStr
     detect_url: SecretStr | None
     version: str
+    recording: Recording = NOT_RECORDED
+    masks: tuple[Polygon, ...] = ()
 
 
 class StreamPhase(StrEnum):
@@ -83,6 +90,7 @@ class CameraBridgeStatus:
     in_room: bool
     main: StreamStatus
     detect: StreamStatus | None = None
+    recording: RecordingStatus = NO_RECORDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,45 +1,25 @@
-"""Carries alarms from the tenants' streams into the records."""
+"""Carries alarms, and what tracks did, from the tenants' streams into the records."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
-from cluster.backoff import Backoff
-from cluster.bus.connection import redis_errors
+from cluster.bus.consumer import CLAIM_IDLE_MS, Consumer, ListenerStats
 from cluster.bus.stream import (
+    GROUP,
     KEEP_FOR_READERS,
     AlarmStream,
-    UnreadableEntryError,
-    dead_key,
     decode_entry,
     stream_key,
 )
-from cluster.log import get_logger
-from pipelines.clock import Clock, SystemClock
-from pipelines.domain import Alarm
-from pipelines.errors import InputError, UnavailableError
+from cluster.bus.tracks import TrackNews, TrackStream, decode_news, track_stream_key
+from pipelines.clock import Clock
+from pipelines.domain import Alarm, Sighting, TrackPath
 
-GROUP = "records"
-# One SQL transaction takes 2 ms for one alarm and 36 ms for a hundred (SQLite, synchronous=FULL).
-BATCH = 100
-BLOCK_MS = 1_000
-# A new tenant's first alarm waits in its stream for at most this long.
-TENANTS_EVERY_S = 2.0
-# Longer than a healthy batch can take (the database's time-out is 15 s), so that nobody takes
-# over what another listener is still working on; taking it over would be harmless, but useless.
-CLAIM_IDLE_MS = 30_000
-CLAIM_EVERY_S = 10.0
-DEAD_KEPT = 10_000
-RETRY_INITIAL_S = 0.2
-RETRY_MAX_S = 5.0
-
-_LOG = get_logger("bus.listener")
+__all__ = ["CLAIM_IDLE_MS", "GROUP", "Listener", "ListenerStats", "TrackListener"]
 
 
 class AlarmRecords(Protocol):
@@ -48,45 +28,67 @@ class AlarmRecords(Protocol):
     async def record_alarms(self, alarms: list[Alarm]) -> int: ...
 
 
-@dataclass(slots=True)
-class ListenerStats:
-    """Counts since the start.
+class TrackRecords(Protocol):
+    """What the listener needs of a tenant's tracks; `TenantTracks` is one."""
 
-    Attributes:
-        recorded: alarms that were new to the records.
-        known: alarms that the records had already.
-        dead: entries moved to the dead stream.
-        vanished: entries that were gone from the stream before they could be recorded.
-    """
+    async def record_paths(self, paths: list[TrackPath]) -> None: ...
 
-    recorded: int = 0
-    known: int = 0
-    dead: int = 0
-    vanished: int = 0
+    async def record_objects(self, sightings: list[Sighting]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """An entry as the group delivers it; `fields` is None where it is gone from the stream."""
+class _AlarmLane:
+    name = "alarms"
+    # One SQL transaction takes 2 ms for one alarm and 36 ms for a hundred (SQLite,
+    # synchronous=FULL).
+    batch = 100
 
-    entry_id: bytes
-    fields: dict[bytes, bytes] | None
+    def __init__(self, redis: Redis, records: Callable[[str], AlarmRecords], keep: int) -> None:
+        self._redis = redis
+        self._records = records
+        self._keep = keep
+
+    def key(self, tenant: str) -> str:
+        return stream_key(tenant)
+
+    def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
+        return decode_entry(tenant, fields)
+
+    async def record(self, tenant: str, items: list[Alarm]) -> int:
+        return await self._records(tenant).record_alarms(items)
+
+    async def trim(self, tenant: str) -> None:
+        await AlarmStream(self._redis, tenant).trim(GROUP, self._keep)
 
 
-class Listener:
-    """Records each alarm, then acknowledges it. Several may run at once, under their own names.
+class _TrackLane:
+    name = "tracks"
+    batch = 200
 
-    Order of work: what this consumer was given before and did not finish, then what is new; from
-    time to time, what another consumer was given and did not finish. Entries that can never be
-    recorded go to the tenant's dead stream with the reason.
+    def __init__(self, redis: Redis, records: Callable[[str], TrackRecords]) -> None:
+        self._redis = redis
+        self._records = records
+
+    def key(self, tenant: str) -> str:
+        return track_stream_key(tenant)
+
+    def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> TrackNews:
+        return decode_news(tenant, fields)
+
+    async def record(self, tenant: str, items: list[TrackNews]) -> int:
+        records = self._records(tenant)
+        await records.record_objects([item for item in items if isinstance(item, Sighting)])
+        await records.record_paths([item for item in items if isinstance(item, TrackPath)])
+        return len(items)
+
+    async def trim(self, tenant: str) -> None:
+        await TrackStream(self._redis, tenant).trim(GROUP)
+
+
+class Listener(Consumer[Alarm]):
+    """Records each alarm, then acknowledges it; see `Consumer`.
 
     Args:
-        redis: from `open_redis`; stays the caller's to close.
-        tenants: names the tenants there are, now.
         records: the records of a tenant.
-        consumer: name of this listener in the group, the same after a restart.
-        clock: for how often to look for tenants and for work left by others.
-        claim_idle_ms: how long another consumer's entry must lie before it is taken over.
         keep: entries of each stream that stay for readers once they are recorded.
     """
 
@@ -101,172 +103,26 @@ class Listener:
         claim_idle_ms: int = CLAIM_IDLE_MS,
         keep: int = KEEP_FOR_READERS,
     ) -> None:
-        self._redis = redis
-        self._name_tenants = tenants
-        self._records = records
-        self._consumer = consumer
-        self._clock = clock or SystemClock()
-        self._claim_idle_ms = claim_idle_ms
-        self._claim_every_s = min(CLAIM_EVERY_S, claim_idle_ms / 1000)
-        self._keep = keep
-        self._tenants: dict[str, str] = {}  # stream key → tenant
-        self._unfinished: set[str] = set()  # stream keys whose given entries must be read again
-        self._tenants_due_s = 0.0
-        self._claim_due_s = 0.0
-        self.stats = ListenerStats()
+        lane = _AlarmLane(redis, records, keep)
+        super().__init__(redis, tenants, lane, consumer, clock=clock, claim_idle_ms=claim_idle_ms)
 
-    async def run(self) -> None:
-        """Listen until cancelled. Redis or the database being away is waited out."""
-        backoff = Backoff(RETRY_INITIAL_S, RETRY_MAX_S)
-        away = False
-        while True:
-            try:
-                await self._round()
-            except UnavailableError as error:
-                if not away:
-                    _LOG.warning("alarms wait to be recorded", reason=str(error))
-                away = True
-                # Entries may have been given to us in a reply that never arrived.
-                self._unfinished |= set(self._tenants)
-                self._tenants_due_s = 0.0
-                await asyncio.sleep(backoff.next_delay_s())
-            else:
-                if away:
-                    _LOG.info("alarms are recorded again")
-                away = False
-                backoff.reset()
 
-    async def _round(self) -> None:
-        now_s = self._clock.monotonic()
-        if now_s >= self._tenants_due_s:
-            await self._find_tenants()
-            self._tenants_due_s = now_s + TENANTS_EVERY_S
-        if not self._tenants:
-            await asyncio.sleep(TENANTS_EVERY_S / 4)
-            return
-        for key in sorted(self._unfinished):
-            await self._finish(key)
-            self._unfinished.discard(key)
-        if now_s >= self._claim_due_s:
-            for key in list(self._tenants):
-                await self._take_over(key)
-            self._claim_due_s = now_s + self._claim_every_s
-        for key, deliveries in await self._read(dict.fromkeys(self._tenants, ">"), BLOCK_MS):
-            await self._handle(key, deliveries)
+class TrackListener(Consumer[TrackNews]):
+    """Records objects and paths, then drops them from their stream; see `Consumer`.
 
-    async def _find_tenants(self) -> None:
-        wanted = {stream_key(tenant): tenant for tenant in await self._name_tenants()}
-        for key in wanted:
-            # Again for known ones too: a Redis that lost its data has lost the group.
-            with redis_errors():
-                try:
-                    await self._redis.xgroup_create(key, GROUP, id="0", mkstream=True)
-                except ResponseError as error:
-                    if not str(error).startswith("BUSYGROUP"):
-                        raise
-                    if key in self._tenants:
-                        continue
-            self._unfinished.add(key)
-        self._tenants = wanted
-        self._unfinished &= set(wanted)
+    Args:
+        records: the objects and paths of a tenant.
+    """
 
-    async def _finish(self, key: str) -> None:
-        """Handle what this consumer was given before, until nothing of it is left."""
-        while True:
-            answer = await self._read({key: "0"}, block_ms=None)
-            deliveries = answer[0][1] if answer else []
-            if not deliveries:
-                return
-            await self._handle(key, deliveries)
-
-    async def _take_over(self, key: str) -> None:
-        """Handle what another consumer was given long ago and has not acknowledged."""
-        start: bytes | str = "0-0"
-        while True:
-            with redis_errors():
-                answer: Any = await self._redis.xautoclaim(
-                    key, GROUP, self._consumer, self._claim_idle_ms, start, count=BATCH
-                )
-            start, raw, deleted = answer
-            if raw or deleted:
-                _LOG.info("took over entries", stream=key, count=len(raw), vanished=len(deleted))
-            self.stats.vanished += len(deleted)
-            await self._handle(key, _deliveries(raw))
-            if start in (b"0-0", "0-0"):
-                return
-
-    async def _read(
-        self, positions: dict[Any, Any], block_ms: int | None
-    ) -> list[tuple[str, list[_Delivery]]]:
-        with redis_errors():
-            answer: Any = await self._redis.xreadgroup(
-                GROUP, self._consumer, positions, count=BATCH, block=block_ms
-            )
-        return [(key.decode(), _deliveries(raw)) for key, raw in answer or []]
-
-    async def _handle(self, key: str, deliveries: list[_Delivery]) -> None:
-        """Record the alarms, and only then acknowledge them."""
-        if not deliveries:
-            return
-        tenant = self._tenants[key]
-        alarms: dict[bytes, Alarm] = {}
-        for delivery in deliveries:
-            if delivery.fields is None:
-                self.stats.vanished += 1
-                _LOG.error("an entry vanished before it was recorded", stream=key)
-                continue
-            try:
-                alarms[delivery.entry_id] = decode_entry(tenant, delivery.fields)
-            except UnreadableEntryError as error:
-                await self._bury(key, delivery, str(error))
-        await self._record(key, alarms, {d.entry_id: d for d in deliveries})
-        done = [d.entry_id for d in deliveries if d.fields is None or d.entry_id in alarms]
-        with redis_errors():
-            if done:
-                await self._redis.xack(key, GROUP, *done)
-        await AlarmStream(self._redis, tenant).trim(GROUP, self._keep)
-
-    async def _record(
-        self, key: str, alarms: dict[bytes, Alarm], deliveries: dict[bytes, _Delivery]
+    def __init__(
+        self,
+        redis: Redis,
+        tenants: Callable[[], Awaitable[Sequence[str]]],
+        records: Callable[[str], TrackRecords],
+        consumer: str,
+        *,
+        clock: Clock | None = None,
+        claim_idle_ms: int = CLAIM_IDLE_MS,
     ) -> None:
-        """Record all in one transaction; where the records refuse it, one by one, so that only
-        the culprit is buried (and taken out of `alarms`)."""
-        records = self._records(self._tenants[key])
-        try:
-            self._count(await records.record_alarms(list(alarms.values())), len(alarms))
-            return
-        except InputError:
-            _LOG.warning("a batch is recorded one by one", stream=key, count=len(alarms))
-        for entry_id, alarm in list(alarms.items()):
-            try:
-                self._count(await records.record_alarms([alarm]), 1)
-            except InputError as error:
-                del alarms[entry_id]
-                await self._bury(key, deliveries[entry_id], str(error))
-
-    def _count(self, recorded: int, of: int) -> None:
-        self.stats.recorded += recorded
-        self.stats.known += of - recorded
-
-    async def _bury(self, key: str, delivery: _Delivery, reason: str) -> None:
-        """Move an entry to the dead stream, in one step with its acknowledgement."""
-        fields: dict[Any, Any] = {
-            **(delivery.fields or {}),
-            b"reason": reason.encode(),
-            b"stream_id": delivery.entry_id,
-        }
-        with redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.xadd(
-                    dead_key(self._tenants[key]), fields, maxlen=DEAD_KEPT, approximate=True
-                )
-                pipeline.xack(key, GROUP, delivery.entry_id)
-                await pipeline.execute()
-        self.stats.dead += 1
-        _LOG.error(
-            "an entry cannot be recorded", stream=key, id=delivery.entry_id.decode(), reason=reason
-        )
-
-
-def _deliveries(raw: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[_Delivery]:
-    return [_Delivery(entry_id, fields or None) for entry_id, fields in raw]
+        lane = _TrackLane(redis, records)
+        super().__init__(redis, tenants, lane, consumer, clock=clock, claim_idle_ms=claim_idle_ms)

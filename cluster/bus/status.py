@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from cluster.bus.connection import redis_errors
 from cluster.bus.stream import stream_key
 from cluster.log import get_logger
+from cluster.recording.status import RecordingState
 from pipelines.domain import CameraState, Frozen, Slug
 
 # The controller writes every 2 s. A board that nobody has written for this long says nothing any
@@ -19,6 +20,15 @@ BOARD_LIFE_S = 30
 _LOG = get_logger("bus.status")
 
 Count = Annotated[int, Field(ge=0)]
+
+
+class RecordingReport(Frozen):
+    """How the recording of one camera fares; see `cluster.recording.status.RecordingStatus`."""
+
+    state: RecordingState
+    reason: str = ""
+    segments: Count = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
 
 
 class CameraStatus(Frozen):
@@ -32,6 +42,7 @@ class CameraStatus(Frozen):
         watched_fps: frames per second that are analysed.
         skipped: frames that were not analysed, by reason, since the watcher's start.
         dropped: boxes for viewers and crops for the memory that could not be handed on.
+        recording: None where no bridge tells of it.
     """
 
     version: Literal[1] = 1
@@ -48,6 +59,7 @@ class CameraStatus(Frozen):
     skipped: dict[str, int] = Field(default_factory=dict)
     dropped: dict[str, int] = Field(default_factory=dict)
     last_frame_us: int | None = None
+    recording: RecordingReport | None = None
 
 
 def board_key(tenant: str) -> str:

@@ -27,6 +27,8 @@ KEEP_FOR_READERS = 10_000
 MARKER_LIFE_S = 7 * 86_400
 
 FIELD = b"alarm"
+GROUP = "records"
+"""The consumer group of whoever carries streams into the records."""
 RawEntry = tuple[bytes, dict[bytes, bytes]]
 """An entry's id and fields, as a client gives them that does not decode."""
 
@@ -50,7 +52,7 @@ return id
 """
 
 # Drops the oldest beyond ARGV[2], but nothing that group ARGV[1] has not acknowledged.
-_TRIM = """
+TRIM = """
 local keep = tonumber(ARGV[2])
 if redis.call('XLEN', KEYS[1]) <= keep then return 0 end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
@@ -121,9 +123,9 @@ async def redis_epoch(redis: Redis) -> str:
     return str(info["run_id"])
 
 
-def dead_key(tenant: str) -> str:
-    """The stream of entries that could not be recorded, each with its reason."""
-    return f"{stream_key(tenant)}:dead"
+def dead_key(stream: str) -> str:
+    """Key of the stream of entries of `stream` that could not be recorded, each with its reason."""
+    return f"{stream}:dead"
 
 
 def decode_entry(tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
@@ -160,7 +162,7 @@ class AlarmStream:
         self._redis = redis
         self._capacity = capacity
         self._publish = redis.register_script(_PUBLISH)
-        self._trim = redis.register_script(_TRIM)
+        self._trim = redis.register_script(TRIM)
 
     async def publish(self, alarm: Alarm, *, epoch: str | None = None) -> str | None:
         """Put an alarm at the end of the stream, once per alarm id.

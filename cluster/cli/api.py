@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +23,7 @@ from pipelines.errors import (
 )
 
 TIMEOUT_S = 10.0
+BLOCK_BYTES = 1024 * 1024
 ACCESS_FILE = "demo.json"
 PLATFORM = "platform"
 
@@ -51,9 +56,61 @@ class ApiClient:
             InputError, UnknownThingError, ConflictError: the API refused, with its own words.
             UnavailableError: it cannot be reached, or it failed.
         """
+        async with self._asking(timeout_s) as client:
+            response = await client.request(method, self._base + path, json=body)
+        if not response.is_success:
+            raise _problem(response)
+        return response.json() if response.content else None
+
+    async def download(
+        self,
+        path: str,
+        target: Path,
+        on_bytes: Callable[[int, int | None], None],
+        *,
+        timeout_s: float,
+    ) -> httpx.Headers:
+        """Write an answer into a file as it comes.
+
+        Args:
+            target: replaced when all of the answer is there, and not before.
+            on_bytes: told how much has come, and how much there is where that is known.
+            timeout_s: how long the API may take before it sends anything, and between two parts.
+
+        Returns:
+            The answer's headers.
+
+        Raises:
+            InputError: the API refused, or the file cannot be written.
+            UnavailableError: the API cannot be reached, or it failed.
+        """
+        part = target.with_name(f"{target.name}.part")
+        try:
+            async with (
+                self._asking(timeout_s) as client,
+                client.stream("GET", self._base + path) as response,
+            ):
+                if not response.is_success:
+                    await response.aread()
+                    raise _problem(response)
+                length = response.headers.get("content-length")
+                with await asyncio.to_thread(part.open, "wb") as file:
+                    async for block in response.aiter_bytes(BLOCK_BYTES):
+                        await asyncio.to_thread(file.write, block)
+                        on_bytes(file.tell(), int(length) if length else None)
+            await asyncio.to_thread(part.replace, target)
+        except OSError as error:
+            raise InputError(f"cannot write {target}: {error.strerror}.") from None
+        finally:
+            await asyncio.to_thread(part.unlink, missing_ok=True)
+        return response.headers
+
+    @asynccontextmanager
+    async def _asking(self, timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
+        """A client; what keeps it from its answer is an error in words."""
         try:
             async with httpx.AsyncClient(timeout=timeout_s, headers=self._headers) as client:
-                response = await client.request(method, self._base + path, json=body)
+                yield client
         except httpx.InvalidURL as error:
             raise InputError(f"{self._base} is no URL: {error}") from None
         except httpx.TransportError as error:
@@ -61,9 +118,6 @@ class ApiClient:
                 f"the API at {self._base} does not answer ({type(error).__name__}).",
                 hint="Is Atalaia running? `atalaia status` tells, `atalaia up` starts it.",
             ) from None
-        if not response.is_success:
-            raise _problem(response)
-        return response.json() if response.content else None
 
     async def cameras(self) -> list[dict[str, Any]]:
         """Every camera of the tenant, as the API shows them."""

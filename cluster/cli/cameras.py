@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,15 @@ app = typer.Typer(
     help="Add, list and remove cameras of a running Atalaia.",
     epilog="Example: atalaia camera list --tenant acme",
 )
+
+
+class Mode(StrEnum):
+    """What can be asked for here; a schedule takes windows of the week, and the API."""
+
+    OFF = "off"
+    ALARM = "alarm"
+    CONTINUOUS = "continuous"
+
 
 KeyOption = Annotated[
     str | None,
@@ -47,6 +57,11 @@ def add(
         str | None, typer.Option(help="URL of a smaller stream of the same view, for detection.")
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames per second that are analysed.")] = 5.0,
+    record: Annotated[
+        Mode, typer.Option(help="What is kept: what surrounds alarms, everything, or nothing.")
+    ] = Mode.ALARM,
+    pre_roll: Annotated[float, typer.Option(help="Seconds kept before an alarm.")] = 5.0,
+    post_roll: Annotated[float, typer.Option(help="Seconds kept after an alarm.")] = 10.0,
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
@@ -60,6 +75,7 @@ def add(
         if not url:
             raise InputError("no URL came on stdin.", hint="Write it on one line.")
     body: dict[str, Any] = {"id": camera, "url": url, "detect_fps": fps}
+    body["recording"] = {"mode": record.value, "pre_roll_s": pre_roll, "post_roll_s": post_roll}
     if name is not None:
         body["name"] = name
     if substream is not None:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli import access, cameras, model, status, up
+from cluster.cli import access, cameras, exports, jobs, model, recordings, status, up
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
 from cluster.local.binaries import build_all
 from cluster.local.doctor import Level, examine
@@ -28,6 +28,9 @@ app = typer.Typer(
     epilog="Start with: atalaia demo",
 )
 app.add_typer(cameras.app, name="camera")
+app.add_typer(jobs.app, name="jobs")
+recordings.app.add_typer(exports.app)
+app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")

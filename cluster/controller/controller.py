@@ -16,7 +16,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
-from cluster.bus import CameraStatus
+from cluster.bus import CameraStatus, RecordingReport
 from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
@@ -233,6 +233,8 @@ class Controller:
             main_url=self._gateway.rtsp_url(str(main)),
             detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
             version=_version(plan),
+            recording=plan.camera.recording,
+            masks=plan.camera.masks,
         )
 
     async def _sync_hosts(
@@ -319,6 +321,7 @@ class Controller:
             skipped=watcher.skipped if watcher else {},
             dropped=watcher.dropped if watcher else {},
             last_frame_us=(main.last_capture_us or None) if main else None,
+            recording=_recording(seen.bridge) if seen.bridge else None,
         )
 
     async def _repair(
@@ -347,6 +350,16 @@ class Controller:
                 known.dispatched_us = self._clock.now_us()
             except AtalaiaError as error:
                 log.warning("watcher not sent", camera=key.room, error=error.message)
+
+
+def _recording(bridge: CameraBridgeStatus) -> RecordingReport:
+    status = bridge.recording
+    return RecordingReport(
+        state=status.state,
+        reason=status.reason,
+        segments=status.segments,
+        dropped=status.dropped,
+    )
 
 
 def _digest(text: str) -> str:

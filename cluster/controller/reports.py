@@ -44,7 +44,8 @@ class HostStatus:
         incarnation: changes when the actor was restarted (and so forgot its plans).
         registered: whether LiveKit can send it watchers.
         revisions: the plans that it holds.
-        counts: what it had to drop, by cause, and what became of its alarms (`alarms_*`).
+        counts: what it had to drop, by cause, and what became of its alarms (`alarms_*`) and of
+            what it told of tracks (`tracks_*`).
     """
 
     incarnation: str

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.log import get_logger
 from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
-from pipelines.errors import AtalaiaError
+from cluster.recording.tags import NO_TAGS, Tags
+from pipelines.errors import AtalaiaError, InputError
 
 log = get_logger("recording.recorder")
 
@@ -18,7 +19,11 @@ log = get_logger("recording.recorder")
 MAX_WAITING_BYTES = 4_000_000
 GAP_US = 2_000_000
 """A picture this long after the one before it is the start of something else: a new segment."""
+SLACK_US = 20_000
+"""Half a frame: capture times waver by microseconds, and ten groups of a second are ten seconds."""
 PART = ".part"
+
+Through = Callable[[VideoUnit, VideoFormat], Iterable[tuple[VideoUnit, VideoFormat]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,14 @@ class RecorderStatus:
         segments: finished so far.
         written: pictures in finished segments and in the open one.
         dropped: pictures that were not written: the disk was too slow, or refused.
+        open: whether a segment is being written.
         error: why the last segment failed, for people; empty while all is well.
     """
 
     segments: int = 0
     written: int = 0
     dropped: int = 0
+    open: bool = False
     error: str = ""
 
 
@@ -46,6 +53,11 @@ class Recorder:
         folder: where segments are written, as `<start_us>.mp4.part` until they are finished.
         segment_us: a new segment starts with the first key frame after this long.
         on_segment: told of every finished file, from the recorder's thread; it owns the file.
+        on_left: told of a file that could not be finished, from the same thread; it owns it too.
+        tags: what each file says of itself.
+        through: makes of a unit what is recorded in its place, or raises InputError where it
+            cannot; none: the unit itself.
+        wanted: whether a picture of this capture time is recorded; none: every one is.
     """
 
     def __init__(
@@ -55,12 +67,20 @@ class Recorder:
         *,
         segment_us: int,
         on_segment: Callable[[SegmentFile], None],
+        on_left: Callable[[Path], None] = lambda _: None,
+        tags: Tags = NO_TAGS,
+        through: Through | None = None,
+        wanted: Callable[[int], bool] = lambda _: True,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         self._name = name
         self._folder = folder
         self._segment_us = segment_us
         self._on_segment = on_segment
+        self._on_left = on_left
+        self._tags = tags
+        self._through = through
+        self._wanted = wanted
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting: deque[tuple[VideoUnit, VideoFormat]] = deque()
         self._waiting_bytes = 0
@@ -81,7 +101,11 @@ class Recorder:
     def status(self) -> RecorderStatus:
         """A snapshot; safe from any thread."""
         return RecorderStatus(
-            self._segments, self._written, self._refused + self._lost, self._error
+            self._segments,
+            self._written,
+            self._refused + self._lost,
+            self._writer is not None,
+            self._error,
         )
 
     def offer(self, unit: VideoUnit, video: VideoFormat) -> None:
@@ -97,11 +121,19 @@ class Recorder:
             self._waiting_bytes += len(unit.data)
             self._changed.notify()
 
-    def close(self, timeout_s: float) -> bool:
-        """Write what waits and finish the open segment; False where that took too long."""
+    def request_close(self) -> None:
+        """Write what waits and finish the open segment, without waiting for it."""
         with self._changed:
             self._closing = True
             self._changed.notify()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what waits and finish the open segment; False where that took too long."""
+        self.request_close()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -109,14 +141,18 @@ class Recorder:
 
     def _run(self) -> None:
         while (item := self._next()) is not None:
-            try:
-                self._write(*item)
-            except AtalaiaError as error:
-                self._fail(error)
+            self._guarded(lambda item=item: self._take(*item))  # type: ignore[misc]
+        self._guarded(self._finish)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
         try:
-            self._finish()
+            step()
         except AtalaiaError as error:
-            self._fail(error)
+            self._fail(error.message)
+        except Exception:
+            # Top of the thread: a recording must not end because of one picture.
+            log.exception("recorder failed", recorder=self._name)
+            self._fail("an internal error; see the log")
 
     def _next(self) -> tuple[VideoUnit, VideoFormat] | None:
         with self._changed:
@@ -127,6 +163,20 @@ class Recorder:
             unit, video = self._waiting.popleft()
             self._waiting_bytes -= len(unit.data)
             return unit, video
+
+    def _take(self, unit: VideoUnit, video: VideoFormat) -> None:
+        if not self._wanted(unit.capture_us):
+            self._finish()
+        elif self._through is None:
+            self._write(unit, video)
+        else:
+            try:
+                made = list(self._through(unit, video))
+            except InputError:
+                self._lost += 1  # one damaged picture is no reason to end the segment
+                return
+            for each in made:
+                self._write(*each)
 
     def _write(self, unit: VideoUnit, video: VideoFormat) -> None:
         if self._writer is not None and self._ends_before(unit, video):
@@ -147,11 +197,11 @@ class Recorder:
             return True
         if not 0 < unit.decode_us - self._last_us < GAP_US:
             return True
-        return unit.key_frame and unit.capture_us - self._start_us >= self._segment_us
+        return unit.key_frame and unit.capture_us - self._start_us >= self._segment_us - SLACK_US
 
     def _open(self, unit: VideoUnit, video: VideoFormat) -> None:
         path = self._folder / f"{unit.capture_us}.mp4{PART}"
-        self._writer = SegmentWriter(path, video)
+        self._writer = SegmentWriter(path, video, self._tags)
         self._format, self._start_us = video, unit.capture_us
 
     def _finish(self) -> None:
@@ -161,10 +211,12 @@ class Recorder:
             self._on_segment(done)
             self._segments += 1
 
-    def _fail(self, error: AtalaiaError) -> None:
+    def _fail(self, reason: str) -> None:
         if not self._error:
-            log.warning("recording failed", recorder=self._name, reason=error.message)
-        # What the muxer wrote stays as a part, which is mended when the spool is looked at again.
-        self._writer = None
+            log.warning("recording failed", recorder=self._name, reason=reason)
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abandon()
+            self._on_left(writer.path)
         self._lost += 1
-        self._error = error.message
+        self._error = reason

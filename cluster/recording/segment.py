@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import av.error
 
+from cluster.recording.tags import NO_TAGS, Tags
 from pipelines.errors import InputError, UnavailableError
 
 # Capture times are microseconds, and the names of tracks are made from them: in a coarser clock a
@@ -68,15 +69,19 @@ class SegmentFile:
         start_us: capture time of its first picture.
         end_us: when its last picture ends, taken to last as long as the one before it.
         sha256: of the whole file, hexadecimal.
+        audio: codec of its sound, None where it has none.
     """
 
     path: Path
+    video: VideoFormat
     origin_us: int
     start_us: int
     end_us: int
     frames: int
     size: int
     sha256: str
+    audio: str | None = None
+    tags: Tags = NO_TAGS
 
 
 class SegmentWriter:
@@ -87,14 +92,17 @@ class SegmentWriter:
     Args:
         path: of the file, in a folder that exists; replaced if there.
         video: the format of every unit that will come.
+        tags: what the file says of itself from its first byte on.
 
     Raises:
         UnavailableError: the file cannot be written.
         InputError: the muxer does not take this codec.
     """
 
-    def __init__(self, path: Path, video: VideoFormat) -> None:
+    def __init__(self, path: Path, video: VideoFormat, tags: Tags = NO_TAGS) -> None:
         self._path = path
+        self._video = video
+        self._tags = tags
         self._origin_us = 0
         self._times: list[int] = []
         self._last_decode_us = 0
@@ -103,9 +111,14 @@ class SegmentWriter:
         with _writing(path):
             path.touch()  # the muxer would find out with the first unit
             self._container = av.open(str(path), "w", format="mp4", options=dict(_OPTIONS))
+            self._container.metadata["comment"] = tags.encode()
             self._stream = self._container.add_mux_stream(
                 video.codec, width=video.width, height=video.height, time_base=TIME_BASE
             )
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     def write(self, unit: VideoUnit) -> None:
         """Append a picture.
@@ -133,6 +146,11 @@ class SegmentWriter:
         self._last_decode_us = unit.decode_us
         self._times.append(unit.capture_us)
 
+    def abandon(self) -> None:
+        """Let go of the file as it is: what is complete in it plays."""
+        with suppress(OSError, av.error.FFmpegError):
+            self._container.close()
+
     def close(self) -> SegmentFile | None:
         """Finish the file and make it last; None, and no file, where no unit came.
 
@@ -152,6 +170,8 @@ class SegmentWriter:
         step_us = times[-1] - times[-2] if len(times) > 1 else 0
         return SegmentFile(
             path=self._path,
+            video=self._video,
+            tags=self._tags,
             origin_us=self._origin_us,
             start_us=times[0],
             end_us=times[-1] + step_us,

@@ -8,9 +8,27 @@ from pydantic import TypeAdapter
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.records.models import AlarmRow, Base, CameraRow, RecordingRow, RuleRow
-from cluster.records.types import AlarmRecord, AlarmState
-from pipelines.domain import Alarm, Camera, Recording, Rule, Segment
+from cluster.records.models import (
+    AlarmRow,
+    Base,
+    CameraRow,
+    JobRow,
+    ObjectRow,
+    PathRow,
+    RecordingRow,
+    RuleRow,
+)
+from cluster.records.types import AlarmRecord, AlarmState, JobRecord, ObjectRecord
+from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    Camera,
+    Recording,
+    Rule,
+    Segment,
+    Sighting,
+    TrackPath,
+)
 
 _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
@@ -81,6 +99,36 @@ def segment_values(segment: Segment, tenant: str, recorded_us: int) -> dict[str,
 
 def segment_of(row: RecordingRow) -> Segment:
     return Segment.model_validate({name: getattr(row, name) for name in Segment.model_fields})
+
+
+def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> dict[str, Any]:
+    """The columns of an object's row."""
+    body = sighting.model_dump(exclude={"version"})
+    return {
+        **body,
+        "box": list(sighting.box),
+        "source": source.value,
+        "recorded_us": recorded_us,
+    }
+
+
+def object_record_of(row: ObjectRow) -> ObjectRecord:
+    fields = {name: getattr(row, name) for name in Sighting.model_fields if name != "version"}
+    return ObjectRecord(sighting=Sighting.model_validate(fields), source=AlarmSource(row.source))
+
+
+def path_values(path: TrackPath) -> dict[str, Any]:
+    """The columns of a path's row."""
+    return path.model_dump(mode="json", exclude={"version"})
+
+
+def path_of(row: PathRow) -> TrackPath:
+    fields = {name: getattr(row, name) for name in TrackPath.model_fields if name != "version"}
+    return TrackPath.model_validate(fields)
+
+
+def job_of(row: JobRow) -> JobRecord:
+    return JobRecord.model_validate({name: getattr(row, name) for name in JobRecord.model_fields})
 
 
 def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

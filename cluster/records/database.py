@@ -8,10 +8,12 @@ from typing import Self
 from sqlalchemy import text
 
 from cluster.records.engine import open_engine
+from cluster.records.jobs import TenantJobs
 from cluster.records.platform import PlatformRecords
 from cluster.records.recordings import TenantRecordings
 from cluster.records.sessions import Sessions
 from cluster.records.tenant import TenantRecords
+from cluster.records.tracks import TenantTracks
 from cluster.tenancy import require_tenant
 from pipelines.clock import Clock, SystemClock
 
@@ -59,6 +61,16 @@ class Database:
         """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantRecordings(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def tracks(self, tenant: str) -> TenantTracks:
+        """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantTracks(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def jobs(self, tenant: str) -> TenantJobs:
+        """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""

@@ -154,22 +154,23 @@ class RecordingRow(TenantOwned, Base):
 
 class ObjectRow(TenantOwned, Base):
     """One object that was seen: a whole track, in one row. Times of first and last sight grow while
-    it is in sight."""
+    it is in sight. A track's key is unique within its camera only."""
 
     __tablename__ = "objects"
     __table_args__ = (
-        Index(None, "tenant", "first_seen_us", "track"),
+        Index(None, "tenant", "first_seen_us", "camera", "track"),
         Index(None, "tenant", "camera", "first_seen_us", "track"),
+        Index(None, "tenant", "track"),
     )
 
-    track: Mapped[str] = mapped_column(String(80), primary_key=True)
-    camera: Mapped[str] = mapped_column(String(40))
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    track: Mapped[str] = mapped_column(String(255), primary_key=True)
     label: Mapped[str] = mapped_column(String(64))
     confidence: Mapped[float] = mapped_column(Double)
     first_seen_us: Mapped[int] = mapped_column(BigInteger)
     last_seen_us: Mapped[int] = mapped_column(BigInteger)
     colour: Mapped[str | None] = mapped_column(String(16))
-    box: Mapped[list[float] | None] = mapped_column(JsonBody)
+    box: Mapped[list[float]] = mapped_column(JsonBody)
     snapshot: Mapped[str | None] = mapped_column(String(512))
     source: Mapped[str] = mapped_column(String(8))
     recorded_us: Mapped[int] = mapped_column(BigInteger)
@@ -182,14 +183,15 @@ class PathRow(TenantOwned, Base):
     __tablename__ = "paths"
     __table_args__ = (Index(None, "tenant", "camera", "start_us"),)
 
-    track: Mapped[str] = mapped_column(String(80), primary_key=True)
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    track: Mapped[str] = mapped_column(String(255), primary_key=True)
     start_us: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    camera: Mapped[str] = mapped_column(String(40))
     label: Mapped[str] = mapped_column(String(64))
     confidence: Mapped[float] = mapped_column(Double)
     end_us: Mapped[int] = mapped_column(BigInteger)
     points: Mapped[list[list[int]]] = mapped_column(JsonBody)
     """Rows of `pipelines.domain.PathPoint`."""
+    source: Mapped[str] = mapped_column(String(8))
 
 
 class JobRow(TenantOwned, Base):

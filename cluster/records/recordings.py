@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+import re
+
+from sqlalchemy import delete, literal, select, tuple_
 
 from cluster.records.convert import insert_into, segment_of, segment_values
 from cluster.records.models import RecordingRow
 from cluster.records.sessions import Sessions
 from pipelines.clock import Clock
 from pipelines.domain import Segment
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, UnknownThingError
 
 
 class TenantRecordings:
@@ -60,6 +62,31 @@ class TenantRecordings:
         async with self._sessions.read() as session:
             return [segment_of(row) for row in await session.scalars(statement)]
 
+    async def page(
+        self, camera: str | None, from_us: int, to_us: int, *, limit: int, cursor: str | None
+    ) -> tuple[list[Segment], str | None]:
+        """As `between`, page by page: the segments, and the cursor of the next page or None.
+
+        Raises:
+            InputError: a broken cursor.
+        """
+        statement = select(RecordingRow).where(
+            RecordingRow.start_us < to_us, RecordingRow.end_us > from_us
+        )
+        if camera is not None:
+            statement = statement.where(RecordingRow.camera == camera)
+        if cursor is not None:
+            start_us, name = _decode_cursor(cursor)
+            statement = statement.where(
+                tuple_(RecordingRow.start_us, RecordingRow.camera)
+                > tuple_(literal(start_us), literal(name))
+            )
+        statement = statement.order_by(RecordingRow.start_us, RecordingRow.camera).limit(limit + 1)
+        async with self._sessions.read() as session:
+            found = [segment_of(row) for row in await session.scalars(statement)]
+        more = len(found) > limit
+        return found[:limit], _encode_cursor(found[limit - 1]) if more else None
+
     async def remove(self, camera: str, start_us: int) -> None:
         """Forget a segment, if it is there; its file is the caller's to delete, before this."""
         async with self._sessions.write() as session:
@@ -68,3 +95,19 @@ class TenantRecordings:
                     RecordingRow.camera == camera, RecordingRow.start_us == start_us
                 )
             )
+
+
+_CURSOR = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
+
+
+def _encode_cursor(last: Segment) -> str:
+    return f"{last.start_us}.{last.camera}"
+
+
+def _decode_cursor(cursor: str) -> tuple[int, str]:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise InputError(
+            "the cursor is broken.", hint="Use next_cursor of the page before, unchanged, or none."
+        )
+    return int(found[1]), found[2]

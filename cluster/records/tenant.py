@@ -160,6 +160,17 @@ class TenantRecords:
         async with self._sessions.read() as session:
             return await _alarm(session, alarm)
 
+    async def known_alarms(self, alarms: list[UUID]) -> set[UUID]:
+        """Those of the given ids that are recorded."""
+        known: set[UUID] = set()
+        async with self._sessions.read() as session:
+            for start in range(0, len(alarms), _INSERT_CHUNK):
+                chunk = alarms[start : start + _INSERT_CHUNK]
+                known |= set(
+                    await session.scalars(select(AlarmRow.id).where(AlarmRow.id.in_(chunk)))
+                )
+        return known
+
     async def acknowledge(self, alarm: UUID, by: str, now_us: int) -> AlarmRecord:
         """Mark an alarm as seen by `by`. Again changes nothing: the first one counts.
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Self
+from uuid import UUID
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, JsonValue, SecretStr, model_validator
 
-from pipelines.domain import Alarm, Camera, Frozen, Polygon, Recording, Slug
+from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    Camera,
+    Frozen,
+    Polygon,
+    Recording,
+    Sighting,
+    Slug,
+    UnitFloat,
+)
 
 MAX_PAGE = 500
 _MAX_BIGINT = 2**63 - 1
@@ -52,6 +63,54 @@ class CameraChanges(Frozen):
         return Camera.model_validate({**dict(camera), **changed})
 
 
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def may_become(self) -> frozenset[JobState]:
+        """A running job says again and again that it runs; one that ended has ended."""
+        return _JOB_MOVES[self]
+
+    @property
+    def ended(self) -> bool:
+        return not self.may_become
+
+
+_JOB_ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+_JOB_MOVES = {
+    JobState.QUEUED: _JOB_ENDS | {JobState.RUNNING},
+    JobState.RUNNING: _JOB_ENDS | {JobState.RUNNING},
+    **dict.fromkeys(_JOB_ENDS, frozenset[JobState]()),
+}
+
+
+class JobRecord(Frozen):
+    """A job as it is kept. Times: UTC microseconds.
+
+    Attributes:
+        request: what was asked for, as JSON; `summary`: what the job said at its end.
+        progress: 0..1.
+        error: why it failed.
+        submission: name under which Ray knows it; None: not started through Ray.
+        updated_us: when it was last heard of; a job that runs says something all the time.
+    """
+
+    id: UUID
+    kind: str
+    request: dict[str, JsonValue]
+    state: JobState
+    progress: UnitFloat
+    summary: dict[str, JsonValue] | None = None
+    error: str | None = None
+    submission: str | None = None
+    created_us: int
+    updated_us: int
+
+
 class AlarmState(StrEnum):
     NEW = "new"
     ACKNOWLEDGED = "acknowledged"
@@ -89,6 +148,48 @@ class AlarmPage(Frozen):
     items: list[AlarmRecord]
     next_cursor: str | None = None
     """None on the last page."""
+
+
+class ObjectRecord(Frozen):
+    """An object as it is kept: what was seen of it from its first to its last sight."""
+
+    sighting: Sighting
+    source: AlarmSource
+    """Who told of it first."""
+
+
+class ObjectQuery(Frozen):
+    """Which objects, newest first sight first.
+
+    Attributes:
+        since_us: in sight at or after, UTC microseconds.
+        until_us: in sight before, UTC microseconds.
+        cursor: `next_cursor` of the page before; the other filters must be the same as there.
+    """
+
+    camera: Slug | None = None
+    label: str | None = None
+    colour: str | None = None
+    source: AlarmSource | None = None
+    since_us: Micros | None = None
+    until_us: Micros | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    cursor: Annotated[str, Field(max_length=600)] | None = None
+
+
+class ObjectPage(Frozen):
+    items: list[ObjectRecord]
+    next_cursor: str | None = None
+    """None on the last page."""
+
+
+class SlotCount(Frozen):
+    """How many objects of a class came into a camera's sight within a quarter of an hour."""
+
+    camera: str
+    label: str
+    start_us: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ class Sighting(Frozen):
     first_seen_us: int
     last_seen_us: int
     box: tuple[UnitFloat, UnitFloat, UnitFloat, UnitFloat]
+    colour: str | None = None
+    """One of `pipelines.colour.COLOURS`; None where nobody looked, or could tell."""
     snapshot: str | None = None
 
 
@@ -79,7 +81,10 @@ PATH_SCALE = 10_000
 
 class TrackPath(Frozen):
     """Where one track was during a part of its life: at most some seconds of it, so that a track
-    which never ends is told of while it lasts. Said twice, it changes nothing."""
+    which never ends is told of while it lasts. Said twice, it changes nothing.
+
+    `start_us` names it, in whole milliseconds; `end_us` is the capture time of its last point.
+    """
 
     version: Literal[1] = 1
     tenant: Slug

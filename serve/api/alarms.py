@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cluster.records import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
 from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
-from serve.api.auth import Authenticator, DepsDep, TenantDep, client_address
-from serve.api.fields import ResponseBody
+from serve.api.auth import Authenticator, DepsDep, TenantDep, TenantScope, client_address
+from serve.api.fields import Moment, ResponseBody
 from serve.api.problems import responses
-from serve.api.times import rfc3339, to_us
+from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
 
@@ -121,15 +120,6 @@ def _record_view(record: AlarmRecord) -> AlarmView:
 
 
 SlugFilter = Annotated[str | None, Query(pattern=SLUG_PATTERN)]
-Moment = Annotated[
-    AwareDatetime | None,
-    Query(description="RFC 3339 time with an offset.", examples=["2026-01-31T08:00:00Z"]),
-]
-
-
-def _micros(moment: datetime | None) -> int | None:
-    # Nothing was captured before 1970, so an earlier bound means the same as that one.
-    return None if moment is None else max(0, to_us(moment))
 
 
 @router.get("/v1/alarms", summary="List alarms, newest first")
@@ -152,8 +142,8 @@ async def list_alarms(
             camera=camera,
             rule=rule,
             state=state,
-            since_us=_micros(since),
-            until_us=_micros(until),
+            since_us=micros(since),
+            until_us=micros(until),
             limit=limit,
             cursor=cursor,
         )
@@ -164,6 +154,13 @@ async def list_alarms(
 def _feeds(request: Request) -> AlarmFeeds:
     feeds: AlarmFeeds = request.app.state.alarm_feeds
     return feeds
+
+
+async def alarm_of(request: Request, scope: TenantScope, alarm: UUID) -> Alarm:
+    """An alarm of the tenant. Raises UnknownThingError."""
+    # A page that follows the stream asks before the listener has written the record.
+    known = _feeds(request).recent(scope.tenant, alarm)
+    return known or (await scope.records.alarm(alarm)).alarm
 
 
 async def subscribed(
@@ -256,9 +253,7 @@ async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> Alar
 async def alarm_snapshot(
     alarm: AlarmPath, request: Request, scope: TenantDep, deps: DepsDep
 ) -> Response:
-    # A page that follows the stream asks before the listener has written the record.
-    known = _feeds(request).recent(scope.tenant, alarm)
-    found = known or (await scope.records.alarm(alarm)).alarm
+    found = await alarm_of(request, scope, alarm)
     if found.snapshot is None:
         raise UnknownThingError(f"Alarm '{alarm}' has no picture.")
     jpeg = await deps.blobs(scope.tenant).get(found.snapshot)

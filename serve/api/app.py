@@ -10,11 +10,28 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from cluster.bus import AlarmStream
-from serve.api import alarms, cameras, detect, health, join, model, platform, rules, search
+from serve.api import (
+    alarms,
+    analytics,
+    cameras,
+    clips,
+    detect,
+    health,
+    jobs,
+    join,
+    media,
+    model,
+    objects,
+    platform,
+    recordings,
+    rules,
+    search,
+)
 from serve.api.alarm_feed import AlarmFeeds
 from serve.api.announce import Announcer
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
+from serve.api.evidence import Evidence
 from serve.api.health import Readiness, standard_probes
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Measure, Metrics
@@ -24,7 +41,23 @@ from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
 from serve.dashboard import STATIC_DIR, content_security_policy
 
-ROUTERS = (health, cameras, join, model, rules, alarms, detect, search, platform)
+ROUTERS = (
+    health,
+    cameras,
+    join,
+    model,
+    rules,
+    alarms,
+    clips,
+    recordings,
+    media,
+    detect,
+    search,
+    objects,
+    analytics,
+    jobs,
+    platform,
+)
 
 
 def package_version() -> str:
@@ -45,6 +78,7 @@ def create_app(
         static: folder of the built dashboard.
     """
     metrics = Metrics()
+    evidence = Evidence(deps)
     uploads = deps.settings.api.max_upload_mb * 1024 * 1024
     decoder = ImageDecoder(uploads, deps.settings.api.max_image_megapixels)
     announcer = Announcer(deps.controller, metrics)
@@ -56,6 +90,7 @@ def create_app(
         await feeds.aclose()
         await announcer.aclose()
         decoder.close()
+        await evidence.aclose()
 
     app = FastAPI(
         title="Atalaia",
@@ -75,6 +110,7 @@ def create_app(
     app.state.announcer = announcer
     app.state.decoder = decoder
     app.state.alarm_feeds = feeds
+    app.state.evidence = evidence
     app.state.readiness = Readiness(standard_probes(deps))
     install_handlers(app)
     app.state.known_routes = [route for module in ROUTERS for route in module.router.routes]

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
-from cluster.bus import CameraStatus, CameraStatusBoard
+from cluster.bus import CameraStatus, CameraStatusBoard, RecordingReport
 from cluster.log import redact
 from cluster.media.urls import normalize_camera_url, public_url
+from cluster.recording.status import RecordingState
 from cluster.records import CameraChanges
 from pipelines.domain import (
     MAX_MASKS,
@@ -91,6 +92,19 @@ class CameraPatch(RequestBody):
     masks: Masks = ()
 
 
+class RecordingStats(ResponseBody):
+    """How the recording fares, since its bridge has the camera."""
+
+    state: RecordingState
+    reason: str = Field(
+        description="Why it fails or is off, or why files wait on the bridge's disk, for people."
+    )
+    segments: int = Field(description="Files that were finished.")
+    dropped: dict[str, int] = Field(
+        description="`pictures` that were not written, and `files` that were lost."
+    )
+
+
 class CameraStats(ResponseBody):
     """What is measured of the stream; null where nothing has come yet."""
 
@@ -104,6 +118,7 @@ class CameraStats(ResponseBody):
         description="Results that could not be handed on: boxes to viewers, crops to the memory."
     )
     last_frame_at: str | None
+    recording: RecordingStats | None
 
 
 class CameraView(ResponseBody):
@@ -139,6 +154,7 @@ NO_STATS = CameraStats(
     skipped={},
     dropped={},
     last_frame_at=None,
+    recording=None,
 )
 
 
@@ -178,6 +194,16 @@ def _stats(status: CameraStatus) -> CameraStats:
         skipped=dict(status.skipped),
         dropped=dict(status.dropped),
         last_frame_at=rfc3339(status.last_frame_us) if status.last_frame_us else None,
+        recording=_recording_stats(status.recording) if status.recording else None,
+    )
+
+
+def _recording_stats(report: RecordingReport) -> RecordingStats:
+    return RecordingStats(
+        state=report.state,
+        reason=redact(report.reason),
+        segments=report.segments,
+        dropped=dict(report.dropped),
     )
 
 

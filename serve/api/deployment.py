@@ -25,7 +25,15 @@ from serve.api.app import create_app
 from serve.api.blobs import BlobShelf
 from serve.api.health import PROBE_TIMEOUT_S
 from serve.api.ports import Deps, Probe
-from serve.api.ray_ports import Actors, RayController, RayDetector, RayEmbedder, RayHosts, RayMemory
+from serve.api.ray_ports import (
+    Actors,
+    RayController,
+    RayDetector,
+    RayEmbedder,
+    RayHosts,
+    RayJobs,
+    RayMemory,
+)
 
 log = get_logger("api")
 
@@ -77,6 +85,7 @@ class Api:
             memory=models[2],
             controller=RayController(actors),
             hosts=RayHosts(actors),
+            jobs=RayJobs(),
             blobs=self._blobs,
             probes=self._probes(actors, *models),
         )

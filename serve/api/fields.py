@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from fastapi import Path, Query
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
+from pipelines.colour import COLOURS
 from pipelines.domain import SLUG_PATTERN
 
 CREATED: dict[int | str, dict[str, Any]] = {
@@ -47,4 +48,18 @@ CameraPath = Annotated[
 ]
 RulePath = Annotated[
     str, Path(pattern=SLUG_PATTERN, description="Id of the rule.", examples=["gate-entry"])
+]
+
+Moment = Annotated[
+    AwareDatetime | None,
+    Query(description="RFC 3339 time with an offset.", examples=["2026-01-31T08:00:00Z"]),
+]
+
+TRACK_PATTERN = r"^[A-Za-z0-9%._~-]+$"
+"""As `pipelines.identity` makes them: whatever is not plain in a class is %-encoded."""
+ClassFilter = Annotated[
+    str | None, Query(alias="class", min_length=1, max_length=64, description="Only this class.")
+]
+ColourFilter = Annotated[
+    str | None, Query(pattern=f"^({'|'.join(COLOURS)})$", description="Only of this colour.")
 ]

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.problems import problem_response
+from serve.dashboard import DOCS_POLICY
 
 # The largest JSON body that makes sense is a rule with 64 corners and 32 windows: some 8 KB.
 MAX_JSON_BYTES = 256 * 1024
@@ -80,19 +81,3 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
-
-
-# Swagger UI's style sheet has its icons as data: URLs; apart from that, and from the connection to
-# LiveKit, /docs lives by the rules of the other pages.
-DOCS_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)

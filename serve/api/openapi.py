@@ -21,8 +21,12 @@ TAGS = [
     {"name": "cameras", "description": "What is watched, live pictures."},
     {"name": "rules", "description": "What raises an alarm."},
     {"name": "alarms", "description": "What happened."},
+    {"name": "recordings", "description": "What was recorded; clips and exports of it."},
     {"name": "detect", "description": "The detector, for one picture."},
-    {"name": "search", "description": "What was seen."},
+    {"name": "search", "description": "What was seen that looks like this."},
+    {"name": "objects", "description": "What was seen, when, and its way through the picture."},
+    {"name": "analytics", "description": "What many objects say together."},
+    {"name": "jobs", "description": "Recordings, looked at again."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]

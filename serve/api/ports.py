@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from redis.asyncio import Redis
 
+from cluster.blobs import BlobStat
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import Clock
@@ -97,10 +99,15 @@ class MemoryPort(Protocol):
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> Sequence[ScoredSighting]:
         """The sightings of `tenant` most like `vector`, best first."""
+        ...
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        """The vector of an object of `tenant`. Raises UnknownThingError: nothing is remembered."""
         ...
 
 
@@ -120,11 +127,37 @@ class HostsPort(Protocol):
         ...
 
 
+class JobsPort(Protocol):
+    """Processes of jobs, by a name that the caller makes up."""
+
+    async def submit(self, submission: str, argv: Sequence[str]) -> None:
+        """Start `argv` somewhere in the cluster; the job reports to its record by itself."""
+        ...
+
+    async def ending(self, submission: str) -> str | None:
+        """Why it is over, in words; None while it waits or runs."""
+        ...
+
+    async def stop(self, submission: str) -> None:
+        """End it, if it runs."""
+        ...
+
+
 class BlobStore(Protocol):
     """The blob storage of one tenant."""
 
     async def get(self, key: str) -> bytes:
         """Raises UnknownThingError where nothing is stored under `key`."""
+        ...
+
+    async def put(self, key: str, data: bytes) -> None: ...
+
+    async def put_file(self, key: str, source: Path) -> None: ...
+
+    async def stat(self, key: str) -> BlobStat: ...
+
+    async def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive)."""
         ...
 
 
@@ -146,5 +179,6 @@ class Deps:
     memory: MemoryPort
     controller: ControllerPort
     hosts: HostsPort
+    jobs: JobsPort
     blobs: Callable[[str], BlobStore]
     probes: Mapping[str, Probe] = field(default_factory=dict)

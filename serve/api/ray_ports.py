@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import ray
 from ray.actor import ActorHandle
+from ray.job_submission import JobSubmissionClient
 from ray.serve.handle import DeploymentHandle
 
 from cluster.handles import by_value
 from cluster.names import CONTROLLER_ACTOR
 from cluster.remote import away, ray_errors
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
+from pipelines.errors import UnknownThingError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
+
+_T = TypeVar("_T")
 
 # A cold replica's first inference takes some 5 s; nobody waits longer than this for a picture.
 MODEL_TIMEOUT_S = 20.0
@@ -31,6 +37,12 @@ SNAPSHOT_TIMEOUT_S = 5.0
 ANNOUNCE_TIMEOUT_S = 15.0
 
 PING_TIMEOUT_S = 2.0
+
+# Ray answers before the job has started, within 0.1 s here.
+JOBS_TIMEOUT_S = 20.0
+
+# The code that runs here is the code that a job's process is to import.
+_CODE = Path(__file__).resolve().parents[2]
 
 
 class RayDetector:
@@ -82,6 +94,7 @@ class RayMemory:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> Sequence[ScoredSighting]:
@@ -92,10 +105,15 @@ class RayMemory:
                 limit,
                 camera=camera,
                 label=label,
+                colour=colour,
                 since_us=since_us,
                 until_us=until_us,
             )
             return cast("Sequence[ScoredSighting]", found)
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        async with ray_errors("memory", MODEL_TIMEOUT_S):
+            return cast("Vector", await self._handle.vector.remote(tenant, camera, track))
 
     async def info(self) -> object:
         async with ray_errors("memory", MODEL_TIMEOUT_S):
@@ -136,6 +154,55 @@ class RayController:
         async with ray_errors("controller", ANNOUNCE_TIMEOUT_S):
             actor = await self._actors.get(CONTROLLER_ACTOR, "controller")
             await actor.changed.remote(tenant, camera)
+
+
+class RayJobs:
+    """Through the job submission API of the head's dashboard. Nothing secret goes through it: a
+    job's process finds the settings where the cluster's other processes found them."""
+
+    def __init__(self) -> None:
+        self._client: JobSubmissionClient | None = None
+
+    async def submit(self, submission: str, argv: Sequence[str]) -> None:
+        await self._call(
+            lambda client: client.submit_job(
+                entrypoint=shlex.join(argv),
+                submission_id=submission,
+                runtime_env={"env_vars": {"PYTHONPATH": str(_CODE)}},
+            )
+        )
+
+    async def ending(self, submission: str) -> str | None:
+        try:
+            info = await self._call(lambda client: client.get_job_info(submission))
+        except UnknownThingError:
+            return "Ray does not know it any more"
+        if not info.status.is_terminal():
+            return None
+        return f"its process ended: {info.status.value.lower()}"
+
+    async def stop(self, submission: str) -> None:
+        try:
+            await self._call(lambda client: client.stop_job(submission))
+        except UnknownThingError:
+            return
+
+    async def _call(self, call: Callable[[JobSubmissionClient], _T]) -> _T:
+        try:
+            async with asyncio.timeout(JOBS_TIMEOUT_S):
+                return await asyncio.to_thread(lambda: call(self._connected()))
+        except OSError as error:  # TimeoutError and the HTTP client's errors are some
+            raise away("job submission") from error
+        except RuntimeError as error:
+            # Ray has no other way to tell an unknown job.
+            if "404" in str(error):
+                raise UnknownThingError("Ray knows no such job.") from None
+            raise away("job submission") from error
+
+    def _connected(self) -> JobSubmissionClient:
+        if self._client is None:
+            self._client = JobSubmissionClient(ray.get_runtime_context().gcs_address)
+        return self._client
 
 
 class RayHosts:

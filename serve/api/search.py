@@ -1,23 +1,32 @@
-"""`/v1/search`: what did my cameras see that looks like this, or that is called so."""
+"""`/v1/search`: what did my cameras see that looks like this picture, like that object, or that
+is called so."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.detect import DecoderDep
-from serve.api.fields import RequestBody, ResponseBody
-from serve.api.images import ImageDecoder
-from serve.api.ports import Deps, ScoredSighting, Vector
+from serve.api.fields import (
+    TRACK_PATTERN,
+    ClassFilter,
+    ColourFilter,
+    Moment,
+    RequestBody,
+    ResponseBody,
+)
+from serve.api.images import ImageDecoder, Rgb
+from serve.api.links import recording_address, snapshot_address
+from serve.api.ports import ScoredSighting
 from serve.api.problems import MediaTypeError, responses
-from serve.api.times import rfc3339, to_us
+from serve.api.times import micros, rfc3339
 
 # Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
 MAX_QUERY_SIDE = 1024
@@ -25,10 +34,22 @@ MAX_QUERY_SIDE = 1024
 router = APIRouter(tags=["search"], responses=responses(400, 401, 403, 413, 415, 422, 429, 503))
 
 
-class TextQuery(RequestBody):
-    text: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)] = (
-        Field(examples=["a person with a red jacket"])
-    )
+class WordsQuery(RequestBody):
+    """What to look for: by words, or by an object that was seen."""
+
+    text: Annotated[
+        str | None,
+        StringConstraints(min_length=1, max_length=500, strip_whitespace=True),
+    ] = Field(None, examples=["a person with a red jacket"])
+    like: Annotated[
+        str | None, StringConstraints(min_length=1, max_length=255, pattern=TRACK_PATTERN)
+    ] = Field(None, description="`track` of an object, as in the query of the same name.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.text is None) == (self.like is None):
+            raise ValueError("give either `text` or `like`")
+        return self
 
 
 class MatchView(ResponseBody):
@@ -39,6 +60,8 @@ class MatchView(ResponseBody):
     last_seen: str
     track: str
     snapshot: str | None = Field(description="Address of the object's best picture.")
+    colour: str | None = Field(description="What colour people would call it, if any.")
+    recording: str = Field(description="Address of the recordings of its time.")
 
 
 class SearchAnswer(ResponseBody):
@@ -47,7 +70,8 @@ class SearchAnswer(ResponseBody):
 
 _BODY: dict[str, Any] = {
     "requestBody": {
-        "required": True,
+        "required": False,
+        "description": "Not needed with `like`.",
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -62,45 +86,76 @@ _BODY: dict[str, Any] = {
                     },
                 }
             },
-            "application/json": {"schema": TextQuery.model_json_schema()},
+            "application/json": {"schema": WordsQuery.model_json_schema()},
         },
     }
 }
 
 
-@router.post("/v1/search", summary="Search what was seen", openapi_extra=_BODY)
+@router.post(
+    "/v1/search",
+    summary="Search what was seen",
+    openapi_extra=_BODY,
+    responses=responses(404, 409),
+)
 async def search(
     request: Request,
     scope: TenantDep,
     deps: DepsDep,
     decoder: DecoderDep,
-    camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
-    label: Annotated[
+    like: Annotated[
         str | None,
-        Query(alias="class", min_length=1, max_length=64, description="Only this class."),
+        Query(
+            min_length=1,
+            max_length=255,
+            pattern=TRACK_PATTERN,
+            description="`track` of an object: find others that look like it.",
+        ),
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Seen at or after.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Seen before.")] = None,
+    like_camera: Annotated[
+        str | None,
+        Query(pattern=SLUG_PATTERN, description="Whose track that is, where two cameras have it."),
+    ] = None,
+    camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
+    label: ClassFilter = None,
+    colour: ColourFilter = None,
+    since: Annotated[Moment, Query(description="Seen at or after.")] = None,
+    until: Annotated[Moment, Query(description="Seen before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> SearchAnswer:
-    """By a picture of the object, or by text where the embedder has a text side."""
-    vector = await _query_vector(request, deps, decoder)
+    """By a picture of the object, by an object that was seen (`like`, without a body), or by text
+    where the embedder has a text side."""
+    asked = like or await _question(request, decoder)
+    known: tuple[str, str] | None = None
+    if isinstance(asked, WordsQuery) and asked.text is not None:
+        vector = await deps.embedder.embed_text(asked.text)
+    elif isinstance(asked, WordsQuery | str):
+        track = asked if isinstance(asked, str) else str(asked.like)
+        found_object = await deps.database.tracks(scope.tenant).object(track, like_camera)
+        known = (found_object.sighting.camera, track)
+        vector = await deps.memory.vector(scope.tenant, *known)
+    else:
+        vector = await deps.embedder.embed_image(asked)
     found = await deps.memory.search(
         scope.tenant,
         vector,
-        limit,
+        # The object itself is the best match, and not what was asked for.
+        limit + (known is not None),
         camera=camera,
         label=label,
-        since_us=max(0, to_us(since)) if since else None,
-        until_us=max(0, to_us(until)) if until else None,
+        colour=colour,
+        since_us=micros(since),
+        until_us=micros(until),
     )
-    return SearchAnswer(matches=[_match(item) for item in found])
+    others = [item for item in found if (item.sighting.camera, item.sighting.track) != known]
+    return SearchAnswer(matches=[_match(item) for item in others[:limit]])
 
 
-async def _query_vector(request: Request, deps: Deps, decoder: ImageDecoder) -> Vector:
+async def _question(request: Request, decoder: ImageDecoder) -> WordsQuery | Rgb:
+    """What the body asks for: words or an object, or the pixels of a picture."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return await deps.embedder.embed_text(_text(await request.body()))
+        return _words(await request.body())
     if kind != "multipart/form-data":
         raise MediaTypeError(
             f"The body must be multipart/form-data or application/json, not {kind or 'untyped'}.",
@@ -112,13 +167,12 @@ async def _query_vector(request: Request, deps: Deps, decoder: ImageDecoder) -> 
             raise InputError(
                 "The form has no file `image`.", hint="With curl: -F image=@picture.jpg"
             )
-        pixels = await decoder.decode(upload, MAX_QUERY_SIDE)
-    return await deps.embedder.embed_image(pixels)
+        return await decoder.decode(upload, MAX_QUERY_SIDE)
 
 
-def _text(body: bytes) -> str:
+def _words(body: bytes) -> WordsQuery:
     try:
-        return TextQuery.model_validate_json(body).text
+        return WordsQuery.model_validate_json(body)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         raise RequestValidationError(
@@ -135,7 +189,9 @@ def _match(item: ScoredSighting) -> MatchView:
         first_seen=rfc3339(seen.first_seen_us),
         last_seen=rfc3339(seen.last_seen_us),
         track=seen.track,
-        snapshot=f"/v1/snapshots/{seen.snapshot}" if seen.snapshot else None,
+        snapshot=snapshot_address(seen.snapshot),
+        colour=seen.colour,
+        recording=recording_address(seen.camera, seen.first_seen_us, seen.last_seen_us),
     )
 
 

@@ -1,18 +1,15 @@
-"""Times on the wire are RFC 3339 in UTC with microseconds; inside they are UTC microseconds."""
+"""Times on the wire, as `cluster.times` has them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from cluster.times import rfc3339, to_us
 
-
-def rfc3339(at_us: int) -> str:
-    """UTC microseconds as e.g. `2026-01-31T08:15:00.123456Z`."""
-    moment = _EPOCH + timedelta(microseconds=at_us)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+__all__ = ["micros", "rfc3339", "to_us"]
 
 
-def to_us(moment: datetime) -> int:
-    """An aware time as UTC microseconds, exactly (a float would lose the last digits)."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+def micros(moment: datetime | None) -> int | None:
+    """A bound that a caller gave. Nothing was captured before 1970, so an earlier one means the
+    same as that one."""
+    return None if moment is None else max(0, to_us(moment))

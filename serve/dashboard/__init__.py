@@ -16,6 +16,25 @@ STATIC_DIR = Path(__file__).parent / "static"
 _HTTP_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _SOCKET_SCHEME = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
+# What both pages are held to: nothing foreign, nothing inline, in nobody's frame.
+_EVERY_PAGE = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+)
+
+
+def _policy(*directives: str) -> str:
+    return "; ".join((*_EVERY_PAGE, *directives))
+
+
+# Swagger UI's style sheet has its icons as data: URLs.
+DOCS_POLICY = _policy("img-src 'self' data:", "connect-src 'self'")
+"""The Content-Security-Policy header of /docs."""
+
 
 def is_built() -> bool:
     """Whether there is a page to serve."""
@@ -41,19 +60,12 @@ def content_security_policy(livekit_url: str) -> str:
         )
     socket = f"{_SOCKET_SCHEME[parts.scheme]}://{parts.netloc}"
     http = f"{_HTTP_SCHEME[parts.scheme]}://{parts.netloc}"
-    return "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            # Snapshots are fetched with the key in a header and shown as blob URLs.
-            "img-src 'self' blob:",
-            "media-src 'self' blob:",
-            f"connect-src 'self' {socket} {http}",
-            "worker-src 'self'",
-            "manifest-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
+    return _policy(
+        # Snapshots are fetched with the key in a header and shown as blob URLs.
+        "img-src 'self' blob:",
+        # Live pictures are blob URLs, clips come by signed addresses of our own.
+        "media-src 'self' blob:",
+        f"connect-src 'self' {socket} {http}",
+        "worker-src 'self'",
+        "manifest-src 'self'",
     )

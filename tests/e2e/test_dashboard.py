@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,7 +17,9 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, expect
+
+from tests.browser import Watch, chromium, opened
 
 TENANT = "acme"
 START_TIMEOUT_S = 60.0
@@ -29,7 +30,6 @@ EXACT_FRAMES = 20
 # were shared. Detection that takes longer than the 120 ms for which the picture is held back
 # lowers it; what is shown as exact is exact at any speed.
 MIN_EXACT_SHARE = 0.2
-CHROMIUM_ARGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 
 
 class Demo(Protocol):
@@ -37,45 +37,16 @@ class Demo(Protocol):
     keys: dict[str, str]
 
 
-class Watch:
-    """What the page asked for and complained about."""
-
-    def __init__(self, page: Page) -> None:
-        self.addresses: list[str] = []
-        self._errors: list[str] = []
-        self._expected: list[re.Pattern[str]] = []
-        page.on("console", lambda m: self._errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self._errors.append(f"uncaught: {error}"))
-        page.on("request", lambda request: self.addresses.append(request.url))
-        page.on("websocket", lambda socket: self.addresses.append(socket.url))
-
-    def expect(self, pattern: str) -> None:
-        """Announce a console error that belongs to the test."""
-        self._expected.append(re.compile(pattern))
-
-    @property
-    def unexpected(self) -> list[str]:
-        return [e for e in self._errors if not any(p.search(e) for p in self._expected)]
-
-
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("no chromium on PATH; install it (Debian: apt-get install chromium)")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    context = await browser.new_context(
-        viewport={"width": 1440, "height": 900}, locale="en-US", timezone_id="America/Sao_Paulo"
-    )
-    yield await context.new_page()
-    await context.close()
+    async with opened(browser) as page:
+        yield page
 
 
 @pytest.fixture

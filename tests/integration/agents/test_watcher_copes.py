@@ -14,7 +14,7 @@ from cluster.bridge.bridge import Bridge
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
 from pipelines.clock import SystemClock
-from pipelines.domain import Detections
+from pipelines.domain import Detections, TrackPath
 from pipelines.errors import UnavailableError
 from tests.integration.agents.world import GATE, Host, gate_on_air, plan, seen_in, watching
 from tests.integration.bridge.world import Servers, until
@@ -175,9 +175,12 @@ async def test_a_watcher_that_is_let_go_of_leaves_nothing(
             await until("in flight", lambda: host.in_flight == 1)
             await watcher.aclose()
             crops = len(host.crops)
+            paths = sum(isinstance(news, TrackPath) for news in host.news)
             assert crops > 0
+            assert paths > 0
             await watcher.aclose()
             assert len(host.crops) == crops
+            assert sum(isinstance(news, TrackPath) for news in host.news) == paths
         await servers.eventually("left", partial(servers.identities, GATE), {"camera"})
         left = [t.get_name() for t in asyncio.all_tasks() if GATE.room in t.get_name()]
         assert not [name for name in left if name.startswith(("read ", "analyse "))]

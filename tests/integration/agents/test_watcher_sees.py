@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.frames import to_jpeg
 from cluster.bridge.bridge import Bridge
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
-from pipelines.domain import CountRule, RuleKind
+from cluster.jpeg import to_jpeg
+from pipelines.domain import PATH_SCALE, CountRule, RuleKind, TrackPath
 from tests.integration.agents.scene import DETECT_FPS, RULES, SCENE, SIZE, number_in
 from tests.integration.agents.world import (
     GATE,
@@ -93,6 +93,7 @@ async def test_the_alarms_are_those_of_the_script(
     assert status.skipped["rate"] > 0
     _check_capture_times(guard, started_us)
     _check_crops(host)
+    _check_paths(host, guard)
 
 
 def _check_capture_times(guard: Guard, started_us: int) -> None:
@@ -113,6 +114,25 @@ def _check_crops(host: Host) -> None:
         x1, y1, x2, y2 = crop.sighting.box
         assert width == pytest.approx((x2 - x1) * SIZE[0], rel=0.15, abs=4)
         assert height == pytest.approx((y2 - y1) * SIZE[1], rel=0.15, abs=4)
+
+
+def _check_paths(host: Host, guard: Guard) -> None:
+    """Each box that viewers were shown is in a path, told once, at its time."""
+    paths = [news for news in host.news if isinstance(news, TrackPath)]
+    assert len({(path.track, path.start_us) for path in paths}) == len(paths)
+    points = {
+        (path.track, path.start_us // 1_000 + at_ms): box
+        for path in paths
+        for at_ms, *box in path.points
+    }
+    shown = {
+        (track["k"], message.body["t"] // 1_000): [round(side * PATH_SCALE) for side in track["b"]]
+        for message in guard.messages
+        for track in message.body["tracks"]
+    }
+    assert len(shown) > 50
+    assert {key: points.get(key) for key in shown} == shown
+    assert {path.label for path in paths} == {"person", "bus"}
 
 
 async def test_detections_belong_to_frames_that_were_shown(

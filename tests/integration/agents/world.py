@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -30,6 +30,8 @@ from pipelines.domain import (
     Crop,
     Detections,
     LetterboxedFrame,
+    Sighting,
+    TrackPath,
 )
 from pipelines.imaging import I420
 from tests.integration.agents.scene import DETECT_FPS, ROLE, RULES, SCENE, SIZE, number_in, stage
@@ -81,6 +83,7 @@ class Host:
     most_in_flight: int = 0
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
+    news: list[TrackPath | Sighting] = field(default_factory=list)
     input_size: tuple[int, int] = (640, 384)
 
     def plan(self, key: CameraKey) -> CameraPlan | None:
@@ -104,6 +107,9 @@ class Host:
 
     def remember(self, crop: Crop) -> None:
         self.crops.append(crop)
+
+    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
+        self.news += news
 
 
 def watcher_token(livekit: LiveKitSettings, key: CameraKey) -> str:

@@ -6,7 +6,7 @@ Records, Redis, blobs and vectors are real in these tests; only what needs Ray a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,6 +113,29 @@ class Hosts:
             raise UnavailableError("The agent host has no frame yet.") from None
 
 
+@dataclass
+class Jobs:
+    """Remembers what was started and stopped; `ended` says which died by themselves, and how."""
+
+    started: dict[str, list[str]] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+
+    async def submit(self, submission: str, argv: Sequence[str]) -> None:
+        if self.away:
+            raise UnavailableError("The job submission is not there right now.")
+        self.started[submission] = list(argv)
+
+    async def ending(self, submission: str) -> str | None:
+        if self.away:
+            raise UnavailableError("The job submission is not there right now.")
+        return self.ended.get(submission)
+
+    async def stop(self, submission: str) -> None:
+        self.stopped.append(submission)
+
+
 class VectorMemory:
     """Qdrant's local mode behind the one class that may reach it."""
 
@@ -138,10 +161,20 @@ class VectorMemory:
         *,
         camera: str | None = None,
         label: str | None = None,
+        colour: str | None = None,
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> list[Match]:
         vectors = TenantVectors(self._client, COLLECTION, tenant)
         return await vectors.search(
-            vector, limit, camera=camera, label=label, since_us=since_us, until_us=until_us
+            vector,
+            limit,
+            camera=camera,
+            label=label,
+            colour=colour,
+            since_us=since_us,
+            until_us=until_us,
         )
+
+    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        return await TenantVectors(self._client, COLLECTION, tenant).vector(camera, track)

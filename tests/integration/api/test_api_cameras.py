@@ -44,6 +44,12 @@ def live(camera: str = "gate", **fields: Any) -> CameraStatus:
             "skipped": {"busy": 3},
             "dropped": {"crops": 1},
             "last_frame_us": T0_US + 5,
+            "recording": {
+                "state": "failing",
+                "reason": "cannot write to s3://key:secret@store/",
+                "segments": 7,
+                "dropped": {"pictures": 2},
+            },
             **fields,
         }
     )
@@ -182,6 +188,12 @@ async def test_state_and_stats_come_from_the_board(acme: httpx.AsyncClient, worl
         "skipped": {"busy": 3},
         "dropped": {"crops": 1},
         "last_frame_at": "2023-11-14T22:13:20.000005Z",
+        "recording": {
+            "state": "failing",
+            "reason": "cannot write to s3://***@store/",
+            "segments": 7,
+            "dropped": {"pictures": 2},
+        },
     }
     assert "host" not in str(body)
 

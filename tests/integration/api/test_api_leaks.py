@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import numpy as np
 import pytest
 
 from cluster.bus import CameraStatus, CameraStatusBoard
+from cluster.evidence.exports import manifest_key
+from cluster.evidence.manifest import Manifest
 from pipelines.domain import Alarm, CameraKey, CameraState
-from tests.factories import make_alarm, make_camera, make_rule, make_sighting
+from tests.factories import make_alarm, make_camera, make_path, make_rule, make_sighting
 from tests.integration.api.test_api_auth import guarded
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_search import RED, picture
@@ -21,6 +24,9 @@ from tests.integration.api.world import World, problem
 
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
+STRETCH = {"from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
+NOT_BY_TENANT = {"/v1/keys/{key}", "/media/{token}"}
+"""The platform's; and what is open to whoever holds the link (see test_api_media)."""
 
 
 @dataclass
@@ -31,6 +37,9 @@ class Theirs:
     rule: str
     alarm: Alarm
     snapshot: str
+    job: UUID
+    export: UUID
+    track: str
 
 
 @pytest.fixture
@@ -66,12 +75,31 @@ async def theirs(world: World) -> Theirs:
     key = CameraKey("globex", "vault")
     world.hosts.pictures["atalaia-host-0", key] = f"picture {MARK}".encode()
     vector = await world.deps.embedder.embed_image(np.full((4, 4, 3), RED, np.uint8))
-    await world.memory.upsert(
-        "globex",
-        make_sighting(1, "globex", camera="vault", track=f"{MARK}-track", snapshot="tracks/1.jpg"),
-        vector,
+    seen = make_sighting(1, "globex", camera="vault", track="theirs", snapshot="tracks/1.jpg")
+    seen = seen.model_copy(update={"label": MARK})
+    await world.memory.upsert("globex", seen, vector)
+    tracks = world.database.tracks("globex")
+    await tracks.record_objects([seen])
+    await tracks.record_paths([make_path(1, "globex", camera="vault", track="theirs", label=MARK)])
+    export = UUID(int=7)
+    manifest = Manifest.model_validate(
+        {
+            "id": export,
+            "tenant": "globex",
+            "camera": MARK,
+            "asked": STRETCH,
+            "covered": STRETCH,
+            "gaps": [],
+            "file": {"sha256": "0" * 64, "size": 1, "frames": 1, "audio": False},
+            "sources": [],
+            "created_at": "2026-01-31T08:00:00Z",
+            "created_by": "key:zzzzzzzz",
+        }
     )
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg")
+    jobs = world.database.jobs("globex")
+    job = await jobs.add("reprocess", {"camera": "vault", "model": f"{MARK}.pt"})
+    await world.blobs("globex").put(manifest_key(export), manifest.model_dump_json().encode())
+    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs")
 
 
 @pytest.fixture
@@ -101,7 +129,13 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("DELETE", "/v1/cameras/{camera}/rules/{rule}"): (f"{camera}/rules/{theirs.rule}", {}),
         ("GET", "/v1/alarms/{alarm}"): (alarm, {}),
         ("POST", "/v1/alarms/{alarm}/ack"): (f"{alarm}/ack", {}),
+        ("GET", "/v1/alarms/{alarm}/clip"): (f"{alarm}/clip", {}),
         ("GET", "/v1/alarms/{alarm}/snapshot"): (f"{alarm}/snapshot", {}),
+        ("GET", "/v1/jobs/{job}"): (f"/v1/jobs/{theirs.job}", {}),
+        ("DELETE", "/v1/jobs/{job}"): (f"/v1/jobs/{theirs.job}", {}),
+        ("GET", "/v1/recordings/exports/{export}"): (f"/v1/recordings/exports/{theirs.export}", {}),
+        ("GET", "/v1/objects/{track}"): (f"/v1/objects/{theirs.track}", {}),
+        ("GET", "/v1/tracks/{track}"): (f"/v1/tracks/{theirs.track}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -111,7 +145,7 @@ def routes_with_ids(world: World) -> set[tuple[str, str]]:
         (method, route.path)
         for route in world.app.state.known_routes
         for method in route.methods
-        if "{" in route.path and route.path != "/v1/keys/{key}"
+        if "{" in route.path and route.path not in NOT_BY_TENANT
     }
 
 
@@ -139,6 +173,7 @@ async def test_nothing_of_another_tenant_is_there(
     assert [rule.id for rule in await records.rules("vault")] == ["thieves"]
     assert (await records.alarm(theirs.alarm.id)).state == "new"
     assert world.controller.told == []
+    assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
@@ -165,12 +200,35 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms"):
+    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs"):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()
     answer = await checked.post("/v1/search", files={"image": picture(RED)}, params=params)
     assert answer.json() == {"matches": []} or answer.status_code == 422
+
+
+async def test_like_an_object_of_another_tenant(
+    checked: httpx.AsyncClient, world: World, theirs: Theirs
+) -> None:
+    """Neither by its name, nor where one has an object of the same name oneself."""
+    by_name = {"like": theirs.track}
+    problem(await checked.post("/v1/search", params=by_name), 404, "not-found")
+    problem(await checked.post("/v1/search", json=by_name), 404, "not-found")
+    mine = make_sighting(1, camera="vault", track=theirs.track)
+    await world.database.tracks("acme").record_objects([mine])
+    problem(await checked.post("/v1/search", params=by_name), 404, "not-found")
+    await world.memory.upsert("acme", mine, np.array([1, 0, 0], np.float32))
+    answer = await checked.post("/v1/search", params=by_name)
+    assert answer.json() == {"matches": []}
+
+
+async def test_analytics_count_only_ones_own(checked: httpx.AsyncClient, theirs: Theirs) -> None:
+    time = {"since": "2023-11-14T00:00:00Z", "until": "2023-11-15T00:00:00Z"}
+    counts = await checked.get("/v1/analytics/counts", params=time | {"camera": "vault"})
+    assert counts.json()["counts"] == []
+    heat = await checked.get("/v1/analytics/heatmap", params=time | {"camera": "vault"})
+    assert {cell for row in heat.json()["seconds"] for cell in row} == {0.0}
 
 
 async def test_the_same_ids_are_two_things(

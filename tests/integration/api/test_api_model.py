@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from cluster.settings import DetectorSettings
+from cluster.vision.model import DetectionModel, ModelInfo, load_model
 from pipelines.domain import Detections, LetterboxedFrame
-from serve.vision.model import DetectionModel, ModelInfo, load_model
 from tests.integration.api.world import World
 
 # Read off the picture by hand: outer edges, in its 810x1080 pixels.

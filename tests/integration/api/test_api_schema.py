@@ -19,7 +19,7 @@ from schemathesis.specs.openapi import checks
 from starlette.routing import Route
 
 from serve.api.app import ROUTERS
-from tests.factories import make_alarm, make_camera, make_rule
+from tests.factories import make_alarm, make_camera, make_path, make_rule, make_sighting
 from tests.integration.api.world import World, make_settings, open_world
 
 # The stream never ends, and the pages are not of the API.
@@ -38,7 +38,7 @@ EXAMPLES = settings(
 def running(
     tmp_path_factory: pytest.TempPathFactory, valkey: str, migrated: Path
 ) -> Iterator[World]:
-    """An API in a thread, with a camera, a rule and an alarm, so that not all is a 404."""
+    """An API in a thread, with a camera, a rule, alarms and objects: not all is a 404."""
     ready, stop = threading.Event(), asyncio.Event()
     worlds: list[World] = []
     loops: list[asyncio.AbstractEventLoop] = []
@@ -51,6 +51,8 @@ def running(
             await records.add_camera(make_camera())
             await records.add_rule("gate", make_rule())
             await records.record_alarms([make_alarm(n) for n in range(3)])
+            await world.database.tracks("acme").record_objects([make_sighting(n) for n in range(3)])
+            await world.database.tracks("acme").record_paths([make_path(n) for n in range(3)])
             worlds.append(world)
             ready.set()
             await stop.wait()

@@ -27,8 +27,8 @@ async def vector(world: World, colour: tuple[int, int, int]) -> Vector:
     return await world.deps.embedder.embed_image(np.full((4, 4, 3), colour, np.uint8))
 
 
-async def search(client: httpx.AsyncClient, colour: Any = RED, **params: Any) -> list[Any]:
-    response = await client.post("/v1/search", files={"image": picture(colour)}, params=params)
+async def search(client: httpx.AsyncClient, shown: Any = RED, **params: Any) -> list[Any]:
+    response = await client.post("/v1/search", files={"image": picture(shown)}, params=params)
     assert response.status_code == 200, response.text
     matches: list[Any] = response.json()["matches"]
     return matches
@@ -38,13 +38,14 @@ async def search(client: httpx.AsyncClient, colour: Any = RED, **params: Any) ->
 async def seen(world: World) -> None:
     for number, (colour, fields) in enumerate(
         [
-            (RED, {"snapshot": "tracks/red.jpg"}),
-            (GREEN, {"camera": "yard"}),
+            (RED, {"snapshot": "tracks/red.jpg", "colour": "red"}),
+            (GREEN, {"camera": "yard", "colour": "green"}),
             (BLUE, {"label": "car"}),
         ]
     ):
         sighting = make_sighting(number * 10, **fields)
         await world.memory.upsert("acme", sighting, await vector(world, colour))
+        await world.database.tracks("acme").record_objects([sighting])
 
 
 async def test_the_most_alike_comes_first(acme: httpx.AsyncClient) -> None:
@@ -59,6 +60,9 @@ async def test_the_most_alike_comes_first(acme: httpx.AsyncClient) -> None:
         "last_seen": "2023-11-14T22:13:22.000000Z",
         "track": "track-0",
         "snapshot": "/v1/snapshots/tracks/red.jpg",
+        "colour": "red",
+        "recording": "/v1/recordings?camera=gate"
+        "&from=2023-11-14T22:13:19.000000Z&to=2023-11-14T22:13:23.000000Z",
     }
     assert matches[1]["snapshot"] is None
     assert len(matches) == 3
@@ -80,6 +84,8 @@ async def test_the_picture_of_a_match(acme: httpx.AsyncClient, world: World) -> 
         ({"camera": "yard"}, {"track-10"}),
         ({"class": "car"}, {"track-20"}),
         ({"class": "dog"}, set()),
+        ({"colour": "green"}, {"track-10"}),
+        ({"colour": "green", "camera": "gate"}, set()),
         ({"camera": "yard", "class": "car"}, set()),
         ({"since": "2023-11-14T22:13:35Z"}, {"track-20"}),
         ({"until": "2023-11-14T22:13:25Z"}, {"track-0"}),
@@ -94,6 +100,45 @@ async def test_a_large_picture_is_scaled_down_first(acme: httpx.AsyncClient) -> 
     response = await acme.post("/v1/search", files={"image": picture(RED, (5_000, 20))})
 
     assert response.json()["matches"][0]["track"] == "track-0"
+
+
+async def test_like_an_object_that_was_seen(acme: httpx.AsyncClient, world: World) -> None:
+    """Without a body; the object itself is no answer, its twin in another camera is."""
+    twin = make_sighting(0, camera="yard")
+    await world.memory.upsert("acme", twin, await vector(world, (250, 20, 20)))
+
+    response = await acme.post("/v1/search", params={"like": "track-0", "limit": 2})
+
+    assert response.status_code == 200, response.text
+    [first, second] = response.json()["matches"]
+    assert (first["camera"], first["track"]) == ("yard", "track-0")
+    assert first["score"] > 0.99
+    assert second["track"] in ("track-10", "track-20")
+
+
+async def test_like_by_json_and_narrowed(acme: httpx.AsyncClient) -> None:
+    response = await acme.post(
+        "/v1/search", json={"like": "track-0"}, params={"class": "car", "limit": 1}
+    )
+
+    assert [match["track"] for match in response.json()["matches"]] == ["track-20"]
+
+
+async def test_like_what_is_not_known(acme: httpx.AsyncClient, world: World) -> None:
+    problem(await acme.post("/v1/search", params={"like": "track-1"}), 404, "not-found")
+    problem(await acme.post("/v1/search", params={"like": "a/b"}), 422)
+    # In the records, but not in the memory: the embedder did not keep up.
+    await world.database.tracks("acme").record_objects([make_sighting(1)])
+    body = problem(await acme.post("/v1/search", params={"like": "track-1"}), 404, "not-found")
+    assert body["hint"]
+
+
+async def test_like_a_name_that_two_cameras_have(acme: httpx.AsyncClient, world: World) -> None:
+    await world.database.tracks("acme").record_objects([make_sighting(0, camera="yard")])
+
+    problem(await acme.post("/v1/search", params={"like": "track-0"}), 409, "conflict")
+    which = {"like": "track-0", "like_camera": "gate"}
+    assert (await acme.post("/v1/search", params=which)).status_code == 200
 
 
 async def test_text_needs_a_text_side(acme: httpx.AsyncClient) -> None:
@@ -112,6 +157,8 @@ async def test_text_needs_a_text_side(acme: httpx.AsyncClient) -> None:
         (b"{}", 422),
         (b'{"text": ""}', 422),
         (b'{"text": 7}', 422),
+        (b'{"text": "a", "like": "b"}', 422),
+        (b'{"like": "a b"}', 422),
         (b'{"text": "a", "tenant": "globex"}', 422),
         (b'{"text": "' + b"x" * 501 + b'"}', 422),
         (b'{"text": "\\ud800"}', 400),

@@ -20,7 +20,7 @@ from cluster.blobs import TenantBlobs
 from cluster.bus import AlarmStream, open_redis
 from cluster.records import Database
 from cluster.settings import ApiSettings, LiveKitSettings, RedisSettings, Settings
-from pipelines.clock import SystemClock
+from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
 from serve.api.blobs import BlobShelf
 from serve.api.ports import Deps
@@ -28,6 +28,7 @@ from tests.integration.api.ports import (
     ColourEmbedder,
     Controller,
     Hosts,
+    Jobs,
     StillDetector,
     VectorMemory,
 )
@@ -49,6 +50,7 @@ class World:
     detector: StillDetector
     controller: Controller
     hosts: Hosts
+    jobs: Jobs
     memory: VectorMemory
     shelf: BlobShelf
     keys: dict[str, str]
@@ -104,13 +106,15 @@ def make_settings(data_dir: Path, redis_url: str) -> Settings:
 
 
 @asynccontextmanager
-async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]:
+async def open_world(
+    settings: Settings, migrated: Path, clock: Clock | None = None
+) -> AsyncIterator[World]:
     """An API with the tenants acme and globex, over an empty Redis and a copy of `migrated`."""
     path = Path(settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     await asyncio.to_thread(path.parent.mkdir, parents=True)
     await asyncio.to_thread(shutil.copy, migrated, path)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(settings.database_url))
+        database = await stack.enter_async_context(Database(settings.database_url, clock=clock))
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         await redis.flushall()
         platform = database.platform()
@@ -118,13 +122,13 @@ async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]
         for tenant in TENANTS:
             await platform.ensure_tenant(tenant, tenant.title())
             keys[tenant] = (await platform.create_key(tenant, "tests")).secret
-        detector, controller, hosts = StillDetector(), Controller(), Hosts()
+        detector, controller, hosts, jobs = StillDetector(), Controller(), Hosts(), Jobs()
         memory = await stack.enter_async_context(VectorMemory.opened(path.parent / "qdrant"))
         shelf = BlobShelf(settings.blob_url)
         stack.push_async_callback(shelf.aclose)
         deps = Deps(
             settings=settings,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             database=database,
             redis=redis,
             detector=detector,
@@ -132,12 +136,25 @@ async def open_world(settings: Settings, migrated: Path) -> AsyncIterator[World]
             memory=memory,
             controller=controller,
             hosts=hosts,
+            jobs=jobs,
             blobs=shelf,
         )
         app = create_app(deps)
         url = await stack.enter_async_context(served(app))
         yield World(
-            url, app, deps, database, redis, detector, controller, hosts, memory, shelf, keys, stack
+            url,
+            app,
+            deps,
+            database,
+            redis,
+            detector,
+            controller,
+            hosts,
+            jobs,
+            memory,
+            shelf,
+            keys,
+            stack,
         )
 
 

@@ -63,6 +63,8 @@ BRIDGE: dict[str, float] = {
     "backoff_max_s": 1.0,
 }
 
+RECORDING: dict[str, float] = {"segment_s": 2.0, "alarm_segment_s": 2.0, "grace_s": 2.0}
+
 
 class Servers:
     """livekit-server and go2rtc on free ports, both of which come back when they are killed."""
@@ -70,7 +72,7 @@ class Servers:
     def __init__(self, data_dir: Path) -> None:
         # Made on first use and without a lock: before any pump's thread could make a second one.
         assert FfiClient.instance
-        self.settings = Settings(**free_settings(data_dir, bridge=BRIDGE))
+        self.settings = Settings(**free_settings(data_dir, bridge=BRIDGE, recording=RECORDING))
         self.livekit = self.new_livekit()
         self.go2rtc = SupervisedProcess(
             go2rtc_spec(self.settings, server_binary(GO2RTC)), clock=SystemClock()

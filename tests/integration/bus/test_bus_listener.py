@@ -157,7 +157,7 @@ async def test_what_cannot_be_recorded_is_put_aside_with_its_reason(
         await _all_recorded(database, 2)
         await _all_acknowledged(redis_client)
         assert (listener.stats.recorded, listener.stats.dead) == (2, 4)
-    dead = [fields for _, fields in await redis_client.xrange(dead_key("acme"))]
+    dead = [fields for _, fields in await redis_client.xrange(dead_key(stream_key("acme")))]
     assert [fields[b"reason"].decode().split(".")[0] for fields in dead] == [
         "not an alarm: all of it: Invalid JSON: expected value at line 1 column 1",
         "the entry has no field named alarm",

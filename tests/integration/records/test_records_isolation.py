@@ -30,6 +30,7 @@ ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
     "remove_rule": lambda r: r.remove_rule("vault", "yard"),
     "alarms": lambda r: r.alarms(AlarmQuery(camera="vault")),
     "alarm": lambda r: r.alarm(THEIR_ALARM.id),
+    "known_alarms": lambda r: r.known_alarms([THEIR_ALARM.id]),
     "acknowledge": lambda r: r.acknowledge(THEIR_ALARM.id, "mallory", 1),
     "record_alarms": lambda r: r.record_alarms([make_alarm(2, tenant="globex")]),
 }

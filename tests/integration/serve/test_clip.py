@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from cluster.settings import EmbedderSettings
+from cluster.vision.embedders import embedder_info, load_embedder
 from pipelines.errors import InputError, ModelError
-from serve.vision.embedders import embedder_info, load_embedder
 from tests.integration.serve import clip_model
 
 

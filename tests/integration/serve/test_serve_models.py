@@ -241,9 +241,9 @@ def plain(colour: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
 
 def embedding_app(settings: Settings, name: str) -> tuple[Handle, Handle]:
     """Embedder and Memory bound to each other as `serve.app` does it."""
+    from cluster.vision.embedders import embedder_info
     from serve.embedder import Embedder
     from serve.memory import Memory
-    from serve.vision.embedders import embedder_info
 
     memory = deployment(Memory).options(ray_actor_options=resources(MEMORY))
     bound = memory.bind(settings, embedder_info(settings.embedder))

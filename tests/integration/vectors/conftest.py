@@ -13,7 +13,7 @@ import httpx
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from cluster.vectors import collection_name, ensure_collection, open_vectors
+from cluster.vectors import VectorClient, collection_name, ensure_collection, open_vectors
 from tests.integration.conftest import free_port
 
 DIM = 8
@@ -54,9 +54,7 @@ def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["embedded", "server"])
-async def client(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[AsyncQdrantClient]:
+async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorClient]:
     if request.param == "embedded":
         client = open_vectors(path=tmp_path / "qdrant")
     else:
@@ -66,8 +64,14 @@ async def client(
 
 
 @pytest.fixture
-async def collection(client: AsyncQdrantClient) -> AsyncIterator[str]:
+async def collection(client: VectorClient) -> AsyncIterator[str]:
     name = collection_name("test", DIM)
     await ensure_collection(client, name, DIM)
     yield name
-    await client.delete_collection(name)
+    await drop(client, name)
+
+
+async def drop(client: VectorClient, name: str) -> None:
+    """Leave nothing on a server that tests share; an embedded engine's folder goes as a whole."""
+    if isinstance(client, AsyncQdrantClient):
+        await client.delete_collection(name)

@@ -1,24 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from cluster.vectors import (
     MAX_LIMIT,
     TenantVectors,
     Vector,
+    VectorClient,
     collection_name,
     ensure_collection,
     open_vectors,
 )
-from pipelines.errors import ConfigError, InputError, UnavailableError
+from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 from tests.factories import T0_US, make_sighting
 from tests.integration.conftest import free_port
-from tests.integration.vectors.conftest import DIM
+from tests.integration.vectors.conftest import DIM, drop
 
 S = 1_000_000
 
@@ -28,7 +30,7 @@ def axis(number: int) -> list[float]:
 
 
 @pytest.fixture
-def acme(client: AsyncQdrantClient, collection: str) -> TenantVectors:
+def acme(client: VectorClient, collection: str) -> TenantVectors:
     return TenantVectors(client, collection, "acme")
 
 
@@ -85,6 +87,27 @@ async def test_filters(acme: TenantVectors) -> None:
     assert await numbers(camera="nowhere") == set()
 
 
+async def test_by_colour(acme: TenantVectors) -> None:
+    await acme.upsert(
+        [
+            (make_sighting(0, colour="red"), axis(0)),
+            (make_sighting(1, colour="blue"), axis(0)),
+            (make_sighting(2), axis(0)),
+        ]
+    )
+    assert await _tracks(acme, axis(0), colour="red") == ["track-0"]
+    assert await _tracks(acme, axis(0), colour="green") == []
+
+
+async def test_the_vector_of_an_object(acme: TenantVectors) -> None:
+    """As it was given, but for its length."""
+    await acme.upsert([(make_sighting(0), np.array(axis(1), np.float32) * 3)])
+    assert (await acme.vector("gate", "track-0")).tolist() == pytest.approx(axis(1))
+    for camera, track in (("hall", "track-0"), ("gate", "track-1")):
+        with pytest.raises(UnknownThingError):
+            await acme.vector(camera, track)
+
+
 async def test_erasing(acme: TenantVectors) -> None:
     await acme.upsert([(make_sighting(n, camera="gate"), axis(0)) for n in range(3)])
     await acme.upsert([(make_sighting(9, camera="hall"), axis(0))])
@@ -121,7 +144,7 @@ async def test_a_limit_that_cannot_be_used(acme: TenantVectors, limit: int) -> N
         await acme.search(axis(0), limit)
 
 
-async def test_the_collection_is_made_once_and_checked(client: AsyncQdrantClient) -> None:
+async def test_the_collection_is_made_once_and_checked(client: VectorClient) -> None:
     name = collection_name("other", DIM)
     await asyncio.gather(*(ensure_collection(client, name, DIM) for _ in range(3)))
     vectors = TenantVectors(client, name, "acme")
@@ -130,7 +153,7 @@ async def test_the_collection_is_made_once_and_checked(client: AsyncQdrantClient
     assert await vectors.count() == 1
     with pytest.raises(ConfigError, match="holds vectors of 8 numbers"):
         await ensure_collection(client, name, DIM + 1)
-    await client.delete_collection(name)
+    await drop(client, name)
 
 
 def test_names_of_collections() -> None:
@@ -141,7 +164,7 @@ def test_names_of_collections() -> None:
             collection_name(embedder, dim)
 
 
-async def test_a_missing_collection_is_unavailable(client: AsyncQdrantClient) -> None:
+async def test_a_missing_collection_is_unavailable(client: VectorClient) -> None:
     vectors = TenantVectors(client, "atalaia-missing-8", "acme")
     for call in (vectors.search(axis(0)), vectors.count(), vectors.erase()):
         with pytest.raises(UnavailableError):
@@ -167,6 +190,52 @@ async def test_the_embedded_engine_keeps_its_points_and_its_folder(tmp_path: Pat
     vectors = TenantVectors(second, "atalaia-x-8", "acme")
     assert await _tracks(vectors, axis(0)) == ["track-0"]
     await second.close()
+
+
+_REMEMBERS = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from cluster.vectors import TenantVectors, ensure_collection, open_vectors
+from tests.factories import make_sighting
+
+async def main():
+    client = open_vectors(path=Path(sys.argv[1]))
+    await ensure_collection(client, "atalaia-x-8", 8)
+    vectors = TenantVectors(client, "atalaia-x-8", "acme")
+    for number in range(30):
+        await vectors.upsert([(make_sighting(number), [1.0] * 8)])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_was_remembered_survives_a_killed_process(tmp_path: Path) -> None:
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", _REMEMBERS, str(tmp_path))
+    assert await killed.wait() == -signal.SIGKILL
+    client = open_vectors(path=tmp_path)
+    await ensure_collection(client, "atalaia-x-8", DIM)
+    vectors = TenantVectors(client, "atalaia-x-8", "acme")
+    assert await vectors.count() == 30
+    assert len(await vectors.search([1.0] * DIM, 100, camera="gate")) == 30
+    await client.close()
+    await client.close()
+    with pytest.raises(UnavailableError, match="closed"):
+        await vectors.count()
+
+
+async def test_the_best_are_those_of_a_plain_product(acme: TenantVectors) -> None:
+    """Exactly, filtered too, though the embedded engine and a server's graph go other ways."""
+    chance = np.random.default_rng(7)
+    rows = chance.normal(size=(300, DIM)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    seen = [make_sighting(n, camera=f"cam-{n % 3}") for n in range(300)]
+    await acme.upsert(list(zip(seen, rows, strict=True)))
+    query = chance.normal(size=DIM).astype(np.float32)
+    for camera in (None, "cam-1"):
+        order = [n for n in np.argsort(-(rows @ query)) if camera in (None, f"cam-{n % 3}")]
+        found = await _tracks(acme, query, limit=10, camera=camera)
+        assert found == [f"track-{n}" for n in order[:10]]
 
 
 async def test_tasks_of_one_loop_may_share_the_client(acme: TenantVectors) -> None:

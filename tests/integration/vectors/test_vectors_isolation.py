@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 import cluster
-from cluster.vectors import TenantVectors
+from cluster.vectors import TenantVectors, VectorClient
 from pipelines.errors import InputError
 from tests.factories import make_sighting
 from tests.integration.vectors.conftest import DIM
@@ -29,6 +28,7 @@ ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
         lambda v: v.search(VECTOR, since_us=0, until_us=2**62),
         lambda v: v.search(VECTOR, camera="gate", label="person", since_us=0),
     ],
+    "vector": [lambda v: v.vector("gate", "track-0")],
     "count": [lambda v: v.count(), lambda v: v.count("gate")],
     "erase": [lambda v: v.erase("gate"), lambda v: v.erase()],
     "upsert": [
@@ -39,7 +39,7 @@ ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
 
 
 @pytest.fixture
-async def globex(client: AsyncQdrantClient, collection: str) -> TenantVectors:
+async def globex(client: VectorClient, collection: str) -> TenantVectors:
     globex = TenantVectors(client, collection, "globex")
     await globex.upsert([(sighting, VECTOR) for sighting in THEIRS])
     return globex
@@ -56,7 +56,7 @@ def test_every_method_is_tried() -> None:
 
 @pytest.mark.parametrize("method", sorted(ATTEMPTS))
 async def test_nothing_of_another_tenant_is_seen_or_changed(
-    client: AsyncQdrantClient, collection: str, globex: TenantVectors, method: str
+    client: VectorClient, collection: str, globex: TenantVectors, method: str
 ) -> None:
     for attempt in ATTEMPTS[method]:
         try:
@@ -69,7 +69,7 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(
 
 
 async def test_the_same_camera_and_track_are_two_objects(
-    client: AsyncQdrantClient, collection: str, globex: TenantVectors
+    client: VectorClient, collection: str, globex: TenantVectors
 ) -> None:
     acme = TenantVectors(client, collection, "acme")
     ours = make_sighting(0, camera="gate")
@@ -81,7 +81,7 @@ async def test_the_same_camera_and_track_are_two_objects(
 
 
 @pytest.mark.parametrize("tenant", ["", "*", "acme globex", "Acme", "a.b"])
-def test_a_tenant_must_be_a_slug(client: AsyncQdrantClient, tenant: str) -> None:
+def test_a_tenant_must_be_a_slug(client: VectorClient, tenant: str) -> None:
     with pytest.raises(InputError):
         TenantVectors(client, "x", tenant)
 
@@ -93,9 +93,10 @@ def test_no_other_module_reaches_qdrant() -> None:
         str(path.relative_to(root))
         for package in ("pipelines", "cluster", "agents", "serve")
         for path in (root / package).rglob("*.py")
-        if "qdrant_client" in _imports(path)
+        if {"qdrant_client", "qdrant_edge"} & _imports(path)
+        or ("vectors_embedded" in path.read_text() and path.name != "vectors.py")
     ]
-    assert offenders == ["cluster/vectors.py"]
+    assert sorted(offenders) == ["cluster/vectors.py", "cluster/vectors_embedded.py"]
 
 
 def _imports(path: Path) -> set[str]:

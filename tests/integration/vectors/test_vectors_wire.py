@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cluster.vectors import TenantVectors, ensure_collection, open_vectors
-from pipelines.errors import UnavailableError
+from pipelines.errors import UnavailableError, UnknownThingError
 from tests.factories import make_sighting
 
 NAME = "atalaia-x-4"
@@ -45,6 +45,7 @@ _ANSWERS: dict[tuple[str, str], Any] = {
     ("PUT", f"/collections/{NAME}/points"): _DONE,
     ("POST", f"/collections/{NAME}/points/query"): {"points": []},
     ("POST", f"/collections/{NAME}/points/count"): {"count": 0},
+    ("POST", f"/collections/{NAME}/points/scroll"): {"points": []},
     ("POST", f"/collections/{NAME}/points/delete"): _DONE,
 }
 
@@ -104,6 +105,7 @@ async def test_the_collection_is_made_for_many_tenants(recorder: Recorder) -> No
         "tenant": {"type": "keyword", "is_tenant": True},
         "camera": "keyword",
         "label": "keyword",
+        "colour": "keyword",
         "first_seen_us": "integer",
         "last_seen_us": "integer",
     }
@@ -116,6 +118,8 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
     await acme.search([1, 0, 0, 0])
     await acme.search([1, 0, 0, 0], camera="gate", label="person", since_us=1, until_us=9)
     await acme.count()
+    with pytest.raises(UnknownThingError):
+        await acme.vector("gate", "track-1")
     await acme.erase()
     await acme.erase("gate")
     await client.close()
@@ -123,10 +127,10 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
     assert [point["payload"]["tenant"] for point in upsert["points"]] == ["acme"]
     filters = [
         body["filter"]
-        for end in ("/query", "/count", "/delete")
+        for end in ("/query", "/count", "/scroll", "/delete")
         for body in recorder.bodies("POST", end)
     ]
-    assert len(filters) == 5
+    assert len(filters) == 6
     assert all(TENANT in conditions["must"] for conditions in filters)
     assert all(set(conditions) == {"must"} for conditions in filters), "no way round by should"
     assert {"key": "last_seen_us", "range": {"gte": 1.0}} in filters[1]["must"]

@@ -51,6 +51,9 @@ def test_credentials_in_the_query_and_in_encoded_urls(password: str) -> None:
         ("rtsp://[::1]:8554/a@b", "rtsp://[::1]:8554/a@b"),
         ("http://cam/v?user=a&pwd=b&ch=1 x=2", "http://cam/v?user=***&pwd=***&ch=1 x=2"),
         ("redis://:secret@redis:6379/0", "redis://***@redis:6379/0"),
+        ("GET /media/eyJhbGciOi.eyJhdWQi.s-_g 200", "GET /media/*** 200"),
+        ("token eyJhbGciOi.eyJhdWQi.s-_g, again", "token ***, again"),
+        ("eyJhbGciOi and a.b.c", "eyJhbGciOi and a.b.c"),
         ("nothing to hide", "nothing to hide"),
     ],
 )

@@ -164,7 +164,7 @@ def test_empty_frames() -> None:
     for number in range(10):
         stamp = FrameStamp(START_US + number * 200_000, number, *SIZE)
         assert pipeline.step(stamp, Detections.empty()) == StepResult()
-    assert pipeline.finish() == ()
+    assert pipeline.finish() == StepResult()
 
 
 def test_memory_is_given_back() -> None:
@@ -175,4 +175,10 @@ def test_memory_is_given_back() -> None:
         for i in range(8)
     ]
     run(pipeline, frames(walkers, 200, 2))
-    assert pipeline.held() == {"tracks": 0, "crops": 0, "episodes": 0, "rules": 0}
+    assert pipeline.held() == {
+        "tracks": 0,
+        "crops": 0,
+        "paths": 0,
+        "episodes": 0,
+        "rules": 0,
+    }

@@ -114,10 +114,10 @@ def test_a_flickering_car_is_not_remembered_every_time() -> None:
 def test_the_end_of_the_stream_remembers_what_is_left() -> None:
     pipeline = CameraPipeline(plan())
     results = run(pipeline, frames([PERSON], 5, 5))
-    (item,) = pipeline.finish()
+    (item,) = pipeline.finish().remember
     assert item.sighting.track in keys(results)
     assert item.sighting.last_seen_us == START_US + 4_800_000
-    assert pipeline.finish() == ()
+    assert pipeline.finish() == StepResult()
 
 
 def test_a_short_track_is_remembered_once_and_a_flash_never() -> None:

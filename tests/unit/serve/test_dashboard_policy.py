@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pipelines.errors import ConfigError
-from serve.dashboard import content_security_policy
+from serve.dashboard import DOCS_POLICY, content_security_policy
 
 
 def _directives(livekit_url: str) -> dict[str, list[str]]:
-    parts = content_security_policy(livekit_url).split("; ")
-    return {part.split()[0]: part.split()[1:] for part in parts}
+    return _parsed(content_security_policy(livekit_url))
+
+
+def _parsed(policy: str) -> dict[str, list[str]]:
+    return {part.split()[0]: part.split()[1:] for part in policy.split("; ")}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,19 @@ def test_nothing_inline_and_nothing_foreign() -> None:
     for name in ("script-src", "style-src", "worker-src"):
         assert directives[name] == ["'self'"]
     assert "unsafe" not in str(directives)
+
+
+def test_clips_come_from_our_own_origin() -> None:
+    assert _directives("ws://127.0.0.1:7880")["media-src"] == ["'self'", "blob:"]
+
+
+def test_the_documents_live_by_the_same_rules_but_reach_no_livekit() -> None:
+    docs, page = _parsed(DOCS_POLICY), _directives("ws://127.0.0.1:7880")
+    for name in ("default-src", "script-src", "style-src", "base-uri", "frame-ancestors"):
+        assert docs[name] == page[name]
+    assert docs["connect-src"] == ["'self'"]
+    assert docs["img-src"] == ["'self'", "data:"]
+    assert "media-src" not in docs
 
 
 @pytest.mark.parametrize("url", ["", "lk.example.org", "file:///x", "ws://", "ws://user:pw@host"])

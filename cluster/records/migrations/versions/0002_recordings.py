@@ -75,41 +75,40 @@ def _create_objects() -> None:
     op.create_table(
         "objects",
         *_tenant("objects"),
-        sa.Column("track", sa.String(80), nullable=False),
         sa.Column("camera", sa.String(40), nullable=False),
+        sa.Column("track", sa.String(255), nullable=False),
         sa.Column("label", sa.String(64), nullable=False),
         sa.Column("confidence", sa.Double, nullable=False),
         sa.Column("first_seen_us", sa.BigInteger, nullable=False),
         sa.Column("last_seen_us", sa.BigInteger, nullable=False),
         sa.Column("colour", sa.String(16), nullable=True),
-        sa.Column("box", _JSON, nullable=True),
+        sa.Column("box", _JSON, nullable=False),
         sa.Column("snapshot", sa.String(512), nullable=True),
         sa.Column("source", sa.String(8), nullable=False),
         sa.Column("recorded_us", sa.BigInteger, nullable=False),
-        sa.PrimaryKeyConstraint("tenant", "track", name="pk_objects"),
+        sa.PrimaryKeyConstraint("tenant", "camera", "track", name="pk_objects"),
     )
-    op.create_index(
-        "ix_objects_tenant_first_seen_us_track", "objects", ["tenant", "first_seen_us", "track"]
-    )
-    op.create_index(
-        "ix_objects_tenant_camera_first_seen_us_track",
-        "objects",
+    for columns in (
+        ["tenant", "first_seen_us", "camera", "track"],
         ["tenant", "camera", "first_seen_us", "track"],
-    )
+        ["tenant", "track"],
+    ):
+        op.create_index(f"ix_objects_{'_'.join(columns)}", "objects", columns)
 
 
 def _create_paths() -> None:
     op.create_table(
         "paths",
         *_tenant("paths"),
-        sa.Column("track", sa.String(80), nullable=False),
-        sa.Column("start_us", sa.BigInteger, nullable=False),
         sa.Column("camera", sa.String(40), nullable=False),
+        sa.Column("track", sa.String(255), nullable=False),
+        sa.Column("start_us", sa.BigInteger, nullable=False),
         sa.Column("label", sa.String(64), nullable=False),
         sa.Column("confidence", sa.Double, nullable=False),
         sa.Column("end_us", sa.BigInteger, nullable=False),
         sa.Column("points", _JSON, nullable=False),
-        sa.PrimaryKeyConstraint("tenant", "track", "start_us", name="pk_paths"),
+        sa.Column("source", sa.String(8), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "camera", "track", "start_us", name="pk_paths"),
     )
     op.create_index("ix_paths_tenant_camera_start_us", "paths", ["tenant", "camera", "start_us"])
 

@@ -42,3 +42,18 @@ export function cameraJson(changes: Record<string, unknown> = {}): Record<string
     ...changes,
   };
 }
+
+export function clipJson(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    state: 'ready',
+    reason: null,
+    code: null,
+    from: '2026-01-02T03:04:00.400Z',
+    to: '2026-01-02T03:04:15.700Z',
+    alarm_at_s: 5.2,
+    gaps: [{ from: '2026-01-02T03:04:02Z', to: '2026-01-02T03:04:04Z' }],
+    url: '/media/eyJ0.eyJ1.s-_g',
+    boxes: { json: '/media/eyJ0.eyJ2.s-_g', vtt: '/media/eyJ0.eyJ3.s-_g' },
+    ...changes,
+  };
+}

@@ -153,3 +153,26 @@ async def test_closing_twice(tmp_path: Path) -> None:
     await blobs.aclose()
     with pytest.raises(UnavailableError):
         await blobs.get("a")
+
+
+async def test_ranges_and_versions(url: str) -> None:
+    async with TenantBlobs(url, "acme") as blobs:
+        await blobs.put("a", b"0123456789")
+        assert await blobs.read_range("a", 2, 5) == b"234"
+        assert await blobs.read_range("a", 8, 50) == b"89"
+        stat = await blobs.stat("a")
+        assert stat.size == 10
+        assert await blobs.stat("a") == stat
+        await asyncio.sleep(0.01)  # clocks of file systems tick every few milliseconds
+        await blobs.put("a", b"9876543210")
+        assert (await blobs.stat("a")).version != stat.version
+
+
+@pytest.mark.parametrize("key", ["nothing", "folder", "folder/a/below"])
+async def test_what_is_no_blob_has_neither(url: str, key: str) -> None:
+    async with TenantBlobs(url, "acme") as blobs:
+        await blobs.put("folder/a", b"x")
+        with pytest.raises(UnknownThingError):
+            await blobs.stat(key)
+        with pytest.raises(UnknownThingError):
+            await blobs.read_range(key, 0, 1)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cluster.backoff import Backoff
-from cluster.bus import CameraStatus, open_redis
+from cluster.bus import CameraStatus, RecordingReport, open_redis
 from cluster.bus.status import board_key
 from cluster.bus.stream import (
     FIELD,
@@ -18,6 +18,7 @@ from cluster.bus.stream import (
     decode_entry,
     stream_key,
 )
+from cluster.recording.status import RecordingState
 from pipelines.domain import AlarmSource, CameraState, RuleKind, Stages
 from pipelines.errors import ConfigError, InputError
 from tests.factories import make_alarm
@@ -76,7 +77,15 @@ def test_what_is_no_alarm_of_the_tenant(fields: dict[bytes, bytes], reason: str)
 @pytest.mark.parametrize("state", CameraState)
 def test_a_status_round_trips(state: CameraState) -> None:
     status = CameraStatus(
-        camera="gate", state=state, since_us=1, fps=24.9, skipped={"busy": 3}, last_frame_us=9
+        camera="gate",
+        state=state,
+        since_us=1,
+        fps=24.9,
+        skipped={"busy": 3},
+        last_frame_us=9,
+        recording=RecordingReport(
+            state=RecordingState.FAILING, reason="full", segments=3, dropped={"files": 1}
+        ),
     )
     assert CameraStatus.model_validate_json(status.model_dump_json()) == status
     with pytest.raises(ValidationError):
@@ -85,7 +94,7 @@ def test_a_status_round_trips(state: CameraState) -> None:
 
 def test_keys_of_a_tenant_share_a_slot() -> None:
     assert stream_key("acme") == "atalaia:{acme}:alarms"
-    assert dead_key("acme") == "atalaia:{acme}:alarms:dead"
+    assert dead_key(stream_key("acme")) == "atalaia:{acme}:alarms:dead"
     assert board_key("acme") == "atalaia:{acme}:cameras"
     assert board_key("alarms") == "atalaia:{alarms}:cameras"
     for name in ("", "a}", "{a", "a b", "A", "a:b"):

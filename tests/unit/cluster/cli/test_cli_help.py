@@ -37,7 +37,9 @@ def test_the_commands_are_those_that_are_promised() -> None:
     promised = {"demo", "up", "status", "doctor", "migrate", "servers"}
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
+    promised |= {f"jobs {verb}" for verb in ("submit", "list", "follow", "cancel")}
     promised |= {"tenant create", "tenant list"}
+    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     assert promised <= set(COMMANDS)
 
 
@@ -81,6 +83,8 @@ def test_every_example_is_understood(name: str) -> None:
         (["key", "create", "acme", "--platform"], "either a tenant's or the platform's"),
         (["-c", "/nowhere/a.yaml", "doctor"], "/nowhere/a.yaml"),
         (["camera", "add", "gate", "-"], "no URL came on stdin"),
+        (["recordings", "list", "--from", "soon", "--to", "later"], "soon is no time"),
+        (["recordings", "verify", "/nowhere/a.mp4", "/nowhere/a.json"], "/nowhere/a.json"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do(

@@ -22,7 +22,7 @@ from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.media.gateway import ProbeResult
 from cluster.settings import AgentSettings, BridgeSettings, Settings
 from pipelines.clock import ManualClock
-from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState
+from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState, Recording, RecordingMode
 from pipelines.errors import CameraError, UnavailableError
 
 GATE = CameraKey("acme", "gate")
@@ -194,6 +194,23 @@ async def test_a_new_camera_is_covered_in_two_rounds(controller: Controller, wor
     assert [c.key for c in world.bridges[0]] == [GATE]
     assert world.dispatches == [GATE]
     assert world.state(GATE) == (CameraState.LIVE, "")
+
+
+async def test_what_is_to_be_recorded_travels_without_a_new_pull(
+    controller: Controller, world: World
+) -> None:
+    plan = _plan(GATE)
+    world.plans_now[GATE] = plan
+    await _rounds(controller, world, 2)
+    (before,) = world.bridges[0]
+    recording = Recording(mode=RecordingMode.CONTINUOUS)
+    masks = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5)),)
+    camera = plan.camera.model_copy(update={"recording": recording, "masks": masks})
+    world.plans_now[GATE] = plan.model_copy(update={"camera": camera, "revision": 2})
+    await _rounds(controller, world, 1)
+    (after,) = world.bridges[0]
+    assert (after.recording, after.masks) == (recording, masks)
+    assert after.version == before.version
 
 
 async def test_a_covered_camera_is_left_alone(controller: Controller, world: World) -> None:

@@ -56,7 +56,7 @@ def feed(recorder: Recorder, stream: list[VideoUnit], video: VideoFormat = FORMA
 def test_segments_start_at_key_frames_and_hold_every_picture(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile]
 ) -> None:
-    recorder = make(segment_us=GOP * STEP_US + 1_000)  # one group is just too short
+    recorder = make(segment_us=GOP * STEP_US + STEP_US)  # one group is just too short
     recorder.start()
     feed(recorder, stream)
     assert recorder.close(TIMEOUT_S)

@@ -5,26 +5,31 @@ import {
   decodeAlarmPage,
   decodeCamera,
   decodeCameras,
+  decodeClip,
   decodeJoin,
   decodeMatches,
   decodeRule,
   decodeRules,
+  decodeSeen,
 } from '../domain/decode';
 import type {
   Alarm,
   AlarmPage,
   Camera,
+  Clip,
   JoinGrant,
   Match,
   NewCamera,
   Rule,
   RuleBody,
+  SeenFrame,
 } from '../domain/types';
 import { ApiError, kindOfStatus, problemDetail } from './errors';
 
 const TIMEOUT_MS = 10_000;
 /** A search uploads a picture and runs a model. */
 const UPLOAD_TIMEOUT_MS = 60_000;
+const CLIP_TIMEOUT_MS = 30_000;
 
 export interface ApiOptions {
   /** Origin and path that `/v1` hangs under; '' is the page's own. */
@@ -42,6 +47,8 @@ interface RequestOptions {
   readonly headers?: Record<string, string>;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | null;
+  /** Without the key. */
+  readonly anonymous?: boolean;
 }
 
 export class Api {
@@ -101,6 +108,17 @@ export class Api {
     return decodeAlarm(await this.#json(path, { method: 'POST' }));
   }
 
+  async clip(alarm: string, signal?: AbortSignal): Promise<Clip> {
+    const path = `/v1/alarms/${encodeURIComponent(alarm)}/clip`;
+    // It may be made right then, from object storage.
+    return decodeClip(await this.#json(path, { signal, timeoutMs: CLIP_TIMEOUT_MS }));
+  }
+
+  /** What was seen in a clip. Its path is a permission in itself: the key stays at home. */
+  async seen(path: string, signal?: AbortSignal): Promise<readonly SeenFrame[]> {
+    return decodeSeen(await this.#json(path, { signal, anonymous: true }));
+  }
+
   /** The live stream of alarms, as bytes; ended by the signal only. */
   async alarmStream(lastEventId: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const headers: Record<string, string> = { Accept: 'text/event-stream' };
@@ -144,10 +162,8 @@ export class Api {
   async #send(path: string, options: RequestOptions): Promise<Response> {
     const { json, form, timeoutMs = TIMEOUT_MS } = options;
     const signals = [options.signal, timeoutMs === null ? null : AbortSignal.timeout(timeoutMs)];
-    const headers: Record<string, string> = {
-      Authorization: `Bearer ${this.#options.key}`,
-      ...options.headers,
-    };
+    const headers: Record<string, string> = { ...options.headers };
+    if (!options.anonymous) headers.Authorization = `Bearer ${this.#options.key}`;
     if (json !== undefined) headers['Content-Type'] = 'application/json';
     let response: Response;
     try {

@@ -7,12 +7,17 @@ import {
   CAMERA_STATES,
   type Camera,
   type CameraState,
+  CLIP_STATES,
+  type Clip,
+  type ClipState,
   type JoinGrant,
   type Match,
   type Point,
   RULE_KINDS,
   type Rule,
   type RuleKind,
+  type SeenBox,
+  type SeenFrame,
 } from './types';
 
 export class DecodeError extends Error {
@@ -119,6 +124,62 @@ export function decodeAlarm(value: unknown): Alarm {
       typeof latency === 'object' && latency !== null
         ? numberOr(latency as Fields, 'total', null)
         : null,
+  };
+}
+
+/** A path that carries its own permission. Anything else would be a foreign address in a player. */
+function mediaPath(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value !== 'string' || !/^\/media\/[\w.-]+$/.test(value)) {
+    throw new DecodeError('clip: expected a signed path');
+  }
+  return value;
+}
+
+export function decodeClip(value: unknown): Clip {
+  const from = fields(value, 'clip');
+  const state = text(from, 'state', 'clip');
+  if (!CLIP_STATES.includes(state as ClipState)) {
+    throw new DecodeError(`clip.state: unknown state ${state}`);
+  }
+  return {
+    state: state as ClipState,
+    code: textOr(from, 'code', null),
+    reason: textOr(from, 'reason', ''),
+    fromMs: time(from, 'from', 'clip'),
+    toMs: time(from, 'to', 'clip'),
+    alarmAtS: numberOr(from, 'alarm_at_s', 0),
+    gaps: Array.isArray(from.gaps) ? from.gaps.length : 0,
+    url: mediaPath(from.url),
+    boxesUrl: mediaPath(fields(from.boxes ?? {}, 'clip.boxes').json),
+  };
+}
+
+/** The frames of a clip in which something was seen, in order; a box that cannot be read is left out. */
+export function decodeSeen(body: unknown): readonly SeenFrame[] {
+  return list(body, 'frames').map((value) => {
+    const from = fields(value, 'frame');
+    const t = numberOr(from, 't', null);
+    if (t === null) throw new DecodeError('frame.t: expected a number');
+    return {
+      t,
+      boxes: list(from, 'boxes')
+        .map(seenBox)
+        .filter((box): box is SeenBox => box !== null),
+    };
+  });
+}
+
+function seenBox(value: unknown): SeenBox | null {
+  const from = fields(value, 'box');
+  const box = boxOrNull(from.box);
+  if (box === null) return null;
+  return {
+    key: text(from, 'track', 'box'),
+    label: text(from, 'class', 'box'),
+    confidence: numberOr(from, 'confidence', 0),
+    box,
+    alarm: from.alarm === true,
   };
 }
 

@@ -106,6 +106,42 @@ export interface Alarm {
   readonly totalLatencyMs: number | null;
 }
 
+export const CLIP_STATES = ['pending', 'ready', 'none'] as const;
+export type ClipState = (typeof CLIP_STATES)[number];
+
+/** The moving picture of an alarm: where it stands, and what opens it. */
+export interface Clip {
+  readonly state: ClipState;
+  /** Why there is none (yet): for programs, and in the API's own words. */
+  readonly code: string | null;
+  readonly reason: string;
+  /** What it covers, or is to cover; milliseconds since 1970. */
+  readonly fromMs: number;
+  readonly toMs: number;
+  /** The alarm's moment, in seconds of the clip. */
+  readonly alarmAtS: number;
+  /** How often nothing was recorded within it: there the picture stands still. */
+  readonly gaps: number;
+  /** Signed paths; null where it is not ready. They work for some minutes. */
+  readonly url: string | null;
+  readonly boxesUrl: string | null;
+}
+
+export interface SeenBox {
+  readonly key: string;
+  readonly label: string;
+  readonly confidence: number;
+  readonly box: Box;
+  /** It is what the alarm is about. */
+  readonly alarm: boolean;
+}
+
+/** What was seen in one frame of a clip, `t` seconds after its start. */
+export interface SeenFrame {
+  readonly t: number;
+  readonly boxes: readonly SeenBox[];
+}
+
 export interface AlarmPage {
   readonly items: readonly Alarm[];
   readonly nextCursor: string | null;

@@ -7,7 +7,8 @@ import { classColor } from '../live/colors';
 import { notify } from '../state/notices';
 import type { Workspace } from '../state/workspace';
 import { BlobImage } from './blob-image';
-import { BellIcon, CheckIcon } from './icons';
+import { ClipDialog } from './clip-dialog';
+import { BellIcon, CheckIcon, PlayIcon } from './icons';
 import { explain } from './trouble';
 
 const FILTERS = ['all', 'open'] as const;
@@ -15,6 +16,8 @@ type Filter = (typeof FILTERS)[number];
 
 export function AlarmFeed({ workspace }: { workspace: Workspace }) {
   const filter = useSignal<Filter>('all');
+  // Here, not at the alarm: the list may drop an alarm whose clip is being watched.
+  const [playing, setPlaying] = useState<Alarm | null>(null);
   const all = workspace.alarms.value;
   const open = all?.filter((alarm) => !alarm.acknowledged) ?? [];
   const trouble = workspace.alarmsTrouble.value;
@@ -52,7 +55,22 @@ export function AlarmFeed({ workspace }: { workspace: Workspace }) {
         <p class="banner small">{t(`stream.${stream}`)}</p>
       ) : null}
       {trouble && stream === 'open' ? <p class="banner small">{explain(trouble)}</p> : null}
-      <AlarmList workspace={workspace} alarms={filter.value === 'open' ? open : all} />
+      <AlarmList
+        workspace={workspace}
+        alarms={filter.value === 'open' ? open : all}
+        onPlay={setPlaying}
+      />
+      {playing ? (
+        <ClipDialog
+          api={workspace.api}
+          alarm={playing}
+          title={t('clip.title', {
+            kind: kindText(playing.kind),
+            camera: cameraName(workspace, playing),
+          })}
+          onClose={() => setPlaying(null)}
+        />
+      ) : null}
     </aside>
   );
 }
@@ -60,9 +78,11 @@ export function AlarmFeed({ workspace }: { workspace: Workspace }) {
 function AlarmList({
   workspace,
   alarms,
+  onPlay,
 }: {
   workspace: Workspace;
   alarms: readonly Alarm[] | null;
+  onPlay: (alarm: Alarm) => void;
 }) {
   if (alarms === null) {
     return workspace.alarmsTrouble.value ? null : <p class="quiet-text">{t('alarm.loading')}</p>;
@@ -81,7 +101,7 @@ function AlarmList({
     <div class="feed-scroll">
       <ol class="alarms" aria-live="polite" aria-relevant="additions">
         {alarms.map((alarm) => (
-          <AlarmItem key={alarm.id} workspace={workspace} alarm={alarm} />
+          <AlarmItem key={alarm.id} workspace={workspace} alarm={alarm} onPlay={onPlay} />
         ))}
       </ol>
       {workspace.cursor.value !== null ? <MoreButton workspace={workspace} /> : null}
@@ -107,8 +127,20 @@ function MoreButton({ workspace }: { workspace: Workspace }) {
   );
 }
 
-function AlarmItem({ workspace, alarm }: { workspace: Workspace; alarm: Alarm }) {
-  const camera = workspace.camera(alarm.camera)?.name ?? alarm.camera;
+function cameraName(workspace: Workspace, alarm: Alarm): string {
+  return workspace.camera(alarm.camera)?.name ?? alarm.camera;
+}
+
+function AlarmItem({
+  workspace,
+  alarm,
+  onPlay,
+}: {
+  workspace: Workspace;
+  alarm: Alarm;
+  onPlay: (alarm: Alarm) => void;
+}) {
+  const camera = cameraName(workspace, alarm);
   return (
     <li class={`alarm${alarm.acknowledged ? ' done' : ''}`} data-alarm={alarm.id}>
       <button
@@ -142,6 +174,16 @@ function AlarmItem({ workspace, alarm }: { workspace: Workspace; alarm: Alarm })
             ) : null}
           </span>
         </span>
+      </button>
+      <button
+        type="button"
+        class="icon-button play"
+        aria-haspopup="dialog"
+        aria-label={t('alarm.play')}
+        title={t('alarm.play')}
+        onClick={() => onPlay(alarm)}
+      >
+        <PlayIcon />
       </button>
       <Acknowledge workspace={workspace} alarm={alarm} />
     </li>

@@ -72,6 +72,11 @@ export const CheckIcon = () => (
     <path d="m5 12.5 4.5 4.5L19 7.5" />
   </Icon>
 );
+export const PlayIcon = () => (
+  <Icon size={16}>
+    <path d="M7 4.5v15l12-7.5z" />
+  </Icon>
+);
 export const CameraIcon = ({ size = 28 }: { size?: number }) => (
   <Icon size={size}>
     <path d="M4 7h11a1.5 1.5 0 0 1 1.5 1.5v7A1.5 1.5 0 0 1 15 17H4a1.5 1.5 0 0 1-1.5-1.5v-7A1.5 1.5 0 0 1 4 7zM16.5 11l5-3v8l-5-3" />

@@ -33,6 +33,12 @@ describe('Api', () => {
     expect(request?.url).not.toContain('atk_');
   });
 
+  it('asks for what was seen without the key: the path is the permission', async () => {
+    const { api, requests } = apiThat(() => json({ frames: [] }));
+    expect(await api.seen('/media/a.b.c')).toEqual([]);
+    expect(new Headers(requests[0]?.init.headers).has('Authorization')).toBe(false);
+  });
+
   it('asks for the stream after an id', async () => {
     const { api, requests } = apiThat(() => new Response('data: x\n\n'));
     await api.alarmStream('5-1', new AbortController().signal);

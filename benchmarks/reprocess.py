@@ -1,0 +1,197 @@
+"""How fast a job looks at a film, against the bare model on the same cores; and its memory.
+
+    python -m benchmarks.reprocess [--seconds 120] [--long]
+
+The film is the demo's gate, again and again without being encoded anew. It is looked at twice: each
+picture (25 a second: what the machine can do, to be held against the bare model, which does not
+even decode) and five a second, as live (how many times faster than real time). `--long` looks at
+two hours of it and tells how the memory of driver and workers went: that takes some half an hour on
+two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import psutil
+from pydantic import SecretStr
+
+from benchmarks import detector
+from cluster.batch.job import Job
+from cluster.batch.request import DetectorChoice, Request, Summary
+from cluster.demo.cast import CAST
+from cluster.demo.footage import make
+from cluster.log import configure_logging
+from cluster.records import CameraChanges, Database, migrate
+from cluster.settings import LogSettings, Settings, load_settings
+from pipelines.clock import SystemClock
+from pipelines.domain import Camera
+
+EVERY_FPS, LIVE_FPS = 25.0, 5.0
+LONG_S = 7200.0
+SAMPLE_S = 1.0
+MB = 1_000_000
+
+
+def looped(film: Path, target: Path, seconds: float) -> Path:
+    """The film over and over, until it is about so long; nothing is encoded."""
+    with av.open(str(target), "w") as output:
+        stream, end = None, 0
+        while True:
+            with av.open(str(film)) as source:
+                video = source.streams.video[0]
+                if stream is None:
+                    stream = output.add_stream_from_template(video)
+                base = video.time_base
+                assert base is not None
+                if end * base >= seconds:
+                    return target
+                start = end
+                for packet in source.demux(video):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    packet.pts, packet.dts = packet.pts + start, packet.dts + start
+                    end = max(end, packet.pts + (packet.duration or 0))
+                    packet.stream = stream
+                    output.mux(packet)
+
+
+@dataclass
+class Memory:
+    """Megabytes of the driver and its workers together, once a second."""
+
+    samples_mb: list[float] = field(default_factory=list)
+
+    def quarter(self, number: int) -> float:
+        """The most within a quarter of the time."""
+        size = max(1, len(self.samples_mb) // 4)
+        return max(self.samples_mb[number * size : (number + 1) * size] or [0.0])
+
+
+@contextmanager
+def watched() -> Iterator[Memory]:
+    """Samples this process and the workers of Ray Data below it."""
+    memory, done = Memory(), threading.Event()
+
+    def sample() -> None:
+        own = psutil.Process()
+        while not done.wait(SAMPLE_S):
+            total = own.memory_info().rss
+            for process in own.children(recursive=True):
+                try:
+                    if process.cmdline()[:1] and "MapWorker" in process.cmdline()[0]:
+                        total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            memory.samples_mb.append(total / MB)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Reprocessed:
+    """What was measured. `bare`: the model alone, on the same cores, just before."""
+
+    bare: detector.Rate
+    every: Summary
+    live: Summary
+    memory: Memory
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """What, measured, aim."""
+        ratio = self.every.frames_per_s / self.bare.frames_per_s
+        cpu_ms = self.every.core_s / max(1, self.every.looked) * 1e3
+        yield "reprocess, each picture", f"{self.every.frames_per_s:.1f} frames/s", ""
+        yield "  ratio to the bare model", f"{ratio:.2f}", "≥ 0.85"
+        yield "  the same by processor time", f"{self.bare.cpu_ms / cpu_ms:.2f}", ""
+        yield (
+            f"reprocess, {LIVE_FPS:g} pictures a second",
+            f"{self.live.times_real_time:.1f}x real time",
+            "",
+        )
+        first, last = self.memory.quarter(1), self.memory.quarter(3)
+        yield "  memory, second and last quarter", f"{first:.0f} MB, {last:.0f} MB", "flat"
+
+
+async def measure(settings: Settings, seconds: float, long_s: float | None) -> Reprocessed:
+    """Ray must be connected."""
+    folder = settings.data_dir.resolve()
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    await migrate(settings.database_url)
+    short = await asyncio.to_thread(make, CAST[0].footage(), folder / "demo")
+    film = await asyncio.to_thread(looped, short, folder / "film.mp4", seconds)
+    bare = await asyncio.to_thread(detector.bare, settings, min(20.0, seconds))
+    async with Database(settings.database_url) as database:
+        await database.platform().ensure_tenant("bench", "Bench")
+        records = database.tenant("bench")
+        if not await records.cameras():
+            url = SecretStr("rtsp://camera.test/1")
+            await records.add_camera(Camera(tenant="bench", id="film", name="Film", url=url))
+            for rule in CAST[0].rules:
+                await records.add_rule("film", rule)
+        await records.update_camera("film", CameraChanges(detect_fps=EVERY_FPS))
+        every = await _run(settings, film)
+        await records.update_camera("film", CameraChanges(detect_fps=LIVE_FPS))
+        if long_s is not None:
+            film = await asyncio.to_thread(looped, short, folder / "long.mp4", long_s)
+        with watched() as memory:
+            live = await _run(settings, film)
+    return Reprocessed(bare, every, live, memory)
+
+
+async def _run(settings: Settings, film: Path) -> Summary:
+    request = Request(
+        tenant="bench",
+        camera="film",
+        files=(str(film),),
+        start_us=1_767_225_600_000_000,
+        detector=DetectorChoice.OWN,
+    )
+    return await Job(settings, request, SystemClock()).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0, help="of film")
+    parser.add_argument("--long", action="store_true", help="two hours, for the memory")
+    options = parser.parse_args()
+    configure_logging(LogSettings(level="warning"))
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    import ray
+
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="atalaia-bench-") as data,
+    ):
+        settings = load_settings().model_copy(update={"data_dir": Path(data)})
+        ray.init("local", include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        try:
+            long_s = LONG_S if options.long else None
+            found = asyncio.run(measure(settings, options.seconds, long_s))
+        finally:
+            ray.shutdown()
+    sys.stdout.write(f"bare model: {found.bare.frames_per_s:.1f} frames/s\n")
+    for what, measured, aim in found.rows():
+        sys.stdout.write(f"{what}: {measured}{f' (aim {aim})' if aim else ''}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A job as a process: joins Ray, does it, says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.table import Table
+
+from cluster.batch.job import Job
+from cluster.batch.report import OnProgress, reported
+from cluster.batch.request import Request, Summary
+from cluster.cli.common import read_json
+from cluster.local import ray_head
+from cluster.local.stack import STATE_FILE, running_owner
+from cluster.log import configure_logging
+from cluster.records import Database
+from cluster.settings import Settings
+from pipelines.clock import SystemClock
+
+
+async def drive(settings: Settings, request: Request, job: UUID | None = None) -> Summary:
+    """Do what is asked, on the cluster that is there, else on one of its own.
+
+    Args:
+        job: whose record is told; None: a new one's, or none's where nothing is to be written.
+    """
+    configure_logging(settings.log)
+    # What it did, not how Ray Data did it.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+    async def work(on_progress: OnProgress = lambda _: None) -> Summary:
+        async with _on_ray(settings):
+            return await Job(settings, request, SystemClock(), on_progress).run()
+
+    if job is None and request.dry_run:
+        return await work()
+    async with Database(settings.database_url) as database:
+        jobs = database.jobs(request.tenant)
+        if job is None:
+            job = (await jobs.add("reprocess", request.told())).id
+        return await reported(jobs, job, work)
+
+
+@asynccontextmanager
+async def _on_ray(settings: Settings) -> AsyncIterator[None]:
+    """Joined to the cluster that `ray job submit` names, the settings name, or that runs here."""
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS") or settings.ray.address
+    if address is None and running_owner(settings) is not None:
+        state: dict[str, Any] = read_json(settings.run_dir / STATE_FILE) or {}
+        address = state.get("ray_address")
+    if address is None:
+        ray_head.ensure_token()
+        ray_head.use_loopback()
+        await asyncio.to_thread(_start_own, settings)
+    else:
+        if address.startswith(ray_head.LOOPBACK):
+            ray_head.use_loopback()
+        await asyncio.to_thread(ray_head.connect, address, settings.ray.namespace)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(ray.shutdown)
+
+
+def _start_own(settings: Settings) -> None:
+    import ray
+
+    ray.init(
+        address="local",  # never somebody else's cluster on this machine
+        num_cpus=settings.ray.num_cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=settings.ray.object_store_mb * 1_000_000,
+        _node_ip_address=ray_head.LOOPBACK,
+    )
+
+
+def show(summary: Summary, console: Console) -> None:
+    """The summary for people."""
+    table = Table.grid(padding=(0, 2))
+    for name, text in _lines(summary):
+        table.add_row(name, text)
+    console.print(table)
+
+
+def _lines(s: Summary) -> list[tuple[str, str]]:
+    lines = [
+        ("camera", f"{s.camera} of {s.tenant}{' (nothing was written)' if s.dry_run else ''}"),
+        ("video", f"{s.media_s:.0f} s in {s.sources} sources, {s.decoded} pictures"),
+        ("looked at", f"{s.looked} pictures with {s.model} ({s.detector} detector)"),
+        ("rate", f"{s.times_real_time:.1f} x real time, {s.frames_per_s:.1f} pictures/s"),
+        ("cost", f"{s.core_s:.0f} core-seconds, {s.wall_s:.0f} s"),
+        ("steps", f"{s.chunks}, of them {s.reused} done before"),
+        ("alarms", ", ".join(f"{rule}: {n}" for rule, n in s.alarms.items()) or "none"),
+        ("written", f"{s.new_alarms} new alarms, {s.objects} objects, {s.paths} paths"),
+    ]
+    for source in s.first_sources:
+        lines.append((source.name, f"starts {source.start} ({source.start_from})"))
+    for rejected in (*s.rejected, *s.problems):
+        lines.append((rejected.name, f"left out: {rejected.reason}"))
+    if s.corrupt or s.late or s.not_remembered:
+        lines.append(
+            ("lost", f"{s.corrupt} packets, {s.late} pictures, {s.not_remembered} objects")
+        )
+    return lines

@@ -1,0 +1,53 @@
+"""What all recordings of a bridge share: the spool on its disk, and what sends it on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from cluster.blobs import TenantBlobs
+from cluster.recording.camera import CameraRecording
+from cluster.recording.shipper import Shipper
+from cluster.recording.spool import Spool
+from cluster.records import Database
+from cluster.settings import Settings
+from pipelines.clock import Clock
+from pipelines.domain import CameraKey
+
+
+class RecordingService:
+    """Made and closed by its bridge, on the bridge's event loop.
+
+    Raises:
+        UnavailableError: the spool's folder cannot be made.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings.recording
+        self._spool = Spool(settings.recording_spool, settings.recording.spool_mb << 20)
+        self._database = Database(settings.database_url)
+        self._shipper = Shipper(
+            self._spool,
+            self._database,
+            partial(TenantBlobs, settings.blob_url),
+            grace_s=settings.recording.grace_s,
+            clock=clock,
+        )
+        self._task = asyncio.create_task(self._shipper.run(), name="ship recordings")
+
+    @property
+    def trouble(self) -> str:
+        """Why finished files wait, for people; empty while all is well."""
+        return self._shipper.trouble
+
+    def camera(self, key: CameraKey) -> CameraRecording:
+        """The recording of a camera that the bridge was given."""
+        return CameraRecording(key, self._settings, self._spool)
+
+    async def aclose(self) -> None:
+        """Stop sending; what waits is sent by the next bridge on this machine. Idempotent."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._shipper.aclose()
+        await self._database.aclose()
+        await asyncio.to_thread(self._spool.close)

@@ -1,0 +1,206 @@
+"""From the spool to the storage and the records: nothing leaves the disk before both have it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from cluster.backoff import Backoff
+from cluster.blobs import TenantBlobs
+from cluster.log import get_logger
+from cluster.recording.keeper import Verdict, decided_us, judge
+from cluster.recording.segment import SegmentFile
+from cluster.recording.spool import Spool, Spooled
+from cluster.records import AlarmQuery, Database
+from pipelines.clock import Clock
+from pipelines.domain import Segment
+from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+
+log = get_logger("recording.shipper")
+
+AT_ONCE = 4
+"""Files on their way at the same time: an upload waits for the network most of its time."""
+LOOK_S = 1.0
+"""How often the spool is looked at: a file without an alarm is judged at its end, and again when
+no alarm can come any more."""
+ADOPT_S = 60.0
+BACKOFF_INITIAL_S, BACKOFF_MAX_S = 1.0, 60.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def blob_key(camera: str, start_us: int) -> str:
+    """Where a segment lies in its tenant's storage, by UTC date."""
+    day = _EPOCH + timedelta(microseconds=start_us)
+    return f"recordings/{camera}/{day:%Y/%m/%d}/{start_us}.mp4"
+
+
+def segment_of(camera: str, file: SegmentFile) -> Segment:
+    return Segment(
+        camera=camera,
+        start_us=file.start_us,
+        end_us=file.end_us,
+        origin_us=file.origin_us,
+        codec=file.video.codec,
+        width=file.video.width,
+        height=file.video.height,
+        frames=file.frames,
+        audio=file.audio,
+        size=file.size,
+        sha256=file.sha256,
+        blob=blob_key(camera, file.start_us),
+        masked=file.tags.masked,
+        note=file.tags.note,
+    )
+
+
+class Shipper:
+    """Judges and sends what waits in a spool, for as long as it runs. Belongs to one event loop.
+
+    Args:
+        spool: of this process; the caller's to close.
+        database: the records; the caller's to close.
+        open_blobs: the storage of a tenant; closed here.
+        grace_s: how long an alarm may take to come into the records.
+
+    Attributes:
+        counts: files by what became of them: shipped, let_go (no alarm), refused.
+        trouble: why files wait that could be sent, for people; empty while all is well.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        database: Database,
+        open_blobs: Callable[[str], TenantBlobs],
+        *,
+        grace_s: float,
+        clock: Clock,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self.trouble = ""
+        self._spool = spool
+        self._database = database
+        self._open_blobs = open_blobs
+        self._grace_us = round(grace_s * 1e6)
+        self._clock = clock
+        self._backoff = backoff or Backoff(BACKOFF_INITIAL_S, BACKOFF_MAX_S)
+        self._blobs: dict[str, TenantBlobs] = {}
+        self._asked: set[SegmentFile] = set()
+        self._kept: set[SegmentFile] = set()
+        self._storage_trouble = ""
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        """Adopt what dead processes left, and send what waits, until cancelled."""
+        adopt_s = self._clock.monotonic()
+        while True:
+            try:
+                if self._clock.monotonic() >= adopt_s:
+                    await self._adopt()
+                    adopt_s = self._clock.monotonic() + ADOPT_S
+                well = await self.round()
+            except Exception:
+                # Top of the task that empties the spool: it must outlive any bug.
+                log.exception("shipping failed")
+                well = False
+            if well:
+                self._backoff.reset()
+            await asyncio.sleep(LOOK_S if well else self._backoff.next_delay_s())
+
+    async def round(self) -> bool:
+        """Judge and send everything that is due; False where something has to be tried again."""
+        waiting = self._spool.waiting()
+        files = {spooled.file for spooled in waiting}
+        self._asked &= files
+        self._kept &= files
+        trouble = ""
+        try:
+            for spooled in waiting:
+                await self._judge(spooled)
+        except UnavailableError as error:
+            trouble = error.message
+        # Judged first: while the storage is away, what nobody needs must not fill the disk.
+        kept = [spooled for spooled in waiting if spooled.file in self._kept]
+        self._storage_trouble = ""
+        await asyncio.gather(*(self._send(spooled) for spooled in kept))
+        trouble = trouble or self._storage_trouble
+        if trouble and not self.trouble:
+            log.warning("recordings wait", reason=trouble, files=len(waiting))
+        self.trouble = trouble
+        return not trouble
+
+    async def aclose(self) -> None:
+        """Close the storages. Call after `run` was cancelled."""
+        for blobs in self._blobs.values():
+            await blobs.aclose()
+        self._blobs.clear()
+
+    # ------------------------------------------------------------ helpers
+
+    async def _adopt(self) -> None:
+        if adopted := await asyncio.to_thread(self._spool.adopt):
+            log.info("recordings that others had left are sent", files=adopted)
+
+    async def _judge(self, spooled: Spooled) -> None:
+        """Raises UnavailableError: the records cannot be asked."""
+        file = spooled.file
+        if file in self._kept:
+            return
+        now_us = self._clock.now_us()
+        if file in self._asked and now_us < decided_us(file, self._grace_us):
+            return
+        records = self._database.tenant(spooled.key.tenant)
+
+        async def alarmed(from_us: int, to_us: int) -> bool:
+            query = AlarmQuery(
+                camera=spooled.key.camera, since_us=max(0, from_us), until_us=to_us + 1, limit=1
+            )
+            return bool((await records.alarms(query)).items)
+
+        verdict = await judge(file, now_us, self._grace_us, alarmed)
+        if verdict is Verdict.KEEP:
+            self._kept.add(file)
+        elif verdict is Verdict.WAIT:
+            self._asked.add(file)
+        else:
+            self.counts["let_go"] += 1
+            await asyncio.to_thread(self._spool.remove, spooled)
+
+    async def _send(self, spooled: Spooled) -> None:
+        async with self._slots:
+            if self._storage_trouble:
+                return  # one that waits for a time-out is enough
+            try:
+                await self._ship(spooled)
+                self.counts["shipped"] += 1
+            except UnknownThingError as error:
+                # Not to be mended by waiting: the tenant was erased, or the file is gone.
+                log.error("a recording is refused", camera=spooled.key.room, reason=error.message)
+                self.counts["refused"] += 1
+            except AtalaiaError as error:
+                self._storage_trouble = error.message
+                return
+            await asyncio.to_thread(self._spool.remove, spooled)
+
+    async def _ship(self, spooled: Spooled) -> None:
+        """Raises UnknownThingError: it will never be taken; other errors: try again."""
+        tenant, camera = spooled.key
+        segment = segment_of(camera, spooled.file)
+        blobs = self._blobs.get(tenant) or self._open_blobs(tenant)
+        self._blobs[tenant] = blobs
+        try:
+            await blobs.put_file(segment.blob, spooled.file.path)
+        except UnknownThingError:
+            if await asyncio.to_thread(spooled.file.path.exists):
+                # A bucket that is not there: for people to mend.
+                raise UnavailableError("the blob storage has no place for recordings.") from None
+            raise
+        try:
+            await self._database.recordings(tenant).add(segment)
+        except UnknownThingError:
+            await blobs.delete(segment.blob)
+            raise
+        log.debug("recording shipped", camera=spooled.key.room, blob=segment.blob)

@@ -1,0 +1,148 @@
+"""Where each object was: the boxes of its track, some seconds of them at a time. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.domain import PATH_SCALE, CameraKey, FrameStamp, PathPoint, Track, TrackPath
+from pipelines.tracking import Observation, Scene
+
+# Capture time is divided into cells of this length, counted from 1970, and a track's boxes of one
+# cell are one path, named by the start of the cell. So live and batch, which may look at different
+# frames, name the same paths, and what is said again replaces instead of doubling. 5 s at 5 frames
+# per second is some 700 bytes of JSON, and what is lost with a killed process.
+CELL_US = 5_000_000
+
+# 60 frames per second over 5 s are 300 points; beyond this a path ends within its cell.
+MAX_POINTS = 1_000
+
+
+@dataclass(slots=True)
+class _Path:
+    """Points of one track in one cell."""
+
+    cell: int
+    start_us: int
+    points: list[PathPoint] = field(default_factory=list)
+    confidence: float = 0.0
+    end_us: int = 0
+
+    def takes(self, capture_us: int) -> bool:
+        """Whether a point of that time goes on here: same cell, not back in time, not full."""
+        return (
+            capture_us // CELL_US == self.cell
+            and self.end_us <= capture_us
+            and len(self.points) < MAX_POINTS
+        )
+
+    def add(self, stamp: FrameStamp, track: Track) -> None:
+        at_ms = (stamp.capture_us - self.start_us) // 1_000
+        self.points.append((at_ms, *_scaled(track, stamp)))
+        self.confidence = max(self.confidence, track.confidence)
+        self.end_us = stamp.capture_us
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One track: its open path, and ended ones, which wait here until the track is confirmed.
+
+    `until_us` is how far the ended ones reach.
+    """
+
+    label: str
+    open: _Path | None = None
+    ended: list[_Path] = field(default_factory=list)
+    until_us: int = -1
+    confirmed: bool = False
+
+    def add(self, stamp: FrameStamp, track: Track) -> None:
+        if self.open is None:
+            cell = stamp.capture_us // CELL_US
+            start_us = cell * CELL_US
+            if start_us <= self.until_us:
+                # A path of this cell was full, or the camera's clock was set back: another name,
+                # in whole milliseconds, as the points of every path are, and off the grid.
+                start_us = stamp.capture_us // 1_000 * 1_000
+                start_us -= 1_000 if start_us % CELL_US == 0 else 0
+            self.open = _Path(cell, start_us)
+        self.open.add(stamp, track)
+
+    def end(self) -> None:
+        if self.open is not None:
+            self.until_us = max(self.until_us, self.open.end_us)
+            self.ended.append(self.open)
+            self.open = None
+
+
+class PathBook:
+    """Paths of one camera's tracks.
+
+    Boxes of the frames before a track was confirmed belong to it; a track that never is confirmed
+    has no path. What is held is bounded by one cell of what is in sight.
+    """
+
+    def __init__(self, key: CameraKey) -> None:
+        self._key = key
+        self._entries: dict[str, _Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def step(self, scene: Scene) -> tuple[TrackPath, ...]:
+        """Take in one frame; the paths that ended before it, by track and time."""
+        for entry in self._entries.values():
+            if entry.open is not None and not entry.open.takes(scene.stamp.capture_us):
+                entry.end()
+        for seen in scene.seen:
+            self._add(scene.stamp, seen)
+        gone = [key for key in scene.forgotten if key in self._entries]
+        for key in gone:
+            self._entries[key].end()
+        told = self._told()
+        for key in gone:
+            del self._entries[key]
+        return told
+
+    def finish(self) -> tuple[TrackPath, ...]:
+        """The end of the stream: what was not told yet."""
+        for entry in self._entries.values():
+            entry.end()
+        told = self._told()
+        self._entries.clear()
+        return told
+
+    def _add(self, stamp: FrameStamp, seen: Observation) -> None:
+        entry = self._entries.setdefault(seen.track.key, _Entry(seen.track.label))
+        entry.label, entry.confirmed = seen.track.label, seen.confirmed
+        entry.add(stamp, seen.track)
+
+    def _told(self) -> tuple[TrackPath, ...]:
+        """Ended paths of confirmed tracks, which are then no longer held."""
+        told: list[TrackPath] = []
+        for key in sorted(self._entries):
+            entry = self._entries[key]
+            if entry.confirmed:
+                told += [self._track_path(key, entry, path) for path in entry.ended]
+                entry.ended.clear()
+        return tuple(told)
+
+    def _track_path(self, key: str, entry: _Entry, path: _Path) -> TrackPath:
+        return TrackPath(
+            tenant=self._key.tenant,
+            camera=self._key.camera,
+            track=key,
+            label=entry.label,
+            confidence=path.confidence,
+            start_us=path.start_us,
+            end_us=path.end_us,
+            points=tuple(path.points),
+        )
+
+
+def _scaled(track: Track, stamp: FrameStamp) -> tuple[int, int, int, int]:
+    """The box in 1/PATH_SCALE of the picture, clipped to it."""
+    x1, y1, x2, y2 = (
+        min(PATH_SCALE, max(0, round(value * PATH_SCALE / side)))
+        for value, side in zip(track.box, (stamp.width, stamp.height) * 2, strict=True)
+    )
+    return (x1, y1, x2, y2)

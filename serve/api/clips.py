@@ -1,0 +1,135 @@
+"""`/v1/alarms/{id}/clip`: the moving picture of an alarm, and what was seen in it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from cluster.evidence.boxes import as_json, as_webvtt, is_complete, seen_frames
+from cluster.evidence.clips import (
+    Clip,
+    ClipFile,
+    ClipReason,
+    ClipState,
+    Kept,
+    clip_key,
+)
+from cluster.evidence.timeline import Span
+from cluster.recording.horizon import settled_after_s
+from pipelines.domain import Alarm, Recording
+from pipelines.errors import UnknownThingError
+from serve.api.alarms import AlarmPath, alarm_of
+from serve.api.auth import DepsDep, TenantDep, TenantScope
+from serve.api.evidence import EvidenceDep
+from serve.api.fields import ResponseBody
+from serve.api.media_links import MediaLinks
+from serve.api.ports import Deps
+from serve.api.problems import responses
+from serve.api.recordings import SpanView, span_view
+from serve.api.times import rfc3339
+
+router = APIRouter(tags=["alarms"], responses=responses(401, 403, 404, 422, 429, 503))
+
+
+class BoxLinks(ResponseBody):
+    """Signed addresses of what was seen, by time of the clip."""
+
+    json_: str = Field(serialization_alias="json")
+    vtt: str = Field(description="WebVTT for a track of kind `metadata`.")
+
+
+class ClipView(ResponseBody):
+    state: ClipState
+    reason: str | None = Field(description="Why there is no clip (yet), for people.")
+    code: ClipReason | None = Field(description="The same for programs.")
+    since: str = Field(
+        serialization_alias="from", description="First picture; wanted, where not ready."
+    )
+    until: str = Field(serialization_alias="to", description="End; wanted, where not ready.")
+    alarm_at_s: float = Field(description="The alarm's moment, seconds after `from`.")
+    gaps: list[SpanView] = Field([], description="Nothing was recorded; the picture stands still.")
+    url: str | None = Field(None, description="Signed address of the MP4; works for some minutes.")
+    boxes: BoxLinks | None = None
+    codec: str | None = Field(None, examples=["h264"])
+    width: int | None = None
+    height: int | None = None
+    size: int | None = Field(None, description="Bytes.")
+    sha256: str | None = None
+    audio: bool | None = None
+    masked: bool | None = Field(None, description="Whether privacy masks are painted into it.")
+
+
+@router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm")
+async def alarm_clip(
+    alarm: AlarmPath, request: Request, scope: TenantDep, deps: DepsDep, evidence: EvidenceDep
+) -> ClipView:
+    """Made when it is first asked for, from what was recorded around the alarm. `pending`: ask
+    again in some seconds. `none`: there will be none, and why."""
+    known = await alarm_of(request, scope, alarm)
+    kept = await _kept(scope, deps, known.camera)
+    clip = await evidence.clips.clip(
+        known, kept, deps.database.recordings(scope.tenant), deps.blobs(scope.tenant)
+    )
+    if clip.file is not None:
+        await _write_boxes(known, kept, clip.file, deps, scope.tenant)
+    return _view(known, clip, evidence.links)
+
+
+async def _kept(scope: TenantScope, deps: Deps, camera: str) -> Kept:
+    """What is kept of a camera; of one that is gone, what cameras keep by default."""
+    try:
+        found = await scope.records.camera(camera)
+        recording, masks = found.recording, found.masks
+    except UnknownThingError:
+        recording, masks = Recording(), ()
+    return Kept(recording, settled_after_s(deps.settings.recording, recording, masks))
+
+
+async def _write_boxes(alarm: Alarm, kept: Kept, file: ClipFile, deps: Deps, tenant: str) -> None:
+    """Store what was seen beside the clip: anew until all of it must be known, then never again, so
+    that it outlives the paths that it is made of."""
+    blobs, name = deps.blobs(tenant), clip_key(alarm.id, "boxes.json")
+    try:
+        if is_complete(await blobs.get(name)):
+            return
+    except UnknownThingError:
+        pass  # asked for the first time
+    complete = deps.clock.now_us() >= kept.settled_us(alarm)
+    span = file.span
+    paths = await deps.database.tracks(tenant).paths(alarm.camera, span.from_us, span.to_us)
+    frames = seen_frames(alarm, paths, span)
+    await blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, span))
+    await blobs.put(name, as_json(alarm, frames, span, complete=complete))
+
+
+def _view(alarm: Alarm, clip: Clip, links: MediaLinks) -> ClipView:
+    file, key = clip.file, partial(clip_key, alarm.id)
+    common: dict[str, Any] = {
+        "state": clip.state,
+        "reason": clip.text or None,
+        "code": clip.reason,
+        "since": rfc3339(clip.span.from_us),
+        "until": rfc3339(clip.span.to_us),
+        "alarm_at_s": (alarm.capture_us - clip.span.from_us) / 1_000_000,
+    }
+    if file is None:
+        return ClipView(**common)
+    return ClipView(
+        **common,
+        gaps=[span_view(Span(*gap)) for gap in file.gaps],
+        url=links.link(alarm.tenant, key("mp4"), "video/mp4"),
+        boxes=BoxLinks(
+            json_=links.link(alarm.tenant, key("boxes.json"), "application/json"),
+            vtt=links.link(alarm.tenant, key("boxes.vtt"), "text/vtt"),
+        ),
+        codec=file.codec,
+        width=file.width,
+        height=file.height,
+        size=file.size,
+        sha256=file.sha256,
+        audio=file.audio,
+        masked=file.masked,
+    )

@@ -1,0 +1,72 @@
+"""What the routes of clips, exports and media share, for as long as the application runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from cluster.evidence.clips import AT_ONCE, ClipMaker
+from cluster.evidence.workshop import Workshop
+from serve.api.media_links import MediaLinks, media_secret
+from serve.api.ports import Deps
+from serve.api.problems import TooManyRequestsError
+
+
+class Slots:
+    """So many at once, and no queue: who finds none free is told when to come back."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """One of them for the length of the block. Raises TooManyRequestsError."""
+        if self._free == 0:
+            raise TooManyRequestsError(
+                "As many exports as may be made at once are being made.",
+                hint="Try again in a moment.",
+                retry_after_s=10,
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+class Evidence:
+    """Makes clips and exports, and signs the links to them.
+
+    Raises:
+        ConfigError: there is no secret to sign with.
+    """
+
+    def __init__(self, deps: Deps) -> None:
+        api = deps.settings.api
+        self.links = MediaLinks(media_secret(deps.settings), api.media_url_ttl_s, deps.clock)
+        self.workshop = Workshop(deps.settings.scratch_dir, api.max_exports + AT_ONCE)
+        self.clips = ClipMaker(self.workshop, deps.clock)
+        self.exports = Slots(api.max_exports)
+
+    async def aclose(self) -> None:
+        """Idempotent."""
+        await self.clips.aclose()
+        self.workshop.close()
+
+
+def get_evidence(request: Request) -> Evidence:
+    evidence: Evidence = request.app.state.evidence
+    return evidence
+
+
+EvidenceDep = Annotated[Evidence, Depends(get_evidence)]
+
+
+def get_links(evidence: EvidenceDep) -> MediaLinks:
+    return evidence.links
+
+
+LinksDep = Annotated[MediaLinks, Depends(get_links)]

@@ -1,0 +1,107 @@
+"""`/media/<token>`: the blob that a signed link names, whole or in ranges, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from starlette.responses import StreamingResponse
+
+from serve.api.auth import DepsDep
+from serve.api.evidence import LinksDep
+from serve.api.media_links import MediaGrant
+from serve.api.ports import BlobStore
+from serve.api.problems import problem_response, responses
+from serve.api.ranges import Wanted, same_version, wanted_bytes
+
+router = APIRouter(tags=["recordings"], responses=responses(403, 404, 422, 503))
+
+# What a player asks for at once, and what one client holds of our memory.
+BLOCK_BYTES = 1024 * 1024
+MAX_TOKEN_LENGTH = 2_048
+
+
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"*/*": {}}, "description": "The file."},
+    206: {"content": {"*/*": {}}, "description": "The range that was asked for."},
+    304: {"description": "You have this version."},
+}
+
+
+@router.get(
+    "/media/{token}",
+    summary="A file that a signed link names",
+    response_class=Response,
+    responses=_BYTES | responses(416),
+)
+@router.head(
+    "/media/{token}",
+    summary="What GET would answer, without the file",
+    response_class=Response,
+    responses=_BYTES | responses(416),
+)
+async def media(
+    token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)],
+    request: Request,
+    links: LinksDep,
+    deps: DepsDep,
+    range_: Annotated[str | None, Header(alias="Range")] = None,
+    if_range: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Needs no key: the link itself is the permission, for as long as it works. Single ranges of
+    bytes are answered with 206."""
+    grant = links.open(token)
+    blobs = deps.blobs(grant.tenant)
+    stat = await blobs.stat(grant.key)
+    etag = f'"{stat.version}"'
+    headers = _headers(grant, etag, links.seconds_left(grant))
+    if if_none_match and same_version(if_none_match, etag, weak=True):
+        return Response(status_code=304, headers=headers)
+    if if_range and not same_version(if_range, etag, weak=False):
+        range_ = None  # what the client has is of another version: it gets all of this one
+    wanted = wanted_bytes(range_, stat.size)
+    if wanted is None:
+        return problem_response(
+            416,
+            f"The file ends at {stat.size:,} bytes.",
+            code="range-not-satisfiable",
+            hint="Ask for a range within it.",
+            headers={"Content-Range": f"bytes */{stat.size}", "Accept-Ranges": "bytes"},
+        )
+    headers["Content-Length"] = str(wanted.end - wanted.start)
+    if wanted.partial:
+        headers["Content-Range"] = f"bytes {wanted.start}-{wanted.end - 1}/{stat.size}"
+    status = 206 if wanted.partial else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=grant.media_type)
+    # The first block is read before anything is answered, so that its failure is a problem.
+    first = await _block(blobs, grant.key, wanted, wanted.start)
+    return StreamingResponse(
+        _blocks(blobs, grant.key, wanted, first),
+        status_code=status,
+        headers=headers,
+        media_type=grant.media_type,
+    )
+
+
+def _headers(grant: MediaGrant, etag: str, seconds_left: int) -> dict[str, str]:
+    headers = {
+        "ETag": etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": f"private, max-age={max(0, seconds_left)}",
+    }
+    if grant.filename:
+        headers["Content-Disposition"] = f'attachment; filename="{grant.filename}"'
+    return headers
+
+
+async def _block(blobs: BlobStore, key: str, wanted: Wanted, start: int) -> bytes:
+    return await blobs.read_range(key, start, min(start + BLOCK_BYTES, wanted.end))
+
+
+async def _blocks(blobs: BlobStore, key: str, wanted: Wanted, first: bytes) -> AsyncIterator[bytes]:
+    yield first
+    for start in range(wanted.start + BLOCK_BYTES, wanted.end, BLOCK_BYTES):
+        yield await _block(blobs, key, wanted, start)

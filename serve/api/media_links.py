@@ -1,0 +1,124 @@
+"""Links to one blob of one tenant that work for some minutes, for whoever holds them.
+
+A `<video>` cannot send a key, and a key does not belong into an address. So the API, asked with the
+key, gives out a signed address: the tenant and the blob stand in the token, and nothing of them can
+be changed.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+import jwt
+
+from cluster.settings import Settings
+from pipelines.clock import Clock
+from pipelines.errors import ConfigError
+from serve.api.problems import ForbiddenError
+
+MIN_SECRET_CHARS = 32
+_ALGORITHM = "HS256"
+_AUDIENCE = "atalaia-media"
+# Makes the derived key another one than the secret that it comes from.
+_PURPOSE = b"atalaia: links to media, version 1"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaGrant:
+    """What a link opens. `filename`: as what a browser saves it; empty where it shows it."""
+
+    tenant: str
+    key: str
+    media_type: str
+    filename: str
+    expires_s: int
+
+
+def media_secret(settings: Settings) -> bytes:
+    """What links are signed with: the same in every replica.
+
+    Raises:
+        ConfigError: it is too short, or there is nothing to derive it from.
+    """
+    configured = settings.api.media_secret
+    if configured is not None:
+        secret = configured.get_secret_value()
+        if len(secret) < MIN_SECRET_CHARS:
+            raise ConfigError(
+                f"api.media_secret has {len(secret)} characters; at least {MIN_SECRET_CHARS} are "
+                "needed.",
+                hint="Make one: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            )
+        return secret.encode()
+    livekit = settings.livekit.api_secret.get_secret_value()
+    if not livekit:
+        raise ConfigError(
+            "neither api.media_secret nor livekit.api_secret is set, so that links to recordings "
+            "cannot be signed.",
+            hint="Set ATALAIA_LIVEKIT__API_SECRET to the LiveKit server's secret.",
+        )
+    return hmac.digest(livekit.encode(), _PURPOSE, "sha256")
+
+
+class MediaLinks:
+    """Signs links and reads them.
+
+    Args:
+        secret: 32 bytes or more.
+        ttl_s: how long a link works.
+    """
+
+    def __init__(self, secret: bytes, ttl_s: int, clock: Clock) -> None:
+        self._secret = secret
+        self._ttl_s = ttl_s
+        self._clock = clock
+
+    def link(self, tenant: str, key: str, media_type: str, filename: str = "") -> str:
+        """Address of a blob, relative to the API."""
+        claims = {
+            "aud": _AUDIENCE,
+            "exp": self._now_s() + self._ttl_s,
+            "tenant": tenant,
+            "key": key,
+            "type": media_type,
+            "name": filename,
+        }
+        return f"/media/{jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}"
+
+    def open(self, token: str) -> MediaGrant:
+        """What a token opens. Raises ForbiddenError: it is not ours, or it has expired."""
+        try:
+            # Its `exp` is compared below, with our clock.
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                audience=_AUDIENCE,
+                options={
+                    "verify_exp": False,
+                    "require": ["exp", "aud", "tenant", "key", "type", "name"],
+                },
+            )
+        except jwt.InvalidTokenError:
+            raise ForbiddenError(
+                "This link was not made here.",
+                hint="Ask for a new one: GET /v1/alarms/{id}/clip or GET /v1/recordings.",
+            ) from None
+        grant = MediaGrant(
+            claims["tenant"], claims["key"], claims["type"], claims["name"], claims["exp"]
+        )
+        if self.seconds_left(grant) <= 0:
+            raise ForbiddenError(
+                "This link has expired.",
+                hint="Ask for a new one where you got it: GET /v1/alarms/{id}/clip or "
+                "GET /v1/recordings.",
+            )
+        return grant
+
+    def seconds_left(self, grant: MediaGrant) -> int:
+        """How long the grant goes on working; not above 0: it has expired."""
+        return grant.expires_s - self._now_s()
+
+    def _now_s(self) -> int:
+        return self._clock.now_us() // 1_000_000

@@ -1,0 +1,81 @@
+"""One Ray for the jobs of this folder, the demo's gate as a film, and a data folder per test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from cluster.demo.footage import make
+from cluster.demo.scene import GroundTruth, Stage
+from cluster.records import Database, migrate
+from cluster.settings import Settings
+from pipelines.domain import Camera
+from tests.integration.batch.world import GATE, SIZE
+from tests.integration.serve.conftest import ray_session
+
+__all__ = ["ray_session"]
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gate's scene: 30 s, 25 frames/s, a key frame each second, no B-frames."""
+    return make(GATE.footage(), tmp_path_factory.mktemp("film"))
+
+
+@pytest.fixture(scope="session")
+def truth() -> GroundTruth:
+    assert GATE.scene
+    return Stage(GATE.scene, SIZE).truth()
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What models were exported to, so that it is done once."""
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, exports: Path) -> Settings:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "models").symlink_to(exports, target_is_directory=True)
+    return Settings(data_dir=tmp_path)
+
+
+async def seed(database: Database) -> None:
+    """The tenants acme and globex, each with a camera `gate` and its rules."""
+    for tenant in ("acme", "globex"):
+        await database.platform().ensure_tenant(tenant, tenant.title())
+        records = database.tenant(tenant)
+        camera = Camera(
+            tenant=tenant, id="gate", name="Gate", url=SecretStr("rtsp://camera.test/1")
+        )
+        await records.add_camera(camera)
+        for rule in GATE.rules:
+            await records.add_rule("gate", rule)
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    await migrate(settings.database_url)
+    async with Database(settings.database_url) as database:
+        await seed(database)
+        yield database
+
+
+@pytest.fixture
+def films(tmp_path: Path, film: Path) -> Path:
+    """A folder with the film in it."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    shutil.copy(film, folder / "gate.mp4")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def films_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the films of demo cameras, so that they are made once."""
+    return tmp_path_factory.mktemp("films")

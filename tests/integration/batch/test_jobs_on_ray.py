@@ -1,0 +1,146 @@
+"""Jobs as processes of a Ray cluster: submitted, reporting, cancelled, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from uuid import UUID
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from cluster.local import ray_head
+from cluster.local.ports import free_port
+from cluster.local.process import SupervisedProcess
+from cluster.records import Database, JobRecord, JobState, migrate
+from cluster.settings import RaySettings, Settings
+from pipelines.clock import SystemClock
+from serve.api.ray_ports import RayJobs
+from tests.integration.batch.conftest import seed
+from tests.integration.batch.world import recorded
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
+
+PATIENCE_S = 150
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("jobs")
+    (folder / "data").mkdir()
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def head(data_dir: Path) -> AsyncIterator[Settings]:
+    """A head as `atalaia up` starts it, with a token; its processes find the settings in its
+    environment. This process is joined to it, like a Serve replica."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATALAIA_DATA_DIR", str(data_dir))
+        settings = Settings(ray=RaySettings(dashboard_port=free_port(), num_cpus=2))
+        ray_head.ensure_token()
+        ray_head.use_loopback()
+        port = free_port()
+        process = SupervisedProcess(ray_head.ray_spec(settings, port), clock=SystemClock())
+        try:
+            await process.start()
+            address = f"{ray_head.LOOPBACK}:{port}"
+            await asyncio.to_thread(ray_head.connect, address, settings.ray.namespace)
+            yield settings
+        finally:
+            await asyncio.to_thread(ray_head.disconnect)
+            await process.aclose()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def records(head: Settings) -> AsyncIterator[Database]:
+    await migrate(head.database_url)
+    async with Database(head.database_url) as database:
+        await seed(database)
+        yield database
+
+
+def command(job: JobRecord, *more: str) -> list[str]:
+    argv = [sys.executable, "-m", "pipelines.reprocess", "--tenant", "acme", "--camera", "gate"]
+    return [*argv, "--job", str(job.id), "--json", *more]
+
+
+async def new_job(records: Database) -> JobRecord:
+    return await records.jobs("acme").add(
+        "reprocess", {"camera": "gate"}, submission="atalaia-{id}"
+    )
+
+
+async def becomes(records: Database, job: UUID, wanted: Callable[[JobRecord], bool]) -> JobRecord:
+    async def look() -> JobRecord | None:
+        found = await records.jobs("acme").job(job)
+        return found if wanted(found) else None
+
+    return await eventually(look)
+
+
+async def eventually(look: Callable[[], Awaitable[JobRecord | None]]) -> JobRecord:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            await asyncio.sleep(0.1)
+
+
+def process_of(job: JobRecord) -> psutil.Process:
+    """The driver; Ray's supervisor runs it in a shell, which has the same words in it."""
+    return next(
+        process
+        for process in psutil.process_iter()
+        if str(job.id) in process.cmdline() and "pipelines.reprocess" in process.cmdline()
+    )
+
+
+async def test_a_submitted_job_reports_and_ends(records: Database, film: Path) -> None:
+    """It needs nothing but its command: the settings are where the cluster's processes find them.
+    No secret is in what Ray shows of it."""
+    job = await new_job(records)
+    port = RayJobs()
+    await port.submit(str(job.submission), command(job, "--start", "2026-01-01", str(film)))
+    ended = await becomes(records, job.id, lambda found: found.state.ended)
+    assert (ended.state, ended.error, ended.progress) == (JobState.SUCCEEDED, None, 1.0)
+    assert ended.summary is not None
+    assert ended.summary["looked"] == 150
+    assert len(await recorded(records)) == 6
+
+    async def over() -> JobRecord | None:
+        return job if await port.ending(str(job.submission)) else None
+
+    await eventually(over)
+
+
+async def test_a_cancelled_job_is_stopped(records: Database, film: Path) -> None:
+    job = await new_job(records)
+    port = RayJobs()
+    await port.submit(str(job.submission), command(job, "--start", "2027-01-01", str(film)))
+    await becomes(records, job.id, lambda found: found.state is JobState.RUNNING)
+    driver = process_of(job)
+    await records.jobs("acme").finish(job.id, JobState.CANCELLED)
+    await port.stop(str(job.submission))
+    await asyncio.to_thread(driver.wait, 30)
+    assert (await records.jobs("acme").job(job.id)).state is JobState.CANCELLED
+
+
+async def test_a_job_that_is_killed_is_known_to_be_over(records: Database, film: Path) -> None:
+    job = await new_job(records)
+    port = RayJobs()
+    await port.submit(str(job.submission), command(job, "--start", "2028-01-01", str(film)))
+    await becomes(records, job.id, lambda found: found.state is JobState.RUNNING)
+    assert await port.ending(str(job.submission)) is None
+    process_of(job).kill()
+
+    async def over() -> JobRecord | None:
+        return job if await port.ending(str(job.submission)) else None
+
+    await eventually(over)
+    assert await port.ending(str(job.submission)) == "its process ended: failed"
+    assert await port.ending("atalaia-nobody") == "Ray does not know it any more"

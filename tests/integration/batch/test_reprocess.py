@@ -1,0 +1,196 @@
+"""A job over films and recordings: what it finds is what the scene's script says, written once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cluster.batch.request import Summary
+from cluster.demo.scene import GroundTruth
+from cluster.records import Database, migrate
+from cluster.settings import BatchSettings, Settings
+from pipelines.domain import AlarmSource, ZoneEntryRule
+from pipelines.errors import InputError, UnknownThingError
+from tests.integration.batch.conftest import seed
+from tests.integration.batch.world import (
+    START_US,
+    assert_as_scripted,
+    record,
+    recorded,
+    rows,
+    run,
+)
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("ray_session")]
+
+DRIVER = (sys.executable, "-m", "pipelines.reprocess", "--tenant", "acme", "--camera", "gate")
+
+
+def chunked(settings: Settings, seconds: float) -> Settings:
+    return settings.model_copy(update={"batch": BatchSettings(chunk_s=seconds)})
+
+
+def killed_after(steps: int, command: list[str], environment: dict[str, str], tables: Path) -> int:
+    """Kill the command once it has stored so many tables; how many there are then."""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as driver:
+        until = time.monotonic() + 120
+        while len(list(tables.glob("*.parquet"))) < steps and time.monotonic() < until:
+            assert driver.poll() is None
+            time.sleep(0.01)
+        driver.kill()
+    return len(list(tables.glob("*.parquet")))
+
+
+async def test_a_film_gives_the_alarms_of_its_script(
+    settings: Settings, database: Database, films: Path, truth: GroundTruth
+) -> None:
+    """They carry their source, and the picture of their moment is stored; so are objects and
+    paths. The other tenant's camera of the same name has none of it."""
+    summary = await run(settings, files=(str(films),), start_us=START_US)
+
+    alarms = await recorded(database)
+    assert_as_scripted(alarms, truth)
+    assert {found.alarm.source for found in alarms} == {AlarmSource.BATCH}
+    blobs = settings.data_dir / "data" / "blobs" / "acme"
+    for found in alarms:
+        assert found.alarm.snapshot == f"alarms/{found.alarm.id}.jpg"
+        assert (blobs / found.alarm.snapshot).read_bytes().startswith(b"\xff\xd8")
+    assert summary.new_alarms == sum(summary.alarms.values()) == len(alarms)
+    assert (summary.decoded, summary.looked, summary.media_s) == (750, 150, 30.0)
+    written = await rows(database)
+    # Each figure of the script walks on once.
+    assert len(written["objects"]) == len(truth.actors()) == summary.objects
+    for seen in written["objects"]:
+        assert (blobs / seen["sighting"]["snapshot"]).read_bytes().startswith(b"\xff\xd8")
+    assert {path.track for path in written["paths"]} >= {a.alarm.track for a in alarms}
+    assert summary.not_remembered == 0
+    assert await recorded(database, "globex") == []
+
+
+async def test_twice_is_once(settings: Settings, database: Database, films: Path) -> None:
+    """The second run looks at nothing again, writes nothing new, and changes nothing."""
+    asked = {"files": (str(films),), "start_us": START_US}
+    first = await run(settings, **asked)
+    before = await rows(database)
+    second = await run(settings, **asked)
+    assert await rows(database) == before
+    assert (second.new_alarms, second.reused, second.core_s) == (0, second.chunks, 0.0)
+    assert second.alarms == first.alarms
+    other_rules = (ZoneEntryRule(id="all", polygon=((0, 0), (1, 0), (1, 1), (0, 1))),)
+    third = await run(settings, **asked, rules=other_rules)
+    assert (third.reused, set(third.alarms)) == (third.chunks, {"all"})
+
+
+async def test_killed_half_way_it_ends_with_the_same_rows(
+    settings: Settings, database: Database, films: Path, tmp_path: Path
+) -> None:
+    """SIGKILL while some steps are done and others are not; then again. Compared with a run of
+    another configuration that nobody disturbed, in one step instead of fifteen: so seams show, if
+    there are any."""
+    import ray
+
+    command = [*DRIVER, "--start", "2026-01-01T00:00:00Z", "--json", str(films / "gate.mp4")]
+    environment = os.environ | {
+        "ATALAIA_DATA_DIR": str(settings.data_dir),
+        "ATALAIA_BATCH__CHUNK_S": "2",
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+    }
+    tables = settings.data_dir / "data" / "blobs" / "acme" / "detections" / "gate"
+    kept = await asyncio.to_thread(killed_after, 3, command, environment, tables)
+    assert 3 <= kept < 15
+
+    resumed = await asyncio.to_thread(
+        lambda: subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    summary = Summary.model_validate_json(resumed.stdout)
+    assert (summary.chunks, summary.looked) == (15, 150)
+    assert 3 <= summary.reused < 15
+
+    undisturbed = chunked(Settings(data_dir=tmp_path / "undisturbed"), 1000)
+    (undisturbed.data_dir / "data").mkdir(parents=True)
+    (undisturbed.data_dir / "models").symlink_to(settings.data_dir / "models")
+    await migrate(undisturbed.database_url)
+    async with Database(undisturbed.database_url) as other:
+        await seed(other)
+        whole = await run(undisturbed, files=(str(films),), start_us=START_US)
+        assert (whole.chunks, whole.looked) == (1, 150)
+        assert await rows(database) == await rows(other)
+
+
+async def test_broken_files_are_told_of_and_left_out(
+    settings: Settings, database: Database, films: Path, truth: GroundTruth
+) -> None:
+    good = (films / "gate.mp4").read_bytes()
+    (films / "a-broken.mp4").write_bytes(good[1000:5000])
+    (films / "b-empty.mkv").write_bytes(b"")
+    (films / "notes.txt").write_text("no film")
+    summary = await run(settings, files=(str(films),), start_us=START_US)
+    assert [rejected.name for rejected in summary.rejected] == ["a-broken.mp4", "b-empty.mkv"]
+    assert summary.sources == 1
+    assert_as_scripted(await recorded(database), truth)
+
+
+async def test_recordings_are_looked_at_by_their_times(
+    settings: Settings, database: Database, film: Path, truth: GroundTruth, tmp_path: Path
+) -> None:
+    """Seven seconds a file. A part of the time gives what the whole gave in that part, because the
+    pictures before it are looked at, too."""
+    segments = await record(film, settings, database, tmp_path, 7.0)
+    assert len(segments) == 5
+    part_us = (START_US + 20_000_000, START_US + 30_000_000)
+    part = await run(settings, from_us=part_us[0], to_us=part_us[1])
+    in_part = await recorded(database)
+    assert part.new_alarms == len(in_part)
+
+    whole = await run(settings)
+    alarms = await recorded(database)
+    assert_as_scripted(alarms, truth)
+    assert whole.looked == 150
+    wanted = [a.alarm.id for a in alarms if part_us[0] <= a.alarm.capture_us < part_us[1]]
+    assert [a.alarm.id for a in in_part] == wanted
+    assert 0 < len(wanted) < len(alarms)
+
+
+async def test_what_cannot_be_is_said(settings: Settings, database: Database, films: Path) -> None:
+    with pytest.raises(InputError, match="no recordings"):
+        await run(settings)
+    with pytest.raises(InputError, match="there is no video"):
+        await run(settings, files=(str(films / "nothing*.mp4"),))
+    with pytest.raises(InputError, match="missing"):
+        await run(settings, files=(str(films),), model="/missing.pt")
+    with pytest.raises(InputError, match="no detector runs"):
+        await run(settings, files=(str(films),), detector="shared")
+    await database.tenant("acme").remove_camera("gate")
+    with pytest.raises(UnknownThingError, match="camera gate"):
+        await run(settings, files=(str(films),))
+
+
+@pytest.mark.usefixtures("database")
+def test_the_driver_runs_as_a_program(settings: Settings, films: Path) -> None:
+    """Without a cluster it makes one of its own, prints a summary, and writes nothing when told
+    to."""
+    done = subprocess.run(
+        [
+            *(*DRIVER, "--start", "2026-01-01T00:00:00Z", "--dry-run", "--json"),
+            str(films / "gate.mp4"),
+        ],
+        env=os.environ | {"ATALAIA_DATA_DIR": str(settings.data_dir)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = Summary.model_validate_json(done.stdout)
+    assert (summary.looked, summary.new_alarms, summary.dry_run) == (150, 0, True)
+    assert sum(summary.alarms.values()) == 6
+    assert not (settings.data_dir / "data" / "blobs").exists()

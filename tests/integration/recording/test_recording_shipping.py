@@ -1,0 +1,255 @@
+"""From the spool into storage and records, whatever is away meanwhile: nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import av
+import pytest
+
+from cluster.blobs import TenantBlobs
+from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
+from cluster.recording.shipper import Shipper, blob_key
+from cluster.recording.spool import PART, Spool
+from cluster.recording.tags import NO_TAGS, Tags
+from cluster.records import Database, migrate
+from pipelines.clock import ManualClock
+from pipelines.domain import CameraKey, Segment
+from pipelines.errors import UnknownThingError
+from tests.factories import make_alarm, make_camera
+from tests.integration.recording.recording_process import FRAMES, LOOP_US, SEGMENT_S, stream
+from tests.unit.cluster.recording.test_recording_segment import HEIGHT, START_US, WIDTH
+
+GATE = CameraKey("acme", "gate")
+S = 1_000_000
+GRACE_S = 20.0
+ON_ALARM = Tags(rolls_us=(5 * S, 10 * S))
+FOR_EVER_US = 2**60
+
+
+@dataclass
+class Site:
+    """Spool, records and storage in one folder, and the shipper between them."""
+
+    folder: Path
+    database: Database
+    spool: Spool
+    shipper: Shipper
+    clock: ManualClock
+
+    def record(self, tags: Tags = NO_TAGS, loop: int = 0, key: CameraKey = GATE) -> Segment:
+        """A finished file of 1.4 s in the spool; what the records should come to know of it."""
+        units = stream("libx264", loop)
+        path = self.spool.folder_of(key) / f"{units[0].capture_us}.mp4{PART}"
+        writer = SegmentWriter(path, VideoFormat("h264", WIDTH, HEIGHT), tags)
+        for unit in units:
+            writer.write(unit)
+        done = writer.close()
+        assert done is not None
+        self.spool.finish(key, done)
+        return Segment(
+            camera=key.camera,
+            start_us=units[0].capture_us,
+            end_us=2 * units[-1].capture_us - units[-2].capture_us,
+            origin_us=units[0].capture_us,
+            codec="h264",
+            width=WIDTH,
+            height=HEIGHT,
+            frames=FRAMES,
+            size=done.size,
+            sha256=done.sha256,
+            blob=f"recordings/{key.camera}/2026/09/21/{units[0].capture_us}.mp4",
+        )
+
+    async def rows(self) -> list[Segment]:
+        return await self.database.recordings("acme").between(None, 0, FOR_EVER_US, limit=100)
+
+    async def stored(self, segment: Segment) -> bytes:
+        async with TenantBlobs(f"file://{self.folder}/blobs", "acme") as blobs:
+            return await blobs.get(segment.blob)
+
+    @property
+    def files(self) -> list[str]:
+        return [path.name for path in self.spool.folder.glob("*/*/*")]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    url = f"sqlite:///{tmp_path}/atalaia.db"
+    await migrate(url)
+    clock = ManualClock(START_US)
+    spool = Spool(tmp_path / "spool", 1 << 30)
+    async with Database(url) as database:
+        await database.platform().ensure_tenant("acme", "Acme")
+        await database.tenant("acme").add_camera(make_camera())
+        open_blobs = partial(TenantBlobs, f"file://{tmp_path}/blobs")
+        shipper = Shipper(spool, database, open_blobs, grace_s=GRACE_S, clock=clock)
+        yield Site(tmp_path, database, spool, shipper, clock)
+        await shipper.aclose()
+    spool.close()
+
+
+def test_a_segment_lies_under_its_utc_day() -> None:
+    midnight_us = 1_798_761_600 * S  # 2027-01-01
+    assert blob_key("gate", midnight_us - 1) == f"recordings/gate/2026/12/31/{midnight_us - 1}.mp4"
+    assert blob_key("gate", midnight_us) == f"recordings/gate/2027/01/01/{midnight_us}.mp4"
+
+
+async def test_a_file_is_stored_and_entered_and_leaves_the_disk(site: Site) -> None:
+    expected = site.record(Tags(masked=True, note="sound left out"))
+    (content,) = [path.read_bytes() for path in site.spool.folder.glob("*/*/*")]
+    assert await site.shipper.round()
+    (row,) = await site.rows()
+    assert row == replace_model(expected, masked=True, note="sound left out")
+    assert await site.stored(row) == content
+    assert site.files == []
+    assert site.shipper.counts == {"shipped": 1}
+
+
+def replace_model(segment: Segment, **changes: object) -> Segment:
+    return Segment.model_validate({**segment.model_dump(), **changes})
+
+
+async def test_without_an_alarm_a_file_waits_and_is_let_go(site: Site) -> None:
+    expected = site.record(ON_ALARM)
+    end_us = expected.end_us
+    # One of another camera, and of another tenant's camera of the same name, are no reason.
+    await site.database.platform().ensure_tenant("globex", "Globex")
+    other = make_alarm(stages={"capture_us": end_us}, camera="yard")
+    theirs = make_alarm(tenant="globex", stages={"capture_us": end_us})
+    await site.database.tenant("acme").record_alarms([other])
+    await site.database.tenant("globex").record_alarms([theirs])
+    assert await site.shipper.round()
+    assert len(site.files) == 1
+    site.clock.advance((end_us - START_US) / S + 5 + GRACE_S - 0.001)
+    assert await site.shipper.round()
+    assert len(site.files) == 1
+    site.clock.advance(0.002)
+    assert await site.shipper.round()
+    assert site.files == []
+    assert await site.rows() == []
+    assert site.shipper.counts == {"let_go": 1}
+
+
+@pytest.mark.parametrize("seconds", [-10.0, 0.5, 6.3])
+async def test_with_an_alarm_it_is_kept(site: Site, seconds: float) -> None:
+    expected = site.record(ON_ALARM)
+    assert await site.shipper.round()
+    assert len(site.files) == 1
+    # It reaches the records while the file waits.
+    at_us = START_US + round(seconds * S)
+    await site.database.tenant("acme").record_alarms([make_alarm(stages={"capture_us": at_us})])
+    site.clock.advance(60)
+    assert await site.shipper.round()
+    assert await site.rows() == [expected]
+    assert site.files == []
+
+
+async def test_while_the_storage_is_away_files_wait_and_the_reason_is_told(site: Site) -> None:
+    blobs = site.folder / "blobs"
+    blobs.write_text("no folder")
+    expected = [site.record(loop=n) for n in range(6)]
+    useless = site.record(ON_ALARM, loop=7)
+    site.clock.advance(60)
+    assert not await site.shipper.round()
+    assert site.shipper.trouble
+    # What nobody needs does not fill the disk meanwhile.
+    assert sorted(site.files) == [f"{segment.start_us}.mp4" for segment in expected]
+    assert f"{useless.start_us}.mp4" not in site.files
+    assert await site.rows() == []
+    blobs.unlink()
+    assert await site.shipper.round()
+    assert site.shipper.trouble == ""
+    assert await site.rows() == expected
+    assert site.files == []
+
+
+async def test_while_the_records_are_away_nothing_is_judged_and_nothing_lost(site: Site) -> None:
+    kept, judged = site.record(), site.record(ON_ALARM, loop=2)
+    site.clock.advance(60)
+    database = site.folder / "atalaia.db"
+    await site.database.aclose()
+    shutil.move(database, site.folder / "away")
+    assert not await site.shipper.round()
+    assert site.shipper.trouble
+    assert len(site.files) == 2
+    await site.database.aclose()
+    shutil.move(site.folder / "away", database)
+    at_us = judged.start_us
+    await site.database.tenant("acme").record_alarms([make_alarm(stages={"capture_us": at_us})])
+    assert await site.shipper.round()
+    assert await site.rows() == [kept, judged]
+    assert site.files == []
+
+
+async def test_a_delivery_that_is_repeated_changes_nothing(site: Site) -> None:
+    expected = site.record()
+    assert await site.shipper.round()
+    assert site.record() == expected
+    assert await site.shipper.round()
+    assert await site.rows() == [expected]
+    assert len(await site.stored(expected)) == expected.size
+
+
+async def test_a_tenant_that_was_erased_takes_nothing(site: Site) -> None:
+    site.record(key=CameraKey("nobody", "gate"))
+    kept = site.record()
+    assert await site.shipper.round()
+    assert site.files == []
+    assert site.shipper.counts == {"refused": 1, "shipped": 1}
+    assert await site.rows() == [kept]
+    async with TenantBlobs(f"file://{site.folder}/blobs", "nobody") as blobs:
+        with pytest.raises(UnknownThingError):
+            await blobs.get(kept.blob)
+
+
+@pytest.mark.parametrize(("encoder", "codec"), [("libx264", "h264"), ("libx265", "hevc")])
+async def test_a_recorder_that_is_killed_loses_no_complete_fragment(
+    site: Site, encoder: str, codec: str
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.recording.recording_process"),
+        *(str(site.folder / "spool"), encoder, codec),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    loops = 0
+    while loops < 8:
+        loops = int(await process.stdout.readline()) + 1
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+    assert await asyncio.to_thread(site.spool.adopt) >= 2
+    assert await site.shipper.round()
+    rows = await site.rows()
+    assert site.files == []
+    assert all(row.codec == codec for row in rows)
+    captures = []
+    for row in rows:
+        assert row.end_us - row.start_us <= (SEGMENT_S + 1.5) * S
+        with av.open(io.BytesIO(await site.stored(row))) as container:
+            times = [row.origin_us + (f.pts or 0) for f in container.decode(video=0)]
+        assert len(times) == row.frames
+        captures += times
+    # Every picture of the stream, from its first on, without a hole and at its microsecond.
+    sent = [unit.capture_us for n in range(loops + 50) for unit in stream_times(encoder, n)]
+    assert captures == sent[: len(captures)]
+    # What was written before the kill is there, but for the group that was being written.
+    assert captures[-1] >= START_US + loops * LOOP_US - 2 * S
+
+
+_first: dict[str, list[VideoUnit]] = {}
+
+
+def stream_times(encoder: str, loop: int) -> list[VideoUnit]:
+    """`stream`, encoded once."""
+    first = _first.setdefault(encoder, stream(encoder, 0))
+    return [replace(unit, capture_us=unit.capture_us + loop * LOOP_US) for unit in first]
