@@ -280,7 +280,7 @@ async def test_sound_is_recorded_where_it_is_wanted(
     servers: Servers, bridge: Bridge, database: Database, clip: Clip
 ) -> None:
     async with RtspCamera(clip, sound=True).serving() as camera:
-        cargo = await servers.cargo(GATE, SecretStr(camera.url()))
+        cargo = await servers.cargo(GATE, SecretStr(camera.url()), sound=True)
         audible = ALWAYS.model_copy(update={"audio": True})
         await bridge.sync((replace(cargo, recording=audible),))
         rows = await segments(database, 3)
