@@ -88,8 +88,8 @@ class Go2RtcGateway:
         await self._sweep(streams)
         return {name for name in streams if StreamName.parse(name)}
 
-    def rtsp_url(self, name: str) -> SecretStr:
-        return rtsp_pull_url(self._settings, name, "?video")
+    def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
+        return rtsp_pull_url(self._settings, name, "?video&audio" if sound else "?video")
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
         if isinstance(target, str):
