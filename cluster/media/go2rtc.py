@@ -9,7 +9,8 @@ What its API does not say, and what follows from it here:
 - What is replaced or removed while somebody watches lives on, unlisted, until the last watcher has
   disconnected; then its camera connection closes too.
 - Its RTSP client speaks TCP only. (`#transport=` would name a WebSocket.) Asking for audio on a
-  stream whose video plays makes it connect to the camera again: everybody pulls `?video` only.
+  stream whose video plays makes it connect to the camera again: everybody pulls `?video` only, but
+  for the bridge where it records the sound.
 """
 
 from __future__ import annotations

@@ -274,30 +274,3 @@ async def test_a_disk_that_is_full_is_told_and_the_room_does_not_notice(
         await segments(database, 1)
         assert state_of(bridge, GATE).recording.state is RecordingState.RECORDING
         assert state_of(bridge, GATE).main.reconnects == 0
-
-
-async def test_sound_is_recorded_where_it_is_wanted(
-    servers: Servers, bridge: Bridge, database: Database, clip: Clip
-) -> None:
-    async with RtspCamera(clip, sound=True).serving() as camera:
-        cargo = await servers.cargo(GATE, SecretStr(camera.url()), sound=True)
-        audible = ALWAYS.model_copy(update={"audio": True})
-        await bridge.sync((replace(cargo, recording=audible),))
-        rows = await segments(database, 3)
-        assert state_of(bridge, GATE).recording.dropped == {}
-        await bridge.sync((replace(cargo, recording=ALWAYS),))
-        silent_from_us = time.time_ns() // 1_000
-        rows = await segments(database, len(rows) + 3)
-    with_sound = [row for row in rows if row.audio]
-    assert {row.audio for row in with_sound} == {"aac"}
-    assert all("converted" in row.note for row in with_sound)
-    assert all(row.audio is None for row in rows if row.start_us > silent_from_us)
-    row = with_sound[1]
-    assert len(await pictures(servers, row)) == row.frames
-    async with TenantBlobs(servers.settings.blob_url, "acme") as blobs:
-        content = await blobs.get(row.blob)
-    with av.open(io.BytesIO(content)) as container:
-        heard = list(container.decode(audio=0))
-    seconds = sum(frame.samples / frame.sample_rate for frame in heard)
-    assert seconds == pytest.approx((row.end_us - row.start_us) / 1e6, abs=0.4)
-    assert max(float(np.abs(frame.to_ndarray()).max()) for frame in heard) > 0.05
