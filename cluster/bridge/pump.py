@@ -132,7 +132,7 @@ class StreamPump:
         self._capture_clock.reconnected()
         with self._reader() as reader:
             if self._tap is not None:
-                self._tap.opened(reader.stream, transcoded=bool(transcode))
+                self._tap.opened(reader.stream, reader.sound, transcoded=bool(transcode))
             pictures = self._pictures(reader, transcode)
             for picture in pictures:
                 if self._stop.is_set():
@@ -147,13 +147,14 @@ class StreamPump:
         )
 
     def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[EncodedPicture]:
+        on_sound = self._tap.sound if self._tap is not None else None
         if not transcode:
             path = Passthrough(reader.stream)
-            for packet in reader.packets():
+            for packet in reader.packets(on_sound):
                 yield from path.feed(packet)
             return
         transcoder = Transcoder(reader.stream)
-        for packet in reader.packets():
+        for packet in reader.packets(on_sound):
             if self._sink.key_frame_requested():
                 transcoder.request_key_frame()
             if self._tap is not None:

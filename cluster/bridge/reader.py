@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import av
 import av.error
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -54,6 +55,7 @@ class PacketReader:
         self._timeouts = (open_timeout_s, read_timeout_s)
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
+        self._sound: AudioStream | None = None
         self._description = Description("", b"")
 
     def __enter__(self) -> Self:
@@ -68,6 +70,7 @@ class PacketReader:
             raise UnreadableCameraError(CameraProblem.NO_VIDEO)
         self._stream = self._container.streams.video[0]
         context = self._stream.codec_context
+        self._sound = next(iter(self._container.streams.audio), None)
         self._description = Description(context.name, bytes(context.extradata or b""))
         return self
 
@@ -91,16 +94,32 @@ class PacketReader:
     def description(self) -> Description:
         return self._description
 
-    def packets(self) -> Iterator[Packet[VideoStream]]:
-        """Packets with data, in decoding order, until the stream ends.
+    @property
+    def sound(self) -> AudioStream | None:
+        """The first audio stream that is announced, whether or not anything of it comes."""
+        return self._sound
+
+    def packets(
+        self, on_sound: Callable[[Packet[AudioStream]], None] | None = None
+    ) -> Iterator[Packet[VideoStream]]:
+        """Packets of the picture with data, in decoding order, until the stream ends.
+
+        Args:
+            on_sound: given the packets of the sound, in between.
 
         Raises:
             UnreadableCameraError: the stream broke, or no packet came within the time-out.
         """
         assert self._container is not None
         try:
-            for packet in self._container.demux(self.stream):
-                if packet.size:
-                    yield packet
+            sound = self._sound if on_sound is not None else None
+            streams = [self.stream, *([sound] if sound is not None else [])]
+            for packet in self._container.demux(*streams):
+                if not packet.size:
+                    continue
+                if packet.stream is self._stream:
+                    yield cast("Packet[VideoStream]", packet)
+                elif on_sound is not None:
+                    on_sound(cast("Packet[AudioStream]", packet))
         except av.error.FFmpegError as error:
             raise unreadable(error) from error

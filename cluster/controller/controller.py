@@ -26,7 +26,7 @@ from cluster.log import get_logger
 from cluster.media.gateway import MediaGateway, StreamName
 from cluster.settings import Settings
 from pipelines.clock import Clock
-from pipelines.domain import CameraKey, CameraPlan, CameraState
+from pipelines.domain import CameraKey, CameraPlan, CameraState, RecordingMode
 from pipelines.errors import AtalaiaError
 
 log = get_logger("controller")
@@ -230,7 +230,7 @@ class Controller:
         has_sub = plan.camera.substream_url is not None
         return BridgeCamera(
             key=plan.key,
-            main_url=self._gateway.rtsp_url(str(main)),
+            main_url=self._gateway.rtsp_url(str(main), sound=_audible(plan)),
             detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
             version=_version(plan),
             recording=plan.camera.recording,
@@ -370,4 +370,10 @@ def _version(plan: CameraPlan) -> str:
     """Changes when the camera has to be pulled anew; says nothing of the URL itself."""
     camera = plan.camera
     sub = camera.substream_url.get_secret_value() if camera.substream_url else ""
-    return _digest(f"{camera.url.get_secret_value()}\0{sub}")
+    sound = "\0sound" if _audible(plan) else ""
+    return _digest(f"{camera.url.get_secret_value()}\0{sub}{sound}")
+
+
+def _audible(plan: CameraPlan) -> bool:
+    recording = plan.camera.recording
+    return recording.audio and recording.mode is not RecordingMode.OFF

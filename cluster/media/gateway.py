@@ -94,8 +94,9 @@ class MediaGateway(Protocol):
         """The streams of ours on the gateway; what others put there is left out."""
         ...
 
-    def rtsp_url(self, name: str) -> SecretStr:
-        """Where the video of stream `name` can be pulled. Holds the gateway's credentials."""
+    def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
+        """Where the video of stream `name` can be pulled, with `sound` where it is wanted (and some
+        may come without). Holds the gateway's credentials."""
         ...
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:

@@ -9,7 +9,8 @@ What its API does not say, and what follows from it here:
 - What is replaced or removed while somebody watches lives on, unlisted, until the last watcher has
   disconnected; then its camera connection closes too.
 - Its RTSP client speaks TCP only. (`#transport=` would name a WebSocket.) Asking for audio on a
-  stream whose video plays makes it connect to the camera again: everybody pulls `?video` only.
+  stream whose video plays makes it connect to the camera again: everybody pulls `?video` only, but
+  for the bridge where it records the sound.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class Go2RtcGateway:
         await self._sweep(streams)
         return {name for name in streams if StreamName.parse(name)}
 
-    def rtsp_url(self, name: str) -> SecretStr:
-        return rtsp_pull_url(self._settings, name, "?video")
+    def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
+        return rtsp_pull_url(self._settings, name, "?video&audio" if sound else "?video")
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
         if isinstance(target, str):

@@ -87,7 +87,7 @@ class MediaMtxGateway:
             page, pages = page + 1, int(body["pageCount"])
         return {name for name in found if StreamName.parse(name)}
 
-    def rtsp_url(self, name: str) -> SecretStr:
+    def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
         return rtsp_pull_url(self._settings, name)
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:

@@ -70,6 +70,7 @@ class CameraRecording:
             self._trouble = error.message
             return
         self._recorder = self._start(folder)
+        self.tap.audio = recording.audio
         self.tap.recorder = self._recorder
 
     def status(self) -> RecordingStatus:
@@ -77,6 +78,7 @@ class CameraRecording:
         now = recorder.status() if recorder else None
         dropped = Counter(self._dropped)
         dropped["pictures"] += (now.dropped if now else 0) + self.tap.lost
+        dropped["sound"] += now.mute if now else 0
         dropped["files"] += self._spool.lost[self._key]
         reason = self._trouble or (now.error if now else "")
         state = RecordingState.IDLE if recorder else RecordingState.OFF
@@ -134,4 +136,5 @@ class CameraRecording:
         if recorder is not None:
             recorder.request_close()
             self._closing = [r for r in self._closing if r.running] + [recorder]
-            self._dropped["pictures"] += recorder.status().dropped
+            last = recorder.status()
+            self._dropped.update(pictures=last.dropped, sound=last.mute)

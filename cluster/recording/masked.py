@@ -8,6 +8,7 @@ it, pictures are dropped there, and the room does not notice.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -20,6 +21,7 @@ from av.video.plane import VideoPlane
 
 from cluster.bridge.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S, PictureEncoder
 from cluster.recording.segment import TIME_BASE, VideoFormat, VideoUnit
+from cluster.recording.sound import NO_SOUND
 from pipelines.domain import Polygon
 from pipelines.errors import InputError
 from pipelines.imaging import I420
@@ -51,9 +53,11 @@ class MaskedPictures:
         Raises:
             InputError: the unit cannot be decoded; nothing of it is recorded.
         """
-        if video != self._video or not 0 < unit.decode_us - self._last_us < BREAK_US:
+        if self._video is None or not _alike(video, self._video):
             self._start(unit, video)
-        self._last_us = unit.decode_us
+        elif not 0 < unit.decode_us - self._last_us < BREAK_US:
+            self._start(unit, video)
+        self._last_us, self._video = unit.decode_us, video
         assert self._decoder is not None
         packet = av.Packet(unit.data)
         packet.pts, packet.dts = unit.capture_us - self._base_us, unit.decode_us - self._base_us
@@ -86,16 +90,22 @@ class MaskedPictures:
         # By time: the encoder counts pictures, and cameras send as many as they like.
         if capture_us - self._key_us >= KEY_FRAME_INTERVAL_S * 1e6:
             self._encoder.request_key_frame()
+        sound = self._video.sound if self._video is not None else NO_SOUND
         for made in self._encoder.encode(frame):
             if made.key_frame:
                 self._key_us = capture_us
             yield (
                 VideoUnit(made.data, made.key_frame, capture_us, capture_us),
-                VideoFormat("h264", made.width, made.height),
+                VideoFormat("h264", made.width, made.height, sound),
             )
 
     def _paint(self, frame: VideoFrame) -> None:
         self._painter.paint(I420(*(_pixels(plane) for plane in frame.planes)))
+
+
+def _alike(one: VideoFormat, other: VideoFormat) -> bool:
+    """Whether one decoder takes both; sound is nothing to it."""
+    return replace(one, sound=NO_SOUND) == replace(other, sound=NO_SOUND)
 
 
 def _pixels(plane: VideoPlane) -> npt.NDArray[np.uint8]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cluster.log import get_logger
 from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
+from cluster.recording.sound import NO_SOUND, SoundConverter, SoundPlan, SoundUnit
 from cluster.recording.tags import NO_TAGS, Tags
 from pipelines.errors import AtalaiaError, InputError
 
@@ -22,6 +24,7 @@ GAP_US = 2_000_000
 SLACK_US = 20_000
 """Half a frame: capture times waver by microseconds, and ten groups of a second are ten seconds."""
 PART = ".part"
+LEFT_OUT = "sound left out: it does not fit into the file"
 
 Through = Callable[[VideoUnit, VideoFormat], Iterable[tuple[VideoUnit, VideoFormat]]]
 
@@ -34,6 +37,7 @@ class RecorderStatus:
         segments: finished so far.
         written: pictures in finished segments and in the open one.
         dropped: pictures that were not written: the disk was too slow, or refused.
+        mute: pieces of sound that were not written.
         open: whether a segment is being written.
         error: why the last segment failed, for people; empty while all is well.
     """
@@ -41,6 +45,7 @@ class RecorderStatus:
     segments: int = 0
     written: int = 0
     dropped: int = 0
+    mute: int = 0
     open: bool = False
     error: str = ""
 
@@ -82,13 +87,16 @@ class Recorder:
         self._through = through
         self._wanted = wanted
         self._max_waiting_bytes = max_waiting_bytes
-        self._waiting: deque[tuple[VideoUnit, VideoFormat]] = deque()
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # bytes, and what to do
         self._waiting_bytes = 0
         self._refusing = False
         self._closing = False
         self._changed = threading.Condition()
         self._refused = 0  # by `offer`; the counts below belong to the thread
         self._segments = self._written = self._lost = 0
+        self._mute = 0  # pieces of sound that were lost
+        self._hearing = NO_SOUND
+        self._converter: SoundConverter | None = None
         self._error = ""
         self._writer: SegmentWriter | None = None
         self._format: VideoFormat | None = None
@@ -104,6 +112,7 @@ class Recorder:
             self._segments,
             self._written,
             self._refused + self._lost,
+            self._mute,
             self._writer is not None,
             self._error,
         )
@@ -117,7 +126,17 @@ class Recorder:
             if self._refusing:
                 self._refused += 1
                 return
-            self._waiting.append((unit, video))
+            self._waiting.append((len(unit.data), partial(self._see, unit, video)))
+            self._waiting_bytes += len(unit.data)
+            self._changed.notify()
+
+    def offer_sound(self, unit: SoundUnit, plan: SoundPlan) -> None:
+        """Take one more piece of sound. Never waits: with too much waiting it is dropped."""
+        with self._changed:
+            if self._refusing or self._waiting_bytes + len(unit.data) > self._max_waiting_bytes:
+                self._mute += 1
+                return
+            self._waiting.append((len(unit.data), partial(self._hear, unit, plan)))
             self._waiting_bytes += len(unit.data)
             self._changed.notify()
 
@@ -140,8 +159,8 @@ class Recorder:
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        while (item := self._next()) is not None:
-            self._guarded(lambda item=item: self._take(*item))  # type: ignore[misc]
+        while (step := self._next()) is not None:
+            self._guarded(step)
         self._guarded(self._finish)
 
     def _guarded(self, step: Callable[[], None]) -> None:
@@ -154,17 +173,17 @@ class Recorder:
             log.exception("recorder failed", recorder=self._name)
             self._fail("an internal error; see the log")
 
-    def _next(self) -> tuple[VideoUnit, VideoFormat] | None:
+    def _next(self) -> Callable[[], None] | None:
         with self._changed:
             while not self._waiting:
                 if self._closing:
                     return None
                 self._changed.wait()
-            unit, video = self._waiting.popleft()
-            self._waiting_bytes -= len(unit.data)
-            return unit, video
+            size, step = self._waiting.popleft()
+            self._waiting_bytes -= size
+            return step
 
-    def _take(self, unit: VideoUnit, video: VideoFormat) -> None:
+    def _see(self, unit: VideoUnit, video: VideoFormat) -> None:
         if not self._wanted(unit.capture_us):
             self._finish()
         elif self._through is None:
@@ -193,15 +212,43 @@ class Recorder:
         self._error = ""
 
     def _ends_before(self, unit: VideoUnit, video: VideoFormat) -> bool:
-        if video != self._format:
+        assert self._format is not None
+        if replace(video, sound=NO_SOUND) != replace(self._format, sound=NO_SOUND):
             return True
+        if unit.key_frame and video.sound != self._format.sound:
+            return True  # not before: it would cost a group of pictures
         if not 0 < unit.decode_us - self._last_us < GAP_US:
             return True
         return unit.key_frame and unit.capture_us - self._start_us >= self._segment_us - SLACK_US
 
+    def _hear(self, unit: SoundUnit, plan: SoundPlan) -> None:
+        """Sound never ends a segment: where it does not fit, it is left out."""
+        try:
+            self._write_sound(unit, plan)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the pictures go on
+            if not self._mute:
+                log.warning("sound is lost", recorder=self._name, reason=str(error))
+            self._mute += 1
+
+    def _write_sound(self, unit: SoundUnit, plan: SoundPlan) -> None:
+        if self._writer is None:
+            return
+        if plan.format is not None and plan.convert and plan != self._hearing:
+            self._converter = SoundConverter(plan.convert, plan.format)
+        self._hearing = plan
+        convert = self._converter if plan.convert else None
+        for made in convert.feed(unit) if convert is not None else (unit,):
+            self._writer.write_sound(made)
+
     def _open(self, unit: VideoUnit, video: VideoFormat) -> None:
         path = self._folder / f"{unit.capture_us}.mp4{PART}"
-        self._writer = SegmentWriter(path, video, self._tags)
+        try:
+            self._writer = SegmentWriter(path, video, self._tags)
+        except InputError:
+            if video.sound.format is None:
+                raise
+            without = replace(video, sound=SoundPlan(note=LEFT_OUT))
+            self._writer = SegmentWriter(path, without, self._tags)
         self._format, self._start_us = video, unit.capture_us
 
     def _finish(self) -> None:

@@ -6,13 +6,15 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
+from av.audio.stream import AudioStream
 
+from cluster.recording.sound import NO_SOUND, SoundPlan, SoundUnit, encoder_of, require_possible
 from cluster.recording.tags import NO_TAGS, Tags
 from pipelines.errors import InputError, UnavailableError
 
@@ -29,16 +31,21 @@ _OPTIONS = {
     "video_track_timescale": str(TIME_BASE.denominator),
     "frag_duration": str(FRAGMENT_US),
     "flush_packets": "1",
+    # A camera whose sound stops must not keep its pictures in the muxer.
+    "max_interleave_delta": "1000000",
+    "avoid_negative_ts": "disabled",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """What the muxer has to know before the first picture. `codec`: h264 or hevc; source pixels."""
+    """What the muxer has to know before the first picture. `codec`: h264 or hevc; source pixels;
+    `sound`: what lies beside the pictures."""
 
     codec: str
     width: int
     height: int
+    sound: SoundPlan = NO_SOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +103,35 @@ class SegmentWriter:
 
     Raises:
         UnavailableError: the file cannot be written.
-        InputError: the muxer does not take this codec.
+        InputError: the muxer does not take this codec, or this sound.
     """
 
     def __init__(self, path: Path, video: VideoFormat, tags: Tags = NO_TAGS) -> None:
         self._path = path
         self._video = video
-        self._tags = tags
+        self._tags = replace(tags, note=video.sound.note) if video.sound.note else tags
+        self._sound: AudioStream | None = None
+        self._sound_pts = -1
         self._origin_us = 0
         self._times: list[int] = []
         self._last_decode_us = 0
         if video.codec not in CODECS:
             raise InputError(f"{video.codec} cannot be recorded without encoding it again.")
+        if video.sound.format is not None:
+            require_possible(video.sound.format)
         with _writing(path):
             path.touch()  # the muxer would find out with the first unit
             self._container = av.open(str(path), "w", format="mp4", options=dict(_OPTIONS))
-            self._container.metadata["comment"] = tags.encode()
+            self._container.metadata["comment"] = self._tags.encode()
             self._stream = self._container.add_mux_stream(
                 video.codec, width=video.width, height=video.height, time_base=TIME_BASE
             )
+            if (sound := video.sound.format) is not None:
+                added = self._container.add_stream(
+                    encoder_of(sound), rate=sound.rate, layout=sound.layout
+                )
+                assert isinstance(added, AudioStream)
+                self._sound = added
 
     @property
     def path(self) -> Path:
@@ -146,6 +163,27 @@ class SegmentWriter:
         self._last_decode_us = unit.decode_us
         self._times.append(unit.capture_us)
 
+    def write_sound(self, unit: SoundUnit) -> bool:
+        """Append sound; False where this file does not take it. Never in the way of a picture."""
+        sound = self._video.sound.format
+        if self._sound is None or sound is None or not self._times:
+            return False
+        pts = (unit.capture_us - self._origin_us) * sound.rate // 1_000_000
+        if pts <= self._sound_pts:
+            return False  # before the file's first picture, or out of order
+        # The muxer would take the first sound for the beginning of time.
+        packet = av.Packet(unit.data)
+        packet.pts = packet.dts = pts if self._sound_pts >= 0 else 0
+        packet.time_base, packet.duration = Fraction(1, sound.rate), unit.samples
+        packet.stream = self._sound
+        try:
+            self._container.mux(packet)
+        except av.error.FFmpegError:
+            self._sound = None
+            return False
+        self._sound_pts = pts
+        return True
+
     def abandon(self) -> None:
         """Let go of the file as it is: what is complete in it plays."""
         with suppress(OSError, av.error.FFmpegError):
@@ -167,6 +205,7 @@ class SegmentWriter:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 size = file.tell()
         times = sorted(self._times)
+        sound = self._video.sound.format
         step_us = times[-1] - times[-2] if len(times) > 1 else 0
         return SegmentFile(
             path=self._path,
@@ -178,6 +217,7 @@ class SegmentWriter:
             frames=len(times),
             size=size,
             sha256=digest,
+            audio=sound.codec if sound is not None and self._sound_pts >= 0 else None,
         )
 
 

@@ -23,7 +23,7 @@ class RecordingStatus:
     Attributes:
         reason: why it fails, is off, or why files wait on the bridge's disk; for people.
         segments: files that were finished since the bridge has the camera.
-        dropped: pictures that were not written, and files that were lost, each by cause.
+        dropped: `pictures` and pieces of `sound` that were not written, `files` that were lost.
     """
 
     state: RecordingState = RecordingState.OFF

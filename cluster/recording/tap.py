@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -20,6 +21,12 @@ from cluster.media.h265 import with_hevc_parameter_sets
 from cluster.recording.recorder import Recorder
 from cluster.recording.segment import CODECS, VideoFormat, VideoUnit
 from cluster.recording.sent import SentPictures
+from cluster.recording.sound import NO_SOUND, SoundUnit, plan
+
+APART_US = 5_000_000
+"""Sound and picture of one stream lie closer together, or have nothing to do with each other."""
+SILENT_US = 3_000_000
+"""Sound that did not come for this long is not there."""
 
 log = get_logger("recording.tap")
 
@@ -31,12 +38,14 @@ class RecordingTap:
     not hold what the camera sent (MJPEG), the transcode is.
 
     Attributes:
+        audio: whether sound is recorded.
         recorder: who takes the units, None for nobody. May be replaced by any thread.
         failed: pictures that were lost to an error in here.
     """
 
     def __init__(self, name: str) -> None:
         self.recorder: Recorder | None = None
+        self.audio = False
         self.failed = 0
         self._name = name
         self._stream: VideoStream | None = None
@@ -44,17 +53,23 @@ class RecordingTap:
         self._sent = SentPictures()
         self._decodable = False
         self._started: Recorder | None = None
+        self._plan = NO_SOUND
+        self._picture_s, self._picture_us = 0.0, 0  # presentation and capture of the last picture
+        self._sound_shift_us, self._sound_us = 0, 0  # the latter: capture of the last sound
 
     @property
     def lost(self) -> int:
         """Pictures that could not be handed over, by whatever cause."""
         return self.failed + self._sent.lost
 
-    def opened(self, stream: VideoStream, *, transcoded: bool) -> None:
+    def opened(self, stream: VideoStream, sound: AudioStream | None, *, transcoded: bool) -> None:
         """The stream was opened, or opened again: what follows begins with a key frame."""
         with self._guarded():
             self._stream = stream
             self._as_sent = transcoded and stream.codec_context.name in CODECS
+            self._plan = plan(sound) if sound is not None else NO_SOUND
+            self._picture_s, self._picture_us = 0.0, 0
+            self._sound_shift_us, self._sound_us = 0, 0
             self._forget()
 
     def sent(self, packet: Packet[VideoStream]) -> None:
@@ -84,14 +99,43 @@ class RecordingTap:
         if recorder is None or self._stream is None:
             return
         with self._guarded():
+            if picture.pts_s is not None:
+                self._picture_s, self._picture_us = picture.pts_s, capture_us
             if not self._as_sent:
                 unit = VideoUnit(picture.data, picture.key_frame, capture_us, capture_us)
-                self._offer(recorder, unit, VideoFormat("h264", picture.width, picture.height))
+                self._offer(recorder, unit, self._format("h264", picture.width, picture.height))
                 return
             context = self._stream.codec_context
-            video = VideoFormat(context.name, context.width, context.height)
+            video = self._format(context.name, context.width, context.height)
             for unit in self._sent.shown(picture.pts_s, capture_us):
                 self._offer(recorder, unit, video)
+
+    def sound(self, packet: Packet[AudioStream]) -> None:
+        """A packet of the camera's sound. Its clock is that of the pictures."""
+        recorder, form = self.recorder, self._plan.format
+        if recorder is None or not self.audio or form is None or not self._picture_us:
+            return
+        with self._guarded():
+            pts_s = pts_seconds(packet.pts, packet.time_base)
+            if pts_s is None:
+                return
+            naive_us = self._picture_us + round((pts_s - self._picture_s) * 1e6)
+            if abs(naive_us + self._sound_shift_us - self._picture_us) > APART_US:
+                # The camera's sound has a time of its own: it is heard when its packet comes.
+                self._sound_shift_us = self._picture_us - naive_us
+            self._sound_us = naive_us + self._sound_shift_us
+            data = bytes(packet)
+            samples = len(data) if self._plan.convert else 0
+            if not samples and packet.duration and packet.time_base:
+                samples = round(packet.duration * packet.time_base * form.rate)
+            recorder.offer_sound(SoundUnit(data, self._sound_us, samples), self._plan)
+
+    def _format(self, codec: str, width: int, height: int) -> VideoFormat:
+        """With sound only while some comes: players wait for a track that stays empty."""
+        sound = self._plan if self.audio else NO_SOUND
+        if sound.format is not None and self._picture_us - self._sound_us > SILENT_US:
+            sound = NO_SOUND
+        return VideoFormat(codec, width, height, sound)
 
     def _offer(self, recorder: Recorder, unit: VideoUnit, video: VideoFormat) -> None:
         """To a recorder that is new, or after a break, only from a key frame on."""

@@ -101,7 +101,7 @@ class RecordingStats(ResponseBody):
     )
     segments: int = Field(description="Files that were finished.")
     dropped: dict[str, int] = Field(
-        description="`pictures` that were not written, and `files` that were lost."
+        description="`pictures` and pieces of `sound` that were not written, lost `files`."
     )
 
 

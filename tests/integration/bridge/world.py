@@ -94,7 +94,12 @@ class Servers:
         await self.livekit.aclose()
 
     async def cargo(
-        self, key: CameraKey, url: SecretStr, sub: SecretStr | None = None, version: str = "1"
+        self,
+        key: CameraKey,
+        url: SecretStr,
+        sub: SecretStr | None = None,
+        version: str = "1",
+        sound: bool = False,
     ) -> BridgeCamera:
         """Put a camera on the gateway; what the bridge has to be told of it."""
         await self.gateway.ensure(str(StreamName(key)), url)
@@ -103,7 +108,8 @@ class Servers:
             name = str(StreamName(key, sub=True))
             await self.gateway.ensure(name, sub)
             detect = self.gateway.rtsp_url(name)
-        return BridgeCamera(key, self.gateway.rtsp_url(str(StreamName(key))), detect, version)
+        main = self.gateway.rtsp_url(str(StreamName(key)), sound=sound)
+        return BridgeCamera(key, main, detect, version)
 
     async def identities(self, key: CameraKey) -> set[str]:
         """Who is in the camera's room; nobody where there is no such room."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 
@@ -14,8 +15,9 @@ from cluster.bridge.bridge import Bridge
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.local.lifecycle import State
 from cluster.names import AGENT_NAME
+from cluster.recording.status import RecordingState
 from cluster.records import CameraChanges
-from pipelines.domain import CameraKey
+from pipelines.domain import CameraKey, Recording, RecordingMode
 from pipelines.errors import UnavailableError
 from tests.integration.bridge.world import Servers, state_of, streaming, until
 from tests.integration.controller.world import site
@@ -137,3 +139,42 @@ async def test_a_livekit_that_is_away_is_an_error_of_ours(servers: Servers) -> N
             await dispatcher.dispatch(GATE)
     finally:
         await dispatcher.aclose()
+
+
+async def test_a_new_recording_mode_takes_effect_within_two_seconds_and_is_told(
+    servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
+) -> None:
+    async with (
+        RtspCamera(clip).serving() as camera,
+        site(servers, bridge, redis_client) as here,
+    ):
+        await here.add(GATE, camera.url())
+        records = here.database.tenant(GATE.tenant)
+        off = CameraChanges(recording=Recording(mode=RecordingMode.OFF))
+        await records.update_camera(GATE.camera, off)
+        async with here.controller() as controller:
+            await until("carried", lambda: bridge.status().cameras and streaming(bridge, GATE))
+            assert state_of(bridge, GATE).recording.state is RecordingState.OFF
+            on = CameraChanges(recording=Recording(mode=RecordingMode.CONTINUOUS))
+            await records.update_camera(GATE.camera, on)
+            controller.changed()
+            # The camera sends a key frame each second.
+            await until(
+                "recording",
+                lambda: state_of(bridge, GATE).recording.state is RecordingState.RECORDING,
+                2.0,
+            )
+            for _ in range(100):
+                status = (await here.board.get_all("acme"))["gate"]
+                if status.recording and status.recording.state is RecordingState.RECORDING:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                pytest.fail(f"not told: {status}")
+            await records.update_camera(GATE.camera, off)
+            controller.changed()
+            await until(
+                "off", lambda: state_of(bridge, GATE).recording.state is RecordingState.OFF, 2.0
+            )
+        assert camera.played == 1
+        assert state_of(bridge, GATE).main.reconnects == 0

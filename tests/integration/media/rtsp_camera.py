@@ -23,6 +23,8 @@ from tests.unit.cluster.media.clips import Clip
 MTU = 1400
 REALM = "IP Camera"
 NONCE = "6f0d3b8a2c"
+# 40 ms of a square wave of 400 Hz: A-law of a loud and of a quiet level, ten samples each.
+TONE = (b"\x2a" * 10 + b"\xaa" * 10) * 16
 
 
 class Mood(StrEnum):
@@ -46,6 +48,7 @@ class RtspCamera:
             right behind a key frame.
         presentation: when each packet is shown, in frames of the clip, where that is not the order
             in which they are sent (B-frames).
+        sound: whether PCMA comes beside the picture, a tone of 400 Hz.
         next_clip: of as many packets, goes on with it at the end of the present one.
         connections: how many there ever were.
         played: sessions that ever got to PLAY.
@@ -62,6 +65,7 @@ class RtspCamera:
     path: str = "/live"
     in_band: bool = False
     presentation: list[int] | None = None
+    sound: bool = False
     next_clip: Clip | None = None
     connections: int = 0
     played: int = 0
@@ -204,6 +208,11 @@ class RtspCamera:
                         (shown * 3600) & 0xFFFFFFFF, 0xCAFE,
                     ) + payload  # fmt: skip
                     writer.write(struct.pack("!cBH", b"$", 0, len(packet)) + packet)
+                if self.sound:
+                    for part in (2 * shown, 2 * shown + 1):
+                        head = (0x80, 8, part & 0xFFFF, part * 160 & 0xFFFFFFFF, 0xBEEF)
+                        packet = struct.pack("!BBHII", *head) + TONE[part % 2 * 160 :][:160]
+                        writer.write(struct.pack("!cBH", b"$", 2, len(packet)) + packet)
                 await writer.drain()
                 await asyncio.sleep(1 / 25)
         finally:

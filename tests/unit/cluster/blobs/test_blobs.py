@@ -61,6 +61,27 @@ async def test_what_was_put_comes_back(url: str) -> None:
             await blobs.get("empty")
 
 
+async def test_a_file_that_was_put_comes_back_and_stays_where_it_was(
+    url: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source.mp4"
+    content = os.urandom(3 << 20)  # more than one piece of the copy
+    source.write_bytes(content)
+    async with TenantBlobs(url, "acme") as blobs:
+        await blobs.put("recordings/gate/1.mp4", b"older")
+        await blobs.put_file("recordings/gate/1.mp4", source)
+        assert await blobs.get("recordings/gate/1.mp4") == content
+        assert source.read_bytes() == content
+        with pytest.raises(UnknownThingError):
+            await blobs.put_file("recordings/gate/2.mp4", tmp_path / "none.mp4")
+        with pytest.raises(UnknownThingError):
+            await blobs.get("recordings/gate/2.mp4")
+        with pytest.raises(InputError):
+            await blobs.put_file("../globex/1.mp4", source)
+    left = [path.name for path in (tmp_path / "blobs").rglob("*") if path.name[0] == "."]
+    assert left == []
+
+
 async def test_tenants_with_the_same_keys_do_not_meet(url: str) -> None:
     async with TenantBlobs(url, "acme") as acme, TenantBlobs(url, "globex") as globex:
         await globex.put("a", b"theirs")

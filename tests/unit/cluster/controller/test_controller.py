@@ -83,8 +83,8 @@ class World:
     async def names(self) -> set[str]:
         return set(self.streams)
 
-    def rtsp_url(self, name: str) -> SecretStr:
-        return SecretStr(f"rtsp://gateway/{name}")
+    def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
+        return SecretStr(f"rtsp://gateway/{name}{'?sound' if sound else ''}")
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
         self.probes.append(str(target))
@@ -210,7 +210,15 @@ async def test_what_is_to_be_recorded_travels_without_a_new_pull(
     await _rounds(controller, world, 1)
     (after,) = world.bridges[0]
     assert (after.recording, after.masks) == (recording, masks)
-    assert after.version == before.version
+    assert (after.version, after.main_url) == (before.version, before.main_url)
+    # Sound is another pull: the gateway is asked for it only where it is recorded.
+    audible = recording.model_copy(update={"audio": True})
+    camera = plan.camera.model_copy(update={"recording": audible})
+    world.plans_now[GATE] = plan.model_copy(update={"camera": camera, "revision": 3})
+    await _rounds(controller, world, 1)
+    (loud,) = world.bridges[0]
+    assert loud.main_url.get_secret_value().endswith("?sound")
+    assert loud.version != after.version
 
 
 async def test_a_covered_camera_is_left_alone(controller: Controller, world: World) -> None:
