@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections import Counter
 from collections.abc import Coroutine, Sequence
@@ -64,6 +65,10 @@ class AgentHost:
 
     def __init__(self, settings: Settings, name: str) -> None:
         configure_logging(settings.log)
+        # Of each of its threads, idle ones too, livekit-agents asks 50 times a second whether its
+        # loop is blocked: 2,000 wake-ups a second, a twentieth of a core. A watcher that hangs is
+        # found by the controller, by its frames.
+        os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "0")
         self._settings = settings
         self._name = name
         self._clock = SystemClock()
@@ -151,7 +156,7 @@ class AgentHost:
         latest = job.watcher.latest
         if latest is None:
             raise UnavailableError(f"camera {camera} has sent no picture yet")
-        return await asyncio.to_thread(to_jpeg, latest.frame, quality)
+        return await asyncio.to_thread(lambda: to_jpeg(latest.planes(), quality))
 
     # ------------------------------------------------------------ WatcherServices
 

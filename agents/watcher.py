@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from livekit import rtc
 
-from agents.frames import planes_of
+from agents.stream import DecodedFrame, FrameStream
 from agents.wire import encode_detections
 from cluster.controller.reports import WatcherStatus
 from cluster.log import get_logger
@@ -35,6 +35,7 @@ from pipelines.domain import (
 )
 from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
+from pipelines.masking import MaskPainter
 from pipelines.pipeline import CameraPipeline, StepResult
 from pipelines.sampling import FrameSampler, Skip
 
@@ -69,17 +70,9 @@ class WatcherServices(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedFrame:
-    """A decoded frame with its identity. `received_us`: when it was decoded, UTC microseconds."""
-
-    stamp: FrameStamp
-    frame: I420
-    received_us: int
-
-
 class Watcher:
-    """Follows the camera's track in a connected room. Runs on one event loop, one frame in flight.
+    """Follows the camera's track in a connected room. Runs on one event loop, one frame in flight;
+    frames arrive in a thread of the SDK, which wakes the loop only for those to be analysed.
 
     Args:
         key: the camera.
@@ -98,13 +91,16 @@ class Watcher:
         clock: Clock,
     ) -> None:
         self.key = key
-        self.latest: ReceivedFrame | None = None
+        self.latest: DecodedFrame | None = None
         self._room = room
         self._services = services
         self._clock = clock
         self._plan = plan
         self._pipeline = CameraPipeline(plan)
+        self._painter = MaskPainter(plan.camera.masks)
         self._sampler = FrameSampler(plan.camera.detect_fps)
+        self._sampling = threading.Lock()
+        self._loop = asyncio.get_running_loop()
         self._crops: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
         self._data_track: rtc.LocalDataTrack | None = None
         self._selected: rtc.RemoteTrackPublication | None = None
@@ -208,42 +204,45 @@ class Watcher:
     # ------------------------------------------------------------ frames
 
     async def _read(self, track: rtc.Track) -> None:
-        # capacity=1: only the latest frame waits. The SDK's default is an unbounded queue.
-        stream = rtc.VideoStream(track, capacity=1)
+        stream = FrameStream(track, self._masks_now, self._receive, self._clock)
         try:
-            async for event in stream:
-                self._receive(event)
+            await stream.ended()
         finally:
-            await stream.aclose()
+            stream.close()
 
-    def _receive(self, event: rtc.VideoFrameEvent) -> None:
-        metadata = event.metadata
-        capture_us = metadata.user_timestamp if metadata is not None else 0
-        stamp = FrameStamp(
-            capture_us=capture_us,
-            frame_id=metadata.frame_id if metadata is not None else 0,
-            width=event.frame.width,
-            height=event.frame.height,
-        )
-        received = ReceivedFrame(stamp, planes_of(event.frame), self._clock.now_us())
-        self.latest = received
+    def _masks_now(self) -> MaskPainter:
+        plan = self._services.plan(self.key)
+        if plan is not None and plan.camera.masks != self._painter.masks:
+            self._painter = MaskPainter(plan.camera.masks)
+        return self._painter
+
+    def _receive(self, frame: DecodedFrame) -> None:
+        """Take the newest frame. Called by the SDK's thread."""
+        self.latest = frame
         self._counts["frames"] += 1
-        self._arrivals.append(capture_us)
-        if self._sampler.offer(capture_us):
-            self._analysis = asyncio.create_task(
-                self._analyse(received), name=f"analyse {self.key.room}"
-            )
+        self._arrivals.append(frame.stamp.capture_us)
+        with self._sampling:
+            due = self._sampler.offer(frame.stamp.capture_us)
+        if due:
+            self._loop.call_soon_threadsafe(self._start_analysis, frame)
 
-    async def _analyse(self, received: ReceivedFrame) -> None:
+    def _start_analysis(self, frame: DecodedFrame) -> None:
+        if self._closed:
+            return
+        self._analysis = asyncio.create_task(self._analyse(frame), name=f"analyse {self.key.room}")
+
+    async def _analyse(self, received: DecodedFrame) -> None:
         try:
             self._follow_plan()
-            letterboxed = imaging.letterbox_i420(received.frame, self._services.input_size)
+            picture = received.planes()
+            letterboxed = imaging.letterbox_i420(picture, self._services.input_size)
             queued_us = self._clock.now_us()
             detections = await self._services.detect(letterboxed)
             detected_us = self._clock.now_us()
             result = self._pipeline.step(received.stamp, detections)
             if result.late:
-                self._sampler.skipped[Skip.OLD] += 1
+                with self._sampling:
+                    self._sampler.skipped[Skip.OLD] += 1
                 return
             self._publish(received.stamp, result)
             stages = Stages(
@@ -255,8 +254,8 @@ class Watcher:
             )
             for alarm in result.alarms:
                 stamped = alarm.model_copy(update={"stages": stages})
-                self._services.raise_alarm(stamped, received.frame)
-            self._hold_crops(result.crops, received.frame)
+                self._services.raise_alarm(stamped, picture)
+            self._hold_crops(result.crops, picture)
             self._remember(result.remember)
             if result.paths:
                 self._services.tell(result.paths)
@@ -273,14 +272,18 @@ class Watcher:
             self._counts["errors"] += 1
             log.exception("analysis failed", room=self.key.room)
         finally:
-            self._sampler.done()
+            with self._sampling:
+                self._sampler.done()
 
     def _follow_plan(self) -> None:
         plan = self._services.plan(self.key)
         if plan is not None and plan.revision > self._plan.revision:
+            if plan.camera.masks != self._plan.camera.masks:
+                self._crops.clear()  # they may show what is masked from now on
             self._plan = plan
             self._pipeline.apply(plan)
-            self._sampler.set_fps(plan.camera.detect_fps)
+            with self._sampling:
+                self._sampler.set_fps(plan.camera.detect_fps)
 
     def _publish(self, stamp: FrameStamp, result: StepResult) -> None:
         if self._data_track is None:

@@ -292,6 +292,29 @@ async def test_search_by_picture(page: Page, demo: Demo, watch: Watch, tmp_path:
     await expect(result).to_be_visible(timeout=30_000)
 
 
+async def test_more_like_an_object_that_was_seen(page: Page, demo: Demo, watch: Watch) -> None:
+    """What was seen last is there without asking; a click asks for others like it."""
+    await sign_in(page, demo)
+
+    async def some() -> bool:
+        async with http(demo) as client:
+            return len((await client.get("/v1/objects")).json()["objects"]) > 3
+
+    await until(some, "objects")
+    await page.get_by_role("link", name="Search").click()
+    recent = page.get_by_role("region", name="Seen last")
+    await expect(recent.locator(".match img").first).to_be_visible(timeout=30_000)
+    # The oldest of them: the embedder has had time for it.
+    await recent.get_by_role("button", name="More like this").last.click()
+    results = page.get_by_role("region", name="Results")
+    await expect(results.get_by_text("% alike").first).to_be_visible(timeout=30_000)
+    await page.get_by_label("Colour").select_option("pink")
+    await page.locator("fieldset select").first.select_option(index=1)
+    await page.get_by_role("button", name="Back to what was seen last").click()
+    await page.get_by_label("Colour").select_option("")
+    await expect(recent).to_be_visible(timeout=30_000)
+
+
 async def test_the_page_speaks_portuguese(page: Page, demo: Demo, watch: Watch) -> None:
     await page.goto(demo.api)
     await page.get_by_label("Language").select_option("pt-BR")

@@ -14,7 +14,7 @@ from cluster.bridge.bridge import Bridge
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
 from pipelines.clock import SystemClock
-from pipelines.domain import Detections, TrackPath
+from pipelines.domain import Detections, Sighting, TrackPath
 from pipelines.errors import UnavailableError
 from tests.integration.agents.world import GATE, Host, gate_on_air, plan, seen_in, watching
 from tests.integration.bridge.world import Servers, until
@@ -103,6 +103,8 @@ async def test_the_memory_of_held_crops_is_bounded(
         await until("looking on", lambda: watcher.status().analysed >= analysed + 10)
         assert watcher.held_crops <= MAX_HELD_CROPS
     assert len({crop.sighting.track for crop in host.crops}) <= CROWD
+    # Whose crop had to go is told of all the same, without a picture.
+    assert any(isinstance(news, Sighting) for news in host.news)
 
 
 async def test_the_bridge_leaves_and_another_comes(

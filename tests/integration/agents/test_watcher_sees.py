@@ -209,14 +209,14 @@ async def test_the_latest_frame_becomes_a_jpeg(
         latest = watcher.latest
         assert latest is not None
         assert watcher.status().last_frame_us == latest.stamp.capture_us
-        picture = _opened(to_jpeg(latest.frame))
+        picture = _opened(to_jpeg(latest.planes()))
         assert picture.size == SIZE == (latest.stamp.width, latest.stamp.height)
-        assert number_in(np.asarray(picture.convert("L"))) == number_in(latest.frame.y)
+        assert number_in(np.asarray(picture.convert("L"))) == number_in(latest.planes().y)
         # Held on to by whoever took it, it does not change under their hands.
-        number = number_in(latest.frame.y)
+        number = number_in(latest.planes().y)
         frames = watcher.status().frames
         await until("later frames", lambda: watcher.status().frames >= frames + 25)
-        assert number_in(latest.frame.y) == number
+        assert number_in(latest.planes().y) == number
         assert watcher.latest is not latest
 
 

@@ -70,6 +70,7 @@ class Host:
         look: the detector, from the number that the frame carries.
         delay_s: how long it takes.
         looked: numbers of the frames that were looked at.
+        last: the frame that was looked at last.
         in_flight, most_in_flight: calls of `detect` now, and the most there ever were.
     """
 
@@ -77,6 +78,7 @@ class Host:
     look: Callable[[int], Detections]
     delay_s: float = 0.0
     looked: list[int] = field(default_factory=list)
+    last: LetterboxedFrame | None = None
     in_flight: int = 0
     most_in_flight: int = 0
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
@@ -91,6 +93,7 @@ class Host:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            self.last = frame
             top = frame.letterbox.pad[1]
             number = number_in(frame.pixels[top:, :, 1])
             self.looked.append(number)
@@ -125,14 +128,14 @@ def watcher_token(livekit: LiveKitSettings, key: CameraKey) -> str:
 
 
 @contextlib.asynccontextmanager
-async def watching(servers: Servers, host: Host) -> AsyncIterator[Watcher]:
+async def watching(servers: Servers, host: Host, key: CameraKey = GATE) -> AsyncIterator[Watcher]:
     """A watcher in the room, as an agent host starts it."""
     room = rtc.Room()
     livekit = servers.settings.livekit
     await room.connect(
-        livekit.url, watcher_token(livekit, GATE), rtc.RoomOptions(auto_subscribe=False)
+        livekit.url, watcher_token(livekit, key), rtc.RoomOptions(auto_subscribe=False)
     )
-    watcher = Watcher(GATE, room, host.plan_now, host, SystemClock())
+    watcher = Watcher(key, room, host.plan_now, host, SystemClock())
     try:
         await watcher.start()
         yield watcher

@@ -57,3 +57,20 @@ export function clipJson(changes: Record<string, unknown> = {}): Record<string, 
     ...changes,
   };
 }
+
+export function objectJson(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return {
+    camera: 'gate',
+    track: '19ab-8c-0-person',
+    class: 'person',
+    colour: null,
+    confidence: 0.9,
+    box: [0.1, 0.2, 0.3, 0.4],
+    first_seen: '2026-01-02T03:04:05.000000Z',
+    last_seen: '2026-01-02T03:04:09.000000Z',
+    source: 'live',
+    snapshot: '/v1/snapshots/objects/gate/0.jpg',
+    recording: '/v1/recordings?camera=gate',
+    ...changes,
+  };
+}

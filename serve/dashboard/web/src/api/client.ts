@@ -8,6 +8,7 @@ import {
   decodeClip,
   decodeJoin,
   decodeMatches,
+  decodeObjects,
   decodeRule,
   decodeRules,
   decodeSeen,
@@ -23,6 +24,8 @@ import type {
   Rule,
   RuleBody,
   SeenFrame,
+  Sighting,
+  SightingFilter,
 } from '../domain/types';
 import { ApiError, kindOfStatus, problemDetail } from './errors';
 
@@ -128,17 +131,41 @@ export class Api {
     return response.body;
   }
 
-  async search(picture: Blob, signal?: AbortSignal): Promise<readonly Match[]> {
+  /** What was seen last, newest first. */
+  async objects(
+    limit: number,
+    filter: SightingFilter,
+    signal?: AbortSignal,
+  ): Promise<readonly Sighting[]> {
+    const query = narrowed(filter, { limit: String(limit) });
+    return decodeObjects(await this.#json(`/v1/objects?${query}`, { signal }));
+  }
+
+  async search(
+    picture: Blob,
+    filter: SightingFilter,
+    signal?: AbortSignal,
+  ): Promise<readonly Match[]> {
     const form = new FormData();
     form.set('image', picture);
     return decodeMatches(
-      await this.#json('/v1/search', {
+      await this.#json(`/v1/search?${narrowed(filter)}`, {
         method: 'POST',
         form,
         signal,
         timeoutMs: UPLOAD_TIMEOUT_MS,
       }),
     );
+  }
+
+  /** Others that look like an object that was seen. */
+  async like(
+    object: Sighting,
+    filter: SightingFilter,
+    signal?: AbortSignal,
+  ): Promise<readonly Match[]> {
+    const query = narrowed(filter, { like: object.track, like_camera: object.camera });
+    return decodeMatches(await this.#json(`/v1/search?${query}`, { method: 'POST', signal }));
   }
 
   /** A picture at a path that the API gave. Other addresses are refused: the key goes with it. */
@@ -188,6 +215,14 @@ export class Api {
     if (problem.kind === 'unauthorized') this.#options.onUnauthorized?.();
     throw problem;
   }
+}
+
+function narrowed(filter: SightingFilter, more: Record<string, string> = {}): URLSearchParams {
+  const query = new URLSearchParams(more);
+  if (filter.camera) query.set('camera', filter.camera);
+  if (filter.label) query.set('class', filter.label);
+  if (filter.colour) query.set('colour', filter.colour);
+  return query;
 }
 
 /** The body as JSON, or null: an error page of a proxy is no JSON, and its status says enough. */

@@ -10,6 +10,7 @@ import {
   CLIP_STATES,
   type Clip,
   type ClipState,
+  COLOURS,
   type JoinGrant,
   type Match,
   type Point,
@@ -18,6 +19,7 @@ import {
   type RuleKind,
   type SeenBox,
   type SeenFrame,
+  type Sighting,
 } from './types';
 
 export class DecodeError extends Error {
@@ -222,17 +224,27 @@ export function decodeRules(body: unknown): readonly Rule[] {
   return list(body, 'rules').map(decodeRule);
 }
 
+function sighting(value: unknown, what: string): Sighting {
+  const from = fields(value, what);
+  const colour = textOr(from, 'colour', null);
+  return {
+    camera: text(from, 'camera', what),
+    label: text(from, 'class', what),
+    colour: COLOURS.find((known) => known === colour) ?? null,
+    firstSeenMs: time(from, 'first_seen', what),
+    lastSeenMs: time(from, 'last_seen', what),
+    track: text(from, 'track', what),
+    snapshot: textOr(from, 'snapshot', null),
+  };
+}
+
 export function decodeMatches(body: unknown): readonly Match[] {
-  return list(body, 'matches').map((value) => {
-    const from = fields(value, 'match');
-    return {
-      score: numberOr(from, 'score', 0),
-      camera: text(from, 'camera', 'match'),
-      label: text(from, 'class', 'match'),
-      firstSeenMs: time(from, 'first_seen', 'match'),
-      lastSeenMs: time(from, 'last_seen', 'match'),
-      track: text(from, 'track', 'match'),
-      snapshot: textOr(from, 'snapshot', null),
-    };
-  });
+  return list(body, 'matches').map((value) => ({
+    ...sighting(value, 'match'),
+    score: numberOr(fields(value, 'match'), 'score', 0),
+  }));
+}
+
+export function decodeObjects(body: unknown): readonly Sighting[] {
+  return list(body, 'objects').map((value) => sighting(value, 'object'));
 }

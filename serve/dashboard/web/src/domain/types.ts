@@ -147,13 +147,41 @@ export interface AlarmPage {
   readonly nextCursor: string | null;
 }
 
-export interface Match {
-  /** Likeness, 0..1. */
-  readonly score: number;
+/** Names of colours, as the API has them. */
+export const COLOURS = [
+  'black',
+  'white',
+  'grey',
+  'red',
+  'orange',
+  'yellow',
+  'green',
+  'blue',
+  'purple',
+  'brown',
+  'pink',
+] as const;
+export type Colour = (typeof COLOURS)[number];
+
+/** One object that a camera saw. */
+export interface Sighting {
   readonly camera: string;
   readonly label: string;
+  readonly colour: Colour | null;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
   readonly track: string;
   readonly snapshot: string | null;
+}
+
+export interface Match extends Sighting {
+  /** Likeness, 0..1. */
+  readonly score: number;
+}
+
+/** What is looked for; empty: everything. */
+export interface SightingFilter {
+  readonly camera: string;
+  readonly label: string;
+  readonly colour: Colour | '';
 }

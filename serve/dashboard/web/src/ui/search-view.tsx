@@ -1,53 +1,77 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Match } from '../domain/types';
-import { formatNumber, formatTime, nameOfClass, t } from '../i18n';
+import type { Match, Sighting, SightingFilter } from '../domain/types';
+import { t } from '../i18n';
 import type { Workspace } from '../state/workspace';
-import { ClassDot } from './alarm-feed';
-import { BlobImage } from './blob-image';
 import { SearchIcon } from './icons';
+import { EVERYTHING, ObjectCard, ObjectFilters, Objects } from './objects';
 import { explain } from './trouble';
 
+const RECENT = 40;
+
+/** What is searched for: a picture of the user's, or an object that was seen. */
+type Question =
+  | { readonly kind: 'picture'; readonly file: Blob; readonly url: string }
+  | { readonly kind: 'object'; readonly object: Sighting };
+
 type Outcome =
-  | { readonly kind: 'idle' }
   | { readonly kind: 'busy' }
   | { readonly kind: 'failed'; readonly text: string }
+  | { readonly kind: 'recent'; readonly objects: readonly Sighting[] }
   | { readonly kind: 'found'; readonly matches: readonly Match[] };
 
 export function SearchView({ workspace }: { workspace: Workspace }) {
-  const [query, setQuery] = useState<string | null>(null);
-  const [outcome, setOutcome] = useState<Outcome>({ kind: 'idle' });
-  const running = useRef<AbortController | null>(null);
+  const [question, setQuestion] = useState<Question | null>(null);
+  const [filter, setFilter] = useState<SightingFilter>(EVERYTHING);
+  const [outcome, setOutcome] = useState<Outcome>({ kind: 'busy' });
 
-  const search = async (file: Blob | null | undefined) => {
+  const take = (file: Blob | null | undefined) => {
     if (!file) return;
-    running.current?.abort();
-    if (!file.type.startsWith('image/')) {
+    if (file.type.startsWith('image/')) {
+      setQuestion({ kind: 'picture', file, url: URL.createObjectURL(file) });
+    } else {
       setOutcome({ kind: 'failed', text: t('search.notPicture') });
-      return;
-    }
-    const abort = new AbortController();
-    running.current = abort;
-    setQuery(URL.createObjectURL(file));
-    setOutcome({ kind: 'busy' });
-    try {
-      const matches = await workspace.api.search(file, abort.signal);
-      setOutcome({ kind: 'found', matches });
-    } catch (error) {
-      if (!abort.signal.aborted) setOutcome({ kind: 'failed', text: explain(error) });
     }
   };
-  useEffect(() => () => running.current?.abort(), []);
   useEffect(() => {
-    if (query === null) return;
-    return () => URL.revokeObjectURL(query);
-  }, [query]);
-  usePaste(search);
+    if (question?.kind !== 'picture') return;
+    return () => URL.revokeObjectURL(question.url);
+  }, [question]);
+  useEffect(() => {
+    const abort = new AbortController();
+    const ask = async () => {
+      setOutcome({ kind: 'busy' });
+      try {
+        const answer = await answerTo(workspace, question, filter, abort.signal);
+        if (!abort.signal.aborted) setOutcome(answer);
+      } catch (error) {
+        if (!abort.signal.aborted) setOutcome({ kind: 'failed', text: explain(error) });
+      }
+    };
+    void ask();
+    return () => abort.abort();
+  }, [workspace, question, filter]);
+  usePaste(take);
 
+  const more = (object: Sighting) => {
+    setQuestion({ kind: 'object', object });
+    window.scrollTo({ top: 0 });
+  };
   return (
     <>
       <h2>{t('search.title')}</h2>
       <p class="lead">{t('search.text')}</p>
-      <DropZone query={query} onFile={search} />
+      <DropZone query={question?.kind === 'picture' ? question.url : null} onFile={take} />
+      <ObjectFilters workspace={workspace} filter={filter} onChange={setFilter} />
+      {question ? (
+        <div class="asked">
+          {question.kind === 'object' ? (
+            <ObjectCard workspace={workspace} object={question.object} />
+          ) : null}
+          <button type="button" class="button" onClick={() => setQuestion(null)}>
+            {t('search.backToRecent')}
+          </button>
+        </div>
+      ) : null}
       <div aria-live="polite">
         {outcome.kind === 'busy' ? (
           <p class="quiet-text with-spinner">
@@ -60,12 +84,43 @@ export function SearchView({ workspace }: { workspace: Workspace }) {
             {outcome.text}
           </p>
         ) : null}
+        {outcome.kind === 'recent' ? (
+          <Objects
+            workspace={workspace}
+            title={t('search.recent')}
+            none={t('search.recentNone')}
+            objects={outcome.objects}
+            onMore={more}
+          />
+        ) : null}
         {outcome.kind === 'found' ? (
-          <Results workspace={workspace} matches={outcome.matches} />
+          <Objects
+            workspace={workspace}
+            title={t('search.results')}
+            none={t('search.none')}
+            objects={outcome.matches}
+            onMore={more}
+          />
         ) : null}
       </div>
     </>
   );
+}
+
+async function answerTo(
+  workspace: Workspace,
+  question: Question | null,
+  filter: SightingFilter,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  if (question === null) {
+    return { kind: 'recent', objects: await workspace.api.objects(RECENT, filter, signal) };
+  }
+  const matches =
+    question.kind === 'picture'
+      ? await workspace.api.search(question.file, filter, signal)
+      : await workspace.api.like(question.object, filter, signal);
+  return { kind: 'found', matches };
 }
 
 function DropZone(props: {
@@ -108,42 +163,6 @@ function DropZone(props: {
         }}
       />
     </label>
-  );
-}
-
-function Results({ workspace, matches }: { workspace: Workspace; matches: readonly Match[] }) {
-  if (matches.length === 0) return <p class="quiet-text">{t('search.none')}</p>;
-  return (
-    <section aria-label={t('search.results')}>
-      <ol class="matches">
-        {matches.map((match) => (
-          <li key={`${match.camera} ${match.track}`} class="match">
-            <BlobImage
-              api={workspace.api}
-              path={match.snapshot}
-              alt={nameOfClass(match.label)}
-              fallback={t('alarm.noSnapshot')}
-            />
-            <div class="match-text">
-              <strong>
-                {t('search.score', { percent: formatNumber(Math.max(0, match.score) * 100) })}
-              </strong>
-              <meter min={0} max={1} value={Math.max(0, match.score)} aria-hidden="true" />
-              <span>
-                <ClassDot label={match.label} /> {nameOfClass(match.label)} ·{' '}
-                {workspace.camera(match.camera)?.name ?? match.camera}
-              </span>
-              <span class="alarm-when">
-                {t('search.seen', {
-                  from: formatTime(match.firstSeenMs),
-                  to: formatTime(match.lastSeenMs),
-                })}
-              </span>
-            </div>
-          </li>
-        ))}
-      </ol>
-    </section>
   );
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { Api } from '../../src/api/client';
 import { ApiError, problemDetail } from '../../src/api/errors';
-import { alarmJson, cameraJson } from '../samples';
+import { alarmJson, cameraJson, objectJson } from '../samples';
 
 const KEY = 'atk_12345678_secret';
 
@@ -37,6 +37,21 @@ describe('Api', () => {
     const { api, requests } = apiThat(() => json({ frames: [] }));
     expect(await api.seen('/media/a.b.c')).toEqual([]);
     expect(new Headers(requests[0]?.init.headers).has('Authorization')).toBe(false);
+  });
+
+  it('asks for objects, and for others that look like one, narrowed', async () => {
+    const { api, requests } = apiThat(() =>
+      json({ objects: [objectJson({ track: '19ab-8c-0-traffic%20light' })], matches: [] }),
+    );
+    const filter = { camera: '', label: 'person', colour: 'red' } as const;
+    const [object] = await api.objects(40, filter);
+    if (!object) throw new Error('no object');
+    await api.like(object, { ...filter, camera: 'yard' });
+    expect(requests.map((request) => request.url)).toEqual([
+      '/v1/objects?limit=40&class=person&colour=red',
+      '/v1/search?like=19ab-8c-0-traffic%2520light&like_camera=gate&camera=yard&class=person&colour=red',
+    ]);
+    expect(requests[1]?.init).toMatchObject({ method: 'POST', body: null });
   });
 
   it('asks for the stream after an id', async () => {

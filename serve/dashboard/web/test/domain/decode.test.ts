@@ -7,10 +7,11 @@ import {
   decodeCamera,
   decodeCameras,
   decodeMatches,
+  decodeObjects,
   decodeRule,
 } from '../../src/domain/decode';
 import { slugOf } from '../../src/domain/slug';
-import { alarmJson, cameraJson } from '../samples';
+import { alarmJson, cameraJson, objectJson } from '../samples';
 
 describe('decode', () => {
   it('reads an alarm', () => {
@@ -27,6 +28,22 @@ describe('decode', () => {
     expect(decodeAlarm(sparse)).toMatchObject({ snapshot: null, totalLatencyMs: null, box: null });
   });
 
+  it('reads an object, and leaves out a colour that it does not know', () => {
+    const [red, odd] = decodeObjects({
+      objects: [objectJson({ colour: 'red' }), objectJson({ colour: 'puce', snapshot: null })],
+    });
+    expect(red).toEqual({
+      camera: 'gate',
+      label: 'person',
+      colour: 'red',
+      firstSeenMs: Date.UTC(2026, 0, 2, 3, 4, 5),
+      lastSeenMs: Date.UTC(2026, 0, 2, 3, 4, 9),
+      track: '19ab-8c-0-person',
+      snapshot: '/v1/snapshots/objects/gate/0.jpg',
+    });
+    expect(odd).toMatchObject({ colour: null, snapshot: null });
+  });
+
   it('reads a camera of which nothing is measured yet', () => {
     const camera = decodeCamera(cameraJson({ stats: null, state: 'connecting' }));
     expect(camera).toMatchObject({ fps: null, width: null, state: 'connecting' });
@@ -39,6 +56,7 @@ describe('decode', () => {
     ['an unknown state', () => decodeCamera(cameraJson({ state: 'asleep' }))],
     ['cameras that are no list', () => decodeCameras({ cameras: {} })],
     ['matches that are missing', () => decodeMatches({})],
+    ['an object without a track', () => decodeObjects({ objects: [objectJson({ track: 7 })] })],
     ['an unknown rule', () => decodeRule({ id: 'a', kind: 'guess', polygon: [] })],
     ['a zone without corners', () => decodeRule({ id: 'a', kind: 'loiter' })],
     ['a corner of text', () => decodeRule({ id: 'a', kind: 'loiter', polygon: [['0', 1]] })],
