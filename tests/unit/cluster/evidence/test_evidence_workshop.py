@@ -13,7 +13,7 @@ from cluster.blobs import TenantBlobs
 from cluster.evidence.workshop import BLOCK_BYTES, LEFT_AFTER_S, Workshop
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, UnavailableError, UnknownThingError
-from tests.unit.cluster.evidence.test_timeline import segment
+from tests.unit.cluster.evidence.test_evidence_timeline import segment
 
 CONTENT = bytes(range(251)) * (BLOCK_BYTES // 251 + 100)
 
