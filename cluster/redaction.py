@@ -16,12 +16,13 @@ _NAMES = (
     "|pwd|p|secret|signature|sig|tok|token|user(?:name)?|usr|u"
 )
 
-# Everything from :// to the last @ before the next URL on the line: a raw password may hold `@`,
-# `/`, `?`, quotes and spaces. An address that stands right behind :// cannot be a user name.
+# Everything from :// to the last @ before the next URL on the line, which has white space, a quote
+# or a bracket in front of it: a raw password may hold `@`, `/`, `?`, quotes, spaces and, between
+# other characters, `://`. An address that stands right behind :// cannot be a user name.
 _USERINFO = re.compile(
     r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)"
     r"(?!(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\])(?::\d{1,5})?(?:[/?#\s\"']|$))"
-    r"(?:(?!://)[^\n])*@",
+    r"(?:(?![\s\"'(<\[][a-z][a-z0-9+.-]*://)[^\n])*@",
     re.IGNORECASE,
 )
 # The same, inside a percent-encoded URL, such as a gateway's `?src=rtsp%3A%2F%2Fuser%3A…%40host`.

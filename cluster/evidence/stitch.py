@@ -220,8 +220,8 @@ class Stitcher:
         ]
 
     def _take_picture(self, packet: Any, shown_us: int, decoded_us: int, enter_us: int) -> None:
-        # What is shown before the key frame by which the file was entered leans on pictures that
-        # are not here, also where it is decoded after it.
+        # What is decoded after the first key frame but shown before it leans on pictures that are
+        # not here.
         if shown_us >= enter_us and decoded_us > self._last_us["video"]:
             self._take(packet, self._video, shown_us, decoded_us)
             self._times.append(shown_us)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.log import configure_logging, redact
@@ -18,6 +18,7 @@ passwords = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp"))
 
 
 @given(passwords)
+@example("://")
 def test_credentials_in_front_of_the_host(password: str) -> None:
     secret = f"S3cr3t{password}T41l"
     for written in (secret, quote(secret, safe="")):
