@@ -118,6 +118,12 @@ class Bridge:
 
     async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
         """Carry exactly these cameras, and tell how each is doing. Idempotent."""
+        if self._recordings is None:  # from the start: what was left on the disk is to be sent
+            self._recordings = RecordingService(self._settings, self._clock)
+        await self._carry(cameras, self._recordings)
+        return self.status()
+
+    async def _carry(self, cameras: tuple[BridgeCamera, ...], recordings: RecordingService) -> None:
         async with self._lock:
             wanted = {camera.key: camera for camera in cameras}
             stale = [
@@ -131,15 +137,9 @@ class Bridge:
                 if key in self._cameras:
                     self._cameras[key].update(camera)
                 else:
-                    bridge = self._new_camera(camera)
+                    bridge = CameraBridge(camera, self._settings, self._clock, recordings)
                     self._cameras[key] = bridge
                     bridge.start()
-        return self.status()
-
-    def _new_camera(self, camera: BridgeCamera) -> CameraBridge:
-        if self._recordings is None:
-            self._recordings = RecordingService(self._settings, self._clock)
-        return CameraBridge(camera, self._settings, self._clock, self._recordings)
 
     def _let_go(self, bridge: CameraBridge) -> None:
         """Close beside the others: one pull that hangs in a read must not hold up the rest."""
@@ -157,7 +157,8 @@ class Bridge:
 
     async def aclose(self) -> None:
         """Let go of every camera. Safe to call twice."""
-        await self.sync(())
+        if self._recordings is None:
+            return
+        await self._carry((), self._recordings)
         await asyncio.gather(*self._closing, return_exceptions=True)
-        if self._recordings is not None:
-            await self._recordings.aclose()
+        await self._recordings.aclose()

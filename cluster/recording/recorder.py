@@ -252,8 +252,10 @@ class Recorder:
         self._format, self._start_us = video, unit.capture_us
 
     def _finish(self) -> None:
-        writer, self._writer = self._writer, None
-        done = writer.close() if writer is not None else None
+        if self._writer is None:
+            return
+        done = self._writer.close()
+        self._writer = None  # not before: a file that cannot be finished is left to be mended
         if done is not None:
             self._on_segment(done)
             self._segments += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import shutil
 import signal
 import sys
@@ -253,3 +254,23 @@ def stream_times(encoder: str, loop: int) -> list[VideoUnit]:
     """`stream`, encoded once."""
     first = _first.setdefault(encoder, stream(encoder, 0))
     return [replace(unit, capture_us=unit.capture_us + loop * LOOP_US) for unit in first]
+
+
+async def test_a_disk_that_fills_up_costs_what_had_no_room_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.recording.full_disk_process", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    seen = json.loads(output.decode().splitlines()[-1])
+    assert process.returncode == 0
+    assert any("cannot be written" in reason for reason in seen["told"])
+    assert 0 < seen["dropped"] < seen["sent"] / 2
+    assert len(seen["files"]) >= 2
+    for path, frames in seen["files"]:
+        with av.open(path) as container:
+            assert len(list(container.decode(video=0))) == frames
+    # Pictures of an abandoned fragment were written and are lost; most are there.
+    assert sum(frames for _, frames in seen["files"]) > seen["sent"] / 2

@@ -1,0 +1,49 @@
+"""A process that records a camera and whose files may not grow beyond 12 kB: a full disk."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from cluster.recording.camera import CameraRecording
+from cluster.recording.segment import VideoFormat
+from cluster.recording.spool import Spool
+from cluster.settings import RecordingSettings
+from pipelines.domain import Recording, RecordingMode
+from tests.integration.recording.recording_process import FRAMES, HEIGHT, KEY, WIDTH, stream
+
+LIMIT_BYTES = 12_000
+LOOPS = 8
+
+
+def main(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+    spool = Spool(folder, max_bytes=1 << 30)
+    recording = CameraRecording(KEY, RecordingSettings(), spool)
+    recording.apply(Recording(mode=RecordingMode.CONTINUOUS), ())
+    recorder = recording.tap.recorder
+    assert recorder is not None
+    reasons = set()
+    for loop in range(LOOPS):
+        for unit in stream("libx264", loop):
+            recorder.offer(unit, VideoFormat("h264", WIDTH, HEIGHT))
+            now = recorder.status().written + recorder.status().dropped
+            while recorder.status().written + recorder.status().dropped == now:
+                time.sleep(0.0002)
+            reasons.add(recording.status().reason)
+    recording.request_stop()
+    assert recording.join(20)
+    files = [(str(waits.file.path), waits.file.frames) for waits in spool.waiting()]
+    dropped = recording.status().dropped["pictures"]
+    told = sorted(reason for reason in reasons if reason)
+    sys.stdout.write(
+        json.dumps({"files": files, "dropped": dropped, "told": told, "sent": LOOPS * FRAMES})
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
