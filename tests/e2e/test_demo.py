@@ -302,7 +302,7 @@ def test_a_job_looks_at_the_recordings_again(demo: Demo) -> None:
     they have, and another tenant knows nothing of it."""
     with demo.client("acme") as client, demo.client("globex") as stranger:
         deadline = time.monotonic() + JOB_TIMEOUT_S
-        while not client.get("/v1/recordings", params={"camera": "gate"}).json()["recordings"]:
+        while not client.get("/v1/recordings", params={"camera": "gate"}).json()["segments"]:
             assert time.monotonic() < deadline, "nothing of the gate was recorded"
             time.sleep(1)
         started = client.post("/v1/jobs", json={"kind": "reprocess", "camera": "gate"})
