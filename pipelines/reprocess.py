@@ -16,7 +16,7 @@ from uuid import UUID
 
 import typer
 
-from cluster.batch.request import DetectorChoice, Request, read_rules
+from cluster.batch.request import DetectorChoice, asked, read_rules
 from cluster.cli.common import exit_code, out, settings, show_error, use_config
 from cluster.settings import CONFIG_VARIABLE
 from cluster.times import to_us
@@ -68,7 +68,7 @@ def reprocess(
     """
     try:
         use_config(config)
-        request = Request(
+        request = asked(
             tenant=tenant,
             camera=camera,
             from_us=_time(from_, "--from"),

@@ -87,11 +87,9 @@ def split(
         for from_us, to_us in zip([None, *borders], [*borders, None], strict=True):
             start_us = source.start_us if from_us is None else source.zero_us + from_us
             end_us = source.end_us if to_us is None else source.zero_us + to_us
-            # The last one may be longer than the file said. A chunk begins and ends at the key
-            # frame after its border, so one that seems to end before may still reach in.
-            if start_us >= look_to_us:
-                continue
-            if to_us is not None and end_us + _LONGEST_GROUP_US <= look_from_us:
+            # A chunk begins and ends at the key frame after its border, so one that seems to end
+            # before may still reach in; the last one may be longer than its file said.
+            if start_us >= look_to_us or end_us + _LONGEST_GROUP_US <= look_from_us:
                 continue
             yield Chunk(
                 source=source,

@@ -15,7 +15,7 @@ from cluster.names import DETECTOR
 from cluster.remote import away, our_errors
 from cluster.settings import Settings
 from pipelines.domain import Detections, LetterboxedFrame
-from pipelines.errors import UnavailableError
+from pipelines.errors import ModelError, UnavailableError
 
 log = get_logger("batch.eyes")
 
@@ -45,13 +45,18 @@ class Eyes(Protocol):
 
 
 class OwnEyes:
-    """A model in this process."""
+    """A model in this process. Raises ModelError, ConfigError as `load_model` does."""
 
     def __init__(self, look: Look, settings: Settings) -> None:
         from cluster.vision.model import load_model
 
         detector = settings.detector.model_copy(update={"threads": settings.batch.worker_threads})
         self._model = load_model(look.weights, detector, settings.model_cache)
+        if self._model.info.sha256 != look.sha256:
+            raise ModelError(
+                f"{look.weights} is another file on this machine than where the job was started.",
+                hint="Put the same weights on every machine of the cluster.",
+            )
         self.group = self._model.max_batch
         self.calls = self._model.parallel
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import ray
 import ray.data
 from ray import serve
+from ray.exceptions import RayError
 
 from cluster.batch import table
 from cluster.batch.chunks import FOREVER_US, Chunk, Look, split
@@ -32,7 +33,7 @@ from cluster.vision.model import ModelInfo
 from cluster.vision.weights import Weights, resolve_weights
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan, CountRule, LoiterRule
-from pipelines.errors import InputError, ModelError
+from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError
 
 # Before `from`: what is in sight must have been found, and what stands there must be known as
 # having stood there (`tracking.FIRST_LOOK_US`), with time to spare.
@@ -90,10 +91,11 @@ class Job:
             TenantBlobs(settings.blob_url, request.tenant) as blobs,
         ):
             plan = await self._plan(database)
-            sources = await self._sources(database, blobs)
+            look_from_us = 0 if request.from_us is None else request.from_us - _warm_up_us(plan)
+            sources = await self._sources(database, blobs, look_from_us)
             look = self._look(plan, weights)
             self._detector = await self._choose_detector(weights)
-            chunks = list(self._chunks(plan, sources))
+            chunks = self._chunks(sources, look_from_us)
             if request.dry_run:
                 outcome = None
                 await self._go(plan, look, chunks, outcome)
@@ -123,15 +125,19 @@ class Job:
             rules = tuple(await records.rules(camera.id))
         return CameraPlan(camera=camera, rules=rules)
 
-    async def _sources(self, database: Database, blobs: TenantBlobs) -> list[Source]:
+    async def _sources(
+        self, database: Database, blobs: TenantBlobs, look_from_us: int
+    ) -> list[Source]:
         request = self._request
         if request.files:
-            urls = [url for pattern in request.files for url in find_files(pattern)]
+            urls = await asyncio.to_thread(
+                lambda: [url for pattern in request.files for url in find_files(pattern)]
+            )
             sources, self._rejected = await asyncio.to_thread(of_files, urls, request.start_us)
             return sources
         segments = await database.recordings(request.tenant).between(
             request.camera,
-            (request.from_us or 0) - MAX_WARM_UP_US,
+            look_from_us,
             FOREVER_US if request.to_us is None else request.to_us,
             limit=MAX_SEGMENTS,
         )
@@ -139,6 +145,10 @@ class Job:
             raise InputError(
                 f"camera {request.camera} has no recordings in that time.",
                 hint="See `GET /v1/recordings`, or give video files.",
+            )
+        if len(segments) == MAX_SEGMENTS:
+            raise InputError(
+                f"these are {MAX_SEGMENTS} files or more.", hint="Ask for a shorter time at once."
             )
         return [of_segment(segment, blobs.url(segment.blob)) for segment in segments]
 
@@ -158,11 +168,10 @@ class Job:
             iou=detector.iou,
         )
 
-    def _chunks(self, plan: CameraPlan, sources: list[Source]) -> list[Chunk]:
-        request = self._request
-        look_from_us = 0 if request.from_us is None else request.from_us - _warm_up_us(plan)
-        look_to_us = FOREVER_US if request.to_us is None else request.to_us
+    def _chunks(self, sources: list[Source], look_from_us: int) -> list[Chunk]:
+        to_us = self._request.to_us
         chunk_us = round(self._settings.batch.chunk_s * 1e6)
+        look_to_us = FOREVER_US if to_us is None else to_us
         return list(split(sources, chunk_us, look_from_us, look_to_us))
 
     async def _choose_detector(self, weights: Weights) -> DetectorChoice:
@@ -238,7 +247,13 @@ class Job:
         if not chunks:
             return
         rows = iter(self._dataset(look, chunks).iter_rows())
-        while (row := await asyncio.to_thread(next, rows, None)) is not None:
+        while True:
+            try:
+                row = await asyncio.to_thread(next, rows, None)
+            except RayError as error:
+                raise _worker_error(error) from error
+            if row is None:
+                return
             yield row["table"], bool(row["reused"])
 
     def _dataset(self, look: Look, chunks: list[Chunk]) -> ray.data.Dataset:
@@ -312,6 +327,20 @@ class Job:
             wall_s=round(wall_s, 3),
             core_s=round(self._core_s, 3),
         )
+
+
+def _worker_error(error: BaseException) -> AtalaiaError:
+    """What a worker raised on purpose, out of what Ray Data wraps around it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AtalaiaError):
+            return cause
+        inner = getattr(cause, "cause", None)
+        cause = inner if isinstance(inner, BaseException) else cause.__cause__
+    return UnavailableError(
+        f"a worker failed: {type(error).__name__}.",
+        hint="Its log is among Ray's. Start the job again: what was done is not done again.",
+    )
 
 
 async def _application_runs() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from cluster.batch.sources import Rejected, StartFrom
 from cluster.redaction import redact
@@ -66,6 +66,18 @@ class Request(Frozen):
         if self.model is not None:
             told["model"] = self.model
         return {name: value for name, value in told.items() if value}
+
+
+def asked(**what: Any) -> Request:
+    """A request, checked. Raises InputError."""
+    try:
+        return Request(**what)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise InputError(f"this cannot be asked: {wrong}.") from None
 
 
 def read_rules(text: str) -> tuple[Rule, ...]:

@@ -20,6 +20,8 @@ from ultralytics.utils import ASSETS
 from tests.e2e.conftest import Demo
 
 ALARM_TIMEOUT_S = 90.0
+JOB_TIMEOUT_S = 170.0
+"""Ray starts a process and a worker, which read a model, beside four live cameras on two cores."""
 WATCH_S = 8.0
 
 
@@ -293,6 +295,29 @@ def test_what_was_seen_can_be_searched_by_picture(demo: Demo) -> None:
             time.sleep(1.0)
     assert matches
     assert {match["camera"] for match in matches} <= {"gate", "street"}
+
+
+def test_a_job_looks_at_the_recordings_again(demo: Demo) -> None:
+    """Started over HTTP, run by Ray beside the live cameras. It finds alarms under the names that
+    they have, and another tenant knows nothing of it."""
+    with demo.client("acme") as client, demo.client("globex") as stranger:
+        deadline = time.monotonic() + JOB_TIMEOUT_S
+        while not client.get("/v1/recordings", params={"camera": "gate"}).json()["segments"]:
+            assert time.monotonic() < deadline, "nothing of the gate was recorded"
+            time.sleep(1)
+        started = client.post("/v1/jobs", json={"kind": "reprocess", "camera": "gate"})
+        assert started.status_code == 202, started.text
+        address = started.headers["location"]
+        while (job := client.get(address).json())["state"] in ("queued", "running"):
+            assert time.monotonic() < deadline, job
+            time.sleep(1)
+        assert job["state"] == "succeeded", job
+        assert job["progress"] == 1.0
+        assert job["summary"]["looked"] > 0
+        ids = [alarm["id"] for alarm in client.get("/v1/alarms?limit=500").json()["alarms"]]
+        assert len(ids) == len(set(ids))
+        assert stranger.get(address).status_code == 404
+        assert stranger.get("/v1/jobs").json() == {"jobs": []}
 
 
 def test_no_secret_is_in_any_log(demo: Demo) -> None:

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import fsspec
+import numpy as np
 import pytest
 
 from cluster.batch.chunks import FOREVER_US, Chunk, Look, split
 from cluster.batch.cut import Wanted, cut
 from cluster.batch.look import due_frames
-from cluster.batch.sources import Source, StartFrom, of_files
+from cluster.batch.sources import Source, StartFrom, find_files, of_files
 from cluster.batch.video import (
     BrokenVideoError,
     ReadStats,
@@ -204,3 +206,89 @@ def test_noise_in_the_middle_costs_what_it_hit(tmp_path: Path) -> None:
     ]
     assert found[:30] == list(range(30))
     assert found[-20:] == list(range(80, 100))
+
+
+def test_a_bucket_is_read_like_a_folder(tmp_path: Path) -> None:
+    """Over fsspec, piece by piece: found, split, looked at again by time."""
+    bucket = fsspec.filesystem("memory")
+    for name in ("b.mp4", "a.ts"):
+        bucket.pipe_file(f"/films/day/{name}", film(tmp_path / name).read_bytes())
+    bucket.pipe_file("/films/day/notes.txt", b"no film")
+    assert find_files("memory://films/*/*.mp4") == ["memory:///films/day/b.mp4"]
+    urls = find_files("memory://films")
+    assert urls == ["memory:///films/day/a.ts", "memory:///films/day/b.mp4"]
+    sources, rejected = of_files(urls, START_US)
+    assert rejected == []
+    for source in sources:
+        assert numbers(list(split([source], 700_000, 0, FOREVER_US))) == list(range(100))
+    times = [media_us(frame) for _, frame in pictures(urls[1], None, None, ReadStats())]
+    (picture,) = cut(urls[1], [Wanted(times[42], (0, 0, *SIZE))], (), nice=0)
+    assert rgb_number(picture) == 42
+    bucket.rm("/films", recursive=True)
+
+
+def test_masks_are_painted_before_anything_is_looked_at(tmp_path: Path) -> None:
+    """In what the model is given, in crops, and not in what the decoder goes on with."""
+    path = film(tmp_path / "a.mp4")
+    right = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0))
+    masked = looking(25.0).model_copy(update={"masks": (right,)})
+    (chunk,) = split([source_of(path)], 10**9, 0, FOREVER_US)
+    plain = [frame.pixels for _, frame in due_frames(chunk, looking(25.0), ReadStats())]
+    painted = [frame.pixels for _, frame in due_frames(chunk, masked, ReadStats())]
+    assert len(painted) == 100
+    for before, after in zip(plain, painted, strict=True):
+        # 64 x 48 of the 64 x 64 input are the picture.
+        assert (after[8:56, 36:] < 8).all()
+        assert (after[8:56, :24] == before[8:56, :24]).all()
+    (crop,) = cut(str(path), [Wanted(40_000, (0, 0, *SIZE))], (right,), nice=0)
+    assert isinstance(crop, np.ndarray)
+    assert (crop[:, 72:] < 8).all()
+
+
+def test_only_chunks_that_may_reach_into_the_window_are_read() -> None:
+    """A minute of margin, for key frames that are far apart."""
+    minute = 60_000_000
+    sources = [
+        Source(
+            url=f"{number}.mp4",
+            name=f"{number}.mp4",
+            zero_us=START_US + number * minute,
+            start_us=START_US + number * minute,
+            end_us=START_US + (number + 1) * minute,
+            identity=str(number),
+            start_from=StartFrom.RECORDING,
+        )
+        for number in range(10)
+    ]
+    chunks = list(split(sources, minute, START_US + 5 * minute, START_US + 6 * minute))
+    assert [chunk.source.name for chunk in chunks] == ["4.mp4", "5.mp4"]
+    halves = list(split(sources[5:7], minute // 2, 0, FOREVER_US))
+    assert [(chunk.from_us, chunk.to_us) for chunk in halves] == [
+        (None, minute // 2),
+        (minute // 2, None),
+    ] * 2
+
+
+def test_a_table_is_named_by_what_comes_out_of_it(tmp_path: Path) -> None:
+    """A window that does not cut a chunk changes nothing; another look, or another file, does."""
+    source = source_of(film(tmp_path / "a.mp4"))
+    look = looking(5.0)
+    (whole,) = split([source], 10**9, 0, FOREVER_US)
+    (same,) = split([source], 10**9, START_US - 1, START_US + 100_000_000)
+    (cut_short,) = split([source], 10**9, START_US + 1_000_000, FOREVER_US)
+    other = whole.model_copy(update={"source": source.model_copy(update={"identity": "other"})})
+    names = [
+        whole.key(look),
+        cut_short.key(look),
+        other.key(look),
+        *(
+            whole.key(look.model_copy(update=change))
+            for change in ({"fps": 6.0}, {"sha256": "1" * 64}, {"masks": (MASK,)}, {"iou": 0.5})
+        ),
+    ]
+    assert same.key(look) == names[0]
+    assert len(set(names)) == len(names)
+    assert whole.key(look.model_copy(update={"weights": "/elsewhere/x.pt"})) == names[0]
+
+
+MASK = ((0.0, 0.0), (0.1, 0.0), (0.1, 0.1))
