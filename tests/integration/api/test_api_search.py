@@ -206,3 +206,12 @@ async def test_a_picture_key_stays_inside_the_tenant(
 
     assert 400 <= response.status_code < 500
     assert b"secret" not in response.content
+
+
+async def test_only_pictures_are_given_as_pictures(world: World, acme: httpx.AsyncClient) -> None:
+    """A recording of an hour would be read into memory as a whole."""
+    key = "recordings/gate/2026/01/31/1.mp4"
+    await world.blobs("acme").put(key, b"film")
+    response = await acme.get(f"/v1/snapshots/{key}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["parameter"] == "key"
