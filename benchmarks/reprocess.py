@@ -1,6 +1,6 @@
 """How fast a job looks at a film, against the bare model on the same cores; and its memory.
 
-    python -m benchmarks.reprocess [--seconds 120] [--long]
+    python -m benchmarks.reprocess [--seconds 600] [--long]
 
 The film is the demo's gate, again and again without being encoded anew. It is looked at twice: each
 picture (25 a second: what the machine can do, to be held against the bare model, which does not
@@ -168,7 +168,7 @@ async def _run(settings: Settings, film: Path) -> Summary:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120.0, help="of film")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of film")
     parser.add_argument("--long", action="store_true", help="two hours, for the memory")
     options = parser.parse_args()
     configure_logging(LogSettings(level="warning"))

@@ -39,6 +39,10 @@ def reprocess(
         str | None, typer.Option("--from", help="First capture time, ISO 8601; UTC if it has none.")
     ] = None,
     to: Annotated[str | None, typer.Option(help="First capture time no longer to look at.")] = None,
+    warm_up: Annotated[
+        float | None,
+        typer.Option(help="Seconds before --from that are looked at, too. Default: by the rules."),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(help="When the first file starts. Default: its tag, else its mtime."),
@@ -73,6 +77,7 @@ def reprocess(
             camera=camera,
             from_us=_time(from_, "--from"),
             to_us=_time(to, "--to"),
+            warm_up_s=warm_up,
             files=tuple(files or ()),
             start_us=_time(start, "--start"),
             model=model,

@@ -91,7 +91,7 @@ class Job:
             TenantBlobs(settings.blob_url, request.tenant) as blobs,
         ):
             plan = await self._plan(database)
-            look_from_us = 0 if request.from_us is None else request.from_us - _warm_up_us(plan)
+            look_from_us = _look_from_us(request, plan)
             sources = await self._sources(database, blobs, look_from_us)
             look = self._look(plan, weights)
             self._detector = await self._choose_detector(weights)
@@ -348,10 +348,14 @@ async def _application_runs() -> bool:
     return SERVE_APP in status.applications
 
 
-def _warm_up_us(plan: CameraPlan) -> int:
-    """How long before `from` to begin, so that rules that take time know what they would know."""
+def _look_from_us(request: Request, plan: CameraPlan) -> int:
+    """How far back to begin, so that rules that take time know what they would know."""
+    if request.from_us is None:
+        return 0
+    if request.warm_up_s is not None:
+        return request.from_us - round(request.warm_up_s * 1e6)
     longest_s = max(
         (rule.seconds for rule in plan.rules if isinstance(rule, LoiterRule | CountRule)),
         default=0.0,
     )
-    return min(MAX_WARM_UP_US, WARM_UP_US + round(longest_s * 1e6))
+    return request.from_us - min(MAX_WARM_UP_US, WARM_UP_US + round(longest_s * 1e6))

@@ -31,6 +31,8 @@ class Request(Frozen):
     Attributes:
         from_us, to_us: capture times, UTC microseconds; None: no limit.
         files: files, folders, globs or fsspec URLs; empty: the camera's recordings.
+        warm_up_s: how much before `from_us` is looked at, so that tracks and rules are in the state
+            in which they would be; None: as long as the rules need.
         start_us: when the first of the files starts, UTC microseconds; None: they say it.
         model: path or name of other weights than the live detector's.
         rules: in place of the camera's own.
@@ -41,6 +43,7 @@ class Request(Frozen):
     camera: Slug
     from_us: int | None = None
     to_us: int | None = None
+    warm_up_s: Annotated[float, Field(ge=0, le=3600)] | None = None
     files: tuple[str, ...] = ()
     start_us: int | None = None
     model: str | None = None
