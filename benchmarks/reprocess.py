@@ -39,6 +39,8 @@ from pipelines.domain import Camera
 
 EVERY_FPS, LIVE_FPS = 25.0, 5.0
 LONG_S = 7200.0
+TENANT = "film"
+"""Not that of the live cameras, whose records these may be."""
 SAMPLE_S = 1.0
 MB = 1_000_000
 
@@ -138,11 +140,11 @@ async def measure(settings: Settings, seconds: float, long_s: float | None) -> R
     film = await asyncio.to_thread(looped, short, folder / "film.mp4", seconds)
     bare = await asyncio.to_thread(detector.bare, settings, min(20.0, seconds))
     async with Database(settings.database_url) as database:
-        await database.platform().ensure_tenant("bench", "Bench")
-        records = database.tenant("bench")
+        await database.platform().ensure_tenant(TENANT, "Looked at again")
+        records = database.tenant(TENANT)
         if not await records.cameras():
             url = SecretStr("rtsp://camera.test/1")
-            await records.add_camera(Camera(tenant="bench", id="film", name="Film", url=url))
+            await records.add_camera(Camera(tenant=TENANT, id="film", name="Film", url=url))
             for rule in CAST[0].rules:
                 await records.add_rule("film", rule)
         await records.update_camera("film", CameraChanges(detect_fps=EVERY_FPS))
@@ -157,7 +159,7 @@ async def measure(settings: Settings, seconds: float, long_s: float | None) -> R
 
 async def _run(settings: Settings, film: Path) -> Summary:
     request = Request(
-        tenant="bench",
+        tenant=TENANT,
         camera="film",
         files=(str(film),),
         start_us=1_767_225_600_000_000,
