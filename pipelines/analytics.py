@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.domain import PATH_SCALE
+from pipelines.times import moment_of
 
 SLOT_US = 15 * 60 * 1_000_000
 """Offsets of today's time zones are multiples of a quarter of an hour, so hours of any zone are
 made of these."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # An object counts at a point until its next one, but no longer than this: the slowest camera looks
 # every two seconds or so, and what was hidden for longer was perhaps not there.
@@ -28,7 +27,7 @@ def hour_of(at_us: int, zone: tzinfo) -> datetime:
 
     Where clocks are set back an hour comes twice, as two hours of different offsets.
     """
-    local = (_EPOCH + timedelta(microseconds=at_us)).astimezone(zone)
+    local = moment_of(at_us).astimezone(zone)
     return local.replace(minute=0, second=0, microsecond=0)
 
 

@@ -19,8 +19,8 @@ import typer
 from cluster.batch.request import DetectorChoice, asked, read_rules
 from cluster.cli.common import exit_code, out, settings, show_error, use_config
 from cluster.settings import CONFIG_VARIABLE
-from cluster.times import to_us
 from pipelines.errors import AtalaiaError, InputError
+from pipelines.times import to_us
 
 EPILOG = "Example: python -m pipelines.reprocess --tenant acme --camera gate --from 2026-01-31"
 

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from pipelines.domain import WEEKDAYS, Schedule, Window
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from pipelines.times import moment_of
 
 
 def is_armed(schedule: Schedule | None, at_us: int) -> bool:
@@ -22,8 +21,7 @@ def is_armed(schedule: Schedule | None, at_us: int) -> bool:
     """
     if schedule is None:
         return True
-    # Not fromtimestamp(): a float cannot hold today's microseconds at a window's edge.
-    local = (_EPOCH + timedelta(microseconds=at_us)).astimezone(ZoneInfo(schedule.timezone))
+    local = moment_of(at_us).astimezone(ZoneInfo(schedule.timezone))
     return any(_holds(window, local) for window in schedule.windows)
 
 

@@ -28,12 +28,12 @@ from cluster.names import DETECTOR, SERVE_APP
 from cluster.records import Database
 from cluster.remote import ray_errors
 from cluster.settings import Settings
-from cluster.times import rfc3339
 from cluster.vision.model import ModelInfo
 from cluster.vision.weights import Weights, resolve_weights
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan, CountRule, LoiterRule
 from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError
+from pipelines.times import rfc3339
 
 # Before `from`: what is in sight must have been found, and what stands there must be known as
 # having stood there (`tracking.FIRST_LOOK_US`), with time to spare.

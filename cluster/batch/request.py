@@ -9,9 +9,9 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from cluster.batch.sources import Rejected, StartFrom
 from cluster.redaction import redact
-from cluster.times import rfc3339
 from pipelines.domain import Frozen, Rule, Slug
 from pipelines.errors import InputError
+from pipelines.times import rfc3339
 
 _RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
 

@@ -14,6 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Self
 
+from cluster.files import sync_folder
 from pipelines.errors import ConfigError, UnavailableError
 
 # Below this the dead part in front is not worth copying the rest for.
@@ -61,7 +62,7 @@ class SpoolFile:
         self._lock = _Lock(path.with_name(path.name + ".lock"))
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
             self._front = 0
             self._lengths = self._recover()
         except OSError as error:
@@ -156,7 +157,7 @@ class SpoolFile:
             raise SpoolFullError(
                 f"the spool {self.path.name} cannot be compacted: {error.strerror}."
             ) from error
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         os.close(self._file)
         self._file, self._front, self._size = fresh, 0, len(rest)
 
@@ -187,12 +188,3 @@ def _write_all(file: int, content: bytes, offset: int) -> None:
     while content:
         written = os.pwrite(file, content, offset)
         content, offset = content[written:], offset + written
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new or renamed file survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -22,10 +22,10 @@ from rich.progress import (
 from rich.table import Table
 
 from cluster.cli.api import ApiClient, find_client
+from cluster.cli.cameras import KeyOption, TenantOption
 from cluster.cli.common import Commands, err, out, settings
 from cluster.evidence.manifest import Manifest, read_manifest, verify
 from cluster.evidence.timeline import GAP_US
-from cluster.settings import KEY_VARIABLE
 from pipelines.errors import InputError, UnavailableError
 
 # The API answers when the file is put together: an hour at 4 Mbit/s is 1.8 GB to copy.
@@ -36,13 +36,6 @@ GAP_S = GAP_US / 1_000_000
 app = typer.Typer(cls=Commands)
 """Without a name of its own: its commands stand among those of `cluster.cli.recordings`."""
 
-KeyOption = Annotated[
-    str | None,
-    typer.Option("--key", envvar=KEY_VARIABLE, help="Key of the tenant. Default: the demo's."),
-]
-TenantOption = Annotated[
-    str | None, typer.Option("--tenant", help="Which of the demo's tenants, where no key is given.")
-]
 _TIME = "A time like 2026-01-31T08:15:00Z; without an offset it is this machine's."
 FromOption = Annotated[str, typer.Option("--from", help=f"Start. {_TIME}")]
 ToOption = Annotated[str, typer.Option("--to", help="End, exclusive. As --from.")]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
 from pipelines.errors import InputError
+from pipelines.times import zone_named
 
 if TYPE_CHECKING:  # it imports libav and SQLAlchemy, and `atalaia --help` should not wait for them
     from cluster.recording.register import Registered
@@ -76,8 +77,8 @@ async def _register(folder: Path, camera: str, tenant: str, zone: ZoneInfo | Non
 
 def _zone(name: str | None) -> ZoneInfo | None:
     try:
-        return ZoneInfo(name) if name is not None else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return zone_named(name) if name is not None else None
+    except ValueError:
         raise InputError(
             f"there is no time zone {name}.", hint="Use a name like America/Sao_Paulo."
         ) from None

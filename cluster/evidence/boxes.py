@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.evidence.timeline import Span
-from cluster.times import rfc3339
 from pipelines.domain import PATH_SCALE, Alarm, TrackPath
+from pipelines.times import rfc3339
 
 # Paths hold milliseconds: what one frame showed of two tracks may be one apart. Frames are at least
 # 33 ms apart.

@@ -14,10 +14,10 @@ from cluster.evidence.stitch import Stitched, Stitcher, StreamFormat, picture_fo
 from cluster.evidence.timeline import GAP_US, Span, covered, needed_from
 from cluster.evidence.workshop import Readable, Workshop
 from cluster.log import get_logger
-from cluster.times import rfc3339
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Frozen, Recording, Segment
 from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.times import rfc3339
 
 log = get_logger("evidence.clips")
 

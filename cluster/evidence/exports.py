@@ -12,10 +12,10 @@ from cluster.evidence.manifest import Manifest, manifest_of
 from cluster.evidence.stitch import Stitched, Stitcher
 from cluster.evidence.timeline import Span, needed_from
 from cluster.evidence.workshop import Readable, Workshop
-from cluster.times import rfc3339
 from pipelines.clock import Clock
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.times import rfc3339
 
 
 class Storage(Readable, Protocol):

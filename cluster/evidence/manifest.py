@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -11,9 +10,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from cluster.evidence.timeline import Span
-from cluster.times import rfc3339
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import ConflictError, InputError
+from pipelines.times import moment_of
 
 if TYPE_CHECKING:
     from cluster.evidence.stitch import Stitched  # the command line does without libav
@@ -66,7 +65,7 @@ class Manifest(Frozen):
 
 
 def stretch(span: Span) -> Stretch:
-    return Stretch(since=_moment(span.from_us), until=_moment(span.to_us))
+    return Stretch(since=moment_of(span.from_us), until=moment_of(span.to_us))
 
 
 def source_of(segment: Segment) -> SourceSegment:
@@ -74,8 +73,8 @@ def source_of(segment: Segment) -> SourceSegment:
         key=segment.blob,
         sha256=segment.sha256,
         size=segment.size,
-        since=_moment(segment.start_us),
-        until=_moment(segment.end_us),
+        since=moment_of(segment.start_us),
+        until=moment_of(segment.end_us),
         codec=segment.codec,
         width=segment.width,
         height=segment.height,
@@ -104,7 +103,7 @@ def manifest_of(
         gaps=tuple(stretch(gap) for gap in made.gaps),
         file=ExportedFile(sha256=made.sha256, size=made.size, frames=made.frames, audio=made.audio),
         sources=tuple(source_of(segment) for segment in sources),
-        created_at=_moment(created_us),
+        created_at=moment_of(created_us),
         created_by=created_by,
     )
 
@@ -148,7 +147,3 @@ def verify(file: Path, manifest: Manifest) -> None:
             f"the manifest says {manifest.file.sha256}.",
             hint="It was changed after the export, or it is another file.",
         )
-
-
-def _moment(at_us: int) -> datetime:
-    return datetime.fromisoformat(rfc3339(at_us))

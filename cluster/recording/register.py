@@ -12,7 +12,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from cluster.blobs import TenantBlobs
@@ -23,10 +23,10 @@ from cluster.recording.tags import Tags
 from cluster.records import Database
 from pipelines.domain import CameraKey
 from pipelines.errors import InputError
+from pipelines.times import to_us
 
 NOTE = "recorded by MediaMTX"
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)-(\d{1,6})\.mp4", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ def start_us(name: str, zone: tzinfo | None) -> int:
     except ValueError:
         raise InputError(f"{name} does not tell a time.") from None
     at = local.replace(tzinfo=zone) if zone is not None else local.astimezone()
-    return (at - _EPOCH) // timedelta(microseconds=1) + int(found[2].ljust(6, "0"))
+    return to_us(at) + int(found[2].ljust(6, "0"))
 
 
 async def register(

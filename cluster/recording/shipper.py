@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from cluster.backoff import Backoff
 from cluster.blobs import TenantBlobs
@@ -17,6 +16,7 @@ from cluster.records import AlarmQuery, Database
 from pipelines.clock import Clock
 from pipelines.domain import Segment
 from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+from pipelines.times import moment_of
 
 log = get_logger("recording.shipper")
 
@@ -27,13 +27,11 @@ LOOK_S = 1.0
 no alarm can come any more."""
 ADOPT_S = 60.0
 BACKOFF_INITIAL_S, BACKOFF_MAX_S = 1.0, 60.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def blob_key(camera: str, start_us: int) -> str:
     """Where a segment lies in its tenant's storage, by UTC date."""
-    day = _EPOCH + timedelta(microseconds=start_us)
-    return f"recordings/{camera}/{day:%Y/%m/%d}/{start_us}.mp4"
+    return f"recordings/{camera}/{moment_of(start_us):%Y/%m/%d}/{start_us}.mp4"
 
 
 def segment_of(camera: str, file: SegmentFile) -> Segment:

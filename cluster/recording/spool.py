@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cluster.files import sync_folder
 from cluster.log import get_logger
 from cluster.recording.boxes import cut_to_playable
 from cluster.recording.probe import probe, segment_file
@@ -92,7 +93,7 @@ class Spool:
         final = done.path.with_name(done.path.name.removesuffix(PART))
         try:
             done.path.rename(final)
-            _sync(final.parent)
+            sync_folder(final.parent)
         except OSError as error:
             raise _unusable(final, error) from error
         self._add(Spooled(key, replace(done, path=final)))
@@ -217,15 +218,6 @@ def _try_lock(path: Path) -> int | None:
         os.close(handle)
         return None
     return handle
-
-
-def _sync(folder: Path) -> None:
-    """Make a renamed file survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unusable(path: Path, error: OSError) -> UnavailableError:

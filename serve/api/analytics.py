@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -12,6 +12,7 @@ from pydantic import Field
 from pipelines.analytics import HeatMap, per_hour
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
+from pipelines.times import zone_named
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import ClassFilter, Moment, ResponseBody
 from serve.api.ports import Deps
@@ -77,8 +78,8 @@ def _range(since: datetime | None, until: datetime | None, deps: Deps) -> tuple[
 
 def _zone(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return zone_named(name)
+    except ValueError:
         raise InputError(
             "`tz` is not a time zone.", hint="Use an IANA name, like Europe/Lisbon."
         ) from None

@@ -1,10 +1,10 @@
-"""Times on the wire, as `cluster.times` has them."""
+"""Times on the wire, as `pipelines.times` has them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from cluster.times import rfc3339, to_us
+from pipelines.times import rfc3339, to_us
 
 __all__ = ["micros", "rfc3339", "to_us"]
 
