@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,10 +32,24 @@ def units(
     b_frames: int = 0,
 ) -> list[VideoUnit]:
     """A moving square in decoding order, Annex B; a key frame every `GOP` pictures."""
+    pictures = []
+    for n in range(frames):
+        pixels = np.full((size[1], size[0], 3), 40, np.uint8)
+        pixels[20:50, (n * 3) % (size[0] - 30) :][:, :30] = (200, n * 6 % 255, 30)
+        pictures.append(av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p"))
     encoder = {"h264": "libx264", "hevc": "libx265"}[codec]
+    return encoded(pictures, start_us, encoder=encoder, b_frames=b_frames)
+
+
+def encoded(
+    pictures: Sequence[av.VideoFrame], start_us: int, *, encoder: str, b_frames: int
+) -> list[VideoUnit]:
+    """The pictures (yuv420p, of one size) in decoding order, as a camera sends them from `start_us`
+    on: Annex B, a key frame every `GOP` pictures, at the times of `picture_us`."""
     context = av.CodecContext.create(encoder, "w")
     assert isinstance(context, VideoCodecContext)
-    context.width, context.height, context.pix_fmt = *size, "yuv420p"
+    context.width, context.height = pictures[0].width, pictures[0].height
+    context.pix_fmt = "yuv420p"
     context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
     context.gop_size = GOP
     options = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={b_frames}:repeat-headers=1"
@@ -43,18 +58,16 @@ def units(
         f"{encoder[3:]}-params": options + ":log-level=none" * (encoder == "libx265"),
     }
     packets: list[av.Packet] = []
-    for n in range(frames):
-        pixels = np.full((size[1], size[0], 3), 40, np.uint8)
-        pixels[20:50, (n * 3) % (size[0] - 30) :][:, :30] = (200, n * 6 % 255, 30)
-        frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
-        frame.pts = n
-        packets += context.encode(frame.reformat(format="yuv420p"))
+    for n, picture in enumerate(pictures):
+        picture.pts = n
+        packets += context.encode(picture)
     packets += context.encode(None)
     made = []
     for packet in packets:
         assert packet.pts is not None
         assert packet.dts is not None
         shown = picture_us(start_us, packet.pts)
+        # The camera's clock moves both times by the same amount.
         decoded = shown - STEP_US * (packet.pts - packet.dts)
         made.append(VideoUnit(bytes(packet), packet.is_keyframe, shown, decoded))
     return made

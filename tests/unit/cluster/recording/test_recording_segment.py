@@ -9,14 +9,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from av.video.codeccontext import VideoCodecContext
 
 from cluster.recording.boxes import cut_to_playable
 from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
 from pipelines.errors import InputError, UnavailableError
+from tests.recorded import GOP, encoded
 
 START_US = 1_790_000_000_123_457
-WIDTH, HEIGHT, GOP, FRAMES = 64, 48, 10, 35
+WIDTH, HEIGHT, FRAMES = 64, 48, 35
 CODECS = [("libx264", "h264", 0), ("libx264", "h264", 2), ("libx265", "hevc", 0)]
 
 
@@ -32,32 +32,13 @@ def grey(n: int) -> int:
 
 def units(encoder: str, b_frames: int) -> list[VideoUnit]:
     """FRAMES pictures in decoding order, Annex B; frame n is a plain picture of level grey(n)."""
-    context = av.CodecContext.create(encoder, "w")
-    assert isinstance(context, VideoCodecContext)
-    context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.gop_size = GOP
-    options = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={b_frames}:repeat-headers=1"
-    context.options = {
-        "preset": "ultrafast",
-        f"{encoder[3:]}-params": options + ":log-level=none" * (encoder == "libx265"),
-    }
-    packets: list[av.Packet] = []
-    for n in range(FRAMES):
-        pixels = np.full((HEIGHT * 3 // 2, WIDTH), grey(n), np.uint8)
-        frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
-        frame.pts = n
-        packets += context.encode(frame)
-    packets += context.encode(None)
-    made = []
-    for packet in packets:
-        assert packet.pts is not None
-        assert packet.dts is not None
-        shown = capture_us(packet.pts)
-        # The camera's clock moves both times by the same amount.
-        decoded = shown - 40_000 * (packet.pts - packet.dts)
-        made.append(VideoUnit(bytes(packet), packet.is_keyframe, shown, decoded))
-    return made
+    pictures = [
+        av.VideoFrame.from_ndarray(
+            np.full((HEIGHT * 3 // 2, WIDTH), grey(n), np.uint8), format="yuv420p"
+        )
+        for n in range(FRAMES)
+    ]
+    return encoded(pictures, START_US, encoder=encoder, b_frames=b_frames)
 
 
 def read(path: Path) -> list[tuple[int, int]]:
