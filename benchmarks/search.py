@@ -18,7 +18,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +27,7 @@ from rich.table import Table
 
 from cluster.vectors import TenantVectors, ensure_collection, open_vectors
 from pipelines.colour import COLOURS
-from pipelines.domain import Sighting
+from pipelines.domain import Sighting, SightingFilter
 
 DIM, LIMIT, BATCH, CAMERAS = 512, 20, 500, 20
 COLLECTION = "atalaia-bench-512"
@@ -105,20 +104,18 @@ async def fill(memory: TenantVectors, rows: Matrix, seed: int) -> float:
     return time.perf_counter() - started
 
 
-def filters(objects: int) -> dict[str, dict[str, Any]]:
+def filters(objects: int) -> dict[str, SightingFilter]:
     """What users narrow by, from everything to nearly nothing."""
     hour_us = 3_600_000_000
     noon_us = START_US + objects * STEP_US // 2
     return {
-        "unfiltered": {},
-        "one class": {"label": "person"},
-        "one class and colour": {"label": "car", "colour": "red"},
-        "one camera": {"camera": "cam-7"},
-        "one camera, one hour": {
-            "camera": "cam-7",
-            "since_us": noon_us,
-            "until_us": noon_us + hour_us,
-        },
+        "unfiltered": SightingFilter(),
+        "one class": SightingFilter(label="person"),
+        "one class and colour": SightingFilter(label="car", colour="red"),
+        "one camera": SightingFilter(camera="cam-7"),
+        "one camera, one hour": SightingFilter(
+            camera="cam-7", since_us=noon_us, until_us=noon_us + hour_us
+        ),
     }
 
 
@@ -169,8 +166,8 @@ async def measure(objects: int, seconds: float = 3.0, folder: Path | None = None
     return result
 
 
-def _search(memory: TenantVectors, narrow: dict[str, Any]) -> Callable[[Matrix], Awaitable[object]]:
-    return lambda query: memory.search(query, LIMIT, **narrow)
+def _search(memory: TenantVectors, narrow: SightingFilter) -> Callable[[Matrix], Awaitable[object]]:
+    return lambda query: memory.search(query, LIMIT, narrow)
 
 
 def _product(rows: Matrix) -> Callable[[Matrix], Awaitable[object]]:

@@ -82,16 +82,33 @@ class TenantBlobs:
         self._local = isinstance(self._files, LocalFileSystem)
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"blobs-{tenant}")
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes, *, flush: bool = True) -> None:
         """Store `data`, in place of what was there. Readers see the old or the new, never a part.
+
+        Args:
+            flush: wait until a power cut cannot take it away. Without it a local file may be
+                empty afterwards, unless `flush` was called before.
 
         Raises:
             InputError: `key` is not valid; ConflictError: a part of it is a blob already.
             UnavailableError: the storage is away or full.
         """
         path = self._path(key)
-        write = self._write_local if self._local else self._write
-        await self._run(lambda: write(path, data))
+        if self._local:
+            await self._run(lambda: self._write_local(path, data, flush))
+        else:
+            await self._run(lambda: self._write(path, data))
+
+    async def flush(self, key: str) -> None:
+        """Wait until a power cut cannot take this blob away. Object storage never has it that way.
+
+        Raises:
+            InputError: `key` is not valid; UnknownThingError: there is no such blob.
+            UnavailableError: the disk refuses or is too slow.
+        """
+        path = self._path(key)
+        if self._local:
+            await self._run(lambda: _sync_file(path))
 
     async def put_file(self, key: str, source: Path) -> None:
         """Store a file's content, as `put` does, without holding it in memory.
@@ -172,8 +189,8 @@ class TenantBlobs:
         # Object storage shows an object when its upload is complete, and only then.
         self._files.pipe_file(path, data)
 
-    def _write_local(self, path: str, data: bytes) -> None:
-        with _replacing(path) as file:
+    def _write_local(self, path: str, data: bytes, flush: bool) -> None:
+        with _replacing(path, flush=flush) as file:
             file.write(data)
 
     def _copy(self, path: str, source: Path) -> None:
@@ -204,7 +221,7 @@ class TenantBlobs:
 
 
 @contextmanager
-def _replacing(path: str) -> Iterator[BinaryIO]:
+def _replacing(path: str, *, flush: bool = True) -> Iterator[BinaryIO]:
     """A file beside `path` that takes its place at the end of the block, or leaves no trace."""
     folder, _, name = path.rpartition("/")
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -212,10 +229,17 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
     try:
         with open(temporary, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def _sync_file(path: str) -> None:
+    """Any descriptor of a file flushes what others wrote to it, on Linux and macOS."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

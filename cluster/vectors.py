@@ -29,7 +29,7 @@ from cluster.aio import keep_cancellation
 from cluster.settings import Settings
 from cluster.tenancy import require_tenant
 from cluster.vectors_embedded import EmbeddedQdrant
-from pipelines.domain import Frozen, Sighting
+from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 
 # A search in the server takes a few milliseconds; this bounds a server that hangs.
@@ -161,23 +161,14 @@ class TenantVectors:
         self,
         vector: Vector,
         limit: int = 20,
-        *,
-        camera: str | None = None,
-        label: str | None = None,
-        colour: str | None = None,
-        since_us: int | None = None,
-        until_us: int | None = None,
+        only: SightingFilter = EVERY_SIGHTING,
     ) -> list[Match]:
         """The nearest remembered objects, nearest first.
 
         Args:
             vector: float32 (dim,).
             limit: 1..MAX_LIMIT.
-            camera: only of this camera.
-            label: only of this class.
-            colour: only of this colour, by its name.
-            since_us: only what was in sight at or after, UTC microseconds.
-            until_us: only what was in sight before, UTC microseconds.
+            only: among these.
 
         Raises:
             InputError: the vector or the limit cannot be used.
@@ -190,7 +181,7 @@ class TenantVectors:
             answer = await self._client.query_points(
                 self._collection,
                 query=query,
-                query_filter=self._filter(camera, label, colour, since_us, until_us),
+                query_filter=self._filter(only),
                 limit=limit,
                 with_payload=True,
             )
@@ -226,7 +217,9 @@ class TenantVectors:
         """How many objects are remembered. Raises UnavailableError."""
         with _qdrant_errors():
             answer = await self._client.count(
-                self._collection, count_filter=self._filter(camera), exact=True
+                self._collection,
+                count_filter=self._filter(SightingFilter(camera=camera)),
+                exact=True,
             )
         return answer.count
 
@@ -235,30 +228,24 @@ class TenantVectors:
         with _qdrant_errors():
             await self._client.delete(
                 self._collection,
-                points_selector=models.FilterSelector(filter=self._filter(camera)),
+                points_selector=models.FilterSelector(
+                    filter=self._filter(SightingFilter(camera=camera))
+                ),
                 wait=True,
             )
 
-    def _filter(
-        self,
-        camera: str | None = None,
-        label: str | None = None,
-        colour: str | None = None,
-        since_us: int | None = None,
-        until_us: int | None = None,
-    ) -> models.Filter:
+    def _filter(self, only: SightingFilter) -> models.Filter:
         """The tenant's condition, and the others that are given."""
         must: list[Any] = [_equals("tenant", self.tenant)]
-        if camera is not None:
-            must.append(_equals("camera", camera))
-        if label is not None:
-            must.append(_equals("label", label))
-        if colour is not None:
-            must.append(_equals("colour", colour))
-        if since_us is not None:
-            must.append(models.FieldCondition(key="last_seen_us", range=models.Range(gte=since_us)))
-        if until_us is not None:
-            must.append(models.FieldCondition(key="first_seen_us", range=models.Range(lt=until_us)))
+        for key in ("camera", "label", "colour"):
+            if (wanted := getattr(only, key)) is not None:
+                must.append(_equals(key, wanted))
+        if only.since_us is not None:
+            still = models.Range(gte=only.since_us)
+            must.append(models.FieldCondition(key="last_seen_us", range=still))
+        if only.until_us is not None:
+            already = models.Range(lt=only.until_us)
+            must.append(models.FieldCondition(key="first_seen_us", range=already))
         return models.Filter(must=must)
 
     def _match(self, point: models.ScoredPoint) -> Match:

@@ -23,7 +23,7 @@ from cluster.vectors import (
     open_vectors,
 )
 from cluster.vision.embedders import EmbedderInfo
-from pipelines.domain import Frozen, Sighting
+from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.errors import ConfigError, UnavailableError
 
 # While a new replica takes over, the old one still holds the embedded engine's folder, for at most
@@ -78,12 +78,7 @@ class Memory:
         tenant: str,
         vector: Vector,
         limit: int = 20,
-        *,
-        camera: str | None = None,
-        label: str | None = None,
-        colour: str | None = None,
-        since_us: int | None = None,
-        until_us: int | None = None,
+        only: SightingFilter = EVERY_SIGHTING,
     ) -> list[Match]:
         """The tenant's sightings most like `vector`, best first.
 
@@ -91,25 +86,13 @@ class Memory:
             tenant: whose; from the credential, never from the request.
             vector: float32 (dim,).
             limit: most matches.
-            camera: only of this camera.
-            label: only of this class.
-            colour: only of this colour, by its name.
-            since_us: only what was in sight at or after, UTC microseconds.
-            until_us: only what was in sight before, UTC microseconds.
+            only: among these.
 
         Raises:
             InputError: the limit or the vector cannot be used.
             UnavailableError: Qdrant is away.
         """
-        return await (await self._of(tenant)).search(
-            vector,
-            limit,
-            camera=camera,
-            label=label,
-            colour=colour,
-            since_us=since_us,
-            until_us=until_us,
-        )
+        return await (await self._of(tenant)).search(vector, limit, only)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
         """The vector of a remembered object. Raises UnknownThingError, UnavailableError."""

@@ -14,17 +14,16 @@ from pipelines.domain import (
     AlarmSource,
     Camera,
     Frozen,
+    Micros,
     Polygon,
     Recording,
     Sighting,
+    SightingFilter,
     Slug,
     UnitFloat,
 )
 
 MAX_PAGE = 500
-_MAX_BIGINT = 2**63 - 1
-
-Micros = Annotated[int, Field(ge=0, le=_MAX_BIGINT)]
 
 
 class Tenant(Frozen):
@@ -158,21 +157,14 @@ class ObjectRecord(Frozen):
     """Who told of it first."""
 
 
-class ObjectQuery(Frozen):
+class ObjectQuery(SightingFilter):
     """Which objects, newest first sight first.
 
     Attributes:
-        since_us: in sight at or after, UTC microseconds.
-        until_us: in sight before, UTC microseconds.
         cursor: `next_cursor` of the page before; the other filters must be the same as there.
     """
 
-    camera: Slug | None = None
-    label: str | None = None
-    colour: str | None = None
     source: AlarmSource | None = None
-    since_us: Micros | None = None
-    until_us: Micros | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
     cursor: Annotated[str, Field(max_length=600)] | None = None
 

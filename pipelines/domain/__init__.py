@@ -14,6 +14,7 @@ from pipelines.domain.base import (
     SLUG_PATTERN,
     CameraKey,
     Frozen,
+    Micros,
     NormalizedPoint,
     PixelBox,
     Slug,
@@ -28,6 +29,7 @@ from pipelines.domain.cameras import (
     RecordingMode,
 )
 from pipelines.domain.events import (
+    EVERY_SIGHTING,
     PATH_SCALE,
     Alarm,
     AlarmSource,
@@ -35,6 +37,7 @@ from pipelines.domain.events import (
     PathPoint,
     Segment,
     Sighting,
+    SightingFilter,
     Stages,
     TrackPath,
 )
@@ -73,6 +76,7 @@ from pipelines.domain.schedules import (
 )
 
 __all__ = [
+    "EVERY_SIGHTING",
     "MAX_MASKS",
     "MIN_LINE_LENGTH",
     "MIN_ZONE_AREA",
@@ -97,6 +101,7 @@ __all__ = [
     "LineCrossRule",
     "LoiterRule",
     "MaskedRecording",
+    "Micros",
     "NormalizedPoint",
     "PathPoint",
     "PixelBox",
@@ -109,6 +114,7 @@ __all__ = [
     "Schedule",
     "Segment",
     "Sighting",
+    "SightingFilter",
     "Slug",
     "Stages",
     "TimeOfDay",

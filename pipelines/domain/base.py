@@ -11,6 +11,8 @@ SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,39}$"
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 """Identity of a tenant, camera or rule. Without a dot, so `<tenant>.<camera>` splits one way."""
 
+Micros = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""UTC microseconds since 1970, as far as a database's BIGINT goes."""
 UnitFloat = Annotated[float, Field(ge=0.0, le=1.0)]
 NormalizedPoint = tuple[UnitFloat, UnitFloat]
 PixelBox = tuple[float, float, float, float]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from pipelines.domain.base import Frozen, Slug, UnitFloat
+from pipelines.domain.base import Frozen, Micros, Slug, UnitFloat
 from pipelines.domain.rules import RuleKind
 
 
@@ -73,6 +73,26 @@ class Sighting(Frozen):
     """One of `pipelines.colour.COLOURS`; None where nobody looked, or could tell."""
     snapshot: str | None = None
 
+
+class SightingFilter(Frozen):
+    """Which sightings; what is None does not matter.
+
+    Attributes:
+        camera: of this camera.
+        label: of this class.
+        colour: of this colour, by its name.
+        since_us: in sight at or after, UTC microseconds.
+        until_us: in sight before, UTC microseconds.
+    """
+
+    camera: Slug | None = None
+    label: str | None = None
+    colour: str | None = None
+    since_us: Micros | None = None
+    until_us: Micros | None = None
+
+
+EVERY_SIGHTING = SightingFilter()
 
 PathPoint = tuple[int, int, int, int, int]
 """Milliseconds after the path's start; then x1, y1, x2, y2 in 1/10000 of the picture."""

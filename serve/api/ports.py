@@ -19,7 +19,7 @@ from cluster.blobs import BlobStat
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import Clock
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting, SightingFilter
 
 Vector = npt.NDArray[np.float32]
 
@@ -96,14 +96,9 @@ class MemoryPort(Protocol):
         tenant: str,
         vector: Vector,
         limit: int,
-        *,
-        camera: str | None = None,
-        label: str | None = None,
-        colour: str | None = None,
-        since_us: int | None = None,
-        until_us: int | None = None,
+        only: SightingFilter,
     ) -> Sequence[ScoredSighting]:
-        """The sightings of `tenant` most like `vector`, best first."""
+        """Those of `tenant`'s sightings most like `vector`, best first."""
         ...
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:

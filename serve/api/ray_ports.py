@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.handles import by_value
 from cluster.names import CONTROLLER_ACTOR
 from cluster.remote import away, ray_errors
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter
 from pipelines.errors import UnknownThingError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
 
@@ -91,24 +91,10 @@ class RayMemory:
         tenant: str,
         vector: Vector,
         limit: int,
-        *,
-        camera: str | None = None,
-        label: str | None = None,
-        colour: str | None = None,
-        since_us: int | None = None,
-        until_us: int | None = None,
+        only: SightingFilter,
     ) -> Sequence[ScoredSighting]:
         async with ray_errors("memory", MODEL_TIMEOUT_S):
-            found = await self._handle.search.remote(
-                tenant,
-                vector,
-                limit,
-                camera=camera,
-                label=label,
-                colour=colour,
-                since_us=since_us,
-                until_us=until_us,
-            )
+            found = await self._handle.search.remote(tenant, vector, limit, only)
             return cast("Sequence[ScoredSighting]", found)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
-from pipelines.domain import SLUG_PATTERN
+from pipelines.domain import SLUG_PATTERN, SightingFilter
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.detect import DecoderDep
@@ -141,11 +141,13 @@ async def search(
         vector,
         # The object itself is the best match, and not what was asked for.
         limit + (known is not None),
-        camera=camera,
-        label=label,
-        colour=colour,
-        since_us=micros(since),
-        until_us=micros(until),
+        SightingFilter(
+            camera=camera,
+            label=label,
+            colour=colour,
+            since_us=micros(since),
+            until_us=micros(until),
+        ),
     )
     others = [item for item in found if (item.sighting.camera, item.sighting.track) != known]
     return SearchAnswer(matches=[_match(item) for item in others[:limit]])

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.vectors import Match, TenantVectors, ensure_collection, open_vectors
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting, SightingFilter
 from pipelines.errors import InputError, ModelError, UnavailableError
 from serve.api.ports import Vector
 
@@ -158,23 +158,10 @@ class VectorMemory:
         tenant: str,
         vector: Vector,
         limit: int,
-        *,
-        camera: str | None = None,
-        label: str | None = None,
-        colour: str | None = None,
-        since_us: int | None = None,
-        until_us: int | None = None,
+        only: SightingFilter,
     ) -> list[Match]:
         vectors = TenantVectors(self._client, COLLECTION, tenant)
-        return await vectors.search(
-            vector,
-            limit,
-            camera=camera,
-            label=label,
-            colour=colour,
-            since_us=since_us,
-            until_us=until_us,
-        )
+        return await vectors.search(vector, limit, only)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
         return await TenantVectors(self._client, COLLECTION, tenant).vector(camera, track)

@@ -17,6 +17,7 @@ from cluster.vectors import (
     ensure_collection,
     open_vectors,
 )
+from pipelines.domain import SightingFilter
 from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 from tests.factories import T0_US, make_sighting
 from tests.integration.conftest import free_port
@@ -34,8 +35,10 @@ def acme(client: VectorClient, collection: str) -> TenantVectors:
     return TenantVectors(client, collection, "acme")
 
 
-async def _tracks(vectors: TenantVectors, vector: Vector, **options: object) -> list[str]:
-    matches = await vectors.search(vector, **options)  # type: ignore[arg-type]
+async def _tracks(
+    vectors: TenantVectors, vector: Vector, limit: int = 20, **only: object
+) -> list[str]:
+    matches = await vectors.search(vector, limit, SightingFilter.model_validate(only))
     return [match.sighting.track for match in matches]
 
 
@@ -217,7 +220,7 @@ async def test_what_was_remembered_survives_a_killed_process(tmp_path: Path) -> 
     await ensure_collection(client, "atalaia-x-8", DIM)
     vectors = TenantVectors(client, "atalaia-x-8", "acme")
     assert await vectors.count() == 30
-    assert len(await vectors.search([1.0] * DIM, 100, camera="gate")) == 30
+    assert len(await vectors.search([1.0] * DIM, 100, SightingFilter(camera="gate"))) == 30
     await client.close()
     await client.close()
     with pytest.raises(UnavailableError, match="closed"):

@@ -12,6 +12,7 @@ import pytest
 
 import cluster
 from cluster.vectors import TenantVectors, VectorClient
+from pipelines.domain import SightingFilter
 from pipelines.errors import InputError
 from tests.factories import make_sighting
 from tests.integration.vectors.conftest import DIM
@@ -23,10 +24,10 @@ THEIRS = [make_sighting(n, "globex", camera="gate") for n in range(5)]
 ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
     "search": [
         lambda v: v.search(VECTOR, 1000),
-        lambda v: v.search(VECTOR, camera="gate"),
-        lambda v: v.search(VECTOR, label="person"),
-        lambda v: v.search(VECTOR, since_us=0, until_us=2**62),
-        lambda v: v.search(VECTOR, camera="gate", label="person", since_us=0),
+        lambda v: v.search(VECTOR, only=SightingFilter(camera="gate")),
+        lambda v: v.search(VECTOR, only=SightingFilter(label="person")),
+        lambda v: v.search(VECTOR, only=SightingFilter(since_us=0, until_us=2**62)),
+        lambda v: v.search(VECTOR, only=SightingFilter(camera="gate", label="person", since_us=0)),
     ],
     "vector": [lambda v: v.vector("gate", "track-0")],
     "count": [lambda v: v.count(), lambda v: v.count("gate")],

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cluster.vectors import TenantVectors, ensure_collection, open_vectors
+from pipelines.domain import SightingFilter
 from pipelines.errors import UnavailableError, UnknownThingError
 from tests.factories import make_sighting
 
@@ -116,7 +117,10 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
     acme = TenantVectors(client, NAME, "acme")
     await acme.upsert([(make_sighting(1), [1, 0, 0, 0])])
     await acme.search([1, 0, 0, 0])
-    await acme.search([1, 0, 0, 0], camera="gate", label="person", since_us=1, until_us=9)
+    await acme.search(
+        [1, 0, 0, 0],
+        only=SightingFilter(camera="gate", label="person", since_us=1, until_us=9),
+    )
     await acme.count()
     with pytest.raises(UnknownThingError):
         await acme.vector("gate", "track-1")

@@ -140,6 +140,35 @@ async def test_a_failed_write_leaves_the_old_blob_and_no_rest(
     assert [path.name for path in (tmp_path / "acme" / "a").iterdir()] == ["b"]
 
 
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long each file was when the disk was waited for, in bytes."""
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: sizes.append(os.fstat(file).st_size))
+    return sizes
+
+
+async def test_the_disk_is_waited_for_unless_told_otherwise(
+    tmp_path: Path, flushed: list[int]
+) -> None:
+    async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
+        await blobs.put("now", b"safe")
+        assert flushed == [4]
+        await blobs.put("later", b"soon safe", flush=False)
+        assert flushed == [4]
+        assert await blobs.get("later") == b"soon safe"
+        await blobs.flush("later")
+        assert flushed == [4, 9]
+
+
+async def test_what_is_not_there_cannot_be_flushed(tmp_path: Path) -> None:
+    async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
+        with pytest.raises(UnknownThingError):
+            await blobs.flush("gone")
+        with pytest.raises(InputError):
+            await blobs.flush("../globex/a")
+
+
 async def test_readers_see_the_old_or_the_new(tmp_path: Path) -> None:
     contents = [bytes([n]) * 200_000 for n in range(20)]
     async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
