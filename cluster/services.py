@@ -17,6 +17,7 @@ from cluster.bus import (
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fleet import RayFleet
+from cluster.controller.metrics import FleetMetrics
 from cluster.log import configure_logging, get_logger
 from cluster.media.gateway import make_gateway
 from cluster.names import CONTROLLER_ACTOR, LISTENER_ACTOR
@@ -52,6 +53,7 @@ class ControllerService:
             dispatcher=self._dispatcher,
             board=CameraStatusBoard(self._redis),
             clock=SystemClock(),
+            observe=FleetMetrics().observe,
         )
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
 

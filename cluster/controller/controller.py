@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -87,7 +87,11 @@ class _HostLink:
 
 
 class Controller:
-    """Reconciles until told to stop. Runs anywhere; `cluster.services` makes it a Ray actor."""
+    """Reconciles until told to stop. Runs anywhere; `cluster.services` makes it a Ray actor.
+
+    Args:
+        observe: told after each round how all cameras do.
+    """
 
     def __init__(
         self,
@@ -99,8 +103,10 @@ class Controller:
         dispatcher: Dispatcher,
         board: Board,
         clock: Clock,
+        observe: Callable[[Mapping[CameraKey, CameraStatus]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
+        self._observe = observe
         self._plans = plans
         self._gateway = gateway
         self._fleet = fleet
@@ -295,10 +301,14 @@ class Controller:
         observations: dict[CameraKey, Observation],
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
     ) -> None:
-        by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
+        said: dict[CameraKey, CameraStatus] = {}
         for key, seen in observations.items():
             host = watchers[key][2] if key in watchers else None
-            by_tenant.setdefault(key.tenant, []).append(self._status(key, seen, host))
+            said[key] = self._status(key, seen, host)
+        self._observe(said)
+        by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
+        for key, status in said.items():
+            by_tenant.setdefault(key.tenant, []).append(status)
         self._tenants = {key.tenant for key in observations}
         for tenant, statuses in by_tenant.items():
             await self._board.put_all(tenant, statuses)

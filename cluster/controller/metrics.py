@@ -1,0 +1,83 @@
+"""What Prometheus sees of all cameras together, through Ray's own exporter.
+
+Labels are bounded: no tenant, no camera.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from ray.util import metrics
+
+from cluster.bus import CameraStatus
+from cluster.recording.status import RecordingState
+from pipelines.domain import CameraKey, CameraState
+
+
+class Growth:
+    """How much counts have grown, where each belongs to a process that may start over at zero."""
+
+    def __init__(self) -> None:
+        self._last: dict[CameraKey, dict[str, int]] = {}
+
+    def since_last(self, now: Mapping[CameraKey, Mapping[str, int]]) -> Counter[str]:
+        """By name, of all cameras together. What a camera said when it was first asked about does
+        not count: somebody may have counted it before."""
+        grown = Counter[str]()
+        for key, counts in now.items():
+            before = self._last.get(key)
+            if before is None:
+                continue
+            for name, count in counts.items():
+                known = before.get(name, 0)
+                grown[name] += count - known if count >= known else count
+        self._last.update({key: dict(counts) for key, counts in now.items()})
+        return +grown
+
+
+class FleetMetrics:
+    """Made in a process of the Ray cluster."""
+
+    def __init__(self) -> None:
+        self._cameras = metrics.Gauge(
+            "atalaia_cameras", description="cameras by state", tag_keys=("state",)
+        )
+        self._recordings = metrics.Gauge(
+            "atalaia_recordings",
+            description="cameras by state of their recording",
+            tag_keys=("state",),
+        )
+        self._segments = metrics.Counter(
+            "atalaia_recording_segments", description="files of recordings that were finished"
+        )
+        self._lost = metrics.Counter(
+            "atalaia_recording_lost",
+            description="pictures, pieces of sound and files that were not kept",
+            tag_keys=("what",),
+        )
+        self._skipped = metrics.Counter(
+            "atalaia_frames_skipped",
+            description="frames not analysed, by cause",
+            tag_keys=("cause",),
+        )
+        self._segments_grown, self._lost_grown, self._skipped_grown = Growth(), Growth(), Growth()
+
+    def observe(self, cameras: Mapping[CameraKey, CameraStatus]) -> None:
+        """Take what all cameras say of themselves now."""
+        states = Counter(status.state for status in cameras.values())
+        for state in CameraState:
+            self._cameras.set(states[state], tags={"state": state.value})
+        recordings = {key: said.recording for key, said in cameras.items() if said.recording}
+        kept = Counter(recording.state for recording in recordings.values())
+        for kind in RecordingState:
+            self._recordings.set(kept[kind], tags={"state": kind.value})
+        segments = {key: {"all": recording.segments} for key, recording in recordings.items()}
+        if grown := self._segments_grown.since_last(segments)["all"]:
+            self._segments.inc(grown)
+        lost = {key: recording.dropped for key, recording in recordings.items()}
+        for what, count in self._lost_grown.since_last(lost).items():
+            self._lost.inc(count, tags={"what": what})
+        skipped = {key: said.skipped for key, said in cameras.items()}
+        for cause, count in self._skipped_grown.since_last(skipped).items():
+            self._skipped.inc(count, tags={"cause": cause})

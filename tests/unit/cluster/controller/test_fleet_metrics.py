@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.controller.metrics import Growth
+from pipelines.domain import CameraKey
+
+GATE, YARD = CameraKey("acme", "gate"), CameraKey("globex", "yard")
+
+
+def test_what_was_there_at_first_does_not_count() -> None:
+    assert Growth().since_last({GATE: {"busy": 7}}) == {}
+
+
+def test_cameras_are_added_up_by_name() -> None:
+    growth = Growth()
+    growth.since_last({GATE: {"busy": 1}, YARD: {}})
+    assert growth.since_last({GATE: {"busy": 3, "old": 1}, YARD: {"busy": 5}}) == {
+        "busy": 7,
+        "old": 1,
+    }
+
+
+def test_a_camera_that_is_away_for_a_round_is_known_afterwards() -> None:
+    growth = Growth()
+    growth.since_last({GATE: {"busy": 2}})
+    assert growth.since_last({}) == {}
+    assert growth.since_last({GATE: {"busy": 5}}) == {"busy": 3}
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1), min_size=1))
+def test_every_restart_counts_from_zero(lives: list[list[int]]) -> None:
+    """Each life of a worker begins at 0 and may be looked at then; nothing is lost or doubled."""
+    growth = Growth()
+    growth.since_last({GATE: {"busy": 0}})
+    total = 0
+    for steps in lives:
+        count = 0
+        growth.since_last({GATE: {"busy": count}})
+        for step in steps:
+            count += step
+            total += step
+            total -= growth.since_last({GATE: {"busy": count}})["busy"]
+    assert total == 0
