@@ -127,8 +127,10 @@ class Kept:
 
 
 def around(segments: Sequence[Segment], at_us: int) -> list[Segment]:
-    """Of segments in order, those around a moment whose pictures have the format of that moment's;
-    none where the moment was not recorded."""
+    """Of segments in order, those around a moment whose pictures have the format of that moment's.
+
+    A moment that falls into a gap, as when the recording's mode was just changed, is among them
+    where both sides of the gap have one format; none where one side is missing."""
     return _run(segments, [(s.codec, s.width, s.height) for s in segments], at_us)
 
 
@@ -137,16 +139,21 @@ def _run(
     formats: Sequence[tuple[str, int, int] | StreamFormat],
     at_us: int,
 ) -> list[Segment]:
-    holds = [n for n, s in enumerate(segments) if s.start_us <= at_us <= s.end_us]
-    if not holds:
+    begun = [n for n, segment in enumerate(segments) if segment.start_us <= at_us]
+    if not begun:
         return []
     # Where one ends as the other starts, the moment is the first of the other.
-    first = last = holds[-1]
-    while first > 0 and formats[first - 1] == formats[holds[-1]]:
+    first = last = nearest = begun[-1]
+    while first > 0 and formats[first - 1] == formats[nearest]:
         first -= 1
-    while last + 1 < len(segments) and formats[last + 1] == formats[holds[-1]]:
+    while last + 1 < len(segments) and formats[last + 1] == formats[nearest]:
         last += 1
-    return list(segments[first : last + 1])
+    in_a_gap = at_us > segments[nearest].end_us
+    return [] if in_a_gap and last == nearest else list(segments[first : last + 1])
+
+
+def _holds(segments: Sequence[Segment], at_us: int) -> bool:
+    return any(segment.start_us <= at_us <= segment.end_us for segment in segments)
 
 
 class ClipMaker:
@@ -229,7 +236,8 @@ class ClipMaker:
             found = await self._fetched(wanted, storage, folder)
             formats = [form for _, _, form in found]
             run = _run([segment for segment, _, _ in found], formats, alarm.capture_us)
-            if not run:
+            lost = _holds(segments, alarm.capture_us) and not _holds(run, alarm.capture_us)
+            if lost or not run:
                 return _damaged(span)
             pieces = [(segment, path) for segment, path, _ in found if segment in run]
             made = await self._workshop.run(lambda: _stitched(pieces, span, folder))

@@ -204,8 +204,31 @@ async def test_a_camera_that_is_gone(case: Case) -> None:
     assert (await case.ask())["state"] == "ready"
 
 
-async def test_a_gap_around_the_alarm_is_no_clip(case: Case) -> None:
+async def test_in_a_gap_around_the_alarm_the_picture_stands_still(case: Case) -> None:
+    """As when the mode was changed a moment ago: what was before and after is shown."""
     await case.record((0, 6))
+    rows = await case.record((10, 20))
+    case.settle()
+    answer = await case.ask()
+    assert answer["state"] == "ready"
+    [gap] = answer["gaps"]
+    assert gap["from"] < rfc3339(case.alarm.capture_us) < gap["to"] == rfc3339(rows[0].start_us)
+    seen = [at for at, _ in pictures(await case.file(answer), picture_us(T0_US, FIRST))]
+    assert seen == [
+        picture_us(T0_US, n) for n in range(FIRST, END) if not 6 * FPS <= n < 10 * FPS // GOP * GOP
+    ]
+
+
+@pytest.mark.parametrize("kept", [(0, 6), (10, 20)])
+async def test_one_side_of_the_alarm_alone_is_no_clip(case: Case, kept: tuple[int, int]) -> None:
+    await case.record(kept)
+    case.settle()
+    answer = await case.ask()
+    assert (answer["state"], answer["code"]) == ("none", "not-recorded")
+
+
+async def test_a_gap_between_two_formats_is_no_clip(case: Case) -> None:
+    await case.record((0, 6), size=(160, 96))
     await case.record((10, 20))
     case.settle()
     answer = await case.ask()
