@@ -37,7 +37,7 @@ from pipelines.errors import AtalaiaError
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
 from pipelines.pipeline import CameraPipeline, StepResult
-from pipelines.sampling import FrameSampler, Skip
+from pipelines.sampling import FrameSampler, Skip, grid_phase
 
 log = get_logger("watcher")
 
@@ -98,7 +98,7 @@ class Watcher:
         self._plan = plan
         self._pipeline = CameraPipeline(plan)
         self._painter = MaskPainter(plan.camera.masks)
-        self._sampler = FrameSampler(plan.camera.detect_fps)
+        self._sampler = FrameSampler(plan.camera.detect_fps, grid_phase(key))
         self._sampling = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._crops: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()

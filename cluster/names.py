@@ -34,8 +34,10 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
 }
 """For the environment of whoever starts Ray or joins it; what it saves: `cluster/handles.py`.
+Serve's controller looks at its replicas twice a second: ten times took 3 % of a core.
 
 It holds because our deployments never block their loop, and because every process calls its handles
 from one loop only.

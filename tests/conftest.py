@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.environment import end_at_once, environment_kept
 
 KINDS = ("unit", "integration", "e2e", "chaos")
 TESTS = Path(__file__).parent
@@ -35,7 +38,20 @@ def environment_stays() -> Iterator[None]:
 
     The next test must not see them.
     """
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with environment_kept():
+        yield
+
+
+_STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last that pytest does; the closing line is printed, the fixtures are gone."""
+    status = config.stash.get(_STATUS, None)
+    if status is not None and "livekit" in sys.modules:
+        end_at_once(status)

@@ -10,7 +10,7 @@ from pipelines.domain import Frozen
 from pipelines.domain.geometry import Polygon
 
 # Whatever changes what a table of detections holds must change this, so that old ones go unused.
-TABLE_FORMAT = "1"
+TABLE_FORMAT = "2"
 FOREVER_US = 2**62
 """No end."""
 # Cameras send a key frame each 1 to 4 s, "smart" codecs each 10 s, some never again.

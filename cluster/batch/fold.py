@@ -9,7 +9,7 @@ from cluster.batch.table import Looked
 from pipelines.crops import CropBox, CropRequest, Remember
 from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
 from pipelines.pipeline import CameraPipeline, StepResult
-from pipelines.sampling import FrameSampler
+from pipelines.sampling import FrameSampler, grid_phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Fold:
         self._from_us = from_us
         self._crops: dict[str, tuple[Moment, CropBox]] = {}
         self._objects: dict[str, SeenObject] = {}
-        self._fps = plan.camera.detect_fps
+        self._fps, self._phase = plan.camera.detect_fps, grid_phase(plan.key)
         self._number = 0
         self._last_us = 0
         self._seen_us = 0
@@ -114,7 +114,7 @@ class Fold:
 
     def _due(self, capture_us: int) -> bool:
         """Whether the live path, which saw the picture before, too, would look at this one."""
-        sampler = FrameSampler(self._fps)
+        sampler = FrameSampler(self._fps, self._phase)
         if self._seen_us:
             sampler.offer(self._seen_us)
             sampler.done()

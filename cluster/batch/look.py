@@ -19,11 +19,11 @@ from cluster.batch.video import BrokenVideoError, ReadStats, media_us, pictures,
 from cluster.blobs import TenantBlobs
 from cluster.log import configure_logging, get_logger
 from cluster.settings import Settings
-from pipelines.domain import Detections, LetterboxedFrame
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame
 from pipelines.errors import UnknownThingError
 from pipelines.imaging import letterbox_i420
 from pipelines.masking import MaskPainter
-from pipelines.sampling import FrameSampler
+from pipelines.sampling import FrameSampler, grid_phase
 
 log = get_logger("batch.look")
 
@@ -130,7 +130,8 @@ def due_frames(
     chunk: Chunk, look: Look, stats: ReadStats
 ) -> Iterator[tuple[Looked, LetterboxedFrame]]:
     """Pictures that are to be looked at, not looked at yet, on the same grid as the live path."""
-    sampler, painter = FrameSampler(look.fps), MaskPainter(look.masks)
+    sampler = FrameSampler(look.fps, grid_phase(CameraKey(look.tenant, look.camera)))
+    painter = MaskPainter(look.masks)
     zero_us, first = chunk.source.zero_us, True
     for before_us, frame in pictures(chunk.source.url, chunk.from_us, chunk.to_us, stats):
         if first and before_us is not None:

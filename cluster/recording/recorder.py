@@ -19,6 +19,8 @@ log = get_logger("recording.recorder")
 
 # A disk that stands still for four seconds at 8 Mbit/s; then pictures are lost rather than memory.
 MAX_WAITING_BYTES = 4_000_000
+TAKE_EVERY_S = 0.5
+"""To be woken for each picture of 25 a second cost the bridge more than to write them."""
 GAP_US = 2_000_000
 """A picture this long after the one before it is the start of something else: a new segment."""
 SLACK_US = 20_000
@@ -128,7 +130,7 @@ class Recorder:
                 return
             self._waiting.append((len(unit.data), partial(self._see, unit, video)))
             self._waiting_bytes += len(unit.data)
-            self._changed.notify()
+            self._wake_early()
 
     def offer_sound(self, unit: SoundUnit, plan: SoundPlan) -> None:
         """Take one more piece of sound. Never waits: with too much waiting it is dropped."""
@@ -138,6 +140,10 @@ class Recorder:
                 return
             self._waiting.append((len(unit.data), partial(self._hear, unit, plan)))
             self._waiting_bytes += len(unit.data)
+            self._wake_early()
+
+    def _wake_early(self) -> None:
+        if self._waiting_bytes > self._max_waiting_bytes // 4:
             self._changed.notify()
 
     def request_close(self) -> None:
@@ -178,7 +184,7 @@ class Recorder:
             while not self._waiting:
                 if self._closing:
                     return None
-                self._changed.wait()
+                self._changed.wait(TAKE_EVERY_S)
             size, step = self._waiting.popleft()
             self._waiting_bytes -= size
             return step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest_asyncio
 from cluster.local.binaries import GO_SERVERS, find_binary, find_redis
 from cluster.settings import Settings
 from tests.chaos import world as chaos
+from tests.environment import environment_kept
 from tests.integration.local.helpers import free_settings, gone
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,18 +31,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         kept = REPOSITORY / ".local" / name
         kept.mkdir(parents=True, exist_ok=True)
         (data_dir / name).symlink_to(kept)
-    environment = dict(os.environ)
-    yield Settings(
-        **free_settings(
-            data_dir,
-            controller={"interval_s": 1.0},
-            bridge={"open_timeout_s": 5.0, "backoff_max_s": 3.0},
-            agents={"cameras_per_host": chaos.CAMERAS_PER_HOST},
-            log={"level": "info"},
+    with environment_kept():
+        yield Settings(
+            **free_settings(
+                data_dir,
+                controller={"interval_s": 1.0},
+                bridge={"open_timeout_s": 5.0, "backoff_max_s": 3.0},
+                agents={"cameras_per_host": chaos.CAMERAS_PER_HOST},
+                log={"level": "info"},
+            )
         )
-    )
-    os.environ.clear()
-    os.environ.update(environment)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

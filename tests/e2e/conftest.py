@@ -54,8 +54,6 @@ def _environment(data_dir: Path) -> dict[str, str]:
         "DATA_DIR": str(data_dir),
     }
     environment = dict(os.environ) | {f"ATALAIA_{name}": value for name, value in ports.items()}
-    binaries = REPOSITORY / ".local" / "bin"
-    environment["PATH"] = os.pathsep.join([str(binaries), environment["PATH"]])
     environment["PYTHONPATH"] = str(REPOSITORY)
     return environment
 

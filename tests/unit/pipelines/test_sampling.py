@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sampling import JUMP_US, NEAR_RATE, FrameSampler, Skip
+from pipelines.domain import CameraKey
+from pipelines.sampling import JUMP_US, NEAR_RATE, FrameSampler, Skip, grid_phase
 
 START_US = 1_700_000_000_000_000
 
@@ -55,6 +58,28 @@ def _taken(times: list[int], fps: float) -> list[int]:
             taken.append(capture_us)
             sampler.done()
     return taken
+
+
+def test_cameras_are_looked_at_at_different_moments() -> None:
+    """At no moment of the period are there many more than their share of 1,000 cameras."""
+    phases = [grid_phase(CameraKey("acme", f"cam-{n}")) for n in range(1_000)]
+    tenths = Counter(int(phase * 10) for phase in phases)
+    # Binomial: 100 a tenth, deviation 9.5.
+    assert set(tenths) == set(range(10))
+    assert max(tenths.values()) < 140
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(0.1, 30))
+def test_the_phase_is_where_the_cells_begin(phase: float, fps: float) -> None:
+    period_us = round(1e6 / fps)
+    border_us = START_US // period_us * period_us + round(phase * period_us)
+    sampler = FrameSampler(fps, phase)
+    taken = []
+    for capture_us in (border_us - 2, border_us - 1, border_us, border_us + 1):
+        if sampler.offer(capture_us):
+            taken.append(capture_us)
+            sampler.done()
+    assert taken == [border_us - 2, border_us]
 
 
 @given(

@@ -22,8 +22,9 @@ from cluster.batch.video import (
     planes_of,
     probe,
 )
+from pipelines.domain import CameraKey
 from pipelines.masking import MaskPainter
-from pipelines.sampling import FrameSampler
+from pipelines.sampling import FrameSampler, grid_phase
 from tests.unit.cluster.batch.films import BITS, SIZE, SQUARE, film, number_of
 
 START_US = 1_767_225_600_000_000
@@ -85,7 +86,7 @@ def test_only_what_must_be_is_read_as_a_whole(path: Path, request: pytest.Fixtur
 def test_chunks_look_at_the_pictures_that_the_live_path_looks_at(path: Path, fps: float) -> None:
     """Live, one sampler sees every picture; in chunks, each begins anew."""
     source = source_of(path)
-    sampler = FrameSampler(fps)
+    sampler = FrameSampler(fps, grid_phase(CameraKey("acme", "gate")))
     live = []
     for number in range(100):
         capture_us = START_US + number * 40_000
