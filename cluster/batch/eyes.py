@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+
+from ray.serve.handle import DeploymentHandle
 
 from cluster.backoff import Backoff
 from cluster.batch.chunks import Look
@@ -12,7 +16,7 @@ from cluster.batch.request import DetectorChoice
 from cluster.handles import deployment
 from cluster.log import get_logger
 from cluster.names import DETECTOR
-from cluster.remote import away, our_errors
+from cluster.remote import ray_errors
 from cluster.settings import Settings
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import ModelError, UnavailableError
@@ -71,28 +75,31 @@ class SharedEyes:
     calls = SHARED_CALLS
 
     def __init__(self) -> None:
-        self._detector = deployment(DETECTOR)
+        # A handle belongs to the loop on which it was made (`cluster.handles`); a worker has none.
+        self._detector: DeploymentHandle[Any] | None = None
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="shared eyes", daemon=True).start()
 
     def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
         """Raises UnavailableError where no answer came for `PATIENCE_S`."""
         backoff = Backoff(0.5, 10.0)
         until_s = time.monotonic() + PATIENCE_S
         while True:
+            asking = asyncio.run_coroutine_threadsafe(self._ask(frames), self._loop)
             try:
-                return self._ask(frames)
+                return asking.result()
             except UnavailableError as error:
                 if time.monotonic() > until_s:
                     raise
                 log.info("the detector is waited for", reason=error.message)
             time.sleep(backoff.next_delay_s())
 
-    def _ask(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        try:
-            with our_errors("detector"):
-                answer = self._detector.detect_many.remote(list(frames))
-                return cast("list[Detections]", answer.result(timeout_s=SHARED_TIMEOUT_S))
-        except TimeoutError as error:
-            raise away("detector") from error
+    async def _ask(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+        async with ray_errors("detector", SHARED_TIMEOUT_S):
+            if self._detector is None:
+                self._detector = deployment(DETECTOR)
+            answer = await self._detector.detect_many.remote(list(frames))
+            return cast("list[Detections]", answer)
 
 
 def open_eyes(detector: DetectorChoice, look: Look, settings: Settings) -> Eyes:

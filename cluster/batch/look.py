@@ -17,10 +17,10 @@ from cluster.batch.request import DetectorChoice
 from cluster.batch.table import ChunkFacts, Looked
 from cluster.batch.video import BrokenVideoError, ReadStats, media_us, pictures, planes_of
 from cluster.blobs import TenantBlobs
-from cluster.log import configure_logging, get_logger
+from cluster.log import configure_logging, get_logger, redact
 from cluster.settings import Settings
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
-from pipelines.errors import UnknownThingError
+from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
 from pipelines.imaging import letterbox_i420
 from pipelines.masking import MaskPainter
 from pipelines.sampling import FrameSampler, grid_phase
@@ -54,6 +54,20 @@ class Looker:
         self._eyes: Eyes | None = None
 
     def __call__(self, row: Row) -> Row:
+        """Raises AtalaiaError alone: others reach the driver without a word of theirs."""
+        try:
+            return self._row(row)
+        except AtalaiaError:
+            raise
+        except Exception as error:
+            log.exception("a chunk cannot be looked at")
+            reason = redact(f"{type(error).__name__}: {error}").partition("\n")[0]
+            raise UnavailableError(
+                f"a worker failed: {reason[:300]}",
+                hint="Start the job again: what was done is not done again.",
+            ) from error
+
+    def _row(self, row: Row) -> Row:
         chunk = Chunk.model_validate_json(row["chunk"])
         key = chunk.key(self._look)
         data = asyncio.run(self._stored(key)) if self._keep else None

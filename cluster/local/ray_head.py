@@ -106,11 +106,16 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
         probe=AllOf(TcpProbe(LOOPBACK, gcs_port), TcpProbe(LOOPBACK, ray.dashboard_port)),
         log_dir=settings.log_dir,
         prepare=prepare,
-        environment={**RAY_ENVIRONMENT, "NO_COLOR": "1"},
+        environment={**RAY_ENVIRONMENT, "NO_COLOR": "1", "PATH": _own_python_first()},
         start_timeout_s=START_TIMEOUT_S,
         stop_timeout_s=STOP_TIMEOUT_S,
         restart=RestartPolicy(budget=0),
     )
+
+
+def _own_python_first() -> str:
+    """`ray job submit -- python …` means the Python that has our packages."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def connect(address: str, namespace: str) -> None:

@@ -27,7 +27,9 @@ LIVE_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Demo:
-    """A running demo: what `.local/run/demo.json` says, and its process."""
+    """A running demo: what `.local/run/demo.json` says, its process, and the environment of a shell
+    on the same machine, which has the settings that were moved for the test and no Python of ours
+    on PATH."""
 
     api: str
     livekit: str
@@ -35,6 +37,7 @@ class Demo:
     keys: dict[str, str]
     process: psutil.Process
     log: Path
+    shell: dict[str, str]
 
     def client(self, owner: str) -> httpx.Client:
         """A client with the key of `owner`: acme, globex or platform."""
@@ -63,20 +66,21 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One demo for the whole session. Fails the session if anything is left after its stop."""
     data_dir = tmp_path_factory.mktemp("demo")
     log = data_dir / "demo.log"
+    environment = _environment(data_dir)
     with log.open("w", encoding="utf-8") as output:
         started = subprocess.Popen(
             [
                 *(sys.executable, "-m", "cluster.cli"),
                 *("-c", str(REPOSITORY / "configs" / "demo.yaml"), "demo"),
             ],
-            env=_environment(data_dir),
+            env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     process = psutil.Process(started.pid)
     descendants: set[psutil.Process] = set()
     try:
-        yield _wait_until_live(data_dir, process, log)
+        yield _wait_until_live(data_dir, process, log, environment)
         descendants = set(process.children(recursive=True))
     finally:
         started.send_signal(signal.SIGTERM)
@@ -87,7 +91,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     assert not (data_dir / "run" / "demo.json").exists()
 
 
-def _wait_until_live(data_dir: Path, process: psutil.Process, log: Path) -> Demo:
+def _wait_until_live(
+    data_dir: Path, process: psutil.Process, log: Path, environment: dict[str, str]
+) -> Demo:
     access = data_dir / "run" / "demo.json"
     deadline = time.monotonic() + START_TIMEOUT_S
     while not access.exists():
@@ -97,7 +103,8 @@ def _wait_until_live(data_dir: Path, process: psutil.Process, log: Path) -> Demo
             pytest.fail(f"the demo did not start:\n{log.read_text(encoding='utf-8')[-4000:]}")
         time.sleep(0.5)
     said = json.loads(access.read_text(encoding="utf-8"))
-    demo = Demo(**said, process=process, log=log)
+    shell = environment | {"PATH": os.defpath}
+    demo = Demo(**said, process=process, log=log, shell=shell)
     deadline = time.monotonic() + LIVE_TIMEOUT_S
     while any(c["state"] != "live" for c in _cameras(demo)):
         if time.monotonic() > deadline:

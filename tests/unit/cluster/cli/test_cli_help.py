@@ -34,7 +34,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 
 
 def test_the_commands_are_those_that_are_promised() -> None:
-    promised = {"demo", "up", "status", "doctor", "migrate", "servers"}
+    promised = {"demo", "up", "status", "doctor", "migrate", "servers", "env"}
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
     promised |= {f"jobs {verb}" for verb in ("submit", "list", "follow", "cancel")}
