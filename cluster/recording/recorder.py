@@ -20,7 +20,7 @@ log = get_logger("recording.recorder")
 # A disk that stands still for four seconds at 8 Mbit/s; then pictures are lost rather than memory.
 MAX_WAITING_BYTES = 4_000_000
 TAKE_EVERY_S = 0.5
-"""To be woken for each picture of 25 a second cost the bridge more than to write them."""
+"""One wake-up for many pictures costs less than one for each of 25 a second and camera."""
 GAP_US = 2_000_000
 """A picture this long after the one before it is the start of something else: a new segment."""
 SLACK_US = 20_000
