@@ -20,7 +20,7 @@ from cluster.settings import RaySettings, Settings
 from pipelines.clock import SystemClock
 from serve.api.ray_ports import RayJobs
 from tests.integration.batch.conftest import seed
-from tests.integration.batch.world import recorded
+from tests.integration.batch.world import pictures_to_look_at, recorded
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
@@ -109,7 +109,7 @@ async def test_a_submitted_job_reports_and_ends(records: Database, film: Path) -
     ended = await becomes(records, job.id, lambda found: found.state.ended)
     assert (ended.state, ended.error, ended.progress) == (JobState.SUCCEEDED, None, 1.0)
     assert ended.summary is not None
-    assert ended.summary["looked"] == 150
+    assert ended.summary["looked"] == pictures_to_look_at()
     assert len(await recorded(records)) == 6
 
     async def over() -> JobRecord | None:

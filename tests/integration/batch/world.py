@@ -18,7 +18,8 @@ from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
 from cluster.records import AlarmQuery, AlarmRecord, Database, ObjectQuery
 from cluster.settings import Settings
 from pipelines.clock import SystemClock
-from pipelines.domain import Segment
+from pipelines.domain import CameraKey, Segment
+from pipelines.sampling import grid_phase
 
 GATE = CAST[0]
 SIZE = (640, 360)
@@ -29,6 +30,20 @@ FOREVER_US = 2**60
 EARLY_S, LATE_S = 0.4, 0.8
 """A detector sees a figure enter some frames before or after the script says so; the same
 tolerance as in the test of the demo's footage."""
+
+
+def pictures_to_look_at(*files: int) -> int:
+    """How many of the film's 750 pictures, 40 ms apart: the first in each period of 200 ms, as the
+    periods of acme's gate lie, and the first of each file, whose worker knows none before.
+
+    Args:
+        files: capture times at which files begin.
+    """
+    border_us = round(grid_phase(CameraKey("acme", "gate")) * 200_000)
+    first: dict[int, int] = {}
+    for at_us in (START_US + number * 40_000 for number in range(750)):
+        first.setdefault((at_us - border_us) // 200_000, at_us)
+    return len({*first.values(), *files})
 
 
 async def run(settings: Settings, **asked: Any) -> Summary:

@@ -22,7 +22,7 @@ from cluster.handles import by_value
 from cluster.names import DETECTOR, EMBEDDER, MEMORY
 from cluster.remote import ray_errors
 from cluster.settings import RedisSettings, Settings
-from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting
+from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting, SightingFilter
 from pipelines.errors import InputError, ModelError, UnavailableError
 from pipelines.imaging import letterbox_rgb
 from serve.app import resources
@@ -270,7 +270,7 @@ async def test_what_was_seen_is_found_again_by_its_tenant_only(memories: Any) ->
     found = await call(memory, "search", "acme", vector, 10)
     assert [match.sighting.track for match in found] == ["t-red", "t-blue"]
     assert found[0].score == pytest.approx(1.0, abs=1e-3)
-    assert await call(memory, "search", "acme", vector, 10, label="car") == []
+    assert await call(memory, "search", "acme", vector, 10, SightingFilter(label="car")) == []
     await call(memory, "erase", "acme", "gate")
     assert await call(memory, "search", "acme", vector, 10) == []
     assert len(await call(memory, "search", "globex", vector, 10)) == 1
