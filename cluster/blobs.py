@@ -160,7 +160,7 @@ class TenantBlobs:
         """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
         InputError, UnknownThingError, UnavailableError."""
         path = self._path(key)
-        data: bytes = await self._known(lambda: self._files.cat_file(path, start, end))
+        data: bytes = await self._known(lambda: self._files.cat_file(path, start=start, end=end))
         return data
 
     async def aclose(self) -> None:
