@@ -19,6 +19,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from cluster.aio import keep_cancellation
+from cluster.files import sync
 from cluster.log import redact
 from cluster.tenancy import require_tenant
 from pipelines.errors import (
@@ -108,7 +109,7 @@ class TenantBlobs:
         """
         path = self._path(key)
         if self._local:
-            await self._run(lambda: _sync_file(path))
+            await self._run(lambda: sync(Path(path)))
 
     async def put_file(self, key: str, source: Path) -> None:
         """Store a file's content, as `put` does, without holding it in memory.
@@ -237,9 +238,3 @@ def _replacing(path: str, *, flush: bool = True) -> Iterator[BinaryIO]:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-
-
-def _sync_file(path: str) -> None:
-    """Any descriptor of a file flushes what others wrote to it, on Linux and macOS."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())

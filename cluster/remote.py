@@ -22,7 +22,7 @@ async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
     """
     try:
         async with asyncio.timeout(timeout_s):
-            with our_errors(what):
+            with _our_errors(what):
                 yield
     except TimeoutError as error:
         raise UnavailableError(
@@ -31,8 +31,8 @@ async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
 
 
 @contextmanager
-def our_errors(what: str) -> Iterator[None]:
-    """The same for a call that waits by itself; raises TimeoutError where that says so."""
+def _our_errors(what: str) -> Iterator[None]:
+    """Ray's errors become ours; TimeoutError passes, whichever side raised it."""
     try:
         yield
     except RayTaskError as error:

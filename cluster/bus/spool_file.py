@@ -14,7 +14,7 @@ from collections import deque
 from pathlib import Path
 from typing import Self
 
-from cluster.files import sync_folder
+from cluster.files import sync
 from pipelines.errors import ConfigError, UnavailableError
 
 # Below this the dead part in front is not worth copying the rest for.
@@ -62,7 +62,7 @@ class SpoolFile:
         self._lock = _Lock(path.with_name(path.name + ".lock"))
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            sync_folder(path.parent)
+            sync(path.parent)
             self._front = 0
             self._lengths = self._recover()
         except OSError as error:
@@ -157,7 +157,7 @@ class SpoolFile:
             raise SpoolFullError(
                 f"the spool {self.path.name} cannot be compacted: {error.strerror}."
             ) from error
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
         os.close(self._file)
         self._file, self._front, self._size = fresh, 0, len(rest)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from cluster.cli.common import out, settings
+from cluster.local.ray_head import LOOPBACK, RAY_ENVIRONMENT, own_python
 from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
@@ -23,9 +22,9 @@ def exports(chosen: Settings) -> Iterator[str]:
             f"ray.address is {chosen.ray.address}: its dashboard's address is not known here.",
             hint="Set RAY_API_SERVER_ADDRESS to it, and RAY_AUTH_MODE and RAY_AUTH_TOKEN as there.",
         )
-    yield "export RAY_AUTH_MODE=token"
-    yield f"export RAY_API_SERVER_ADDRESS=http://127.0.0.1:{chosen.ray.dashboard_port}"
-    yield f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+    yield f"export RAY_AUTH_MODE={RAY_ENVIRONMENT['RAY_AUTH_MODE']}"
+    yield f"export RAY_API_SERVER_ADDRESS=http://{LOOPBACK}:{chosen.ray.dashboard_port}"
+    yield f'export PATH={shlex.quote(own_python())}:"$PATH"'
 
 
 def env() -> None:

@@ -81,6 +81,7 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
     """The head node. It is not started again when lost: whoever connected to it must start anew."""
     root = session_root(settings)
     sessions = root / SESSIONS
+    path = os.pathsep.join([own_python(), os.environ.get("PATH", os.defpath)])
     ray = settings.ray
     argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     argv += [f"--node-ip-address={LOOPBACK}", f"--port={gcs_port}", f"--temp-dir={sessions}"]
@@ -106,16 +107,16 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
         probe=AllOf(TcpProbe(LOOPBACK, gcs_port), TcpProbe(LOOPBACK, ray.dashboard_port)),
         log_dir=settings.log_dir,
         prepare=prepare,
-        environment={**RAY_ENVIRONMENT, "NO_COLOR": "1", "PATH": _own_python_first()},
+        environment={**RAY_ENVIRONMENT, "NO_COLOR": "1", "PATH": path},
         start_timeout_s=START_TIMEOUT_S,
         stop_timeout_s=STOP_TIMEOUT_S,
         restart=RestartPolicy(budget=0),
     )
 
 
-def _own_python_first() -> str:
-    """`ray job submit -- python …` means the Python that has our packages."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+def own_python() -> str:
+    """The folder of the Python that has our packages, which `ray job submit -- python …` means."""
+    return str(Path(sys.executable).parent)
 
 
 def connect(address: str, namespace: str) -> None:

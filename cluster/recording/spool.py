@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.files import sync_folder
+from cluster.files import sync
 from cluster.log import get_logger
 from cluster.recording.boxes import cut_to_playable
 from cluster.recording.probe import probe, segment_file
@@ -93,7 +93,7 @@ class Spool:
         final = done.path.with_name(done.path.name.removesuffix(PART))
         try:
             done.path.rename(final)
-            sync_folder(final.parent)
+            sync(final.parent)
         except OSError as error:
             raise _unusable(final, error) from error
         self._add(Spooled(key, replace(done, path=final)))
