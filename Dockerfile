@@ -56,6 +56,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     ATALAIA_CONFIG=/app/configs/production.yaml \
     RAY_USAGE_STATS_ENABLED=0 \
+    RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9/ \
     YOLO_CONFIG_DIR=/var/lib/atalaia/ultralytics
 
 WORKDIR /var/lib/atalaia

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cluster.calls_home import RAY_SILENCE
 from cluster.local.files import PRIVATE_DIR, write_private
 from cluster.local.lifecycle import RestartPolicy
 from cluster.local.ports import free_port
@@ -33,7 +34,7 @@ LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 RAY_ENVIRONMENT = {
     LOOPBACK_SWITCH: "0",
     "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
+    **RAY_SILENCE,
 }
 
 # 13 s on two idle cores, 40 s on two cores that eight others share.

@@ -71,6 +71,9 @@ def livekit_config(settings: Settings) -> dict[str, Any]:
             "node_ip": host,
             "enable_loopback_candidate": True,
             "ips": {"includes": [network]},
+            # Without a name here every participant is told to ask public STUN servers for its
+            # address, of which no one has any use on loopback.
+            "stun_servers": [f"{host}:{settings.livekit.rtc_udp_port}"],
         },
         "keys": {settings.livekit.api_key: settings.livekit.api_secret.get_secret_value()},
         "room": {"auto_create": True},

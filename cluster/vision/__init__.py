@@ -1,6 +1,5 @@
 """Models without Ray: weights, exports, runtimes, embedders; all of it runs in plain processes."""
 
-import os
+from cluster.calls_home import silence_models
 
-# ultralytics would otherwise install packages by itself, at run time, from wherever pip looks.
-os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+silence_models()

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from cluster.local.ports import free_port
+from tests.witness import watched
 
 REPOSITORY = Path(__file__).parents[2]
 START_TIMEOUT_S = 420.0
@@ -29,7 +30,7 @@ LIVE_TIMEOUT_S = 120.0
 class Demo:
     """A running demo: what `.local/run/demo.json` says, its process, and the environment of a shell
     on the same machine, which has the settings that were moved for the test and no Python of ours
-    on PATH."""
+    on PATH. `calls` is where its Python programs write whom they call (`tests.witness`)."""
 
     api: str
     livekit: str
@@ -37,6 +38,7 @@ class Demo:
     keys: dict[str, str]
     process: psutil.Process
     log: Path
+    calls: Path
     shell: dict[str, str]
 
     def client(self, owner: str) -> httpx.Client:
@@ -58,7 +60,11 @@ def _environment(data_dir: Path) -> dict[str, str]:
     }
     environment = dict(os.environ) | {f"ATALAIA_{name}": value for name, value in ports.items()}
     environment["PYTHONPATH"] = str(REPOSITORY)
-    return environment
+    return watched(environment, _calls(data_dir))
+
+
+def _calls(data_dir: Path) -> Path:
+    return data_dir / "calls"
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +110,7 @@ def _wait_until_live(
         time.sleep(0.5)
     said = json.loads(access.read_text(encoding="utf-8"))
     shell = environment | {"PATH": os.defpath}
-    demo = Demo(**said, process=process, log=log, shell=shell)
+    demo = Demo(**said, process=process, log=log, calls=_calls(data_dir), shell=shell)
     deadline = time.monotonic() + LIVE_TIMEOUT_S
     while any(c["state"] != "live" for c in _cameras(demo)):
         if time.monotonic() > deadline:

@@ -18,6 +18,7 @@ from PIL import Image
 from ultralytics.utils import ASSETS
 
 from tests.e2e.conftest import Demo
+from tests.witness import strangers
 
 ALARM_TIMEOUT_S = 90.0
 JOB_TIMEOUT_S = 170.0
@@ -55,6 +56,17 @@ def _alarms(demo: Demo, owner: str, count: int, last_event_id: str | None = None
             if len(found) == count or time.monotonic() > deadline:
                 break
     return found
+
+
+# Ray's dashboard asks the cloud that it may run in which one it is: a link-local address, and a
+# name that only exists there. What it learns it tells nobody, see cluster/calls_home.py.
+CLOUD_METADATA = {"169.254.169.254", "metadata.google.internal"}
+
+
+def test_nobody_outside_of_this_machine_is_called(demo: Demo) -> None:
+    # Its own servers were called, so whoever is called is seen.
+    assert demo.calls.read_text(encoding="utf-8")
+    assert strangers(demo.calls) <= CLOUD_METADATA
 
 
 def test_every_camera_is_live_and_hides_its_credentials(demo: Demo) -> None:
