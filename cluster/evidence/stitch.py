@@ -18,7 +18,7 @@ from cluster.evidence.timeline import GAP_US, Span, gaps_within
 from pipelines.errors import ConflictError, UnavailableError
 
 MICROSECOND = Fraction(1, 1_000_000)
-_OPTIONS = {
+OUTPUT_OPTIONS = {
     # The index stands in front of the pictures, so that a player can start and jump at once.
     "movflags": "faststart",
     # The clock of the segments: every picture keeps its time to the microsecond. The other one is
@@ -48,6 +48,8 @@ class Stitched:
         from_us: capture time of its first picture, which is shown at time 0 of the file.
         to_us: when its last picture ends, taken to last as long as the one before it.
         gaps: where nothing was recorded; in the file the last picture before it stands still.
+        codec: of its pictures, as libav names it.
+        width, height: of its pictures, pixels.
         audio: whether there is sound in it.
         sha256: of the whole file, hexadecimal.
     """
@@ -57,6 +59,9 @@ class Stitched:
     to_us: int
     gaps: tuple[Span, ...]
     frames: int
+    codec: str
+    width: int
+    height: int
     audio: bool
     size: int
     sha256: str
@@ -148,7 +153,7 @@ class Stitcher:
         Raises:
             UnavailableError: the file cannot be written.
         """
-        if not self._times:
+        if not self._times or self._video_format is None:
             return None
         self._close_output()
         with _writing(), self._path.open("rb") as file:
@@ -157,12 +162,16 @@ class Stitcher:
         self._done = True
         times = sorted(self._times)
         spans = _stretches(times)
+        width, height = self._video_format.shape
         return Stitched(
             path=self._path,
             from_us=spans[0].from_us,
             to_us=spans[-1].to_us,
             gaps=tuple(gaps_within(spans)),
             frames=len(times),
+            codec=self._video_format.codec,
+            width=width,
+            height=height,
             audio=self._sounds > 0,
             size=size,
             sha256=digest,
@@ -195,7 +204,9 @@ class Stitcher:
             self._video_format, self._base_us = form, enter_us
             with _writing():
                 self._path.touch()  # the muxer would find out with the first packet
-                self._output = av.open(str(self._path), "w", format="mp4", options=dict(_OPTIONS))
+                self._output = av.open(
+                    str(self._path), "w", format="mp4", options=dict(OUTPUT_OPTIONS)
+                )
                 self._video = self._output.add_stream_from_template(video, opaque=True)
                 if tag := _TAGS.get(form.codec):
                     self._video.codec_context.codec_tag = tag

@@ -54,6 +54,12 @@ class ClipView(ResponseBody):
     url: str | None = Field(None, description="Signed address of the MP4; works for some minutes.")
     boxes: BoxLinks | None = None
     codec: str | None = Field(None, examples=["h264"])
+    encoded_from: str | None = Field(
+        None,
+        description="Codec of the recording, where browsers would not play it and the pictures "
+        "were encoded anew; null: they are the recording's own.",
+        examples=["hevc"],
+    )
     width: int | None = None
     height: int | None = None
     size: int | None = Field(None, description="Bytes.")
@@ -126,6 +132,7 @@ def _view(alarm: Alarm, clip: Clip, links: MediaLinks) -> ClipView:
             vtt=links.link(alarm.tenant, key("boxes.vtt"), "text/vtt"),
         ),
         codec=file.codec,
+        encoded_from=file.encoded_from,
         width=file.width,
         height=file.height,
         size=file.size,

@@ -36,7 +36,9 @@ async def holds(element: Locator, question: str) -> bool:
     return bool(await element.evaluate(question))
 
 
-async def alarm_of_street(world: World, folder: Path, *, recorded: bool = True) -> str:
+async def alarm_of_street(
+    world: World, folder: Path, *, recorded: bool = True, codec: str = "h264"
+) -> str:
     """An alarm five seconds into ten seconds of a street; its id."""
     records = world.database.tenant("acme")
     await records.add_camera(
@@ -45,16 +47,18 @@ async def alarm_of_street(world: World, folder: Path, *, recorded: bool = True) 
     alarm = make_alarm(ALARM_AT)
     await records.record_alarms([alarm])
     if recorded:
-        content, size = street_units(T0_US)
-        files = segments_of(folder, content, per_segment=3 * FPS, size=size)
-        await ship(files, world.database.recordings("acme"), world.blobs("acme"), size=size)
+        content, size = street_units(T0_US, codec=codec)
+        files = segments_of(folder, content, per_segment=3 * FPS, size=size, codec=codec)
+        recordings, blobs = world.database.recordings("acme"), world.blobs("acme")
+        await ship(files, recordings, blobs, size=size, codec=codec)
     return str(alarm.id)
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
 async def test_the_clip_of_an_alarm_plays_with_its_boxes(
-    browser: Browser, world: World, tmp_path: Path
+    browser: Browser, world: World, tmp_path: Path, codec: str
 ) -> None:
-    alarm = await alarm_of_street(world, tmp_path / "spool")
+    alarm = await alarm_of_street(world, tmp_path / "spool", codec=codec)
     async with opened(browser) as page:
         watch = Watch(page)
         await sign_in(page, world)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import pytest
 
@@ -55,15 +57,20 @@ class Case:
         return path
 
     async def record(
-        self, seconds: tuple[float, float], *, size: tuple[int, int] = (128, 96), **row: Any
+        self,
+        seconds: tuple[float, float],
+        *,
+        size: tuple[int, int] = (128, 96),
+        codec: str = "h264",
+        **row: Any,
     ) -> list[Segment]:
         """What lies from one second after T0 to another, in segments of two."""
         first = round(seconds[0] * FPS) // GOP * GOP
-        content = units(round(seconds[1] * FPS), T0_US, size=size)[first:]
+        content = units(round(seconds[1] * FPS), T0_US, size=size, codec=codec)[first:]
         folder = self.folder / f"spool-{first}-{size[0]}"
-        files = segments_of(folder, content, per_segment=PER_SEGMENT, size=size)
+        files = segments_of(folder, content, per_segment=PER_SEGMENT, size=size, codec=codec)
         recordings, blobs = self.world.database.recordings("acme"), self.world.blobs("acme")
-        return await ship(files, recordings, blobs, size=size, **row)
+        return await ship(files, recordings, blobs, size=size, codec=codec, **row)
 
     def settle(self) -> None:
         self.clock.advance(SETTLED_S)
@@ -95,9 +102,34 @@ async def test_a_clip_covers_the_alarm_and_what_surrounds_it(case: Case) -> None
     assert answer["from"] == rfc3339(start_us)
     assert answer["alarm_at_s"] == (case.alarm.capture_us - start_us) / 1e6
     assert (answer["codec"], answer["width"], answer["height"]) == ("h264", 128, 96)
-    assert (answer["masked"], answer["audio"]) == (False, False)
+    assert (answer["masked"], answer["audio"], answer["encoded_from"]) == (False, False, None)
     seen = pictures(await case.file(answer), start_us)
     assert [at for at, _ in seen] == [picture_us(T0_US, n) for n in range(FIRST, END)]
+
+
+async def test_of_h265_the_clip_is_for_every_browser_and_the_export_what_was_recorded(
+    case: Case,
+) -> None:
+    await case.record((0, 20), codec="hevc")
+
+    answer = await case.ask()
+
+    assert (answer["state"], answer["codec"], answer["encoded_from"]) == ("ready", "h264", "hevc")
+    clip = await case.file(answer)
+    assert answer["sha256"] == hashlib.sha256(clip.read_bytes()).hexdigest()
+    assert answer["size"] == clip.stat().st_size
+    seen = pictures(clip, picture_us(T0_US, FIRST))
+    assert [at for at, _ in seen] == [picture_us(T0_US, n) for n in range(FIRST, END)]
+    assert codec_of(clip) == "h264"
+    asked = {"camera": "gate", "from": rfc3339(FROM_US), "to": rfc3339(TO_US)}
+    export = case.folder / "export.mp4"
+    export.write_bytes((await case.client.get("/v1/recordings/export", params=asked)).content)
+    assert codec_of(export) == "hevc"
+
+
+def codec_of(path: Path) -> str:
+    with av.open(str(path)) as container:
+        return container.streams.video[0].codec_context.name
 
 
 async def test_the_alarm_s_own_box_is_always_beside_it(case: Case) -> None:

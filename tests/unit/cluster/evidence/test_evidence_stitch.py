@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -14,12 +12,11 @@ from cluster.evidence.stitch import Stitched, Stitcher
 from cluster.evidence.timeline import needed_from
 from cluster.recording.segment import SegmentFile
 from pipelines.errors import ConflictError, UnavailableError
-from tests.recorded import GOP, picture_us, pictures, segments_of, units
+from tests.recorded import GOP, picture_us, pictures, segments_of, sounds, units, with_sound
 
 START_US = 1_790_000_000_123_457
 END_US = START_US + 3_600_000_000
 PER_SEGMENT = 30
-RATE = 48_000
 
 
 def recorded(
@@ -144,44 +141,6 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------ sound
-
-
-def with_sound(file: SegmentFile, path: Path, rate: int = RATE) -> SegmentFile:
-    """The segment with a tone beside its pictures, AAC as cameras send it."""
-    with (
-        av.open(str(file.path)) as source,
-        av.open(
-            str(path), "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}
-        ) as to,
-    ):
-        pictures_in = source.streams.video[0]
-        pictures_out = to.add_stream_from_template(pictures_in, opaque=True)
-        tone = to.add_stream("aac", rate=rate, layout="mono")
-        packets = [p for p in source.demux(pictures_in) if p.dts is not None]
-        seconds = (file.end_us - file.start_us) / 1e6
-        samples = np.sin(np.arange(round(seconds * rate)) * 440 * 2 * np.pi / rate)
-        for at in range(0, len(samples) - 1024, 1024):
-            frame = av.AudioFrame.from_ndarray(
-                samples[None, at : at + 1024].astype(np.float32), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
-            to.mux(tone.encode(frame))
-        to.mux(tone.encode(None))
-        for packet in packets:
-            packet.stream = pictures_out
-            to.mux(packet)
-    return replace(file, path=path, size=path.stat().st_size, sha256="", audio="aac")
-
-
-def sounds(path: Path, origin_us: int) -> list[int]:
-    """When each packet of sound begins, UTC microseconds."""
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        return [
-            origin_us + round(packet.pts * packet.time_base * 1_000_000)
-            for packet in container.demux(stream)
-            if packet.pts is not None and packet.dts is not None
-        ]
 
 
 def test_sound_comes_along_at_its_time(tmp_path: Path) -> None:
