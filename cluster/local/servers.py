@@ -72,8 +72,9 @@ def livekit_config(settings: Settings) -> dict[str, Any]:
             "enable_loopback_candidate": True,
             "ips": {"includes": [network]},
             # Without a name here every participant is told to ask public STUN servers for its
-            # address, of which no one has any use on loopback.
-            "stun_servers": [f"{host}:{settings.livekit.rtc_udp_port}"],
+            # address, of which nobody has any use on loopback. The discard port; never that of
+            # media: libwebrtc takes all that comes from a STUN server for its answer.
+            "stun_servers": [f"{host}:9"],
         },
         "keys": {settings.livekit.api_key: settings.livekit.api_secret.get_secret_value()},
         "room": {"auto_create": True},
