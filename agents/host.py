@@ -207,25 +207,25 @@ class AgentHost:
 
         The disk is waited for afterwards: an fsync takes 1 ms, but hundreds beside recordings.
         """
-        blobs = self._tenant_blobs(alarm.tenant)
         key = f"alarms/{alarm.id}.jpg"
-        snapshot: str | None = key
+        blobs: TenantBlobs | None = None
         try:
             jpeg = await asyncio.to_thread(to_jpeg, frame)
+            blobs = self._tenant_blobs(alarm.tenant)
             await blobs.put(key, jpeg, flush=False)
         except AtalaiaError as error:
             log.warning("alarm without snapshot", alarm=str(alarm.id), error=str(error))
-            snapshot = None
+            blobs = None
         stages = alarm.stages.model_copy(update={"published_us": self._clock.now_us()})
-        raised = alarm.model_copy(update={"stages": stages, "snapshot": snapshot})
+        raised = alarm.model_copy(update={"stages": stages, "snapshot": key if blobs else None})
         try:
             await self._publisher.publish(raised)
         except UnavailableError as error:
             # Redis and the spool both refused: the one way to lose an alarm, so it is said loudly.
             self._counts["alarms_lost"] += 1
             log.error("alarm lost", alarm=str(alarm.id), error=str(error))
-        if snapshot is not None:
-            await self._flush(blobs, snapshot)
+        if blobs is not None:
+            await self._flush(blobs, key)
 
     async def _flush(self, blobs: TenantBlobs, key: str) -> None:
         try:

@@ -8,19 +8,20 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
+from fsspec.asyn import AsyncFileSystem
 
 from cluster.aio import keep_cancellation
 from cluster.files import sync
 from cluster.log import redact
+from cluster.storage import code_of, open_storage, reason_of
 from cluster.tenancy import require_tenant
 from pipelines.errors import (
     ConfigError,
@@ -30,19 +31,21 @@ from pipelines.errors import (
     UnknownThingError,
 )
 
-# Storage calls wait for disks and networks, not for the CPU: a few threads keep one slow call from
+# Storage calls wait for disks and networks, not for the CPU: a few at once keep one slow call from
 # holding up the others.
-_THREADS = 4
+_AT_ONCE = 4
 _CHUNK_BYTES = 1 << 20
 # A write to a local disk takes milliseconds, to object storage some hundred.
 TIMEOUT_S = 20.0
 # A line that uploads slower than this could not carry one camera's recording.
 LEAST_BYTES_PER_S = 250_000
 MAX_KEY_LENGTH = 512
+_BEHIND_THE_END = frozenset({"InvalidRange", "416"})
 
 # Each part starts with a letter or digit: no "..", no hidden file, no name of a temporary one.
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
+_NO_BLOB = "there is no such blob, or no such file."
 _T = TypeVar("_T")
 
 
@@ -63,25 +66,28 @@ class TenantBlobs:
         url: fsspec URL of the storage of all tenants, like file:///var/lib/atalaia/blobs or
             s3://bucket/prefix.
         tenant: whose blobs.
+        timeout_s: of one call; sending a file is given more, by its size.
 
     Raises:
         ConfigError: the URL cannot be used.
         InputError: `tenant` is no slug.
     """
 
-    def __init__(self, url: str, tenant: str) -> None:
+    def __init__(self, url: str, tenant: str, *, timeout_s: float = TIMEOUT_S) -> None:
         require_tenant(tenant)
         self.tenant = tenant
+        self._timeout_s = timeout_s
         try:
-            self._files, root = url_to_fs(url)
-        except (ValueError, ImportError) as error:
+            self._storage = open_storage(url)
+        except ValueError as error:
             raise ConfigError(
-                f"blobs.url {redact(url)} cannot be used: {redact(str(error))}.",
+                f"blobs.url {redact(url)} cannot be used: {error}.",
                 hint="Use file:///folder, or s3://bucket/prefix with the extra `s3` installed.",
             ) from None
-        self._root = f"{root.rstrip('/')}/{tenant}"
-        self._local = isinstance(self._files, LocalFileSystem)
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"blobs-{tenant}")
+        self._root = f"{self._storage.path.rstrip('/')}/{tenant}"
+        self._local = self._storage.local
+        self._executor = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"blobs-{tenant}")
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def put(self, key: str, data: bytes, *, flush: bool = True) -> None:
         """Store `data`, in place of what was there. Readers see the old or the new, never a part.
@@ -96,9 +102,10 @@ class TenantBlobs:
         """
         path = self._path(key)
         if self._local:
-            await self._run(lambda: self._write_local(path, data, flush))
+            await self._run(self._threaded(partial(_write, path, data, flush)))
         else:
-            await self._run(lambda: self._write(path, data))
+            # Object storage shows an object when its upload is complete, and only then.
+            await self._sent(self._ask("pipe_file", path, data))
 
     async def flush(self, key: str) -> None:
         """Wait until a power cut cannot take this blob away. Object storage never has it that way.
@@ -109,7 +116,7 @@ class TenantBlobs:
         """
         path = self._path(key)
         if self._local:
-            await self._run(lambda: sync(Path(path)))
+            await self._run(self._threaded(partial(sync, Path(path))))
 
     async def put_file(self, key: str, source: Path) -> None:
         """Store a file's content, as `put` does, without holding it in memory.
@@ -120,49 +127,47 @@ class TenantBlobs:
             UnavailableError: the storage is away, full, or too slow.
         """
         path = self._path(key)
-        copy = self._copy_local if self._local else self._copy
-        size = await self._run(lambda: source.stat().st_size)
-        await self._run(lambda: copy(path, source), TIMEOUT_S + size / LEAST_BYTES_PER_S)
+        size = (await self._run(self._threaded(source.stat))).st_size
+        more_s = size / LEAST_BYTES_PER_S
+        if self._local:
+            await self._run(self._threaded(partial(_copy, path, source)), more_s)
+        else:
+            upload = self._ask("put_file", str(source), path, **self._storage.upload)
+            await self._sent(upload, more_s)
 
     async def get(self, key: str) -> bytes:
         """Raises InputError, UnknownThingError (no such blob), UnavailableError."""
-        path = self._path(key)
-        data: bytes = await self._known(lambda: self._files.cat_file(path))
+        data: bytes = await self._known(self._ask("cat_file", self._path(key)))
         return data
 
     async def delete(self, key: str) -> None:
         """Remove a blob, if it is there. Raises InputError, UnavailableError."""
         path = self._path(key)
         try:
-            await self._run(lambda: self._files.rm_file(path))
+            await self._run(self._ask("rm_file", path))
         except (UnknownThingError, ConflictError):
             return
 
     def url(self, key: str) -> str:
         """Where a blob lies, for those who read it piece by piece: a path, or an fsspec URL.
         Raises InputError."""
-        path = self._path(key)
-        return path if self._local else str(self._files.unstrip_protocol(path))
+        return self._storage.url(self._path(key))
 
     async def stat(self, key: str) -> BlobStat:
         """Size and version of a blob. Raises InputError, UnknownThingError, UnavailableError."""
-        path = self._path(key)
-
-        def look() -> BlobStat:
-            info = self._files.info(path)
-            if info["type"] != "file":
-                raise FileNotFoundError(path)
-            version = hashlib.sha256(str(self._files.ukey(path)).encode()).hexdigest()
-            return BlobStat(int(info["size"]), version[:32])
-
-        return await self._known(look)
+        info = await self._known(self._ask("info", self._path(key)))
+        if info["type"] != "file":
+            raise UnknownThingError(_NO_BLOB)
+        version = hashlib.sha256(str(info).encode()).hexdigest()
+        return BlobStat(int(info["size"]), version[:32])
 
     async def read_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
         InputError, UnknownThingError, UnavailableError."""
-        path = self._path(key)
-        data: bytes = await self._known(lambda: self._files.cat_file(path, start=start, end=end))
-        return data
+        if end <= start:
+            await self.stat(key)
+            return b""  # HTTP has no word for such a range, and would send the whole
+        return await self._known(self._range(self._path(key), start, end))
 
     async def aclose(self) -> None:
         """Let running calls end and give the threads back. Idempotent."""
@@ -174,51 +179,86 @@ class TenantBlobs:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _known(self, call: Callable[[], _T]) -> _T:
-        """Run a call that reads: what cannot be there is not there."""
-        try:
-            return await self._run(call)
-        except ConflictError:
-            raise UnknownThingError("there is no such blob.") from None
+    # ------------------------------------------------------------ asking the storage
 
     def _path(self, key: str) -> str:
         if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
             raise InputError(f"{key[:80]!r} is not the key of a blob.")
         return f"{self._root}/{key}"
 
-    def _write(self, path: str, data: bytes) -> None:
-        # Object storage shows an object when its upload is complete, and only then.
-        self._files.pipe_file(path, data)
+    async def _ask(self, method: str, *args: object, **options: object) -> Any:
+        """Call a method of fsspec's file system.
 
-    def _write_local(self, path: str, data: bytes, flush: bool) -> None:
-        with _replacing(path, flush=flush) as file:
-            file.write(data)
+        One that waits for a network is awaited on fsspec's own loop: so a call that takes too long
+        ends there, too, and those who come after it are not behind it.
+        """
+        files = self._storage.files
+        if not isinstance(files, AsyncFileSystem):
+            return await self._threaded(partial(getattr(files, method), *args, **options))
+        async with self._slots:
+            call = getattr(files, f"_{method}")(*args, **options)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, files.loop))
 
-    def _copy(self, path: str, source: Path) -> None:
-        self._files.put_file(str(source), path)
+    async def _threaded(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _copy_local(self, path: str, source: Path) -> None:
-        with source.open("rb") as content, _replacing(path) as file:
-            shutil.copyfileobj(content, file, _CHUNK_BYTES)
-
-    async def _run(self, call: Callable[[], _T], timeout_s: float = TIMEOUT_S) -> _T:
-        loop = asyncio.get_running_loop()
+    async def _range(self, path: str, start: int, end: int) -> bytes:
         try:
-            async with asyncio.timeout(timeout_s):
+            data: bytes = await self._ask("cat_file", path, start=start, end=end)
+        except OSError as error:
+            if code_of(error) in _BEHIND_THE_END:
+                return b""
+            raise
+        return data
+
+    async def _known(self, call: Awaitable[_T]) -> _T:
+        """Run a call that reads: what cannot be there is not there."""
+        try:
+            return await self._run(call)
+        except ConflictError:
+            raise UnknownThingError(_NO_BLOB) from None
+
+    async def _sent(self, call: Awaitable[None], more_s: float = 0.0) -> None:
+        """Run a call that writes to object storage, which has no folders: only the bucket can be
+        missing."""
+        try:
+            await self._run(call, more_s)
+        except UnknownThingError:
+            raise _no_bucket() from None
+
+    async def _run(self, call: Awaitable[_T], more_s: float = 0.0) -> _T:
+        try:
+            async with asyncio.timeout(self._timeout_s + more_s):
                 with keep_cancellation():
-                    return await loop.run_in_executor(self._executor, call)
-        except (FileNotFoundError, IsADirectoryError):
-            raise UnknownThingError("there is no such blob, or no such file.") from None
+                    return await call
+        except (FileNotFoundError, IsADirectoryError) as error:
+            if code_of(error) == "NoSuchBucket":
+                raise _no_bucket() from None
+            raise UnknownThingError(_NO_BLOB) from None
         except (FileExistsError, NotADirectoryError):
             raise ConflictError("a part of the key is a blob already.") from None
         except TimeoutError:
             raise UnavailableError("the blob storage did not answer in time.") from None
         except Exception as error:  # noqa: BLE001 - each storage raises its vendor's own errors
-            # Their texts may quote the URL, which may hold a credential.
-            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
             raise UnavailableError(
-                f"the blob storage cannot be used: {type(error).__name__}{reason}."
+                f"the blob storage cannot be used: {reason_of(error)}."
             ) from None
+
+
+def _no_bucket() -> UnavailableError:
+    return UnavailableError(
+        "the blob storage has no such bucket.", hint="Make the one that blobs.url names."
+    )
+
+
+def _write(path: str, data: bytes, flush: bool) -> None:
+    with _replacing(path, flush=flush) as file:
+        file.write(data)
+
+
+def _copy(path: str, source: Path) -> None:
+    with source.open("rb") as content, _replacing(path) as file:
+        shutil.copyfileobj(content, file, _CHUNK_BYTES)
 
 
 @contextmanager

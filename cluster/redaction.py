@@ -36,6 +36,9 @@ _ENCODED_QUERY = re.compile(
 )
 # `/user=admin_password=x_channel=1.sdp`, common in video recorders.
 _PATH = re.compile(rf"(?P<name>[/_](?:{_NAMES})=)(?:(?![_&;][A-Za-z]\w*=)[^\s?/])*", re.IGNORECASE)
+# `s3://key:secret@bucket`: a raw secret may hold a slash. ARNs of access points hold colons.
+_BUCKET = re.compile(r"(?:s3a?|gs|gcs)://(?:[^/]*@|(?!arn:)[^/]*:)", re.IGNORECASE)
+_PAIR = re.compile(r"(?P<scheme>\b(?:s3a?|gs|gcs)://)(?!arn:)[^/\s\"']*:[^\s\"']*", re.IGNORECASE)
 # A signed token (RFC 7519), wherever it stands: a link to media has one for its last part.
 _TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
@@ -50,9 +53,15 @@ def redact(text: str) -> str:
     readable."""
     text = _TOKEN.sub(HIDDEN, text)
     text = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", text)
+    text = _PAIR.sub(rf"\g<scheme>{HIDDEN}", text)
     text = _ENCODED_USERINFO.sub(rf"\g<scheme>{HIDDEN}@", text)
     text = _ENCODED_QUERY.sub(rf"\g<name>{HIDDEN}", text)
     return redact_parameters(text) if "=" in text else text
+
+
+def has_bucket_credentials(url: str) -> bool:
+    """Whether the URL is one of a bucket with credentials in it, where nothing would read them."""
+    return _BUCKET.match(url) is not None
 
 
 class RedactingFilter(logging.Filter):

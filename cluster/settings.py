@@ -12,13 +12,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from cluster.redaction import has_bucket_credentials
 from pipelines.errors import ConfigError
 
 ENV_PREFIX = "ATALAIA_"
@@ -85,6 +94,15 @@ class BlobSettings(Section):
     url: str | None = Field(
         None, description="fsspec URL (s3://…, gs://…, file://…); default: folder in data_dir"
     )
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, url: str | None) -> str | None:
+        if url is not None and has_bucket_credentials(url):
+            raise ValueError(
+                "the URL of a bucket holds no credentials; they belong into the environment"
+            )
+        return url
 
 
 class RaySettings(Section):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cluster.batch.video import BrokenVideoError, ReadStats, frames_from, media_us, planes_of
+from cluster.batch.remote import BrokenVideoError
+from cluster.batch.video import ReadStats, frames_from, media_us, planes_of
 from cluster.jpeg import to_jpeg
 from pipelines.crops import CropBox
 from pipelines.domain import Polygon

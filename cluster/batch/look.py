@@ -13,9 +13,10 @@ from typing import Any
 from cluster.batch import table
 from cluster.batch.chunks import Chunk, Look
 from cluster.batch.eyes import Eyes, open_eyes
+from cluster.batch.remote import BrokenVideoError
 from cluster.batch.request import DetectorChoice
 from cluster.batch.table import ChunkFacts, Looked
-from cluster.batch.video import BrokenVideoError, ReadStats, media_us, pictures, planes_of
+from cluster.batch.video import ReadStats, media_us, pictures, planes_of
 from cluster.blobs import TenantBlobs
 from cluster.log import configure_logging, get_logger, redact
 from cluster.settings import Settings

@@ -8,11 +8,10 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-
-from cluster.batch.video import BrokenVideoError, VideoFacts, probe
+from cluster.batch.remote import BrokenVideoError, info_of
+from cluster.batch.video import VideoFacts, probe
 from cluster.redaction import redact
+from cluster.storage import open_storage, reason_of
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import InputError, UnavailableError
 
@@ -89,9 +88,10 @@ def find_files(pattern: str) -> list[str]:
         UnavailableError: the storage does not answer.
     """
     try:
-        files, path = url_to_fs(pattern)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"{redact(pattern)} cannot be read: {redact(str(error))}.") from None
+        storage = open_storage(pattern)
+    except ValueError as error:
+        raise InputError(f"{redact(pattern)} cannot be read: {error}.") from None
+    files, path = storage.files, storage.path
     try:
         if _GLOB & set(path):
             found = _videos(files.glob(path))
@@ -99,8 +99,9 @@ def find_files(pattern: str) -> list[str]:
             found = _videos(files.find(path))
         else:
             found = [path] if files.exists(path) else []
-    except OSError as error:
-        raise UnavailableError(f"{redact(pattern)} cannot be listed: {error.strerror}.") from error
+    except Exception as error:  # noqa: BLE001 - each storage raises its vendor's own errors
+        reason = reason_of(error)
+        raise UnavailableError(f"{redact(pattern)} cannot be listed: {reason}.") from None
     if not found:
         raise InputError(
             f"there is no video at {redact(pattern)}.",
@@ -108,8 +109,7 @@ def find_files(pattern: str) -> list[str]:
             + ", ".join(SUFFIXES)
             + ".",
         )
-    local = isinstance(files, LocalFileSystem)
-    return [path if local else str(files.unstrip_protocol(path)) for path in found]
+    return [storage.url(path) for path in found]
 
 
 def _videos(paths: Sequence[str]) -> list[str]:
@@ -142,8 +142,7 @@ def of_files(
 
 
 def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> Source:
-    files, path = url_to_fs(url)
-    info = files.info(path)
+    info = info_of(url)
     changed_us = _changed_us(info)
     if start_us is not None:
         start_from = StartFrom.OPTION

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import IO, cast
 
 import av
 import av.error
@@ -16,10 +15,8 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.errors import InputError
+from cluster.batch.remote import BrokenVideoError, open_file
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
 
@@ -31,10 +28,6 @@ LEAD_US = 1 * S
 # the time of decoding, which is a little earlier than the time of showing.
 _LEADS_US = (LEAD_US, 5 * S, 30 * S)
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
-
-
-class BrokenVideoError(InputError):
-    code = "broken-video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +80,9 @@ def open_video(url: str) -> Iterator[tuple[InputContainer, VideoStream]]:
 
     Raises:
         BrokenVideoError: it is not there, or holds no video that can be read.
+        UnavailableError: its storage does not answer, perhaps only in the middle of the file.
     """
-    with _file(url) as file:
+    with open_file(url) as file:
         try:
             options = {"fflags": "+genpts"}
             with av.open(file, "r", metadata_errors="ignore", options=options) as container:
@@ -100,19 +94,6 @@ def open_video(url: str) -> Iterator[tuple[InputContainer, VideoStream]]:
                 yield container, stream
         except (av.error.FFmpegError, EOFError) as error:
             raise BrokenVideoError(f"it cannot be read: {_words(error)}.") from error
-
-
-@contextmanager
-def _file(url: str) -> Iterator[str | IO[bytes]]:
-    files, path = url_to_fs(url)
-    if isinstance(files, LocalFileSystem):
-        yield path
-        return
-    try:
-        with files.open(path, "rb") as file:
-            yield cast("IO[bytes]", file)
-    except OSError as error:
-        raise BrokenVideoError(f"it cannot be read: {error.strerror}.") from error
 
 
 def probe(url: str) -> VideoFacts:

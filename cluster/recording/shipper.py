@@ -189,13 +189,7 @@ class Shipper:
         segment = segment_of(camera, spooled.file)
         blobs = self._blobs.get(tenant) or self._open_blobs(tenant)
         self._blobs[tenant] = blobs
-        try:
-            await blobs.put_file(segment.blob, spooled.file.path)
-        except UnknownThingError:
-            if await asyncio.to_thread(spooled.file.path.exists):
-                # A bucket that is not there: for people to mend.
-                raise UnavailableError("the blob storage has no place for recordings.") from None
-            raise
+        await blobs.put_file(segment.blob, spooled.file.path)
         try:
             await self._database.recordings(tenant).add(segment)
         except UnknownThingError:

@@ -85,3 +85,14 @@ def test_log_lines_hide_credentials_wherever_they_stand(capsys: pytest.CaptureFi
     assert "hunter2" not in shown
     assert "10.0.0.5/s" in shown
     assert '"n": 1' in shown
+
+
+@pytest.mark.parametrize("scheme", ["s3", "S3A", "gs"])
+def test_credentials_in_place_of_a_bucket(scheme: str) -> None:
+    assert redact(f"{scheme}://AKIA1:se/cr+et is wrong") == f"{scheme}://*** is wrong"
+    assert redact(f"{scheme}://AKIA1:se/cr+et@bucket/site") == f"{scheme}://***@bucket/site"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a:b", "s3://arn:aws:s3:x:1:accesspoint/y/site"])
+def test_a_bucket_stays_readable(url: str) -> None:
+    assert redact(f"no video at {url}.") == f"no video at {url}."

@@ -1,0 +1,83 @@
+"""A real S3 server for all tests with a bucket for each, and servers that a test may kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from s3fs import S3FileSystem
+
+from cluster.local.binaries import ensure_binary
+from pipelines.errors import UnavailableError
+from tests.conftest import BUILT_SERVERS
+from tests.integration.storage.world import VERSITYGW, S3Server
+
+
+@pytest.fixture(scope="session")
+def versitygw() -> Path:
+    """From PATH, else built once: some 70 s on two cores. A test's time-out does not run here."""
+    folders = [f for f in os.environ["PATH"].split(os.pathsep) if f != str(BUILT_SERVERS)]
+    with pytest.MonkeyPatch.context() as patch:
+        # What was built before counts only if it was built from the pins of now.
+        patch.setenv("PATH", os.pathsep.join(folders))
+        try:
+            return asyncio.run(ensure_binary(VERSITYGW, BUILT_SERVERS.parent, _say))
+        except UnavailableError as error:
+            if shutil.which("go") or os.environ.get("CI"):
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(message + "\n")
+
+
+@pytest.fixture(scope="session")
+def shared(versitygw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(versitygw, tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(shared: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The server with an empty bucket, which this process finds through its environment."""
+    with used(shared, monkeypatch):
+        yield shared
+
+
+@pytest.fixture
+def frail(versitygw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The same, of the test's own."""
+    folder = tmp_path / "s3"
+    folder.mkdir()
+    server = S3Server(versitygw, folder)
+    server.start()
+    try:
+        with used(server, monkeypatch):
+            yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def used(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server.make_bucket(f"atalaia-{uuid.uuid4().hex[:12]}")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    forget_connections()
+    yield
+    forget_connections()
+
+
+def forget_connections() -> None:
+    """s3fs reads the environment once per process; a process of ours has one for its life."""
+    S3FileSystem.clear_instance_cache()

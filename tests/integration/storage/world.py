@@ -1,0 +1,117 @@
+"""A real S3 server on loopback, which a test may stop, kill and start again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cluster.local.binaries import GoServer
+from tests.integration.conftest import free_port
+
+TESTS = Path(__file__).parents[2]
+VERSITYGW = GoServer(
+    "versitygw", TESTS / "servers" / "versitygw", "github.com/versity/versitygw/cmd/versitygw"
+)
+ACCESS, SECRET = "AKIA-of-the-tests", "a/secret+that-nobody/may-see"
+
+
+@dataclass
+class S3Server:
+    """versitygw over a folder: each bucket is a folder in `root`, each object a file in it."""
+
+    binary: Path
+    folder: Path
+    port: int = field(default_factory=free_port)
+    bucket: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What an operator sets so that botocore, and so s3fs, finds the server."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.port}",
+            "AWS_REGION": "us-east-1",
+        }
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        sidecar, requests = self.folder / "sidecar", self.folder / "requests"
+        for folder in (self.root, sidecar):
+            folder.mkdir(exist_ok=True)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(self.binary, "--access", ACCESS, "--secret", SECRET, "--quiet"),
+                    *("--port", self.address, "--health", "/health", "--keep-alive"),
+                    *("--access-log", requests),
+                    # File systems of containers may have no extended attributes.
+                    *("posix", "--sidecar", sidecar, self.root),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        for _ in range(400):
+            try:
+                httpx.get(f"http://{self.address}/health").raise_for_status()
+            except httpx.HTTPError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                time.sleep(0.025)
+            else:
+                return
+        pytest.fail("versitygw did not answer")
+
+    @property
+    def url(self) -> str:
+        """A setting of `blobs.url`."""
+        return f"s3://{self.bucket}/site"
+
+    def make_bucket(self, name: str) -> None:
+        """Make it, and let `url` and `objects` speak of it."""
+        self.bucket = name
+        (self.root / name).mkdir()
+
+    def objects(self) -> dict[str, bytes]:
+        """Every object of the bucket by its key, as it lies on the server's disk."""
+        folder = self.root / self.bucket
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and ".sgwtmp" not in path.parts
+        }
+
+    def kill(self) -> None:
+        """SIGKILL: connections break in the middle of what they carry."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def hang(self) -> None:
+        """From now on it takes connections and answers nothing, until `resume`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.resume()
+            self.process.terminate()
+            self.process.wait(10)
