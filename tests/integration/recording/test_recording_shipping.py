@@ -9,93 +9,28 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
 
 from cluster.blobs import TenantBlobs
-from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
-from cluster.recording.shipper import Shipper, blob_key
-from cluster.recording.spool import PART, Spool
-from cluster.recording.tags import NO_TAGS, Tags
-from cluster.records import Database, migrate
-from pipelines.clock import ManualClock
+from cluster.recording.segment import VideoUnit
+from cluster.recording.shipper import blob_key
+from cluster.recording.tags import Tags
 from pipelines.domain import CameraKey, Segment
 from pipelines.errors import UnknownThingError
-from tests.factories import make_alarm, make_camera
-from tests.integration.recording.recording_process import FRAMES, LOOP_US, SEGMENT_S, stream
-from tests.unit.cluster.recording.test_recording_segment import HEIGHT, START_US, WIDTH
-
-GATE = CameraKey("acme", "gate")
-S = 1_000_000
-GRACE_S = 20.0
-ON_ALARM = Tags(rolls_us=(5 * S, 10 * S))
-FOR_EVER_US = 2**60
-
-
-@dataclass
-class Site:
-    """Spool, records and storage in one folder, and the shipper between them."""
-
-    folder: Path
-    database: Database
-    spool: Spool
-    shipper: Shipper
-    clock: ManualClock
-
-    def record(self, tags: Tags = NO_TAGS, loop: int = 0, key: CameraKey = GATE) -> Segment:
-        """A finished file of 1.4 s in the spool; what the records should come to know of it."""
-        units = stream("libx264", loop)
-        path = self.spool.folder_of(key) / f"{units[0].capture_us}.mp4{PART}"
-        writer = SegmentWriter(path, VideoFormat("h264", WIDTH, HEIGHT), tags)
-        for unit in units:
-            writer.write(unit)
-        done = writer.close()
-        assert done is not None
-        self.spool.finish(key, done)
-        return Segment(
-            camera=key.camera,
-            start_us=units[0].capture_us,
-            end_us=2 * units[-1].capture_us - units[-2].capture_us,
-            origin_us=units[0].capture_us,
-            codec="h264",
-            width=WIDTH,
-            height=HEIGHT,
-            frames=FRAMES,
-            size=done.size,
-            sha256=done.sha256,
-            blob=f"recordings/{key.camera}/2026/09/21/{units[0].capture_us}.mp4",
-        )
-
-    async def rows(self) -> list[Segment]:
-        return await self.database.recordings("acme").between(None, 0, FOR_EVER_US, limit=100)
-
-    async def stored(self, segment: Segment) -> bytes:
-        async with TenantBlobs(f"file://{self.folder}/blobs", "acme") as blobs:
-            return await blobs.get(segment.blob)
-
-    @property
-    def files(self) -> list[str]:
-        return [path.name for path in self.spool.folder.glob("*/*/*")]
+from tests.factories import make_alarm
+from tests.integration.recording.recording_process import LOOP_US, SEGMENT_S, stream
+from tests.integration.recording.site import GRACE_S, ON_ALARM, S, Site, open_site
+from tests.unit.cluster.recording.test_recording_segment import START_US
 
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    url = f"sqlite:///{tmp_path}/atalaia.db"
-    await migrate(url)
-    clock = ManualClock(START_US)
-    spool = Spool(tmp_path / "spool", 1 << 30)
-    async with Database(url) as database:
-        await database.platform().ensure_tenant("acme", "Acme")
-        await database.tenant("acme").add_camera(make_camera())
-        open_blobs = partial(TenantBlobs, f"file://{tmp_path}/blobs")
-        shipper = Shipper(spool, database, open_blobs, grace_s=GRACE_S, clock=clock)
-        yield Site(tmp_path, database, spool, shipper, clock)
-        await shipper.aclose()
-    spool.close()
+    async with open_site(tmp_path, f"file://{tmp_path}/blobs") as site:
+        yield site
 
 
 def test_a_segment_lies_under_its_utc_day() -> None:
@@ -207,7 +142,7 @@ async def test_a_tenant_that_was_erased_takes_nothing(site: Site) -> None:
     assert site.files == []
     assert site.shipper.counts == {"refused": 1, "shipped": 1}
     assert await site.rows() == [kept]
-    async with TenantBlobs(f"file://{site.folder}/blobs", "nobody") as blobs:
+    async with TenantBlobs(site.url, "nobody") as blobs:
         with pytest.raises(UnknownThingError):
             await blobs.get(kept.blob)
 
