@@ -260,6 +260,8 @@ class Job:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        # What it wraps around an error leaves the error itself, and so its words, with the worker.
+        context.raise_original_map_exception = True
         # It warns of memory that every model needs.
         context.issue_detectors_config.detectors = []
         batch = self._settings.batch
@@ -330,10 +332,11 @@ class Job:
 
 
 def _worker_error(error: BaseException) -> AtalaiaError:
-    """What a worker raised on purpose, out of what Ray Data wraps around it."""
+    """What a worker raised on purpose, out of what Ray wraps around it: that claims to be of the
+    same type, but is not made like it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, AtalaiaError):
+        if isinstance(cause, AtalaiaError) and not isinstance(cause, RayError):
             return cause
         inner = getattr(cause, "cause", None)
         cause = inner if isinstance(inner, BaseException) else cause.__cause__

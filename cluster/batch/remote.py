@@ -22,8 +22,9 @@ class BrokenVideoError(InputError):
 class RemoteFile:
     """What libav needs of a file, over an object of a storage.
 
-    libav takes an error of its input for the end of the file, or for a broken one. A table of what
-    was seen until then would be kept as the whole, so a storage that fails is remembered here.
+    libav takes an error of its input for the end of the file, or for a broken one, and asks again.
+    A table of what was seen until then would be kept as the whole, so a storage that fails is
+    remembered here, and asked no more.
     """
 
     def __init__(self, file: Any, name: str) -> None:
@@ -32,8 +33,15 @@ class RemoteFile:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes. Raises BrokenVideoError (it is gone), UnavailableError."""
-        data: bytes = self._asked(lambda: self._file.read(size))
+        """Up to `size` bytes; none after a failure. Raises BrokenVideoError (it is gone),
+        UnavailableError."""
+        if self.trouble is not None:
+            return b""
+        try:
+            data: bytes = _told(self.name, lambda: self._file.read(size))
+        except AtalaiaError as error:
+            self.trouble = error
+            raise
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -44,13 +52,6 @@ class RemoteFile:
 
     def seekable(self) -> bool:
         return True
-
-    def _asked(self, call: Callable[[], _T]) -> _T:
-        try:
-            return _told(self.name, call)
-        except AtalaiaError as error:
-            self.trouble = error
-            raise
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -21,9 +22,9 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(scope="module")
-def ray_session() -> Iterator[None]:
-    """A Ray of its own with two CPUs and no HTTP, which ends with the module."""
+@contextmanager
+def ray_running() -> Iterator[None]:
+    """A Ray of its own with two CPUs and no HTTP. Its processes have the environment of now."""
     import ray
     from ray import serve
 
@@ -44,6 +45,13 @@ def ray_session() -> Iterator[None]:
         finally:
             serve.shutdown()
             ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """One that ends with the module."""
+    with ray_running():
+        yield
 
 
 def asset(name: str) -> npt.NDArray[np.uint8]:

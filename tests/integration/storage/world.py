@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+from s3fs import S3FileSystem
 
 from cluster.local.binaries import GoServer
 from tests.integration.conftest import free_port
@@ -51,7 +53,7 @@ class S3Server:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        sidecar, requests = self.folder / "sidecar", self.folder / "requests"
+        sidecar = self.folder / "sidecar"
         for folder in (self.root, sidecar):
             folder.mkdir(exist_ok=True)
         with (self.folder / "log").open("ab") as log:
@@ -59,7 +61,6 @@ class S3Server:
                 [
                     *(self.binary, "--access", ACCESS, "--secret", SECRET, "--quiet"),
                     *("--port", self.address, "--health", "/health", "--keep-alive"),
-                    *("--access-log", requests),
                     # File systems of containers may have no extended attributes.
                     *("posix", "--sidecar", sidecar, self.root),
                 ],
@@ -81,6 +82,12 @@ class S3Server:
         """A setting of `blobs.url`."""
         return f"s3://{self.bucket}/site"
 
+    def put(self, key: str, path: Path) -> str:
+        """An object whose content is the file's; its URL."""
+        url = f"s3://{self.bucket}/{key}"
+        S3FileSystem().put_file(str(path), url)
+        return url
+
     def make_bucket(self, name: str) -> None:
         """Make it, and let `url` and `objects` speak of it."""
         self.bucket = name
@@ -94,6 +101,12 @@ class S3Server:
             for path in sorted(folder.rglob("*"))
             if path.is_file() and ".sgwtmp" not in path.parts
         }
+
+    @property
+    def sent_bytes(self) -> int:
+        """All that it has written so far: answers, and files."""
+        assert self.process is not None
+        return int(psutil.Process(self.process.pid).io_counters().write_chars)
 
     def kill(self) -> None:
         """SIGKILL: connections break in the middle of what they carry."""
