@@ -82,7 +82,8 @@ class TenantBlobs:
         except ValueError as error:
             raise ConfigError(
                 f"blobs.url {redact(url)} cannot be used: {error}.",
-                hint="Use file:///folder, or s3://bucket/prefix with the extra `s3` installed.",
+                hint="Use file:///folder, s3://bucket/prefix with the extra `s3` installed, or "
+                "gs://bucket/prefix with the extra `gcs`.",
             ) from None
         self._root = f"{self._storage.path.rstrip('/')}/{tenant}"
         self._local = self._storage.local
@@ -205,10 +206,10 @@ class TenantBlobs:
     async def _range(self, path: str, start: int, end: int) -> bytes:
         try:
             data: bytes = await self._ask("cat_file", path, start=start, end=end)
-        except OSError as error:
-            if code_of(error) in _BEHIND_THE_END:
-                return b""
-            raise
+        except Exception as error:
+            if code_of(error) not in _BEHIND_THE_END:
+                raise
+            return b""
         return data
 
     async def _known(self, call: Awaitable[_T]) -> _T:

@@ -30,9 +30,12 @@ _S3: dict[str, Any] = {
         "retries": {"mode": "standard", "total_max_attempts": 2},
     },
 }
-_OPTIONS: dict[str, dict[str, Any]] = {"s3": _S3, "s3a": _S3}
-_S3_PARTS = {"chunksize": PART_BYTES, "max_concurrency": 2}
-_PARTS: dict[str, dict[str, Any]] = {"s3": _S3_PARTS, "s3a": _S3_PARTS}
+# Its tries and waits are fixed, half a minute together: whoever calls has a time-out of his own.
+_GCS: dict[str, Any] = {"use_listings_cache": False}
+_OPTIONS = {"s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS}
+_S3_PARTS: dict[str, Any] = {"chunksize": PART_BYTES, "max_concurrency": 2}
+_GCS_PARTS: dict[str, Any] = {"chunksize": PART_BYTES}
+_PARTS = {"s3": _S3_PARTS, "s3a": _S3_PARTS, "gs": _GCS_PARTS, "gcs": _GCS_PARTS}
 _CODE = re.compile(r"[A-Za-z0-9]{1,60}")
 
 
@@ -76,17 +79,19 @@ def open_storage(url: str) -> Storage:
         files, path = url_to_fs(url, **options)
     except (ValueError, ImportError) as error:
         raise ValueError(redact(str(error))) from None
-    if options:
+    if options is _S3:
         files.retries = _TRIES
     return Storage(files, path, _PARTS.get(protocol, {}))
 
 
 def code_of(error: BaseException) -> str:
     """The code that an object storage gave its error, like `NoSuchBucket`; empty if it gave none.
-    Answers without a body have the number of HTTP."""
+    Google's, and answers without a body, have the number of HTTP."""
     answer = getattr(error.__cause__ or error, "response", None)
     code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
+    if code is None:
+        code = getattr(error, "code", None)
+    return str(code) if isinstance(code, str | int) and _CODE.fullmatch(str(code)) else ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from tests.integration.batch.world import (
     run,
 )
 from tests.integration.serve.conftest import ray_running
-from tests.integration.storage.conftest import used, versitygw
+from tests.integration.storage.conftest import fresh_connections, point_at, versitygw
 from tests.integration.storage.world import ACCESS, SECRET, S3Server
 
 __all__ = ["versitygw"]
@@ -41,8 +41,10 @@ def site(versitygw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     server = S3Server(versitygw, tmp_path_factory.mktemp("s3"))
     server.start()
     try:
-        with pytest.MonkeyPatch.context() as patch, used(server, patch), ray_running():
-            yield server
+        with pytest.MonkeyPatch.context() as patch, fresh_connections():
+            point_at(server, patch)
+            with ray_running():
+                yield server
     finally:
         server.stop()
 

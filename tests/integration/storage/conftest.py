@@ -17,7 +17,7 @@ from s3fs import S3FileSystem
 from cluster.local.binaries import ensure_binary
 from pipelines.errors import UnavailableError
 from tests.conftest import BUILT_SERVERS
-from tests.integration.storage.world import VERSITYGW, S3Server
+from tests.integration.storage.world import SECRET, VERSITYGW, S3Server
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +48,10 @@ def shared(versitygw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def s3(shared: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def s3(shared: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The server with an empty bucket, which this process finds through its environment."""
-    with used(shared, monkeypatch):
-        yield shared
+    point_at(shared, monkeypatch)
+    return shared
 
 
 @pytest.fixture
@@ -62,22 +62,31 @@ def frail(versitygw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     server = S3Server(versitygw, folder)
     server.start()
     try:
-        with used(server, monkeypatch):
+        with fresh_connections():
+            point_at(server, monkeypatch)
             yield server
     finally:
         server.stop()
 
 
-@contextmanager
-def used(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture
+def wrong_secret(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process has another secret than the server."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"{SECRET}-not")
+    with fresh_connections():
+        yield
+
+
+def point_at(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.make_bucket(f"atalaia-{uuid.uuid4().hex[:12]}")
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    forget_connections()
+
+
+@contextmanager
+def fresh_connections() -> Iterator[None]:
+    """s3fs reads the environment once: a process of ours has the same for its life, tests have
+    not."""
+    S3FileSystem.clear_instance_cache()
     yield
-    forget_connections()
-
-
-def forget_connections() -> None:
-    """s3fs reads the environment once per process; a process of ours has one for its life."""
     S3FileSystem.clear_instance_cache()

@@ -14,7 +14,6 @@ from cluster.blobs import TenantBlobs
 from cluster.settings import load_settings
 from cluster.storage import PART_BYTES
 from pipelines.errors import AtalaiaError, ConfigError, UnavailableError
-from tests.integration.storage.conftest import forget_connections
 from tests.integration.storage.world import ACCESS, SECRET, S3Server
 
 SOON_S = 5.0
@@ -60,11 +59,8 @@ def assert_silent(s3: S3Server, error: AtalaiaError) -> None:
         assert secret not in str(error)
 
 
-async def test_a_wrong_secret(
-    s3: S3Server, call: Call, big: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET + "-not")
-    forget_connections()
+@pytest.mark.usefixtures("wrong_secret")
+async def test_a_wrong_secret(s3: S3Server, call: Call, big: Path) -> None:
     said = await told(s3, s3.url, call, big)
     # The answer to a HEAD has no body, and so no word for it.
     assert "PermissionError (SignatureDoesNotMatch)" in said or "PermissionError (403)" in said

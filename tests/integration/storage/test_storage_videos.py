@@ -15,7 +15,6 @@ from cluster.batch.sources import find_files, of_files
 from cluster.batch.video import ReadStats, frames_from, media_us, pictures, probe
 from cluster.storage import BLOCK_BYTES
 from pipelines.errors import InputError, UnavailableError
-from tests.integration.storage.conftest import forget_connections
 from tests.integration.storage.world import ACCESS, SECRET, S3Server
 
 FRAMES, STEP_US, SIZE = 125, 40_000, (640, 360)
@@ -122,12 +121,11 @@ def test_files_are_found_by_name_folder_and_pattern(s3: S3Server, tmp_path: Path
     assert found("day/*.mp4") == ["day/e.mp4"]
 
 
+@pytest.mark.usefixtures("wrong_secret")
 @pytest.mark.parametrize("pattern", ["day/*.mp4", "day", "day/b.mp4"])
 def test_without_permission_it_is_not_said_that_nothing_is_there(
-    s3: S3Server, monkeypatch: pytest.MonkeyPatch, pattern: str
+    s3: S3Server, pattern: str
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET + "-not")
-    forget_connections()
     with pytest.raises(UnavailableError, match="cannot be listed: PermissionError") as caught:
         find_files(f"s3://{s3.bucket}/{pattern}")
     assert_silent(s3, caught.value)

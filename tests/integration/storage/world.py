@@ -20,6 +20,7 @@ TESTS = Path(__file__).parents[2]
 VERSITYGW = GoServer(
     "versitygw", TESTS / "servers" / "versitygw", "github.com/versity/versitygw/cmd/versitygw"
 )
+REGION = "eu-central-1"
 ACCESS, SECRET = "AKIA-of-the-tests", "a/secret+that-nobody/may-see"
 
 
@@ -44,7 +45,7 @@ class S3Server:
             "AWS_ACCESS_KEY_ID": ACCESS,
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.port}",
-            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": REGION,
         }
 
     @property
@@ -60,6 +61,7 @@ class S3Server:
             self.process = subprocess.Popen(
                 [
                     *(self.binary, "--access", ACCESS, "--secret", SECRET, "--quiet"),
+                    *("--region", REGION),
                     *("--port", self.address, "--health", "/health", "--keep-alive"),
                     # File systems of containers may have no extended attributes.
                     *("posix", "--sidecar", sidecar, self.root),
