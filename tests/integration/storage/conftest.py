@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from s3fs import S3FileSystem
 from cluster.local.binaries import ensure_binary
 from pipelines.errors import UnavailableError
 from tests.conftest import BUILT_SERVERS
-from tests.integration.storage.world import SECRET, VERSITYGW, S3Server
+from tests.integration.conftest import free_port
+from tests.integration.storage.world import SECRET, VERSITYGW, S3Server, wait_until_it_answers
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +77,24 @@ def wrong_secret(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"{SECRET}-not")
     with fresh_connections():
         yield
+
+
+@pytest.fixture
+def gcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """URL of a storage on the emulator of Google's."""
+    port = free_port()
+    (tmp_path / "gcs" / "atalaia").mkdir(parents=True)
+    address = f"http://127.0.0.1:{port}"
+    argv = ["fake-gcs-server", "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
+    argv += ["-public-host", f"127.0.0.1:{port}", "-external-url", address]
+    argv += ["-backend", "memory", "-data", str(tmp_path / "gcs"), "-log-level", "error"]
+    with subprocess.Popen(argv) as process:
+        wait_until_it_answers(f"{address}/_internal/healthcheck", process)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+        # Asks Google, over gRPC, what kind of bucket it is; the emulator has no answer.
+        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield "gs://atalaia/site"
+        process.terminate()
 
 
 def point_at(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
