@@ -3,6 +3,7 @@
 from cluster.bus.connection import open_redis, redis_errors
 from cluster.bus.listener import Listener, ListenerStats, TrackListener
 from cluster.bus.model_choice import ModelChoice
+from cluster.bus.passage import AlarmPassage
 from cluster.bus.publisher import (
     AlarmPublisher,
     PublisherStats,
@@ -16,6 +17,7 @@ from cluster.bus.stream import AlarmStream, StreamEntry, StreamFullError, Stream
 from cluster.bus.tracks import TrackNews, TrackPublisher, TrackStream
 
 __all__ = [
+    "AlarmPassage",
     "AlarmPublisher",
     "AlarmSpool",
     "AlarmStream",

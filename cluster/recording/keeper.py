@@ -25,8 +25,11 @@ def decided_us(file: SegmentFile, grace_us: int) -> int:
     return file.end_us + before_us + grace_us
 
 
-async def judge(file: SegmentFile, now_us: int, grace_us: int, alarmed: Alarmed) -> Verdict:
+async def judge(file: SegmentFile, settled: bool, alarmed: Alarmed) -> Verdict:
     """Keep a file as soon as there is an alarm for it; drop it when none can come any more.
+
+    Args:
+        settled: whether none could come any more, before this was called.
 
     Raises:
         UnavailableError: the records cannot be asked; the file waits.
@@ -34,8 +37,6 @@ async def judge(file: SegmentFile, now_us: int, grace_us: int, alarmed: Alarmed)
     if file.tags.rolls_us is None:
         return Verdict.KEEP
     before_us, after_us = file.tags.rolls_us
-    # Asked after the time was taken: an alarm that came in between is found.
-    late = now_us >= decided_us(file, grace_us)
     if await alarmed(file.start_us - after_us, file.end_us + before_us):
         return Verdict.KEEP
-    return Verdict.DROP if late else Verdict.WAIT
+    return Verdict.DROP if settled else Verdict.WAIT

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 
 from cluster.blobs import TenantBlobs
+from cluster.bus import AlarmPassage, open_redis
 from cluster.recording.camera import CameraRecording
 from cluster.recording.shipper import Shipper
 from cluster.recording.spool import Spool
@@ -14,11 +15,15 @@ from cluster.settings import Settings
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey
 
+# Files of every tenant wait for the answer; a healthy Redis takes a millisecond.
+ASK_TIMEOUT_S = 1.0
+
 
 class RecordingService:
     """Made and closed by its bridge, on the bridge's event loop.
 
     Raises:
+        ConfigError: redis.url cannot be used.
         UnavailableError: the spool's folder cannot be made.
     """
 
@@ -26,10 +31,12 @@ class RecordingService:
         self._settings = settings.recording
         self._spool = Spool(settings.recording_spool, settings.recording.spool_mb << 20)
         self._database = Database(settings.database_url)
+        self._redis = open_redis(settings.redis_url, timeout_s=ASK_TIMEOUT_S)
         self._shipper = Shipper(
             self._spool,
             self._database,
             partial(TenantBlobs, settings.blob_url),
+            AlarmPassage(self._redis).waiting_s,
             grace_s=settings.recording.grace_s,
             clock=clock,
         )
@@ -50,4 +57,5 @@ class RecordingService:
         await asyncio.gather(self._task, return_exceptions=True)
         await self._shipper.aclose()
         await self._database.aclose()
+        await self._redis.aclose()
         await asyncio.to_thread(self._spool.close)

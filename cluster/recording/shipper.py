@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from cluster.backoff import Backoff
 from cluster.blobs import TenantBlobs
@@ -27,6 +27,9 @@ LOOK_S = 1.0
 no alarm can come any more."""
 ADOPT_S = 60.0
 BACKOFF_INITIAL_S, BACKOFF_MAX_S = 1.0, 60.0
+MOMENT_S = 1.0
+"""Some alarm is always on its way where many are raised."""
+_NEVER_US = 2**62
 
 
 def blob_key(camera: str, start_us: int) -> str:
@@ -60,6 +63,9 @@ class Shipper:
         spool: of this process; the caller's to close.
         database: the records; the caller's to close.
         open_blobs: the storage of a tenant; closed here.
+        alarms_wait_s: for how many seconds the oldest alarm of a tenant that is not recorded has
+            been on its way (`cluster.bus.AlarmPassage`); raises UnavailableError where that cannot
+            be known. While it is long, or unknown, nothing is let go.
         grace_s: how long an alarm may take to come into the records.
 
     Attributes:
@@ -72,6 +78,7 @@ class Shipper:
         spool: Spool,
         database: Database,
         open_blobs: Callable[[str], TenantBlobs],
+        alarms_wait_s: Callable[[str], Awaitable[float]],
         *,
         grace_s: float,
         clock: Clock,
@@ -82,13 +89,15 @@ class Shipper:
         self._spool = spool
         self._database = database
         self._open_blobs = open_blobs
+        self._alarms_wait_s = alarms_wait_s
+        self._through_since_us: dict[str, int] = {}
         self._grace_us = round(grace_s * 1e6)
         self._clock = clock
         self._backoff = backoff or Backoff(BACKOFF_INITIAL_S, BACKOFF_MAX_S)
         self._blobs: dict[str, TenantBlobs] = {}
         self._asked: set[SegmentFile] = set()
         self._kept: set[SegmentFile] = set()
-        self._storage_trouble = ""
+        self._alarm_trouble = self._storage_trouble = ""
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -116,6 +125,7 @@ class Shipper:
         self._kept &= files
         trouble = ""
         try:
+            await self._watch_alarms(waiting)
             for spooled in waiting:
                 await self._judge(spooled)
         except UnavailableError as error:
@@ -125,9 +135,10 @@ class Shipper:
         self._storage_trouble = ""
         await asyncio.gather(*(self._send(spooled) for spooled in kept))
         trouble = trouble or self._storage_trouble
-        if trouble and not self.trouble:
-            log.warning("recordings wait", reason=trouble, files=len(waiting))
-        self.trouble = trouble
+        told = trouble or self._alarm_trouble
+        if told and not self.trouble:
+            log.warning("recordings wait", reason=told, files=len(waiting))
+        self.trouble = told
         return not trouble
 
     async def aclose(self) -> None:
@@ -142,13 +153,41 @@ class Shipper:
         if adopted := await asyncio.to_thread(self._spool.adopt):
             log.info("recordings that others had left are sent", files=adopted)
 
+    async def _watch_alarms(self, waiting: list[Spooled]) -> None:
+        """Learn since when the alarms that may keep these files have got through."""
+        tenants = sorted({s.key.tenant for s in waiting if s.file.tags.rolls_us is not None})
+        through = await asyncio.gather(*(self._get_through(tenant) for tenant in tenants))
+        now_us = self._clock.now_us()
+        self._through_since_us = {
+            tenant: self._through_since_us.get(tenant, now_us)
+            for tenant, is_through in zip(tenants, through, strict=True)
+            if is_through
+        }
+        self._alarm_trouble = "" if all(through) else "alarms do not reach the records."
+
+    async def _get_through(self, tenant: str) -> bool:
+        try:
+            # An alarm that a file waits for is at least `grace_s` old when the file is judged.
+            bearable_s = max(MOMENT_S, self._grace_us / 2e6)
+            return await self._alarms_wait_s(tenant) <= bearable_s
+        except UnavailableError:
+            return False
+
+    def _settled_us(self, spooled: Spooled) -> int:
+        """From when on no alarm for this file can come any more.
+
+        While alarms do not get through, never; afterwards those that waited need their time, too.
+        """
+        since_us = self._through_since_us.get(spooled.key.tenant, _NEVER_US)
+        return max(decided_us(spooled.file, self._grace_us), since_us + self._grace_us)
+
     async def _judge(self, spooled: Spooled) -> None:
         """Raises UnavailableError: the records cannot be asked."""
         file = spooled.file
         if file in self._kept:
             return
-        now_us = self._clock.now_us()
-        if file in self._asked and now_us < decided_us(file, self._grace_us):
+        now_us, settled_us = self._clock.now_us(), self._settled_us(spooled)
+        if file in self._asked and now_us < settled_us:
             return
         records = self._database.tenant(spooled.key.tenant)
 
@@ -158,7 +197,7 @@ class Shipper:
             )
             return bool((await records.alarms(query)).items)
 
-        verdict = await judge(file, now_us, self._grace_us, alarmed)
+        verdict = await judge(file, now_us >= settled_us, alarmed)
         if verdict is Verdict.KEEP:
             self._kept.add(file)
         elif verdict is Verdict.WAIT:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from cluster.blobs import TenantBlobs
+from cluster.bus import AlarmPassage
 from cluster.recording.segment import SegmentWriter, VideoFormat
 from cluster.recording.shipper import Shipper
 from cluster.recording.spool import PART, Spool
@@ -37,6 +40,12 @@ class Site:
     spool: Spool
     shipper: Shipper
     clock: ManualClock
+
+    async def look(self, seconds: float) -> bool:
+        """What waits is seen, and again after so long; whether all was well."""
+        await self.shipper.round()
+        self.clock.advance(seconds)
+        return await self.shipper.round()
 
     def record(self, tags: Tags = NO_TAGS, loop: int = 0, key: CameraKey = GATE) -> Segment:
         """A finished file of 1.4 s in the spool; what the records should come to know of it."""
@@ -75,7 +84,7 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(folder: Path, blobs_url: str) -> AsyncIterator[Site]:
+async def open_site(folder: Path, blobs_url: str, redis: Redis) -> AsyncIterator[Site]:
     """A site of the tenant acme with its camera `gate`, whose clock stands still."""
     url = f"sqlite:///{folder}/atalaia.db"
     await migrate(url)
@@ -85,7 +94,10 @@ async def open_site(folder: Path, blobs_url: str) -> AsyncIterator[Site]:
         await database.platform().ensure_tenant("acme", "Acme")
         await database.tenant("acme").add_camera(make_camera())
         open_blobs = partial(TenantBlobs, blobs_url)
-        shipper = Shipper(spool, database, open_blobs, grace_s=GRACE_S, clock=clock)
+        passage = AlarmPassage(redis)
+        shipper = Shipper(
+            spool, database, open_blobs, passage.waiting_s, grace_s=GRACE_S, clock=clock
+        )
         yield Site(folder, blobs_url, database, spool, shipper, clock)
         await shipper.aclose()
     spool.close()

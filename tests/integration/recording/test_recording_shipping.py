@@ -8,28 +8,32 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import pytest
+from redis.asyncio import Redis
 
 from cluster.blobs import TenantBlobs
+from cluster.bus import open_redis
+from cluster.bus.stream import stream_key
 from cluster.recording.segment import VideoUnit
 from cluster.recording.shipper import blob_key
 from cluster.recording.tags import Tags
 from pipelines.domain import CameraKey, Segment
 from pipelines.errors import UnknownThingError
 from tests.factories import make_alarm
+from tests.integration.conftest import ValkeyServer
 from tests.integration.recording.recording_process import LOOP_US, SEGMENT_S, stream
 from tests.integration.recording.site import GRACE_S, ON_ALARM, S, Site, open_site
 from tests.unit.cluster.recording.test_recording_segment import START_US
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, f"file://{tmp_path}/blobs") as site:
+async def site(tmp_path: Path, redis_client: Redis) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, f"file://{tmp_path}/blobs", redis_client) as site:
         yield site
 
 
@@ -94,8 +98,7 @@ async def test_while_the_storage_is_away_files_wait_and_the_reason_is_told(site:
     blobs.write_text("no folder")
     expected = [site.record(loop=n) for n in range(6)]
     useless = site.record(ON_ALARM, loop=7)
-    site.clock.advance(60)
-    assert not await site.shipper.round()
+    assert not await site.look(60)
     assert site.shipper.trouble
     # What nobody needs does not fill the disk meanwhile.
     assert sorted(site.files) == [f"{segment.start_us}.mp4" for segment in expected]
@@ -124,6 +127,51 @@ async def test_while_the_records_are_away_nothing_is_judged_and_nothing_lost(sit
     assert await site.shipper.round()
     assert await site.rows() == [kept, judged]
     assert site.files == []
+
+
+async def test_while_alarms_do_not_get_through_nothing_is_let_go(
+    tmp_path: Path, start_valkey: Callable[[], ValkeyServer]
+) -> None:
+    """Redis goes away before the alarm of a file can be sent, and comes back a minute later: the
+    host that raised it has it on its disk, and sends it then."""
+    server = start_valkey()
+    redis = open_redis(server.url)
+    async with open_site(tmp_path, f"file://{tmp_path}/blobs", redis) as site:
+        judged, useless = site.record(ON_ALARM), site.record(ON_ALARM, loop=40)
+        await site.shipper.round()
+        server.kill()
+        assert await site.look(200)  # files wait, but there is nothing to be tried again at once
+        assert len(site.files) == 2
+        assert site.shipper.trouble == "alarms do not reach the records."
+        server.start()
+        assert await site.look(GRACE_S - 1)
+        assert site.shipper.trouble == ""
+        assert len(site.files) == 2
+        alarm = make_alarm(stages={"capture_us": judged.start_us})
+        await site.database.tenant("acme").record_alarms([alarm])
+        assert await site.look(2)
+        assert await site.rows() == [judged]
+        assert site.files == []
+        assert site.shipper.counts == {"shipped": 1, "let_go": 1}
+        assert useless.blob != judged.blob
+    await redis.aclose()
+
+
+async def test_while_alarms_are_not_recorded_nothing_is_let_go(
+    site: Site, redis_client: Redis
+) -> None:
+    """Redis has the alarm, and whoever records alarms does not run."""
+    judged = site.record(ON_ALARM)
+    alarm = make_alarm(stages={"capture_us": judged.start_us})
+    await redis_client.xadd(stream_key("acme"), {"alarm": "…"}, id="1000-0")  # long ago
+    assert await site.look(200)
+    assert len(site.files) == 1
+    assert site.shipper.trouble
+    await redis_client.delete(stream_key("acme"))  # as the listener does, once it is recorded
+    await site.database.tenant("acme").record_alarms([alarm])
+    assert await site.look(GRACE_S)
+    assert site.shipper.trouble == ""
+    assert await site.rows() == [judged]
 
 
 async def test_a_delivery_that_is_repeated_changes_nothing(site: Site) -> None:

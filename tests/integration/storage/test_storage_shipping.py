@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from pipelines.domain import CameraKey, Segment
 from tests.integration.recording.site import GRACE_S, ON_ALARM, Site, open_site
@@ -15,8 +16,8 @@ from tests.integration.storage.world import ACCESS, SECRET, S3Server
 
 
 @pytest.fixture
-async def site(tmp_path: Path, frail: S3Server) -> AsyncIterator[Site]:
-    async with open_site(tmp_path, frail.url) as site:
+async def site(tmp_path: Path, frail: S3Server, redis_client: Redis) -> AsyncIterator[Site]:
+    async with open_site(tmp_path, frail.url, redis_client) as site:
         yield site
 
 
@@ -45,9 +46,8 @@ async def test_while_the_server_is_away_files_wait_and_then_all_arrive(
     frail.kill()
     expected += [site.record(loop=n) for n in range(1, 7)]
     useless = site.record(ON_ALARM, loop=7)
-    site.clock.advance(GRACE_S + 60)
-    for _ in range(2):
-        assert not await site.shipper.round()
+    for wait_s in (GRACE_S + 60, 0):
+        assert not await site.look(wait_s)
         assert site.shipper.trouble
         for secret in (ACCESS, SECRET, "s3://", frail.address):
             assert secret not in site.shipper.trouble

@@ -51,25 +51,23 @@ class Alarms:
     ],
 )
 async def test_an_alarm_keeps_what_lies_in_its_rolls(alarm_us: int, verdict: Verdict) -> None:
-    late_us = END_US + 1000 * S
-    assert await judge(segment(), late_us, GRACE_US, Alarms(alarm_us)) is verdict
+    assert await judge(segment(), True, Alarms(alarm_us)) is verdict
 
 
 async def test_nothing_is_dropped_before_its_last_alarm_can_have_come() -> None:
     due_us = END_US + 5 * S + 20 * S
     assert decided_us(segment(), GRACE_US) == due_us
-    assert await judge(segment(), END_US, GRACE_US, Alarms()) is Verdict.WAIT
-    assert await judge(segment(), due_us - 1, GRACE_US, Alarms()) is Verdict.WAIT
-    assert await judge(segment(), due_us, GRACE_US, Alarms()) is Verdict.DROP
+    assert await judge(segment(), False, Alarms()) is Verdict.WAIT
+    assert await judge(segment(), True, Alarms()) is Verdict.DROP
     # One that is there already need not wait.
-    assert await judge(segment(), END_US, GRACE_US, Alarms(END_US)) is Verdict.KEEP
+    assert await judge(segment(), False, Alarms(END_US)) is Verdict.KEEP
 
 
 async def test_other_modes_keep_everything_and_ask_nobody() -> None:
     async def never(from_us: int, to_us: int) -> bool:
         raise AssertionError("nobody has to be asked")
 
-    assert await judge(segment(NO_TAGS), END_US, GRACE_US, never) is Verdict.KEEP
+    assert await judge(segment(NO_TAGS), True, never) is Verdict.KEEP
 
 
 async def test_without_an_answer_there_is_no_verdict() -> None:
@@ -77,7 +75,7 @@ async def test_without_an_answer_there_is_no_verdict() -> None:
         raise UnavailableError("the records are away")
 
     with pytest.raises(UnavailableError):
-        await judge(segment(), END_US + 1000 * S, GRACE_US, away)
+        await judge(segment(), True, away)
 
 
 def test_tags_survive_the_file_and_others_are_not_ours() -> None:
