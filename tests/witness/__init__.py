@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "site"
-FILE_VARIABLE = "ATALAIA_TEST_WITNESS"
+FILE_VARIABLE = "TEST_WITNESS_FILE"
 
 
 def watched(environment: dict[str, str], file: Path) -> dict[str, str]:

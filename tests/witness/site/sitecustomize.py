@@ -3,7 +3,7 @@
 import os
 import sys
 
-_FILE = os.environ.get("ATALAIA_TEST_WITNESS")
+_FILE = os.environ.get("TEST_WITNESS_FILE")
 
 
 def _witness(event: str, arguments: tuple[object, ...]) -> None:
