@@ -14,7 +14,7 @@ from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from pipelines.times import zone_named
 from serve.api.auth import DepsDep, TenantDep
-from serve.api.fields import ClassFilter, Moment, ResponseBody
+from serve.api.fields import CameraFilter, ClassFilter, Moment, ResponseBody
 from serve.api.ports import Deps
 from serve.api.problems import responses
 from serve.api.times import micros, rfc3339
@@ -89,7 +89,7 @@ def _zone(name: str) -> ZoneInfo:
 async def counts(
     scope: TenantDep,
     deps: DepsDep,
-    camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
+    camera: CameraFilter = None,
     label: ClassFilter = None,
     since: From = None,
     until: To = None,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Depends, Path, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
 
 from pipelines.colour import COLOURS
-from pipelines.domain import SLUG_PATTERN
+from pipelines.domain import SLUG_PATTERN, SightingFilter
+from serve.api.times import micros
 
 CREATED: dict[int | str, dict[str, Any]] = {
     201: {
@@ -57,9 +58,34 @@ Moment = Annotated[
 
 TRACK_PATTERN = r"^[A-Za-z0-9%._~-]+$"
 """As `pipelines.identity` makes them: whatever is not plain in a class is %-encoded."""
+CameraFilter = Annotated[
+    str | None, Query(pattern=SLUG_PATTERN, description="Only of this camera.")
+]
 ClassFilter = Annotated[
     str | None, Query(alias="class", min_length=1, max_length=64, description="Only this class.")
 ]
 ColourFilter = Annotated[
     str | None, Query(pattern=f"^({'|'.join(COLOURS)})$", description="Only of this colour.")
 ]
+
+
+def get_sighting_filter(
+    camera: CameraFilter = None,
+    label: ClassFilter = None,
+    colour: ColourFilter = None,
+    since: Annotated[
+        Moment, Query(description="In sight at or after: RFC 3339 with an offset.")
+    ] = None,
+    until: Annotated[Moment, Query(description="In sight before: RFC 3339 with an offset.")] = None,
+) -> SightingFilter:
+    return SightingFilter(
+        camera=camera,
+        label=label,
+        colour=colour,
+        since_us=micros(since),
+        until_us=micros(until),
+    )
+
+
+SightingFilterDep = Annotated[SightingFilter, Depends(get_sighting_filter)]
+"""What narrows a question about what was seen, the same wherever one is asked."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from cluster.records import ObjectQuery, ObjectRecord
 from pipelines.domain import PATH_SCALE, SLUG_PATTERN, AlarmSource, TrackPath
 from serve.api.auth import DepsDep, TenantDep
-from serve.api.fields import TRACK_PATTERN, ClassFilter, ColourFilter, Moment, ResponseBody
+from serve.api.fields import TRACK_PATTERN, Moment, ResponseBody, SightingFilterDep
 from serve.api.links import recording_address, snapshot_address
 from serve.api.problems import responses
 from serve.api.times import micros, rfc3339
@@ -89,12 +89,8 @@ def _fields(record: ObjectRecord) -> dict[str, object]:
 async def list_objects(
     scope: TenantDep,
     deps: DepsDep,
-    camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
-    label: ClassFilter = None,
-    colour: ColourFilter = None,
+    only: SightingFilterDep,
     source: AlarmSource | None = None,
-    since: Moment = None,
-    until: Moment = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[
         str | None, Query(max_length=600, description="`next_cursor` of the page before.")
@@ -103,16 +99,7 @@ async def list_objects(
     """In sight at or after `since`, and before `until`. In the order of first sight; keep the
     filters when you page on with a cursor."""
     page = await deps.database.tracks(scope.tenant).objects(
-        ObjectQuery(
-            camera=camera,
-            label=label,
-            colour=colour,
-            source=source,
-            since_us=micros(since),
-            until_us=micros(until),
-            limit=limit,
-            cursor=cursor,
-        )
+        ObjectQuery(**only.model_dump(), source=source, limit=limit, cursor=cursor)
     )
     return ObjectList(
         objects=[ObjectView.model_validate(_fields(record)) for record in page.items],

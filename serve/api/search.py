@@ -10,23 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
-from pipelines.domain import SLUG_PATTERN, SightingFilter
+from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.detect import DecoderDep
-from serve.api.fields import (
-    TRACK_PATTERN,
-    ClassFilter,
-    ColourFilter,
-    Moment,
-    RequestBody,
-    ResponseBody,
-)
+from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingFilterDep
 from serve.api.images import ImageDecoder, Rgb
 from serve.api.links import recording_address, snapshot_address
 from serve.api.ports import ScoredSighting
 from serve.api.problems import MediaTypeError, responses
-from serve.api.times import micros, rfc3339
+from serve.api.times import rfc3339
 
 # Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
 MAX_QUERY_SIDE = 1024
@@ -103,6 +96,7 @@ async def search(
     scope: TenantDep,
     deps: DepsDep,
     decoder: DecoderDep,
+    only: SightingFilterDep,
     like: Annotated[
         str | None,
         Query(
@@ -116,11 +110,6 @@ async def search(
         str | None,
         Query(pattern=SLUG_PATTERN, description="Whose track that is, where two cameras have it."),
     ] = None,
-    camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
-    label: ClassFilter = None,
-    colour: ColourFilter = None,
-    since: Annotated[Moment, Query(description="Seen at or after.")] = None,
-    until: Annotated[Moment, Query(description="Seen before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> SearchAnswer:
     """By a picture of the object, by an object that was seen (`like`, without a body), or by text
@@ -141,13 +130,7 @@ async def search(
         vector,
         # The object itself is the best match, and not what was asked for.
         limit + (known is not None),
-        SightingFilter(
-            camera=camera,
-            label=label,
-            colour=colour,
-            since_us=micros(since),
-            until_us=micros(until),
-        ),
+        only,
     )
     others = [item for item in found if (item.sighting.camera, item.sighting.track) != known]
     return SearchAnswer(matches=[_match(item) for item in others[:limit]])
