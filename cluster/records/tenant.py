@@ -20,7 +20,15 @@ from cluster.records.convert import (
     write_camera,
 )
 from cluster.records.cursor import decode_cursor, encode_cursor
-from cluster.records.models import AlarmRow, CameraRow, RuleRow, TenantRow
+from cluster.records.models import (
+    AlarmRow,
+    CameraRow,
+    ObjectRow,
+    PathRow,
+    RecordingRow,
+    RuleRow,
+    TenantRow,
+)
 from cluster.records.sessions import Sessions
 from cluster.records.types import AlarmPage, AlarmQuery, AlarmRecord, AlarmState, CameraChanges
 from pipelines.clock import Clock
@@ -29,6 +37,15 @@ from pipelines.errors import ConflictError, InputError, UnknownThingError
 
 # 9 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
 _INSERT_CHUNK = 500
+
+# Where the name of a camera can stand, each with an index by it; the likeliest first.
+_NAMES_OF_CAMERAS = (
+    CameraRow.id,
+    ObjectRow.camera,
+    PathRow.camera,
+    AlarmRow.camera,
+    RecordingRow.camera,
+)
 
 
 class TenantRecords:
@@ -51,6 +68,19 @@ class TenantRecords:
         """Raises UnknownThingError."""
         async with self._sessions.read() as session:
             return camera_of(await _camera_row(session, camera))
+
+    async def check_camera_known(self, camera: str) -> None:
+        """A camera that was removed is known for as long as anything that it saw is kept.
+
+        Raises:
+            UnknownThingError: there is no such camera, and nothing is kept of one.
+        """
+        async with self._sessions.read() as session:
+            for column in _NAMES_OF_CAMERAS:
+                found = await session.scalar(select(column).where(column == camera).limit(1))
+                if found is not None:
+                    return
+        raise _unknown_camera(camera)
 
     async def add_camera(self, camera: Camera) -> Camera:
         """Raises ConflictError (the id is taken), UnknownThingError (no such tenant)."""
@@ -240,8 +270,12 @@ class TenantRecords:
 async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:
     row = await session.scalar(select(CameraRow).where(CameraRow.id == camera))
     if row is None:
-        raise UnknownThingError(f"there is no camera {camera}.")
+        raise _unknown_camera(camera)
     return row
+
+
+def _unknown_camera(camera: str) -> UnknownThingError:
+    return UnknownThingError(f"there is no camera {camera}.")
 
 
 def _rule(camera: str, rule: str) -> Select[RuleRow]:

@@ -85,7 +85,11 @@ def _zone(name: str) -> ZoneInfo:
         ) from None
 
 
-@router.get("/v1/analytics/counts", summary="Objects per hour, camera and class")
+@router.get(
+    "/v1/analytics/counts",
+    summary="Objects per hour, camera and class",
+    responses=responses(404),
+)
 async def counts(
     scope: TenantDep,
     deps: DepsDep,
@@ -97,9 +101,12 @@ async def counts(
         str, Query(max_length=64, description="IANA time zone whose hours are meant.")
     ] = "UTC",
 ) -> Counts:
-    """An object counts in the hour in which it came into sight."""
+    """An object counts in the hour in which it came into sight. 404: there is no such camera, and
+    never was one of which anything is kept."""
     since_us, until_us = _range(since, until, deps)
     zone = _zone(tz)
+    if camera is not None:
+        await scope.records.check_camera_known(camera)
     slots = await deps.database.tracks(scope.tenant).counts(
         since_us, until_us, camera=camera, label=label
     )
@@ -115,7 +122,11 @@ async def counts(
     )
 
 
-@router.get("/v1/analytics/heatmap", summary="Where objects stood, and how long")
+@router.get(
+    "/v1/analytics/heatmap",
+    summary="Where objects stood, and how long",
+    responses=responses(404),
+)
 async def heatmap(
     scope: TenantDep,
     deps: DepsDep,
@@ -128,8 +139,10 @@ async def heatmap(
         Query(pattern=r"^[1-9][0-9]{0,2}x[1-9][0-9]{0,2}$", description="Columns x rows."),
     ] = "32x18",
 ) -> Heat:
-    """Weighted by time: a point of a track counts until its next one, for two seconds at most."""
+    """Weighted by time: a point of a track counts until its next one, for two seconds at most. 404
+    as for counts."""
     since_us, until_us = _range(since, until, deps)
+    await scope.records.check_camera_known(camera)
     columns, rows = (int(side) for side in grid.split("x"))
     heat = HeatMap(columns, rows, since_us, until_us)
     read = 0

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pipelines.domain import AlarmSource
-from tests.factories import T0_US, make_path, make_sighting
+from tests.factories import T0_US, make_alarm, make_camera, make_path, make_sighting
 from tests.integration.api.world import World, problem
 
 S = 1_000_000
@@ -240,3 +240,40 @@ async def test_a_heat_map(acme: httpx.AsyncClient) -> None:
 )
 async def test_wrong_questions(acme: httpx.AsyncClient, path: str, params: dict[str, str]) -> None:
     problem(await acme.get(f"/v1/analytics/{path}", params=params), 422)
+
+
+ANALYTICS = ["counts", "heatmap"]
+
+
+@pytest.mark.parametrize("path", ANALYTICS)
+async def test_a_camera_that_never_was_is_no_empty_street(
+    acme: httpx.AsyncClient, world: World, path: str
+) -> None:
+    """And one of another tenant is none either, in every word."""
+    address, params = f"/v1/analytics/{path}", DAY | {"camera": "vault"}
+    nobodys = problem(await acme.get(address, params=params), 404, "not-found")
+    globex, tracks = world.database.tenant("globex"), world.database.tracks("globex")
+    await globex.add_camera(make_camera("globex", "vault"))
+    await globex.record_alarms([make_alarm(1, tenant="globex", camera="vault")])
+    await tracks.record_objects([make_sighting(1, tenant="globex", camera="vault")])
+    await tracks.record_paths([make_path(tenant="globex", camera="vault")])
+
+    theirs = problem(await acme.get(address, params=params), 404, "not-found")
+
+    assert theirs == nobodys
+
+
+@pytest.mark.parametrize("path", ANALYTICS)
+async def test_a_camera_that_saw_nothing_or_was_removed_is_answered(
+    acme: httpx.AsyncClient, world: World, path: str
+) -> None:
+    address, params = f"/v1/analytics/{path}", DAY | {"camera": "hall"}
+    records = world.database.tenant("acme")
+    await records.add_camera(make_camera(id="hall"))
+    assert (await acme.get(address, params=params)).status_code == 200
+
+    await records.remove_camera("hall")
+
+    problem(await acme.get(address, params=params), 404, "not-found")
+    await records.record_alarms([make_alarm(1, camera="hall")])
+    assert (await acme.get(address, params=params)).status_code == 200

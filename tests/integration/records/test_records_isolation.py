@@ -22,6 +22,7 @@ THEIR_ALARM = make_alarm(1, tenant="globex")
 ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
     "cameras": lambda r: r.cameras(),
     "camera": lambda r: r.camera("vault"),
+    "check_camera_known": lambda r: r.check_camera_known("vault"),
     "add_camera": lambda r: r.add_camera(make_camera("globex", "new")),
     "update_camera": lambda r: r.update_camera("vault", CameraChanges(name="Mine")),
     "remove_camera": lambda r: r.remove_camera("vault"),
@@ -129,6 +130,8 @@ async def test_every_statement_carries_the_tenant(filled: Database, method: str)
     await acme.add_rule("vault", make_rule())
     await acme.record_alarms([make_alarm(1)])
     ours = {
+        # Only its alarms are kept: it is looked for in one table after the other.
+        "check_camera_known": lambda r: r.check_camera_known("gate"),
         "add_camera": lambda r: r.add_camera(make_camera("acme", "new")),
         "alarm": lambda r: r.alarm(make_alarm(1).id),
         "acknowledge": lambda r: r.acknowledge(make_alarm(1).id, "ana", 1),
