@@ -58,3 +58,9 @@ async def opened(browser: Browser, locale: str = "en-US") -> AsyncIterator[Page]
         yield await context.new_page()
     finally:
         await context.close()
+
+
+async def sign_in(page: Page, url: str, key: str, key_label: str = "Access key") -> None:
+    await page.goto(url)
+    await page.get_by_label(key_label).fill(key)
+    await page.keyboard.press("Enter")

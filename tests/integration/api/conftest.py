@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+from playwright.async_api import Browser
 
 from cluster.log import configure_logging
 from cluster.records import migrate
 from cluster.settings import LogSettings, Settings
+from tests.browser import chromium
 from tests.integration.api.world import Frail, World, make_settings, open_world
 from tests.integration.conftest import ValkeyServer
 
@@ -76,3 +78,9 @@ async def platform(world: World) -> httpx.AsyncClient:
 @pytest.fixture
 async def anonymous(world: World) -> httpx.AsyncClient:
     return await world.client(None)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, expect
 
 from serve.dashboard import is_built
-from tests.browser import Watch, chromium, opened
+from tests.browser import Watch, opened, sign_in
 from tests.factories import T0_US, make_alarm, make_camera
 from tests.integration.api.world import World, eventually
 from tests.recorded import FPS, segments_of, ship, street_units
@@ -18,18 +17,6 @@ from tests.recorded import FPS, segments_of, ship, street_units
 pytestmark = pytest.mark.skipif(not is_built(), reason="the page is not built: `make dashboard`")
 
 ALARM_AT = 5
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-async def sign_in(page: Page, world: World, key_label: str = "Access key") -> None:
-    await page.goto(world.url)
-    await page.get_by_label(key_label).fill(world.keys["acme"])
-    await page.keyboard.press("Enter")
 
 
 async def holds(element: Locator, question: str) -> bool:
@@ -61,7 +48,7 @@ async def test_the_clip_of_an_alarm_plays_with_its_boxes(
     alarm = await alarm_of_street(world, tmp_path / "spool", codec=codec)
     async with opened(browser) as page:
         watch = Watch(page)
-        await sign_in(page, world)
+        await sign_in(page, world.url, world.keys["acme"])
         play = page.locator(f'[data-alarm="{alarm}"]').get_by_role("button", name="Play the clip")
         await play.focus()
 
@@ -108,7 +95,7 @@ async def test_why_there_is_no_clip_is_said_in_words(
     alarm = await alarm_of_street(world, tmp_path, recorded=False)
     async with opened(browser, locale) as page:
         watch = Watch(page)
-        await sign_in(page, world, key_label)
+        await sign_in(page, world.url, world.keys["acme"], key_label)
 
         await page.locator(f'[data-alarm="{alarm}"]').get_by_role("button", name=play).click()
 

@@ -222,6 +222,8 @@ function narrowed(filter: SightingFilter, more: Record<string, string> = {}): UR
   if (filter.camera) query.set('camera', filter.camera);
   if (filter.label) query.set('class', filter.label);
   if (filter.colour) query.set('colour', filter.colour);
+  if (filter.fromMs !== null) query.set('since', new Date(filter.fromMs).toISOString());
+  if (filter.toMs !== null) query.set('until', new Date(filter.toMs).toISOString());
   return query;
 }
 

@@ -179,9 +179,17 @@ export interface Match extends Sighting {
   readonly score: number;
 }
 
-/** What is looked for; empty: everything. */
-export interface SightingFilter {
+/** Whose sightings, and of what; empty: everything. */
+export interface SightingKind {
   readonly camera: string;
   readonly label: string;
   readonly colour: Colour | '';
 }
+
+/** In sight at or after, and before: milliseconds since 1970; null: without a bound. */
+export interface TimeRange {
+  readonly fromMs: number | null;
+  readonly toMs: number | null;
+}
+
+export type SightingFilter = SightingKind & TimeRange;

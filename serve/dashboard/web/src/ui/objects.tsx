@@ -1,21 +1,21 @@
 /** Objects that were seen: as cards, and what narrows them. */
 
 import type { ComponentChildren } from 'preact';
-import { COLOURS, type Match, type Sighting, type SightingFilter } from '../domain/types';
+import { COLOURS, type Match, type Sighting, type SightingKind } from '../domain/types';
 import { formatNumber, formatTime, type MessageKey, nameOfClass, t } from '../i18n';
 import type { Workspace } from '../state/workspace';
 import { ClassDot } from './alarm-feed';
 import { BlobImage } from './blob-image';
 
-export const EVERYTHING: SightingFilter = { camera: '', label: '', colour: '' };
+export const EVERYTHING: SightingKind = { camera: '', label: '', colour: '' };
 
 /** What people look for first; the API takes any class that the model knows. */
 const CLASSES = ['person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'dog', 'cat'] as const;
 
 export function ObjectFilters(props: {
   workspace: Workspace;
-  filter: SightingFilter;
-  onChange: (filter: SightingFilter) => void;
+  filter: SightingKind;
+  onChange: (filter: SightingKind) => void;
 }) {
   const { workspace, filter, onChange } = props;
   const cameras = workspace.cameras.value ?? [];

@@ -1,6 +1,5 @@
 /** The fields of a rule that is being written. */
 
-import type { ComponentChildren } from 'preact';
 import {
   DIRECTIONS,
   RULE_KINDS,
@@ -11,6 +10,7 @@ import {
 import { type MessageKey, nameOfClass, t } from '../i18n';
 import { NIGHT, type RuleDraft, toggle, withKind } from '../rules/draft';
 import { ClassDot } from './alarm-feed';
+import { Toggle } from './toggle';
 
 /** The classes that people ask for most; what the camera sees now is offered with them. */
 const COMMON_CLASSES = ['person', 'bicycle', 'car', 'motorcycle', 'bus', 'truck', 'dog', 'cat'];
@@ -226,14 +226,6 @@ function ScheduleFields(props: {
         </>
       ) : null}
     </fieldset>
-  );
-}
-
-function Toggle(props: { pressed: boolean; onClick: () => void; children: ComponentChildren }) {
-  return (
-    <button type="button" class="toggle" aria-pressed={props.pressed} onClick={props.onClick}>
-      {props.children}
-    </button>
   );
 }
 

@@ -1,9 +1,11 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
-import type { Match, Sighting, SightingFilter } from '../domain/types';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { ANY_TIME, type TimeDraft, timeDraftProblem, toTimeRange } from '../domain/time-range';
+import type { Match, Sighting, SightingFilter, SightingKind } from '../domain/types';
 import { t } from '../i18n';
 import type { Workspace } from '../state/workspace';
 import { SearchIcon } from './icons';
 import { EVERYTHING, ObjectCard, ObjectFilters, Objects } from './objects';
+import { TimeFilter } from './time-filter';
 import { explain } from './trouble';
 
 const RECENT = 40;
@@ -14,6 +16,7 @@ type Question =
   | { readonly kind: 'object'; readonly object: Sighting };
 
 type Outcome =
+  | { readonly kind: 'unasked' }
   | { readonly kind: 'busy' }
   | { readonly kind: 'failed'; readonly text: string }
   | { readonly kind: 'recent'; readonly objects: readonly Sighting[] }
@@ -21,7 +24,12 @@ type Outcome =
 
 export function SearchView({ workspace }: { workspace: Workspace }) {
   const [question, setQuestion] = useState<Question | null>(null);
-  const [filter, setFilter] = useState<SightingFilter>(EVERYTHING);
+  const [wanted, setWanted] = useState<SightingKind>(EVERYTHING);
+  const [times, setTimes] = useState<TimeDraft>(ANY_TIME);
+  const filter = useMemo(
+    () => (timeDraftProblem(times) ? null : { ...wanted, ...toTimeRange(times) }),
+    [wanted, times],
+  );
   const [outcome, setOutcome] = useState<Outcome>({ kind: 'busy' });
 
   const take = (file: Blob | null | undefined) => {
@@ -37,6 +45,8 @@ export function SearchView({ workspace }: { workspace: Workspace }) {
     return () => URL.revokeObjectURL(question.url);
   }, [question]);
   useEffect(() => {
+    // Nor is there anything to show: the objects below would be those of another time.
+    if (!filter) return setOutcome({ kind: 'unasked' });
     const abort = new AbortController();
     const ask = async () => {
       setOutcome({ kind: 'busy' });
@@ -61,7 +71,8 @@ export function SearchView({ workspace }: { workspace: Workspace }) {
       <h2>{t('search.title')}</h2>
       <p class="lead">{t('search.text')}</p>
       <DropZone query={question?.kind === 'picture' ? question.url : null} onFile={take} />
-      <ObjectFilters workspace={workspace} filter={filter} onChange={setFilter} />
+      <ObjectFilters workspace={workspace} filter={wanted} onChange={setWanted} />
+      <TimeFilter draft={times} onChange={setTimes} />
       {question ? (
         <div class="asked">
           {question.kind === 'object' ? (

@@ -43,13 +43,16 @@ describe('Api', () => {
     const { api, requests } = apiThat(() =>
       json({ objects: [objectJson({ track: '19ab-8c-0-traffic%20light' })], matches: [] }),
     );
-    const filter = { camera: '', label: 'person', colour: 'red' } as const;
+    const kind = { camera: '', label: 'person', colour: 'red' } as const;
+    const filter = { ...kind, fromMs: null, toMs: null };
     const [object] = await api.objects(40, filter);
     if (!object) throw new Error('no object');
     await api.like(object, { ...filter, camera: 'yard' });
+    await api.search(new Blob(), { ...filter, fromMs: 0, toMs: Date.UTC(2026, 0, 31, 8) });
     expect(requests.map((request) => request.url)).toEqual([
       '/v1/objects?limit=40&class=person&colour=red',
       '/v1/search?like=19ab-8c-0-traffic%2520light&like_camera=gate&camera=yard&class=person&colour=red',
+      '/v1/search?class=person&colour=red&since=1970-01-01T00%3A00%3A00.000Z&until=2026-01-31T08%3A00%3A00.000Z',
     ]);
     expect(requests[1]?.init).toMatchObject({ method: 'POST', body: null });
   });
