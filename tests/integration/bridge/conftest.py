@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from redis.asyncio import Redis
 
 from cluster.bridge.bridge import Bridge
 from tests.integration.bridge.world import Servers
@@ -15,8 +16,8 @@ from tests.unit.cluster.media.clips import Clip, encode
 
 
 @pytest_asyncio.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    world = Servers(tmp_path / "data")
+async def servers(tmp_path: Path, valkey: str, redis_client: Redis) -> AsyncIterator[Servers]:
+    world = Servers(tmp_path / "data", valkey)
     try:
         await world.start()
         yield world

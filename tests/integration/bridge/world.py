@@ -67,12 +67,17 @@ RECORDING: dict[str, float] = {"segment_s": 2.0, "alarm_segment_s": 2.0, "grace_
 
 
 class Servers:
-    """livekit-server and go2rtc on free ports, both of which come back when they are killed."""
+    """livekit-server and go2rtc on free ports, both of which come back when they are killed.
 
-    def __init__(self, data_dir: Path) -> None:
+    Args:
+        redis_url: where the alarms of the bridge's cameras would come through.
+    """
+
+    def __init__(self, data_dir: Path, redis_url: str) -> None:
         # Made on first use and without a lock: before any pump's thread could make a second one.
         assert FfiClient.instance
-        self.settings = Settings(**free_settings(data_dir, bridge=BRIDGE, recording=RECORDING))
+        changes: dict[str, Any] = {"bridge": BRIDGE, "recording": RECORDING}
+        self.settings = Settings(**free_settings(data_dir, redis={"url": redis_url}, **changes))
         self.livekit = self.new_livekit()
         self.go2rtc = SupervisedProcess(
             go2rtc_spec(self.settings, server_binary(GO2RTC)), clock=SystemClock()
