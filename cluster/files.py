@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+
+
+def digest(path: Path) -> tuple[int, str]:
+    """Size in bytes, and SHA-256 in hexadecimal. Blocking. Raises OSError."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), sha256
 
 
 def sync(path: Path) -> None:

@@ -59,9 +59,13 @@ def redact(text: str) -> str:
     return redact_parameters(text) if "=" in text else text
 
 
-def has_bucket_credentials(url: str) -> bool:
-    """Whether the URL is one of a bucket with credentials in it, where nothing would read them."""
-    return _BUCKET.match(url) is not None
+def refuse_bucket_credentials(url: str) -> None:
+    """Raises ValueError: the URL of a bucket has credentials in it, where nothing reads them; the
+    text holds none."""
+    if _BUCKET.match(url):
+        raise ValueError(
+            "the URL of a bucket holds no credentials; they belong into the environment"
+        )
 
 
 class RedactingFilter(logging.Filter):

@@ -27,7 +27,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from cluster.redaction import has_bucket_credentials
+from cluster.redaction import refuse_bucket_credentials
 from pipelines.errors import ConfigError
 
 ENV_PREFIX = "ATALAIA_"
@@ -98,10 +98,8 @@ class BlobSettings(Section):
     @field_validator("url")
     @classmethod
     def _no_credentials(cls, url: str | None) -> str | None:
-        if url is not None and has_bucket_credentials(url):
-            raise ValueError(
-                "the URL of a bucket holds no credentials; they belong into the environment"
-            )
+        if url is not None:
+            refuse_bucket_credentials(url)
         return url
 
 

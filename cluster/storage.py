@@ -10,7 +10,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
-from cluster.redaction import has_bucket_credentials, redact
+from cluster.redaction import redact, refuse_bucket_credentials
 
 # What is read ahead of a remote video. The 50 MB that s3fs takes were the whole of most files.
 BLOCK_BYTES = 4 << 20
@@ -69,10 +69,7 @@ def open_storage(url: str) -> Storage:
         ValueError: there is no such kind of storage, its package is not installed, or the URL
             holds a credential; the text holds none.
     """
-    if has_bucket_credentials(url):
-        raise ValueError(
-            "the URL of a bucket holds no credentials; they belong into the environment"
-        )
+    refuse_bucket_credentials(url)
     protocol = get_protocol(url)
     options = _OPTIONS.get(protocol, {})
     try:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from cluster.bus.connection import redis_errors
-from cluster.bus.stream import GROUP, stream_key
+from cluster.bus.stream import FIND_GROUP, GROUP, stream_key
 
 # Milliseconds since the oldest entry was added that group ARGV[1] has not acknowledged; 0 where
 # there is none. By Redis' own clock, which gave the entries their ids.
-_OLDEST = """
+_OLDEST = (
+    FIND_GROUP
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local oldest, after = nil, '-'
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local info = {}
-  for i = 1, #group, 2 do info[group[i]] = group[i + 1] end
-  if info['name'] == ARGV[1] then
-    after = '(' .. info['last-delivered-id']
-    if info['pending'] > 0 then oldest = redis.call('XPENDING', KEYS[1], ARGV[1])[2] end
-  end
+local group = find_group(KEYS[1], ARGV[1])
+if group then
+  after = '(' .. group['last-delivered-id']
+  if group['pending'] > 0 then oldest = redis.call('XPENDING', KEYS[1], ARGV[1])[2] end
 end
 local next = redis.call('XRANGE', KEYS[1], after, '+', 'COUNT', 1)[1]
 oldest = oldest or (next and next[1])
@@ -27,6 +26,7 @@ local now = redis.call('TIME')
 local age = now[1] * 1000 + math.floor(now[2] / 1000) - string.match(oldest, '^%d+')
 return math.max(0, age)
 """
+)
 
 
 class AlarmPassage:
@@ -37,7 +37,7 @@ class AlarmPassage:
     """
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+        self._oldest = redis.register_script(_OLDEST)
 
     async def waiting_s(self, tenant: str) -> float:
         """For how long the oldest alarm of the tenant that is not recorded has been in Redis.
@@ -49,5 +49,5 @@ class AlarmPassage:
         """
         key = stream_key(tenant)
         with redis_errors():
-            age_ms = await self._redis.eval(_OLDEST, 1, key, GROUP)
+            age_ms = await self._oldest(keys=[key], args=[GROUP])
         return int(age_ms) / 1e3

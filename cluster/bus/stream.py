@@ -51,20 +51,28 @@ redis.call('SET', KEYS[2], id, 'EX', ARGV[3])
 return id
 """
 
-# Drops the oldest beyond ARGV[2], but nothing that group ARGV[1] has not acknowledged.
-TRIM = """
-local keep = tonumber(ARGV[2])
-if redis.call('XLEN', KEYS[1]) <= keep then return 0 end
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local info = {}
-  for i = 1, #group, 2 do info[group[i]] = group[i + 1] end
-  if info['name'] == ARGV[1] then
-    if info['pending'] ~= 0 or type(info['lag']) ~= 'number' then return 0 end
-    return redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', math.max(keep, info['lag']))
+# For scripts: what XINFO says of one group of a stream, as a table; nil where there is none.
+FIND_GROUP = """
+local function find_group(key, name)
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+    local info = {}
+    for i = 1, #group, 2 do info[group[i]] = group[i + 1] end
+    if info['name'] == name then return info end
   end
 end
-return 0
 """
+
+# Drops the oldest beyond ARGV[2], but nothing that group ARGV[1] has not acknowledged.
+TRIM = (
+    FIND_GROUP
+    + """
+local keep = tonumber(ARGV[2])
+if redis.call('XLEN', KEYS[1]) <= keep then return 0 end
+local group = find_group(KEYS[1], ARGV[1])
+if not group or group['pending'] ~= 0 or type(group['lag']) ~= 'number' then return 0 end
+return redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', math.max(keep, group['lag']))
+"""
+)
 
 
 class StreamFullError(UnavailableError):

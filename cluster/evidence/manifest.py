@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from cluster.evidence.timeline import Span
+from cluster.files import digest
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import ConflictError, InputError
 from pipelines.times import moment_of
@@ -131,9 +131,7 @@ def verify(file: Path, manifest: Manifest) -> None:
         InputError: it cannot be read.
     """
     try:
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-            size = content.tell()
+        size, sha256 = digest(file)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}.") from None
     if size != manifest.file.size:
@@ -141,9 +139,9 @@ def verify(file: Path, manifest: Manifest) -> None:
             f"{file} has {size:,} bytes; the manifest describes {manifest.file.size:,}.",
             hint="It was cut off, or it is another file.",
         )
-    if digest != manifest.file.sha256:
+    if sha256 != manifest.file.sha256:
         raise ConflictError(
-            f"{file} is not what was exported: its SHA-256 is {digest}, and "
+            f"{file} is not what was exported: its SHA-256 is {sha256}, and "
             f"the manifest says {manifest.file.sha256}.",
             hint="It was changed after the export, or it is another file.",
         )

@@ -5,7 +5,6 @@ The recording stays what the camera sent, and so does an export of it; a clip is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ import av.error
 
 from cluster.bridge.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S
 from cluster.evidence.stitch import MICROSECOND, OUTPUT_OPTIONS, Stitched
+from cluster.files import digest
 from pipelines.errors import UnavailableError
 
 PLAYED_EVERYWHERE = frozenset({"h264"})
@@ -36,10 +36,11 @@ def encode_for_browsers(made: Stitched, path: Path) -> Stitched:
     Raises:
         UnavailableError: a picture cannot be decoded, or the file cannot be written.
     """
+    width, height = made.width & ~1, made.height & ~1  # 4:2:0 needs even sizes
     try:
         with _open(made.path, path) as (source, output):
             pictures, sounds = source.streams.video[0], source.streams.audio[:1]
-            encoder = _add_pictures(output, pictures)
+            encoder = _add_pictures(output, width, height)
             copies = {s.index: output.add_stream_from_template(s, opaque=True) for s in sounds}
             for packet in source.demux(pictures, *sounds):
                 if packet.stream.type == "video":
@@ -49,18 +50,14 @@ def encode_for_browsers(made: Stitched, path: Path) -> Stitched:
                     packet.stream = copies[packet.stream.index]
                     output.mux(packet)
             output.mux(encoder.encode(None))
-            size_of_pictures = encoder.width, encoder.height
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+        size, sha256 = digest(path)
     except (OSError, av.error.FFmpegError) as error:
         raise UnavailableError(
             f"the clip cannot be encoded for browsers: {type(error).__name__}.",
             hint="See that the disk of data_dir is there and has room.",
         ) from error
-    width, height = size_of_pictures
     return replace(
-        made, path=path, codec="h264", width=width, height=height, size=size, sha256=digest
+        made, path=path, codec="h264", width=width, height=height, size=size, sha256=sha256
     )
 
 
@@ -73,11 +70,9 @@ def _open(source: Path, target: Path) -> Iterator[tuple[Any, Any]]:
         yield container, output
 
 
-def _add_pictures(output: Any, pictures: Any) -> Any:
-    context = pictures.codec_context
+def _add_pictures(output: Any, width: int, height: int) -> Any:
     encoder = output.add_stream("libx264", rate=DEFAULT_FPS, options=dict(_ENCODER))
-    # 4:2:0 needs even sizes.
-    encoder.width, encoder.height = context.width & ~1, context.height & ~1
+    encoder.width, encoder.height = width, height
     encoder.pix_fmt = "yuv420p"
     encoder.codec_context.time_base = MICROSECOND
     encoder.codec_context.gop_size = round(DEFAULT_FPS * KEY_FRAME_INTERVAL_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import av
 import av.error
 
 from cluster.evidence.timeline import GAP_US, Span, gaps_within
+from cluster.files import digest
 from pipelines.errors import ConflictError, UnavailableError
 
 MICROSECOND = Fraction(1, 1_000_000)
@@ -156,9 +156,8 @@ class Stitcher:
         if not self._times or self._video_format is None:
             return None
         self._close_output()
-        with _writing(), self._path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+        with _writing():
+            size, sha256 = digest(self._path)
         self._done = True
         times = sorted(self._times)
         spans = _stretches(times)
@@ -174,7 +173,7 @@ class Stitcher:
             height=height,
             audio=self._sounds > 0,
             size=size,
-            sha256=digest,
+            sha256=sha256,
         )
 
     def _entry(self, file: Path, origin_us: int) -> int | None:

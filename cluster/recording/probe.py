@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import av
 import av.error
 
+from cluster.files import digest
 from cluster.recording.segment import CODECS, SegmentFile, VideoFormat
 from cluster.recording.tags import NO_TAGS, Tags
 from pipelines.errors import InputError
@@ -65,13 +65,6 @@ def probe(path: Path) -> Probe:
     times.sort()
     step_us = times[-1] - times[-2] if len(times) > 1 else 0
     return Probe(video, first_us, times[0], times[-1] + step_us, len(times), audio, tags)
-
-
-def digest(path: Path) -> tuple[int, str]:
-    """Size in bytes, and SHA-256 in hexadecimal. Blocking."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), sha256
 
 
 def segment_file(path: Path, found: Probe, origin_us: int) -> SegmentFile:

@@ -97,7 +97,7 @@ class Shipper:
         self._blobs: dict[str, TenantBlobs] = {}
         self._asked: set[SegmentFile] = set()
         self._kept: set[SegmentFile] = set()
-        self._alarm_trouble = self._storage_trouble = ""
+        self._storage_trouble = ""
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
@@ -124,8 +124,8 @@ class Shipper:
         self._asked &= files
         self._kept &= files
         trouble = ""
+        alarms_wait = await self._watch_alarms(waiting)
         try:
-            await self._watch_alarms(waiting)
             for spooled in waiting:
                 await self._judge(spooled)
         except UnavailableError as error:
@@ -135,7 +135,7 @@ class Shipper:
         self._storage_trouble = ""
         await asyncio.gather(*(self._send(spooled) for spooled in kept))
         trouble = trouble or self._storage_trouble
-        told = trouble or self._alarm_trouble
+        told = trouble or alarms_wait
         if told and not self.trouble:
             log.warning("recordings wait", reason=told, files=len(waiting))
         self.trouble = told
@@ -153,8 +153,9 @@ class Shipper:
         if adopted := await asyncio.to_thread(self._spool.adopt):
             log.info("recordings that others had left are sent", files=adopted)
 
-    async def _watch_alarms(self, waiting: list[Spooled]) -> None:
-        """Learn since when the alarms that may keep these files have got through."""
+    async def _watch_alarms(self, waiting: list[Spooled]) -> str:
+        """Learn since when the alarms that may keep these files have got through; why not, for
+        people, where they do not now."""
         tenants = sorted({s.key.tenant for s in waiting if s.file.tags.rolls_us is not None})
         through = await asyncio.gather(*(self._get_through(tenant) for tenant in tenants))
         now_us = self._clock.now_us()
@@ -163,7 +164,7 @@ class Shipper:
             for tenant, is_through in zip(tenants, through, strict=True)
             if is_through
         }
-        self._alarm_trouble = "" if all(through) else "alarms do not reach the records."
+        return "" if all(through) else "alarms do not reach the records."
 
     async def _get_through(self, tenant: str) -> bool:
         try:
