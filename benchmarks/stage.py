@@ -65,8 +65,10 @@ class Stage:
                 ),
                 "gateway": base.gateway.model_copy(
                     update={
-                        "api_url": f"http://127.0.0.1:{free_port()}",
                         "rtsp_url": f"rtsp://127.0.0.1:{free_port()}",
+                        "relay_url": f"tcp://127.0.0.1:{free_port()}",
+                        # Where the cameras are that this stage plays.
+                        "allow": (*base.gateway.allow, "127.0.0.1"),
                     }
                 ),
                 "redis": base.redis.model_copy(update={"port": free_port()}),

@@ -42,7 +42,7 @@ class ControllerService:
         configure_logging(settings.log)
         self._database = Database(settings.database_url)
         self._redis = open_redis(settings.redis_url)
-        self._gateway = make_gateway(settings.gateway)
+        self._gateway = make_gateway(settings)
         self._fleet = RayFleet(settings)
         self._dispatcher = LiveKitDispatcher(settings.livekit)
         self._controller = Controller(

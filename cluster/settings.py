@@ -7,9 +7,12 @@ wrong values are refused with the key, where it was set, and what is allowed.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -27,6 +30,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from cluster.addresses import AddressPolicy
 from cluster.redaction import refuse_bucket_credentials
 from pipelines.errors import ConfigError
 
@@ -37,6 +41,9 @@ KEY_VARIABLE = "ATALAIA_KEY"
 """The command line's credential for the API: ours by prefix, but no setting."""
 REDIS_VARIABLE = "REDIS_URL"
 """The name that hosting platforms use; the file and ATALAIA_REDIS__URL win over it."""
+
+MAX_SOCKET_PATH = 107
+"""Bytes; Linux's `sun_path` has 108 with the zero at its end (unix(7))."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -61,14 +68,57 @@ class LiveKitSettings(Section):
 
 
 class GatewaySettings(Section):
-    """The media gateway: the only one that talks to cameras, one pull each."""
+    """The media gateway, one pull for each camera, and the relay through which it reaches them."""
 
     kind: Literal["go2rtc", "mediamtx"] = "go2rtc"
-    api_url: str = "http://127.0.0.1:1984"
+    api_url: str | None = Field(
+        None,
+        description="http(s):// or unix:// URL; default: a Unix socket in data_dir where the "
+        "gateway is started here, else http://127.0.0.1:1984",
+    )
     rtsp_url: str = "rtsp://127.0.0.1:8554"
-    managed: bool = Field(True, description="start the gateway on this machine")
-    username: str | None = None
+    managed: bool = Field(True, description="start the gateway and its relay on this machine")
+    username: str | None = Field(None, description="default: made up where the gateway is managed")
     password: SecretStr | None = None
+    secret: SecretStr | None = Field(
+        None,
+        description="keys stream names and camera URLs, at least 32 characters, the same for relay "
+        "and cluster; default: derived from livekit.api_secret",
+    )
+    relay_url: str = Field(
+        "tcp://127.0.0.1:8655", description="where the gateway and the cluster reach the relay"
+    )
+    relay_bind: str = Field("127.0.0.1", description="address that the relay listens on")
+    allow: tuple[str, ...] = Field(
+        ("private", "public"),
+        description="networks and ports that cameras may have: `private`, `public`, "
+        "`10.0.0.0/8`, `127.0.0.1:8554`, `[fd00::/8]:554-8554`",
+    )
+    deny: tuple[str, ...] = Field(
+        (), description="networks and ports that cameras may not have; wins over `allow`"
+    )
+
+    @field_validator("relay_url")
+    @classmethod
+    def _whole_relay_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "tcp" or not parts.hostname or parts.port is None:
+            raise ValueError("write tcp://host:port")
+        return url
+
+    @property
+    def relay_port(self) -> int:
+        return urlsplit(self.relay_url).port or 0
+
+    @field_validator("allow", "deny")
+    @classmethod
+    def _readable(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        AddressPolicy.parse(entries)
+        return entries
+
+    @property
+    def policy(self) -> AddressPolicy:
+        return AddressPolicy.parse(self.allow, self.deny)
 
 
 class RedisSettings(Section):
@@ -322,6 +372,23 @@ class Settings(BaseSettings):
     def scratch_dir(self) -> Path:
         """For files that are made, sent and removed."""
         return self.data_dir.resolve() / "tmp"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Where the API of a gateway that is started here listens."""
+        wanted = self.run_dir / "gateway.sock"
+        if len(os.fsencode(wanted)) <= MAX_SOCKET_PATH:
+            return wanted
+        digest = hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"atalaia-{os.getuid()}-{digest}" / wanted.name
+
+    @property
+    def gateway_api_url(self) -> str:
+        if self.gateway.api_url is not None:
+            return self.gateway.api_url
+        if self.gateway.managed:
+            return f"unix://{self.gateway_socket}"
+        return "http://127.0.0.1:1984"
 
     @property
     def api_url(self) -> str:

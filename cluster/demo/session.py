@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.application import Application
+from cluster.demo.cast import CAST, Role
 from cluster.demo.provision import demo_keys, provision
 from cluster.demo.simulator import DemoCameras
 from cluster.local.files import write_private
+from cluster.local.ports import free_port
 from cluster.local.stack import LocalStack, StackEvent
 from cluster.log import get_logger
 from cluster.media.urls import normalize_camera_url
@@ -41,6 +43,7 @@ class DemoSession:
     Args:
         settings: as loaded.
         own_url: a camera of the user's, for tenant `acme`.
+        roles: which cameras play.
         on_event: told of every part of the local stack that moves on.
         on_step: told what happens next, in words.
 
@@ -53,6 +56,7 @@ class DemoSession:
         settings: Settings,
         *,
         own_url: str | None = None,
+        roles: tuple[Role, ...] = CAST,
         on_event: Callable[[StackEvent], None] = lambda _: None,
         on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -60,8 +64,13 @@ class DemoSession:
             normalize_camera_url(own_url)
         self._own_url = own_url
         self._on_step = on_step
+        # The demo's cameras are on loopback, where no camera may be but these.
+        port = free_port()
+        allow = (*settings.gateway.allow, f"127.0.0.1:{port}")
+        gateway = settings.gateway.model_copy(update={"allow": allow})
+        settings = settings.model_copy(update={"gateway": gateway})
         self.stack = LocalStack(settings, on_event=on_event)
-        self.cameras = DemoCameras(settings)
+        self.cameras = DemoCameras(settings, roles=roles, port=port)
         self._application: Application | None = None
 
     @property

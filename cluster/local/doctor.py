@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import re
@@ -18,8 +19,9 @@ from typing import Any
 import psutil
 
 from cluster.local.binaries import GO_SERVERS, GoServer, find_binary, find_redis
-from cluster.local.ports import holder, how_to_mend, is_reachable, split_address, taken
-from cluster.local.servers import needed_ports
+from cluster.local.ports import holder, how_to_mend, taken
+from cluster.local.probes import reachable
+from cluster.local.servers import RELAY_PORT, needed_ports
 from cluster.local.stack import running_owner
 from cluster.log import redact
 from cluster.settings import Settings
@@ -155,7 +157,8 @@ def _others(settings: Settings) -> Iterator[Finding]:
     if not settings.livekit.managed:
         yield _remote("livekit", settings.livekit.url, 7880, "ATALAIA_LIVEKIT__URL")
     if not settings.gateway.managed:
-        yield _remote("gateway", settings.gateway.api_url, 80, "ATALAIA_GATEWAY__API_URL")
+        yield _remote("gateway", settings.gateway_api_url, 80, "ATALAIA_GATEWAY__API_URL")
+        yield _remote("relay", settings.gateway.relay_url, RELAY_PORT, "ATALAIA_GATEWAY__RELAY_URL")
     if settings.qdrant.url is not None:
         yield _remote("qdrant", settings.qdrant.url, 6333, "ATALAIA_QDRANT__URL")
     database = settings.database_url
@@ -164,8 +167,7 @@ def _others(settings: Settings) -> Iterator[Finding]:
 
 
 def _remote(name: str, url: str, default_port: int, variable: str) -> Finding:
-    host, port = split_address(url, default_port)
-    if is_reachable(host, port):
+    if asyncio.run(reachable(url, default_port)()) is None:
         return Finding(name, Level.OK, f"{redact(url)} answers")
     return Finding(
         name, Level.FAILURE, f"{redact(url)} does not answer", f"Start it, or correct {variable}."

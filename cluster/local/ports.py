@@ -58,15 +58,6 @@ def is_free(host: str, port: int, kind: Literal["tcp", "udp"] = "tcp") -> bool:
     return True
 
 
-def is_reachable(host: str, port: int, timeout_s: float = 2.0) -> bool:
-    """Whether something accepts TCP connections there. Blocks up to `timeout_s`."""
-    try:
-        with socket.create_connection((host, port), timeout_s):
-            return True
-    except OSError:
-        return False
-
-
 def free_port(kind: Literal["tcp", "udp"] = "tcp") -> int:
     """A port on loopback that nobody uses at this moment."""
     with socket.socket(

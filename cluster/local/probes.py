@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Protocol
+
+from cluster.local.ports import split_address
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -15,10 +18,14 @@ class Probe(Protocol):
         ...
 
 
-async def _exchange(host: str, port: int, request: bytes, size: int) -> bytes:
+async def _exchange(host: str | Path, port: int | None, request: bytes, size: int) -> bytes:
     """Send `request` on a fresh connection and return the first bytes of the answer."""
     async with asyncio.timeout(PROBE_TIMEOUT_S):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await (
+            asyncio.open_unix_connection(host)
+            if isinstance(host, Path)
+            else asyncio.open_connection(host, port)
+        )
         try:
             if not request:
                 return b""
@@ -30,10 +37,16 @@ async def _exchange(host: str, port: int, request: bytes, size: int) -> bytes:
 
 
 class TcpProbe:
-    """Something accepts connections there."""
+    """Something accepts connections there.
 
-    def __init__(self, host: str, port: int) -> None:
+    Args:
+        host: a host, or the path of a Unix socket.
+        port: None for a Unix socket.
+    """
+
+    def __init__(self, host: str | Path, port: int | None) -> None:
         self._host, self._port = host, port
+        self._where = str(host) if port is None else f"{host}:{port}"
 
     async def __call__(self) -> str | None:
         return await self._answer(b"", r"")
@@ -42,23 +55,27 @@ class TcpProbe:
         try:
             reply = await _exchange(self._host, self._port, request, 256)
         except TimeoutError:
-            return f"no answer from {self._host}:{self._port} within {PROBE_TIMEOUT_S:g} s"
+            return f"no answer from {self._where} within {PROBE_TIMEOUT_S:g} s"
         except OSError as error:
-            return f"{self._host}:{self._port}: {error.strerror or error}"
+            return f"{self._where}: {error.strerror or error}"
         if not re.match(expected, reply.decode("latin-1")):
-            return f"{self._host}:{self._port} answered {reply[:60]!r}"
+            return f"{self._where} answered {reply[:60]!r}"
         return None
 
 
 class HttpProbe(TcpProbe):
-    """`GET path` answers 200."""
+    """`GET path` answers with the expected status."""
 
-    def __init__(self, host: str, port: int, path: str = "/") -> None:
+    def __init__(
+        self, host: str | Path, port: int | None, path: str = "/", *, status: int = 200
+    ) -> None:
         super().__init__(host, port)
-        self._request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        name = "localhost" if port is None else host
+        self._request = f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+        self._expected = rf"HTTP/1\.\d {status} "
 
     async def __call__(self) -> str | None:
-        return await self._answer(self._request, r"HTTP/1\.\d 200 ")
+        return await self._answer(self._request, self._expected)
 
 
 class RedisProbe(TcpProbe):
@@ -79,3 +96,14 @@ class AllOf:
             if complaint := await probe():
                 return complaint
         return None
+
+
+def reachable(url: str, default_port: int) -> TcpProbe:
+    """Whether something accepts connections at `url`, which may be a unix:// one.
+
+    Raises:
+        ConfigError: no URL with a host.
+    """
+    if url.startswith("unix://"):
+        return TcpProbe(Path(url.removeprefix("unix://")), None)
+    return TcpProbe(*split_address(url, default_port))

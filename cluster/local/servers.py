@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from cluster.local.files import ensure_private_dir, write_private
 from cluster.local.ports import PortNeed, split_address
 from cluster.local.probes import AllOf, HttpProbe, RedisProbe, TcpProbe
 from cluster.local.process import ProcessSpec
+from cluster.media.sealing import GatewayKeys
+from cluster.relay.server import RelayConfig
 from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
 LIVEKIT_PORT = 7880
 GATEWAY_API_PORT = 1984
 GATEWAY_RTSP_PORT = 8554
+RELAY_PORT = 8655
 
 # Synced at every write: with `everysec`, alarms that had been acknowledged were seen lost by a
 # SIGKILL. It costs 0.3 ms per alarm.
@@ -98,43 +102,94 @@ def livekit_spec(settings: Settings, binary: Path) -> ProcessSpec:
     )
 
 
+# What a gateway needs to pull from the relay and to serve RTSP.
+# Without the others there is no `exec:`, `echo:`, `expr:` or `ffmpeg:`, and no page that makes a
+# source out of a query.
+GO2RTC_MODULES = ("api", "rtsp", "rtmp", "http")
+
+
 def go2rtc_config(settings: Settings) -> dict[str, Any]:
-    """go2rtc's configuration: API and RTSP on loopback, its other servers switched off."""
-    api_host, api_port = _own_address(settings.gateway.api_url, GATEWAY_API_PORT, "gateway.api_url")
+    """go2rtc's configuration: few modules, an API behind a password, RTSP on loopback."""
     rtsp_host, rtsp_port = _own_address(
         settings.gateway.rtsp_url, GATEWAY_RTSP_PORT, "gateway.rtsp_url"
     )
-    login = {}
-    if settings.gateway.username and settings.gateway.password:
-        password = settings.gateway.password.get_secret_value()
-        login = {"username": settings.gateway.username, "password": password}
+    keys = GatewayKeys.of(settings)
+    assert keys.username is not None
+    assert keys.password is not None
+    login = {"username": keys.username, "password": keys.password.get_secret_value()}
+    socket = gateway_socket(settings)
+    listen = ":".join(map(str, _gateway_api(settings))) if socket is None else ""
     return {
-        "api": {"listen": f"{api_host}:{api_port}", **login},
+        "app": {"modules": list(GO2RTC_MODULES)},
+        "api": {
+            "listen": listen,
+            "unix_listen": str(socket or ""),
+            # Else whoever is on this machine needs no password.
+            "local_auth": True,
+            "allow_paths": ["/api", "/api/streams"],
+            **login,
+        },
         "rtsp": {"listen": f"{rtsp_host}:{rtsp_port}", **login},
-        "webrtc": {"listen": ""},
-        "srtp": {"listen": ""},
+        "rtmp": {"listen": ""},
         "log": {"level": settings.log.level.replace("warning", "warn"), "format": "json"},
     }
+
+
+def gateway_socket(settings: Settings) -> Path | None:
+    """The Unix socket of the gateway's API; None where it listens on a port."""
+    url = settings.gateway_api_url
+    if not url.startswith("unix://"):
+        return None
+    return Path(url.removeprefix("unix://"))
+
+
+def _gateway_api(settings: Settings) -> tuple[str, int]:
+    return _own_address(settings.gateway_api_url, GATEWAY_API_PORT, "gateway.api_url")
 
 
 def go2rtc_spec(settings: Settings, binary: Path) -> ProcessSpec:
     config = settings.run_dir / "go2rtc.yaml"
     content = go2rtc_config(settings)
-    api_host, api_port = content["api"]["listen"].rsplit(":", 1)
+    socket = gateway_socket(settings)
     rtsp_host, rtsp_port = content["rtsp"]["listen"].rsplit(":", 1)
 
     def prepare() -> None:
+        if socket is not None:
+            ensure_private_dir(socket.parent)
         # It writes every stream into its configuration. Whose cameras those are may have changed
         # while it was away, so it starts empty and the controller tells it again.
         _write_yaml(config, content)
 
+    # 401 is an answer: the probe has no business with the password.
+    api = (
+        HttpProbe(*_gateway_api(settings), "/api", status=401)
+        if socket is None
+        else HttpProbe(socket, None, "/api", status=401)
+    )
     return ProcessSpec(
         name="go2rtc",
         argv=(str(binary), "-config", str(config)),
         # It logs a port that it cannot have and goes on without, so both are asked for.
-        probe=AllOf(
-            HttpProbe(api_host, int(api_port), "/api"), TcpProbe(rtsp_host, int(rtsp_port))
-        ),
+        probe=AllOf(api, TcpProbe(rtsp_host, int(rtsp_port))),
+        log_dir=settings.log_dir,
+        prepare=prepare,
+    )
+
+
+def relay_spec(settings: Settings) -> ProcessSpec:
+    """The relay between go2rtc and the cameras."""
+    host, port = _own_address(settings.gateway.relay_url, RELAY_PORT, "gateway.relay_url")
+    file = settings.run_dir / "relay.json"
+
+    def prepare() -> None:
+        ensure_private_dir(file.parent)
+        content = RelayConfig.of(settings).model_copy(update={"bind": host, "port": port})
+        write_private(file, content.to_json())
+
+    return ProcessSpec(
+        name="relay",
+        argv=(sys.executable, "-m", "cluster.relay", str(file)),
+        probe=HttpProbe(host, port, "/healthz"),
         log_dir=settings.log_dir,
         prepare=prepare,
     )
@@ -189,18 +244,23 @@ def needed_ports(settings: Settings) -> list[PortNeed]:
 
 
 def _gateway_ports(settings: Settings) -> list[PortNeed]:
-    api = _own_address(settings.gateway.api_url, GATEWAY_API_PORT, "gateway.api_url")
     rtsp = _own_address(settings.gateway.rtsp_url, GATEWAY_RTSP_PORT, "gateway.rtsp_url")
-    return [
-        PortNeed(
-            "the media gateway's API", *api, f"ATALAIA_GATEWAY__API_URL=http://{api[0]}:{{port}}"
-        ),
+    relay = _own_address(settings.gateway.relay_url, RELAY_PORT, "gateway.relay_url")
+    needs = [
         PortNeed(
             "the media gateway's RTSP",
             *rtsp,
             f"ATALAIA_GATEWAY__RTSP_URL=rtsp://{rtsp[0]}:{{port}}",
         ),
+        PortNeed(
+            "the camera relay", *relay, f"ATALAIA_GATEWAY__RELAY_URL=tcp://{relay[0]}:{{port}}"
+        ),
     ]
+    if gateway_socket(settings) is None:
+        api = _gateway_api(settings)
+        move = f"ATALAIA_GATEWAY__API_URL=http://{api[0]}:{{port}}"
+        needs.append(PortNeed("the media gateway's API", *api, move))
+    return needs
 
 
 def _write_yaml(path: Path, content: Mapping[str, Any]) -> None:

@@ -20,11 +20,18 @@ from cluster.local import ray_head
 from cluster.local.binaries import GO2RTC, LIVEKIT, GoServer, ensure_binary, find_redis
 from cluster.local.files import ensure_private_dir, write_private
 from cluster.local.lifecycle import State
-from cluster.local.ports import check_ports, free_port, split_address
-from cluster.local.probes import TcpProbe
+from cluster.local.ports import check_ports, free_port
+from cluster.local.probes import reachable
 from cluster.local.process import ProcessSpec, ProcessStatus, SupervisedProcess
 from cluster.local.secrets import with_secrets
-from cluster.local.servers import go2rtc_spec, livekit_spec, needed_ports, valkey_spec
+from cluster.local.servers import (
+    RELAY_PORT,
+    go2rtc_spec,
+    livekit_spec,
+    needed_ports,
+    relay_spec,
+    valkey_spec,
+)
 from cluster.log import get_logger, redact
 from cluster.names import SERVE_ENVIRONMENT
 from cluster.settings import Settings
@@ -39,7 +46,7 @@ STATE_FILE = "stack.json"
 
 DISCONNECT_TIMEOUT_S = 10.0
 # What uses others stops first: Ray holds the bridges and watchers, Redis takes their last alarms.
-STOP_ORDER = ("ray", "go2rtc", "livekit", "valkey")
+STOP_ORDER = ("ray", "go2rtc", "relay", "livekit", "valkey")
 
 Rng = random.Random
 T = TypeVar("T")
@@ -108,7 +115,7 @@ def running_owner(settings: Settings) -> int | None:
 
 
 class LocalStack:
-    """Owns livekit-server, go2rtc, Valkey and Ray, as far as the settings leave them to us.
+    """Owns livekit-server, go2rtc, relay, Valkey and Ray, as far as the settings leave them to us.
 
     Use `settings` of this object from then on: it has what was made up here (secret, addresses).
 
@@ -211,10 +218,14 @@ class LocalStack:
             self._start_go(LIVEKIT, "livekit")
             if settings.livekit.managed
             else self._check("livekit", settings.livekit.url, 7880),
-            self._start_go(GO2RTC, "go2rtc")
-            if settings.gateway.managed
-            else self._check("go2rtc", settings.gateway.api_url, 80),
         ]
+        if settings.gateway.managed:
+            starts += [self._start_go(GO2RTC, "go2rtc"), self._run(relay_spec(settings))]
+        else:
+            starts += [
+                self._check("go2rtc", settings.gateway_api_url, 80),
+                self._check("relay", settings.gateway.relay_url, RELAY_PORT),
+            ]
         if settings.redis.url is None:
             starts.append(self._start_valkey())
         else:
@@ -271,10 +282,10 @@ class LocalStack:
 
     async def _check(self, part: str, url: str, default_port: int) -> None:
         """A server that is not ours must at least be reachable."""
-        host, port = split_address(url, default_port)
+        probe = reachable(url, default_port)
         where = redact(url)
         self._tell(StackEvent(part, Phase.STARTING, f"looking for {where}"), managed=False)
-        if complaint := await TcpProbe(host, port)():
+        if complaint := await probe():
             raise UnavailableError(
                 f"{part} at {where} cannot be reached: {complaint}.",
                 hint="Start it, or correct its URL in the settings.",

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import httpx
 import stamina
 
+from cluster.media.sealing import GatewayKeys
 from cluster.redaction import RedactingFilter
-from cluster.settings import GatewaySettings
+from cluster.settings import Settings
 from pipelines.errors import UnavailableError
 
 # Gateways answer in milliseconds from their own memory; what takes seconds is in trouble.
@@ -28,19 +29,22 @@ class GatewayControl:
     pauses, where the gateway cannot be reached.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: Settings, keys: GatewayKeys) -> None:
         auth = None
-        if settings.username:
-            password = settings.password.get_secret_value() if settings.password else ""
-            auth = httpx.BasicAuth(settings.username, password)
-        self._kind = settings.kind
-        self._api_url = settings.api_url
+        if keys.username:
+            password = keys.password.get_secret_value() if keys.password else ""
+            auth = httpx.BasicAuth(keys.username, password)
+        self._kind = settings.gateway.kind
+        self._api_url = settings.gateway_api_url
+        socket = self._api_url.removeprefix("unix://")
+        local = socket != self._api_url
         self._http = httpx.AsyncClient(
-            base_url=settings.api_url,
+            base_url="http://gateway" if local else self._api_url,
             auth=auth,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             # Cameras and gateways are on our own networks: no proxy of the environment.
             trust_env=False,
+            transport=httpx.AsyncHTTPTransport(uds=socket) if local else None,
         )
 
     async def request(

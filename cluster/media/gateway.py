@@ -1,20 +1,19 @@
 """The one protocol behind which media gateways live, and what is the same for all of them.
 
-A gateway pulls each camera once, whoever watches, and serves it over RTSP. Streams of ours are
-named `<tenant>.<camera>`, and `<tenant>.<camera>.sub` for a camera's sub-stream. Slugs hold no dot,
-so neither can be mistaken for the other, nor for a stream that somebody else put on the gateway.
+A gateway pulls each camera once, whoever watches, and serves it over RTSP. Here a stream is called
+`<tenant>.<camera>`, and `<tenant>.<camera>.sub` for a camera's sub-stream. Slugs hold no dot, so
+neither can be mistaken for the other. The gateway itself knows streams only by sealed names, which
+nobody can guess, and cameras only as URLs of the relay (`cluster.media.sealing`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from cluster.media.urls import CameraUrl, parse_camera_url
-from cluster.settings import GatewaySettings
+from cluster.settings import Settings
 from pipelines.domain import CameraKey
 from pipelines.errors import InputError
 
@@ -71,7 +70,7 @@ class MediaGateway(Protocol):
     """
 
     async def ensure(self, name: str, url: SecretStr) -> bool:
-        """Make the stream `name` pull `url`. Doing so again changes nothing.
+        """Make the stream `name` pull `url`, through the relay. Doing so again changes nothing.
 
         Returns:
             Whether something changed. Those who watch a stream that was replaced go on seeing the
@@ -96,7 +95,7 @@ class MediaGateway(Protocol):
 
     def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
         """Where the video of stream `name` can be pulled, with `sound` where it is wanted (and some
-        may come without). Holds the gateway's credentials."""
+        may come without). A secret: who knows it can watch."""
         ...
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
@@ -112,10 +111,10 @@ class MediaGateway(Protocol):
     async def aclose(self) -> None: ...
 
 
-def make_gateway(settings: GatewaySettings) -> MediaGateway:
-    """The client for the gateway that the settings name."""
+def make_gateway(settings: Settings) -> MediaGateway:
+    """The client for the gateway that the settings name. Raises ConfigError without a secret."""
     # Imported here so that each client may use this module.
-    if settings.kind == "mediamtx":
+    if settings.gateway.kind == "mediamtx":
         from cluster.media.mediamtx import MediaMtxGateway
 
         return MediaMtxGateway(settings)
@@ -132,48 +131,3 @@ def checked_name(name: str) -> StreamName:
             f"{name!r} is not a stream name: <tenant>.<camera> or <tenant>.<camera>.sub."
         )
     return parsed
-
-
-def checked_source(url: SecretStr, settings: GatewaySettings) -> CameraUrl:
-    """The camera's URL, taken apart.
-
-    Raises:
-        InputError: it is none, or it points back at a camera on this gateway, which would show one
-            tenant's camera to another. (A gateway that listens to more than loopback needs a
-            password as well: it has more names than are known here.)
-    """
-    source = parse_camera_url(url.get_secret_value())
-    gateway = parse_camera_url(settings.rtsp_url)
-    same_port = source.scheme == gateway.scheme and source.effective_port == gateway.effective_port
-    path = unquote(source.target.partition("?")[0]).strip("/")
-    if same_port and _same_host(source.host, gateway.host) and "." in path:
-        raise InputError(
-            "The camera URL points at a camera of this gateway.",
-            hint="Give the URL of the camera itself.",
-        )
-    return source
-
-
-_LOOPBACK = frozenset({"localhost", "::1", "0.0.0.0", "::"})
-
-
-def _same_host(one: str, other: str) -> bool:
-    def loops(host: str) -> bool:
-        return host in _LOOPBACK or host.startswith("127.")
-
-    return one == other or (loops(one) and loops(other))
-
-
-def rtsp_pull_url(settings: GatewaySettings, name: str, query: str = "") -> SecretStr:
-    """The gateway's RTSP URL of stream `name`, with the gateway's own credentials."""
-    base = parse_camera_url(settings.rtsp_url)
-    password = settings.password.get_secret_value() if settings.password else base.password
-    url = CameraUrl(
-        scheme=base.scheme,
-        username=settings.username or base.username,
-        password=password,
-        host=base.host,
-        port=base.effective_port,
-        target=f"{base.target.rstrip('/')}/{name}{query}",
-    )
-    return SecretStr(url.encoded)

@@ -1,10 +1,11 @@
-"""Client for go2rtc 1.9: https://github.com/AlexxIT/go2rtc, read at v1.9.9.
+"""Client for go2rtc 1.9: https://github.com/AlexxIT/go2rtc, read at v1.9.14.
 
 What its API does not say, and what follows from it here:
 
 - `PUT /api/streams` answers 200 to any source, so a source is checked before and the result after;
   and 400 when only the writing of its configuration file fails, though the stream is there.
-- It would run `exec:` sources and expand `${NAME}`: `cluster.media.urls` lets no such thing pass.
+- Its modules for `exec:` and the like are not loaded (`cluster.local.servers`), and what reaches it
+  as a source is a URL of the relay.
 - `DELETE` changes a map without a lock: our changes go one after another.
 - What is replaced or removed while somebody watches lives on, unlisted, until the last watcher has
   disconnected; then its camera connection closes too.
@@ -25,17 +26,12 @@ from pydantic import SecretStr
 
 from cluster.log import get_logger
 from cluster.media.control import GatewayControl
-from cluster.media.gateway import (
-    ProbeResult,
-    StreamName,
-    checked_name,
-    checked_source,
-    rtsp_pull_url,
-)
+from cluster.media.gateway import ProbeResult, StreamName, checked_name
 from cluster.media.inspection import inspect_stream
 from cluster.media.problems import CameraProblem, UnreadableCameraError, unreadable
-from cluster.media.urls import CameraUrl
-from cluster.settings import GatewaySettings
+from cluster.media.sealing import GatewayKeys
+from cluster.media.sources import GatewaySource, GatewaySources
+from cluster.settings import Settings
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import UnavailableError, UnknownThingError
 
@@ -59,54 +55,61 @@ log = get_logger("media.go2rtc")
 class Go2RtcGateway:
     """A MediaGateway. Close it with `aclose`."""
 
-    def __init__(self, settings: GatewaySettings, clock: Clock | None = None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        keys = GatewayKeys.of(settings)
+        self._sources = GatewaySources(settings, keys)
         self._clock = clock or SystemClock()
-        self._control = GatewayControl(settings)
+        self._control = GatewayControl(settings, keys)
         self._changes = asyncio.Lock()
         self._applied: dict[str, str] = {}
         self._threads = ThreadPoolExecutor(_PROBE_THREADS, thread_name_prefix="probe")
 
     async def ensure(self, name: str, url: SecretStr) -> bool:
-        checked_name(name)
-        camera = checked_source(url, self._settings)
-        source = _source(camera)
+        tenant = checked_name(name).key.tenant
+        source = self._sources.of(url, tenant)
+        on_gateway, wanted = self._sources.sealed_name(name), _wanted(source)
         async with self._changes:
-            present = (await self._streams()).get(name)
-            if present is not None and self._pulls(name, present, source):
+            present = (await self._streams()).get(on_gateway)
+            if present is not None and self._pulls(on_gateway, present, wanted):
                 return False
-            await self._put(name, source)
-        log.info("stream set", stream=name, source=camera.public, replaced=present is not None)
+            await self._put(on_gateway, wanted)
+        log.info(
+            "stream set", stream=name, source=source.camera.public, replaced=present is not None
+        )
         return True
 
     async def remove(self, name: str) -> None:
         checked_name(name)
-        await self._delete(name)
+        await self._delete(self._sources.sealed_name(name))
         log.info("stream removed", stream=name)
 
     async def names(self) -> set[str]:
         streams = await self._streams()
         await self._sweep(streams)
-        return {name for name in streams if StreamName.parse(name)}
+        return {name for sealed in streams if (name := self._sources.name_of(sealed))}
 
     def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
-        return rtsp_pull_url(self._settings, name, "?video&audio" if sound else "?video")
+        return self._pull_url(self._sources.sealed_name(name), sound=sound)
+
+    def _pull_url(self, on_gateway: str, *, sound: bool = False) -> SecretStr:
+        return self._sources.pull_url(on_gateway, "?video&audio" if sound else "?video")
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
         if isinstance(target, str):
-            return await self._inspect(target)
-        source = _source(checked_source(target, self._settings))
-        name = f"{_PROBE_PREFIX}{self._clock.now_us() // 1_000_000}_{secrets.token_hex(4)}"
+            return await self._inspect(self._sources.sealed_name(target), target)
+        source = self._sources.of(target, "")
+        on_gateway = f"{_PROBE_PREFIX}{self._clock.now_us() // 1_000_000}_{secrets.token_hex(16)}"
         async with self._changes:
-            await self._put(name, source)
+            await self._put(on_gateway, _wanted(source))
         try:
-            return await self._inspect(name)
+            return await self._inspect(on_gateway, on_gateway)
         finally:
             # Shielded: a caller who gives up must not leave the stream behind.
-            await asyncio.shield(self._delete(name))
+            await asyncio.shield(self._delete(on_gateway))
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._sources.aclose()
         await self._control.aclose()
 
     # ------------------------------------------------------------ streams
@@ -144,32 +147,35 @@ class Go2RtcGateway:
         return _shows(present, source)
 
     async def _sweep(self, streams: _Streams) -> None:
-        """Remove probes whose process died: go2rtc keeps them in its configuration file."""
+        """Remove what go2rtc's configuration file kept: probes whose process died, and streams of
+        an Atalaia before 0.2, whose names could be guessed."""
         now_s = self._clock.now_us() // 1_000_000
         for name in streams:
             started = name.removeprefix(_PROBE_PREFIX).partition("_")[0]
-            if (
+            left = (
                 name.startswith(_PROBE_PREFIX)
                 and started.isdecimal()
                 and abs(now_s - int(started)) > _PROBE_MAX_AGE_S
-            ):
+            )
+            if left or StreamName.parse(name):
                 await self._delete(name)
 
     # ------------------------------------------------------------ probing
 
-    async def _inspect(self, name: str) -> ProbeResult:
+    async def _inspect(self, on_gateway: str, name: str) -> ProbeResult:
+        """Args: name: of the stream, for people."""
         loop = asyncio.get_running_loop()
-        url = self.rtsp_url(name).get_secret_value()
+        url = self._pull_url(on_gateway).get_secret_value()
         looking = loop.run_in_executor(self._threads, inspect_stream, url)
         audio: tuple[str, ...] = ()
         try:
             while not looking.done():
                 await asyncio.wait({looking}, timeout=_MEDIA_POLL_S)
                 # Only while somebody watches does go2rtc know what the camera offers.
-                audio = audio or await self._audio(name)
+                audio = audio or await self._audio(on_gateway)
             return replace(looking.result(), audio=audio)
         except UnreadableCameraError as seen:
-            raise await self._reason(name, seen) from seen
+            raise await self._reason(on_gateway, name, seen) from seen
 
     async def _audio(self, name: str) -> tuple[str, ...]:
         response = await self._control.request("GET", _PATH, params={"src": name})
@@ -180,9 +186,10 @@ class Go2RtcGateway:
         return audio_codecs(medias)
 
     async def _reason(
-        self, name: str, seen: UnreadableCameraError
+        self, on_gateway: str, name: str, seen: UnreadableCameraError
     ) -> UnreadableCameraError | UnknownThingError | UnavailableError:
-        """Over RTSP go2rtc says 404 whatever the camera's trouble; its API has the words."""
+        """Over RTSP go2rtc says 404 whatever the camera's trouble. The relay knows more, and of
+        what it did not meet go2rtc's API has the words."""
         if seen.problem is CameraProblem.REFUSED:
             return UnavailableError(
                 "The media gateway (go2rtc) does not answer on its RTSP port.",
@@ -193,10 +200,21 @@ class Go2RtcGateway:
                 "The media gateway (go2rtc) refuses our credentials on its RTSP port.",
                 hint="Check gateway.username and gateway.password.",
             )
+        stream = (await self._streams()).get(on_gateway)
+        if stream is None:
+            return UnknownThingError(f"The media gateway has no stream {name!r}.")
+        for url in _urls(stream):
+            if known := await self._sources.why(url):
+                return known
+        return await self._gateway_reason(on_gateway, name, seen)
+
+    async def _gateway_reason(
+        self, on_gateway: str, name: str, seen: UnreadableCameraError
+    ) -> UnreadableCameraError | UnknownThingError:
         response = await self._control.request(
             "GET",
             _PATH,
-            params={"src": name, "video": ""},
+            params={"src": on_gateway, "video": ""},
             read_timeout_s=_REASON_TIMEOUT_S,
             attempts=1,
         )
@@ -210,18 +228,20 @@ class Go2RtcGateway:
         return seen
 
 
-def _source(url: CameraUrl) -> str:
-    """The camera's URL as go2rtc wants it, with its options."""
-    if url.scheme in ("http", "https"):
-        return url.encoded
-    return url.with_port() + (_RTSP_OPTIONS if url.scheme.startswith("rtsp") else "")
+def _wanted(source: GatewaySource) -> str:
+    """A source as go2rtc wants it, with its options."""
+    return source.url + (_RTSP_OPTIONS if source.scheme == "rtsp" else "")
+
+
+def _urls(stream: dict[str, object]) -> list[str]:
+    """What a stream's producers pull. A running one hides options."""
+    producers = cast("list[dict[str, object]]", stream.get("producers") or [])
+    return [str(producer["url"]).partition("#")[0] for producer in producers if producer.get("url")]
 
 
 def _shows(stream: dict[str, object], source: str) -> bool:
-    """Whether the one producer that pulls is the one of `source`. A running one hides options."""
-    producers = cast("list[dict[str, object]]", stream.get("producers") or [])
-    urls = [str(producer["url"]).partition("#")[0] for producer in producers if producer.get("url")]
-    return urls == [source.partition("#")[0]]
+    """Whether the one producer that pulls is the one of `source`."""
+    return _urls(stream) == [source.partition("#")[0]]
 
 
 def audio_codecs(medias: list[str]) -> tuple[str, ...]:

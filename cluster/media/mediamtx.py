@@ -3,14 +3,13 @@
 `POST …/paths/replace/<name>` sets a path whether it is there or not; what is set this way is
 forgotten with a restart, and the controller sets it again. A path that is replaced or deleted
 drops its readers, who connect again. MediaMTX tells nobody but its log why a source fails, so a
-probe that fails asks the camera itself.
+probe that fails asks the relay, and then looks through the relay at the camera itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,18 +19,13 @@ from pydantic import SecretStr
 
 from cluster.log import get_logger
 from cluster.media.control import GatewayControl
-from cluster.media.gateway import (
-    ProbeResult,
-    StreamName,
-    checked_name,
-    checked_source,
-    rtsp_pull_url,
-)
+from cluster.media.gateway import ProbeResult, StreamName, checked_name
 from cluster.media.inspection import inspect_stream
 from cluster.media.problems import CameraProblem, UnreadableCameraError
-from cluster.media.urls import CameraUrl, parse_camera_url
+from cluster.media.sealing import GatewayKeys
+from cluster.media.sources import GatewaySource, GatewaySources
 from cluster.redaction import redact
-from cluster.settings import GatewaySettings
+from cluster.settings import Settings
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
 
 _CONFIG = "/v3/config/paths"
@@ -50,28 +44,29 @@ log = get_logger("media.mediamtx")
 class MediaMtxGateway:
     """A MediaGateway. Close it with `aclose`."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
-        self._control = GatewayControl(settings)
+    def __init__(self, settings: Settings) -> None:
+        keys = GatewayKeys.of(settings)
+        self._sources = GatewaySources(settings, keys)
+        self._control = GatewayControl(settings, keys)
         self._threads = ThreadPoolExecutor(_PROBE_THREADS, thread_name_prefix="probe")
 
     async def ensure(self, name: str, url: SecretStr) -> bool:
-        checked_name(name)
-        camera = checked_source(url, self._settings)
-        wanted = _path(camera)
-        response = await self._control.request("GET", f"{_CONFIG}/get/{name}")
+        tenant = checked_name(name).key.tenant
+        source = self._sources.of(url, tenant)
+        on_gateway, wanted = self._sources.sealed_name(name), _path(source)
+        response = await self._control.request("GET", f"{_CONFIG}/get/{on_gateway}")
         if response.status_code not in (200, 404):
             raise self._control.misbehaved(response)
         present = response.json() if response.status_code == 200 else {}
         if {key: present.get(key) for key in wanted} == wanted:
             return False
-        await self._replace(name, wanted)
-        log.info("stream set", stream=name, source=camera.public, replaced=bool(present))
+        await self._replace(on_gateway, wanted)
+        log.info("stream set", stream=name, source=source.camera.public, replaced=bool(present))
         return True
 
     async def remove(self, name: str) -> None:
         checked_name(name)
-        await self._delete(name)
+        await self._delete(self._sources.sealed_name(name))
         log.info("stream removed", stream=name)
 
     async def names(self) -> set[str]:
@@ -85,26 +80,31 @@ class MediaMtxGateway:
             body = response.json()
             found |= {str(item["name"]) for item in body["items"]}
             page, pages = page + 1, int(body["pageCount"])
-        return {name for name in found if StreamName.parse(name)}
+        # Streams of an Atalaia before 0.2, whose names could be guessed.
+        for guessable in filter(StreamName.parse, found):
+            await self._delete(guessable)
+        return {name for sealed in found if (name := self._sources.name_of(sealed))}
 
     def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
-        return rtsp_pull_url(self._settings, name)
+        return self._sources.pull_url(self._sources.sealed_name(name))
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
         if isinstance(target, str):
             checked_name(target)
-            return await self._inspect(target, await self._camera_url(target))
-        camera = checked_source(target, self._settings)
-        name = f"{_PROBE_PREFIX}{secrets.token_hex(8)}"
-        await self._replace(name, _path(camera))
+            on_gateway = self._sources.sealed_name(target)
+            return await self._inspect(on_gateway, await self._source_of(on_gateway, target))
+        source = self._sources.of(target, "")
+        on_gateway = f"{_PROBE_PREFIX}{secrets.token_hex(16)}"
+        await self._replace(on_gateway, _path(source))
         try:
-            return await self._inspect(name, camera.encoded)
+            return await self._inspect(on_gateway, source.url)
         finally:
             # Shielded: a caller who gives up must not leave the path behind.
-            await asyncio.shield(self._delete(name))
+            await asyncio.shield(self._delete(on_gateway))
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._sources.aclose()
         await self._control.aclose()
 
     # ------------------------------------------------------------ paths
@@ -124,8 +124,8 @@ class MediaMtxGateway:
         if response.status_code not in (200, 404):
             raise self._control.misbehaved(response)
 
-    async def _camera_url(self, name: str) -> str:
-        response = await self._control.request("GET", f"{_CONFIG}/get/{name}")
+    async def _source_of(self, on_gateway: str, name: str) -> str:
+        response = await self._control.request("GET", f"{_CONFIG}/get/{on_gateway}")
         if response.status_code == 404:
             raise UnknownThingError(f"The media gateway has no stream {name!r}.")
         if response.status_code != 200:
@@ -134,15 +134,15 @@ class MediaMtxGateway:
 
     # ------------------------------------------------------------ probing
 
-    async def _inspect(self, name: str, camera_url: str) -> ProbeResult:
-        url = self.rtsp_url(name).get_secret_value()
+    async def _inspect(self, on_gateway: str, source: str) -> ProbeResult:
+        url = self._sources.pull_url(on_gateway).get_secret_value()
         loop = asyncio.get_running_loop()
         looking = loop.run_in_executor(self._threads, inspect_stream, url)
         audio: tuple[str, ...] = ()
         try:
             while not looking.done():
                 await asyncio.wait({looking}, timeout=_TRACK_POLL_S)
-                audio = audio or await self._audio(name)
+                audio = audio or await self._audio(on_gateway)
             return replace(looking.result(), audio=audio)
         except UnreadableCameraError as seen:
             if seen.problem is CameraProblem.REFUSED:
@@ -155,21 +155,17 @@ class MediaMtxGateway:
                     "The media gateway (mediamtx) refuses our credentials on its RTSP port.",
                     hint="Check gateway.username and gateway.password.",
                 ) from seen
-        raise await self._reason(camera_url)
+        raise await self._reason(source)
 
-    async def _reason(self, camera_url: str) -> UnreadableCameraError:
-        """MediaMTX itself would only say "no stream": ask the camera."""
-        camera = parse_camera_url(camera_url)
+    async def _reason(self, source: str) -> UnreadableCameraError:
+        """MediaMTX itself would only say "no stream": ask the relay, then look through it."""
+        if known := await self._sources.why(source):
+            return known
         loop = asyncio.get_running_loop()
         try:
-            # libav reports an unknown name as a plain input/output error.
-            await loop.getaddrinfo(camera.host, camera.effective_port)
-        except socket.gaierror as error:
-            return UnreadableCameraError(CameraProblem.DNS, str(error))
-        try:
-            await loop.run_in_executor(self._threads, inspect_stream, camera_url)
+            await loop.run_in_executor(self._threads, inspect_stream, source)
         except UnreadableCameraError as error:
-            return error
+            return await self._sources.why(source) or error
         return UnreadableCameraError(CameraProblem.LOST)
 
     async def _audio(self, name: str) -> tuple[str, ...]:
@@ -180,10 +176,10 @@ class MediaMtxGateway:
         return tuple(dict.fromkeys(str(t) for t in tracks if t not in _VIDEO_TRACKS))
 
 
-def _path(camera: CameraUrl) -> dict[str, Any]:
+def _path(source: GatewaySource) -> dict[str, Any]:
     """The configuration of a path that pulls the camera only while somebody watches."""
-    path: dict[str, Any] = {"source": camera.encoded, "sourceOnDemand": True}
-    if camera.scheme.startswith("rtsp"):
+    path: dict[str, Any] = {"source": source.url, "sourceOnDemand": True}
+    if source.scheme == "rtsp":
         path["rtspTransport"] = "tcp"
     return path
 

@@ -29,6 +29,7 @@ class CameraProblem(StrEnum):
     UNSUPPORTED = "unsupported"
     LOST = "lost"
     NO_VIDEO = "no-video"
+    NOT_ALLOWED = "not-allowed"
     UNKNOWN = "unknown"
 
     @property
@@ -45,7 +46,14 @@ class CameraProblem(StrEnum):
         return _TEXTS[self][1]
 
 
-_LASTING = frozenset({CameraProblem.CREDENTIALS, CameraProblem.UNSUPPORTED, CameraProblem.NO_VIDEO})
+_LASTING = frozenset(
+    {
+        CameraProblem.CREDENTIALS,
+        CameraProblem.UNSUPPORTED,
+        CameraProblem.NO_VIDEO,
+        CameraProblem.NOT_ALLOWED,
+    }
+)
 
 _TEXTS: dict[CameraProblem, tuple[str, str]] = {
     CameraProblem.REFUSED: (
@@ -87,6 +95,11 @@ _TEXTS: dict[CameraProblem, tuple[str, str]] = {
     CameraProblem.NO_VIDEO: (
         "The camera's stream holds no video.",
         "Choose another stream of the camera.",
+    ),
+    CameraProblem.NOT_ALLOWED: (
+        "Cameras may not have this address.",
+        "Use the camera's own address. Whoever runs Atalaia decides which networks cameras may "
+        "have: gateway.allow and gateway.deny.",
     ),
     CameraProblem.UNKNOWN: (
         "The camera cannot be read.",
@@ -171,6 +184,11 @@ def problem_of_av(error: av.error.FFmpegError) -> CameraProblem:
         if isinstance(error, kind):
             return problem
     return _BY_ERRNO.get(error.errno or 0) or problem_of(str(error))
+
+
+def problem_of_errno(error: OSError) -> CameraProblem:
+    """The problem that a failed connection speaks of."""
+    return _BY_ERRNO.get(error.errno or 0, CameraProblem.UNREACHABLE)
 
 
 def unreadable(cause: str | av.error.FFmpegError) -> UnreadableCameraError:

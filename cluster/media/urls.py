@@ -83,7 +83,12 @@ class CameraUrl:
     @property
     def encoded(self) -> str:
         """The URL with everything percent-encoded that needs it. Holds the password."""
-        return f"{self.scheme}://{self._userinfo}{self._authority(self.port)}{self.target}"
+        return f"{self.scheme}://{self._userinfo}{self.authority}{self.target}"
+
+    @property
+    def authority(self) -> str:
+        """Host, in brackets where it is IPv6, and port where one was given. No credentials."""
+        return self._authority(self.port)
 
     def with_port(self) -> str:
         """Like `encoded`, always with a port: go2rtc dials an IPv6 host without one wrongly."""
@@ -99,7 +104,7 @@ class CameraUrl:
         if not hidden and not _plausible_host(self.host):
             # `admin:12/34@cam` was read as host, port and path, but may have been meant otherwise.
             target = re.sub(r"^.*@", f"/{HIDDEN}@", target)
-        return f"{self.scheme}://{hidden}{self._authority(self.port)}{target}"
+        return f"{self.scheme}://{hidden}{self.authority}{target}"
 
     @property
     def _userinfo(self) -> str:

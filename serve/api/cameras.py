@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from cluster.bus import CameraStatus, CameraStatusBoard, RecordingReport
 from cluster.log import redact
-from cluster.media.urls import normalize_camera_url, public_url
+from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.media.urls import parse_camera_url, public_url
 from cluster.recording.status import RecordingState
 from cluster.records import CameraChanges
 from pipelines.domain import (
@@ -213,15 +214,29 @@ async def statuses(deps: Deps, tenant: str) -> dict[str, CameraStatus]:
     return await board.get_all(tenant)
 
 
-def checked_url(secret: SecretStr) -> SecretStr:
-    """A camera URL in its one correct spelling. Raises InputError, which never quotes it."""
+async def checked_url(secret: SecretStr, deps: Deps, tenant: str) -> SecretStr:
+    """A camera URL in its one correct spelling.
+
+    A name that nobody knows now is let through: the camera says so in its state. Whatever is let
+    through here is looked at again before each connection.
+
+    Raises:
+        InputError: it is no URL of a camera, or its address is none that cameras may have. The
+            message never quotes it, and never depends on what listens there.
+    """
     raw = secret.get_secret_value().strip()
     if "***@" in raw:
         raise InputError(
             "This camera URL is one that the API has redacted.",
             hint="Leave `url` out to keep the one that is stored, or send it with its password.",
         )
-    return SecretStr(normalize_camera_url(raw))
+    url = parse_camera_url(raw)
+    try:
+        await deps.addresses.resolve(url.host, url.effective_port, tenant)
+    except UnreadableCameraError as error:
+        if error.problem is CameraProblem.NOT_ALLOWED:
+            raise InputError(error.message, hint=error.hint) from None
+    return SecretStr(url.encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +275,12 @@ async def add_camera(
         tenant=scope.tenant,
         id=body.id,
         name=body.name or body.id,
-        url=checked_url(body.url),
-        substream_url=checked_url(body.substream_url) if body.substream_url else None,
+        url=await checked_url(body.url, deps, scope.tenant),
+        substream_url=(
+            await checked_url(body.substream_url, deps, scope.tenant)
+            if body.substream_url
+            else None
+        ),
         detect_fps=body.detect_fps,
         enabled=body.enabled,
         recording=body.recording,
@@ -299,7 +318,7 @@ async def change_camera(
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     for name in ("url", "substream_url"):
         if changes.get(name) is not None:
-            changes[name] = checked_url(changes[name])
+            changes[name] = await checked_url(changes[name], deps, scope.tenant)
     if not changes:
         return await _view(deps, scope, await scope.records.camera(camera))
     try:

@@ -16,6 +16,7 @@ from cluster import services
 from cluster.bus import open_redis
 from cluster.log import configure_logging, get_logger
 from cluster.media.gateway import make_gateway
+from cluster.media.resolution import CameraAddresses
 from cluster.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.records import Database
 from cluster.settings import Settings
@@ -71,8 +72,9 @@ class Api:
         self._database = Database(settings.database_url)
         self._redis = open_redis(settings.redis_url)
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
-        self._gateway = make_gateway(settings.gateway)
+        self._gateway = make_gateway(settings)
         self._blobs = BlobShelf(settings.blob_url)
+        self._addresses = CameraAddresses.of(settings)
         actors = Actors(settings.ray.namespace)
         models = RayDetector(detector), RayEmbedder(embedder), RayMemory(memory)
         self._deps = Deps(
@@ -87,6 +89,7 @@ class Api:
             hosts=RayHosts(actors),
             jobs=RayJobs(),
             blobs=self._blobs,
+            addresses=self._addresses,
             probes=self._probes(actors, *models),
         )
 
@@ -123,6 +126,7 @@ class Api:
     async def __del__(self) -> None:
         await self._blobs.aclose()
         await self._gateway.aclose()
+        self._addresses.close()
         await self._web.aclose()
         await self._redis.aclose()
         await self._database.aclose()

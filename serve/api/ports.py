@@ -16,6 +16,7 @@ import numpy.typing as npt
 from redis.asyncio import Redis
 
 from cluster.blobs import BlobStat
+from cluster.media.resolution import CameraAddresses
 from cluster.records import Database
 from cluster.settings import Settings
 from pipelines.clock import Clock
@@ -162,6 +163,7 @@ class Deps:
 
     Attributes:
         blobs: the blob storage of a tenant.
+        addresses: tells which addresses cameras may have.
         probes: further dependencies of `/readyz` by name; database and Redis are always asked.
     """
 
@@ -176,4 +178,5 @@ class Deps:
     hosts: HostsPort
     jobs: JobsPort
     blobs: Callable[[str], BlobStore]
+    addresses: CameraAddresses
     probes: Mapping[str, Probe] = field(default_factory=dict)

@@ -20,7 +20,6 @@ from livekit import api, rtc
 from cluster.controller.reports import HostStatus
 from cluster.demo.cast import CAST
 from cluster.demo.session import DemoAccess, DemoSession
-from cluster.demo.simulator import DemoCameras
 from cluster.local.stack import Phase
 from cluster.media.gateway import make_gateway
 from cluster.names import HOST_ACTOR, WATCHER_IDENTITY
@@ -118,7 +117,7 @@ class World:
 
     async def streams(self) -> set[str]:
         """What is on the gateway."""
-        gateway = make_gateway(self.settings.gateway)
+        gateway = make_gateway(self.settings)
         try:
             return await gateway.names()
         finally:
@@ -264,6 +263,5 @@ def _title(process: psutil.Process) -> str:
 
 
 async def start(settings: Settings) -> World:
-    session = DemoSession(settings)
-    session.cameras = DemoCameras(settings, roles=ROLES)
+    session = DemoSession(settings, roles=ROLES)
     return World(session, await session.start())

@@ -18,8 +18,9 @@ from redis.asyncio import Redis
 
 from cluster.blobs import TenantBlobs
 from cluster.bus import AlarmStream, open_redis
+from cluster.media.resolution import CameraAddresses
 from cluster.records import Database
-from cluster.settings import ApiSettings, LiveKitSettings, RedisSettings, Settings
+from cluster.settings import ApiSettings, GatewaySettings, LiveKitSettings, RedisSettings, Settings
 from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
 from serve.api.blobs import BlobShelf
@@ -101,6 +102,8 @@ def make_settings(data_dir: Path, redis_url: str) -> Settings:
             public_url="wss://live.example",
             api_secret=SecretStr(LIVEKIT_SECRET),
         ),
+        # The addresses of examples (RFC 5737), where no camera ever is.
+        gateway=GatewaySettings(allow=("private", "public", "192.0.2.0/24")),
         api=ApiSettings(max_upload_mb=2, max_image_megapixels=40),
     )
 
@@ -126,6 +129,8 @@ async def open_world(
         memory = await stack.enter_async_context(VectorMemory.opened(path.parent / "qdrant"))
         shelf = BlobShelf(settings.blob_url)
         stack.push_async_callback(shelf.aclose)
+        addresses = CameraAddresses.of(settings)
+        stack.callback(addresses.close)
         deps = Deps(
             settings=settings,
             clock=clock or SystemClock(),
@@ -138,6 +143,7 @@ async def open_world(
             hosts=hosts,
             jobs=jobs,
             blobs=shelf,
+            addresses=addresses,
         )
         app = create_app(deps)
         url = await stack.enter_async_context(served(app))

@@ -23,7 +23,7 @@ from cluster.bridge.bridge import Bridge
 from cluster.bridge.units import BridgeCamera, CameraBridgeStatus, StreamPhase
 from cluster.local.binaries import GO2RTC, LIVEKIT, GoServer, find_binary
 from cluster.local.process import SupervisedProcess
-from cluster.local.servers import go2rtc_spec, livekit_spec
+from cluster.local.servers import go2rtc_spec, livekit_spec, relay_spec
 from cluster.media.gateway import StreamName
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.settings import LiveKitSettings, Settings
@@ -67,7 +67,7 @@ RECORDING: dict[str, float] = {"segment_s": 2.0, "alarm_segment_s": 2.0, "grace_
 
 
 class Servers:
-    """livekit-server and go2rtc on free ports, both of which come back when they are killed.
+    """livekit-server, go2rtc and relay on free ports, which come back when they are killed.
 
     Args:
         redis_url: where the alarms of the bridge's cameras would come through.
@@ -82,7 +82,8 @@ class Servers:
         self.go2rtc = SupervisedProcess(
             go2rtc_spec(self.settings, server_binary(GO2RTC)), clock=SystemClock()
         )
-        self.gateway = Go2RtcGateway(self.settings.gateway)
+        self.relay = SupervisedProcess(relay_spec(self.settings), clock=SystemClock())
+        self.gateway = Go2RtcGateway(self.settings)
 
     def new_livekit(self) -> SupervisedProcess:
         """A server that was not started yet, in the place of one that was closed."""
@@ -91,11 +92,12 @@ class Servers:
         return self.livekit
 
     async def start(self) -> None:
-        await asyncio.gather(self.livekit.start(), self.go2rtc.start())
+        await asyncio.gather(self.livekit.start(), self.go2rtc.start(), self.relay.start())
 
     async def aclose(self) -> None:
         await self.gateway.aclose()
         await self.go2rtc.aclose()
+        await self.relay.aclose()
         await self.livekit.aclose()
 
     async def cargo(
@@ -144,9 +146,10 @@ class Servers:
     async def watched(self, name: str) -> int:
         """How many pull that stream from the gateway now; -1 where it has no such stream."""
         streams: dict[str, Any] = await self.gateway._streams()
-        if name not in streams:
+        on_gateway = self.gateway._sources.sealed_name(name)
+        if on_gateway not in streams:
             return -1
-        return len(streams[name].get("consumers") or [])
+        return len(streams[on_gateway].get("consumers") or [])
 
 
 def state_of(bridge: Bridge, key: CameraKey) -> CameraBridgeStatus:

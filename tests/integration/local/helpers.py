@@ -23,8 +23,10 @@ def free_settings(data_dir: Path, **changes: Any) -> dict[str, Any]:
             "api_secret": "0123456789abcdef0123456789abcdef-x",
         },
         "gateway": {
-            "api_url": f"http://{loopback}:{free_port()}",
             "rtsp_url": f"rtsp://{loopback}:{free_port()}",
+            "relay_url": f"tcp://{loopback}:{free_port()}",
+            # Where the tests' own cameras are.
+            "allow": ["private", "public", "127.0.0.1"],
         },
         "redis": {"port": free_port()},
         "api": {"port": free_port()},

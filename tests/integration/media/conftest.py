@@ -1,4 +1,4 @@
-"""A real go2rtc per test module, and clips for cameras to play."""
+"""A real go2rtc with its relay, and clips for cameras to play."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+import yaml
+from pydantic import SecretStr
 
+from cluster.local.files import ensure_private_dir
+from cluster.local.servers import go2rtc_config
 from cluster.media.go2rtc import Go2RtcGateway
-from cluster.settings import GatewaySettings
+from cluster.media.sealing import GatewayKeys
+from cluster.relay.server import RelayConfig, RelayServer
+from cluster.settings import GatewaySettings, LiveKitSettings, Settings
 from tests.unit.cluster.media.clips import Clip, encode
 
 
@@ -25,57 +31,96 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+SECRET = "0123456789abcdef0123456789abcdef-x"
+
+
 @dataclass
 class Go2Rtc:
-    """A go2rtc process on loopback. Its configuration file survives `restart`."""
+    """A go2rtc process as the product configures it, and its relay, which runs in the test's own
+    event loop. go2rtc's configuration file survives `restart`."""
 
     binary: str
     folder: Path
-    api_port: int = field(default_factory=free_port)
     rtsp_port: int = field(default_factory=free_port)
+    relay_port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
+    allow: tuple[str, ...] = ("private", "public", "127.0.0.1", "::1")
     process: asyncio.subprocess.Process | None = None
+    relay: RelayServer | None = None
 
     @property
     def config(self) -> Path:
         return self.folder / "go2rtc.yaml"
 
     @property
-    def settings(self) -> GatewaySettings:
-        return GatewaySettings(
-            kind="go2rtc",
-            api_url=f"http://127.0.0.1:{self.api_port}",
-            rtsp_url=f"rtsp://127.0.0.1:{self.rtsp_port}",
+    def settings(self) -> Settings:
+        return Settings(
+            data_dir=self.folder,
+            livekit=LiveKitSettings(api_secret=SecretStr(SECRET)),
+            gateway=GatewaySettings(
+                kind="go2rtc",
+                rtsp_url=f"rtsp://127.0.0.1:{self.rtsp_port}",
+                relay_url=f"tcp://127.0.0.1:{self.relay_port}",
+                allow=self.allow,
+            ),
         )
+
+    @property
+    def socket(self) -> Path:
+        return self.settings.gateway_socket
+
+    def client(self) -> httpx.AsyncClient:
+        """Somebody who has the gateway's password."""
+        keys = GatewayKeys.of(self.settings)
+        assert keys.username
+        assert keys.password
+        return httpx.AsyncClient(
+            base_url="http://gateway",
+            auth=(keys.username, keys.password.get_secret_value()),
+            transport=httpx.AsyncHTTPTransport(uds=str(self.socket)),
+            timeout=25,
+        )
+
+    def sealed(self, name: str) -> str:
+        """What the gateway calls the stream `name`."""
+        return GatewayKeys.of(self.settings).names.seal(name)
 
     async def start(self) -> None:
         if not self.config.exists():
-            self.config.write_text(
-                f'api: {{listen: "127.0.0.1:{self.api_port}"}}\n'
-                f'rtsp: {{listen: "127.0.0.1:{self.rtsp_port}"}}\n'
-                'webrtc: {listen: ""}\nsrtp: {listen: ""}\nlog: {level: debug}\n'
-            )
+            content = go2rtc_config(self.settings)
+            content["log"]["level"] = "debug"
+            self.config.write_text(yaml.safe_dump(content))
+        ensure_private_dir(self.socket.parent)
+        if self.relay is None:
+            self.relay = RelayServer(RelayConfig.of(self.settings))
+            await self.relay.start()
         log = (self.folder / "go2rtc.log").open("ab")
         self.process = await asyncio.create_subprocess_exec(
             self.binary, "-c", str(self.config), stdout=log, stderr=log, env=self.environment
         )
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with self.client() as client:
             for _ in range(100):
                 try:
-                    await client.get(f"{self.settings.api_url}/api")
+                    await client.get("/api")
                     return
                 except httpx.TransportError:
                     await asyncio.sleep(0.05)
         raise AssertionError((self.folder / "go2rtc.log").read_text())
 
     async def stop(self) -> None:
+        """Kill go2rtc; the relay stays."""
         if self.process and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
 
+    async def aclose(self) -> None:
+        await self.stop()
+        if self.relay is not None:
+            await self.relay.aclose()
+
     async def streams(self) -> dict[str, dict[str, list[dict[str, object]] | None]]:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            response = await client.get(f"{self.settings.api_url}/api/streams")
+        async with self.client() as client:
+            response = await client.get("/api/streams")
             result: dict[str, dict[str, list[dict[str, object]] | None]] = response.json()
             return result
 
@@ -92,7 +137,7 @@ async def running(folder: Path) -> AsyncIterator[Go2Rtc]:
         died = server.process is not None and server.process.returncode not in (None, -9)
         assert not died, f"go2rtc crashed:\n{(folder / 'go2rtc.log').read_text()[-4000:]}"
     finally:
-        await server.stop()
+        await server.aclose()
 
 
 @pytest_asyncio.fixture

@@ -6,7 +6,9 @@ import asyncio
 import base64
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -17,9 +19,12 @@ from pydantic import SecretStr
 from cluster.media.gateway import make_gateway
 from cluster.media.mediamtx import MediaMtxGateway
 from cluster.media.problems import CameraProblem, UnreadableCameraError
-from cluster.settings import GatewaySettings
+from cluster.media.sealing import GatewayKeys
+from cluster.media.target import open_target
+from cluster.relay.server import RelayConfig, RelayServer
+from cluster.settings import GatewaySettings, LiveKitSettings, Settings
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
-from tests.integration.media.conftest import free_port
+from tests.integration.media.conftest import SECRET, free_port
 from tests.integration.media.mediamtx_contract import ControlApi, serving
 from tests.integration.media.rtsp_camera import Mood, RtspCamera
 from tests.unit.cluster.media.clips import Clip
@@ -34,13 +39,37 @@ def api() -> Iterator[ControlApi]:
         yield server
 
 
-def client(api: ControlApi, rtsp_port: int = 1) -> MediaMtxGateway:
-    settings = GatewaySettings(
-        kind="mediamtx", api_url=api.url, rtsp_url=f"rtsp://127.0.0.1:{rtsp_port}"
+def settings_for(api_url: str, rtsp_port: int = 1, relay_port: int = 1, **gateway: Any) -> Settings:
+    return Settings(
+        livekit=LiveKitSettings(api_secret=SecretStr(SECRET)),
+        gateway=GatewaySettings(
+            kind="mediamtx",
+            managed=False,
+            api_url=api_url,
+            **{
+                "rtsp_url": f"rtsp://127.0.0.1:{rtsp_port}",
+                "relay_url": f"tcp://127.0.0.1:{relay_port}",
+                "allow": ("private", "public", "127.0.0.1"),
+            }
+            | gateway,
+        ),
     )
-    gateway = make_gateway(settings)
+
+
+def client(api: ControlApi, rtsp_port: int = 1, relay_port: int = 1) -> MediaMtxGateway:
+    gateway = make_gateway(settings_for(api.url, rtsp_port, relay_port))
     assert isinstance(gateway, MediaMtxGateway)
     return gateway
+
+
+@asynccontextmanager
+async def relaying(settings: Settings) -> AsyncIterator[None]:
+    relay = RelayServer(RelayConfig.of(settings))
+    await relay.start()
+    try:
+        yield
+    finally:
+        await relay.aclose()
 
 
 @pytest_asyncio.fixture
@@ -53,15 +82,25 @@ async def gateway(api: ControlApi) -> AsyncIterator[MediaMtxGateway]:
 async def test_ensure_sets_a_path_once(gateway: MediaMtxGateway, api: ControlApi) -> None:
     url = SecretStr(f"rtsp://admin:{NASTY}@10.255.0.1:554/s?x=1")
     assert await gateway.ensure(NAME, url)
-    assert api.paths[NAME] == {
-        "source": f"rtsp://admin:{quote(NASTY, safe='')}@10.255.0.1:554/s?x=1",
+    keys = GatewayKeys.of(settings_for(api.url))
+    sealed = keys.names.seal(NAME)
+    path = api.paths[sealed]
+    assert path | {"source": ""} == {
+        "source": "",
         "sourceOnDemand": True,
         "rtspTransport": "tcp",
     }
+    # What MediaMTX knows of the camera is a path of the relay, which alone can read it.
+    relay, _, source = path["source"].rpartition("/")
+    assert relay == "rtsp://127.0.0.1:1"
+    target = open_target(keys.sources, source)
+    assert target is not None
+    assert target.payer == "acme"
+    assert target.url.encoded == f"rtsp://admin:{quote(NASTY, safe='')}@10.255.0.1:554/s?x=1"
     assert not await gateway.ensure(NAME, url)
     assert await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.2/s"))
     assert [r for r in api.requests if r[0] == "POST"] == [
-        ("POST", f"/v3/config/paths/replace/{NAME}")
+        ("POST", f"/v3/config/paths/replace/{sealed}")
     ] * 2
 
 
@@ -71,9 +110,14 @@ async def test_names_over_several_pages(
     monkeypatch.setattr("cluster.media.mediamtx._PAGE", 3)
     assert await gateway.names() == set()
     ours = {f"acme.cam-{n}" for n in range(6)} | {"acme.cam-1.sub"}
-    for name in ours | {"all_others", "demo", "a.b.c"}:
+    seal = GatewayKeys.of(settings_for(api.url)).names.seal
+    foreign = {"all_others", "demo", "a.b.c"}
+    # As a version of ours named streams that could be guessed.
+    guessable = {"acme.cam-1", "globex.yard.sub"}
+    for name in {seal(name) for name in ours} | foreign | guessable:
         api.paths[name] = {"source": "publisher"}
     assert await gateway.names() == ours
+    assert api.paths.keys() == {seal(name) for name in ours} | foreign
 
 
 async def test_remove(gateway: MediaMtxGateway, api: ControlApi) -> None:
@@ -97,16 +141,13 @@ async def test_what_mediamtx_refuses_is_told_without_the_password(
 
 async def test_credentials_of_the_control_api(api: ControlApi) -> None:
     api.credentials = "Basic " + base64.b64encode(b"me:s3cret").decode()
-    settings = GatewaySettings(
-        kind="mediamtx",
-        api_url=api.url,
-        rtsp_url="rtsp://mtx:8554",
-        username="me",
-        password=SecretStr("s3cret"),
+    settings = settings_for(
+        api.url, rtsp_url="rtsp://mtx:8554", username="me", password=SecretStr("s3cret")
     )
     gateway = MediaMtxGateway(settings)
     assert await gateway.names() == set()
-    assert gateway.rtsp_url(NAME).get_secret_value() == f"rtsp://me:s3cret@mtx:8554/{NAME}"
+    sealed = GatewayKeys.of(settings).names.seal(NAME)
+    assert gateway.rtsp_url(NAME).get_secret_value() == f"rtsp://me:s3cret@mtx:8554/{sealed}"
     assert "s3cret" not in repr(gateway.rtsp_url(NAME))
     await gateway.aclose()
     anonymous = client(api)
@@ -117,7 +158,8 @@ async def test_credentials_of_the_control_api(api: ControlApi) -> None:
 
 async def test_probe(api: ControlApi, clip: Clip) -> None:
     # The path of this server is that of MediaMTX's stream.
-    async with RtspCamera(clip, path=f"/{NAME}").serving() as rtsp:
+    sealed = GatewayKeys.of(settings_for(api.url)).names.seal(NAME)
+    async with RtspCamera(clip, path=f"/{sealed}").serving() as rtsp:
         gateway = client(api, rtsp.port)
         await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.1/s"))
         result = await gateway.probe(NAME)
@@ -131,8 +173,9 @@ async def test_a_failed_probe_asks_the_camera_why(api: ControlApi, clip: Clip) -
     async with (
         RtspCamera(clip, path="/other").serving() as rtsp,
         RtspCamera(clip, "admin", "right").serving() as camera,
+        relaying(settings_for(api.url, rtsp.port, relay_port := free_port())),
     ):
-        gateway = client(api, rtsp.port)
+        gateway = client(api, rtsp.port, relay_port)
         for url, problem in (
             (camera.url("admin:hunter2"), CameraProblem.CREDENTIALS),
             (camera.url("admin:right").replace("live", "no"), CameraProblem.NOT_FOUND),
@@ -151,8 +194,7 @@ async def test_a_failed_probe_asks_the_camera_why(api: ControlApi, clip: Clip) -
 
 
 async def test_mediamtx_away(api: ControlApi) -> None:
-    settings = GatewaySettings(kind="mediamtx", api_url=f"http://127.0.0.1:{free_port()}")
-    gateway = MediaMtxGateway(settings)
+    gateway = MediaMtxGateway(settings_for(f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(UnavailableError):
         await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.1/s"))
     await gateway.aclose()
@@ -182,23 +224,22 @@ async def real(tmp_path: Path) -> AsyncIterator[MediaMtxGateway]:
     process = await asyncio.create_subprocess_exec(
         binary, str(config), stdout=asyncio.subprocess.DEVNULL
     )
-    settings = GatewaySettings(
-        kind="mediamtx",
-        api_url=f"http://127.0.0.1:{api_port}",
-        rtsp_url=f"rtsp://127.0.0.1:{rtsp_port}",
-    )
+    settings = settings_for(f"http://127.0.0.1:{api_port}", rtsp_port, free_port())
     gateway = MediaMtxGateway(settings)
+    relay = RelayServer(RelayConfig.of(settings))
+    await relay.start()
     try:
         async with httpx.AsyncClient(trust_env=False) as http:
             for _ in range(100):
                 try:
-                    await http.get(f"{settings.api_url}/v3/paths/list")
+                    await http.get(f"http://127.0.0.1:{api_port}/v3/paths/list")
                     break
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
         yield gateway
     finally:
         await gateway.aclose()
+        await relay.aclose()
         process.terminate()
         await process.wait()
 

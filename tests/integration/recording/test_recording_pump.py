@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from fractions import Fraction
@@ -17,7 +18,7 @@ from cluster.bridge.pump import StreamPump
 from cluster.bridge.room import TrackSink
 from cluster.local.binaries import GO2RTC
 from cluster.local.process import SupervisedProcess
-from cluster.local.servers import go2rtc_spec
+from cluster.local.servers import go2rtc_spec, relay_spec
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.recording.camera import CameraRecording
 from cluster.recording.spool import Spool, Spooled
@@ -42,13 +43,15 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def gateway(settings: Settings) -> AsyncIterator[Go2RtcGateway]:
     server = SupervisedProcess(go2rtc_spec(settings, server_binary(GO2RTC)), clock=SystemClock())
-    client = Go2RtcGateway(settings.gateway)
+    relay = SupervisedProcess(relay_spec(settings), clock=SystemClock())
+    client = Go2RtcGateway(settings)
     try:
-        await server.start()
+        await asyncio.gather(server.start(), relay.start())
         yield client
     finally:
         await client.aclose()
         await server.aclose()
+        await relay.aclose()
 
 
 class Pull:

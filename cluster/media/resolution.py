@@ -1,0 +1,207 @@
+"""From a camera's host to addresses that were checked: the one place that looks names up.
+
+Whoever connects to a camera connects to an address from here, never to a name, so nothing is looked
+up a second time between the check and the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import psutil
+from sqlalchemy.engine import make_url
+
+from cluster.addresses import AddressPolicy, IpAddress, OwnServices
+from cluster.log import get_logger
+from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.settings import Settings
+from pipelines.clock import Clock, SystemClock
+
+log = get_logger("media.resolution")
+
+LOOKUP_TIMEOUT_S = 5.0
+"""What glibc's resolver waits for one server by default (resolv.conf(5))."""
+OWN_REFRESH_S = 60.0
+"""Services move rarely; within this time a moved one is still refused at its old address."""
+THREADS = 16
+MAX_LOOKUPS_PER_PAYER = 4
+"""So that names that answer slowly delay the cameras of their own tenant, and nobody else's."""
+
+RAY_CLIENT_PORT = 10_001
+_DEFAULT_PORTS = {
+    "ws": 80, "http": 80, "wss": 443, "https": 443, "rtsp": 554, "redis": 6379, "rediss": 6379,
+}  # fmt: skip
+# The variables by which S3's clients are pointed at another server (see docs/operations.md).
+_S3_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
+Lookup = Callable[[str], list[str]]
+"""Blocking: a host's addresses as text; raises OSError where the name is not known."""
+
+
+class ServiceAddress(NamedTuple):
+    """Where a service of Atalaia listens: a host as the settings name it, and a TCP port."""
+
+    host: str
+    port: int
+
+
+def own_services(settings: Settings) -> tuple[ServiceAddress, ...]:
+    """Every service that the settings name, whoever runs it."""
+    urls = [
+        settings.livekit.url,
+        settings.livekit.public_url,
+        settings.gateway_api_url,
+        settings.gateway.rtsp_url,
+        settings.gateway.relay_url,
+        settings.redis_url,
+        settings.qdrant.url,
+        settings.api.url,
+        *(os.environ.get(name) for name in _S3_VARIABLES),
+    ]
+    found = [service for url in urls if url for service in _of_url(url)]
+    found.append(ServiceAddress(settings.api.host, settings.api.port))
+    if settings.database.url is not None:
+        database = make_url(settings.database.url.get_secret_value())
+        if database.host:
+            found.append(ServiceAddress(database.host, database.port or 5432))
+    ray_host, _, ray_port = (settings.ray.address or "").rpartition(":")
+    if ray_port.isdecimal():
+        ray_host = ray_host.rpartition("/")[2] or "127.0.0.1"
+        found.append(ServiceAddress(ray_host, int(ray_port)))
+    ray_host = ray_host or "127.0.0.1"
+    found += [ServiceAddress(ray_host, p) for p in (settings.ray.dashboard_port, RAY_CLIENT_PORT)]
+    return tuple(dict.fromkeys(found))
+
+
+def _of_url(url: str) -> list[ServiceAddress]:
+    parts = urlsplit(url)
+    port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    return [ServiceAddress(parts.hostname, port)] if parts.hostname and port else []
+
+
+def system_lookup(host: str) -> list[str]:
+    """What this machine's resolver says, in its order of preference."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def machine_addresses() -> frozenset[IpAddress]:
+    """Addresses of this machine's network interfaces."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    return frozenset(
+        ipaddress.ip_address(entry.address.partition("%")[0])
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+        if entry.family in families
+    )
+
+
+class CameraAddresses:
+    """Looks hosts up and lets through only what the policy permits. Close it with `close`.
+
+    Args:
+        services: of Atalaia's own, never permitted.
+        lookup: blocking; a host's addresses.
+        here: this machine's addresses.
+    """
+
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        services: Iterable[ServiceAddress],
+        *,
+        lookup: Lookup = system_lookup,
+        here: Callable[[], frozenset[IpAddress]] = machine_addresses,
+        clock: Clock | None = None,
+    ) -> None:
+        self._policy = policy
+        self._services = tuple(services)
+        self._lookup = lookup
+        self._here = here
+        self._clock = clock or SystemClock()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lookup")
+        self._places: dict[str, asyncio.Semaphore] = {}
+        self._own_known = OwnServices()
+        self._own_at_s = float("-inf")
+        self._refreshing = asyncio.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings) -> CameraAddresses:
+        return cls(settings.gateway.policy, own_services(settings))
+
+    async def resolve(self, host: str, port: int, payer: str = "") -> tuple[IpAddress, ...]:
+        """Where a camera can be reached: every address of its host, all of them permitted.
+
+        Args:
+            host: a name, or an address in any notation that the resolver understands.
+            payer: whose look-ups wait for one another; a tenant.
+
+        Raises:
+            UnreadableCameraError: NOT_ALLOWED where any address is not permitted, whatever listens
+                there; DNS where the name is not known; TIMEOUT where nobody answers in time.
+        """
+        addresses = await self._addresses(host, payer)
+        own = await self._own()
+        if not all(self._policy.permits(address, port, own) for address in addresses):
+            raise UnreadableCameraError(CameraProblem.NOT_ALLOWED)
+        return addresses
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _addresses(self, host: str, payer: str) -> tuple[IpAddress, ...]:
+        try:
+            return (ipaddress.ip_address(host),)
+        except ValueError:
+            pass  # a name, or an address written in another way: the resolver knows
+        place = self._places.setdefault(payer, asyncio.Semaphore(MAX_LOOKUPS_PER_PAYER))
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S), place:
+                found = await self._look_up(host)
+        except TimeoutError:
+            raise UnreadableCameraError(CameraProblem.TIMEOUT, "the name server") from None
+        except (OSError, UnicodeError) as error:
+            raise UnreadableCameraError(CameraProblem.DNS, str(error)) from error
+        if not found:
+            raise UnreadableCameraError(CameraProblem.DNS, "no address")
+        return found
+
+    async def _look_up(self, host: str) -> tuple[IpAddress, ...]:
+        loop = asyncio.get_running_loop()
+        texts = await loop.run_in_executor(self._threads, self._lookup, host)
+        # A scope such as `fe80::1%eth0` says which interface, not which address.
+        return tuple(ipaddress.ip_address(text.partition("%")[0]) for text in texts)
+
+    async def _own(self) -> OwnServices:
+        async with self._refreshing:
+            if self._clock.monotonic() - self._own_at_s >= OWN_REFRESH_S:
+                self._own_known = await self._resolved_services()
+                self._own_at_s = self._clock.monotonic()
+            return self._own_known
+
+    async def _resolved_services(self) -> OwnServices:
+        results = await asyncio.gather(
+            *(self._addresses(service.host, "") for service in self._services),
+            return_exceptions=True,
+        )
+        ports = self._own_known.ports
+        current: set[tuple[IpAddress, int]] = set()
+        for service, found in zip(self._services, results, strict=True):
+            if isinstance(found, UnreadableCameraError):
+                # For now it stays refused where it was last seen.
+                log.debug("service not resolved", host=service.host, error=found.message)
+                current |= {pair for pair in ports if pair[1] == service.port}
+            elif isinstance(found, BaseException):
+                raise found
+            else:
+                current |= {(address, service.port) for address in found}
+        here = self._here()
+        remote = {address for address, _ in current if not address.is_unspecified}
+        return OwnServices(frozenset(current), frozenset(here | remote))

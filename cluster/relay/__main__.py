@@ -1,0 +1,60 @@
+"""`python -m cluster.relay [FILE]`: run the relay until SIGINT or SIGTERM.
+
+FILE holds a RelayConfig as JSON, as the local stack writes it. Without FILE the settings say it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from cluster.log import configure_logging, get_logger
+from cluster.relay.server import RelayConfig, RelayServer
+from cluster.settings import LogSettings, load_settings
+from pipelines.errors import AtalaiaError, ConfigError
+
+log = get_logger("relay")
+
+
+async def run(config: RelayConfig) -> None:
+    """Serve until a signal comes. Raises ConfigError where the port cannot be had."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    server = RelayServer(config)
+    try:
+        await server.start()
+    except OSError as error:
+        raise ConfigError(
+            f"the relay cannot listen on {config.bind}:{config.port}: {error.strerror}.",
+            hint="Set gateway.relay_bind and gateway.relay_url to an address and port of this "
+            "machine that are free.",
+        ) from error
+    log.info("relay listens", bind=config.bind, port=config.port)
+    try:
+        await stop.wait()
+    finally:
+        await server.aclose()
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if arguments:
+            config = RelayConfig.model_validate_json(Path(arguments[0]).read_text("utf-8"))
+            configure_logging(LogSettings())
+        else:
+            settings = load_settings()
+            config = RelayConfig.of(settings)
+            configure_logging(settings.log)
+        asyncio.run(run(config))
+    except AtalaiaError as error:
+        print(error, file=sys.stderr)  # noqa: T201 -- what a command says to who started it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""Connections to cameras: looked up, checked, then opened to the address that was checked."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from cluster.media.problems import CameraProblem, UnreadableCameraError, problem_of_errno
+from cluster.media.resolution import CameraAddresses
+from cluster.media.target import Target
+
+DIAL_TIMEOUT_S = 5.0
+"""For all addresses of a host together; what the gateways allow a camera themselves."""
+MAX_ADDRESSES = 4
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@functools.cache
+def tls_context(*, verified: bool) -> ssl.SSLContext:
+    """Cameras that are named must prove their name. Those with an address only have certificates
+    that nobody signed: there TLS keeps out listeners, not impostors."""
+    context = ssl.create_default_context()
+    if not verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address in its usual notation."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def dial(target: Target, addresses: CameraAddresses, *, limit: int) -> Connection:
+    """Connect to a camera.
+
+    Args:
+        limit: bytes that the reader buffers before the camera has to wait.
+
+    Raises:
+        UnreadableCameraError: says why; NOT_ALLOWED before anything is sent.
+    """
+    url = target.url
+    found = await addresses.resolve(url.host, url.effective_port, target.payer)
+    context = None
+    if url.scheme in ("rtsps", "https"):
+        context = tls_context(verified=not is_address(url.host))
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
+            return await _first(
+                [str(address) for address in found[:MAX_ADDRESSES]],
+                url.effective_port,
+                context,
+                url.host,
+                limit,
+            )
+    except TimeoutError:
+        raise UnreadableCameraError(CameraProblem.TIMEOUT, "connecting") from None
+    except ssl.SSLError as error:
+        raise UnreadableCameraError(CameraProblem.TLS, str(error)) from error
+    except OSError as error:
+        raise UnreadableCameraError(problem_of_errno(error), str(error.strerror)) from error
+
+
+async def _first(
+    hosts: list[str], port: int, context: ssl.SSLContext | None, name: str, limit: int
+) -> Connection:
+    """The first address that takes a connection; the error of the last one where none does."""
+    server_name = name if context is not None else None
+    for host in hosts[:-1]:
+        try:
+            return await asyncio.open_connection(
+                host, port, ssl=context, server_hostname=server_name, limit=limit
+            )
+        except ssl.SSLError:
+            raise
+        except OSError:
+            continue
+    return await asyncio.open_connection(
+        hosts[-1], port, ssl=context, server_hostname=server_name, limit=limit
+    )
+
+
+@asynccontextmanager
+async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Drops the connection at the end of the block, whatever it still wanted to send."""
+    try:
+        yield
+    finally:
+        writer.transport.abort()

@@ -1,0 +1,151 @@
+"""FLV tags, over HTTP or as RTMP messages: only whole ones go on.
+
+Pure. Readers of FLV take lengths inside a tag for granted (go2rtc ends as a process on a tag of one
+byte, pkg/flv/producer.go at v1.9.14), so what does not add up is left out.
+Formats: "Adobe Flash Video File Format 10.1", "Enhanced RTMP v1", ISO/IEC 14496-15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+AUDIO_TAG, VIDEO_TAG, DATA_TAG = 8, 9, 18
+SIGNATURE = b"FLV\x01"
+HEADER = SIGNATURE + b"\x05\x00\x00\x00\x09"
+"""Audio and video, and nothing between the header and the first tag."""
+MAX_TAG = 8 * 1024 * 1024
+MAX_CONFIG = 4096
+_AAC, _H264, _HEVC = 10, 7, 12
+_LENGTH = 4
+"""Bytes of a NAL unit's length; what go2rtc and nearly all cameras use."""
+
+
+class UnknownMediaError(Exception):
+    """The bytes are nothing that a camera sends, or go beyond a bound."""
+
+
+def is_whole(kind: int, payload: bytes) -> bool:
+    """Whether every length inside a tag (or RTMP message) of that kind fits into it."""
+    if kind == AUDIO_TAG:
+        return _whole_audio(payload)
+    if kind == VIDEO_TAG:
+        return _whole_video(payload)
+    return kind == DATA_TAG
+
+
+def _whole_audio(payload: bytes) -> bool:
+    if len(payload) < 2:
+        return False
+    config = payload[0] >> 4 == _AAC and payload[1] == 0
+    return not config or 4 <= len(payload) <= MAX_CONFIG
+
+
+def _whole_video(payload: bytes) -> bool:
+    if len(payload) < 5:
+        return False
+    if payload[0] & 0x80:
+        return _whole_enhanced(payload)
+    codec, kind = payload[0] & 0x0F, payload[1]
+    if codec not in (_H264, _HEVC) or kind not in (0, 1):
+        return True
+    if kind == 1:
+        return _whole_units(payload[5:])
+    return _whole_avc(payload[5:]) if codec == _H264 else _whole_hevc(payload[5:])
+
+
+def _whole_enhanced(payload: bytes) -> bool:
+    kind = payload[0] & 0x0F
+    if kind == 0:
+        return payload[1:5] != b"hvc1" or _whole_hevc(payload[5:])
+    if kind == 1:
+        return len(payload) >= 8 and _whole_units(payload[8:])
+    return kind != 3 or _whole_units(payload[5:])
+
+
+def _whole_units(data: bytes) -> bool:
+    """NAL units, each behind its length."""
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + _LENGTH], "big")
+        at += _LENGTH + size
+        if size == 0:
+            return False
+    return at == len(data) and at > 0
+
+
+def _whole_avc(config: bytes) -> bool:
+    """AVCDecoderConfigurationRecord."""
+    if not 7 <= len(config) <= MAX_CONFIG or config[0] != 1 or config[4] & 3 != _LENGTH - 1:
+        return False
+    at = 5
+    for mask in (0x1F, 0xFF):
+        if at >= len(config):
+            return False
+        count = config[at] & mask
+        at += 1
+        if count == 0:
+            return False
+        for _ in range(count):
+            size = int.from_bytes(config[at : at + 2], "big")
+            if at + 2 + size > len(config) or size < 4:
+                return False
+            at += 2 + size
+    return True
+
+
+def _whole_hevc(config: bytes) -> bool:
+    """HEVCDecoderConfigurationRecord."""
+    if not 23 <= len(config) <= MAX_CONFIG or config[21] & 3 != _LENGTH - 1:
+        return False
+    at = 23
+    for _ in range(config[22]):
+        if at + 3 > len(config):
+            return False
+        units = int.from_bytes(config[at + 1 : at + 3], "big")
+        at += 3
+        for _ in range(units):
+            size = int.from_bytes(config[at : at + 2], "big")
+            if at + 2 + size > len(config) or size < 2:
+                return False
+            at += 2 + size
+    return config[22] > 0
+
+
+class FlvTags:
+    """Takes an FLV stream apart and hands on whole tags, behind a header of our own."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What may go on. Raises UnknownMediaError."""
+        self._buffer += data
+        if not self._begun:
+            if len(self._buffer) < len(HEADER):
+                return
+            skip = int.from_bytes(self._buffer[5:9], "big")
+            if not self._buffer.startswith(SIGNATURE) or not 9 <= skip <= MAX_CONFIG:
+                raise UnknownMediaError("no FLV header")
+            if len(self._buffer) < skip:
+                return
+            del self._buffer[:skip]
+            self._begun = True
+            yield HEADER
+        while (tag := self._next()) is not None:
+            if is_whole(tag[4], tag[15:]):
+                yield tag
+
+    def _next(self) -> bytes | None:
+        """The next tag, with the size of the one before in front of it."""
+        buffer = self._buffer
+        if len(buffer) < 15:
+            return None
+        size = int.from_bytes(buffer[5:8], "big")
+        if size > MAX_TAG:
+            raise UnknownMediaError(f"a tag of {size} bytes")
+        if len(buffer) < 15 + size:
+            return None
+        tag = bytes(buffer[: 15 + size])
+        del buffer[: 15 + size]
+        return tag

@@ -1,0 +1,274 @@
+"""HTTP cameras: one GET of a gateway, one GET of the camera, media in between.
+
+A gateway only ever sees addresses of the relay: redirects are followed here, after a look at the
+policy, and playlists are rewritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import h11
+
+from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.media.resolution import CameraAddresses
+from cluster.media.sealing import Seal
+from cluster.media.target import Target, relay_url, seal_target
+from cluster.media.urls import CameraUrl, parse_camera_url
+from cluster.relay.authentication import Login, parse_challenges
+from cluster.relay.dialling import Connection, dial
+from cluster.relay.flv import FlvTags, UnknownMediaError
+from cluster.relay.media_types import (
+    BOUNDARY,
+    MAX_PART,
+    MAX_PICTURE,
+    MAX_PLAYLIST,
+    PEEK,
+    Media,
+    Pictures,
+    RawPictures,
+    media_of,
+    rewritten_playlist,
+)
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
+from pipelines.errors import InputError
+
+READ_TIMEOUT_S = 10.0
+"""Slow cameras send a picture every few seconds; one that sends none for ten is gone."""
+READ_SIZE = 64 * 1024
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a gateway is given.
+
+    Attributes:
+        size: bytes; None where it ends with the connection.
+    """
+
+    content_type: str
+    size: int | None
+    chunks: AsyncIterator[bytes]
+
+
+class CameraResponse:
+    """One GET of a camera. Close it with `close`; every method raises UnreadableCameraError."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._reader, self._writer = connection
+        self._http = h11.Connection(h11.CLIENT)
+        self.status = 0
+        self._headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a header."""
+        wanted = name.lower().encode()
+        return [value.decode("latin-1") for key, value in self._headers if key == wanted]
+
+    def get(self, name: str) -> str:
+        return next(iter(self.all(name)), "")
+
+    async def ask(self, url: CameraUrl, authorization: str | None) -> None:
+        """Send the request and wait for the head of the response."""
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        headers = [
+            ("Host", f"{host}:{url.effective_port}" if url.port else host),
+            ("User-Agent", "atalaia"),
+            ("Accept", "*/*"),
+            ("Connection", "close"),
+        ]
+        if authorization is not None:
+            headers.append(("Authorization", authorization))
+        request = h11.Request(method="GET", target=request_target(url), headers=headers)
+        self._writer.write(self._http.send(request) or b"")
+        self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
+        event = await self._event()
+        while isinstance(event, h11.InformationalResponse):
+            event = await self._event()
+        if not isinstance(event, h11.Response):
+            raise UnreadableCameraError(CameraProblem.LOST)
+        self.status = event.status_code
+        self._headers = [(name, value) for name, value in event.headers]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, as it comes."""
+        while isinstance(event := await self._event(), h11.Data):
+            yield bytes(event.data)
+
+    async def _event(self) -> h11.Event | None:
+        """None where the connection ends before the body does."""
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                async with asyncio.timeout(READ_TIMEOUT_S):
+                    self._http.receive_data(await self._reader.read(READ_SIZE))
+        except h11.RemoteProtocolError as error:
+            raise UnreadableCameraError(CameraProblem.LOST, str(error)) from error
+        except TimeoutError:
+            raise UnreadableCameraError(CameraProblem.TIMEOUT, "reading") from None
+        except OSError as error:
+            raise UnreadableCameraError(CameraProblem.LOST, str(error)) from error
+        return event if isinstance(event, h11.Event) else None
+
+
+def request_target(url: CameraUrl) -> str:
+    """Path and query as they stand in a request."""
+    return url.target if url.target.startswith("/") else f"/{url.target}"
+
+
+async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraResponse, CameraUrl]:
+    """GET a camera's URL: signed where the camera asks, redirected where the policy permits.
+
+    Returns:
+        The response with status 200, to be closed by the caller; and the URL that gave it.
+
+    Raises:
+        UnreadableCameraError: says why there is none.
+    """
+    login = Login(target.url.username, target.url.password or "")
+    for _ in range(2 * (1 + MAX_REDIRECTS)):
+        url = target.url
+        response = CameraResponse(await dial(target, addresses, limit=READ_SIZE))
+        try:
+            await response.ask(url, login.authorization("GET", request_target(url)))
+            if response.status == 200:
+                return response, url
+            target, login = _next_try(response, target, login)
+        except BaseException:
+            response.close()
+            raise
+        response.close()
+    raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
+
+
+def _next_try(response: CameraResponse, target: Target, login: Login) -> tuple[Target, Login]:
+    """Where to ask next. Raises UnreadableCameraError where that is no use."""
+    status = response.status
+    if status == 401 and login.accept(parse_challenges(response.all("WWW-Authenticate"))):
+        return target, login
+    if status in (401, 403):
+        raise UnreadableCameraError(CameraProblem.CREDENTIALS, str(status))
+    if status not in REDIRECTS:
+        raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
+    before = target.url
+    base = f"{before.scheme}://{before.authority}{request_target(before)}"
+    url = _linked(urljoin(base, response.get("Location")))
+    if url is None:
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "a redirect to no camera")
+    url = moved(before, url)
+    return target.at(url), Login(url.username, url.password or "")
+
+
+def _linked(text: str) -> CameraUrl | None:
+    """An address that a camera names, where HTTP reads it."""
+    try:
+        url = parse_camera_url(text)
+    except InputError:
+        return None
+    return url if url.scheme in ("http", "https") else None
+
+
+class HttpRelay:
+    """Answers the GETs of a gateway.
+
+    Args:
+        relay: where gateways reach the relay (tcp://…), for the addresses in playlists.
+    """
+
+    def __init__(self, seal: Seal, addresses: CameraAddresses, relay: str) -> None:
+        self._seal = seal
+        self._addresses = addresses
+        self._relay = relay
+
+    async def open(self, target: Target) -> tuple[Body, CameraResponse]:
+        """The camera's media, and the response to close when they were read or are not wanted.
+
+        Raises:
+            UnreadableCameraError: the camera cannot be read, or sends no video.
+        """
+        response, url = await get(target, self._addresses)
+        try:
+            return await self._body(target.at(url), response), response
+        except UnknownMediaError as error:
+            response.close()
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
+        except BaseException:
+            response.close()
+            raise
+
+    async def _body(self, target: Target, response: CameraResponse) -> Body:
+        if response.get("Content-Encoding").lower() not in ("", "identity"):
+            raise UnknownMediaError("a compressed body")
+        chunks = response.chunks()
+        first = b""
+        async for chunk in chunks:
+            first += chunk
+            if len(first) >= 16:
+                break
+        content_type = response.get("Content-Type")
+        media = media_of(content_type, first[:PEEK])
+        if media is Media.PLAYLIST:
+            return await self._playlist(target, first, chunks)
+        if media is Media.PICTURE:
+            return _whole("image/jpeg", await _read_whole(first, chunks, MAX_PICTURE))
+        if target.part:
+            if media is not Media.STREAM:
+                raise UnknownMediaError("a playlist's file that is no part of a stream")
+            return _whole(content_type, await _read_whole(first, chunks, MAX_PART))
+        if media is Media.STREAM:
+            return Body("application/octet-stream", None, _continued(first, chunks))
+        if media is Media.FLV:
+            return Body("video/x-flv", None, _checked(FlvTags(), first, chunks))
+        feeder = Pictures() if media is Media.PICTURES else RawPictures()
+        kind = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
+        return Body(kind, None, _checked(feeder, first, chunks))
+
+    async def _playlist(self, target: Target, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
+        text = (await _read_whole(first, chunks, MAX_PLAYLIST)).decode("utf-8", "replace")
+        url = target.url
+
+        def link(address: str, playlist: bool) -> str | None:
+            linked = _linked(address)
+            if linked is None:
+                return None
+            found = target.at(moved(url, linked), part=not playlist)
+            return relay_url(self._relay, found, seal_target(self._seal, found))
+
+        base = f"{url.scheme}://{url.authority}{request_target(url)}"
+        return _whole(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
+
+
+async def _read_whole(first: bytes, chunks: AsyncIterator[bytes], limit: int) -> bytes:
+    data = bytearray(first)
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > limit:
+            raise UnknownMediaError(f"a file of more than {limit} bytes")
+    return bytes(data)
+
+
+def _whole(content_type: str, data: bytes) -> Body:
+    async def once() -> AsyncIterator[bytes]:
+        yield data
+
+    return Body(content_type, len(data), once())
+
+
+async def _continued(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _checked(
+    feeder: Pictures | RawPictures | FlvTags, first: bytes, chunks: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    async for chunk in _continued(first, chunks):
+        for part in feeder.feed(chunk):
+            yield part

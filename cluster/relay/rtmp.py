@@ -1,0 +1,253 @@
+"""One RTMP connection of a gateway, and the one to its camera.
+
+The gateway connects to an application that is a sealed target; the camera is asked for its own.
+Both sides' messages are taken apart and written anew, so no length that a camera made up and no
+command but those of a player goes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from cluster.log import get_logger
+from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.media.resolution import CameraAddresses
+from cluster.media.sealing import Seal
+from cluster.media.target import Target, open_target
+from cluster.media.urls import CameraUrl
+from cluster.relay import amf, chunks, flv
+from cluster.relay.amf import AmfError
+from cluster.relay.chunks import ChunkError, ChunkReader, ChunkWriter, RtmpMessage
+from cluster.relay.dialling import Connection, dial
+from cluster.relay.failures import Failures
+
+log = get_logger("relay.rtmp")
+
+VERSION = b"\x03"
+HANDSHAKE = 1536
+ANSWER_TIMEOUT_S = 5.0
+IDLE_TIMEOUT_S = 60.0
+READ_SIZE = 64 * 1024
+CAMERA_CHUNK = 4096
+"""What OBS and go2rtc set, so cameras know it."""
+GATEWAY_CHUNK = 64 * 1024
+MAX_COMMAND = 64 * 1024
+
+_PLAYER_COMMANDS = frozenset(
+    {"createStream", "deleteStream", "getStreamLength", "FCSubscribe", "_result", "_checkbw"}
+)
+_MISSING = frozenset({"NetStream.Play.StreamNotFound", "NetStream.Play.Failed"})
+# Lengths that the messages about the connection have (sections 5.4 and 7.1.7 of the specification).
+_CONTROL_SIZES = {
+    chunks.ACKNOWLEDGEMENT: (4,),
+    chunks.USER_CONTROL: (6, 10),
+    chunks.WINDOW_SIZE: (4,),
+    chunks.PEER_BANDWIDTH: (5,),
+}
+
+
+def application_of(url: CameraUrl) -> tuple[str, str]:
+    """Application and stream that a camera's URL names: the last part of the path, and its query,
+    is the stream. With one part only it is the application."""
+    path, mark, query = url.target.partition("?")
+    application, _, stream = path.strip("/").rpartition("/")
+    if not application:
+        application, stream = stream, ""
+    return application, stream + mark + query
+
+
+class RtmpRelay:
+    """Serves one connection of a gateway until either side ends it."""
+
+    def __init__(
+        self, gateway: Connection, seal: Seal, addresses: CameraAddresses, failures: Failures
+    ) -> None:
+        self._reader, self._writer = gateway
+        self._seal = seal
+        self._addresses = addresses
+        self._failures = failures
+        self._sealed = ""
+        self._from_gateway, self._from_camera = ChunkReader(), ChunkReader()
+        self._to_gateway, self._to_camera = ChunkWriter(GATEWAY_CHUNK), ChunkWriter(CAMERA_CHUNK)
+        self._playing = False
+
+    async def run(self, first: bytes) -> None:
+        """`first`: what was read already. Raises ChunkError, AmfError or OSError where a side
+        misbehaves or goes away."""
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            rest = await self._greet_gateway(first)
+        messages = _messages(self._from_gateway, self._reader, rest)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            connect = await self._connect_command(messages)
+        target = open_target(self._seal, self._sealed)
+        if target is None or not target.url.scheme.startswith("rtmp"):
+            return
+        try:
+            await self._relay(target, connect, messages)
+        except UnreadableCameraError as error:
+            self._failures.add(self._sealed, error)
+
+    async def _relay(
+        self, target: Target, connect: RtmpMessage, messages: AsyncIterator[RtmpMessage]
+    ) -> None:
+        reader, writer = await dial(target, self._addresses, limit=READ_SIZE)
+        try:
+            await _greet_camera(reader, writer)
+            writer.write(self._to_camera.encode(_connect_to(target.url, connect)))
+            pumps = (
+                asyncio.create_task(self._pump_up(target.url, messages, writer)),
+                asyncio.create_task(self._pump_down(reader)),
+            )
+            try:
+                done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+            for pump in done:
+                pump.result()
+        finally:
+            writer.transport.abort()
+
+    # ------------------------------------------------------------ from the gateway
+
+    async def _greet_gateway(self, first: bytes) -> bytes:
+        """The server's side of the handshake (section 5.2). Returns what came behind it."""
+        greeting = first
+        while len(greeting) < 1 + HANDSHAKE:
+            greeting += await _read(self._reader)
+        own = bytes(8) + secrets.token_bytes(HANDSHAKE - 8)
+        self._writer.write(VERSION + own + greeting[1 : 1 + HANDSHAKE])
+        rest = greeting[1 + HANDSHAKE :]
+        while len(rest) < HANDSHAKE:
+            rest += await _read(self._reader)
+        return rest[HANDSHAKE:]
+
+    async def _connect_command(self, messages: AsyncIterator[RtmpMessage]) -> RtmpMessage:
+        async for message in messages:
+            if message.kind == chunks.COMMAND and _name(message) == "connect":
+                found = amf.values(message.payload)
+                application = amf.fields(message.payload, found[2][0]).get("app", "")
+                self._sealed = application.partition("?")[0].strip("/").partition("/")[0]
+                return message
+        raise ChunkError("no connect")
+
+    async def _pump_up(
+        self, url: CameraUrl, messages: AsyncIterator[RtmpMessage], writer: asyncio.StreamWriter
+    ) -> None:
+        async for message in messages:
+            if (wanted := _player_message(url, message)) is not None:
+                writer.write(self._to_camera.encode(wanted))
+                await writer.drain()
+
+    # ------------------------------------------------------------ from the camera
+
+    async def _pump_down(self, reader: asyncio.StreamReader) -> None:
+        try:
+            async for message in _messages(self._from_camera, reader, b""):
+                if self._may_pass(message):
+                    self._writer.write(self._to_gateway.encode(message))
+                    await self._writer.drain()
+        except (ChunkError, AmfError) as error:
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
+        except TimeoutError:
+            raise UnreadableCameraError(CameraProblem.TIMEOUT, "reading") from None
+        if not self._playing:
+            raise UnreadableCameraError(CameraProblem.LOST)
+
+    def _may_pass(self, message: RtmpMessage) -> bool:
+        """Whether a camera's message goes on. Raises UnreadableCameraError where it refuses."""
+        if message.kind in (chunks.AUDIO, chunks.VIDEO):
+            if not self._playing:
+                self._playing = True
+                self._failures.forget(self._sealed)
+            return flv.is_whole(message.kind, message.payload)
+        if message.kind == chunks.COMMAND:
+            return self._may_answer(message)
+        if message.kind == chunks.DATA:
+            return len(message.payload) <= MAX_COMMAND
+        return len(message.payload) in _CONTROL_SIZES.get(message.kind, ())
+
+    def _may_answer(self, message: RtmpMessage) -> bool:
+        if len(message.payload) > MAX_COMMAND:
+            return False
+        found = amf.values(message.payload)
+        name = _name(message)
+        status = amf.fields(message.payload, found[-1][0]) if found else {}
+        code = status.get("code", "")
+        if name == "_error" or code == "NetConnection.Connect.Rejected":
+            said = f"{code} {status.get('description', '')}"
+            login = "auth" in said.lower()
+            problem = CameraProblem.CREDENTIALS if login else CameraProblem.NOT_FOUND
+            raise UnreadableCameraError(problem, said.strip()[:200])
+        if code in _MISSING:
+            raise UnreadableCameraError(CameraProblem.NOT_FOUND, code)
+        return name in ("_result", "onStatus")
+
+
+async def _greet_camera(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The client's side of the handshake. Raises UnreadableCameraError."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            writer.write(VERSION + bytes(8) + secrets.token_bytes(HANDSHAKE - 8))
+            answer = await reader.readexactly(1 + 2 * HANDSHAKE)
+            writer.write(answer[1 : 1 + HANDSHAKE])
+    except TimeoutError:
+        raise UnreadableCameraError(CameraProblem.TIMEOUT, "the handshake") from None
+    except (asyncio.IncompleteReadError, OSError) as error:
+        raise UnreadableCameraError(CameraProblem.LOST, str(error)) from error
+    if answer[:1] != VERSION:
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no RTMP")
+
+
+def _name(message: RtmpMessage) -> str:
+    return amf.text(message.payload, 0)
+
+
+def _connect_to(url: CameraUrl, connect: RtmpMessage) -> RtmpMessage:
+    """The gateway's `connect`, for the camera's own application."""
+    application, _ = application_of(url)
+    found = amf.values(connect.payload)
+    scheme = url.scheme
+    changes = {"app": application, "tcUrl": f"{scheme}://{url.authority}/{application}"}
+    return replace(connect, payload=amf.with_fields(connect.payload, found[2][0], changes))
+
+
+def _player_message(url: CameraUrl, message: RtmpMessage) -> RtmpMessage | None:
+    """What a gateway's message is to the camera; None where a player has no business with it."""
+    if message.kind != chunks.COMMAND:
+        return message if message.kind in _CONTROL_SIZES else None
+    name = _name(message)
+    if name in _PLAYER_COMMANDS:
+        return message
+    found = amf.values(message.payload)
+    if name != "play" or len(found) < 4:
+        return None
+    start, end = found[3]
+    _, stream = application_of(url)
+    payload = message.payload[:start] + amf.string(stream) + message.payload[end:]
+    return replace(message, payload=payload)
+
+
+async def _messages(
+    chunk_reader: ChunkReader, reader: asyncio.StreamReader, first: bytes
+) -> AsyncIterator[RtmpMessage]:
+    """What comes, until the connection ends."""
+    data = first
+    while True:
+        for message in chunk_reader.feed(data):
+            yield message
+        async with asyncio.timeout(IDLE_TIMEOUT_S):
+            data = await reader.read(READ_SIZE)
+        if not data:
+            return
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    data = await reader.read(READ_SIZE)
+    if not data:
+        raise ConnectionResetError("the gateway left")
+    return data

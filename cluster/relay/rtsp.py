@@ -1,0 +1,337 @@
+"""One RTSP connection of a gateway, and the one to its camera.
+
+Requests and responses go one at a time until the camera plays; then packets flow both ways. The
+gateway speaks of the relay's URL, the camera hears its own; the relay signs the requests and
+follows redirects to what the policy permits. A response carries on only the headers that a client
+needs, so nothing in it can lead a gateway elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from cluster.log import get_logger
+from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.media.resolution import CameraAddresses
+from cluster.media.sealing import Seal
+from cluster.media.target import Target, open_target
+from cluster.media.urls import CameraUrl, parse_camera_url
+from cluster.relay.authentication import Login, parse_challenges
+from cluster.relay.dialling import dial
+from cluster.relay.failures import Failures
+from cluster.relay.messages import Framer, Message, Packets, ProtocolError
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
+from pipelines.errors import InputError
+
+log = get_logger("relay.rtsp")
+
+ANSWER_TIMEOUT_S = 5.0
+"""For one response; what go2rtc itself allows a camera (pkg/rtsp/client.go, v1.9.14)."""
+IDLE_TIMEOUT_S = 60.0
+"""Gateways give a camera up after 5 to 10 s without packets; this is for one that does not."""
+READ_SIZE = 64 * 1024
+MAX_PENDING = 16
+"""Requests without response, while it plays: clients send a keep-alive every 20 to 60 s."""
+
+_KEPT_HEADERS = ("Session", "Transport", "Content-Type", "Range", "RTP-Info", "Public", "Date")
+_CONTENT_BASE = re.compile(r"rtsps?://[^\s]+")
+_STATUS = {
+    CameraProblem.CREDENTIALS: "401 Unauthorized",
+    CameraProblem.NOT_FOUND: "404 Not Found",
+    CameraProblem.NOT_ALLOWED: "403 Forbidden",
+}
+_OTHER_STATUS = "503 Service Unavailable"
+
+
+class Wire:
+    """One side of the relay: a connection as items of RTSP."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b""
+    ) -> None:
+        self._reader, self.writer = reader, writer
+        self._framer = Framer()
+        self._items = self._framer.feed(first)
+
+    async def next(self) -> Packets | Message | None:
+        """The next item; None at the end of the connection. Raises ProtocolError, OSError."""
+        while (item := next(self._items, None)) is None:
+            data = await self._reader.read(READ_SIZE)
+            if not data:
+                return None
+            self._items = self._framer.feed(data)
+        return item
+
+    async def send(self, data: bytes) -> None:
+        """Waits while the other side is slow, so that nothing piles up here."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    def abort(self) -> None:
+        self.writer.transport.abort()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A request that the camera has not answered; `number` is the gateway's own for it."""
+
+    request: Message
+    number: str
+
+
+class RtspRelay:
+    """Serves one connection of a gateway until either side ends it."""
+
+    def __init__(
+        self, gateway: Wire, seal: Seal, addresses: CameraAddresses, failures: Failures
+    ) -> None:
+        self._gateway = gateway
+        self._seal = seal
+        self._addresses = addresses
+        self._failures = failures
+        self._camera: Wire | None = None
+        self._target: Target | None = None
+        self._sealed = ""
+        self._base = ""
+        self._login = Login("", "")
+        self._sequence = 0
+        self._pending: dict[str, _Pending] = {}
+
+    async def run(self) -> None:
+        """Raises ProtocolError or OSError where a side misbehaves or goes away."""
+        try:
+            if await self._converse():
+                await self._stream()
+        finally:
+            if self._camera is not None:
+                self._camera.abort()
+
+    # ------------------------------------------------------------ one at a time
+
+    async def _converse(self) -> bool:
+        """Answer requests until the camera plays. Returns whether it does."""
+        while True:
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
+                item = await self._gateway.next()
+            if item is None:
+                return False
+            if isinstance(item, Packets) or item.is_response:
+                continue
+            try:
+                response = await self._answer(item)
+            except UnreadableCameraError as error:
+                self._failures.add(self._sealed, error)
+                status = _STATUS.get(error.problem, _OTHER_STATUS)
+                await self._gateway.send(_reply(item, status).encode())
+                return False
+            await self._gateway.send(response.encode())
+            if response.status == 200 and item.method == "DESCRIBE":
+                self._failures.forget(self._sealed)
+            if response.status == 200 and item.method == "PLAY":
+                return True
+            if item.method == "TEARDOWN":
+                return False
+
+    async def _answer(self, request: Message) -> Message:
+        """The camera's response, as the gateway may see it. Raises UnreadableCameraError."""
+        if self._camera is None and not await self._open(request):
+            return _reply(request, "404 Not Found")
+        # Each camera on the way may ask for a signature first.
+        for _ in range(2 * (1 + MAX_REDIRECTS)):
+            response = await self._exchange(request)
+            if response.status == 401 and self._accepts(response):
+                continue
+            if response.status in REDIRECTS:
+                await self._follow(response)
+                continue
+            break
+        return self._result(request, response)
+
+    def _result(self, request: Message, response: Message) -> Message:
+        status = response.status
+        if status in (401, 403, 407):
+            raise UnreadableCameraError(CameraProblem.CREDENTIALS, str(status))
+        if request.method == "DESCRIBE":
+            if status != 200:
+                raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
+            base = response.get("Content-Base") or ""
+            if _CONTENT_BASE.fullmatch(base):
+                self._base = base
+        if status in REDIRECTS:
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
+        return _cleaned(response, request.get("CSeq") or "0")
+
+    async def _open(self, request: Message) -> bool:
+        """Connect to the camera that a request's URL stands for. False where it is not sealed."""
+        sealed = urlsplit(request.uri).path.strip("/").partition("/")[0]
+        target = open_target(self._seal, sealed)
+        if target is None or target.url.scheme not in ("rtsp", "rtsps"):
+            return False
+        self._sealed = sealed
+        await self._connect(target)
+        return True
+
+    async def _connect(self, target: Target) -> None:
+        reader, writer = await dial(target, self._addresses, limit=READ_SIZE)
+        if self._camera is not None:
+            self._camera.abort()
+        self._camera, self._target = Wire(reader, writer), target
+        self._base = _bare(target.url)
+        self._login = Login(target.url.username, target.url.password or "")
+
+    async def _follow(self, response: Message) -> None:
+        assert self._target is not None
+        try:
+            url = parse_camera_url(response.get("Location") or "")
+        except InputError as error:
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, error.message) from error
+        if url.scheme not in ("rtsp", "rtsps"):
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, f"redirect to {url.scheme}")
+        await self._connect(self._target.at(moved(self._target.url, url)))
+
+    def _accepts(self, response: Message) -> bool:
+        return self._login.accept(parse_challenges(response.all("WWW-Authenticate")))
+
+    async def _exchange(self, request: Message) -> Message:
+        """Send a request and wait for its response; packets on the way are handed on."""
+        camera = self._camera
+        assert camera is not None
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                number = await self._send(request)
+                while True:
+                    item = await camera.next()
+                    if item is None:
+                        raise UnreadableCameraError(CameraProblem.LOST)
+                    if isinstance(item, Packets):
+                        await self._gateway.send(item.data)
+                    elif not item.is_response:
+                        await self._refuse(item)
+                    elif self._number_of(item) == number and item.status >= 200:
+                        self._pending.clear()
+                        return item
+        except TimeoutError:
+            raise UnreadableCameraError(CameraProblem.TIMEOUT, request.method) from None
+        except ProtocolError as error:
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
+        except OSError as error:
+            raise UnreadableCameraError(CameraProblem.LOST, str(error)) from error
+
+    # ------------------------------------------------------------ both ways at once
+
+    async def _stream(self) -> None:
+        pumps = (
+            asyncio.create_task(self._to_camera(), name="relay to camera"),
+            asyncio.create_task(self._to_gateway(), name="relay to gateway"),
+        )
+        try:
+            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        for pump in done:
+            pump.result()
+
+    async def _to_camera(self) -> None:
+        camera = self._camera
+        assert camera is not None
+        while (item := await self._gateway.next()) is not None:
+            if isinstance(item, Packets):
+                await camera.send(item.data)
+            elif not item.is_response:
+                if len(self._pending) >= MAX_PENDING:
+                    raise ProtocolError("the camera answers no request any more")
+                await self._send(item)
+
+    async def _to_gateway(self) -> None:
+        camera = self._camera
+        assert camera is not None
+        while True:
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
+                item = await camera.next()
+            if item is None:
+                return
+            if isinstance(item, Packets):
+                await self._gateway.send(item.data)
+            elif not item.is_response:
+                await self._refuse(item)
+            else:
+                await self._late(item)
+
+    async def _late(self, response: Message) -> None:
+        """The response to a request that was sent while the camera played."""
+        pending = self._pending.pop(self._number_of(response), None)
+        if pending is None or response.status < 200:
+            return
+        if response.status == 401 and self._accepts(response):
+            await self._send(pending.request)
+            return
+        if response.status in REDIRECTS:
+            response = Message("RTSP/1.0 454 Session Not Found")
+        await self._gateway.send(_cleaned(response, pending.number).encode())
+
+    # ------------------------------------------------------------ texts
+
+    async def _send(self, request: Message) -> str:
+        """Send a request as the camera wants it; returns the number that its response will have."""
+        camera = self._camera
+        assert camera is not None
+        self._sequence += 1
+        number = str(self._sequence)
+        uri = self._camera_uri(request.uri)
+        signed = Message(f"{request.method} {uri} RTSP/1.0", request.headers, request.body)
+        headers = {"CSeq": number, "Authorization": self._login.authorization(request.method, uri)}
+        self._pending[number] = _Pending(request, request.get("CSeq") or "0")
+        await camera.send(signed.with_headers(headers).encode())
+        return number
+
+    async def _refuse(self, request: Message) -> None:
+        """What a camera asks for (announcements, redirects) goes to nobody. Its pings do, as well:
+        an answer is all that they want."""
+        camera = self._camera
+        assert camera is not None
+        pings = ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER")
+        status = "200 OK" if request.method in pings else "501 Not Implemented"
+        await camera.send(_reply(request, status).encode())
+
+    def _number_of(self, response: Message) -> str:
+        """Which request a response is for; the oldest, where a camera does not say."""
+        return response.get("CSeq") or next(iter(self._pending), "")
+
+    def _sealed_uri(self, uri: str) -> bool:
+        return urlsplit(uri).path.strip("/").partition("/")[0] == self._sealed
+
+    def _camera_uri(self, uri: str) -> str:
+        """The camera's own URI for one of the relay's.
+
+        A camera may name its tracks by whole URLs. They go back over the connection that is open,
+        so they lead nowhere else.
+        """
+        parts = urlsplit(uri)
+        if not self._sealed_uri(uri):
+            return uri
+        rest = parts.path.lstrip("/").removeprefix(self._sealed)
+        if parts.query:
+            rest += f"?{parts.query}"
+        return self._base.rstrip("/") + rest if rest not in ("", "/") else self._base
+
+
+def _bare(url: CameraUrl) -> str:
+    """The URL as it stands in a request: without credentials, with its port."""
+    return replace(url, username="", password=None).with_port()
+
+
+def _reply(request: Message, status: str) -> Message:
+    return Message(f"RTSP/1.0 {status}", (("CSeq", request.get("CSeq") or "0"),))
+
+
+def _cleaned(response: Message, number: str) -> Message:
+    kept = tuple(
+        (name, value) for name in _KEPT_HEADERS if (value := response.get(name)) is not None
+    )
+    phrase = "OK" if response.status == 200 else "Refused"
+    return Message(f"RTSP/1.0 {response.status} {phrase}", (("CSeq", number), *kept), response.body)
