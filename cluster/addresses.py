@@ -38,6 +38,9 @@ class AddressKind(StrEnum):
     """Multicast, unspecified, broadcast, documentation, benchmarking and other reserved ranges."""
 
 
+WIDEST_SPECIAL = 8
+"""Bits of the prefix of the widest ranges that are all of one special kind, such as 127.0.0.0/8 and
+ff00::/8. In a narrower one, both ends are of one kind only if all of it is."""
 ORDINARY = frozenset({AddressKind.PUBLIC, AddressKind.PRIVATE})
 
 # RFC 1918, RFC 6598 (carriers and some site-to-site networks) and RFC 4193.
@@ -107,7 +110,7 @@ class AddressRule:
 
     def names_only(self, kind: AddressKind) -> bool:
         """Whether the entry's whole network is of that kind, so that it was meant."""
-        if self.network is None:
+        if self.network is None or self.network.prefixlen < WIDEST_SPECIAL:
             return False
         ends = (self.network.network_address, self.network.broadcast_address)
         return all(kind_of(end) is kind for end in ends)
