@@ -16,8 +16,8 @@ MAX_JSON_BYTES = 256 * 1024
 # Boundaries, part headers and small fields around an uploaded file.
 MULTIPART_OVERHEAD = 64 * 1024
 
-# Path and query. The longest good ones are a link under /media (2 KiB) and 100 classes of 64 letters
-# for the detector (7 KiB).
+# Path and query. The longest good ones are a link under /media (2 KiB) and 100 classes of 64
+# letters for the detector (7 KiB).
 MAX_TARGET_BYTES = 8 * 1024
 
 # Our keys have 56 characters, the longest cookie that browsers keep has 4 KiB, and browsers send

@@ -37,11 +37,12 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 
 # A sentence or two for a person. What is longer quotes what the caller sent.
-MAX_DETAIL = 1_000
+MAX_DETAIL = 500
 # Of a piece of the request that an error quotes: enough to recognize it.
 MAX_QUOTED = 80
 # Wrong values that one answer points at; a rule with 64 corners has that many coordinates and more.
 MAX_FIELD_ERRORS = 200
+# Of each name that leads to one; ours are short, and names that nobody knows are a caller's.
 MAX_POINTER = 200
 
 log = get_logger("api")
@@ -232,7 +233,8 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
         if where == "body":
             # Pydantic names the member of a tagged union too, which is no place in the body.
             path = path[1:] if path and path[0] in _TAGS else path
-            pointer = _sayable(json_pointer(path), MAX_POINTER)
+            # Each part by itself: a pointer's own escapes would hide what a URL in it is.
+            pointer = json_pointer([_sayable(part, MAX_POINTER) for part in path])
             found.append(FieldError(detail=detail, pointer=pointer))
         else:
             name = path[0] if path else where

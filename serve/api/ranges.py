@@ -73,7 +73,9 @@ class RangedFile(FileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         if "range" in headers:
-            stat = self.stat_result or await to_thread.run_sync(os.stat, self.path)
+            stat = self.stat_result
+            if stat is None:
+                stat = await to_thread.run_sync(os.stat, self.path)
             size = stat.st_size
             wanted = wanted_bytes(headers["range"], size)
             # With If-Range the client takes the whole file where the range does not fit.
