@@ -19,7 +19,8 @@ HIDDEN = "***"
 
 # Characters of one value in a log: the longest address that the API takes.
 LOG_MAX_TEXT = 8_192
-# Of a traceback: the deepest of ours, through FastAPI and SQLAlchemy with three causes, has 20,000.
+# Of a traceback: one of a request has some 3,000 characters and its message, so that several causes
+# and a message of the length above fit.
 LOG_MAX_LINES = 32_768
 
 _NAMES = (
