@@ -356,7 +356,8 @@ class _Connection:
             number += 1
 
 
-_DIGEST_FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,]+))')
+# Begins at a word's first character only: a long word without `=` is read once.
+_DIGEST_FIELD = re.compile(r'(?<!\w)(\w++)=(?:"([^"]*)"|([^\s,]+))')
 
 
 def _md5(text: str) -> str:

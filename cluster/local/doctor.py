@@ -299,5 +299,5 @@ def _output(*argv: str) -> str:
 
 
 def _number(text: str) -> str:
-    found = re.search(r"\d+(?:\.\d+)+", text)
+    found = re.search(r"(?<!\d)\d++(?:\.\d++)+", text)
     return found.group() if found else ""

@@ -188,5 +188,5 @@ def _reason(response: httpx.Response) -> str:
     try:
         body = response.json()
     except ValueError:
-        return redact(response.text[:200])
+        return redact(response.text, 200)
     return redact(str(body.get("error", body)))

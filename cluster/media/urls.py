@@ -37,6 +37,8 @@ DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 
 """Allowed schemes, with the port that each stands for."""
 
 MAX_URL_LENGTH = 4096
+# Of a host in an error; an IPv6 address with its zone has 55 characters.
+MAX_QUOTED = 80
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _HOST_PORT = re.compile(
@@ -249,7 +251,7 @@ def _checked_host(host: str) -> str:
         try:
             return str(ipaddress.IPv6Address(address))
         except ipaddress.AddressValueError as error:
-            raise InputError(f"{address} is not an IPv6 address.") from error
+            raise InputError(f"{address[:MAX_QUOTED]} is not an IPv6 address.") from error
     if host.isascii():
         return host.lower()
     try:

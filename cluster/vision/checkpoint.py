@@ -106,7 +106,8 @@ def _read_module(weights: Weights) -> Any:
 def _first_line(error: Exception) -> str:
     # ultralytics writes a headline with a sign and a colour before its messages.
     line = next((part for part in str(error).splitlines() if part.strip()), type(error).__name__)
-    line = re.sub(r"/\S*/model\.pt", "the file", line.replace("ERROR ❌️", ""))
+    # From the first slash of a word, tried once for each word.
+    line = re.sub(r"(?<!\S)([^\s/]*+)/\S*/model\.pt", r"\1the file", line.replace("ERROR ❌️", ""))
     return line.strip()[:300]
 
 

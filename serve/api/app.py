@@ -35,7 +35,7 @@ from serve.api.evidence import Evidence
 from serve.api.health import Readiness, standard_probes
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Measure, Metrics
-from serve.api.middleware import LimitBody, SecurityHeaders
+from serve.api.middleware import LimitBody, LimitHead, SecurityHeaders
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
@@ -124,6 +124,7 @@ def create_app(
     # The last one added is the outermost.
     app.add_middleware(RequireKey, authenticator=keys)
     app.add_middleware(LimitBody, max_upload_bytes=uploads)
+    app.add_middleware(LimitHead)
     app.add_middleware(LastResort)
     app.add_middleware(Measure, metrics=metrics)
     page_policy = content_security_policy(deps.settings.livekit.browser_url)

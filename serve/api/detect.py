@@ -12,7 +12,7 @@ from pipelines.imaging import letterbox_rgb
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import ResponseBody
 from serve.api.images import ImageDecoder
-from serve.api.problems import MediaTypeError, responses
+from serve.api.problems import MediaTypeError, quoted, responses
 
 router = APIRouter(tags=["detect"], responses=responses(400, 401, 403, 413, 415, 422, 429, 503))
 
@@ -37,7 +37,7 @@ def require_multipart(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise MediaTypeError(
-            f"The body must be multipart/form-data, not {kind or 'without a type'}.",
+            f"The body must be multipart/form-data, not {quoted(kind) or 'without a type'}.",
             hint="With curl: -F image=@picture.jpg",
         )
 

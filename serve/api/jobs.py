@@ -17,7 +17,7 @@ from serve.api.auth import DepsDep, TenantDep, TenantScope
 from serve.api.fields import RequestBody, ResponseBody
 from serve.api.ports import Deps, JobsPort
 from serve.api.problems import responses
-from serve.api.times import rfc3339, to_us
+from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["jobs"], responses=responses(401, 403, 422, 429, 503))
 
@@ -160,9 +160,9 @@ def _require_allowed(model: str | None, settings: Settings) -> None:
 def _command(tenant: str, job: UUID, body: NewJob) -> list[str]:
     argv = [sys.executable, "-m", "pipelines.reprocess", "--tenant", tenant]
     argv += ["--camera", body.camera, "--job", str(job), "--json"]
-    for option, moment in (("--from", body.from_), ("--to", body.to)):
-        if moment is not None:
-            argv += [option, rfc3339(to_us(moment))]
+    for option, at_us in (("--from", micros(body.from_)), ("--to", micros(body.to))):
+        if at_us is not None:
+            argv += [option, rfc3339(at_us)]
     if body.model is not None:
         argv += ["--model", body.model]
     return argv

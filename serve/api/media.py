@@ -12,8 +12,8 @@ from serve.api.auth import DepsDep
 from serve.api.evidence import LinksDep
 from serve.api.media_links import MediaGrant
 from serve.api.ports import BlobStore
-from serve.api.problems import problem_response, responses
-from serve.api.ranges import Wanted, same_version, wanted_bytes
+from serve.api.problems import responses
+from serve.api.ranges import Wanted, range_problem, same_version, wanted_bytes
 
 router = APIRouter(tags=["recordings"], responses=responses(403, 404, 422, 503))
 
@@ -63,13 +63,7 @@ async def media(
         range_ = None  # what the client has is of another version: it gets all of this one
     wanted = wanted_bytes(range_, stat.size)
     if wanted is None:
-        return problem_response(
-            416,
-            f"The file ends at {stat.size:,} bytes.",
-            code="range-not-satisfiable",
-            hint="Ask for a range within it.",
-            headers={"Content-Range": f"bytes */{stat.size}", "Accept-Ranges": "bytes"},
-        )
+        return range_problem(stat.size)
     headers["Content-Length"] = str(wanted.end - wanted.start)
     if wanted.partial:
         headers["Content-Range"] = f"bytes {wanted.start}-{wanted.end - 1}/{stat.size}"

@@ -1,9 +1,10 @@
-"""What every request passes: a size limit on its body, and headers that keep browsers safe."""
+"""What every request passes: size limits of head and body, and headers that keep browsers safe."""
 
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.problems import problem_response
@@ -15,7 +16,53 @@ MAX_JSON_BYTES = 256 * 1024
 # Boundaries, part headers and small fields around an uploaded file.
 MULTIPART_OVERHEAD = 64 * 1024
 
+# Path and query. The longest good ones are a link under /media (2 KiB) and 100 classes of 64
+# letters for the detector (7 KiB).
+MAX_TARGET_BYTES = 8 * 1024
+
+# Our keys have 56 characters, the longest cookie that browsers keep has 4 KiB, and browsers send
+# some 20 headers. 8 KiB for one and 32 KiB for all is what nginx takes unless told otherwise.
+MAX_HEADER_BYTES = 8 * 1024
+MAX_HEADERS_BYTES = 32 * 1024
+MAX_HEADERS = 100
+
 UPLOAD_PATHS = frozenset({"/v1/detect", "/v1/search"})
+
+
+class LimitHead:
+    """Refuses an address or headers that are too long, before anything reads them.
+
+    The server in front does not: uvicorn with httptools takes a head of any size, and with h11 one
+    of 64 KiB.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = _head_refusal(scope) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send)
+
+
+def _head_refusal(scope: Scope) -> Response | None:
+    """The answer to a request whose address or headers are over a limit; None: they are not."""
+    target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+    if target > MAX_TARGET_BYTES:
+        return problem_response(
+            414, f"The address is longer than the {MAX_TARGET_BYTES:,} bytes that are read here."
+        )
+    sizes = [len(name) + len(value) for name, value in scope["headers"]]
+    if len(sizes) > MAX_HEADERS:
+        return problem_response(431, f"The request has more than {MAX_HEADERS} headers.")
+    if max(sizes, default=0) > MAX_HEADER_BYTES:
+        return problem_response(
+            431, f"A header is longer than the {MAX_HEADER_BYTES:,} bytes that are read here."
+        )
+    if sum(sizes) > MAX_HEADERS_BYTES:
+        return problem_response(
+            431, f"The headers are longer than the {MAX_HEADERS_BYTES:,} bytes that are read here."
+        )
+    return None
 
 
 class LimitBody:

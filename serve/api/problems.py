@@ -36,6 +36,15 @@ MEDIA_TYPE = "application/problem+json"
 # The status board and the controller settle within a few seconds; asking sooner only adds load.
 RETRY_AFTER_S = 2
 
+# A sentence or two for a person. What is longer quotes what the caller sent.
+MAX_DETAIL = 500
+# Of a piece of the request that an error quotes: enough to recognize it.
+MAX_QUOTED = 80
+# Wrong values that one answer points at; a rule with 64 corners has that many coordinates and more.
+MAX_FIELD_ERRORS = 200
+# Of each name that leads to one; ours are short, and names that nobody knows are a caller's.
+MAX_POINTER = 200
+
 log = get_logger("api")
 
 
@@ -125,9 +134,12 @@ _CODES: dict[int, str] = {
     404: UnknownThingError.code,
     405: "method-not-allowed",
     413: TooLargeError.code,
+    414: "address-too-long",
     415: MediaTypeError.code,
+    416: "range-not-satisfiable",
     422: InputError.code,
     429: TooManyRequestsError.code,
+    431: "headers-too-large",
     503: UnavailableError.code,
 }
 
@@ -156,9 +168,9 @@ def problem_response(
         type=f"urn:atalaia:problem:{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=redact(detail),
+        detail=_sayable(detail, MAX_DETAIL),
         code=code,
-        hint=redact(hint) or None,
+        hint=_sayable(hint, MAX_DETAIL) or None,
         errors=list(errors) if errors else None,
     )
     return JSONResponse(
@@ -167,6 +179,17 @@ def problem_response(
         headers=dict(headers or {}),
         media_type=MEDIA_TYPE,
     )
+
+
+def quoted(text: str) -> str:
+    """A piece of what the caller sent, as an error may show it: short, and without credentials."""
+    return redact(text, MAX_QUOTED)
+
+
+def _sayable(text: str, limit: int) -> str:
+    """`text`, which may hold some of the request, without credentials, cut, and as UTF-8 has it:
+    JSON can name the half of a surrogate pair, which nothing can encode."""
+    return redact(text, limit).encode("utf-8", "replace").decode("utf-8")
 
 
 def response_for(error: AtalaiaError) -> JSONResponse:
@@ -201,18 +224,21 @@ _TAGS = frozenset(RuleKind)
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
-    """Pydantic's errors as ours. What the caller sent is left out: it may hold a credential."""
+    """Pydantic's errors as ours, at most `MAX_FIELD_ERRORS`. What the caller sent is left out: it
+    may hold a credential."""
     found = []
-    for error in errors:
+    for error in errors[:MAX_FIELD_ERRORS]:
         where, *path = (str(part) for part in error["loc"]) if error["loc"] else ("body",)
-        detail = str(error["msg"]).removeprefix("Value error, ")
+        detail = _sayable(str(error["msg"]).removeprefix("Value error, "), MAX_DETAIL)
         if where == "body":
             # Pydantic names the member of a tagged union too, which is no place in the body.
             path = path[1:] if path and path[0] in _TAGS else path
-            found.append(FieldError(detail=detail, pointer=json_pointer(path)))
+            # Each part by itself: a pointer's own escapes would hide what a URL in it is.
+            pointer = json_pointer([_sayable(part, MAX_POINTER) for part in path])
+            found.append(FieldError(detail=detail, pointer=pointer))
         else:
             name = path[0] if path else where
-            found.append(FieldError(detail=detail, parameter=name))
+            found.append(FieldError(detail=detail, parameter=_sayable(name, MAX_POINTER)))
     return found
 
 
@@ -232,7 +258,7 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in errors):
         return problem_response(400, "The body is not valid JSON.")
     found = field_errors(errors)
-    some = "A value" if len(found) == 1 else f"{len(found)} values"
+    some = "A value" if len(errors) == 1 else f"{len(errors)} values"
     return problem_response(
         422, f"{some} of the request cannot be used; see `errors`.", errors=found
     )

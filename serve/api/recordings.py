@@ -11,7 +11,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
-from starlette.responses import FileResponse
 
 from cluster.evidence.exports import ExportRequest, make_export, manifest_key
 from cluster.evidence.manifest import Manifest
@@ -23,6 +22,7 @@ from serve.api.auth import DepsDep, TenantDep
 from serve.api.evidence import EvidenceDep, LinksDep
 from serve.api.fields import ResponseBody
 from serve.api.problems import responses
+from serve.api.ranges import RangedFile
 from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["recordings"], responses=responses(401, 403, 422, 429, 503))
@@ -193,7 +193,7 @@ async def export(
     made, manifest = export
     name = f"{manifest.tenant}-{manifest.camera}-{made.from_us // 1_000_000}.mp4"
     address = f"/v1/recordings/exports/{manifest.id}"
-    return FileResponse(
+    return RangedFile(
         made.path,
         media_type="video/mp4",
         filename=name,

@@ -18,7 +18,7 @@ from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingF
 from serve.api.images import ImageDecoder, Rgb
 from serve.api.links import recording_address, snapshot_address
 from serve.api.ports import ScoredSighting
-from serve.api.problems import MediaTypeError, responses
+from serve.api.problems import MediaTypeError, quoted, responses
 from serve.api.times import rfc3339
 
 # Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
@@ -143,7 +143,8 @@ async def _question(request: Request, decoder: ImageDecoder) -> WordsQuery | Rgb
         return _words(await request.body())
     if kind != "multipart/form-data":
         raise MediaTypeError(
-            f"The body must be multipart/form-data or application/json, not {kind or 'untyped'}.",
+            "The body must be multipart/form-data or application/json, "
+            f"not {quoted(kind) or 'untyped'}.",
             hint='With curl: -F image=@picture.jpg, or --json \'{"text": "a red car"}\'',
         )
     async with request.form(max_files=1, max_fields=8) as form:

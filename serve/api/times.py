@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pipelines.times import rfc3339, to_us
+
+LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 __all__ = ["micros", "rfc3339", "to_us"]
 
 
 def micros(moment: datetime | None) -> int | None:
-    """A bound that a caller gave. Nothing was captured before 1970, so an earlier one means the
-    same as that one."""
-    return None if moment is None else max(0, to_us(moment))
+    """A bound that a caller gave. Nothing was captured before 1970 or after 9999, so one beyond
+    means the same as that one. UTC's own 9999 ends before that of some offsets."""
+    return None if moment is None else min(max(0, to_us(moment)), LAST_US)
