@@ -1,0 +1,152 @@
+"""Bodies of HTTP cameras: what they are, and what of them goes on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.relay.flv import UnknownMediaError
+from cluster.relay.media_types import (
+    MAX_PART_HEAD,
+    MAX_PICTURE,
+    Media,
+    Pictures,
+    RawPictures,
+    media_of,
+    part_of,
+    rewritten_playlist,
+)
+
+JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 9 + b"\xff\xd9"
+OTHER = b"\xff\xd8\xff\xdb" + b"another" * 5 + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "first", "media"),
+    [
+        ("multipart/x-mixed-replace; boundary=x", b"", Media.PICTURES),
+        ("", b"--x\r\n", Media.PICTURES),
+        ("image/jpeg", JPEG, Media.PICTURE),
+        ("video/mjpeg", JPEG, Media.RAW_PICTURES),
+        ("", b"HTTP noise" + JPEG, Media.RAW_PICTURES),
+        ("text/plain", b"#EXTM3U\n", Media.PLAYLIST),
+        ("", b"FLV\x01", Media.FLV),
+        ("", b"\x47" + bytes(187), Media.STREAM),
+        ("", bytes(3) + b"\x1cftypmp42", Media.STREAM),
+    ],
+)
+def test_media(content_type: str, first: bytes, media: Media) -> None:
+    assert media_of(content_type, first) is media
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"<html>", b'{"keys": ["secret"]}', b"-ERR unknown command", b"SSH-2.0-x"]
+)
+def test_what_is_no_video_does_not_pass(first: bytes) -> None:
+    with pytest.raises(UnknownMediaError):
+        media_of("text/html", first)
+
+
+def multipart(*pictures: bytes, declared: bool = True) -> bytes:
+    out = b""
+    for picture in pictures:
+        length = f"Content-Length: {len(picture)}\r\n".encode() if declared else b""
+        out += b"--frame\r\nContent-Type: image/jpeg\r\n" + length + b"\r\n" + picture + b"\r\n"
+    return out
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_pictures_are_taken_out_of_their_parts(declared: bool, size: int) -> None:
+    data = multipart(JPEG, OTHER, JPEG, declared=declared) + b"--frame\r\n"
+    pictures = Pictures()
+    parts = [p for i in range(0, len(data), size) for p in pictures.feed(data[i : i + size])]
+    assert parts == [part_of(JPEG), part_of(OTHER), part_of(JPEG)]
+
+
+def test_a_doubled_boundary_as_one_camera_sends_it() -> None:
+    data = b"--frame\r\n" + multipart(JPEG)
+    assert list(Pictures().feed(data)) == [part_of(JPEG)]
+
+
+@pytest.mark.parametrize("length", [b"99999999", b"-1", b"999999999999999999"])
+def test_a_length_that_would_hurt_a_reader(length: bytes) -> None:
+    head = b"--frame\r\nContent-Length: " + length + b"\r\n\r\n"
+    pictures = Pictures()
+    with pytest.raises(UnknownMediaError):
+        for _ in range(MAX_PICTURE // 2**20 + 2):
+            list(pictures.feed(head + bytes(2**20)))
+            head = b""
+
+
+def test_an_endless_head_and_no_boundary() -> None:
+    for data in (
+        b"--x\r\nA: " + b"b" * (2 * MAX_PART_HEAD),
+        b"x" * (2 * MAX_PART_HEAD),
+        b"\x00abc",
+    ):
+        with pytest.raises(UnknownMediaError):
+            list(Pictures().feed(data))
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_raw_pictures(size: int) -> None:
+    data = b"noise" + JPEG + OTHER + JPEG[:20]
+    raw = RawPictures()
+    parts = [p for i in range(0, len(data), size) for p in raw.feed(data[i : i + size])]
+    assert parts == [part_of(JPEG), part_of(OTHER)]
+
+
+def test_a_raw_picture_that_does_not_end() -> None:
+    raw = RawPictures()
+    with pytest.raises(UnknownMediaError):
+        for _ in range(MAX_PICTURE // 2**20 + 2):
+            list(raw.feed(b"\xff\xd8\xff" + bytes(2**20)))
+
+
+@given(st.binary(max_size=500), st.integers(1, 50))
+def test_any_bytes_end_in_parts_or_an_error(data: bytes, size: int) -> None:
+    for feeder in (Pictures(), RawPictures()):
+        try:
+            for i in range(0, len(data), size):
+                list(feeder.feed(data[i : i + size]))
+        except UnknownMediaError:
+            pass
+
+
+def test_every_address_of_a_playlist_leads_through_the_relay() -> None:
+    text = """#EXTM3U
+#EXT-X-KEY:METHOD=AES-128,URI="http://169.254.169.254/key"
+#EXT-X-MAP:URI="init.mp4"
+#EXT-X-STREAM-INF:BANDWIDTH=1
+sub/stream
+#EXTINF:2,
+/abs/one.ts
+#EXTINF:2,
+gopher://cam/two
+"""
+    asked: list[tuple[str, bool]] = []
+
+    def link(address: str, playlist: bool) -> str | None:
+        asked.append((address, playlist))
+        return f"R{len(asked)}" if address.startswith("http") else None
+
+    out = rewritten_playlist(text, "http://cam/live/index.m3u8?a=1", link).splitlines()
+    assert asked == [
+        ("http://169.254.169.254/key", False),
+        ("http://cam/live/init.mp4", False),
+        ("http://cam/live/sub/stream", True),
+        ("http://cam/abs/one.ts", False),
+        ("gopher://cam/two", False),
+    ]
+    assert out == [
+        "#EXTM3U",
+        '#EXT-X-KEY:METHOD=AES-128,URI="R1"',
+        '#EXT-X-MAP:URI="R2"',
+        "#EXT-X-STREAM-INF:BANDWIDTH=1",
+        "R3",
+        "#EXTINF:2,",
+        "R4",
+        "#EXTINF:2,",
+    ]
