@@ -17,6 +17,7 @@ from cluster.relay.media_types import (
     part_of,
     rewritten_playlist,
 )
+from tests.unit.cluster.relay.cutting import fed
 
 JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 9 + b"\xff\xd9"
 OTHER = b"\xff\xd8\xff\xdb" + b"another" * 5 + b"\xff\xd9"
@@ -73,11 +74,8 @@ def test_a_doubled_boundary_as_one_camera_sends_it() -> None:
 @pytest.mark.parametrize("length", [b"99999999", b"-1", b"999999999999999999"])
 def test_a_length_that_would_hurt_a_reader(length: bytes) -> None:
     head = b"--frame\r\nContent-Length: " + length + b"\r\n\r\n"
-    pictures = Pictures()
     with pytest.raises(UnknownMediaError):
-        for _ in range(MAX_PICTURE // 2**20 + 2):
-            list(pictures.feed(head + bytes(2**20)))
-            head = b""
+        fed(Pictures(), [head, *[bytes(2**20)] * (MAX_PICTURE // 2**20 + 2)])
 
 
 def test_an_endless_head_and_no_boundary() -> None:
@@ -99,10 +97,8 @@ def test_raw_pictures(size: int) -> None:
 
 
 def test_a_raw_picture_that_does_not_end() -> None:
-    raw = RawPictures()
     with pytest.raises(UnknownMediaError):
-        for _ in range(MAX_PICTURE // 2**20 + 2):
-            list(raw.feed(b"\xff\xd8\xff" + bytes(2**20)))
+        fed(RawPictures(), [b"\xff\xd8\xff" + bytes(2**20)] * (MAX_PICTURE // 2**20 + 2))
 
 
 @given(st.binary(max_size=500), st.integers(1, 50))

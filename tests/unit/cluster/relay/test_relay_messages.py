@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.relay.messages import MAX_BODY, MAX_HEAD, Framer, Message, Packets, ProtocolError
+from tests.unit.cluster.relay.cutting import fed, pieces
 
 OK = b"RTSP/1.0 200 OK\r\nCSeq: 2\r\nContent-Length: 5\r\n\r\nhello"
 PLAY = b"PLAY rtsp://cam/s RTSP/1.0\r\nCSeq: 3\r\n\r\n"
@@ -19,13 +20,11 @@ def packet(channel: int, payload: bytes) -> bytes:
 def taken_apart(data: bytes, *cuts: int) -> tuple[list[Message], bytes]:
     """Messages, and all packets in one row."""
     framer, messages, packets = Framer(), [], b""
-    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
-        for item in framer.feed(data[start:end]):
-            if isinstance(item, Packets):
-                packets += item.data
-            else:
-                messages.append(item)
+    for item in fed(framer, pieces(data, cuts)):
+        if isinstance(item, Packets):
+            packets += item.data
+        else:
+            messages.append(item)
     return messages, packets
 
 
@@ -66,17 +65,14 @@ def test_a_length_that_would_hurt_a_reader_is_refused(length: bytes) -> None:
 
 
 def test_an_endless_head_is_refused() -> None:
-    framer = Framer()
+    lines = [b"RTSP/1.0 200 OK\r\nX: " + b"x" * 100 + b"\r\n"] * (MAX_HEAD // 100)
     with pytest.raises(ProtocolError):
-        for _ in range(MAX_HEAD):
-            list(framer.feed(b"RTSP/1.0 200 OK\r\nX: " + b"x" * 100 + b"\r\n"))
+        fed(Framer(), lines)
 
 
 def test_what_is_no_rtsp_ends_soon() -> None:
-    framer = Framer()
     with pytest.raises(ProtocolError):
-        for _ in range(100):
-            list(framer.feed(b"\x00\x01\x02\x03" * 1000))
+        fed(Framer(), [b"\x00\x01\x02\x03" * 1000] * 100)
 
 
 def test_stray_bytes_between_packets_are_skipped() -> None:

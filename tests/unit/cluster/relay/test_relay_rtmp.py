@@ -21,6 +21,7 @@ from cluster.relay.chunks import (
 )
 from cluster.relay.flv import HEADER, FlvTags, UnknownMediaError, is_whole
 from cluster.relay.rtmp import application_of
+from tests.unit.cluster.relay.cutting import fed, pieces
 
 MESSAGES = st.lists(
     st.builds(
@@ -41,13 +42,7 @@ def test_what_is_written_is_read_however_it_is_cut(
 ) -> None:
     writer, reader = ChunkWriter(chunk), ChunkReader()
     data = b"".join(map(writer.encode, messages))
-    edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    found = [
-        message
-        for start, end in zip(edges, edges[1:], strict=False)
-        for message in reader.feed(data[start:end])
-    ]
-    assert found == messages
+    assert fed(reader, pieces(data, cuts)) == messages
 
 
 @given(st.binary(max_size=600))
