@@ -86,6 +86,18 @@ def _of_url(url: str) -> list[ServiceAddress]:
     return [ServiceAddress(parts.hostname, port)] if parts.hostname and port else []
 
 
+LOCALHOST: tuple[IpAddress, ...] = (
+    ipaddress.IPv4Address("127.0.0.1"),
+    ipaddress.IPv6Address("::1"),
+)
+
+
+def is_localhost(host: str) -> bool:
+    """Whether a name means this machine, whatever a resolver says of it (RFC 6761, 6.3)."""
+    name = host.lower().rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")
+
+
 def system_lookup(host: str) -> list[str]:
     """What this machine's resolver says, in its order of preference."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -161,6 +173,8 @@ class CameraAddresses:
             return (ipaddress.ip_address(host),)
         except ValueError:
             pass  # a name, or an address written in another way: the resolver knows
+        if is_localhost(host):
+            return LOCALHOST
         place = self._places.setdefault(payer, asyncio.Semaphore(MAX_LOOKUPS_PER_PAYER))
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S), place:

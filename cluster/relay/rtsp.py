@@ -154,14 +154,14 @@ class RtspRelay:
         status = response.status
         if status in (401, 403, 407):
             raise UnreadableCameraError(CameraProblem.CREDENTIALS, str(status))
+        if status in REDIRECTS:
+            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
         if request.method == "DESCRIBE":
             if status != 200:
                 raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
             base = response.get("Content-Base") or ""
             if _CONTENT_BASE.fullmatch(base):
                 self._base = base
-        if status in REDIRECTS:
-            raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
         return _cleaned(response, request.get("CSeq") or "0")
 
     async def _open(self, request: Message) -> bool:

@@ -45,6 +45,7 @@ class Go2Rtc:
     relay_port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ("private", "public", "127.0.0.1", "::1")
+    deny: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
     relay: RelayServer | None = None
 
@@ -62,6 +63,7 @@ class Go2Rtc:
                 rtsp_url=f"rtsp://127.0.0.1:{self.rtsp_port}",
                 relay_url=f"tcp://127.0.0.1:{self.relay_port}",
                 allow=self.allow,
+                deny=self.deny,
             ),
         )
 
@@ -126,11 +128,11 @@ class Go2Rtc:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Go2Rtc]:
+async def running(folder: Path, deny: tuple[str, ...] = ()) -> AsyncIterator[Go2Rtc]:
     binary = shutil.which("go2rtc")
     if binary is None:
         pytest.skip("needs go2rtc on PATH (`make servers` builds it)")
-    server = Go2Rtc(binary, folder)
+    server = Go2Rtc(binary, folder, deny=deny)
     await server.start()
     try:
         yield server
