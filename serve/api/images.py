@@ -163,7 +163,10 @@ def _webp_tiles(header: PictureHeader, data: bytes) -> _Tile:
         if pixels.shape[2] == 3:
             part[..., 3] = 255
         pixels = canvas
-    order = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    if pixels.shape[2] == 3:
+        order = cv2.COLOR_BGR2RGB
+    else:
+        order = cv2.COLOR_BGRA2RGBA if header.alpha else cv2.COLOR_BGRA2RGB
 
     def tile(box: _Box) -> Image.Image:
         left, top, right, bottom = box
@@ -175,7 +178,7 @@ def _webp_tiles(header: PictureHeader, data: bytes) -> _Tile:
 def _webp_frame(header: PictureHeader, chunks: bytes) -> npt.NDArray[np.uint8]:
     """BGR or BGRA, uint8 (height, width, 3 or 4), of the chunks of one frame."""
     width, height = header.frame
-    if header.alpha and chunks[:4] == b"ALPH":
+    if chunks[:4] == b"ALPH":
         extended = struct.pack("<4sIB3x", b"VP8X", 10, 0x10)
         chunks = (
             extended

@@ -12,7 +12,7 @@ result. The two phases do not overlap, so the peak is the larger one:
 | JPEG | gray 1; colours, CMYK 4 | baseline 0; progressive or scan by scan: 2 per sample |
 | PNG | palette, gray up to 8 bits 1; gray of 16 bits 2; others 4 | two rows |
 | BMP | up to 8 bits 1; others 4 | run-length encoded 2 |
-| WebP | 3, with alpha 4 | lossless: 4 and its code tables; alpha of lossy ones: 5 and tables |
+| WebP | 3, with alpha 4 | lossy: OpenCV's second copy, 3 or 4; lossless: 5.5 and code tables |
 """
 
 from __future__ import annotations
@@ -28,15 +28,8 @@ _FILE_COPIES = 3
 # to 40 megapixels.
 _FIXED = 12_000_000
 
-# libwebp keeps code tables per group of a lossless picture: five of 256 entries of 4 bytes, and
-# 0.7 kB of its own. There are at most 65,536 groups, one per 4x4 pixels, and each takes at
-# least 20 bits of the file.
-_GROUP_BYTES = 5_900
-_MAX_GROUPS = 65_536
-_GROUP_BITS = 20
-
-# Scans times megapixels. Each scan walks all blocks even if it holds nothing. 40 megapixels with
-# the ten scans that encoders write are 400.
+# Scans times megapixels. Each scan walks all blocks even if it holds nothing: 1 ms per megapixel.
+# 40 megapixels with the ten scans that encoders write are 400.
 MAX_SCAN_MEGAPIXELS = 800
 MAX_SCANS = 100
 
@@ -53,7 +46,7 @@ def memory_needed(header: PictureHeader, file_bytes: int, max_side: int | None =
         max_side: as of `images.decode`.
     """
     stored = _stored(header)
-    pixels = stored + max(_beside(header, file_bytes), _result(header, max_side))
+    pixels = stored + max(_beside(header), _result(header, max_side))
     return pixels + _FILE_COPIES * file_bytes + _FIXED
 
 
@@ -77,14 +70,16 @@ def _stored(header: PictureHeader) -> int:
     if header.format is PictureFormat.WEBP:
         if header.offset is None:
             return canvas * header.channels
-        # A canvas with alpha, and the frame beside it.
-        return canvas * 4 + header.frame[0] * header.frame[1] * 4
+        frame = header.frame[0] * header.frame[1]
+        # The frame beside a canvas with alpha, where it does not cover it.
+        covers = header.frame == (header.width, header.height)
+        return frame * header.channels + (0 if covers else 4 * canvas)
     if header.channels > 1:
         return canvas * 4
     return canvas * (2 if header.bits == 16 else 1)
 
 
-def _beside(header: PictureHeader, file_bytes: int) -> int:
+def _beside(header: PictureHeader) -> int:
     pixels = header.frame[0] * header.frame[1]
     if header.format is PictureFormat.JPEG:
         # Blocks of 8x8, and of up to 32x32 with subsampling, are whole at the edges.
@@ -92,14 +87,10 @@ def _beside(header: PictureHeader, file_bytes: int) -> int:
         return int(2 * header.coefficients * width * height)
     if header.run_length:
         return 2 * pixels
-    if header.lossless:
-        groups = min(
-            _MAX_GROUPS,
-            file_bytes * 8 // _GROUP_BITS,
-            -(-header.frame[0] // 4) * -(-header.frame[1] // 4),
-        )
-        alpha_plane = pixels if header.alpha else 0
-        return 4 * pixels + alpha_plane + groups * _GROUP_BYTES
+    if header.format is PictureFormat.WEBP:
+        # Lossless: 4 bytes per pixel, the transforms' and the blocks' pictures at 1/16 of the size,
+        # and the plane of a lossy picture's alpha.
+        return int(5.5 * pixels) + header.tables if header.tables else header.channels * pixels
     return 0
 
 

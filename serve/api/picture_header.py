@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from pipelines.errors import InputError
 from serve.api.problems import MediaTypeError, TooLargeError
+from serve.api.vp8l import table_bytes
 
 # JPEG cannot be larger. PNG could, up to 2^31, and decoders hold whole rows.
 MAX_SIDE = 65_535
@@ -62,13 +63,13 @@ class PictureHeader:
 
     Attributes:
         width, height: pixels as stored, before the orientation is applied; 1..MAX_SIDE.
-        channels: samples per pixel in the file; 1 for gray and palettes.
+        channels: samples per pixel in the file (WebP: of the frame); 1 for gray and palettes.
         bits: bits per sample (BMP: per pixel).
-        alpha: WebP only: whether the frame has an alpha channel.
+        alpha: WebP only: whether the picture as a whole has alpha, which its frame may ignore.
         coefficients: JPEG: samples per pixel whose coefficients are all kept until the last scan
             has been read; 0 where rows are decoded as they come.
         scans: JPEG: how often the file goes over the picture, never counted too low.
-        lossless: WebP: whether the pixels or their alpha are coded losslessly.
+        tables: WebP: bytes that the decoder keeps for code tables; 0 where nothing is lossless.
         run_length: BMP: whether it is run-length encoded.
         orientation: 1..8 as EXIF has it; 1 where it says nothing or nonsense.
         offset: WebP animations: left, top of the first frame on the canvas, else None.
@@ -84,7 +85,7 @@ class PictureHeader:
     alpha: bool = False
     coefficients: float = 0.0
     scans: int = 1
-    lossless: bool = False
+    tables: int = 0
     run_length: bool = False
     orientation: int = 1
     offset: tuple[int, int] | None = None
@@ -310,23 +311,24 @@ def _raw_profile(text: bytes) -> bytes:
 
 
 def _riff(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end (name and size included, no padding) of the chunks in a range."""
+    """Name, start and end (name, size and padding included) of the chunks in a range."""
     for _ in range(MAX_PARTS):
         if at + 8 > end:
             return
         name, size = struct.unpack_from("<4sI", data, at)
-        stop = min(at + 8 + size, end)
+        stop = min(at + 8 + size + size % 2, end)
         yield name, at, stop
-        at = stop + size % 2
+        at = stop
     raise _too_many_parts()
 
 
 def _webp(data: bytes) -> PictureHeader:
-    canvas, exif, xmp, frame, offset = None, b"", b"", None, None
+    canvas, exif, xmp, frame, offset, transparent = None, b"", b"", None, None, False
     chunks = list[tuple[bytes, int, int]]()
     for name, start, end in _riff(data, 12, len(data)):
         if name == b"VP8X" and canvas is None:
             canvas = (_u24(data, start + 12) + 1, _u24(data, start + 15) + 1)
+            transparent = bool(data[start + 8] & 0x10)
         elif name in (b"VP8 ", b"VP8L", b"ALPH") and offset is None:
             chunks.append((name, start, end))
         elif name == b"ANMF" and offset is None:
@@ -341,7 +343,7 @@ def _webp(data: bytes) -> PictureHeader:
     chunks = [item for item in chunks if item[0] in (b"ALPH", b"VP8 ", b"VP8L")]
     if not chunks:
         raise broken() if canvas else not_read_here()
-    size, alpha, lossless = _webp_frame(data, chunks)
+    size, alpha, tables = _webp_frame(data, chunks)
     width, height = canvas or size
     if (frame or canvas or size) != size:
         raise broken()
@@ -352,8 +354,8 @@ def _webp(data: bytes) -> PictureHeader:
         width,
         height,
         channels=4 if alpha else 3,
-        alpha=alpha,
-        lossless=lossless,
+        alpha=transparent if canvas else alpha,
+        tables=tables,
         orientation=_orientation(exif, xmp),
         offset=offset,
         frame=size,
@@ -363,16 +365,19 @@ def _webp(data: bytes) -> PictureHeader:
 
 def _webp_frame(
     data: bytes, chunks: list[tuple[bytes, int, int]]
-) -> tuple[tuple[int, int], bool, bool]:
-    """Size, whether there is alpha, and whether anything is lossless, of one frame's chunks."""
-    names = [name for name, _, _ in chunks]
-    name, start, _ = next((item for item in chunks if item[0] != b"ALPH"), chunks[0])
+) -> tuple[tuple[int, int], bool, int]:
+    """Size, whether there is alpha, and the bytes of code tables, of one frame's chunks."""
+    alpha = next((data[start + 8 : end] for kind, start, end in chunks if kind == b"ALPH"), b"")
+    name, start, end = next((item for item in chunks if item[0] != b"ALPH"), chunks[0])
     if name == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, start + 9)
         size = ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
-        return size, bool(bits >> 28 & 1), True
+        return size, bool(bits >> 28 & 1), table_bytes(data[start + 13 : end], *size)
     width, height = struct.unpack_from("<HH", data, start + 14)
-    return (width & 0x3FFF, height & 0x3FFF), b"ALPH" in names, b"ALPH" in names
+    size = (width & 0x3FFF, height & 0x3FFF)
+    # The lower two bits of the first byte: 0 is not compressed, 1 is lossless.
+    tables = table_bytes(alpha[1:], *size) if alpha and alpha[0] & 3 else 0
+    return size, bool(alpha), tables
 
 
 def _u24(data: bytes, at: int) -> int:
