@@ -239,6 +239,12 @@ class ApiSettings(Section):
     url: str | None = Field(None, description="public base URL; default: http://host:port")
     max_upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
     max_image_megapixels: Annotated[float, Field(gt=0, le=200)] = 40.0
+    image_memory_mb: Annotated[int, Field(ge=32, le=65_536)] = Field(
+        640,
+        description="memory that one replica decodes pictures in, all at once; further ones wait, "
+        "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
+        "their kind, so the default takes any of them, or two JPEGs",
+    )
     join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
     media_secret: SecretStr | None = Field(
         None,

@@ -39,6 +39,7 @@ from serve.api.middleware import LimitBody, LimitHead, SecurityHeaders
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
+from serve.api.uploads import UploadSlots
 from serve.dashboard import STATIC_DIR, content_security_policy
 
 ROUTERS = (
@@ -79,8 +80,11 @@ def create_app(
     """
     metrics = Metrics()
     evidence = Evidence(deps)
-    uploads = deps.settings.api.max_upload_mb * 1024 * 1024
-    decoder = ImageDecoder(uploads, deps.settings.api.max_image_megapixels)
+    api = deps.settings.api
+    upload_bytes = api.max_upload_mb * 1024 * 1024
+    decoder = ImageDecoder(
+        upload_bytes, api.max_image_megapixels, api.image_memory_mb * 1024 * 1024
+    )
     announcer = Announcer(deps.controller, metrics)
     feeds = AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics)
 
@@ -89,7 +93,7 @@ def create_app(
         yield
         await feeds.aclose()
         await announcer.aclose()
-        decoder.close()
+        await decoder.aclose()
         await evidence.aclose()
 
     app = FastAPI(
@@ -109,6 +113,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.announcer = announcer
     app.state.decoder = decoder
+    app.state.uploads = UploadSlots()
     app.state.alarm_feeds = feeds
     app.state.evidence = evidence
     app.state.readiness = Readiness(standard_probes(deps))
@@ -123,7 +128,7 @@ def create_app(
     app.state.authenticator = keys
     # The last one added is the outermost.
     app.add_middleware(RequireKey, authenticator=keys)
-    app.add_middleware(LimitBody, max_upload_bytes=uploads)
+    app.add_middleware(LimitBody, max_upload_bytes=upload_bytes)
     app.add_middleware(LimitHead)
     app.add_middleware(LastResort)
     app.add_middleware(Measure, metrics=metrics)

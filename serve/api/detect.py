@@ -13,8 +13,13 @@ from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import ResponseBody
 from serve.api.images import ImageDecoder
 from serve.api.problems import MediaTypeError, quoted, responses
+from serve.api.uploads import MULTIPART, UploadRoute, media_type
 
-router = APIRouter(tags=["detect"], responses=responses(400, 401, 403, 413, 415, 422, 429, 503))
+router = APIRouter(
+    tags=["detect"],
+    responses=responses(400, 401, 403, 413, 415, 422, 429, 503),
+    route_class=UploadRoute,
+)
 
 
 class DetectedObject(ResponseBody):
@@ -34,8 +39,8 @@ class DetectAnswer(ResponseBody):
 
 def require_multipart(request: Request) -> None:
     """Raises MediaTypeError where the body is no form, which would only look like an empty one."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
+    kind = media_type(request)
+    if kind != MULTIPART:
         raise MediaTypeError(
             f"The body must be multipart/form-data, not {quoted(kind) or 'without a type'}.",
             hint="With curl: -F image=@picture.jpg",
@@ -70,9 +75,10 @@ async def detect(
 ) -> DetectAnswer:
     """The model and settings that watch the cameras. `confidence` can only raise the detector's own
     threshold."""
-    pixels = await decoder.decode(image)
+    # Asked first, so that the picture is scaled where it is decoded and only the small one kept.
     model = await deps.detector.info()
-    found = await deps.detector.detect(letterbox_rgb(pixels, model.input_size))
+    frame = await decoder.decode(image, lambda pixels: letterbox_rgb(pixels, model.input_size))
+    found = await deps.detector.detect(frame)
     return DetectAnswer(
         model=model.name, detections=_objects(found, confidence or 0.0, frozenset(classes or ()))
     )

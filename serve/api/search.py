@@ -20,11 +20,16 @@ from serve.api.links import recording_address, snapshot_address
 from serve.api.ports import ScoredSighting
 from serve.api.problems import MediaTypeError, quoted, responses
 from serve.api.times import rfc3339
+from serve.api.uploads import MULTIPART, UploadRoute, media_type
 
 # Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
 MAX_QUERY_SIDE = 1024
 
-router = APIRouter(tags=["search"], responses=responses(400, 401, 403, 413, 415, 422, 429, 503))
+router = APIRouter(
+    tags=["search"],
+    responses=responses(400, 401, 403, 413, 415, 422, 429, 503),
+    route_class=UploadRoute,
+)
 
 
 class WordsQuery(RequestBody):
@@ -138,22 +143,22 @@ async def search(
 
 async def _question(request: Request, decoder: ImageDecoder) -> WordsQuery | Rgb:
     """What the body asks for: words or an object, or the pixels of a picture."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(request)
     if kind == "application/json":
         return _words(await request.body())
-    if kind != "multipart/form-data":
+    if kind != MULTIPART:
         raise MediaTypeError(
             "The body must be multipart/form-data or application/json, "
             f"not {quoted(kind) or 'untyped'}.",
             hint='With curl: -F image=@picture.jpg, or --json \'{"text": "a red car"}\'',
         )
-    async with request.form(max_files=1, max_fields=8) as form:
+    async with request.form() as form:
         upload = form.get("image")
         if not isinstance(upload, UploadFile):
             raise InputError(
                 "The form has no file `image`.", hint="With curl: -F image=@picture.jpg"
             )
-        return await decoder.decode(upload, MAX_QUERY_SIDE)
+        return await decoder.decode(upload, lambda pixels: pixels, MAX_QUERY_SIDE)
 
 
 def _words(body: bytes) -> WordsQuery:

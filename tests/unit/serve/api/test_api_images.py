@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipelines.errors import InputError
 from serve.api.images import BACKGROUND, decode
@@ -199,3 +199,110 @@ def test_no_bytes_break_the_decoder(
         return
     assert pixels.ndim == 3
     assert pixels.dtype == np.uint8
+
+
+def plainly(data: bytes, max_side: int | None) -> np.ndarray:
+    """The same by Pillow's conversions of whole pictures, as it was done before the bands."""
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        gray = (np.asarray(image).astype(np.int64).clip(0, 65_535) >> 8).astype(np.uint8)
+        pixels = np.repeat(gray[:, :, None], 3, axis=2)
+    elif image.has_transparency_data:
+        layer = image.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+        pixels = np.asarray(Image.alpha_composite(ground, layer).convert("RGB"))
+    else:
+        pixels = np.asarray(image.convert("RGB"))
+    if max_side is None or max(pixels.shape) <= max_side:
+        return pixels
+    scale = max_side / max(pixels.shape)
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+
+def noisy(mode: str, size: tuple[int, int] = (157, 93)) -> Image.Image:
+    """Smooth enough for JPEG, different everywhere, with every alpha."""
+    rng = np.random.default_rng(3)
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65_536, size[::-1], dtype=np.uint16))
+    coarse = rng.integers(0, 256, (12, 16, 4), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+EVERY_KIND = [
+    *(("JPEG", mode, {}) for mode in ("RGB", "L", "CMYK")),
+    *(("JPEG", mode, {"progressive": True}) for mode in ("RGB", "L", "CMYK")),
+    ("JPEG", "RGB", {"subsampling": 0, "icc_profile": b"x" * 200_000, "comment": b"hello"}),
+    *(("PNG", mode, {}) for mode in ("1", "L", "P", "LA", "RGB", "RGBA", "I;16")),
+    ("PNG", "P", {"transparency": 3}),
+    ("PNG", "P", {"transparency": bytes(range(256))}),
+    ("PNG", "L", {"transparency": 7}),
+    ("PNG", "1", {"transparency": 1}),
+    ("PNG", "RGB", {"transparency": (1, 2, 3)}),
+    *(("WEBP", mode, {"lossless": True}) for mode in ("RGB", "RGBA")),
+    *(("WEBP", mode, {"quality": 70}) for mode in ("RGB", "RGBA")),
+    ("WEBP", "RGBA", {"quality": 30, "alpha_quality": 40, "exact": True}),
+    *(("BMP", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA")),
+]
+
+
+@pytest.mark.parametrize("max_side", [None, 64])
+@pytest.mark.parametrize(("format", "mode", "options"), EVERY_KIND)
+def test_bands_give_the_pixels_of_the_whole(
+    format: str,
+    mode: str,
+    options: dict[str, object],
+    max_side: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Seven rows at a time, so that there are several bands and the last one is shorter.
+    monkeypatch.setattr("serve.api.images.BAND_PIXELS", 157 * 7)
+    data = encoded(noisy(mode), format, **options)
+
+    assert np.array_equal(decode(data, 40, max_side), plainly(data, max_side))
+
+
+@pytest.mark.parametrize("max_side", [None, 64])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_bands_are_turned_as_the_whole(
+    format: str, orientation: int, max_side: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.api.images.BAND_PIXELS", 157 * 7)
+    exif = Image.Exif()
+    exif[0x010F] = "a maker before it, and longer than four bytes"
+    exif[0x0112] = orientation
+    data = encoded(noisy("RGB"), format, exif=exif.tobytes())
+
+    assert np.array_equal(decode(data, 40, max_side), plainly(data, max_side))
+
+
+def test_of_an_animation_it_is_the_first_frame() -> None:
+    frames = [noisy("RGBA"), noisy("RGBA").transpose(Image.Transpose.ROTATE_180)]
+    for format, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("WEBP", {"quality": 80})):
+        data = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
+
+        assert np.array_equal(decode(data, 40), plainly(data, None))
+
+
+@pytest.mark.parametrize(("flags", "rest"), [(0x12, BACKGROUND), (0x02, 0)])
+def test_a_first_frame_that_does_not_cover_the_canvas(flags: int, rest: int) -> None:
+    """What it leaves is transparent where the file says that it has alpha, and else black."""
+    frame = encoded(half_red((4, 2)), "WEBP", lossless=True)[12:]
+
+    def sides(*values: int) -> bytes:
+        return b"".join(value.to_bytes(3, "little") for value in values)
+
+    body = sides(1, 2, 3, 1) + bytes(4) + frame
+    parts = b"VP8X" + struct.pack("<I", 10) + bytes((flags, 0, 0, 0)) + sides(9, 7)
+    parts += b"ANIM" + struct.pack("<IIH", 6, 0, 0) + b"ANMF" + struct.pack("<I", len(body)) + body
+    data = b"RIFF" + struct.pack("<I", 4 + len(parts)) + b"WEBP" + parts
+
+    pixels = decode(data, 40)
+
+    assert np.array_equal(pixels, plainly(data, None))
+    assert pixels.shape == (8, 10, 3)
+    assert tuple(pixels[0, 0]) == (rest,) * 3
+    assert tuple(pixels[4, 2]) == (255, 0, 0)
