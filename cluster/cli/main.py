@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.cli import access, cameras, exports, jobs, model, recordings, shell, status, up
+from cluster.cli import relay as relay_command
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
 from cluster.local.binaries import build_all
 from cluster.local.doctor import Level, examine
@@ -36,6 +37,7 @@ app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)
 app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)
+app.command(epilog="Example: atalaia -c configs/production.yaml relay")(relay_command.relay)
 app.command(epilog="Example: atalaia status --json")(status.status)
 app.command(epilog="Example: atalaia env")(shell.env)
 app.command(epilog="Example: atalaia migrate")(access.migrate)

@@ -1,6 +1,7 @@
-"""`python -m cluster.relay [FILE]`: run the relay until SIGINT or SIGTERM.
+"""`python -m cluster.relay FILE`: run the relay until SIGINT or SIGTERM.
 
-FILE holds a RelayConfig as JSON, as the local stack writes it. Without FILE the settings say it.
+FILE holds a RelayConfig as JSON, as the local stack writes it. `atalaia relay` runs it by the
+settings.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from cluster.log import configure_logging, get_logger
 from cluster.relay.server import RelayConfig, RelayServer
-from cluster.settings import LogSettings, load_settings
+from cluster.settings import LogSettings
 from pipelines.errors import AtalaiaError, ConfigError
 
 log = get_logger("relay")
@@ -41,14 +42,9 @@ async def run(config: RelayConfig) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    config = RelayConfig.model_validate_json(Path(arguments[0]).read_text("utf-8"))
+    configure_logging(LogSettings(level=config.log_level))
     try:
-        if arguments:
-            config = RelayConfig.model_validate_json(Path(arguments[0]).read_text("utf-8"))
-            configure_logging(LogSettings())
-        else:
-            settings = load_settings()
-            config = RelayConfig.of(settings)
-            configure_logging(settings.log)
         asyncio.run(run(config))
     except AtalaiaError as error:
         print(error, file=sys.stderr)  # noqa: T201 -- what a command says to who started it

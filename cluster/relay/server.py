@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -74,6 +75,7 @@ class RelayConfig(BaseModel):
     allow: tuple[str, ...]
     deny: tuple[str, ...]
     services: tuple[ServiceAddress, ...]
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
     def of(cls, settings: Settings) -> RelayConfig:
@@ -87,6 +89,7 @@ class RelayConfig(BaseModel):
             allow=gateway.allow,
             deny=gateway.deny,
             services=own_services(settings),
+            log_level=settings.log.level,
         )
 
     def to_json(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -63,8 +64,11 @@ async def test_go2rtc(tmp_path: Path) -> None:
     )
     base = f"http://127.0.0.1:{api}/api"
 
+    login = base64.b64encode(b"atalaia:p@ss:w/rd").decode()
+
     def ask(method: str, path: str) -> bytes:
-        request = urllib.request.Request(base + path, method=method)
+        headers = {"Authorization": f"Basic {login}"}
+        request = urllib.request.Request(base + path, method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=5) as answer:
             content: bytes = answer.read()
             return content

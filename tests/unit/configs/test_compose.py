@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.relay.server import RelayConfig
 from cluster.settings import load_settings
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -31,6 +32,7 @@ def _compose() -> Any:
 COMPOSE = _compose()
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = ("migrate", "ray-head", "ray-worker", "app")
+ROLES = (*OURS, "relay")
 
 
 def test_every_secret_is_required_and_says_so() -> None:
@@ -93,6 +95,28 @@ def test_our_environment_makes_settings(name: str, monkeypatch: pytest.MonkeyPat
     assert environment["RAY_AUTH_TOKEN"] == "given-ray-auth-token"
 
 
+def test_the_relay_knows_the_services_and_none_of_their_passwords(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = SERVICES["relay"]["environment"]
+    assert not any("given" in str(v) for k, v in environment.items() if not k.endswith("SECRET"))
+    for key, value in environment.items():
+        if key != "ATALAIA_CONFIG":
+            monkeypatch.setenv(key, value)
+    settings = load_settings(CONFIGS / Path(environment["ATALAIA_CONFIG"]).name)
+    monkeypatch.setenv("ATALAIA_GATEWAY__SECRET", "x" * 32)
+    config = RelayConfig.of(load_settings(CONFIGS / Path(environment["ATALAIA_CONFIG"]).name))
+    hosts = {service.host for service in config.services}
+    assert {"valkey", "postgres", "qdrant", "livekit", "go2rtc", "relay", "ray-head"} <= hosts
+    assert settings.gateway.relay_port == 8655
+
+
+@pytest.mark.parametrize("gateway", ["go2rtc", "mediamtx"])
+def test_a_gateway_has_no_way_out(gateway: str) -> None:
+    assert SERVICES[gateway]["networks"] == ["inside"]
+    assert SERVICES["relay"]["networks"] == ["inside", "outside"]
+
+
 def test_one_image_for_every_role() -> None:
-    assert len({SERVICES[name]["image"] for name in OURS}) == 1
+    assert len({SERVICES[name]["image"] for name in ROLES}) == 1
     assert SERVICES["app"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"

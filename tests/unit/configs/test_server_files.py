@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.local.servers import GO2RTC_MODULES
+
 CONFIGS = Path(__file__).parents[3] / "configs"
 VARIABLE = re.compile(r"^\$\{[A-Z_]+\}$")
 
@@ -31,9 +33,12 @@ def test_go2rtc_asks_for_a_password_from_the_environment(server: str) -> None:
     assert VARIABLE.fullmatch(config["password"])
 
 
-def test_go2rtc_opens_no_other_server() -> None:
+def test_go2rtc_loads_what_it_needs_and_nothing_else() -> None:
     config = _read("go2rtc.yaml")
-    assert config["webrtc"]["listen"] == config["srtp"]["listen"] == ""
+    assert config["app"]["modules"] == list(GO2RTC_MODULES)
+    assert config["api"]["local_auth"] is True
+    assert config["api"]["allow_paths"] == ["/api", "/api/streams"]
+    assert config["rtmp"]["listen"] == ""
 
 
 def test_mediamtx_opens_rtsp_and_its_api_only() -> None:

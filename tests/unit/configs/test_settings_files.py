@@ -47,10 +47,12 @@ def test_it_loads_and_holds_no_secret(name: str) -> None:
 def test_one_machine_stays_on_loopback(name: str) -> None:
     settings = _load(name)
     addresses = (
-        settings.livekit.url, settings.gateway.api_url, settings.gateway.rtsp_url,
+        settings.livekit.url, settings.gateway.relay_url, settings.gateway.rtsp_url,
         settings.api_url, settings.redis_url,
     )  # fmt: skip
     assert all("127.0.0.1" in address for address in addresses)
+    assert settings.gateway_api_url.startswith("unix://")
+    assert settings.gateway.relay_bind == "127.0.0.1"
     assert settings.livekit.managed
     assert settings.gateway.managed
     assert settings.ray.address is None

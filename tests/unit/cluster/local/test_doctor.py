@@ -53,7 +53,7 @@ def test_another_version_on_path_is_a_warning(
     found = findings(tmp_path)["go2rtc"]
     assert found.level is Level.WARNING
     assert "1.2.3" in found.detail
-    assert "1.9.9" in found.mend
+    assert "1.9.14" in found.mend
 
 
 def test_a_taken_port_is_found(tmp_path: Path) -> None:

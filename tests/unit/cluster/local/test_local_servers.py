@@ -49,7 +49,15 @@ def test_go2rtc_starts_empty_again_whatever_it_wrote_into_its_file(tmp_path: Pat
     content = yaml.safe_load(config.read_text())
     assert "streams" not in content
     assert content["rtsp"] == {"listen": "127.0.0.1:8554", "username": "u", "password": "p:#"}
-    assert content["webrtc"] == {"listen": ""}
+    assert content["app"] == {"modules": ["api", "rtsp", "rtmp", "http"]}
+    assert content["api"] == {
+        "listen": "",
+        "unix_listen": str(settings.gateway_socket),
+        "local_auth": True,
+        "allow_paths": ["/api", "/api/streams"],
+        "username": "u",
+        "password": "p:#",
+    }
     assert "p:#" not in " ".join(spec.argv)
 
 
@@ -68,6 +76,7 @@ def test_valkey_keeps_an_append_only_file_also_in_a_folder_with_spaces(tmp_path:
     [
         ("livekit", "url", "ws://0.0.0.0:7880"),
         ("gateway", "api_url", "http://192.0.2.7:1984"),
+        ("gateway", "relay_url", "tcp://192.0.2.7:8655"),
         ("gateway", "rtsp_url", "rtsp://cameras.example:8554"),
     ],
 )
@@ -81,7 +90,9 @@ def test_a_managed_server_off_loopback_is_refused_with_its_setting(
 
 def test_ports_are_needed_only_for_what_we_start(tmp_path: Path) -> None:
     all_ours = {need.port for need in needed_ports(made(tmp_path))}
-    assert all_ours == {8000, 7880, 7882, 1984, 8554, 6390, 8265}
+    assert all_ours == {8000, 7880, 7882, 8655, 8554, 6390, 8265}
+    on_a_port = needed_ports(made(tmp_path, gateway={"api_url": "http://127.0.0.1:1984"}))
+    assert {need.port for need in on_a_port} == all_ours | {1984}
     settings = made(
         tmp_path,
         livekit={"managed": False, "api_secret": SECRET},
