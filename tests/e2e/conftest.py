@@ -51,7 +51,7 @@ def _environment(data_dir: Path) -> dict[str, str]:
     ports = {
         "LIVEKIT__URL": f"ws://127.0.0.1:{free_port()}",
         "LIVEKIT__RTC_UDP_PORT": str(free_port("udp")),
-        "GATEWAY__API_URL": f"http://127.0.0.1:{free_port()}",
+        "GATEWAY__RELAY_URL": f"tcp://127.0.0.1:{free_port()}",
         "GATEWAY__RTSP_URL": f"rtsp://127.0.0.1:{free_port()}",
         "REDIS__PORT": str(free_port()),
         "RAY__DASHBOARD_PORT": str(free_port()),

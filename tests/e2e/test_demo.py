@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -279,8 +280,10 @@ def test_a_new_rule_fires_without_a_restart(demo: Demo) -> None:
 
 
 def test_a_camera_that_cannot_be_read_is_a_state_with_a_reason(demo: Demo) -> None:
-    body = {"id": "nowhere", "name": "Nowhere", "url": "rtsp://u:s3cret@127.0.0.1:9/none"}
     with demo.client("acme") as client:
+        here = urlsplit(client.get("/v1/cameras/gate").json()["url"]).port
+        url = f"rtsp://u:s3cret@127.0.0.1:{here}/none"
+        body = {"id": "nowhere", "name": "Nowhere", "url": url}
         assert client.post("/v1/cameras", json=body).status_code == 201
         try:
             deadline = time.monotonic() + 60

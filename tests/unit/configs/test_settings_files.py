@@ -82,8 +82,8 @@ def test_production_takes_its_secrets_from_the_environment(monkeypatch: pytest.M
     for name in names:
         monkeypatch.setenv(name, "wss://given" if name.endswith("URL") else "given")
     assert set(_secrets(_load("production"))) == {
-        "livekit.api_secret", "gateway.password", "redis.url", "database.url", "qdrant.api_key",
-        "api.media_secret",
+        "livekit.api_secret", "gateway.password", "gateway.secret", "redis.url", "database.url",
+        "qdrant.api_key", "api.media_secret",
     }  # fmt: skip
 
 
