@@ -13,9 +13,10 @@ PARTS = {
     "agent host": "HostActor",
     "SFU": "livekit-server",
     "gateway": "go2rtc",
+    "relay": "cluster.relay",
     "detector": "ServeReplica:atalaia:Detector",
 }
-PER_CAMERA = ("bridge", "agent host", "SFU", "gateway")
+PER_CAMERA = ("bridge", "agent host", "SFU", "gateway", "relay")
 """What grows with the number of cameras; the detector grows with the frames that are analysed."""
 MB = 1e6
 
@@ -62,7 +63,7 @@ def _find(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
         words = [process.info["name"] or "", *(process.info["cmdline"] or [])]
-        if any(mark in word for word in words[:2]) and "keeper" not in " ".join(words):
+        if any(mark in word for word in words[:4]) and "keeper" not in " ".join(words):
             found.append(process)
     if not found:
         raise RuntimeError(f"no process is called {mark}: its name must have changed")
