@@ -52,12 +52,18 @@ _PRIVATE = tuple(
 _TRANSLATED = tuple(
     ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/96", "::ffff:0:0:0/96")
 )
+# Where clouds tell a machine its secrets, outside of the link-local range (Alibaba, Azure, AWS).
+_METADATA = frozenset(
+    ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
+)
 # The only range that IANA has given out to hosts of the Internet.
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 
 
 def kind_of(address: IpAddress) -> AddressKind:
     """What `address` leads to, as it is written; see `readings` for what is hidden inside it."""
+    if address in _METADATA:
+        return AddressKind.OTHER
     if address.is_loopback:
         return AddressKind.LOOPBACK
     if address.is_link_local:
@@ -168,14 +174,19 @@ class OwnServices:
     Attributes:
         ports: addresses and ports of services.
         hosts: addresses of this machine, and of those that services run on.
+        lost_ports: of services whose addresses are not known now: they may be at any address but
+            a public one.
     """
 
     ports: frozenset[tuple[IpAddress, int]] = frozenset()
     hosts: frozenset[IpAddress] = frozenset()
+    lost_ports: frozenset[int] = frozenset()
 
     def listen(self, address: IpAddress, port: int) -> bool:
         """Whether a service of ours is behind that address, which may be another of its host's."""
         if (address, port) in self.ports:
+            return True
+        if port in self.lost_ports and kind_of(address) is not AddressKind.PUBLIC:
             return True
         here = address.is_loopback or address in self.hosts
         return here and any(

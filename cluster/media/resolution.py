@@ -30,7 +30,11 @@ LOOKUP_TIMEOUT_S = 5.0
 """What glibc's resolver waits for one server by default (resolv.conf(5))."""
 OWN_REFRESH_S = 60.0
 """Services move rarely; within this time a moved one is still refused at its old address."""
+LOST_REFRESH_S = 1.0
+BROWSER_PORTS = frozenset({80, 443})
+"""Addresses for browsers may be unknown in here; cameras have these ports, too."""
 THREADS = 16
+OWN_THREADS = 4
 MAX_LOOKUPS_PER_PAYER = 4
 """So that names that answer slowly delay the cameras of their own tenant, and nobody else's."""
 
@@ -92,6 +96,12 @@ LOCALHOST: tuple[IpAddress, ...] = (
 )
 
 
+def _give_back(done: asyncio.Future[list[str]], place: asyncio.Semaphore) -> None:
+    place.release()
+    if not done.cancelled():
+        done.exception()  # whoever waited has it; nobody may
+
+
 def is_localhost(host: str) -> bool:
     """Whether a name means this machine, whatever a resolver says of it (RFC 6761, 6.3)."""
     name = host.lower().rstrip(".")
@@ -140,9 +150,10 @@ class CameraAddresses:
         self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lookup")
         self._places: dict[str, asyncio.Semaphore] = {}
-        self._own_known = OwnServices()
-        self._own_at_s = float("-inf")
-        self._refreshing = asyncio.Lock()
+        self._own_threads = ThreadPoolExecutor(OWN_THREADS, thread_name_prefix="own lookup")
+        self._own_known: OwnServices | None = None
+        self._own_due_s = float("-inf")
+        self._refreshing: asyncio.Task[None] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> CameraAddresses:
@@ -166,7 +177,10 @@ class CameraAddresses:
         return addresses
 
     def close(self) -> None:
+        if self._refreshing is not None:
+            self._refreshing.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._own_threads.shutdown(wait=False, cancel_futures=True)
 
     async def _addresses(self, host: str, payer: str) -> tuple[IpAddress, ...]:
         try:
@@ -177,8 +191,9 @@ class CameraAddresses:
             return LOCALHOST
         place = self._places.setdefault(payer, asyncio.Semaphore(MAX_LOOKUPS_PER_PAYER))
         try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT_S), place:
-                found = await self._look_up(host)
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                await place.acquire()
+                found = await self._look_up(host, place, self._threads)
         except TimeoutError:
             raise UnreadableCameraError(CameraProblem.TIMEOUT, "the name server") from None
         except (OSError, UnicodeError) as error:
@@ -187,35 +202,59 @@ class CameraAddresses:
             raise UnreadableCameraError(CameraProblem.DNS, "no address")
         return found
 
-    async def _look_up(self, host: str) -> tuple[IpAddress, ...]:
-        loop = asyncio.get_running_loop()
-        texts = await loop.run_in_executor(self._threads, self._lookup, host)
+    async def _look_up(
+        self, host: str, place: asyncio.Semaphore, threads: ThreadPoolExecutor
+    ) -> tuple[IpAddress, ...]:
+        """`place` is given back when the thread is done, which may be long after we gave up."""
+        looking = asyncio.get_running_loop().run_in_executor(threads, self._lookup, host)
+        looking.add_done_callback(lambda done: _give_back(done, place))
+        texts = await asyncio.shield(looking)
         # A scope such as `fe80::1%eth0` says which interface, not which address.
         return tuple(ipaddress.ip_address(text.partition("%")[0]) for text in texts)
 
     async def _own(self) -> OwnServices:
-        async with self._refreshing:
-            if self._clock.monotonic() - self._own_at_s >= OWN_REFRESH_S:
-                self._own_known = await self._resolved_services()
-                self._own_at_s = self._clock.monotonic()
-            return self._own_known
+        """What is known of our own services; looked up anew beside, when it is due."""
+        if self._clock.monotonic() >= self._own_due_s and (
+            self._refreshing is None or self._refreshing.done()
+        ):
+            self._refreshing = asyncio.create_task(self._refresh_own(), name="own services")
+        if self._own_known is None:
+            assert self._refreshing is not None
+            await asyncio.shield(self._refreshing)
+        return self._own_known or OwnServices()
 
-    async def _resolved_services(self) -> OwnServices:
-        results = await asyncio.gather(
-            *(self._addresses(service.host, "") for service in self._services),
-            return_exceptions=True,
-        )
-        ports = self._own_known.ports
+    async def _refresh_own(self) -> None:
+        found = await asyncio.gather(*map(self._own_addresses, self._services))
         current: set[tuple[IpAddress, int]] = set()
-        for service, found in zip(self._services, results, strict=True):
-            if isinstance(found, UnreadableCameraError):
-                # For now it stays refused where it was last seen.
-                log.debug("service not resolved", host=service.host, error=found.message)
-                current |= {pair for pair in ports if pair[1] == service.port}
-            elif isinstance(found, BaseException):
-                raise found
-            else:
-                current |= {(address, service.port) for address in found}
-        here = self._here()
+        lost: set[int] = set()
+        before = self._own_known.ports if self._own_known else frozenset()
+        for service, addresses in zip(self._services, found, strict=True):
+            current |= {(address, service.port) for address in addresses}
+            if not addresses:
+                # It stays refused where it was last seen; if it never was, wherever it may be.
+                seen = {pair for pair in before if pair[1] == service.port}
+                current |= seen
+                if not seen and service.port not in BROWSER_PORTS:
+                    lost.add(service.port)
         remote = {address for address, _ in current if not address.is_unspecified}
-        return OwnServices(frozenset(current), frozenset(here | remote))
+        self._own_known = OwnServices(
+            frozenset(current), frozenset(self._here() | remote), frozenset(lost)
+        )
+        again_s = LOST_REFRESH_S if lost else OWN_REFRESH_S
+        self._own_due_s = self._clock.monotonic() + again_s
+
+    async def _own_addresses(self, service: ServiceAddress) -> tuple[IpAddress, ...]:
+        """Empty where the name is not known. In threads that no tenant's look-ups occupy."""
+        try:
+            return (ipaddress.ip_address(service.host),)
+        except ValueError:
+            pass  # a name
+        if is_localhost(service.host):
+            return LOCALHOST
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                place = asyncio.Semaphore(0)
+                return await self._look_up(service.host, place, self._own_threads)
+        except (TimeoutError, OSError, UnicodeError) as error:
+            log.debug("service not resolved", host=service.host, error=repr(error))
+            return ()

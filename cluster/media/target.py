@@ -58,10 +58,15 @@ def relay_url(relay: str, target: Target, sealed: str) -> str:
     return f"{scheme}://{urlsplit(relay).netloc}/{sealed}{_suffix(target)}"
 
 
+def is_playlist(target: Target) -> bool:
+    """Whether gateways are told that they get a playlist."""
+    path = target.url.target.partition("?")[0].lower()
+    return target.url.scheme.startswith("http") and path.endswith(".m3u8") and not target.part
+
+
 def _suffix(target: Target) -> str:
     """What gateways expect behind it: MediaMTX reads HTTP only where it ends like a playlist, and
     an RTMP URL names a stream of its application."""
     if target.url.scheme.startswith("rtmp"):
         return "/live"
-    path = target.url.target.partition("?")[0].lower()
-    return "/index.m3u8" if path.endswith(".m3u8") and not target.part else ""
+    return "/index.m3u8" if is_playlist(target) else ""

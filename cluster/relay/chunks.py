@@ -20,7 +20,11 @@ MAX_HELD = 2 * MAX_MESSAGE
 MAX_STREAMS = 32
 """Chunk streams; servers use fewer than ten."""
 DEFAULT_CHUNK = 128
+MIN_CHUNK = 64
+"""The specification wants 128 at least; smaller ones would only cost time."""
 MAX_CHUNK = 0xFFFFFF
+MAX_MESSAGES = 2048
+"""In what was read at once, 64 KB: sound comes in messages of 100 bytes and more."""
 CONTROL_STREAM = 2
 _EXTENDED = 0xFFFFFF
 
@@ -71,10 +75,13 @@ class ChunkReader:
     def feed(self, data: bytes) -> Iterator[RtmpMessage]:
         """Messages that are complete now, without those about chunks. Raises ChunkError."""
         self._buffer += data
-        at = 0
+        at, chunks = 0, 0
         try:
             while (step := self._chunk_at(at)) is not None:
                 at, message = step
+                chunks += 1
+                if chunks > MAX_MESSAGES:
+                    raise ChunkError("too many messages at once")
                 if message is not None and not self._about_chunks(message):
                     yield message
         finally:
@@ -160,7 +167,7 @@ class ChunkReader:
     def _about_chunks(self, message: RtmpMessage) -> bool:
         if message.kind == SET_CHUNK_SIZE:
             size = int.from_bytes(message.payload[:4], "big") if len(message.payload) == 4 else 0
-            if not 1 <= size <= 0x7FFFFFFF:
+            if not MIN_CHUNK <= size <= 0x7FFFFFFF:
                 raise ChunkError("a chunk size that is none")
             self._chunk = min(size, MAX_CHUNK)
             return True

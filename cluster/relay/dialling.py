@@ -52,7 +52,7 @@ async def dial(target: Target, addresses: CameraAddresses, *, limit: int) -> Con
     url = target.url
     found = await addresses.resolve(url.host, url.effective_port, target.payer)
     context = None
-    if url.scheme in ("rtsps", "https"):
+    if url.scheme in ("rtsps", "rtmps", "https"):
         context = tls_context(verified=not is_address(url.host))
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):

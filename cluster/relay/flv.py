@@ -15,6 +15,8 @@ HEADER = SIGNATURE + b"\x05\x00\x00\x00\x09"
 """Audio and video, and nothing between the header and the first tag."""
 MAX_TAG = 8 * 1024 * 1024
 MAX_CONFIG = 4096
+MAX_UNITS = 1024
+"""NAL units of one access unit; a picture has one slice, or a few tens."""
 _AAC, _H264, _HEVC = 10, 7, 12
 _LENGTH = 4
 """Bytes of a NAL unit's length; what go2rtc and nearly all cameras use."""
@@ -46,7 +48,9 @@ def _whole_video(payload: bytes) -> bool:
     if payload[0] & 0x80:
         return _whole_enhanced(payload)
     codec, kind = payload[0] & 0x0F, payload[1]
-    if codec not in (_H264, _HEVC) or kind not in (0, 1):
+    if codec not in (_H264, _HEVC) or kind > 2:
+        return False
+    if kind == 2:  # the end of a sequence has no body
         return True
     if kind == 1:
         return _whole_units(payload[5:])
@@ -64,11 +68,12 @@ def _whole_enhanced(payload: bytes) -> bool:
 
 def _whole_units(data: bytes) -> bool:
     """NAL units, each behind its length."""
-    at = 0
+    at = units = 0
     while at < len(data):
         size = int.from_bytes(data[at : at + _LENGTH], "big")
         at += _LENGTH + size
-        if size == 0:
+        units += 1
+        if size == 0 or units > MAX_UNITS:
             return False
     return at == len(data) and at > 0
 

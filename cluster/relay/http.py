@@ -16,7 +16,7 @@ import h11
 from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses
 from cluster.media.sealing import Seal
-from cluster.media.target import Target, relay_url, seal_target
+from cluster.media.target import Target, is_playlist, relay_url, seal_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from cluster.relay.authentication import Login, parse_challenges
 from cluster.relay.dialling import Connection, dial
@@ -33,11 +33,15 @@ from cluster.relay.media_types import (
     media_of,
     rewritten_playlist,
 )
+from cluster.relay.mpegts import TransportPackets
 from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
 from pipelines.errors import InputError
 
 READ_TIMEOUT_S = 10.0
 """Slow cameras send a picture every few seconds; one that sends none for ten is gone."""
+HEAD_TIMEOUT_S = 10.0
+WHOLE_TIMEOUT_S = 30.0
+"""For a picture, a playlist or a file of one: the gateways give up sooner."""
 READ_SIZE = 64 * 1024
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
@@ -70,7 +74,11 @@ class CameraResponse:
     def all(self, name: str) -> list[str]:
         """Every value of a header."""
         wanted = name.lower().encode()
-        return [value.decode("latin-1") for key, value in self._headers if key == wanted]
+        return [
+            value.decode("utf-8", "surrogateescape")
+            for key, value in self._headers
+            if key == wanted
+        ]
 
     def get(self, name: str) -> str:
         return next(iter(self.all(name)), "")
@@ -86,12 +94,19 @@ class CameraResponse:
         ]
         if authorization is not None:
             headers.append(("Authorization", authorization))
-        request = h11.Request(method="GET", target=request_target(url), headers=headers)
+        encoded = [
+            (name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers
+        ]
+        request = h11.Request(method="GET", target=request_target(url), headers=encoded)
         self._writer.write(self._http.send(request) or b"")
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
-        event = await self._event()
-        while isinstance(event, h11.InformationalResponse):
-            event = await self._event()
+        try:
+            async with asyncio.timeout(HEAD_TIMEOUT_S):
+                event = await self._event()
+                while isinstance(event, h11.InformationalResponse):
+                    event = await self._event()
+        except TimeoutError:
+            raise UnreadableCameraError(CameraProblem.TIMEOUT, "the head") from None
         if not isinstance(event, h11.Response):
             raise UnreadableCameraError(CameraProblem.LOST)
         self.status = event.status_code
@@ -101,6 +116,8 @@ class CameraResponse:
         """The body, as it comes."""
         while isinstance(event := await self._event(), h11.Data):
             yield bytes(event.data)
+            # Many small pieces may be at hand: the other cameras come in between.
+            await asyncio.sleep(0)
 
     async def _event(self) -> h11.Event | None:
         """None where the connection ends before the body does."""
@@ -158,7 +175,10 @@ def _next_try(response: CameraResponse, target: Target, login: Login) -> tuple[T
         raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
     before = target.url
     base = f"{before.scheme}://{before.authority}{request_target(before)}"
-    url = _linked(urljoin(base, response.get("Location")))
+    try:
+        url = _linked(urljoin(base, response.get("Location")))
+    except ValueError:
+        url = None
     if url is None:
         raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "a redirect to no camera")
     url = moved(before, url)
@@ -209,18 +229,21 @@ class HttpRelay:
         first = b""
         async for chunk in chunks:
             first += chunk
-            if len(first) >= 16:
+            if len(first) >= PEEK or _known(response.get("Content-Type"), first):
                 break
         content_type = response.get("Content-Type")
-        media = media_of(content_type, first[:PEEK])
+        media = media_of(content_type, first[:PEEK], part=target.part)
         if media is Media.PLAYLIST:
             return await self._playlist(target, first, chunks)
+        if is_playlist(target):
+            # Readers of playlists take all of it into memory.
+            raise UnknownMediaError("a playlist that is none")
         if media is Media.PICTURE:
             return _whole("image/jpeg", await _read_whole(first, chunks, MAX_PICTURE))
         if target.part:
-            if media is not Media.STREAM:
-                raise UnknownMediaError("a playlist's file that is no part of a stream")
-            return _whole(content_type, await _read_whole(first, chunks, MAX_PART))
+            return _whole(content_type, await _read_part(media, first, chunks))
+        if media is Media.TRANSPORT_STREAM:
+            return Body("video/mp2t", None, _checked(TransportPackets(), first, chunks))
         if media is Media.STREAM:
             return Body("application/octet-stream", None, _continued(first, chunks))
         if media is Media.FLV:
@@ -244,12 +267,35 @@ class HttpRelay:
         return _whole(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
 
 
+def _known(content_type: str, first: bytes) -> bool:
+    """Whether the first bytes say enough; some cameras send text before their first JPEG."""
+    try:
+        media_of(content_type, first, part=True)
+    except UnknownMediaError:
+        return False
+    return len(first) >= 16
+
+
+async def _read_part(media: Media, first: bytes, chunks: AsyncIterator[bytes]) -> bytes:
+    """A file of a playlist. Raises UnknownMediaError where it is no part of a stream."""
+    if media is Media.TRANSPORT_STREAM:
+        data = await _read_whole(first, chunks, MAX_PART)
+        return b"".join(TransportPackets().feed(data))
+    if media is not Media.STREAM:
+        raise UnknownMediaError("a playlist's file that is no part of a stream")
+    return await _read_whole(first, chunks, MAX_PART)
+
+
 async def _read_whole(first: bytes, chunks: AsyncIterator[bytes], limit: int) -> bytes:
     data = bytearray(first)
-    async for chunk in chunks:
-        data += chunk
-        if len(data) > limit:
-            raise UnknownMediaError(f"a file of more than {limit} bytes")
+    try:
+        async with asyncio.timeout(WHOLE_TIMEOUT_S):
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > limit:
+                    raise UnknownMediaError(f"a file of more than {limit} bytes")
+    except TimeoutError:
+        raise UnreadableCameraError(CameraProblem.TIMEOUT, "a whole file") from None
     return bytes(data)
 
 
@@ -267,7 +313,9 @@ async def _continued(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterato
 
 
 async def _checked(
-    feeder: Pictures | RawPictures | FlvTags, first: bytes, chunks: AsyncIterator[bytes]
+    feeder: Pictures | RawPictures | FlvTags | TransportPackets,
+    first: bytes,
+    chunks: AsyncIterator[bytes],
 ) -> AsyncIterator[bytes]:
     async for chunk in _continued(first, chunks):
         for part in feeder.feed(chunk):

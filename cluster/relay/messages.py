@@ -14,6 +14,8 @@ MAX_HEAD = 32 * 1024
 """The longest request has a sealed URL of 4096 characters, which takes 5.5 KB, perhaps twice."""
 MAX_BODY = 64 * 1024
 """SDP of a camera with many tracks and long parameter sets has some 4 KB."""
+MAX_MESSAGES = 64
+"""In what was read at once, 64 KB: clients and cameras send one at a time."""
 MAX_NOISE = 64 * 1024
 """Some cameras put stray bytes between packets; more than one packet of them is no camera."""
 
@@ -55,7 +57,7 @@ class Message:
     @property
     def status(self) -> int:
         """Of a response. Raises ProtocolError where the first line has none."""
-        parts = self.start.split(" ", 2)
+        parts = self.start.split(None, 2)
         if len(parts) < 2 or not re.fullmatch(r"[1-5]\d\d", parts[1]):
             raise ProtocolError("a response without a status")
         return int(parts[1])
@@ -101,6 +103,8 @@ class Framer:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._noise = 0
+        self._head: Message | None = None
+        self._body_size = 0
 
     def feed(self, data: bytes) -> Iterator[Packets | Message]:
         """What is complete now, in order.
@@ -109,15 +113,19 @@ class Framer:
             ProtocolError: no RTSP, or beyond a bound. The stream is of no use any more.
         """
         self._buffer += data
-        while self._buffer:
-            if self._buffer[0] == _DOLLAR:
+        messages = 0
+        while self._buffer or self._head is not None:
+            if self._head is None and self._buffer[0] == _DOLLAR:
                 if not (run := self._packets()):
                     return
                 yield Packets(run)
-            elif self._at_start():
+            elif self._head is not None or self._at_start():
                 message = self._message()
                 if message is None:
                     return
+                messages += 1
+                if messages > MAX_MESSAGES:
+                    raise ProtocolError("too many messages at once")
                 yield message
             elif not self._skip_noise():
                 return
@@ -152,17 +160,20 @@ class Framer:
 
     def _message(self) -> Message | None:
         buffer = self._buffer
-        found = _HEAD_END.search(buffer, 0, MAX_HEAD)
-        if found is None:
-            if len(buffer) >= MAX_HEAD:
-                raise ProtocolError(f"a head of more than {MAX_HEAD} bytes")
+        if self._head is None:
+            found = _HEAD_END.search(buffer, 0, MAX_HEAD)
+            if found is None:
+                if len(buffer) >= MAX_HEAD:
+                    raise ProtocolError(f"a head of more than {MAX_HEAD} bytes")
+                return None
+            self._head = Message(*_parsed_head(bytes(buffer[: found.start()])))
+            self._body_size = _content_length(self._head)
+            del buffer[: found.end()]
+        if len(buffer) < self._body_size:
             return None
-        head = Message(*_parsed_head(bytes(buffer[: found.start()])))
-        size = _content_length(head)
-        if len(buffer) < found.end() + size:
-            return None
-        body = bytes(buffer[found.end() : found.end() + size])
-        del buffer[: found.end() + size]
+        head, self._head = self._head, None
+        body = bytes(buffer[: self._body_size])
+        del buffer[: self._body_size]
         self._noise = 0
         return Message(head.start, head.headers, body)
 

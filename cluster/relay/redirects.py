@@ -12,8 +12,10 @@ REDIRECTS = frozenset({301, 302, 303, 305, 307, 308})
 
 
 def moved(before: CameraUrl, after: CameraUrl) -> CameraUrl:
-    """`after`, which a camera at `before` named. Credentials go along only to the same host, so
-    that nobody else is shown them."""
-    if after.username or after.password is not None or after.host != before.host:
+    """`after`, which a camera at `before` named. Credentials go along only to the same host and
+    port, and not from TLS to none, so that nobody else is shown them."""
+    own = after.username or after.password is not None
+    same = (after.host, after.effective_port) == (before.host, before.effective_port)
+    if own or not same or (before.scheme.endswith("s") and not after.scheme.endswith("s")):
         return after
     return replace(after, username=before.username, password=before.password)

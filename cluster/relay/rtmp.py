@@ -34,7 +34,8 @@ READ_SIZE = 64 * 1024
 CAMERA_CHUNK = 4096
 """What OBS and go2rtc set, so cameras know it."""
 GATEWAY_CHUNK = 64 * 1024
-MAX_COMMAND = 64 * 1024
+MAX_COMMAND = 8 * 1024
+"""Commands of a player and their answers have some hundred bytes."""
 
 _PLAYER_COMMANDS = frozenset(
     {"createStream", "deleteStream", "getStreamLength", "FCSubscribe", "_result", "_checkbw"}
@@ -240,6 +241,8 @@ async def _messages(
     while True:
         for message in chunk_reader.feed(data):
             yield message
+        # More may be at hand: the other cameras come in between.
+        await asyncio.sleep(0)
         async with asyncio.timeout(IDLE_TIMEOUT_S):
             data = await reader.read(READ_SIZE)
         if not data:

@@ -63,6 +63,8 @@ class Wire:
             if not data:
                 return None
             self._items = self._framer.feed(data)
+            # More may be at hand: the other cameras come in between.
+            await asyncio.sleep(0)
         return item
 
     async def send(self, data: bytes) -> None:
@@ -201,7 +203,7 @@ class RtspRelay:
         assert camera is not None
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                number = await self._send(request)
+                await self._send(request)
                 while True:
                     item = await camera.next()
                     if item is None:
@@ -210,7 +212,8 @@ class RtspRelay:
                         await self._gateway.send(item.data)
                     elif not item.is_response:
                         await self._refuse(item)
-                    elif self._number_of(item) == number and item.status >= 200:
+                    elif item.status >= 200:
+                        # One request is open: it is its response, whatever number it bears.
                         self._pending.clear()
                         return item
         except TimeoutError:

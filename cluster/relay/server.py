@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Literal
 
@@ -185,8 +186,24 @@ class RelayServer:
         elif path.startswith("/why/"):
             self._why(writer, path.removeprefix("/why/"))
         else:
-            await self._serve_camera(path.strip("/").partition("/")[0], writer)
+            sealed = path.strip("/").partition("/")[0]
+            await self._while_wanted(reader, self._serve_camera(sealed, writer))
         await writer.drain()
+
+    async def _while_wanted(
+        self, reader: asyncio.StreamReader, serving: Coroutine[None, None, None]
+    ) -> None:
+        """Serve until it is done, or until the gateway hangs up, whatever the camera does."""
+        tasks = asyncio.create_task(serving), asyncio.create_task(_ended(reader))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        failed = results[0]
+        if isinstance(failed, Exception):
+            raise failed
 
     def _why(self, writer: asyncio.StreamWriter, sealed: str) -> None:
         failure = self._failures.of(sealed)
@@ -219,6 +236,12 @@ class RelayServer:
             self._failures.add(sealed, error)
         finally:
             camera.close()
+
+
+async def _ended(reader: asyncio.StreamReader) -> None:
+    """Returns once the other side has hung up; what it sends meanwhile counts for nothing."""
+    while await reader.read(READ_SIZE):
+        pass
 
 
 def _respond(

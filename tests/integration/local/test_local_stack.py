@@ -23,7 +23,7 @@ from tests.integration.local.helpers import free_settings, gone
 
 OWNER = Path(__file__).with_name("owner.py")
 START_TIMEOUT_S = 150.0
-PARTS = ["valkey", "livekit", "go2rtc", "ray"]
+PARTS = ["valkey", "livekit", "relay", "go2rtc", "ray"]
 
 
 async def start_owner(settings: dict[str, object]) -> tuple[asyncio.subprocess.Process, list[int]]:
@@ -104,7 +104,7 @@ async def test_a_stack_starts_tells_and_stops(
         await stack.aclose()
     assert await gone(pids, 1) == []
     stopped = [event.part for event in events if event.phase is Phase.STOPPED]
-    assert stopped == ["ray", "go2rtc", "livekit", "valkey"]
+    assert stopped == ["ray", "go2rtc", "relay", "livekit", "valkey"]
     assert session_root(settings).stat().st_mode & 0o077 == 0
     await stack.aclose()
 

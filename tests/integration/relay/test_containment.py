@@ -176,10 +176,12 @@ async def test_an_rtsp_redirect_leads_to_what_is_permitted_only(
             assert (await refusal(gateway, url)).problem is CameraProblem.UNSUPPORTED
             goal = f"http://{caught.address}/"
             assert (await refusal(gateway, url)).problem is CameraProblem.UNSUPPORTED
-            goal = other.url()
+            goal = other.url("admin:pw")
             await gateway.ensure(SPY, SecretStr(url))
-            # The same host: the credentials go along.
             assert await asyncio.to_thread(frames_of, gateway.rtsp_url(SPY), 2) == 2
+            # The camera's own credentials are not for another port, nor for another name.
+            goal = other.url()
+            assert (await refusal(gateway, url)).problem is CameraProblem.CREDENTIALS
             goal = other.url(host="localhost")
             assert (await refusal(gateway, url)).problem is CameraProblem.CREDENTIALS
         assert caught.connections == []

@@ -122,12 +122,33 @@ async def test_services_are_refused_where_they_are_now_and_where_they_were_last_
     assert await problem(addresses, "10.0.0.9", 554) is CameraProblem.NOT_ALLOWED
     assert await problem(addresses, LAN, 554) is CameraProblem.NOT_ALLOWED
     names.known["redis"] = ["10.0.0.10"]
-    clock.advance(OWN_REFRESH_S)
+    await refreshed(addresses, clock)
     assert await problem(addresses, "10.0.0.10", 6379) is CameraProblem.NOT_ALLOWED
     assert await problem(addresses, "10.0.0.9", 6379) is None
     del names.known["redis"]
-    clock.advance(OWN_REFRESH_S)
+    await refreshed(addresses, clock)
     assert await problem(addresses, "10.0.0.10", 6379) is CameraProblem.NOT_ALLOWED
+
+
+async def refreshed(addresses: CameraAddresses, clock: ManualClock) -> None:
+    """Our own services are looked up anew, beside a question that does not wait for it."""
+    clock.advance(OWN_REFRESH_S)
+    await problem(addresses, "10.0.0.77")
+    assert addresses._refreshing is not None
+    await addresses._refreshing
+
+
+async def test_a_service_that_was_never_found_may_be_anywhere(
+    addresses: CameraAddresses, names: Names, clock: ManualClock
+) -> None:
+    del names.known["redis"]
+    assert await problem(addresses, "10.0.0.9", 6379) is CameraProblem.NOT_ALLOWED
+    assert await problem(addresses, "10.7.7.7", 6379) is CameraProblem.NOT_ALLOWED
+    assert await problem(addresses, "8.8.8.8", 6379) is None
+    assert await problem(addresses, "10.7.7.7", 554) is None
+    names.known["redis"] = ["10.0.0.9"]
+    await refreshed(addresses, clock)
+    assert await problem(addresses, "10.7.7.7", 6379) is None
 
 
 async def test_slow_names_delay_their_own_tenant_only(clock: ManualClock) -> None:

@@ -33,8 +33,8 @@ OTHER = b"\xff\xd8\xff\xdb" + b"another" * 5 + b"\xff\xd9"
         ("", b"HTTP noise" + JPEG, Media.RAW_PICTURES),
         ("text/plain", b"#EXTM3U\n", Media.PLAYLIST),
         ("", b"FLV\x01", Media.FLV),
-        ("", b"\x47" + bytes(187), Media.STREAM),
-        ("", bytes(3) + b"\x1cftypmp42", Media.STREAM),
+        ("", b"\x47" + bytes(187), Media.TRANSPORT_STREAM),
+        ("", bytes(3) + b"\x01\x67", Media.STREAM),
     ],
 )
 def test_media(content_type: str, first: bytes, media: Media) -> None:
@@ -114,8 +114,11 @@ def test_any_bytes_end_in_parts_or_an_error(data: bytes, size: int) -> None:
 def test_every_address_of_a_playlist_leads_through_the_relay() -> None:
     text = """#EXTM3U
 #EXT-X-KEY:METHOD=AES-128,URI="http://169.254.169.254/key"
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="b",URI=http://127.0.0.1:9997/v3
+#EXT-X-MAP:URI=http://127.0.0.1/map
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="http://127.0.0.1/p"
 #EXT-X-MAP:URI="init.mp4"
-#EXT-X-STREAM-INF:BANDWIDTH=1
+#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO="a",URI=http://127.0.0.1/
 sub/stream
 #EXTINF:2,
 /abs/one.ts
@@ -130,7 +133,6 @@ gopher://cam/two
 
     out = rewritten_playlist(text, "http://cam/live/index.m3u8?a=1", link).splitlines()
     assert asked == [
-        ("http://169.254.169.254/key", False),
         ("http://cam/live/init.mp4", False),
         ("http://cam/live/sub/stream", True),
         ("http://cam/abs/one.ts", False),
@@ -138,11 +140,10 @@ gopher://cam/two
     ]
     assert out == [
         "#EXTM3U",
-        '#EXT-X-KEY:METHOD=AES-128,URI="R1"',
-        '#EXT-X-MAP:URI="R2"',
+        '#EXT-X-MAP:URI="R1"',
         "#EXT-X-STREAM-INF:BANDWIDTH=1",
-        "R3",
+        "R2",
         "#EXTINF:2,",
-        "R4",
+        "R3",
         "#EXTINF:2,",
     ]
