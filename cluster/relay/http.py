@@ -242,15 +242,7 @@ class HttpRelay:
             return _whole("image/jpeg", await _read_whole(first, chunks, MAX_PICTURE))
         if target.part:
             return _whole(content_type, await _read_part(media, first, chunks))
-        if media is Media.TRANSPORT_STREAM:
-            return Body("video/mp2t", None, _checked(TransportPackets(), first, chunks))
-        if media is Media.STREAM:
-            return Body("application/octet-stream", None, _continued(first, chunks))
-        if media is Media.FLV:
-            return Body("video/x-flv", None, _checked(FlvTags(), first, chunks))
-        feeder = Pictures() if media is Media.PICTURES else RawPictures()
-        kind = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
-        return Body(kind, None, _checked(feeder, first, chunks))
+        return _endless(media, first, chunks)
 
     async def _playlist(self, target: Target, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
         text = (await _read_whole(first, chunks, MAX_PLAYLIST)).decode("utf-8", "replace")
@@ -265,6 +257,19 @@ class HttpRelay:
 
         base = f"{url.scheme}://{url.authority}{request_target(url)}"
         return _whole(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
+
+
+def _endless(media: Media, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
+    """A stream, taken apart where its format has lengths inside."""
+    if media is Media.STREAM:
+        return Body("application/octet-stream", None, _continued(first, chunks))
+    if media is Media.TRANSPORT_STREAM:
+        return Body("video/mp2t", None, _checked(TransportPackets(), first, chunks))
+    if media is Media.FLV:
+        return Body("video/x-flv", None, _checked(FlvTags(), first, chunks))
+    feeder = Pictures() if media is Media.PICTURES else RawPictures()
+    kind = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
+    return Body(kind, None, _checked(feeder, first, chunks))
 
 
 def _known(content_type: str, first: bytes) -> bool:

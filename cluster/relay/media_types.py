@@ -172,8 +172,8 @@ class RawPictures:
             raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
 
 
-# Tags that say how to read the files that are named on lines of their own (RFC 8216, 4.3). All others
-# may name addresses in ways that each reader understands differently, and are left out.
+# Tags that say how to read the files that are named on lines of their own (RFC 8216, 4.3). All
+# others may name addresses, in ways that each reader understands differently, and are left out.
 _PLAIN_TAGS = re.compile(
     r"#(?:EXTM3U|EXT-X-(?:VERSION|TARGETDURATION|MEDIA-SEQUENCE|DISCONTINUITY-SEQUENCE):\d{1,20}"
     r"|EXT-X-(?:DISCONTINUITY|ENDLIST|INDEPENDENT-SEGMENTS)|EXT-X-PLAYLIST-TYPE:(?:EVENT|VOD)"

@@ -6,6 +6,7 @@ Each attack was seen to work, or was found by reading the gateways, before there
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -244,6 +245,48 @@ async def test_http_leads_to_what_is_permitted_only(
         assert caught.connections == []
 
 
+async def test_a_stream_in_the_place_of_a_playlist_is_not_read(
+    gateway: Go2RtcGateway, go2rtc: Go2Rtc
+) -> None:
+    """go2rtc takes all of what it is told is a playlist into memory."""
+    flv = {"Content-Type": "video/x-flv"}, b"FLV\x01\x05\x00\x00\x00\x09" + bytes(30_000_000)
+    async with http_camera(lambda _: (200, *flv)) as camera:
+        refused = await refusal(gateway, f"{camera.url}/live/index.m3u8")
+        assert refused.problem is CameraProblem.UNSUPPORTED
+    _assert_small(go2rtc)
+
+
+async def test_a_gateway_that_hangs_up_leaves_nothing_at_the_relay(
+    gateway: Go2RtcGateway, go2rtc: Go2Rtc
+) -> None:
+    """Else every retry of a gateway would hold a connection of each kind for as long as a camera
+    likes."""
+    assert go2rtc.relay is not None
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        await gateway.ensure(SPY, SecretStr(f"http://127.0.0.1:{port}/x"))
+        producers = (await go2rtc.streams())[go2rtc.sealed(SPY)]["producers"] or []
+        path = str(producers[0]["url"]).rpartition("/")[2]
+        for _ in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", go2rtc.relay_port)
+            writer.write(f"GET /{path} HTTP/1.1\r\n\r\n".encode())
+            await asyncio.sleep(0.2)
+            assert len(go2rtc.relay._connections) == 1
+            writer.close()
+            async with asyncio.timeout(5):
+                while go2rtc.relay._connections:  # noqa: ASYNC110 -- it ends by itself
+                    await asyncio.sleep(0.02)
+
+
 async def test_a_name_that_moves_is_looked_up_again_at_each_connection(
     go2rtc: Go2Rtc, gateway: Go2RtcGateway, clip: Clip
 ) -> None:
@@ -328,6 +371,26 @@ HOSTILE_HTTP: dict[str, tuple[dict[str, str], bytes]] = {
         {"Content-Type": "video/x-flv"},
         b"FLV\x01\x05\x00\x00\x00\x09" + (bytes(4) + b"\x08" + bytes(10)) * 3
         + (bytes(4) + b"\x09\x00\x00\x01" + bytes(7) + b"\x17") * 3,
+    ),
+    "flv of another codec": (
+        {"Content-Type": "video/x-flv"},
+        b"FLV\x01\x05\x00\x00\x00\x09"
+        + bytes(4) + b"\x09\x00\x00\x15" + bytes(7) + b"\x17\x00\x00\x00\x00"
+        + bytes.fromhex("01640028ffe1000467640028010004") + b"\x68\xee\x3c\x80"[:1]
+        + bytes(4) + b"\x09\x00\x00\x0c" + bytes(7)
+        + bytes.fromhex("12010000 00ffffff ff650000"),
+    ),
+    "y4m behind a box of mp4": (
+        {"Content-Type": "video/mp4"},
+        b"YUV4ftyp W3037000499 H3037000500 Cmono\n" + b"FRAME\n" * 1000,
+    ),
+    "ts with a long description": (
+        {"Content-Type": "video/mp2t"},
+        (
+            bytes.fromhex("47400010 00 00b00d0001c10000 0001e100 00000000") + b"\xff" * 167
+            + bytes.fromhex("47410010 00 02b0120001c10000 e101f000 1be101f0fa 00000000")
+            + b"\xff" * 162
+        ) * 20,
     ),
     "huge flv header": (
         {"Content-Type": "video/x-flv"}, b"FLV\x01\x05\xff\xff\xff\xff" + bytes(99)
