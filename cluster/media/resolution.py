@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,7 @@ def _of_url(url: str) -> list[ServiceAddress]:
     return [ServiceAddress(parts.hostname, port)] if parts.hostname and port else []
 
 
+_OLD_NOTATION = re.compile(r"(?:0[xX][0-9a-fA-F]+|\d+)(?:\.(?:0[xX][0-9a-fA-F]+|\d+)){0,3}")
 LOCALHOST: tuple[IpAddress, ...] = (
     ipaddress.IPv4Address("127.0.0.1"),
     ipaddress.IPv6Address("::1"),
@@ -186,7 +188,13 @@ class CameraAddresses:
         try:
             return (ipaddress.ip_address(host),)
         except ValueError:
-            pass  # a name, or an address written in another way: the resolver knows
+            pass  # a name, or an address written in another way
+        if _OLD_NOTATION.fullmatch(host):
+            try:
+                # `127.1`, `0x7f.1`, `2130706433`: no name server has to be asked for these.
+                return (ipaddress.IPv4Address(socket.inet_aton(host)),)
+            except OSError:
+                pass  # the resolver decides
         if is_localhost(host):
             return LOCALHOST
         place = self._places.setdefault(payer, asyncio.Semaphore(MAX_LOOKUPS_PER_PAYER))
