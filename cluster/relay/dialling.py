@@ -6,8 +6,6 @@ import asyncio
 import functools
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from cluster.media.problems import CameraProblem, UnreadableCameraError, problem_of_errno
 from cluster.media.resolution import CameraAddresses
@@ -88,12 +86,3 @@ async def _first(
     return await asyncio.open_connection(
         hosts[-1], port, ssl=context, server_hostname=server_name, limit=limit
     )
-
-
-@asynccontextmanager
-async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-    """Drops the connection at the end of the block, whatever it still wanted to send."""
-    try:
-        yield
-    finally:
-        writer.transport.abort()

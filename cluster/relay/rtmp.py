@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from cluster.aio import until_first_ends
 from cluster.log import get_logger
 from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses
@@ -98,18 +99,9 @@ class RtmpRelay:
         try:
             await _greet_camera(reader, writer)
             writer.write(self._to_camera.encode(_connect_to(target.url, connect)))
-            pumps = (
-                asyncio.create_task(self._pump_up(target.url, messages, writer)),
-                asyncio.create_task(self._pump_down(reader)),
+            await until_first_ends(
+                self._pump_up(target.url, messages, writer), self._pump_down(reader)
             )
-            try:
-                done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
-            for pump in done:
-                pump.result()
         finally:
             writer.transport.abort()
 

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from cluster.aio import until_first_ends
 from cluster.log import get_logger
 from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses
@@ -226,18 +227,7 @@ class RtspRelay:
     # ------------------------------------------------------------ both ways at once
 
     async def _stream(self) -> None:
-        pumps = (
-            asyncio.create_task(self._to_camera(), name="relay to camera"),
-            asyncio.create_task(self._to_gateway(), name="relay to gateway"),
-        )
-        try:
-            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-        for pump in done:
-            pump.result()
+        await until_first_ends(self._to_camera(), self._to_gateway())
 
     async def _to_camera(self) -> None:
         camera = self._camera
