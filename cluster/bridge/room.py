@@ -139,6 +139,7 @@ class RoomPublisher:
         self._there = asyncio.Event()
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._join: asyncio.Task[rtc.Room] | None = None
 
     @property
     def connected(self) -> bool:
@@ -172,6 +173,7 @@ class RoomPublisher:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+        await self._end_join()
         async with self._lock:
             await self._leave()
 
@@ -194,13 +196,9 @@ class RoomPublisher:
             await asyncio.sleep(self._backoff.next_delay_s())
 
     async def _connect(self) -> None:
-        room = rtc.Room()
-        room.on("disconnected", lambda *_: self._lost.set())
-        await room.connect(
-            self._livekit.url,
-            publisher_token(self._livekit, self._key),
-            rtc.RoomOptions(auto_subscribe=False),
-        )
+        # Shielded: see `_end_join`.
+        self._join = asyncio.create_task(self._joined(), name=f"join {self._key.room}")
+        room = await asyncio.shield(self._join)
         async with self._lock:
             self._room = room
             for sink in self._sinks.values():
@@ -208,6 +206,30 @@ class RoomPublisher:
                     await self._publish(room, sink, sink.size)
         self._there.set()
         log.info("room joined", room=self._key.room)
+
+    async def _joined(self) -> rtc.Room:
+        room = rtc.Room()
+        room.on("disconnected", lambda *_: self._lost.set())
+        await room.connect(
+            self._livekit.url,
+            publisher_token(self._livekit, self._key),
+            rtc.RoomOptions(auto_subscribe=False),
+        )
+        return room
+
+    async def _end_join(self) -> None:
+        """Wait until a connection in progress is made or refused, and leave the room again.
+
+        `Room.connect` must not be cancelled (livekit 1.1.21, python-sdks issue 784): its last step
+        tells the native side that we are ready for events. Without that step the native side gives
+        up after 15 s and ends the process by SIGTERM, and every camera of this bridge with it.
+        """
+        if self._join is None:
+            return
+        await asyncio.wait({self._join})
+        join, self._join = self._join, None
+        if not join.cancelled() and join.exception() is None:
+            await join.result().disconnect()
 
     async def _publish(self, room: rtc.Room, sink: TrackSink, size: tuple[int, int]) -> None:
         if sink.attached and sink.size == size:

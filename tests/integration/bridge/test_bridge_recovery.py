@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import os
 import signal
+import sys
 import threading
 from functools import partial
 
@@ -21,6 +24,30 @@ from tests.unit.cluster.media.clips import Clip
 GATE = CameraKey("acme", "gate")
 YARD = CameraKey("globex", "yard")
 PUMPS = "pump "
+
+NATIVE_PATIENCE_S = 15
+"""How long LiveKit's native side waits for a client's word before it ends the process (measured)."""
+
+LEAVES_WHILE_JOINING = """
+import asyncio, sys
+from cluster.backoff import Backoff
+from cluster.bridge.room import RoomPublisher
+from cluster.settings import LiveKitSettings
+from pipelines.domain import CameraKey
+
+async def main():
+    livekit = LiveKitSettings.model_validate_json(sys.stdin.readline())
+    for _ in range(3):
+        publisher = RoomPublisher(livekit, CameraKey("acme", "gate"), Backoff(0.1, 1.0))
+        publisher.start()
+        await asyncio.sleep(0.005)  # asked for; not answered yet
+        await publisher.aclose()
+    print("left", flush=True)
+    await asyncio.sleep(float(sys.argv[1]))
+    print("alive", flush=True)
+
+asyncio.run(main())
+"""
 
 
 def pumps() -> list[str]:
@@ -204,3 +231,24 @@ async def test_nothing_is_left_after_the_end(servers: Servers, bridge: Bridge, c
         await until("camera let go", lambda: camera.playing == 0)
     left = {t.name for t in threading.enumerate()} - before
     assert not {name for name in left if "asyncio" not in name}
+
+
+async def test_a_camera_that_goes_while_its_room_is_joined_ends_nobody_else(
+    servers: Servers,
+) -> None:
+    """A connection that is broken off ends the whole process, cameras of other tenants included."""
+    livekit = servers.settings.livekit
+    wire = livekit.model_dump() | {"api_secret": livekit.api_secret.get_secret_value()}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        LEAVES_WHILE_JOINING,
+        str(NATIVE_PATIENCE_S + 3),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await child.communicate(json.dumps(wire).encode() + b"\n")
+    assert out.split() == [b"left", b"alive"], err.decode()
+    assert child.returncode == 0
+    assert await servers.identities(GATE) == set()
