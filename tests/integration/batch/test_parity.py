@@ -187,6 +187,8 @@ async def watched(
         skipped = watcher.status().skipped
         await bridge.sync((cargo,))  # ends the recording's last file
         await bridge.sync(())
+        # A picture that is still at the model when the watcher leaves would be the job's alone.
+        await until("all analysed", lambda: watcher.status().analysed == len(host.seen))
     assert skipped.get("busy", 0) == before.get("busy", 0), f"{SKIPPED}: the model was busy"
     return host
 
