@@ -34,7 +34,7 @@ doctor: install  ## Check this machine
 	@$(BIN)/atalaia doctor
 
 # A keeper ends what it runs when make is gone, even by SIGKILL.
-KEPT := $(BIN)/python -I -S cluster/local/keeper.py $$PPID 60 --
+KEPT := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 
 ##@ Work on it
 

@@ -16,15 +16,15 @@ from livekit import agents
 from livekit.agents import AutoSubscribe, JobContext, JobExecutorType, JobRequest
 
 from agents.watcher import Watcher
-from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmPublisher, TrackNews, TrackPublisher
 from cluster.controller.reports import HostStatus
-from cluster.handles import deployment
-from cluster.jpeg import JPEG_QUALITY, to_jpeg
-from cluster.log import configure_logging, get_logger
-from cluster.names import AGENT_NAME, DETECTOR, EMBEDDER, WATCHER_IDENTITY
-from cluster.remote import ray_errors
-from cluster.settings import Settings
+from cluster.core.handles import deployment
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.names import AGENT_NAME, DETECTOR, EMBEDDER, WATCHER_IDENTITY
+from cluster.core.remote import ray_errors
+from cluster.core.settings import Settings
+from cluster.media.jpeg import JPEG_QUALITY, to_jpeg
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import AlarmPublisher, TrackNews, TrackPublisher
 from pipelines.clock import SystemClock
 from pipelines.colour import with_colour
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame

@@ -17,7 +17,7 @@ from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient, FfiHandle
 from livekit.rtc._proto import ffi_pb2, video_frame_pb2
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
 from pipelines.clock import Clock
 from pipelines.domain import FrameStamp
 from pipelines.imaging import I420

@@ -16,8 +16,8 @@ from livekit import rtc
 from agents.stream import DecodedFrame, FrameStream
 from agents.wire import encode_detections
 from cluster.controller.reports import WatcherStatus
-from cluster.log import get_logger
-from cluster.names import BRIDGE_IDENTITY, DETECT_TRACK, DETECTIONS_TRACK, MAIN_TRACK
+from cluster.core.log import get_logger
+from cluster.core.names import BRIDGE_IDENTITY, DETECT_TRACK, DETECTIONS_TRACK, MAIN_TRACK
 from pipelines import imaging
 from pipelines.clock import Clock, rate_per_s
 from pipelines.crops import CropRequest, Remember

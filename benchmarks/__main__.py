@@ -21,8 +21,8 @@ from benchmarks import detector, reprocess, rival, search
 from benchmarks.latency import Latencies, measure_latency
 from benchmarks.resources import Usage, per_added_camera, watch
 from benchmarks.stage import Stage
-from cluster.log import configure_logging
-from cluster.settings import LogSettings, Settings
+from cluster.core.log import configure_logging
+from cluster.core.settings import LogSettings, Settings
 
 WARM_UP_S = 10.0
 REMEMBERED = 100_000

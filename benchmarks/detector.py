@@ -25,8 +25,8 @@ import cv2
 import numpy as np
 import psutil
 
-from cluster.handles import SERVE_ENVIRONMENT, by_value
-from cluster.settings import Settings, load_settings
+from cluster.core.handles import SERVE_ENVIRONMENT, by_value
+from cluster.core.settings import Settings, load_settings
 from pipelines.domain import LetterboxedFrame
 from pipelines.imaging import letterbox_rgb
 
@@ -64,7 +64,7 @@ def street(settings: Settings) -> LetterboxedFrame:
 
 def bare(settings: Settings, seconds: float) -> Rate:
     """The model alone in this process, results in source pixels."""
-    from cluster.vision.model import load_model
+    from cluster.inference.model import load_model
 
     frame = street(settings)
     model = load_model(settings.detector.weights, settings.detector, settings.model_cache)

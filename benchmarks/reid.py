@@ -27,9 +27,9 @@ import numpy.typing as npt
 import supervision as sv
 from trackers import ByteTrackTracker
 
-from cluster.settings import DetectorSettings, load_settings
-from cluster.vision.colour import colour_histogram
-from cluster.vision.model import load_model
+from cluster.core.settings import DetectorSettings, load_settings
+from cluster.inference.colour import colour_histogram
+from cluster.inference.model import load_model
 from pipelines.domain import Detections
 from pipelines.errors import UnavailableError
 from pipelines.imaging import letterbox_rgb

@@ -29,11 +29,11 @@ from pydantic import SecretStr
 from benchmarks import detector
 from cluster.batch.job import Job
 from cluster.batch.request import DetectorChoice, Request, Summary
+from cluster.core.log import configure_logging
+from cluster.core.settings import LogSettings, Settings, load_settings
 from cluster.demo.cast import CAST
 from cluster.demo.footage import make
-from cluster.log import configure_logging
-from cluster.records import CameraChanges, Database, migrate
-from cluster.settings import LogSettings, Settings, load_settings
+from cluster.stores.db import CameraChanges, Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import Camera
 

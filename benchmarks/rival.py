@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cluster.settings import Settings
-from cluster.vision.weights import resolve_weights
+from cluster.core.settings import Settings
+from cluster.inference.weights import resolve_weights
 
 START_TIMEOUT_S = 180.0
 

@@ -25,7 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from cluster.vectors import TenantVectors, ensure_collection, open_vectors
+from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
 from pipelines.colour import COLOURS
 from pipelines.domain import Sighting, SightingFilter
 

@@ -12,13 +12,13 @@ from typing import Any, Self
 
 import httpx
 
-from cluster.application import Application
+from cluster.core.settings import Settings, load_settings
 from cluster.demo.cast import CAST, Role
 from cluster.demo.simulator import DemoCamera, DemoCameras
 from cluster.local.ports import free_port
 from cluster.local.stack import LocalStack
-from cluster.records import CameraChanges, Database, migrate
-from cluster.settings import Settings, load_settings
+from cluster.runtime.application import Application
+from cluster.stores.db import CameraChanges, Database, migrate
 from pipelines.domain import Camera
 
 TENANT = "bench"

@@ -18,7 +18,7 @@ import typer
 
 from cluster.batch.request import DetectorChoice, asked, read_rules
 from cluster.cli.common import exit_code, out, settings, show_error, use_config
-from cluster.settings import CONFIG_VARIABLE
+from cluster.core.settings import CONFIG_VARIABLE
 from pipelines.errors import AtalaiaError, InputError
 from pipelines.times import to_us
 

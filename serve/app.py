@@ -1,7 +1,7 @@
 """The Serve application: which deployments there are, and what each may use of a machine.
 
-`cluster.application` deploys it with the settings in hand; Serve's own config files name it as
-`serve.app:build`, with the argument `config` for the settings file.
+`cluster.runtime.application` deploys it with the settings in hand; Serve's own config files name it
+as `serve.app:build`, with the argument `config` for the settings file.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, cast
 from ray.serve import Application, Deployment
 from ray.serve.schema import LoggingConfig
 
-from cluster.handles import SERVE_ENVIRONMENT
-from cluster.names import API, DETECTOR, EMBEDDER, MEMORY
-from cluster.settings import Settings, load_settings
-from cluster.vision.embedders import embedder_info
+from cluster.core.handles import SERVE_ENVIRONMENT
+from cluster.core.names import API, DETECTOR, EMBEDDER, MEMORY
+from cluster.core.settings import Settings, load_settings
+from cluster.inference.embedders import embedder_info
 from pipelines.errors import ConfigError
 from serve.api.deployment import Api
 from serve.detector import Detector

@@ -10,11 +10,12 @@ from functools import partial
 from ray import serve
 from ray.serve import metrics
 
-from cluster.bus import ModelChoice, open_redis
-from cluster.log import configure_logging, get_logger
-from cluster.settings import Settings
-from cluster.vision.batching import Batcher, BatchTimes, Lane
-from cluster.vision.model import DetectionModel, ModelInfo, load_model
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.settings import Settings
+from cluster.inference.batching import Batcher, BatchTimes, Lane
+from cluster.inference.model import DetectionModel, ModelInfo, load_model
+from cluster.inference.model_choice import ModelChoice
+from cluster.stores.bus import open_redis
 from pipelines.clock import SystemClock
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, ConfigError, ModelError, UnavailableError
@@ -196,7 +197,7 @@ class Detector:
 
         The old one serves until the new one has been read, exported, loaded and tried out, and
         then finishes what it has. With several replicas call it as `handle.broadcast("load", …)`;
-        `cluster.bus.ModelChoice` is for those that start later.
+        `cluster.inference.model_choice` is for those that start later.
 
         Raises:
             ModelError: refused; the old model keeps serving, `info().error` says why.

@@ -12,17 +12,13 @@ from ray import serve
 from ray.serve import metrics
 from ray.serve.handle import DeploymentHandle
 
-from cluster.handles import by_value
-from cluster.log import configure_logging
-from cluster.remote import ray_errors
-from cluster.settings import Settings
-from cluster.vision.batching import Batcher, BatchTimes
-from cluster.vision.embedders import (
-    EmbedderInfo,
-    Pixels,
-    checked_picture,
-    load_embedder,
-)
+from cluster.core.handles import by_value
+from cluster.core.log import configure_logging
+from cluster.core.remote import ray_errors
+from cluster.core.settings import Settings
+from cluster.inference.batching import Batcher, BatchTimes
+from cluster.inference.embedder import EmbedderInfo, Pixels, checked_picture
+from cluster.inference.embedders import load_embedder
 from pipelines.clock import SystemClock
 from pipelines.domain import Crop
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from ray import serve
 
-from cluster.log import configure_logging, get_logger
-from cluster.settings import Settings
-from cluster.vectors import (
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.settings import Settings
+from cluster.inference.embedder import EmbedderInfo
+from cluster.stores.vectors.tenant import (
     Match,
     TenantVectors,
     VectorClient,
@@ -22,7 +23,6 @@ from cluster.vectors import (
     ensure_collection,
     open_vectors,
 )
-from cluster.vision.embedders import EmbedderInfo
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.errors import ConfigError, UnavailableError
 

@@ -16,12 +16,12 @@ from rich.table import Table
 from cluster.batch.job import Job
 from cluster.batch.report import OnProgress, reported
 from cluster.batch.request import Request, Summary
-from cluster.cli.common import read_json
+from cluster.core.files import read_json
+from cluster.core.log import configure_logging
+from cluster.core.settings import Settings
 from cluster.local import ray_head
 from cluster.local.stack import STATE_FILE, running_owner
-from cluster.log import configure_logging
-from cluster.records import Database
-from cluster.settings import Settings
+from cluster.stores.db import Database
 from pipelines.clock import SystemClock
 
 

@@ -15,21 +15,21 @@ from ray.exceptions import RayError
 
 from cluster.batch import table
 from cluster.batch.chunks import FOREVER_US, Chunk, Look, split
-from cluster.batch.cut import Cut, Wanted, cut
-from cluster.batch.fold import Findings, Fold
-from cluster.batch.look import Looker
+from cluster.batch.extract import Cut, Wanted, cut
+from cluster.batch.infer import Looker
 from cluster.batch.memory import OwnMemory, ServeMemory
-from cluster.batch.outcome import Outcome
+from cluster.batch.replay import Findings, Fold
 from cluster.batch.request import DetectorChoice, Request, SourceLine, Summary
 from cluster.batch.sources import Rejected, Source, find_files, of_files, of_segment
-from cluster.blobs import TenantBlobs
-from cluster.handles import deployment
-from cluster.names import DETECTOR, SERVE_APP
-from cluster.records import Database
-from cluster.remote import ray_errors
-from cluster.settings import Settings
-from cluster.vision.model import ModelInfo
-from cluster.vision.weights import Weights, resolve_weights
+from cluster.batch.writer import Outcome
+from cluster.core.handles import deployment
+from cluster.core.names import DETECTOR, SERVE_APP
+from cluster.core.remote import ray_errors
+from cluster.core.settings import Settings
+from cluster.inference.model import ModelInfo
+from cluster.inference.weights import Weights, resolve_weights
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import Database
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan, CountRule, LoiterRule
 from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError

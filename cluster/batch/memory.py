@@ -7,12 +7,17 @@ from typing import Any, Self
 
 from ray.serve.handle import DeploymentHandle
 
-from cluster.handles import deployment
-from cluster.names import EMBEDDER
-from cluster.remote import ray_errors
-from cluster.settings import Settings
-from cluster.vectors import TenantVectors, collection_name, connect, ensure_collection
-from cluster.vision.embedders import load_embedder
+from cluster.core.handles import deployment
+from cluster.core.names import EMBEDDER
+from cluster.core.remote import ray_errors
+from cluster.core.settings import Settings
+from cluster.inference.embedders import load_embedder
+from cluster.stores.vectors.tenant import (
+    TenantVectors,
+    collection_name,
+    connect,
+    ensure_collection,
+)
 from pipelines.domain import Crop
 
 REMEMBER_TIMEOUT_S = 60.0

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from cluster.redaction import redact
-from cluster.storage import BLOCK_BYTES, open_storage, reason_of
+from cluster.core.redaction import redact
+from cluster.stores.blobs.storage import BLOCK_BYTES, open_storage, reason_of
 from pipelines.errors import AtalaiaError, InputError, UnavailableError
 
 _T = TypeVar("_T")

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from cluster.batch.request import Summary
-from cluster.log import get_logger
-from cluster.records import JobState, TenantJobs
+from cluster.core.log import get_logger
+from cluster.stores.db import JobState, TenantJobs
 from pipelines.errors import AtalaiaError, UnavailableError
 
 log = get_logger("batch.report")

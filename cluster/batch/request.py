@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from cluster.batch.sources import Rejected, StartFrom
-from cluster.redaction import redact
+from cluster.core.redaction import redact
 from pipelines.domain import Frozen, Rule, Slug
 from pipelines.errors import InputError
 from pipelines.times import rfc3339

@@ -10,8 +10,8 @@ from typing import Any
 
 from cluster.batch.remote import BrokenVideoError, info_of
 from cluster.batch.video import VideoFacts, probe
-from cluster.redaction import redact
-from cluster.storage import open_storage, reason_of
+from cluster.core.redaction import redact
+from cluster.stores.blobs.storage import open_storage, reason_of
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import InputError, UnavailableError
 

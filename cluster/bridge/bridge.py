@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import Future
-from dataclasses import replace
 
 import psutil
 
-from cluster.backoff import Backoff
 from cluster.bridge.pump import StreamPump
 from cluster.bridge.room import RoomPublisher, TrackSink
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
-from cluster.log import configure_logging, get_logger
-from cluster.names import DETECT_TRACK, MAIN_TRACK
+from cluster.core.backoff import Backoff
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.names import DETECT_TRACK, MAIN_TRACK
+from cluster.core.settings import Settings
 from cluster.recording.service import RecordingService
-from cluster.settings import Settings
 from pipelines.clock import Clock, SystemClock
 from pipelines.domain import CameraKey
 
@@ -74,7 +73,7 @@ class CameraBridge:
     def status(self) -> CameraBridgeStatus:
         recording = self._recording.status()
         if not recording.reason:
-            recording = replace(recording, reason=self._recordings.trouble)
+            recording = recording.model_copy(update={"reason": self._recordings.trouble})
         detect = self._pumps.get(DETECT_TRACK)
         return CameraBridgeStatus(
             key=self.camera.key,

@@ -10,9 +10,9 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from cluster.bridge.transcode import EncodedPicture
 from cluster.media import h264
 from cluster.media.capture_clock import pts_seconds
+from cluster.media.transcode import EncodedPicture
 
 
 class CannotPassError(Exception):

@@ -14,16 +14,16 @@ from dataclasses import replace
 
 from pydantic import SecretStr
 
-from cluster.backoff import Backoff
 from cluster.bridge.passthrough import CannotPassError, Passthrough
 from cluster.bridge.reader import PacketReader
 from cluster.bridge.room import TrackSink
-from cluster.bridge.transcode import EncodedPicture, Transcoder
 from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
-from cluster.log import get_logger
+from cluster.core.backoff import Backoff
+from cluster.core.log import get_logger
+from cluster.core.settings import BridgeSettings
 from cluster.media.capture_clock import CaptureClock, ClockEventKind
+from cluster.media.transcode import EncodedPicture, Transcoder
 from cluster.recording.tap import RecordingTap
-from cluster.settings import BridgeSettings
 from pipelines.clock import Clock, rate_per_s
 from pipelines.errors import CameraError, UnavailableError
 

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from pydantic import SecretStr
 
-from cluster.media.problems import CameraProblem, UnreadableCameraError, unreadable
+from cluster.media.errors import CameraProblem, UnreadableCameraError, unreadable
 
 # TCP: a lost UDP packet would cost a whole group of pictures. A short analysis: opening takes 0.3 s
 # instead of 5 s where audio is announced and never sent; what the SDP does not say is in the first

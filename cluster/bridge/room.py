@@ -12,11 +12,11 @@ from livekit.rtc._proto.room_pb2 import VideoEncoderBackend
 from livekit.rtc.encoded_video import EncodedVideoFrame, EncodedVideoSource
 from livekit.rtc.participant import PublishTrackError, UnpublishTrackError
 
-from cluster.backoff import Backoff
 from cluster.bridge.units import AccessUnit
-from cluster.log import get_logger
-from cluster.names import BRIDGE_IDENTITY
-from cluster.settings import LiveKitSettings
+from cluster.core.backoff import Backoff
+from cluster.core.log import get_logger
+from cluster.core.names import BRIDGE_IDENTITY
+from cluster.core.settings import LiveKitSettings
 from pipelines.domain import CameraKey
 from pipelines.errors import UnavailableError
 

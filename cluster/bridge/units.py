@@ -7,8 +7,7 @@ from enum import StrEnum
 
 from pydantic import SecretStr
 
-from cluster.recording.status import NO_RECORDING, RecordingStatus
-from pipelines.domain import CameraKey, Polygon, Recording, RecordingMode
+from pipelines.domain import CameraKey, Polygon, Recording, RecordingMode, RecordingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class CameraBridgeStatus:
     in_room: bool
     main: StreamStatus
     detect: StreamStatus | None = None
-    recording: RecordingStatus = NO_RECORDING
+    recording: RecordingStatus = field(default_factory=RecordingStatus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from cluster.cli.common import Commands, err, out, settings
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
-    from cluster.records import PlatformRecords
+    from cluster.stores.db import PlatformRecords
 
 R = TypeVar("R")
 
@@ -34,7 +34,7 @@ keys = typer.Typer(
 
 
 def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
-    from cluster.records import Database
+    from cluster.stores.db import Database
 
     async def run() -> R:
         async with Database(settings().database_url) as database:
@@ -50,13 +50,13 @@ def _day(at_us: int | None) -> str:
 def migrate() -> None:
     """Bring the database's tables up to date. `atalaia up` does it by itself."""
 
-    from cluster import records
+    from cluster.stores import db
 
     async def run() -> tuple[str | None, str | None]:
         url = settings().database_url
-        before = await records.current(url)
-        await records.migrate(url)
-        return before, await records.current(url)
+        before = await db.current(url)
+        await db.migrate(url)
+        return before, await db.current(url)
 
     before, after = asyncio.run(run())
     if before == after:

@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 
-from cluster.cli.common import read_json, running_api
+from cluster.cli.common import running_api
 from cluster.cli.view import CameraLine
-from cluster.settings import KEY_VARIABLE, Settings
+from cluster.core.files import read_json
+from cluster.core.settings import KEY_VARIABLE, Settings
 from pipelines.domain import CameraState
 from pipelines.errors import (
     AtalaiaError,

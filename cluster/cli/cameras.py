@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cluster.cli.api import find_client
 from cluster.cli.common import Commands, out, settings
-from cluster.settings import KEY_VARIABLE
+from cluster.core.settings import KEY_VARIABLE
 from pipelines.errors import InputError
 
 app = typer.Typer(

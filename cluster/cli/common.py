@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,9 +12,10 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from cluster.core.files import read_json
+from cluster.core.log import redact
+from cluster.core.settings import CONFIG_VARIABLE, Settings, load_settings
 from cluster.local.stack import STATE_FILE, running_owner
-from cluster.log import redact
-from cluster.settings import CONFIG_VARIABLE, Settings, load_settings
 from pipelines.errors import AtalaiaError, ConfigError, InputError
 
 EXIT_FAILURE = 1
@@ -76,16 +76,3 @@ def running_api(settings: Settings) -> str:
         state = read_json(settings.run_dir / STATE_FILE) or {}
         return str(state.get("api") or settings.api_url)
     return settings.api_url
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file that another process of ours wrote; None where there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot read {path}: {error}", hint="Remove it and start again."
-        ) from None
-    return content if isinstance(content, dict) else None

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from cluster.cli.common import EXIT_FAILURE, show_error
 from cluster.cli.view import CameraLine, RunView, make_view
+from cluster.core.log import get_logger
 from cluster.local.files import LOG_MAX_BYTES
-from cluster.log import get_logger
 from pipelines.errors import AtalaiaError
 
 log = get_logger("cli")

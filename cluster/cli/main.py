@@ -15,9 +15,9 @@ from rich.text import Text
 from cluster.cli import access, cameras, exports, jobs, model, recordings, shell, status, up
 from cluster.cli import relay as relay_command
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
+from cluster.core.settings import CONFIG_VARIABLE
 from cluster.local.binaries import build_all
 from cluster.local.doctor import Level, examine
-from cluster.settings import CONFIG_VARIABLE
 
 app = typer.Typer(
     name="atalaia",

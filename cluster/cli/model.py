@@ -9,7 +9,7 @@ import typer
 
 from cluster.cli.api import find_platform_client
 from cluster.cli.common import Commands, out, settings
-from cluster.settings import KEY_VARIABLE
+from cluster.core.settings import KEY_VARIABLE
 
 LOAD_TIMEOUT_S = 300.0
 """Reading, exporting and trying a model takes some 20 s on two free cores."""

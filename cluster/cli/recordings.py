@@ -51,9 +51,9 @@ def register(
 
 
 async def _register(folder: Path, camera: str, tenant: str, zone: ZoneInfo | None) -> Registered:
-    from cluster.blobs import TenantBlobs
     from cluster.recording.register import recordings_in, register
-    from cluster.records import Database
+    from cluster.stores.blobs.tenant import TenantBlobs
+    from cluster.stores.db import Database
     from pipelines.domain import CameraKey
 
     chosen = settings()

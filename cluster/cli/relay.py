@@ -14,7 +14,7 @@ def relay() -> None:
     It needs gateway.secret, and the addresses of the other services so that it can refuse them. It
     needs no password of any of them.
     """
-    from cluster.log import configure_logging
+    from cluster.core.log import configure_logging
     from cluster.relay.__main__ import run
     from cluster.relay.server import RelayConfig
 

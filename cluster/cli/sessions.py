@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cluster.application import Application
+from cluster.core.settings import Settings
 from cluster.demo.session import DemoAccess, DemoSession
 from cluster.local.stack import LocalStack, StackEvent
-from cluster.records import Database
-from cluster.settings import Settings
+from cluster.runtime.application import Application
+from cluster.stores.db import Database
 from pipelines.errors import AtalaiaError
 
 

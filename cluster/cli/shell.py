@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from cluster.cli.common import out, settings
+from cluster.core.settings import Settings
 from cluster.local.ray_head import LOOPBACK, RAY_ENVIRONMENT, own_python
-from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
 

@@ -12,9 +12,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli.common import EXIT_FAILURE, out, read_json, running_api, settings
+from cluster.cli.common import EXIT_FAILURE, out, running_api, settings
+from cluster.core.files import read_json
+from cluster.core.settings import Settings
 from cluster.local.stack import STATE_FILE, Phase, running_owner
-from cluster.settings import Settings
 
 TIMEOUT_S = 5.0
 

@@ -12,7 +12,7 @@ from cluster.cli.api import PLATFORM, camera_lines
 from cluster.cli.common import settings
 from cluster.cli.foreground import run_session
 from cluster.cli.view import RunView
-from cluster.log import configure_logging
+from cluster.core.log import configure_logging
 
 if TYPE_CHECKING:
     from cluster.cli.sessions import ForegroundDemo, UpAccess, UpSession

@@ -13,8 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cluster.core.log import redact
 from cluster.local.stack import Phase, StackEvent
-from cluster.log import redact
 from pipelines.domain import CameraState
 
 REFRESH_HZ = 4

@@ -16,15 +16,15 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
-from cluster.bus import CameraStatus, RecordingReport
 from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
 from cluster.controller.state import Observation, Repair, advance, observe, repair
-from cluster.log import get_logger
+from cluster.core.log import get_logger
+from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
-from cluster.settings import Settings
+from cluster.stores.bus import CameraStatus
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey, CameraPlan, CameraState, RecordingMode
 from pipelines.errors import AtalaiaError
@@ -87,7 +87,7 @@ class _HostLink:
 
 
 class Controller:
-    """Reconciles until told to stop. Runs anywhere; `cluster.services` makes it a Ray actor.
+    """Reconciles until told to stop. Runs anywhere; `runtime.services` makes it a Ray actor.
 
     Args:
         observe: told after each round how all cameras do.
@@ -331,7 +331,7 @@ class Controller:
             skipped=watcher.skipped if watcher else {},
             dropped=watcher.dropped if watcher else {},
             last_frame_us=(main.last_capture_us or None) if main else None,
-            recording=_recording(seen.bridge) if seen.bridge else None,
+            recording=seen.bridge.recording if seen.bridge else None,
         )
 
     async def _repair(
@@ -360,16 +360,6 @@ class Controller:
                 known.dispatched_us = self._clock.now_us()
             except AtalaiaError as error:
                 log.warning("watcher not sent", camera=key.room, error=error.message)
-
-
-def _recording(bridge: CameraBridgeStatus) -> RecordingReport:
-    status = bridge.recording
-    return RecordingReport(
-        state=status.state,
-        reason=status.reason,
-        segments=status.segments,
-        dropped=status.dropped,
-    )
 
 
 def _digest(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
 from cluster.media.gateway import MediaGateway
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey

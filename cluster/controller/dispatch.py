@@ -5,8 +5,8 @@ from __future__ import annotations
 import aiohttp
 from livekit import api
 
-from cluster.names import AGENT_NAME
-from cluster.settings import LiveKitSettings
+from cluster.core.names import AGENT_NAME
+from cluster.core.settings import LiveKitSettings
 from pipelines.domain import CameraKey
 from pipelines.errors import UnavailableError
 

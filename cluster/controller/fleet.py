@@ -11,9 +11,9 @@ import ray.exceptions
 from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.reports import HostStatus
 from cluster.controller.workers import BridgeActor, HostActor
-from cluster.log import get_logger
-from cluster.names import BRIDGE_ACTOR, HOST_ACTOR
-from cluster.settings import Settings
+from cluster.core.log import get_logger
+from cluster.core.names import BRIDGE_ACTOR, HOST_ACTOR
+from cluster.core.settings import Settings
 from pipelines.domain import CameraKey, CameraPlan
 
 log = get_logger("fleet")

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 from ray.util import metrics
 
-from cluster.bus import CameraStatus
-from cluster.recording.status import RecordingState
-from pipelines.domain import CameraKey, CameraState
+from cluster.stores.bus import CameraStatus
+from pipelines.domain import CameraKey, CameraState, RecordingState
 
 
 class Growth:

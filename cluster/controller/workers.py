@@ -14,7 +14,7 @@ from typing import Protocol
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.reports import HostStatus
-from cluster.settings import Settings
+from cluster.core.settings import Settings
 from pipelines.domain import CameraKey, CameraPlan
 
 HOST_MODULE, HOST_CLASS = "agents.host", "AgentHost"

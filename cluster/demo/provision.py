@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from cluster.demo.simulator import DemoCamera
 from cluster.local.files import write_private
 from cluster.media.urls import normalize_camera_url
-from cluster.records import CameraChanges, Database
-from cluster.records.keys import new_key
+from cluster.stores.db import CameraChanges, Database
+from cluster.stores.db.keys import new_key
 from pipelines.domain import Camera
 from pipelines.errors import ConflictError
 

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+from cluster.core.log import get_logger
 from cluster.demo.rtp import CLOCK_HZ, PAYLOAD_TYPE, Clip, Packetizer
-from cluster.log import get_logger
 from pipelines.clock import Clock, SystemClock
 
 log = get_logger(__name__)

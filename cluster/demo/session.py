@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cluster.application import Application
+from cluster.core.log import get_logger
+from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, Role
 from cluster.demo.provision import demo_keys, provision
 from cluster.demo.simulator import DemoCameras
 from cluster.local.files import write_private
 from cluster.local.ports import free_port
 from cluster.local.stack import LocalStack, StackEvent
-from cluster.log import get_logger
 from cluster.media.urls import normalize_camera_url
-from cluster.records import Database, migrate
-from cluster.settings import Settings
+from cluster.runtime.application import Application
+from cluster.stores.db import Database, migrate
 
 log = get_logger("demo")
 

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from cluster.core.log import get_logger
+from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, Role
 from cluster.demo.footage import make
 from cluster.demo.rtp import Clip, load_clip
 from cluster.demo.rtsp import CameraServer, Channel
-from cluster.log import get_logger
-from cluster.settings import Settings
 from pipelines.clock import Clock
 from pipelines.domain import Rule
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import psutil
 
+from cluster.core.log import redact
+from cluster.core.settings import Settings
 from cluster.local.binaries import GO_SERVERS, GoServer, find_binary, find_redis
 from cluster.local.ports import holder, how_to_mend, taken
 from cluster.local.probes import reachable
 from cluster.local.servers import RELAY_PORT, needed_ports
 from cluster.local.stack import running_owner
-from cluster.log import redact
-from cluster.settings import Settings
 from pipelines.errors import AtalaiaError
 
 GIB = 1024**3

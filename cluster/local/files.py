@@ -7,7 +7,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
-from cluster.log import redact
+from cluster.core.log import redact
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
+from cluster.core.log import get_logger
 from cluster.local.files import LogFile
 from cluster.local.lifecycle import RestartBudget, RestartPolicy, State, Trigger, advance
 from cluster.local.probes import Probe
-from cluster.log import get_logger
 from pipelines.clock import Clock
 from pipelines.errors import UnavailableError
 

@@ -15,13 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cluster.calls_home import RAY_SILENCE
+from cluster.core.settings import Settings
+from cluster.core.telemetry import RAY_SILENCE
 from cluster.local.files import PRIVATE_DIR, write_private
 from cluster.local.lifecycle import RestartPolicy
 from cluster.local.ports import free_port
 from cluster.local.probes import AllOf, TcpProbe
 from cluster.local.process import ProcessSpec
-from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from cluster.core.settings import Settings
 from cluster.local.files import ensure_private_dir, write_private
-from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
 # LiveKit refuses less than 32 characters (its tokens are HMAC-SHA256); 32 bytes make 43.

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
+from cluster.core.settings import Settings
 from cluster.local.files import ensure_private_dir, write_private
 from cluster.local.ports import PortNeed, split_address
 from cluster.local.probes import AllOf, HttpProbe, RedisProbe, TcpProbe
 from cluster.local.process import ProcessSpec
 from cluster.media.sealing import GatewayKeys
 from cluster.relay.server import RelayConfig
-from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
 LIVEKIT_PORT = 7880

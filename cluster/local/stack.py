@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TextIO, TypeVar
 
+from cluster.core.log import get_logger, redact
+from cluster.core.names import SERVE_ENVIRONMENT
+from cluster.core.settings import Settings
 from cluster.local import ray_head
 from cluster.local.binaries import GO2RTC, LIVEKIT, GoServer, ensure_binary, find_redis
 from cluster.local.files import ensure_private_dir, write_private
@@ -32,9 +35,6 @@ from cluster.local.servers import (
     relay_spec,
     valkey_spec,
 )
-from cluster.log import get_logger, redact
-from cluster.names import SERVE_ENVIRONMENT
-from cluster.settings import Settings
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import ConfigError, UnavailableError
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import httpx
 import stamina
 
+from cluster.core.redaction import RedactingFilter
+from cluster.core.settings import Settings
 from cluster.media.sealing import GatewayKeys
-from cluster.redaction import RedactingFilter
-from cluster.settings import Settings
 from pipelines.errors import UnavailableError
 
 # Gateways answer in milliseconds from their own memory; what takes seconds is in trouble.

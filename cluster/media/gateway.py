@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol
 
 from pydantic import SecretStr
 
-from cluster.settings import Settings
 from pipelines.domain import CameraKey
 from pipelines.errors import InputError
 
@@ -109,18 +108,6 @@ class MediaGateway(Protocol):
         ...
 
     async def aclose(self) -> None: ...
-
-
-def make_gateway(settings: Settings) -> MediaGateway:
-    """The client for the gateway that the settings name. Raises ConfigError without a secret."""
-    # Imported here so that each client may use this module.
-    if settings.gateway.kind == "mediamtx":
-        from cluster.media.mediamtx import MediaMtxGateway
-
-        return MediaMtxGateway(settings)
-    from cluster.media.go2rtc import Go2RtcGateway
-
-    return Go2RtcGateway(settings)
 
 
 def checked_name(name: str) -> StreamName:

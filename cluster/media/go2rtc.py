@@ -24,14 +24,14 @@ from typing import cast
 
 from pydantic import SecretStr
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
+from cluster.core.settings import Settings
 from cluster.media.control import GatewayControl
+from cluster.media.errors import CameraProblem, UnreadableCameraError, unreadable
 from cluster.media.gateway import ProbeResult, StreamName, checked_name
 from cluster.media.inspection import inspect_stream
-from cluster.media.problems import CameraProblem, UnreadableCameraError, unreadable
 from cluster.media.sealing import GatewayKeys
 from cluster.media.sources import GatewaySource, GatewaySources
-from cluster.settings import Settings
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import UnavailableError, UnknownThingError
 

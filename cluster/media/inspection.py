@@ -10,9 +10,9 @@ import av.error
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from cluster.media.errors import CameraProblem, UnreadableCameraError, unreadable
 from cluster.media.gateway import ProbeResult
 from cluster.media.h264 import PassthroughCheck
-from cluster.media.problems import CameraProblem, UnreadableCameraError, unreadable
 
 OPEN_TIMEOUT_S = 12.0
 """go2rtc needs up to 5 s to dial the camera and 5 s for its description."""

@@ -17,15 +17,15 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
+from cluster.core.redaction import redact
+from cluster.core.settings import Settings
 from cluster.media.control import GatewayControl
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.gateway import ProbeResult, StreamName, checked_name
 from cluster.media.inspection import inspect_stream
-from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.sealing import GatewayKeys
 from cluster.media.sources import GatewaySource, GatewaySources
-from cluster.redaction import redact
-from cluster.settings import Settings
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
 
 _CONFIG = "/v3/config/paths"

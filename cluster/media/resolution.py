@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import psutil
 from sqlalchemy.engine import make_url
 
-from cluster.addresses import AddressPolicy, IpAddress, OwnServices
-from cluster.log import get_logger
-from cluster.media.problems import CameraProblem, UnreadableCameraError
-from cluster.settings import Settings
+from cluster.core.addresses import AddressPolicy, IpAddress, OwnServices
+from cluster.core.log import get_logger
+from cluster.core.settings import Settings
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from pipelines.clock import Clock, SystemClock
 
 log = get_logger("media.resolution")

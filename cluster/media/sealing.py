@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
-from cluster.settings import Settings
+from cluster.core.settings import Settings
 from pipelines.errors import ConfigError
 
 MIN_SECRET_CHARS = 32

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from cluster.core.settings import Settings
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.gateway import StreamName
-from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.sealing import GatewayKeys
 from cluster.media.target import Target, relay_url, seal_target
 from cluster.media.urls import CameraUrl, parse_camera_url
-from cluster.settings import Settings
 from pipelines.errors import UnavailableError
 
 WHY_TIMEOUT_S = 2.0

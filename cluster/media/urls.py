@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from cluster.redaction import HIDDEN, redact_parameters
+from cluster.core.redaction import HIDDEN, redact_parameters
 from pipelines.errors import InputError
 
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
+from cluster.core.settings import RecordingSettings
 from cluster.recording.masked import MaskedPictures
 from cluster.recording.recorder import Recorder
 from cluster.recording.segment import SegmentFile
 from cluster.recording.spool import Spool
-from cluster.recording.status import RecordingState, RecordingStatus
 from cluster.recording.tags import Tags
 from cluster.recording.tap import RecordingTap
-from cluster.settings import RecordingSettings
-from pipelines.domain import CameraKey, MaskedRecording, Polygon, Recording, RecordingMode
+from pipelines.domain import (
+    CameraKey,
+    MaskedRecording,
+    Polygon,
+    Recording,
+    RecordingMode,
+    RecordingState,
+    RecordingStatus,
+)
 from pipelines.errors import UnavailableError
 from pipelines.schedule import is_armed
 

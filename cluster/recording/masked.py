@@ -19,7 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from cluster.bridge.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S, PictureEncoder
+from cluster.media.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S, PictureEncoder
 from cluster.recording.segment import TIME_BASE, VideoFormat, VideoUnit
 from cluster.recording.sound import NO_SOUND
 from pipelines.domain import Polygon

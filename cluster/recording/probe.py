@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import av.error
 
-from cluster.files import digest
+from cluster.core.files import digest
 from cluster.recording.segment import CODECS, SegmentFile, VideoFormat
 from cluster.recording.tags import NO_TAGS, Tags
 from pipelines.errors import InputError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
 from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
 from cluster.recording.sound import NO_SOUND, SoundConverter, SoundPlan, SoundUnit
 from cluster.recording.tags import NO_TAGS, Tags

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
 
-from cluster.blobs import TenantBlobs
 from cluster.recording.probe import probe, segment_file
 from cluster.recording.segment import SegmentFile
 from cluster.recording.shipper import segment_of
 from cluster.recording.tags import Tags
-from cluster.records import Database
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import Database
 from pipelines.domain import CameraKey
 from pipelines.errors import InputError
 from pipelines.times import to_us

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmPassage, open_redis
+from cluster.core.settings import Settings
 from cluster.recording.camera import CameraRecording
 from cluster.recording.shipper import Shipper
 from cluster.recording.spool import Spool
-from cluster.records import Database
-from cluster.settings import Settings
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import AlarmPassage, open_redis
+from cluster.stores.db import Database
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey
 

@@ -6,13 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from cluster.backoff import Backoff
-from cluster.blobs import TenantBlobs
-from cluster.log import get_logger
-from cluster.recording.keeper import Verdict, decided_us, judge
+from cluster.core.backoff import Backoff
+from cluster.core.log import get_logger
+from cluster.recording.retention import Verdict, decided_us, judge
 from cluster.recording.segment import SegmentFile
 from cluster.recording.spool import Spool, Spooled
-from cluster.records import AlarmQuery, Database
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import AlarmQuery, Database
 from pipelines.clock import Clock
 from pipelines.domain import Segment
 from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
@@ -64,7 +64,7 @@ class Shipper:
         database: the records; the caller's to close.
         open_blobs: the storage of a tenant; closed here.
         alarms_wait_s: for how many seconds the oldest alarm of a tenant that is not recorded has
-            been on its way (`cluster.bus.AlarmPassage`); raises UnavailableError where that cannot
+            been on its way (`stores.bus.AlarmPassage`); raises UnavailableError where that cannot
             be known. While it is long, or unknown, nothing is let go.
         grace_s: how long an alarm may take to come into the records.
 

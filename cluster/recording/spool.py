@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cluster.files import sync
-from cluster.log import get_logger
+from cluster.core.files import sync
+from cluster.core.log import get_logger
 from cluster.recording.boxes import cut_to_playable
 from cluster.recording.probe import probe, segment_file
 from cluster.recording.segment import SegmentFile

@@ -13,14 +13,14 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from cluster.bridge.transcode import EncodedPicture
-from cluster.log import get_logger
+from cluster.core.log import get_logger
 from cluster.media import h264
 from cluster.media.capture_clock import pts_seconds
 from cluster.media.h265 import with_hevc_parameter_sets
+from cluster.media.transcode import EncodedPicture
 from cluster.recording.recorder import Recorder
+from cluster.recording.reorder import SentPictures
 from cluster.recording.segment import CODECS, VideoFormat, VideoUnit
-from cluster.recording.sent import SentPictures
 from cluster.recording.sound import NO_SOUND, SoundUnit, plan
 
 APART_US = 5_000_000

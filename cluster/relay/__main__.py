@@ -11,9 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
-from cluster.log import configure_logging, get_logger
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.settings import LogSettings
 from cluster.relay.server import RelayConfig, RelayServer
-from cluster.settings import LogSettings
 from pipelines.errors import AtalaiaError, ConfigError
 
 log = get_logger("relay")

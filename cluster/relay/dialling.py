@@ -7,7 +7,7 @@ import functools
 import ipaddress
 import ssl
 
-from cluster.media.problems import CameraProblem, UnreadableCameraError, problem_of_errno
+from cluster.media.errors import CameraProblem, UnreadableCameraError, problem_of_errno
 from cluster.media.resolution import CameraAddresses
 from cluster.media.target import Target
 

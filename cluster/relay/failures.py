@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 
 MAX_REMEMBERED = 4096
 """As many cameras as one gateway could ever serve, at some 200 bytes each."""

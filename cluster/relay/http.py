@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 import h11
 
-from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses
 from cluster.media.sealing import Seal
 from cluster.media.target import Target, is_playlist, relay_url, seal_target

@@ -12,9 +12,9 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from cluster.aio import until_first_ends
-from cluster.log import get_logger
-from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.core.aio import until_first_ends
+from cluster.core.log import get_logger
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses
 from cluster.media.sealing import Seal
 from cluster.media.target import Target, open_target

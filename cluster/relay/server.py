@@ -19,9 +19,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from cluster.addresses import AddressPolicy
-from cluster.log import get_logger
-from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.core.addresses import AddressPolicy
+from cluster.core.log import get_logger
+from cluster.core.settings import Settings
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses, ServiceAddress, own_services
 from cluster.media.sealing import gateway_secret, sources_seal
 from cluster.media.target import open_target
@@ -34,7 +35,6 @@ from cluster.relay.http import HttpRelay
 from cluster.relay.messages import ProtocolError
 from cluster.relay.rtmp import RtmpRelay
 from cluster.relay.rtsp import RtspRelay, Wire
-from cluster.settings import Settings
 from pipelines.clock import SystemClock
 
 log = get_logger("relay")

@@ -27,6 +27,8 @@ from pipelines.domain.cameras import (
     MaskedRecording,
     Recording,
     RecordingMode,
+    RecordingState,
+    RecordingStatus,
 )
 from pipelines.domain.events import (
     EVERY_SIGHTING,
@@ -108,6 +110,8 @@ __all__ = [
     "Polygon",
     "Recording",
     "RecordingMode",
+    "RecordingState",
+    "RecordingStatus",
     "Rule",
     "RuleBase",
     "RuleKind",

@@ -59,6 +59,31 @@ class Recording(Frozen):
         return self
 
 
+class RecordingState(StrEnum):
+    OFF = "off"
+    """Nothing is to be recorded, by the camera's mode or because of its masks."""
+    IDLE = "idle"
+    """Nothing is to be recorded now, by the schedule, or no frame came yet."""
+    RECORDING = "recording"
+    FAILING = "failing"
+    """Frames are lost; `reason` says why."""
+
+
+class RecordingStatus(Frozen):
+    """How the recording of one camera is doing.
+
+    Attributes:
+        reason: why it fails, is off, or why files wait on the bridge's disk; for people.
+        segments: files that were finished since the bridge has the camera.
+        dropped: `pictures` and pieces of `sound` that were not written, `files` that were lost.
+    """
+
+    state: RecordingState = RecordingState.OFF
+    reason: str = ""
+    segments: Annotated[int, Field(ge=0)] = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
 class Camera(Frozen):
     """A camera as its tenant wants it. `url` may hold credentials: it is a secret everywhere."""
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from cluster.bus import StreamEntry, StreamGapError
-from cluster.log import get_logger
+from cluster.core.log import get_logger
+from cluster.stores.bus import StreamEntry, StreamGapError
 from pipelines.domain import Alarm
 from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.metrics import Metrics
@@ -44,7 +44,7 @@ log = get_logger("api.alarms")
 
 
 class AlarmSource(Protocol):
-    """The part of `cluster.bus.AlarmStream` that is used here."""
+    """The part of `cluster.stores.bus.AlarmStream` that is used here."""
 
     async def read(self, after: str, *, block_ms: int = 0, count: int) -> list[StreamEntry]: ...
 

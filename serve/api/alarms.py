@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from cluster.records import AlarmQuery, AlarmRecord, AlarmState
+from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
 from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
 from pipelines.errors import AtalaiaError
 from serve.api.metrics import Metrics
 from serve.api.ports import ControllerPort

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from cluster.bus import AlarmStream
+from cluster.stores.bus import AlarmStream
 from serve.api import (
     alarms,
     analytics,

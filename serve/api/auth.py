@@ -20,8 +20,8 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cluster.log import get_logger
-from cluster.records import PlatformRecords, Principal, TenantRecords
+from cluster.core.log import get_logger
+from cluster.stores.db import PlatformRecords, Principal, TenantRecords
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.ports import Deps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.blobs import TenantBlobs
+from cluster.stores.blobs.tenant import TenantBlobs
 
 
 class BlobShelf:

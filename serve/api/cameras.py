@@ -8,12 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
-from cluster.bus import CameraStatus, CameraStatusBoard, RecordingReport
-from cluster.log import redact
-from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.core.log import redact
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.urls import parse_camera_url, public_url
-from cluster.recording.status import RecordingState
-from cluster.records import CameraChanges
+from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.db import CameraChanges
 from pipelines.domain import (
     MAX_MASKS,
     Camera,
@@ -21,6 +20,8 @@ from pipelines.domain import (
     CameraState,
     Polygon,
     Recording,
+    RecordingState,
+    RecordingStatus,
     Slug,
 )
 from pipelines.errors import InputError, UnavailableError
@@ -199,7 +200,7 @@ def _stats(status: CameraStatus) -> CameraStats:
     )
 
 
-def _recording_stats(report: RecordingReport) -> RecordingStats:
+def _recording_stats(report: RecordingStatus) -> RecordingStats:
     return RecordingStats(
         state=report.state,
         reason=redact(report.reason),

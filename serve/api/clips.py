@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from cluster.evidence.boxes import as_json, as_webvtt, is_complete, seen_frames
-from cluster.evidence.clips import (
+from cluster.clips.boxes import as_json, as_webvtt, is_complete, seen_frames
+from cluster.clips.clips import (
     Clip,
     ClipFile,
     ClipReason,
@@ -17,8 +17,8 @@ from cluster.evidence.clips import (
     Kept,
     clip_key,
 )
-from cluster.evidence.timeline import Span
-from cluster.recording.horizon import settled_after_s
+from cluster.clips.timeline import Span
+from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import UnknownThingError
 from serve.api.alarms import AlarmPath, alarm_of

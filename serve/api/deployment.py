@@ -12,14 +12,14 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
-from cluster import services
-from cluster.bus import open_redis
-from cluster.log import configure_logging, get_logger
-from cluster.media.gateway import make_gateway
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
+from cluster.core.settings import Settings
+from cluster.media.gateway_choice import make_gateway
 from cluster.media.resolution import CameraAddresses
-from cluster.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
-from cluster.records import Database
-from cluster.settings import Settings
+from cluster.runtime import services
+from cluster.stores.bus import open_redis
+from cluster.stores.db import Database
 from pipelines.clock import SystemClock
 from pipelines.errors import AtalaiaError
 from serve.api.app import create_app

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from cluster.evidence.clips import AT_ONCE, ClipMaker
-from cluster.evidence.workshop import Workshop
+from cluster.clips.clips import AT_ONCE, ClipMaker
+from cluster.clips.scratch import Workshop
 from serve.api.media_links import MediaLinks, media_secret
 from serve.api.ports import Deps
 from serve.api.problems import TooManyRequestsError

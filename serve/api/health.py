@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from cluster.log import get_logger
+from cluster.core.log import get_logger
 from pipelines.errors import AtalaiaError
 from serve.api.auth import DepsDep
 from serve.api.fields import ResponseBody

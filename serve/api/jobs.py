@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from cluster.records import JobRecord, JobState, TenantJobs
-from cluster.settings import Settings
+from cluster.core.settings import Settings
+from cluster.stores.db import JobRecord, JobState, TenantJobs
 from pipelines.domain import Slug
 from pipelines.errors import AtalaiaError, InputError
 from serve.api.auth import DepsDep, TenantDep, TenantScope

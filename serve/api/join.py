@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from livekit.api import AccessToken, VideoGrants
 from pydantic import Field
 
-from cluster.settings import LiveKitSettings
+from cluster.core.settings import LiveKitSettings
 from pipelines.domain import CameraKey
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import CameraPath, ResponseBody

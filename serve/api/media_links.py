@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import jwt
 
-from cluster.settings import Settings
+from cluster.core.settings import Settings
 from pipelines.clock import Clock
 from pipelines.errors import ConfigError
 from serve.api.problems import ForbiddenError

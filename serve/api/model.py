@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
-from cluster.bus import ModelChoice
+from cluster.inference.model_choice import ModelChoice
 from pipelines.errors import InputError, ModelError
 from serve.api.auth import DepsDep, PlatformDep
 from serve.api.fields import RequestBody, ResponseBody

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from cluster.records import ObjectQuery, ObjectRecord
+from cluster.stores.db import ObjectQuery, ObjectRecord
 from pipelines.domain import PATH_SCALE, SLUG_PATTERN, AlarmSource, TrackPath
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import TRACK_PATTERN, Moment, ResponseBody, SightingFilterDep

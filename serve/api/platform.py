@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from cluster.records import KeyInfo, Tenant
+from cluster.stores.db import KeyInfo, Tenant
 from pipelines.domain import Slug
 from pipelines.errors import ConflictError
 from serve.api.auth import DepsDep, PlatformDep, PrincipalDep

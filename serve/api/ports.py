@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from redis.asyncio import Redis
 
-from cluster.blobs import BlobStat
+from cluster.core.settings import Settings
 from cluster.media.resolution import CameraAddresses
-from cluster.records import Database
-from cluster.settings import Settings
+from cluster.stores.blobs.tenant import BlobStat
+from cluster.stores.db import Database
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting, SightingFilter
 

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cluster.log import get_logger, redact
+from cluster.core.log import get_logger, redact
 from pipelines.domain import RuleKind
 from pipelines.errors import (
     AtalaiaError,

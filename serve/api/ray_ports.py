@@ -15,9 +15,9 @@ from ray.actor import ActorHandle
 from ray.job_submission import JobSubmissionClient
 from ray.serve.handle import DeploymentHandle
 
-from cluster.handles import by_value
-from cluster.names import CONTROLLER_ACTOR
-from cluster.remote import away, ray_errors
+from cluster.core.handles import by_value
+from cluster.core.names import CONTROLLER_ACTOR
+from cluster.core.remote import away, ray_errors
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter
 from pipelines.errors import UnknownThingError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector

@@ -12,10 +12,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
-from cluster.evidence.exports import ExportRequest, make_export, manifest_key
-from cluster.evidence.manifest import Manifest
-from cluster.evidence.stitch import Stitched
-from cluster.evidence.timeline import Span, covered
+from cluster.clips.exports import ExportRequest, make_export, manifest_key
+from cluster.clips.manifest import Manifest
+from cluster.clips.stitch import Stitched
+from cluster.clips.timeline import Span, covered
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep

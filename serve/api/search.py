@@ -188,8 +188,8 @@ def _match(item: ScoredSighting) -> MatchView:
 
 _PART = "[A-Za-z0-9][A-Za-z0-9._-]*"
 SnapshotKey = Annotated[str, Path(max_length=512, pattern=rf"^{_PART}(/{_PART})*\.jpg$")]
-"""As `cluster.blobs` has it: no part begins with a dot, so no key climbs. Pictures alone: files of
-recordings have addresses of their own, which end, and are sent piece by piece."""
+"""As `cluster.stores.blobs.tenant` has it: no part begins with a dot, so no key climbs. Pictures
+alone: files of recordings have addresses of their own, which end, and are sent piece by piece."""
 
 
 @router.get(

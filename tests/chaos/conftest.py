@@ -9,8 +9,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from cluster.core.settings import Settings
 from cluster.local.binaries import GO_SERVERS, find_binary, find_redis
-from cluster.settings import Settings
 from tests.chaos import world as chaos
 from tests.environment import environment_kept
 from tests.integration.local.helpers import free_settings, gone

@@ -18,12 +18,12 @@ import ray
 from livekit import api, rtc
 
 from cluster.controller.reports import HostStatus
+from cluster.core.names import HOST_ACTOR, WATCHER_IDENTITY
+from cluster.core.settings import Settings
 from cluster.demo.cast import CAST
 from cluster.demo.session import DemoAccess, DemoSession
 from cluster.local.stack import Phase
-from cluster.media.gateway import make_gateway
-from cluster.names import HOST_ACTOR, WATCHER_IDENTITY
-from cluster.settings import Settings
+from cluster.media.gateway_choice import make_gateway
 from pipelines.domain import CameraKey
 
 PATIENCE_S = 90.0

@@ -60,7 +60,7 @@ def _alarms(demo: Demo, owner: str, count: int, last_event_id: str | None = None
 
 
 # Ray's dashboard asks the cloud that it may run in which one it is: a link-local address, and a
-# name that only exists there. What it learns it tells nobody, see cluster/calls_home.py.
+# name that only exists there. What it learns it tells nobody, see cluster/core/telemetry.py.
 CLOUD_METADATA = {"169.254.169.254", "metadata.google.internal"}
 
 

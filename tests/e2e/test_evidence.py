@@ -15,7 +15,7 @@ import httpx
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from cluster.evidence.manifest import Manifest, verify
+from cluster.clips.manifest import Manifest, verify
 from tests.browser import Watch, chromium, opened
 from tests.e2e.conftest import Demo
 

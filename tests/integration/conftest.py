@@ -14,7 +14,7 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from cluster.bus import open_redis
+from cluster.stores.bus import open_redis
 
 
 def free_port() -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
-from cluster.settings import Settings
 from tests.integration.agents.scene import ROLE
 from tests.integration.agents.world import truth as scene_truth
 from tests.integration.bridge.conftest import bridge, servers

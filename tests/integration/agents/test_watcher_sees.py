@@ -16,7 +16,7 @@ from cluster.bridge.bridge import Bridge
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
-from cluster.jpeg import to_jpeg
+from cluster.media.jpeg import to_jpeg
 from pipelines.domain import PATH_SCALE, CountRule, RuleKind, TrackPath
 from tests.integration.agents.scene import DETECT_FPS, RULES, SCENE, SIZE, number_in
 from tests.integration.agents.world import (

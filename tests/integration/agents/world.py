@@ -16,11 +16,11 @@ from pydantic import SecretStr
 
 from agents.watcher import Watcher
 from cluster.bridge.bridge import Bridge
+from cluster.core.names import DETECTIONS_TRACK, WATCHER_IDENTITY
+from cluster.core.settings import LiveKitSettings
 from cluster.demo.expected import MIN_VISIBLE
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
-from cluster.names import DETECTIONS_TRACK, WATCHER_IDENTITY
-from cluster.settings import LiveKitSettings
 from pipelines.clock import SystemClock
 from pipelines.domain import (
     Alarm,

@@ -12,9 +12,9 @@ import pytest
 import structlog
 from playwright.async_api import Browser
 
-from cluster.log import configure_logging
-from cluster.records import migrate
-from cluster.settings import LogSettings, Settings
+from cluster.core.log import configure_logging
+from cluster.core.settings import LogSettings, Settings
+from cluster.stores.db import migrate
 from tests.browser import chromium
 from tests.integration.api.world import Frail, World, make_settings, open_world
 from tests.integration.conftest import ValkeyServer

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cluster.vectors import Match, TenantVectors, ensure_collection, open_vectors
+from cluster.stores.vectors.tenant import Match, TenantVectors, ensure_collection, open_vectors
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting, SightingFilter
 from pipelines.errors import InputError, ModelError, UnavailableError
 from serve.api.ports import Vector

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from cluster.records import new_key
+from cluster.stores.db import new_key
 from serve.api.app import ROUTERS, create_app
 from serve.api.auth import Authenticator
 from tests.integration.api.world import World, problem, served

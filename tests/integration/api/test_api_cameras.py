@@ -10,7 +10,7 @@ import httpx
 import jwt
 import pytest
 
-from cluster.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import CameraKey, CameraState
 from tests.factories import make_rule
 from tests.integration.api.world import LIVEKIT_SECRET, World, problem

@@ -14,8 +14,8 @@ import av
 import httpx
 import pytest
 
-from cluster.recording.horizon import settled_after_s
-from cluster.settings import RecordingSettings
+from cluster.core.settings import RecordingSettings
+from cluster.recording.finality import settled_after_s
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, Recording, Segment, Stages
 from serve.api.app import create_app

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.records import JobState
-from cluster.settings import BatchSettings, Settings
+from cluster.core.settings import BatchSettings, Settings
+from cluster.stores.db import JobState
 from pipelines.clock import ManualClock
 from tests.factories import make_camera
 from tests.integration.api.world import World, open_world, problem

@@ -11,9 +11,9 @@ import httpx
 import numpy as np
 import pytest
 
-from cluster.bus import CameraStatus, CameraStatusBoard
-from cluster.evidence.exports import manifest_key
-from cluster.evidence.manifest import Manifest
+from cluster.clips.exports import manifest_key
+from cluster.clips.manifest import Manifest
+from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import Alarm, CameraKey, CameraState
 from tests.factories import make_alarm, make_camera, make_path, make_rule, make_sighting
 from tests.integration.api.test_api_auth import guarded

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from PIL import Image, ImageOps
 
-from cluster.settings import DetectorSettings
-from cluster.vision.model import DetectionModel, ModelInfo, load_model
+from cluster.core.settings import DetectorSettings
+from cluster.inference.model import DetectionModel, ModelInfo, load_model
 from pipelines.domain import Detections, LetterboxedFrame
 from tests.integration.api.world import World
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster.settings import Settings
+from cluster.core.settings import Settings
 from serve.api.images import DECODER_THREADS
 from serve.api.uploads import MAX_FIELD_BYTES, MAX_FIELDS, MAX_UPLOADS_PER_TENANT
 from tests.hostile_pictures import (

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.bus import ModelChoice
+from cluster.inference.model_choice import ModelChoice
 from tests.integration.api.world import World, eventually, problem
 
 

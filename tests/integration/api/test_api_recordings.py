@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster.evidence.manifest import Manifest
+from cluster.clips.manifest import Manifest
 from pipelines.domain import Segment
 from serve.api.times import rfc3339
 from tests.factories import T0_US

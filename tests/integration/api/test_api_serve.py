@@ -23,10 +23,10 @@ from pydantic import SecretStr
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from cluster.bus import AlarmStream, CameraStatus, CameraStatusBoard, open_redis
-from cluster.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP
-from cluster.records import Database
-from cluster.settings import ApiSettings, LiveKitSettings, RaySettings, RedisSettings, Settings
+from cluster.core.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP
+from cluster.core.settings import ApiSettings, LiveKitSettings, RaySettings, RedisSettings, Settings
+from cluster.stores.bus import AlarmStream, CameraStatus, CameraStatusBoard, open_redis
+from cluster.stores.db import Database
 from pipelines.domain import CameraState, Detections, LetterboxedFrame
 from pipelines.errors import InputError, UnavailableError
 from serve.api.deployment import Api

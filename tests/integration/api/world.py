@@ -16,11 +16,17 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmStream, open_redis
+from cluster.core.settings import (
+    ApiSettings,
+    GatewaySettings,
+    LiveKitSettings,
+    RedisSettings,
+    Settings,
+)
 from cluster.media.resolution import CameraAddresses
-from cluster.records import Database
-from cluster.settings import ApiSettings, GatewaySettings, LiveKitSettings, RedisSettings, Settings
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import AlarmStream, open_redis
+from cluster.stores.db import Database
 from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
 from serve.api.blobs import BlobShelf

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from cluster.core.settings import Settings
 from cluster.demo.footage import make
 from cluster.demo.scene import GroundTruth, Stage
-from cluster.records import Database, migrate
-from cluster.settings import Settings
+from cluster.stores.db import Database, migrate
 from pipelines.domain import Camera
 from tests.integration.batch.world import GATE, SIZE
 from tests.integration.serve.conftest import ray_session

@@ -12,11 +12,11 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from cluster.core.settings import RaySettings, Settings
 from cluster.local import ray_head
 from cluster.local.ports import free_port
 from cluster.local.process import SupervisedProcess
-from cluster.records import Database, JobRecord, JobState, migrate
-from cluster.settings import RaySettings, Settings
+from cluster.stores.db import Database, JobRecord, JobState, migrate
 from pipelines.clock import SystemClock
 from serve.api.ray_ports import RayJobs
 from tests.integration.batch.conftest import seed

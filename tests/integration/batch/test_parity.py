@@ -26,18 +26,18 @@ from pathlib import Path
 import pytest
 
 from cluster.batch.chunks import FOREVER_US, Look, split
+from cluster.batch.infer import due_frames
 from cluster.batch.job import Job
-from cluster.batch.look import due_frames
 from cluster.batch.request import Request
 from cluster.batch.sources import of_segment
 from cluster.batch.video import ReadStats
-from cluster.blobs import TenantBlobs
 from cluster.bridge.bridge import Bridge
+from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, Role
 from cluster.demo.simulator import DemoCameras
-from cluster.records import Database, migrate
-from cluster.settings import Settings
-from cluster.vision.model import DetectionModel, load_model
+from cluster.inference.model import DetectionModel, load_model
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import (
     Camera,

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cluster.batch.request import Summary
+from cluster.core.settings import BatchSettings, Settings
 from cluster.demo.scene import GroundTruth
-from cluster.records import Database, migrate
-from cluster.settings import BatchSettings, Settings
+from cluster.stores.db import Database, migrate
 from pipelines.domain import AlarmSource, ZoneEntryRule
 from pipelines.errors import InputError, UnknownThingError
 from tests.integration.batch.conftest import seed

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.records import Database
-from cluster.settings import BatchSettings, BlobSettings, Settings
+from cluster.core.settings import BatchSettings, BlobSettings, Settings
+from cluster.stores.db import Database
 from pipelines.errors import UnavailableError
 from tests.integration.batch.world import (
     START_US,
@@ -22,9 +22,9 @@ from tests.integration.batch.world import (
     rows,
     run,
 )
+from tests.integration.blobs.conftest import fresh_connections, point_at, versitygw
+from tests.integration.blobs.world import ACCESS, SECRET, S3Server
 from tests.integration.serve.conftest import ray_running
-from tests.integration.storage.conftest import fresh_connections, point_at, versitygw
-from tests.integration.storage.world import ACCESS, SECRET, S3Server
 
 __all__ = ["versitygw"]
 

@@ -9,14 +9,14 @@ import av
 
 from cluster.batch.job import Job
 from cluster.batch.request import Request, Summary
-from cluster.blobs import TenantBlobs
+from cluster.core.settings import Settings
 from cluster.demo.cast import CAST
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import GroundTruth
 from cluster.media.h264 import with_parameter_sets
 from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
-from cluster.records import AlarmQuery, AlarmRecord, Database, ObjectQuery
-from cluster.settings import Settings
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import AlarmQuery, AlarmRecord, Database, ObjectQuery
 from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, Segment
 from pipelines.sampling import grid_phase

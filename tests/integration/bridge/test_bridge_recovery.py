@@ -26,13 +26,13 @@ YARD = CameraKey("globex", "yard")
 PUMPS = "pump "
 
 NATIVE_PATIENCE_S = 15
-"""How long LiveKit's native side waits for a client's word before it ends the process (measured)."""
+"""Measured: so long LiveKit's native side waits for a client's word, then it ends the process."""
 
 LEAVES_WHILE_JOINING = """
 import asyncio, sys
-from cluster.backoff import Backoff
+from cluster.core.backoff import Backoff
 from cluster.bridge.room import RoomPublisher
-from cluster.settings import LiveKitSettings
+from cluster.core.settings import LiveKitSettings
 from pipelines.domain import CameraKey
 
 async def main():

@@ -21,12 +21,12 @@ from pydantic import SecretStr
 
 from cluster.bridge.bridge import Bridge
 from cluster.bridge.units import BridgeCamera, CameraBridgeStatus, StreamPhase
+from cluster.core.settings import LiveKitSettings, Settings
 from cluster.local.binaries import GO2RTC, LIVEKIT, GoServer, find_binary
 from cluster.local.process import SupervisedProcess
 from cluster.local.servers import go2rtc_spec, livekit_spec, relay_spec
 from cluster.media.gateway import StreamName
 from cluster.media.go2rtc import Go2RtcGateway
-from cluster.settings import LiveKitSettings, Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey
 from tests.integration.local.helpers import free_settings

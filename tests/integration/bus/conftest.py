@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.records import Database, migrate
+from cluster.stores.db import Database, migrate
 
 
 @pytest.fixture

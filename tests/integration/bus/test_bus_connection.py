@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError
 
-from cluster.bus import AlarmStream, open_redis, redis_errors
+from cluster.stores.bus import AlarmStream, open_redis, redis_errors
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer, free_port
 

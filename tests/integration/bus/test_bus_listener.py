@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from cluster.bus import AlarmPublisher, AlarmStream, Listener, open_redis
-from cluster.bus.listener import GROUP
-from cluster.bus.stream import FIELD, dead_key, stream_key
-from cluster.records import AlarmQuery, Database
+from cluster.stores.bus import AlarmPublisher, AlarmStream, Listener, open_redis
+from cluster.stores.bus.listener import GROUP
+from cluster.stores.bus.stream import FIELD, dead_key, stream_key
+from cluster.stores.db import AlarmQuery, Database
 from pipelines.domain import Alarm
 from pipelines.errors import UnavailableError
 from tests.factories import make_alarm
@@ -256,8 +256,8 @@ async def test_nothing_is_acknowledged_while_the_database_is_away(
 
 _LISTENER = """
 import asyncio, sys
-from cluster.bus import Listener, open_redis
-from cluster.records import Database
+from cluster.stores.bus import Listener, open_redis
+from cluster.stores.db import Database
 
 async def tenants():
     return ["acme"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from cluster.bus import ModelChoice, open_redis
-from cluster.bus.model_choice import KEY
+from cluster.inference.model_choice import KEY, ModelChoice
+from cluster.stores.bus import open_redis
 from pipelines.errors import UnavailableError
 
 CONFIGURED, OTHER = "yolov8n.pt", "/models/mine.pt"

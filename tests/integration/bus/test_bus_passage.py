@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from redis.asyncio import Redis
 
-from cluster.bus import AlarmPassage, AlarmStream, open_redis
-from cluster.bus.stream import GROUP, stream_key
+from cluster.stores.bus import AlarmPassage, AlarmStream, open_redis
+from cluster.stores.bus.stream import GROUP, stream_key
 from pipelines.errors import UnavailableError
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from cluster.bus import (
+from cluster.stores.bus import (
     AlarmPublisher,
     AlarmStream,
     PublishOutcome,
@@ -22,7 +22,7 @@ from cluster.bus import (
     open_redis,
     replay_left_spools,
 )
-from cluster.bus.spool_file import encode_record
+from cluster.stores.bus.spool_file import encode_record
 from pipelines.errors import ConfigError, UnavailableError
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer, free_port
@@ -215,9 +215,9 @@ async def test_closed_means_closed(valkey: str, tmp_path: Path) -> None:
 _VICTIM = """
 import asyncio, sys
 from pathlib import Path
-from cluster.bus import AlarmPublisher
-from cluster.log import configure_logging
-from cluster.settings import LogSettings
+from cluster.stores.bus import AlarmPublisher
+from cluster.core.log import configure_logging
+from cluster.core.settings import LogSettings
 from tests.factories import make_alarm
 
 configure_logging(LogSettings())  # to stderr

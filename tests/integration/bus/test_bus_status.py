@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from cluster.bus import CameraStatus, CameraStatusBoard
-from cluster.bus.status import board_key
+from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.bus.status import board_key
 from pipelines.domain import CameraState
 
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from cluster.bus import AlarmStream, StreamFullError, StreamGapError, open_redis
-from cluster.bus.listener import GROUP
-from cluster.bus.stream import FIELD
+from cluster.stores.bus import AlarmStream, StreamFullError, StreamGapError, open_redis
+from cluster.stores.bus.listener import GROUP
+from cluster.stores.bus.stream import FIELD
 from pipelines.errors import InputError, UnavailableError
 from tests.factories import make_alarm
 from tests.integration.conftest import free_port

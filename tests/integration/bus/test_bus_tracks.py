@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from cluster.bus import AlarmStream, Listener, TrackListener, TrackPublisher, TrackStream
-from cluster.bus.stream import dead_key
-from cluster.bus.tracks import track_stream_key
-from cluster.records import AlarmQuery, Database, ObjectQuery
+from cluster.stores.bus import AlarmStream, Listener, TrackListener, TrackPublisher, TrackStream
+from cluster.stores.bus.stream import dead_key
+from cluster.stores.bus.tracks import track_stream_key
+from cluster.stores.db import AlarmQuery, Database, ObjectQuery
 from pipelines.domain import Sighting, TrackPath
 from pipelines.errors import InputError, UnavailableError
 from tests.factories import T0_US, make_alarm, make_path, make_sighting

@@ -13,11 +13,10 @@ from redis.asyncio import Redis
 
 from cluster.bridge.bridge import Bridge
 from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.core.names import AGENT_NAME
 from cluster.local.lifecycle import State
-from cluster.names import AGENT_NAME
-from cluster.recording.status import RecordingState
-from cluster.records import CameraChanges
-from pipelines.domain import CameraKey, Recording, RecordingMode
+from cluster.stores.db import CameraChanges
+from pipelines.domain import CameraKey, Recording, RecordingMode, RecordingState
 from pipelines.errors import UnavailableError
 from tests.integration.bridge.world import Servers, state_of, streaming, until
 from tests.integration.controller.world import site

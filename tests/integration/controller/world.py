@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 from cluster.bridge.bridge import Bridge
 from cluster.bridge.units import BridgeCamera, BridgeStatus
-from cluster.bus import CameraStatusBoard
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.reports import HostStatus
-from cluster.records import Database, migrate
+from cluster.stores.bus import CameraStatusBoard
+from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import Camera, CameraKey, CameraPlan
 from tests.integration.bridge.world import PATIENCE_S, Servers

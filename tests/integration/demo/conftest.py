@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, H265_ROLE
 from cluster.demo.simulator import DemoCamera, DemoCameras
-from cluster.settings import Settings
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import av
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.demo.simulator import PASSWORD, DemoCamera, DemoCameras
-from cluster.settings import Settings
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 Demo = tuple[DemoCameras, list[DemoCamera]]

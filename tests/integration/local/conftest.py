@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.local.binaries import GO_SERVERS, find_binary
-from cluster.settings import Settings
 from tests.integration.local.helpers import free_settings
 
 

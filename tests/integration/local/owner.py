@@ -13,8 +13,8 @@ import sys
 
 import psutil
 
+from cluster.core.settings import Settings
 from cluster.local.stack import LocalStack
-from cluster.settings import Settings
 
 
 async def main() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.local.binaries import find_redis
 from cluster.local.lifecycle import RestartPolicy, State
 from cluster.local.ports import free_port
 from cluster.local.probes import TcpProbe
 from cluster.local.process import ProcessSpec, SupervisedProcess
 from cluster.local.servers import go2rtc_spec, livekit_spec, valkey_spec
-from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.errors import UnavailableError
 from tests.integration.local.helpers import alive, gone, until

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.local.doctor import Level, examine
 from cluster.local.ports import PortTakenError
 from cluster.local.ray_head import session_root
 from cluster.local.stack import STATE_FILE, LocalStack, Phase, StackEvent, running_owner
-from cluster.settings import Settings
 from pipelines.errors import ConfigError, UnavailableError
 from tests.integration.local.helpers import free_settings, gone
 

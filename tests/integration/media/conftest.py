@@ -16,12 +16,12 @@ import pytest_asyncio
 import yaml
 from pydantic import SecretStr
 
+from cluster.core.settings import GatewaySettings, LiveKitSettings, Settings
 from cluster.local.files import ensure_private_dir
 from cluster.local.servers import go2rtc_config
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.media.sealing import GatewayKeys
 from cluster.relay.server import RelayConfig, RelayServer
-from cluster.settings import GatewaySettings, LiveKitSettings, Settings
 from tests.unit.cluster.media.clips import Clip, encode
 
 

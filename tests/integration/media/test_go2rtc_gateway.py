@@ -13,12 +13,13 @@ import av
 import pytest
 from pydantic import SecretStr
 
+from cluster.core.settings import GatewaySettings, LiveKitSettings, Settings
 from cluster.media.control import GatewayControl
-from cluster.media.gateway import MediaGateway, make_gateway
+from cluster.media.errors import CameraProblem, UnreadableCameraError
+from cluster.media.gateway import MediaGateway
+from cluster.media.gateway_choice import make_gateway
 from cluster.media.go2rtc import Go2RtcGateway
-from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.sealing import GatewayKeys
-from cluster.settings import GatewaySettings, LiveKitSettings, Settings
 from pipelines.clock import ManualClock
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
 from tests.integration.media.conftest import SECRET, Go2Rtc, free_port

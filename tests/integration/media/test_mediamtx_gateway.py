@@ -16,13 +16,13 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from cluster.media.gateway import make_gateway
+from cluster.core.settings import GatewaySettings, LiveKitSettings, Settings
+from cluster.media.errors import CameraProblem, UnreadableCameraError
+from cluster.media.gateway_choice import make_gateway
 from cluster.media.mediamtx import MediaMtxGateway
-from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.sealing import GatewayKeys
 from cluster.media.target import open_target
 from cluster.relay.server import RelayConfig, RelayServer
-from cluster.settings import GatewaySettings, LiveKitSettings, Settings
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
 from tests.integration.media.conftest import SECRET, free_port
 from tests.integration.media.mediamtx_contract import ControlApi, serving

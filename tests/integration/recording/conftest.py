@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cluster.records import Database, migrate
+from cluster.stores.db import Database, migrate
 from tests.integration.bridge.conftest import bridge, clip, servers
 from tests.integration.bridge.world import Servers
 

@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+from cluster.core.settings import RecordingSettings
 from cluster.recording.camera import CameraRecording
 from cluster.recording.segment import VideoFormat
 from cluster.recording.spool import Spool
-from cluster.settings import RecordingSettings
 from pipelines.domain import Recording, RecordingMode
 from tests.integration.recording.recording_process import FRAMES, HEIGHT, KEY, WIDTH, stream
 

@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from cluster.core.settings import RecordingSettings
 from cluster.recording.camera import CameraRecording
 from cluster.recording.segment import VideoFormat, VideoUnit
 from cluster.recording.spool import Spool
-from cluster.settings import RecordingSettings
 from pipelines.domain import CameraKey, Recording, RecordingMode
 from tests.unit.cluster.recording.test_recording_segment import FRAMES, HEIGHT, WIDTH, units
 

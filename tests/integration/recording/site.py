@@ -10,13 +10,13 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from cluster.blobs import TenantBlobs
-from cluster.bus import AlarmPassage
 from cluster.recording.segment import SegmentWriter, VideoFormat
 from cluster.recording.shipper import Shipper
 from cluster.recording.spool import PART, Spool
 from cluster.recording.tags import NO_TAGS, Tags
-from cluster.records import Database, migrate
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import AlarmPassage
+from cluster.stores.db import Database, migrate
 from pipelines.clock import ManualClock
 from pipelines.domain import CameraKey, Segment
 from tests.factories import make_camera

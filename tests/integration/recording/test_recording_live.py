@@ -17,14 +17,20 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from cluster.blobs import TenantBlobs
 from cluster.bridge.bridge import Bridge
 from cluster.demo.cast import Role
 from cluster.demo.footage import composed
 from cluster.demo.simulator import DemoCameras
-from cluster.recording.status import RecordingState
-from cluster.records import Database
-from pipelines.domain import CameraKey, MaskedRecording, Recording, RecordingMode, Segment
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import Database
+from pipelines.domain import (
+    CameraKey,
+    MaskedRecording,
+    Recording,
+    RecordingMode,
+    RecordingState,
+    Segment,
+)
 from tests.factories import make_alarm, make_camera
 from tests.integration.bridge.test_bridge_pictures import SMALL
 from tests.integration.bridge.world import (

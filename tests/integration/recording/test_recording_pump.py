@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
-from cluster.backoff import Backoff
 from cluster.bridge.pump import StreamPump
 from cluster.bridge.room import TrackSink
+from cluster.core.backoff import Backoff
+from cluster.core.settings import Settings
 from cluster.local.binaries import GO2RTC
 from cluster.local.process import SupervisedProcess
 from cluster.local.servers import go2rtc_spec, relay_spec
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.recording.camera import CameraRecording
 from cluster.recording.spool import Spool, Spooled
-from cluster.settings import Settings
 from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, Recording, RecordingMode
 from tests.integration.bridge.world import RECORDING, server_binary, until

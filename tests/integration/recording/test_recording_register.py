@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from cluster.blobs import TenantBlobs
 from cluster.cli.main import app
+from cluster.core.settings import Settings
 from cluster.recording.register import start_us
-from cluster.records import Database, migrate
-from cluster.settings import Settings
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import Database, migrate
 from pipelines.domain import Segment
 from pipelines.errors import InputError
 from tests.factories import make_camera

@@ -16,12 +16,12 @@ import av
 import pytest
 from redis.asyncio import Redis
 
-from cluster.blobs import TenantBlobs
-from cluster.bus import open_redis
-from cluster.bus.stream import stream_key
 from cluster.recording.segment import VideoUnit
 from cluster.recording.shipper import blob_key
 from cluster.recording.tags import Tags
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import open_redis
+from cluster.stores.bus.stream import stream_key
 from pipelines.domain import CameraKey, Segment
 from pipelines.errors import UnknownThingError
 from tests.factories import make_alarm

@@ -18,9 +18,9 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from cluster.addresses import AddressPolicy
+from cluster.core.addresses import AddressPolicy
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.go2rtc import Go2RtcGateway
-from cluster.media.problems import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses, own_services
 from cluster.relay.server import RelayConfig, RelayServer
 from tests.integration.media.conftest import Go2Rtc, free_port, running

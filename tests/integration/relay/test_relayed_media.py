@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.go2rtc import Go2RtcGateway
-from cluster.media.problems import CameraProblem, UnreadableCameraError
 from tests.integration.media.conftest import free_port
 from tests.integration.relay.world import frames_of, rtmp_camera
 from tests.unit.cluster.media.clips import Clip

@@ -12,7 +12,7 @@ from pathlib import Path
 import openvino as ov
 import torch
 
-from cluster.vision.clip_text import END, START, _byte_letters
+from cluster.inference.clip_text import END, START, _byte_letters
 
 # Words whose merges do not get into each other's way ("green" would first join the "re" of "red").
 COLOURS = ("red", "lime", "blue")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cluster.vision.weights import installed_copy
+from cluster.inference.weights import installed_copy
 
 
 def good() -> Path:

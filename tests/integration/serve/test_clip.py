@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cluster.settings import EmbedderSettings
-from cluster.vision.embedders import embedder_info, load_embedder
+from cluster.core.settings import EmbedderSettings
+from cluster.inference.embedders import embedder_info, load_embedder
 from pipelines.errors import InputError, ModelError
 from tests.integration.serve import clip_model
 

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pytest
 import supervision as sv
 
-from cluster.settings import DetectorSettings
-from cluster.vision.checkpoint import load_network
-from cluster.vision.export import ExportCache
-from cluster.vision.model import DetectionModel, load_model
-from cluster.vision.runtimes import RuntimeOptions, open_runtime
-from cluster.vision.weights import resolve_weights
+from cluster.core.settings import DetectorSettings
+from cluster.inference.checkpoint import load_network
+from cluster.inference.export import ExportCache
+from cluster.inference.model import DetectionModel, load_model
+from cluster.inference.runtime import RuntimeOptions
+from cluster.inference.runtimes import open_runtime
+from cluster.inference.weights import resolve_weights
 from pipelines.domain import Detections
 from pipelines.errors import ConfigError, InputError, ModelError
 from pipelines.imaging import letterbox_rgb
@@ -173,7 +174,7 @@ def test_the_onnx_for_tensorrt_takes_any_batch(tmp_path: Path) -> None:
     import openvino as ov
     import torch
 
-    from cluster.vision.tensorrt_runtime import export_onnx
+    from cluster.inference.tensorrt_runtime import export_onnx
 
     network = load_network(resolve_weights("yolov8n.pt", tmp_path))
     options = RuntimeOptions((320, 192), "fp32", confidence=0.25, iou=0.6, max_batch=4)

@@ -15,8 +15,8 @@ TIMEOUT_S = 120.0
 READS_CONVERTS_AND_RUNS = """
 import sys
 from pathlib import Path
-from cluster.settings import DetectorSettings
-from cluster.vision.model import load_model
+from cluster.core.settings import DetectorSettings
+from cluster.inference.model import load_model
 load_model("yolov8n.pt", DetectorSettings(runtime="openvino"), Path(sys.argv[1]))
 """
 

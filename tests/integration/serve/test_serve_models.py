@@ -17,11 +17,11 @@ from ray.serve import Deployment
 from ray.serve.handle import DeploymentHandle
 from redis.asyncio import Redis
 
-from cluster.bus import ModelChoice
-from cluster.handles import by_value
-from cluster.names import DETECTOR, EMBEDDER, MEMORY
-from cluster.remote import ray_errors
-from cluster.settings import RedisSettings, Settings
+from cluster.core.handles import by_value
+from cluster.core.names import DETECTOR, EMBEDDER, MEMORY
+from cluster.core.remote import ray_errors
+from cluster.core.settings import RedisSettings, Settings
+from cluster.inference.model_choice import ModelChoice
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting, SightingFilter
 from pipelines.errors import InputError, ModelError, UnavailableError
 from pipelines.imaging import letterbox_rgb
@@ -241,7 +241,7 @@ def plain(colour: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
 
 def embedding_app(settings: Settings, name: str) -> tuple[Handle, Handle]:
     """Embedder and Memory bound to each other as `serve.app` does it."""
-    from cluster.vision.embedders import embedder_info
+    from cluster.inference.embedders import embedder_info
     from serve.embedder import Embedder
     from serve.memory import Memory
 

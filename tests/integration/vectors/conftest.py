@@ -13,7 +13,12 @@ import httpx
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from cluster.vectors import VectorClient, collection_name, ensure_collection, open_vectors
+from cluster.stores.vectors.tenant import (
+    VectorClient,
+    collection_name,
+    ensure_collection,
+    open_vectors,
+)
 from tests.integration.conftest import free_port
 
 DIM = 8

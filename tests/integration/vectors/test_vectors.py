@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.vectors import (
+from cluster.stores.vectors.tenant import (
     MAX_LIMIT,
     TenantVectors,
     Vector,
@@ -198,7 +198,7 @@ async def test_the_embedded_engine_keeps_its_points_and_its_folder(tmp_path: Pat
 _REMEMBERS = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from cluster.vectors import TenantVectors, ensure_collection, open_vectors
+from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
 from tests.factories import make_sighting
 
 async def main():

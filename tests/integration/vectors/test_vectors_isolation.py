@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import cluster
-from cluster.vectors import TenantVectors, VectorClient
+from cluster.stores.vectors.tenant import TenantVectors, VectorClient
 from pipelines.domain import SightingFilter
 from pipelines.errors import InputError
 from tests.factories import make_sighting
@@ -95,9 +95,12 @@ def test_no_other_module_reaches_qdrant() -> None:
         for package in ("pipelines", "cluster", "agents", "serve")
         for path in (root / package).rglob("*.py")
         if {"qdrant_client", "qdrant_edge"} & _imports(path)
-        or ("vectors_embedded" in path.read_text() and path.name != "vectors.py")
+        or ("stores.vectors.embedded" in path.read_text() and path.parent.name != "vectors")
     ]
-    assert sorted(offenders) == ["cluster/vectors.py", "cluster/vectors_embedded.py"]
+    assert sorted(offenders) == [
+        "cluster/stores/vectors/embedded.py",
+        "cluster/stores/vectors/tenant.py",
+    ]
 
 
 def _imports(path: Path) -> set[str]:

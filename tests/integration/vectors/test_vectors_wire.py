@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cluster.vectors import TenantVectors, ensure_collection, open_vectors
+from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
 from pipelines.domain import SightingFilter
 from pipelines.errors import UnavailableError, UnknownThingError
 from tests.factories import make_sighting

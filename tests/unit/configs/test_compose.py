@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.core.settings import load_settings
 from cluster.relay.server import RelayConfig
-from cluster.settings import load_settings
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 TEXT = (CONFIGS / "compose.yaml").read_text(encoding="utf-8")

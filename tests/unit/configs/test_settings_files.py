@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from cluster.settings import ENV_PREFIX, Settings, load_settings, read_yaml
+from cluster.core.settings import ENV_PREFIX, Settings, load_settings, read_yaml
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = ("local", "demo", "production")

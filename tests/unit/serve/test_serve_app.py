@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray.serve import Application
 
-from cluster.settings import Settings
+from cluster.core.settings import Settings
 from pipelines.errors import ConfigError, ModelError
 from serve.app import build
 

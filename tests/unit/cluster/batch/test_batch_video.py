@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cluster.batch.chunks import FOREVER_US, Chunk, Look, split
-from cluster.batch.cut import Wanted, cut
-from cluster.batch.look import due_frames
+from cluster.batch.extract import Wanted, cut
+from cluster.batch.infer import due_frames
 from cluster.batch.sources import Source, StartFrom, find_files, of_files
 from cluster.batch.video import (
     BrokenVideoError,

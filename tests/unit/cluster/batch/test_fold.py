@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cluster.batch.fold import Findings, Fold, Moment, SeenObject
+from cluster.batch.replay import Findings, Fold, Moment, SeenObject
 from cluster.batch.table import ChunkFacts, Looked, decode, encode, read_facts
 from pipelines.domain import AlarmSource, CameraPlan, Detections, ZoneEntryRule
 from pipelines.pipeline import CameraPipeline

@@ -12,8 +12,8 @@ from rich.console import Console
 from cluster.cli.api import _problem, camera_line, find_client
 from cluster.cli.common import exit_code, show_error
 from cluster.cli.view import LineView
+from cluster.core.settings import Settings
 from cluster.local.stack import Phase, StackEvent
-from cluster.settings import Settings
 from pipelines.domain import CameraState
 from pipelines.errors import (
     AtalaiaError,

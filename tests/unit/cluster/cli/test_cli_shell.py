@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli.shell import exports
-from cluster.settings import RaySettings, Settings
+from cluster.core.settings import RaySettings, Settings
 from pipelines.errors import ConfigError
 
 

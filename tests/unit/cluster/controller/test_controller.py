@@ -16,11 +16,11 @@ from cluster.bridge.units import (
     StreamPhase,
     StreamStatus,
 )
-from cluster.bus import CameraStatus
 from cluster.controller.controller import Controller
 from cluster.controller.reports import HostStatus, WatcherStatus
+from cluster.core.settings import AgentSettings, BridgeSettings, Settings
 from cluster.media.gateway import ProbeResult
-from cluster.settings import AgentSettings, BridgeSettings, Settings
+from cluster.stores.bus import CameraStatus
 from pipelines.clock import ManualClock
 from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState, Recording, RecordingMode
 from pipelines.errors import CameraError, UnavailableError

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from cluster.core.settings import Settings
 from cluster.local.doctor import Finding, Level, examine
 from cluster.local.ports import free_port
-from cluster.settings import Settings
 
 
 def findings(tmp_path: Path, **changes: Any) -> dict[str, Finding]:

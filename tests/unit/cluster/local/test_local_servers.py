@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.core.settings import Settings
 from cluster.local import ray_head
 from cluster.local.binaries import GO2RTC, GO_SERVERS, LIVEKIT, find_binary
 from cluster.local.secrets import livekit_secret_path, with_secrets
 from cluster.local.servers import go2rtc_spec, livekit_spec, needed_ports, valkey_spec
-from cluster.settings import Settings
 from pipelines.errors import ConfigError
 
 SECRET = "0123456789abcdef0123456789abcdef-x"
@@ -149,7 +149,7 @@ def test_what_was_built_from_other_pins_is_not_found(
 def test_redis_url_is_taken_where_nothing_closer_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cluster.settings import load_settings
+    from cluster.core.settings import load_settings
 
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:7001/0")
     assert load_settings().redis_url == "redis://127.0.0.1:7001/0"

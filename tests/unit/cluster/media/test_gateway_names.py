@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from cluster.media.gateway import StreamName, make_gateway
+from cluster.core.settings import GatewaySettings, LiveKitSettings, Settings
+from cluster.media.gateway import StreamName
+from cluster.media.gateway_choice import make_gateway
 from cluster.media.go2rtc import Go2RtcGateway, audio_codecs
 from cluster.media.mediamtx import MediaMtxGateway
 from cluster.media.sealing import GatewayKeys, Seal
-from cluster.settings import GatewaySettings, LiveKitSettings, Settings
 from pipelines.domain import SLUG_PATTERN, CameraKey
 from pipelines.errors import ConfigError
 

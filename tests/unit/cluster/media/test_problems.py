@@ -7,7 +7,7 @@ import pickle
 import av.error
 import pytest
 
-from cluster.media.problems import (
+from cluster.media.errors import (
     CameraProblem,
     UnreadableCameraError,
     problem_of,

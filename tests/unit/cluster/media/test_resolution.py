@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from cluster.addresses import AddressPolicy, IpAddress
-from cluster.media.problems import CameraProblem, UnreadableCameraError
+from cluster.core.addresses import AddressPolicy, IpAddress
+from cluster.core.settings import DatabaseSettings, GatewaySettings, RedisSettings, Settings
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import (
     MAX_LOOKUPS_PER_PAYER,
     OWN_REFRESH_S,
@@ -20,7 +21,6 @@ from cluster.media.resolution import (
     ServiceAddress,
     own_services,
 )
-from cluster.settings import DatabaseSettings, GatewaySettings, RedisSettings, Settings
 from pipelines.clock import ManualClock
 
 LAN = "192.168.7.7"

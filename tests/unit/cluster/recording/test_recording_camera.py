@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from cluster.core.settings import RecordingSettings
 from cluster.recording.camera import CameraRecording
 from cluster.recording.segment import VideoFormat, VideoUnit
 from cluster.recording.spool import Spool
-from cluster.recording.status import RecordingState
-from cluster.settings import RecordingSettings
 from pipelines.domain import (
     CameraKey,
     MaskedRecording,
     Recording,
     RecordingMode,
+    RecordingState,
     Schedule,
     Window,
 )

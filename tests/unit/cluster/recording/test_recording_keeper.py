@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.recording.horizon import KEY_FRAME_S, SHIPPING_S, settled_after_s
-from cluster.recording.keeper import Verdict, decided_us, judge
+from cluster.core.settings import RecordingSettings
+from cluster.recording.finality import KEY_FRAME_S, SHIPPING_S, settled_after_s
+from cluster.recording.retention import Verdict, decided_us, judge
 from cluster.recording.segment import SegmentFile, VideoFormat
 from cluster.recording.tags import NO_TAGS, Tags
-from cluster.settings import RecordingSettings
 from pipelines.domain import MaskedRecording, Recording, RecordingMode, Schedule, Window
 from pipelines.errors import UnavailableError
 

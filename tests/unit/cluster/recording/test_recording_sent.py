@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.recording.reorder import JUMP_US, MAX_PENDING, SentPictures
 from cluster.recording.segment import VideoUnit
-from cluster.recording.sent import JUMP_US, MAX_PENDING, SentPictures
 
 STEP_US = 40_000
 START_US = 1_790_000_000_000_000

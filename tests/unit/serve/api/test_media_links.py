@@ -9,7 +9,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from cluster.settings import ApiSettings, LiveKitSettings, Settings
+from cluster.core.settings import ApiSettings, LiveKitSettings, Settings
 from pipelines.clock import ManualClock
 from pipelines.errors import ConfigError
 from serve.api.media_links import MediaGrant, MediaLinks, media_secret

@@ -16,7 +16,7 @@ import { Backoff, sleep } from '../api/backoff';
 import { ApiError } from '../api/errors';
 import type { JoinGrant } from '../domain/types';
 
-/** Names that the cluster gives (cluster/names.py). */
+/** Names that the cluster gives (cluster/core/names.py). */
 const MAIN_TRACK = 'main';
 const DETECTIONS_TRACK = 'detections';
 

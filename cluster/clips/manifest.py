@@ -1,0 +1,147 @@
+"""The manifest of an export: what it holds, what it was made of, and how to see that it is so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+
+from cluster.clips.timeline import Span
+from cluster.core.files import digest
+from pipelines.domain import Frozen, Segment
+from pipelines.errors import ConflictError, InputError
+from pipelines.times import moment_of
+
+if TYPE_CHECKING:
+    from cluster.clips.stitch import Stitched  # the command line does without libav
+
+
+class Stretch(Frozen):
+    """From when to when; `to` is exclusive."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    since: AwareDatetime = Field(alias="from")
+    until: AwareDatetime = Field(alias="to")
+
+
+class ExportedFile(Frozen):
+    sha256: str
+    size: int
+    frames: int
+    audio: bool
+
+
+class SourceSegment(Stretch):
+    """A file of the recording that went into the export."""
+
+    key: str
+    sha256: str
+    size: int
+    codec: str
+    width: int
+    height: int
+    masked: bool
+    note: str
+
+
+class Manifest(Frozen):
+    """Kept beside the export and in the tenant's storage, where nobody outside can change it."""
+
+    version: Literal[1] = 1
+    id: UUID
+    tenant: str
+    camera: str
+    asked: Stretch
+    covered: Stretch
+    gaps: tuple[Stretch, ...]
+    file: ExportedFile
+    sources: tuple[SourceSegment, ...]
+    created_at: AwareDatetime
+    created_by: str
+    method: str = "Packets were copied from the sources; no picture was encoded again."
+
+
+def stretch(span: Span) -> Stretch:
+    return Stretch(since=moment_of(span.from_us), until=moment_of(span.to_us))
+
+
+def source_of(segment: Segment) -> SourceSegment:
+    return SourceSegment(
+        key=segment.blob,
+        sha256=segment.sha256,
+        size=segment.size,
+        since=moment_of(segment.start_us),
+        until=moment_of(segment.end_us),
+        codec=segment.codec,
+        width=segment.width,
+        height=segment.height,
+        masked=segment.masked,
+        note=segment.note,
+    )
+
+
+def manifest_of(
+    id: UUID,
+    tenant: str,
+    camera: str,
+    asked: Span,
+    made: Stitched,
+    sources: list[Segment],
+    created_us: int,
+    created_by: str,
+) -> Manifest:
+    """Args: `created_by` is who asked, like `key:3kd82hs9`."""
+    return Manifest(
+        id=id,
+        tenant=tenant,
+        camera=camera,
+        asked=stretch(asked),
+        covered=stretch(Span(made.from_us, made.to_us)),
+        gaps=tuple(stretch(gap) for gap in made.gaps),
+        file=ExportedFile(sha256=made.sha256, size=made.size, frames=made.frames, audio=made.audio),
+        sources=tuple(source_of(segment) for segment in sources),
+        created_at=moment_of(created_us),
+        created_by=created_by,
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises InputError: there is no such file, or it is no manifest."""
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(
+            f"{path} is not the manifest of an export: {where}: {first['msg']}.",
+            hint="`atalaia recordings export` writes it beside the file.",
+        ) from None
+
+
+def verify(file: Path, manifest: Manifest) -> None:
+    """See that `file` is, byte for byte, what the manifest describes.
+
+    Raises:
+        ConflictError: it is not; says how it differs.
+        InputError: it cannot be read.
+    """
+    try:
+        size, sha256 = digest(file)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}.") from None
+    if size != manifest.file.size:
+        raise ConflictError(
+            f"{file} has {size:,} bytes; the manifest describes {manifest.file.size:,}.",
+            hint="It was cut off, or it is another file.",
+        )
+    if sha256 != manifest.file.sha256:
+        raise ConflictError(
+            f"{file} is not what was exported: its SHA-256 is {sha256}, and "
+            f"the manifest says {manifest.file.sha256}.",
+            hint="It was changed after the export, or it is another file.",
+        )

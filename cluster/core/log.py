@@ -1,0 +1,97 @@
+"""Structured logs: a static message, fields beside it, credentials never in either.
+
+Every text is cut to a bound before anything else is done with it, so that a log line costs no more
+than its length, however long the thing that it tells of is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sized
+from itertools import islice
+from typing import cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from cluster.core.redaction import (
+    LOG_MAX_LINES,
+    LOG_MAX_TEXT,
+    RedactingFilter,
+    redact,
+    redact_lines,
+)
+from cluster.core.settings import LogSettings
+
+__all__ = ["configure_logging", "get_logger", "redact"]
+
+
+# Of a list or a dictionary: more than anybody reads in a line.
+MAX_ITEMS = 100
+# Of lists and dictionaries within each other; what lies deeper is shown by its repr.
+MAX_DEPTH = 4
+# Fields that structlog makes of `exc_info` and `stack_info`.
+_MANY_LINES = ("exception", "stack")
+
+
+def _redacted(value: object, depth: int = 0) -> object:
+    """`value` without credentials and of bounded length; what a renderer would show by its repr
+    becomes that text."""
+    if isinstance(value, str):
+        return redact(value, LOG_MAX_TEXT)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < MAX_DEPTH and isinstance(value, dict):
+        shown = {_key(k): _redacted(v, depth + 1) for k, v in islice(value.items(), MAX_ITEMS)}
+        return shown | ({"…": _left_out(value)} if len(value) > MAX_ITEMS else {})
+    if depth < MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
+        items = [_redacted(item, depth + 1) for item in islice(value, MAX_ITEMS)]
+        return items + ([_left_out(value)] if len(value) > MAX_ITEMS else [])
+    return redact(repr(value), LOG_MAX_TEXT)
+
+
+def _key(key: object) -> object:
+    return _redacted(key, MAX_DEPTH)
+
+
+def _left_out(value: Sized) -> str:
+    return f"[{len(value) - MAX_ITEMS:,} more]"
+
+
+def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {
+        k: redact_lines(v, LOG_MAX_LINES)
+        if k in _MANY_LINES and isinstance(v, str)
+        else _redacted(v)
+        for k, v in event.items()
+    }
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Send every log line of this process to stderr in the chosen format. Call at entry points."""
+    logging.getLogger("httpx").addFilter(RedactingFilter())
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if settings.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _redact_event,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    return cast("FilteringBoundLogger", structlog.get_logger(component=name))

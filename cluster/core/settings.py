@@ -1,0 +1,468 @@
+"""One typed tree of settings: YAML in `configs/`, overlaid by the environment, parsed once.
+
+`ATALAIA_CONFIG` names the YAML file. Environment variables win over it: `ATALAIA_` and the path of
+the key with two underscores between levels, e.g. `ATALAIA_LIVEKIT__API_SECRET`. Unknown keys and
+wrong values are refused with the key, where it was set, and what is allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from cluster.core.addresses import AddressPolicy
+from cluster.core.redaction import refuse_bucket_credentials
+from pipelines.errors import ConfigError
+
+ENV_PREFIX = "ATALAIA_"
+ENV_DELIMITER = "__"
+CONFIG_VARIABLE = "ATALAIA_CONFIG"
+KEY_VARIABLE = "ATALAIA_KEY"
+"""The command line's credential for the API: ours by prefix, but no setting."""
+REDIS_VARIABLE = "REDIS_URL"
+"""The name that hosting platforms use; the file and ATALAIA_REDIS__URL win over it."""
+
+MAX_SOCKET_PATH = 107
+"""Bytes; Linux's `sun_path` has 108 with the zero at its end (unix(7))."""
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LiveKitSettings(Section):
+    """The SFU that carries the rooms."""
+
+    url: str = Field("ws://127.0.0.1:7880", description="ws:// or wss:// URL for bridge and agents")
+    public_url: str | None = Field(None, description="URL given to browsers; default: `url`")
+    api_key: str = "atalaia"
+    api_secret: SecretStr = Field(SecretStr(""), description="at least 32 characters")
+    managed: bool = Field(True, description="start livekit-server on this machine")
+    rtc_udp_port: Port = Field(7882, description="UDP port for the media of the managed server")
+
+    @property
+    def browser_url(self) -> str:
+        return self.public_url or self.url
+
+
+class GatewaySettings(Section):
+    """The media gateway, one pull for each camera, and the relay through which it reaches them."""
+
+    kind: Literal["go2rtc", "mediamtx"] = "go2rtc"
+    api_url: str | None = Field(
+        None,
+        description="http(s):// or unix:// URL; default: a Unix socket in data_dir where the "
+        "gateway is started here, else http://127.0.0.1:1984",
+    )
+    rtsp_url: str = "rtsp://127.0.0.1:8554"
+    managed: bool = Field(True, description="start the gateway and its relay on this machine")
+    username: str | None = Field(None, description="default: made up where the gateway is managed")
+    password: SecretStr | None = None
+    secret: SecretStr | None = Field(
+        None,
+        description="keys stream names and camera URLs, at least 32 characters, the same for relay "
+        "and cluster; default: derived from livekit.api_secret",
+    )
+    relay_url: str = Field(
+        "tcp://127.0.0.1:8655", description="where the gateway and the cluster reach the relay"
+    )
+    relay_bind: str = Field("127.0.0.1", description="address that the relay listens on")
+    allow: tuple[str, ...] = Field(
+        ("private", "public"),
+        description="networks and ports that cameras may have: `private`, `public`, "
+        "`10.0.0.0/8`, `127.0.0.1:8554`, `[fd00::/8]:554-8554`",
+    )
+    deny: tuple[str, ...] = Field(
+        (), description="networks and ports that cameras may not have; wins over `allow`"
+    )
+
+    @field_validator("relay_url")
+    @classmethod
+    def _whole_relay_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "tcp" or not parts.hostname or parts.port is None:
+            raise ValueError("write tcp://host:port")
+        return url
+
+    @property
+    def relay_port(self) -> int:
+        return urlsplit(self.relay_url).port or 0
+
+    @field_validator("allow", "deny")
+    @classmethod
+    def _readable(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        AddressPolicy.parse(entries)
+        return entries
+
+    @property
+    def policy(self) -> AddressPolicy:
+        return AddressPolicy.parse(self.allow, self.deny)
+
+
+class RedisSettings(Section):
+    url: SecretStr | None = Field(
+        None, description="redis:// or rediss:// URL; default: start one on this machine"
+    )
+    port: Port = Field(6390, description="port of the local one")
+
+
+class DatabaseSettings(Section):
+    url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy async URL (postgresql+psycopg://…); default: SQLite in data_dir",
+    )
+
+
+class QdrantSettings(Section):
+    url: str | None = Field(None, description="Qdrant server; default: embedded in data_dir")
+    api_key: SecretStr | None = None
+
+
+class BlobSettings(Section):
+    url: str | None = Field(
+        None, description="fsspec URL (s3://…, gs://…, file://…); default: folder in data_dir"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _no_credentials(cls, url: str | None) -> str | None:
+        if url is not None:
+            refuse_bucket_credentials(url)
+        return url
+
+
+class RaySettings(Section):
+    address: str | None = Field(None, description="a running cluster; default: start one here")
+    namespace: str = "atalaia"
+    dashboard_port: Port = 8265
+    object_store_mb: Annotated[int, Field(ge=80)] = 512
+    num_cpus: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="CPUs that the local cluster hands out; default: those of the machine"
+    )
+
+
+class DetectorSettings(Section):
+    """The model that looks at frames."""
+
+    weights: str = Field("yolov8n.pt", description="path, or a name that ultralytics knows")
+    runtime: Literal["auto", "openvino", "tensorrt", "torch"] = Field(
+        "auto", description="auto: CUDA where there is one, else OpenVINO"
+    )
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    input_width: Annotated[int, Field(ge=64, le=1920, multiple_of=32)] = 640
+    input_height: Annotated[int, Field(ge=64, le=1920, multiple_of=32)] = 384
+    confidence: Annotated[float, Field(ge=0.01, le=1)] = 0.25
+    iou: Annotated[float, Field(ge=0.1, le=1)] = 0.6
+    max_batch: Annotated[int, Field(ge=1, le=128)] = 8
+    batch_wait_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
+        0.0, description="GPUs of each replica; a fraction shares one"
+    )
+    threads: Annotated[int, Field(ge=0, le=256)] = Field(0, description="0: all cores")
+
+
+class EmbedderSettings(Section):
+    """The model that turns a crop into a vector. `builtin` installs offline."""
+
+    model: str = Field("builtin", description="builtin, or a folder with a CLIP-like model")
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    num_gpus: Annotated[float, Field(ge=0, le=8)] = 0.0
+
+
+class BridgeSettings(Section):
+    cameras_per_actor: Annotated[int, Field(ge=1, le=200)] = 32
+    open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    read_timeout_s: Annotated[float, Field(gt=0, le=120)] = 5.0
+    backoff_initial_s: Annotated[float, Field(gt=0)] = 0.5
+    backoff_max_s: Annotated[float, Field(gt=0)] = 15.0
+
+
+class RecordingSettings(Section):
+    """What becomes of recordings on their way to the blob storage. What is kept of a camera is the
+    camera's own business."""
+
+    segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
+        60.0, description="length of a file; it ends at the next key frame"
+    )
+    alarm_segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
+        10.0, description="the same of cameras that keep what surrounds alarms"
+    )
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        20.0, description="how long an alarm may take from its frame to the records"
+    )
+    spool_mb: Annotated[int, Field(ge=16)] = Field(
+        8192,
+        description="disk for files that wait, of each bridge; then the oldest is dropped",
+    )
+
+
+class AgentSettings(Section):
+    cameras_per_host: Annotated[int, Field(ge=1, le=200)] = 16
+    dispatch_grace_s: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="how long a dispatched watcher may take to appear before another is sent"
+    )
+
+
+class ControllerSettings(Section):
+    interval_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    stale_after_s: Annotated[float, Field(gt=0)] = Field(
+        6.0, description="no fresh frame for this long: the camera is degraded"
+    )
+
+
+class ApiSettings(Section):
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    url: str | None = Field(None, description="public base URL; default: http://host:port")
+    max_upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
+    max_image_megapixels: Annotated[float, Field(gt=0, le=200)] = 40.0
+    image_memory_mb: Annotated[int, Field(ge=32, le=65_536)] = Field(
+        640,
+        description="memory that one replica decodes pictures in, all at once; further ones wait, "
+        "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
+        "their kind, so the default takes any of them, or two JPEGs",
+    )
+    join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
+    media_secret: SecretStr | None = Field(
+        None,
+        description="signs links to clips and recordings, at least 32 characters, the same for "
+        "every replica; default: derived from livekit.api_secret",
+    )
+    media_url_ttl_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        300, description="how long a signed link works"
+    )
+    export_max_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        3600, description="the longest range that one export may have"
+    )
+    max_exports: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="exports that one replica makes and sends at once; more are refused"
+    )
+
+
+class BatchSettings(Section):
+    """Jobs that look at recordings again."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="processes of one job that look; default: one per two CPUs of the cluster"
+    )
+    worker_threads: Annotated[int, Field(ge=0, le=256)] = Field(
+        2, description="CPU threads of each worker's model; 0: all cores of its machine"
+    )
+    num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
+        0.0, description="GPUs of each worker; a fraction shares one"
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        19, description="how far workers stand back on CPUs that live work wants, too"
+    )
+    chunk_s: Annotated[float, Field(ge=1, le=3600)] = Field(
+        30.0, description="about as much of a video is one step: what is done again after a crash"
+    )
+    jobs_per_tenant: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="jobs of one tenant that may be queued or running; more are refused"
+    )
+    models: tuple[str, ...] = Field(
+        (), description="weights that tenants may choose for a job, besides the live detector's"
+    )
+
+
+class LogSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with `load_settings`, once, at an entry point; pass it on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER, extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Field(Path(".local"), description="everything that this machine keeps")
+    livekit: LiveKitSettings = LiveKitSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    redis: RedisSettings = RedisSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    blobs: BlobSettings = BlobSettings()
+    ray: RaySettings = RaySettings()
+    detector: DetectorSettings = DetectorSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    recording: RecordingSettings = RecordingSettings()
+    agents: AgentSettings = AgentSettings()
+    controller: ControllerSettings = ControllerSettings()
+    api: ApiSettings = ApiSettings()
+    batch: BatchSettings = BatchSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The YAML comes in as init arguments, so the environment must stand before it.
+        return env_settings, init_settings
+
+    # -- places and defaults that depend on other settings
+
+    @property
+    def redis_url(self) -> str:
+        return (
+            self.redis.url.get_secret_value()
+            if self.redis.url
+            else f"redis://127.0.0.1:{self.redis.port}/0"
+        )
+
+    @property
+    def database_url(self) -> str:
+        if self.database.url:
+            return self.database.url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir.resolve() / 'data' / 'atalaia.db'}"
+
+    @property
+    def blob_url(self) -> str:
+        return self.blobs.url or f"file://{self.data_dir.resolve() / 'data' / 'blobs'}"
+
+    @property
+    def qdrant_path(self) -> Path:
+        return self.data_dir.resolve() / "data" / "qdrant"
+
+    @property
+    def model_cache(self) -> Path:
+        return self.data_dir.resolve() / "models"
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.data_dir.resolve() / "spool"
+
+    @property
+    def recording_spool(self) -> Path:
+        return self.data_dir.resolve() / "recordings-spool"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.data_dir.resolve() / "log"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.data_dir.resolve() / "run"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """For files that are made, sent and removed."""
+        return self.data_dir.resolve() / "tmp"
+
+    @property
+    def gateway_socket(self) -> Path:
+        """Where the API of a gateway that is started here listens."""
+        wanted = self.run_dir / "gateway.sock"
+        if len(os.fsencode(wanted)) <= MAX_SOCKET_PATH:
+            return wanted
+        digest = hashlib.sha256(os.fsencode(self.run_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"atalaia-{os.getuid()}-{digest}" / wanted.name
+
+    @property
+    def gateway_api_url(self) -> str:
+        if self.gateway.api_url is not None:
+            return self.gateway.api_url
+        if self.gateway.managed:
+            return f"unix://{self.gateway_socket}"
+        return "http://127.0.0.1:1984"
+
+    @property
+    def api_url(self) -> str:
+        return self.api.url or f"http://{self.api.host}:{self.api.port}"
+
+
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ConfigError where it is missing, broken or no mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the settings file {path}: {error.strerror}.",
+            hint=f"Set {CONFIG_VARIABLE} to a file that exists.",
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections at its top, like `api: …`.")
+    return content
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings file (argument, else `ATALAIA_CONFIG`, else none) and the environment.
+
+    Raises:
+        ConfigError: names every wrong key, where it was set, and what is allowed.
+    """
+    if path is None and os.environ.get(CONFIG_VARIABLE):
+        path = Path(os.environ[CONFIG_VARIABLE])
+    content = read_yaml(path) if path else {}
+    if os.environ.get(REDIS_VARIABLE):
+        redis = content.setdefault("redis", {})
+        if isinstance(redis, dict):  # anything else is refused below, with its key
+            redis.setdefault("url", os.environ[REDIS_VARIABLE])
+    unknown = _unknown_variables()
+    if unknown:
+        raise ConfigError(
+            f"unknown setting in the environment: {', '.join(unknown)}.",
+            hint="Known sections: " + ", ".join(sorted(Settings.model_fields)) + ".",
+        )
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _unknown_variables() -> list[str]:
+    """Environment names with our prefix whose first level is no section (others pydantic finds)."""
+    known = {name.upper() for name in Settings.model_fields} | {"CONFIG", "KEY"}
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith(ENV_PREFIX)
+        and name.removeprefix(ENV_PREFIX).split(ENV_DELIMITER)[0] not in known
+    )
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in item["loc"])
+        variable = ENV_PREFIX + ENV_DELIMITER.join(str(part) for part in item["loc"]).upper()
+        where = f"environment {variable}" if variable in os.environ else str(path or "the defaults")
+        lines.append(f"{key} (in {where}): {item['msg']}")
+    return "wrong settings:\n  " + "\n  ".join(lines)

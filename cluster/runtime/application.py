@@ -1,0 +1,86 @@
+"""The application on a connected Ray cluster: schema, Serve deployments, controller and listener.
+
+`atalaia up`, the demo, the tests and the benchmarks all start it here. Where it runs, one machine
+or a cluster, is the business of whoever connected Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+
+import httpx
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from cluster.core.log import get_logger
+from cluster.core.names import SERVE_APP
+from cluster.core.settings import Settings
+from cluster.runtime import services
+from cluster.stores.db import migrate
+from pipelines.errors import UnavailableError
+
+log = get_logger("application")
+
+SERVE_BUILDER = ("serve.app", "build")
+"""Named, not imported: cluster leans on nothing above it; Serve's own config files do the same."""
+
+READY_TIMEOUT_S = 240.0
+"""A first start exports the model, which takes a minute on two cores."""
+POLL_S = 0.5
+
+
+class Application:
+    """Starts and ends everything that is ours. Ray must be connected before `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def start(self) -> None:
+        """Bring the schema up to date, deploy, start the services, wait until the API is ready.
+
+        Raises:
+            UnavailableError: it did not become ready in time; says what was missing.
+        """
+        await migrate(self._settings.database_url)
+        await asyncio.to_thread(self._deploy)
+        await services.ensure(self._settings)
+        await self.wait_ready()
+
+    async def aclose(self) -> None:
+        """End services, workers and deployments. Safe to call twice."""
+        await services.stop(self._settings)
+        if ray.is_initialized():
+            await asyncio.to_thread(serve.shutdown)
+
+    def _deploy(self) -> None:
+        build = getattr(importlib.import_module(SERVE_BUILDER[0]), SERVE_BUILDER[1])
+        api = self._settings.api
+        serve.start(http_options=HTTPOptions(host=api.host, port=api.port))
+        serve.run(build(self._settings), name=SERVE_APP, route_prefix="/")
+
+    async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Return once `/readyz` says yes.
+
+        Raises:
+            UnavailableError: not within `timeout_s`; the message holds its last answer.
+        """
+        answer = "no answer"
+        url = f"http://{self._settings.api.host}:{self._settings.api.port}/readyz"
+        try:
+            async with asyncio.timeout(timeout_s), httpx.AsyncClient(timeout=5.0) as client:
+                while True:
+                    try:
+                        response = await client.get(url)
+                        if response.is_success:
+                            return
+                        answer = response.text
+                    except httpx.TransportError as error:
+                        answer = type(error).__name__
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise UnavailableError(
+                f"the API did not become ready within {timeout_s:.0f} s: {answer}",
+                hint="Run `atalaia doctor`, and look into the logs.",
+            ) from None

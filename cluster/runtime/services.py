@@ -1,0 +1,171 @@
+"""The cluster's own services as Ray actors: controller and listener, started once, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray
+
+from cluster.controller.controller import Controller
+from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.controller.fleet import RayFleet
+from cluster.controller.metrics import FleetMetrics
+from cluster.core.log import configure_logging, get_logger
+from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
+from cluster.core.settings import Settings
+from cluster.media.gateway_choice import make_gateway
+from cluster.stores.bus import (
+    CameraStatusBoard,
+    Listener,
+    TrackListener,
+    open_redis,
+    replay_left_spools,
+)
+from cluster.stores.db import Database
+from pipelines.clock import SystemClock
+from pipelines.errors import UnavailableError
+
+log = get_logger("services")
+
+STOP_TIMEOUT_S = 20.0
+
+
+class ControllerService:
+    """The controller with its real surroundings.
+
+    Made inside a running event loop (an asynchronous Ray actor has one): it works from the start,
+    also when Ray has just restarted it and nobody calls.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        configure_logging(settings.log)
+        self._database = Database(settings.database_url)
+        self._redis = open_redis(settings.redis_url)
+        self._gateway = make_gateway(settings)
+        self._fleet = RayFleet(settings)
+        self._dispatcher = LiveKitDispatcher(settings.livekit)
+        self._controller = Controller(
+            settings,
+            plans=self._database.platform(),
+            gateway=self._gateway,
+            fleet=self._fleet,
+            dispatcher=self._dispatcher,
+            board=CameraStatusBoard(self._redis),
+            clock=SystemClock(),
+            observe=FleetMetrics().observe,
+        )
+        self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+
+    async def _run(self, settings: Settings) -> None:
+        try:
+            sent = await replay_left_spools(settings.redis_url, settings.spool_dir)
+            log.info("alarms that hosts had left were sent", alarms=sent)
+        except UnavailableError as error:
+            # They stay on the disk, for the next start or for a host of the same name.
+            log.warning("alarms that hosts had left stay where they are", error=error.message)
+        await self._controller.run()
+
+    async def ping(self) -> bool:
+        """True while the controller runs."""
+        return not self._task.done()
+
+    async def changed(self, tenant: str, camera: str | None = None) -> None:
+        """This tenant's records changed: look now rather than at the next round."""
+        log.debug("change noticed", tenant=tenant, camera=camera)
+        self._controller.changed()
+
+    async def counts(self) -> dict[str, int]:
+        """What was repaired, by kind, since this incarnation began."""
+        return dict(self._controller.counts)
+
+    async def aclose(self) -> None:
+        """Stop repairing, then end every worker. Safe to call twice."""
+        if self._task.cancelled():
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._controller.aclose()
+        await self._fleet.aclose()
+        await self._gateway.aclose()
+        await self._dispatcher.aclose()
+        await self._redis.aclose()
+        await self._database.aclose()
+
+
+class ListenerService:
+    """Writes the alarms of every tenant's stream into the records, and beside them, at its own
+    pace, what tracks did. Works from the start too."""
+
+    def __init__(self, settings: Settings) -> None:
+        configure_logging(settings.log)
+        self._database = Database(settings.database_url)
+        self._redis = open_redis(settings.redis_url)
+        platform = self._database.platform()
+
+        async def tenants() -> list[str]:
+            return [tenant.slug for tenant in await platform.tenants()]
+
+        alarms = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
+        tracks = TrackListener(self._redis, tenants, self._database.tracks, LISTENER_ACTOR)
+        loop = asyncio.get_running_loop()
+        self._tasks = (
+            loop.create_task(alarms.run(), name="listener"),
+            loop.create_task(tracks.run(), name="track listener"),
+        )
+
+    async def ping(self) -> bool:
+        """True while the listeners run."""
+        return not any(task.done() for task in self._tasks)
+
+    async def aclose(self) -> None:
+        """Stop after the entries in hand. Safe to call twice."""
+        if any(task.cancelled() for task in self._tasks):
+            return
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._redis.aclose()
+        await self._database.aclose()
+
+
+def _ensure_actor(kind: type, name: str, settings: Settings) -> Any:
+    return (
+        ray.remote(kind)
+        .options(
+            name=name,
+            namespace=settings.ray.namespace,
+            get_if_exists=True,
+            lifetime="detached",
+            max_restarts=-1,
+            num_cpus=0,
+            max_concurrency=64,
+        )
+        .remote(settings)
+    )
+
+
+async def ensure(settings: Settings) -> None:
+    """Start the controller and the listener where they do not run yet. Ray must be connected."""
+    actors = [
+        _ensure_actor(ListenerService, LISTENER_ACTOR, settings),
+        _ensure_actor(ControllerService, CONTROLLER_ACTOR, settings),
+    ]
+    await asyncio.gather(*(actor.ping.remote() for actor in actors))
+
+
+async def stop(settings: Settings) -> None:
+    """End controller, listener and every worker. Does nothing where they do not run."""
+    if not ray.is_initialized():
+        return  # any call below would make Ray look for a cluster to join
+    for name in (CONTROLLER_ACTOR, LISTENER_ACTOR):
+        try:
+            actor = ray.get_actor(name, namespace=settings.ray.namespace)
+        except ValueError:
+            continue
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await actor.aclose.remote()
+        except (TimeoutError, ray.exceptions.RayActorError) as error:
+            log.warning("service did not stop by itself", name=name, error=type(error).__name__)
+        ray.kill(actor, no_restart=True)

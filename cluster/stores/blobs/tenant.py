@@ -1,0 +1,281 @@
+"""Files of one tenant: snapshots and the like. A local folder, or any storage that fsspec knows."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Self, TypeVar
+
+from fsspec.asyn import AsyncFileSystem
+
+from cluster.core.aio import keep_cancellation
+from cluster.core.files import sync
+from cluster.core.log import redact
+from cluster.core.tenancy import require_tenant
+from cluster.stores.blobs.storage import code_of, open_storage, reason_of
+from pipelines.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    UnavailableError,
+    UnknownThingError,
+)
+
+# Storage calls wait for disks and networks, not for the CPU: a few at once keep one slow call from
+# holding up the others.
+_AT_ONCE = 4
+_CHUNK_BYTES = 1 << 20
+# A write to a local disk takes milliseconds, to object storage some hundred.
+TIMEOUT_S = 20.0
+# A line that uploads slower than this could not carry one camera's recording.
+LEAST_BYTES_PER_S = 250_000
+MAX_KEY_LENGTH = 512
+_BEHIND_THE_END = frozenset({"InvalidRange", "416"})
+
+# Each part starts with a letter or digit: no "..", no hidden file, no name of a temporary one.
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+_KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
+_NO_BLOB = "there is no such blob, or no such file."
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStat:
+    """Size in bytes, and a name of the content that changes when the blob is replaced."""
+
+    size: int
+    version: str
+
+
+class TenantBlobs:
+    """The blobs of one tenant, all under `<url>/<tenant>/`. Usable from one event loop.
+
+    Keys are made of letters, digits, `.`, `_`, `-`, and `/` between parts.
+
+    Args:
+        url: fsspec URL of the storage of all tenants, like file:///var/lib/atalaia/blobs or
+            s3://bucket/prefix.
+        tenant: whose blobs.
+        timeout_s: of one call; sending a file is given more, by its size.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        InputError: `tenant` is no slug.
+    """
+
+    def __init__(self, url: str, tenant: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        require_tenant(tenant)
+        self.tenant = tenant
+        self._timeout_s = timeout_s
+        try:
+            self._storage = open_storage(url)
+        except ValueError as error:
+            raise ConfigError(
+                f"blobs.url {redact(url)} cannot be used: {error}.",
+                hint="Use file:///folder, s3://bucket/prefix with the extra `s3` installed, or "
+                "gs://bucket/prefix with the extra `gcs`.",
+            ) from None
+        self._root = f"{self._storage.path.rstrip('/')}/{tenant}"
+        self._local = self._storage.local
+        self._executor = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"blobs-{tenant}")
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def put(self, key: str, data: bytes, *, flush: bool = True) -> None:
+        """Store `data`, in place of what was there. Readers see the old or the new, never a part.
+
+        Args:
+            flush: wait until a power cut cannot take it away. Without it a local file may be
+                empty afterwards, unless `flush` was called before.
+
+        Raises:
+            InputError: `key` is not valid; ConflictError: a part of it is a blob already.
+            UnavailableError: the storage is away or full.
+        """
+        path = self._path(key)
+        if self._local:
+            await self._run(self._threaded(partial(_write, path, data, flush)))
+        else:
+            # Object storage shows an object when its upload is complete, and only then.
+            await self._sent(self._ask("pipe_file", path, data))
+
+    async def flush(self, key: str) -> None:
+        """Wait until a power cut cannot take this blob away. Object storage never has it that way.
+
+        Raises:
+            InputError: `key` is not valid; UnknownThingError: there is no such blob.
+            UnavailableError: the disk refuses or is too slow.
+        """
+        path = self._path(key)
+        if self._local:
+            await self._run(self._threaded(partial(sync, Path(path))))
+
+    async def put_file(self, key: str, source: Path) -> None:
+        """Store a file's content, as `put` does, without holding it in memory.
+
+        Raises:
+            InputError: `key` is not valid; ConflictError: a part of it is a blob already.
+            UnknownThingError: there is no file `source`.
+            UnavailableError: the storage is away, full, or too slow.
+        """
+        path = self._path(key)
+        size = (await self._run(self._threaded(source.stat))).st_size
+        more_s = size / LEAST_BYTES_PER_S
+        if self._local:
+            await self._run(self._threaded(partial(_copy, path, source)), more_s)
+        else:
+            upload = self._ask("put_file", str(source), path, **self._storage.upload)
+            await self._sent(upload, more_s)
+
+    async def get(self, key: str) -> bytes:
+        """Raises InputError, UnknownThingError (no such blob), UnavailableError."""
+        data: bytes = await self._known(self._ask("cat_file", self._path(key)))
+        return data
+
+    async def delete(self, key: str) -> None:
+        """Remove a blob, if it is there. Raises InputError, UnavailableError."""
+        path = self._path(key)
+        try:
+            await self._run(self._ask("rm_file", path))
+        except (UnknownThingError, ConflictError):
+            return
+
+    def url(self, key: str) -> str:
+        """Where a blob lies, for those who read it piece by piece: a path, or an fsspec URL.
+        Raises InputError."""
+        return self._storage.url(self._path(key))
+
+    async def stat(self, key: str) -> BlobStat:
+        """Size and version of a blob. Raises InputError, UnknownThingError, UnavailableError."""
+        info = await self._known(self._ask("info", self._path(key)))
+        if info["type"] != "file":
+            raise UnknownThingError(_NO_BLOB)
+        version = hashlib.sha256(str(info).encode()).hexdigest()
+        return BlobStat(int(info["size"]), version[:32])
+
+    async def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
+        InputError, UnknownThingError, UnavailableError."""
+        if end <= start:
+            await self.stat(key)
+            return b""  # HTTP has no word for such a range, and would send the whole
+        return await self._known(self._range(self._path(key), start, end))
+
+    async def aclose(self) -> None:
+        """Let running calls end and give the threads back. Idempotent."""
+        self._executor.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # ------------------------------------------------------------ asking the storage
+
+    def _path(self, key: str) -> str:
+        if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
+            raise InputError(f"{key[:80]!r} is not the key of a blob.")
+        return f"{self._root}/{key}"
+
+    async def _ask(self, method: str, *args: object, **options: object) -> Any:
+        """Call a method of fsspec's file system.
+
+        One that waits for a network is awaited on fsspec's own loop: so a call that takes too long
+        ends there, too, and those who come after it are not behind it.
+        """
+        files = self._storage.files
+        if not isinstance(files, AsyncFileSystem):
+            return await self._threaded(partial(getattr(files, method), *args, **options))
+        async with self._slots:
+            call = getattr(files, f"_{method}")(*args, **options)
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, files.loop))
+
+    async def _threaded(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    async def _range(self, path: str, start: int, end: int) -> bytes:
+        try:
+            data: bytes = await self._ask("cat_file", path, start=start, end=end)
+        except Exception as error:
+            if code_of(error) not in _BEHIND_THE_END:
+                raise
+            return b""
+        return data
+
+    async def _known(self, call: Awaitable[_T]) -> _T:
+        """Run a call that reads: what cannot be there is not there."""
+        try:
+            return await self._run(call)
+        except ConflictError:
+            raise UnknownThingError(_NO_BLOB) from None
+
+    async def _sent(self, call: Awaitable[None], more_s: float = 0.0) -> None:
+        """Run a call that writes to object storage, which has no folders: only the bucket can be
+        missing."""
+        try:
+            await self._run(call, more_s)
+        except UnknownThingError:
+            raise _no_bucket() from None
+
+    async def _run(self, call: Awaitable[_T], more_s: float = 0.0) -> _T:
+        try:
+            async with asyncio.timeout(self._timeout_s + more_s):
+                with keep_cancellation():
+                    return await call
+        except (FileNotFoundError, IsADirectoryError) as error:
+            if code_of(error) == "NoSuchBucket":
+                raise _no_bucket() from None
+            raise UnknownThingError(_NO_BLOB) from None
+        except (FileExistsError, NotADirectoryError):
+            raise ConflictError("a part of the key is a blob already.") from None
+        except TimeoutError:
+            raise UnavailableError("the blob storage did not answer in time.") from None
+        except Exception as error:  # noqa: BLE001 - each storage raises its vendor's own errors
+            raise UnavailableError(
+                f"the blob storage cannot be used: {reason_of(error)}."
+            ) from None
+
+
+def _no_bucket() -> UnavailableError:
+    return UnavailableError(
+        "the blob storage has no such bucket.", hint="Make the one that blobs.url names."
+    )
+
+
+def _write(path: str, data: bytes, flush: bool) -> None:
+    with _replacing(path, flush=flush) as file:
+        file.write(data)
+
+
+def _copy(path: str, source: Path) -> None:
+    with source.open("rb") as content, _replacing(path) as file:
+        shutil.copyfileobj(content, file, _CHUNK_BYTES)
+
+
+@contextmanager
+def _replacing(path: str, *, flush: bool = True) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its place at the end of the block, or leaves no trace."""
+    folder, _, name = path.rpartition("/")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    temporary = f"{folder}/.{name[:100]}.{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

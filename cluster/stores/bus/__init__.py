@@ -1,0 +1,40 @@
+"""The bus: what travels through Redis. Every message is typed and versioned."""
+
+from cluster.stores.bus.connection import open_redis, redis_errors
+from cluster.stores.bus.lag import AlarmPassage
+from cluster.stores.bus.listener import Listener, ListenerStats, TrackListener
+from cluster.stores.bus.publisher import (
+    AlarmPublisher,
+    PublisherStats,
+    PublishOutcome,
+    replay_left_spools,
+)
+from cluster.stores.bus.spool import AlarmSpool
+from cluster.stores.bus.spool_file import SpoolFullError
+from cluster.stores.bus.status import CameraStatus, CameraStatusBoard
+from cluster.stores.bus.stream import AlarmStream, StreamEntry, StreamFullError, StreamGapError
+from cluster.stores.bus.tracks import TrackNews, TrackPublisher, TrackStream
+
+__all__ = [
+    "AlarmPassage",
+    "AlarmPublisher",
+    "AlarmSpool",
+    "AlarmStream",
+    "CameraStatus",
+    "CameraStatusBoard",
+    "Listener",
+    "ListenerStats",
+    "PublishOutcome",
+    "PublisherStats",
+    "SpoolFullError",
+    "StreamEntry",
+    "StreamFullError",
+    "StreamGapError",
+    "TrackListener",
+    "TrackNews",
+    "TrackPublisher",
+    "TrackStream",
+    "open_redis",
+    "redis_errors",
+    "replay_left_spools",
+]

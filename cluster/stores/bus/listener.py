@@ -1,0 +1,128 @@
+"""Carries alarms, and what tracks did, from the tenants' streams into the records."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from redis.asyncio import Redis
+
+from cluster.stores.bus.consumer import CLAIM_IDLE_MS, Consumer, ListenerStats
+from cluster.stores.bus.stream import (
+    GROUP,
+    KEEP_FOR_READERS,
+    AlarmStream,
+    decode_entry,
+    stream_key,
+)
+from cluster.stores.bus.tracks import TrackNews, TrackStream, decode_news, track_stream_key
+from pipelines.clock import Clock
+from pipelines.domain import Alarm, Sighting, TrackPath
+
+__all__ = ["CLAIM_IDLE_MS", "GROUP", "Listener", "ListenerStats", "TrackListener"]
+
+
+class AlarmRecords(Protocol):
+    """What the listener needs of a tenant's records; `TenantRecords` is one."""
+
+    async def record_alarms(self, alarms: list[Alarm]) -> int: ...
+
+
+class TrackRecords(Protocol):
+    """What the listener needs of a tenant's tracks; `TenantTracks` is one."""
+
+    async def record_paths(self, paths: list[TrackPath]) -> None: ...
+
+    async def record_objects(self, sightings: list[Sighting]) -> None: ...
+
+
+class _AlarmLane:
+    name = "alarms"
+    # One SQL transaction takes 2 ms for one alarm and 36 ms for a hundred (SQLite,
+    # synchronous=FULL).
+    batch = 100
+
+    def __init__(self, redis: Redis, records: Callable[[str], AlarmRecords], keep: int) -> None:
+        self._redis = redis
+        self._records = records
+        self._keep = keep
+
+    def key(self, tenant: str) -> str:
+        return stream_key(tenant)
+
+    def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
+        return decode_entry(tenant, fields)
+
+    async def record(self, tenant: str, items: list[Alarm]) -> int:
+        return await self._records(tenant).record_alarms(items)
+
+    async def trim(self, tenant: str) -> None:
+        await AlarmStream(self._redis, tenant).trim(GROUP, self._keep)
+
+
+class _TrackLane:
+    name = "tracks"
+    batch = 200
+
+    def __init__(self, redis: Redis, records: Callable[[str], TrackRecords]) -> None:
+        self._redis = redis
+        self._records = records
+
+    def key(self, tenant: str) -> str:
+        return track_stream_key(tenant)
+
+    def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> TrackNews:
+        return decode_news(tenant, fields)
+
+    async def record(self, tenant: str, items: list[TrackNews]) -> int:
+        records = self._records(tenant)
+        await records.record_objects([item for item in items if isinstance(item, Sighting)])
+        await records.record_paths([item for item in items if isinstance(item, TrackPath)])
+        return len(items)
+
+    async def trim(self, tenant: str) -> None:
+        await TrackStream(self._redis, tenant).trim(GROUP)
+
+
+class Listener(Consumer[Alarm]):
+    """Records each alarm, then acknowledges it; see `Consumer`.
+
+    Args:
+        records: the records of a tenant.
+        keep: entries of each stream that stay for readers once they are recorded.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        tenants: Callable[[], Awaitable[Sequence[str]]],
+        records: Callable[[str], AlarmRecords],
+        consumer: str,
+        *,
+        clock: Clock | None = None,
+        claim_idle_ms: int = CLAIM_IDLE_MS,
+        keep: int = KEEP_FOR_READERS,
+    ) -> None:
+        lane = _AlarmLane(redis, records, keep)
+        super().__init__(redis, tenants, lane, consumer, clock=clock, claim_idle_ms=claim_idle_ms)
+
+
+class TrackListener(Consumer[TrackNews]):
+    """Records objects and paths, then drops them from their stream; see `Consumer`.
+
+    Args:
+        records: the objects and paths of a tenant.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        tenants: Callable[[], Awaitable[Sequence[str]]],
+        records: Callable[[str], TrackRecords],
+        consumer: str,
+        *,
+        clock: Clock | None = None,
+        claim_idle_ms: int = CLAIM_IDLE_MS,
+    ) -> None:
+        lane = _TrackLane(redis, records)
+        super().__init__(redis, tenants, lane, consumer, clock=clock, claim_idle_ms=claim_idle_ms)

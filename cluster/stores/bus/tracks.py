@@ -1,0 +1,261 @@
+"""What tracks did, on its way to the records: objects and paths, one stream per tenant.
+
+Unlike alarms they may be lost under pressure, and every loss is counted: what waits is bounded in
+the publishing process, and in the stream, and neither ever holds up an alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from cluster.core.backoff import Backoff
+from cluster.core.log import get_logger
+from cluster.core.tenancy import require_tenant
+from cluster.stores.bus.connection import open_redis, redis_errors
+from cluster.stores.bus.stream import TRIM, UnreadableEntryError
+from pipelines.domain import Sighting, TrackPath
+from pipelines.errors import InputError, UnavailableError
+
+TrackNews = TrackPath | Sighting
+
+# A path of 5 s at 5 frames per second takes some 800 bytes of Redis' memory, so one tenant whose
+# listener is away takes 16 MB; with 100 cameras and ten objects in each that is 100 s.
+STREAM_CAPACITY = 20_000
+# All paths of a cell of time end at once: 400 cameras of one host with ten objects each.
+QUEUE_CAPACITY = 4_096
+BATCH = 256
+FLUSH_EVERY_S = 0.25
+PUBLISH_TIMEOUT_S = 2.0
+RETRY_INITIAL_S = 0.2
+RETRY_MAX_S = 5.0
+CLOSE_DEADLINE_S = 2.0
+
+_PATH, _OBJECT = b"path", b"object"
+_LOG = get_logger("bus.tracks")
+
+# Takes as many as there is room for, and says how many: a full stream refuses the rest. ARGV: the
+# capacity; then field and value of each entry.
+_PUBLISH = """
+local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
+local taken = 0
+for i = 2, #ARGV, 2 do
+  if taken >= room then break end
+  redis.call('XADD', KEYS[1], '*', ARGV[i], ARGV[i + 1])
+  taken = taken + 1
+end
+return taken
+"""
+
+
+def track_stream_key(tenant: str) -> str:
+    """The braces keep all keys of a tenant in one slot. Raises InputError where it is no slug."""
+    require_tenant(tenant)
+    return f"atalaia:{{{tenant}}}:tracks"
+
+
+def encode_news(news: TrackNews) -> tuple[bytes, bytes]:
+    """Field and value of an entry."""
+    field = _PATH if isinstance(news, TrackPath) else _OBJECT
+    return field, news.model_dump_json().encode()
+
+
+def decode_news(tenant: str, fields: Mapping[bytes, bytes]) -> TrackNews:
+    """What an entry's fields say. Raises UnreadableEntryError, whose message is the reason."""
+    for field, kind in ((_PATH, TrackPath), (_OBJECT, Sighting)):
+        payload = fields.get(field)
+        if payload is None:
+            continue
+        try:
+            news: TrackNews = kind.model_validate_json(payload)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "all of it"
+            what = field.decode()
+            raise UnreadableEntryError(f"no such {what}: {place}: {first['msg']}.") from None
+        if news.tenant != tenant:
+            raise UnreadableEntryError(f"it belongs to tenant {news.tenant}.")
+        return news
+    raise UnreadableEntryError("the entry has neither a path nor an object.")
+
+
+class TrackStream:
+    """The track news of one tenant in Redis.
+
+    Args:
+        redis: from `open_redis`; stays the caller's to close.
+        tenant: whose.
+        capacity: entries at which the stream counts as full.
+
+    Raises:
+        InputError: `tenant` is no slug.
+    """
+
+    def __init__(self, redis: Redis, tenant: str, *, capacity: int = STREAM_CAPACITY) -> None:
+        self.tenant = tenant
+        self.key = track_stream_key(tenant)
+        self._capacity = capacity
+        self._publish = redis.register_script(_PUBLISH)
+        self._trim = redis.register_script(TRIM)
+
+    async def publish(self, news: Sequence[TrackNews]) -> int:
+        """Put news at the end of the stream, as far as there is room; how many it took.
+
+        Raises:
+            InputError: some belong to another tenant.
+            UnavailableError: Redis is away. Some may be in the stream all the same; to say them
+                again changes nothing.
+        """
+        if any(item.tenant != self.tenant for item in news):
+            raise InputError("an object or path belongs to another tenant.")
+        if not news:
+            return 0
+        args: list[bytes | int] = [self._capacity]
+        for item in news:
+            args += encode_news(item)
+        with redis_errors():
+            return int(await self._publish(keys=[self.key], args=args))
+
+    async def trim(self, group: str) -> None:
+        """Drop what `group` has recorded: nobody else reads this stream."""
+        with redis_errors():
+            await self._trim(keys=[self.key], args=[group, 0])
+
+
+@dataclass(slots=True)
+class TrackCounts:
+    """Counts since the start.
+
+    Attributes:
+        published: taken by Redis.
+        dropped: lost, because too much waited in this process, or the process ended.
+        refused: lost, because the tenant's stream was full.
+        pending: waits in this process now.
+    """
+
+    published: int = 0
+    dropped: int = 0
+    refused: int = 0
+    pending: int = 0
+
+
+class TrackPublisher:
+    """One per process. `offer` never waits and may be called from any thread; the rest belongs to
+    one event loop.
+
+    Args:
+        redis_url: from the settings.
+        capacity: how much may wait here; beyond it the oldest goes.
+        stream_capacity: see `TrackStream`.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        capacity: int = QUEUE_CAPACITY,
+        stream_capacity: int = STREAM_CAPACITY,
+    ) -> None:
+        self._redis = open_redis(redis_url, timeout_s=PUBLISH_TIMEOUT_S)
+        self._capacity = capacity
+        self._stream_capacity = stream_capacity
+        self._waiting: deque[TrackNews] = deque()
+        self._lock = threading.Lock()
+        self._counts = TrackCounts()
+        self._streams: dict[str, TrackStream] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin to send. Call it on the loop that will also close."""
+        if self._task is None and not self._closed:
+            self._task = asyncio.create_task(self._keep_sending(), name="track news")
+
+    def offer(self, news: Iterable[TrackNews]) -> None:
+        """Have news sent, soon; where too much waits already, the oldest is dropped for it."""
+        with self._lock:
+            for item in news:
+                if len(self._waiting) >= self._capacity:
+                    self._waiting.popleft()
+                    self._counts.dropped += 1
+                self._waiting.append(item)
+
+    @property
+    def stats(self) -> TrackCounts:
+        counts = self._counts
+        return TrackCounts(counts.published, counts.dropped, counts.refused, len(self._waiting))
+
+    async def aclose(self) -> None:
+        """Send what waits, within CLOSE_DEADLINE_S; the rest is dropped. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE_S):
+                while self._waiting:
+                    await self._send_some()
+        except (TimeoutError, UnavailableError) as error:
+            _LOG.warning("track news is dropped", reason=str(error) or "time-out")
+        with self._lock:
+            self._counts.dropped += len(self._waiting)
+            self._waiting.clear()
+        await self._redis.aclose()
+
+    async def _keep_sending(self) -> None:
+        backoff = Backoff(RETRY_INITIAL_S, RETRY_MAX_S)
+        away = False
+        while True:
+            try:
+                while self._waiting:
+                    await self._send_some()
+            except UnavailableError as error:
+                if not away:
+                    _LOG.warning("track news waits", reason=str(error))
+                away = True
+                await asyncio.sleep(backoff.next_delay_s())
+                continue
+            except Exception:  # noqa: BLE001 - task top: a bug must not end the sending silently
+                _LOG.exception("track news cannot be sent")
+                await asyncio.sleep(RETRY_MAX_S)
+                continue
+            away = False
+            backoff.reset()
+            await asyncio.sleep(FLUSH_EVERY_S)
+
+    async def _send_some(self) -> None:
+        """Send the oldest that wait. Where that fails they wait on, unless newer ones have taken
+        their place meanwhile."""
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        by_tenant: dict[str, list[TrackNews]] = {}
+        for item in batch:
+            by_tenant.setdefault(item.tenant, []).append(item)
+        try:
+            for tenant in list(by_tenant):
+                taken = await self._stream(tenant).publish(by_tenant[tenant])
+                self._counts.published += taken
+                self._counts.refused += len(by_tenant.pop(tenant)) - taken
+        finally:
+            if by_tenant:
+                self._put_back([item for items in by_tenant.values() for item in items])
+
+    def _put_back(self, batch: list[TrackNews]) -> None:
+        with self._lock:
+            room = max(0, self._capacity - len(self._waiting))
+            kept = batch[max(0, len(batch) - room) :] if room else []
+            self._counts.dropped += len(batch) - len(kept)
+            self._waiting.extendleft(reversed(kept))
+
+    def _stream(self, tenant: str) -> TrackStream:
+        if tenant not in self._streams:
+            self._streams[tenant] = TrackStream(self._redis, tenant, capacity=self._stream_capacity)
+        return self._streams[tenant]

@@ -1,0 +1,138 @@
+"""Rows to vocabulary and back: the one place that knows both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.stores.db.models import (
+    AlarmRow,
+    Base,
+    CameraRow,
+    JobRow,
+    ObjectRow,
+    PathRow,
+    RecordingRow,
+    RuleRow,
+)
+from cluster.stores.db.types import AlarmRecord, AlarmState, JobRecord, ObjectRecord
+from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    Camera,
+    Recording,
+    Rule,
+    Segment,
+    Sighting,
+    TrackPath,
+)
+
+_RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+
+
+def camera_of(row: CameraRow) -> Camera:
+    return Camera(
+        tenant=row.tenant,
+        id=row.id,
+        name=row.name,
+        url=row.url,
+        substream_url=row.substream_url,
+        detect_fps=row.detect_fps,
+        enabled=row.enabled,
+        recording=Recording.model_validate(row.recording),
+        masks=row.masks,
+    )
+
+
+def write_camera(row: CameraRow, camera: Camera, revision: int) -> None:
+    """Put what `camera` says into its row, at the given plan revision."""
+    row.name = camera.name
+    row.url = camera.url
+    row.substream_url = camera.substream_url
+    row.detect_fps = camera.detect_fps
+    row.enabled = camera.enabled
+    body = camera.model_dump(mode="json", include={"recording", "masks"})
+    row.recording, row.masks = body["recording"], body["masks"]
+    row.revision = revision
+
+
+def rule_of(row: RuleRow) -> Rule:
+    return _RULE.validate_python(row.body)
+
+
+def rule_body(rule: Rule) -> dict[str, Any]:
+    body: dict[str, Any] = _RULE.dump_python(rule, mode="json")
+    return body
+
+
+def alarm_values(alarm: Alarm, recorded_us: int) -> dict[str, Any]:
+    """The columns of a new alarm's row."""
+    return {
+        "tenant": alarm.tenant,
+        "id": alarm.id,
+        "camera": alarm.camera,
+        "rule": alarm.rule,
+        "capture_us": alarm.capture_us,
+        "body": alarm.model_dump(mode="json"),
+        "state": AlarmState.NEW.value,
+        "recorded_us": recorded_us,
+    }
+
+
+def alarm_record_of(row: AlarmRow) -> AlarmRecord:
+    return AlarmRecord(
+        alarm=Alarm.model_validate(row.body),
+        state=AlarmState(row.state),
+        acknowledged_by=row.acknowledged_by,
+        acknowledged_at_us=row.acknowledged_at_us,
+        recorded_us=row.recorded_us,
+    )
+
+
+def segment_values(segment: Segment, tenant: str, recorded_us: int) -> dict[str, Any]:
+    """The columns of a segment's row."""
+    return {"tenant": tenant, **segment.model_dump(), "recorded_us": recorded_us}
+
+
+def segment_of(row: RecordingRow) -> Segment:
+    return Segment.model_validate({name: getattr(row, name) for name in Segment.model_fields})
+
+
+def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> dict[str, Any]:
+    """The columns of an object's row."""
+    body = sighting.model_dump(exclude={"version"})
+    return {
+        **body,
+        "box": list(sighting.box),
+        "source": source.value,
+        "recorded_us": recorded_us,
+    }
+
+
+def object_record_of(row: ObjectRow) -> ObjectRecord:
+    fields = {name: getattr(row, name) for name in Sighting.model_fields if name != "version"}
+    return ObjectRecord(sighting=Sighting.model_validate(fields), source=AlarmSource(row.source))
+
+
+def path_values(path: TrackPath) -> dict[str, Any]:
+    """The columns of a path's row."""
+    return path.model_dump(mode="json", exclude={"version"})
+
+
+def path_of(row: PathRow) -> TrackPath:
+    fields = {name: getattr(row, name) for name in TrackPath.model_fields if name != "version"}
+    return TrackPath.model_validate(fields)
+
+
+def job_of(row: JobRow) -> JobRecord:
+    return JobRecord.model_validate({name: getattr(row, name) for name in JobRecord.model_fields})
+
+
+def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that knows ON CONFLICT: same words in both databases, two classes here."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)

@@ -1,0 +1,82 @@
+"""The door to the records: one engine, and repositories bound to one tenant or to the platform."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import text
+
+from cluster.core.tenancy import require_tenant
+from cluster.stores.db.engine import open_engine
+from cluster.stores.db.jobs import TenantJobs
+from cluster.stores.db.platform import PlatformRecords
+from cluster.stores.db.recordings import TenantRecordings
+from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant import TenantRecords
+from cluster.stores.db.tracks import TenantTracks
+from pipelines.clock import Clock, SystemClock
+
+
+class Database:
+    """An SQLite file or a PostgreSQL database. Belongs to the event loop that first uses it.
+
+    Args:
+        url: SQLAlchemy URL; `sqlite:///…` and `postgresql://…` get our async drivers.
+        clock: what rows are stamped with.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+    """
+
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        self._engine = open_engine(url)
+        self._clock = clock or SystemClock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+        await self._engine.dispose()
+
+    def tenant(self, tenant: str) -> TenantRecords:
+        """The records of one tenant; the only way to rows that belong to tenants.
+
+        Raises:
+            InputError: `tenant` is no slug.
+        """
+        require_tenant(tenant)
+        return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def recordings(self, tenant: str) -> TenantRecordings:
+        """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantRecordings(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def tracks(self, tenant: str) -> TenantTracks:
+        """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantTracks(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def jobs(self, tenant: str) -> TenantJobs:
+        """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def platform(self) -> PlatformRecords:
+        """Tenants, keys, and the plans of every camera: for the platform's own processes."""
+        return PlatformRecords(Sessions(self._engine, None), self._clock)
+
+    async def ping(self) -> None:
+        """Raises UnavailableError where the database is away or has no tables yet."""
+        async with Sessions(self._engine, None).read() as session:
+            await session.execute(text("SELECT 1 FROM tenants LIMIT 1"))

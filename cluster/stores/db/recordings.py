@@ -1,0 +1,113 @@
+"""The index of one tenant's recordings: which file holds which time of which camera."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import delete, literal, select, tuple_
+
+from cluster.stores.db.convert import insert_into, segment_of, segment_values
+from cluster.stores.db.models import RecordingRow
+from cluster.stores.db.sessions import Sessions
+from pipelines.clock import Clock
+from pipelines.domain import Segment
+from pipelines.errors import ConflictError, InputError, UnknownThingError
+
+
+class TenantRecordings:
+    """Made by `Database.recordings`. Every method may raise UnavailableError."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self.tenant = tenant
+
+    async def add(self, segment: Segment) -> None:
+        """Enter a segment whose file is stored; one of the same camera and start is replaced, so
+        that a delivery which is repeated changes nothing.
+
+        Raises:
+            UnknownThingError: there is no such tenant.
+        """
+        values = segment_values(segment, self.tenant, self._clock.now_us())
+        keys = ("tenant", "camera", "start_us")
+        try:
+            async with self._sessions.write() as session:
+                await session.execute(
+                    insert_into(session, RecordingRow)
+                    .values(values)
+                    .on_conflict_do_update(
+                        index_elements=list(keys),
+                        set_={name: value for name, value in values.items() if name not in keys},
+                    )
+                )
+        except ConflictError:
+            raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
+
+    async def between(
+        self, camera: str | None, from_us: int, to_us: int, *, limit: int
+    ) -> list[Segment]:
+        """Segments that hold any of `from_us` to `to_us` (exclusive), oldest first.
+
+        Args:
+            camera: None for every camera of the tenant.
+            limit: at most this many.
+        """
+        statement = select(RecordingRow).where(
+            RecordingRow.start_us < to_us, RecordingRow.end_us > from_us
+        )
+        if camera is not None:
+            statement = statement.where(RecordingRow.camera == camera)
+        statement = statement.order_by(RecordingRow.start_us, RecordingRow.camera).limit(limit)
+        async with self._sessions.read() as session:
+            return [segment_of(row) for row in await session.scalars(statement)]
+
+    async def page(
+        self, camera: str | None, from_us: int, to_us: int, *, limit: int, cursor: str | None
+    ) -> tuple[list[Segment], str | None]:
+        """As `between`, page by page: the segments, and the cursor of the next page or None.
+
+        Raises:
+            InputError: a broken cursor.
+        """
+        statement = select(RecordingRow).where(
+            RecordingRow.start_us < to_us, RecordingRow.end_us > from_us
+        )
+        if camera is not None:
+            statement = statement.where(RecordingRow.camera == camera)
+        if cursor is not None:
+            start_us, name = _decode_cursor(cursor)
+            statement = statement.where(
+                tuple_(RecordingRow.start_us, RecordingRow.camera)
+                > tuple_(literal(start_us), literal(name))
+            )
+        statement = statement.order_by(RecordingRow.start_us, RecordingRow.camera).limit(limit + 1)
+        async with self._sessions.read() as session:
+            found = [segment_of(row) for row in await session.scalars(statement)]
+        more = len(found) > limit
+        return found[:limit], _encode_cursor(found[limit - 1]) if more else None
+
+    async def remove(self, camera: str, start_us: int) -> None:
+        """Forget a segment, if it is there; its file is the caller's to delete, before this."""
+        async with self._sessions.write() as session:
+            await session.execute(
+                delete(RecordingRow).where(
+                    RecordingRow.camera == camera, RecordingRow.start_us == start_us
+                )
+            )
+
+
+_CURSOR = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
+
+
+def _encode_cursor(last: Segment) -> str:
+    return f"{last.start_us}.{last.camera}"
+
+
+def _decode_cursor(cursor: str) -> tuple[int, str]:
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise InputError(
+            "the cursor is broken.", hint="Use next_cursor of the page before, unchanged, or none."
+        )
+    return int(found[1]), found[2]

@@ -1,0 +1,48 @@
+"""Transactions as repositories use them: one session, one commit, our errors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from cluster.stores.db.engine import WRITE_OPTION, database_errors
+from cluster.stores.db.scope import TENANT, TenantSession
+
+
+class Sessions:
+    """Makes the sessions of one repository; a repository holds this, never the engine.
+
+    Args:
+        engine: where the records are.
+        tenant: the only tenant that its sessions see; None: the platform, which sees all.
+    """
+
+    def __init__(self, engine: AsyncEngine, tenant: str | None) -> None:
+        self._reader = engine
+        self._writer = engine.execution_options(**{WRITE_OPTION: True})
+        self._tenant = tenant
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A consistent look. Raises UnavailableError, InputError (see `database_errors`)."""
+        async with database_errors(), self._session(self._reader) as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that commits at the end of the block, or leaves no trace. Raises as
+        `read` does."""
+        async with database_errors(), self._session(self._writer) as session, session.begin():
+            yield session
+
+    def _session(self, engine: AsyncEngine) -> AsyncSession:
+        if self._tenant is None:
+            return AsyncSession(engine, expire_on_commit=False)
+        return AsyncSession(
+            engine,
+            expire_on_commit=False,
+            sync_session_class=TenantSession,
+            info={TENANT: self._tenant},
+        )

@@ -1,0 +1,311 @@
+"""The records of one tenant: cameras, rules, alarms.
+
+No method names the tenant in its conditions: `scope.TenantSession` adds it to each statement.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy import Select, Uuid, literal, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.stores.db.convert import (
+    alarm_record_of,
+    alarm_values,
+    camera_of,
+    insert_into,
+    rule_body,
+    rule_of,
+    write_camera,
+)
+from cluster.stores.db.cursor import decode_cursor, encode_cursor
+from cluster.stores.db.models import (
+    AlarmRow,
+    CameraRow,
+    ObjectRow,
+    PathRow,
+    RecordingRow,
+    RuleRow,
+    TenantRow,
+)
+from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.types import AlarmPage, AlarmQuery, AlarmRecord, AlarmState, CameraChanges
+from pipelines.clock import Clock
+from pipelines.domain import Alarm, Camera, Rule
+from pipelines.errors import ConflictError, InputError, UnknownThingError
+
+# 9 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
+_INSERT_CHUNK = 500
+
+# Where the name of a camera can stand, each with an index by it; the likeliest first.
+_NAMES_OF_CAMERAS = (
+    CameraRow.id,
+    ObjectRow.camera,
+    PathRow.camera,
+    AlarmRow.camera,
+    RecordingRow.camera,
+)
+
+
+class TenantRecords:
+    """Made by `Database.tenant`. Every method may raise UnavailableError."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self.tenant = tenant
+
+    # ------------------------------------------------------------ cameras
+
+    async def cameras(self) -> list[Camera]:
+        """All cameras, by id."""
+        async with self._sessions.read() as session:
+            rows = await session.scalars(select(CameraRow).order_by(CameraRow.id))
+            return [camera_of(row) for row in rows]
+
+    async def camera(self, camera: str) -> Camera:
+        """Raises UnknownThingError."""
+        async with self._sessions.read() as session:
+            return camera_of(await _camera_row(session, camera))
+
+    async def check_camera_known(self, camera: str) -> None:
+        """A camera that was removed is known for as long as anything that it saw is kept.
+
+        Raises:
+            UnknownThingError: there is no such camera, and nothing is kept of one.
+        """
+        async with self._sessions.read() as session:
+            for column in _NAMES_OF_CAMERAS:
+                found = await session.scalar(select(column).where(column == camera).limit(1))
+                if found is not None:
+                    return
+        raise _unknown_camera(camera)
+
+    async def add_camera(self, camera: Camera) -> Camera:
+        """Raises ConflictError (the id is taken), UnknownThingError (no such tenant)."""
+        if camera.tenant != self.tenant:
+            raise InputError("the camera belongs to another tenant.")
+        async with self._sessions.write() as session:
+            revision = await self._next_revision(session)
+            if await session.scalar(select(CameraRow.id).where(CameraRow.id == camera.id)):
+                raise ConflictError(
+                    f"camera {camera.id} exists.", hint="Change it, or choose another id."
+                )
+            row = CameraRow(tenant=self.tenant, id=camera.id, created_us=self._clock.now_us())
+            write_camera(row, camera, revision)
+            session.add(row)
+        return camera
+
+    async def update_camera(self, camera: str, changes: CameraChanges) -> Camera:
+        """The camera after the changes.
+
+        Raises:
+            UnknownThingError: no such camera.
+            pydantic.ValidationError: the changed camera is not valid.
+        """
+        async with self._sessions.write() as session:
+            # Before the row is read: the counter's lock makes read-change-write one step.
+            revision = await self._next_revision(session)
+            row = await _camera_row(session, camera)
+            before = camera_of(row)
+            after = changes.applied_to(before)
+            if after == before:
+                await session.rollback()
+            else:
+                write_camera(row, after, revision)
+        return after
+
+    async def remove_camera(self, camera: str) -> None:
+        """Remove a camera and its rules; its alarms stay. Raises UnknownThingError."""
+        async with self._sessions.write() as session:
+            await session.delete(await _camera_row(session, camera))
+
+    # ------------------------------------------------------------ rules
+
+    async def rules(self, camera: str) -> list[Rule]:
+        """The rules of a camera, oldest first. Raises UnknownThingError."""
+        async with self._sessions.read() as session:
+            await _camera_row(session, camera)
+            rows = await session.scalars(
+                select(RuleRow)
+                .where(RuleRow.camera == camera)
+                .order_by(RuleRow.created_us, RuleRow.id)
+            )
+            return [rule_of(row) for row in rows]
+
+    async def add_rule(self, camera: str, rule: Rule) -> Rule:
+        """Raises UnknownThingError (no such camera), ConflictError (the rule's id is taken)."""
+        async with self._sessions.write() as session:
+            revision = await self._next_revision(session)
+            row = await _camera_row(session, camera)
+            if await session.scalar(_rule(camera, rule.id)):
+                raise ConflictError(
+                    f"rule {rule.id} of camera {camera} exists.",
+                    hint="Remove it first, or choose another id.",
+                )
+            row.revision = revision
+            session.add(
+                RuleRow(
+                    tenant=self.tenant,
+                    camera=camera,
+                    id=rule.id,
+                    body=rule_body(rule),
+                    created_us=self._clock.now_us(),
+                )
+            )
+        return rule
+
+    async def remove_rule(self, camera: str, rule: str) -> None:
+        """Raises UnknownThingError (no such camera or rule)."""
+        async with self._sessions.write() as session:
+            revision = await self._next_revision(session)
+            row = await _camera_row(session, camera)
+            rule_row = await session.scalar(_rule(camera, rule))
+            if rule_row is None:
+                raise UnknownThingError(f"camera {camera} has no rule {rule}.")
+            row.revision = revision
+            await session.delete(rule_row)
+
+    # ------------------------------------------------------------ alarms
+
+    async def alarms(self, query: AlarmQuery) -> AlarmPage:
+        """One page of alarms, newest capture first. Raises InputError (a broken cursor).
+
+        The cursor is a place in the order, not a count: alarms that arrive between two pages
+        neither repeat nor hide others.
+        """
+        async with self._sessions.read() as session:
+            rows = list(await session.scalars(_alarm_query(query)))
+        items = [alarm_record_of(row) for row in rows[: query.limit]]
+        more = len(rows) > query.limit
+        last = rows[query.limit - 1] if more else None
+        return AlarmPage(
+            items=items,
+            next_cursor=encode_cursor(last.capture_us, last.id) if last else None,
+        )
+
+    async def alarm(self, alarm: UUID) -> AlarmRecord:
+        """Raises UnknownThingError."""
+        async with self._sessions.read() as session:
+            return await _alarm(session, alarm)
+
+    async def known_alarms(self, alarms: list[UUID]) -> set[UUID]:
+        """Those of the given ids that are recorded."""
+        known: set[UUID] = set()
+        async with self._sessions.read() as session:
+            for start in range(0, len(alarms), _INSERT_CHUNK):
+                chunk = alarms[start : start + _INSERT_CHUNK]
+                known |= set(
+                    await session.scalars(select(AlarmRow.id).where(AlarmRow.id.in_(chunk)))
+                )
+        return known
+
+    async def acknowledge(self, alarm: UUID, by: str, now_us: int) -> AlarmRecord:
+        """Mark an alarm as seen by `by`. Again changes nothing: the first one counts.
+
+        Raises:
+            UnknownThingError: no such alarm.
+        """
+        async with self._sessions.write() as session:
+            await session.execute(
+                update(AlarmRow)
+                .where(AlarmRow.id == alarm, AlarmRow.state == AlarmState.NEW)
+                .values(
+                    state=AlarmState.ACKNOWLEDGED.value,
+                    acknowledged_by=by,
+                    acknowledged_at_us=now_us,
+                )
+            )
+            return await _alarm(session, alarm)
+
+    async def record_alarms(self, alarms: list[Alarm]) -> int:
+        """Keep the alarms, all or none; those already there stay as they are.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            InputError: one belongs to another tenant.
+            UnknownThingError: there is no such tenant.
+        """
+        if any(alarm.tenant != self.tenant for alarm in alarms):
+            raise InputError("an alarm belongs to another tenant.")
+        now_us = self._clock.now_us()
+        inserted = 0
+        try:
+            async with self._sessions.write() as session:
+                for start in range(0, len(alarms), _INSERT_CHUNK):
+                    chunk = alarms[start : start + _INSERT_CHUNK]
+                    statement = (
+                        insert_into(session, AlarmRow)
+                        .values([alarm_values(alarm, now_us) for alarm in chunk])
+                        .on_conflict_do_nothing()
+                        .returning(AlarmRow.id)
+                    )
+                    inserted += len((await session.execute(statement)).all())
+        except ConflictError:
+            # Ids that exist are no conflict (see above): what is left is the tenant's own row.
+            raise self._unknown_tenant() from None
+        return inserted
+
+    # ------------------------------------------------------------ helpers
+
+    async def _next_revision(self, session: AsyncSession) -> int:
+        """The next plan revision of this tenant; locks the counter until the transaction ends."""
+        revision: int | None = await session.scalar(
+            update(TenantRow)
+            .where(TenantRow.slug == self.tenant)
+            .values(revision=TenantRow.revision + 1)
+            .returning(TenantRow.revision)
+        )
+        if revision is None:
+            raise self._unknown_tenant()
+        return revision
+
+    def _unknown_tenant(self) -> UnknownThingError:
+        return UnknownThingError(f"there is no tenant {self.tenant}.")
+
+
+async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:
+    row = await session.scalar(select(CameraRow).where(CameraRow.id == camera))
+    if row is None:
+        raise _unknown_camera(camera)
+    return row
+
+
+def _unknown_camera(camera: str) -> UnknownThingError:
+    return UnknownThingError(f"there is no camera {camera}.")
+
+
+def _rule(camera: str, rule: str) -> Select[RuleRow]:
+    return select(RuleRow).where(RuleRow.camera == camera, RuleRow.id == rule)
+
+
+async def _alarm(session: AsyncSession, alarm: UUID) -> AlarmRecord:
+    row = await session.scalar(select(AlarmRow).where(AlarmRow.id == alarm))
+    if row is None:
+        raise UnknownThingError(f"there is no alarm {alarm}.")
+    return alarm_record_of(row)
+
+
+def _alarm_query(query: AlarmQuery) -> Select[AlarmRow]:
+    """One row more than the page, so that the last page is known as such."""
+    statement = select(AlarmRow)
+    if query.camera is not None:
+        statement = statement.where(AlarmRow.camera == query.camera)
+    if query.rule is not None:
+        statement = statement.where(AlarmRow.rule == query.rule)
+    if query.state is not None:
+        statement = statement.where(AlarmRow.state == query.state.value)
+    if query.since_us is not None:
+        statement = statement.where(AlarmRow.capture_us >= query.since_us)
+    if query.until_us is not None:
+        statement = statement.where(AlarmRow.capture_us < query.until_us)
+    if query.cursor is not None:
+        capture_us, alarm_id = decode_cursor(query.cursor)
+        statement = statement.where(
+            tuple_(AlarmRow.capture_us, AlarmRow.id)
+            < tuple_(literal(capture_us), literal(alarm_id, Uuid))
+        )
+    return statement.order_by(AlarmRow.capture_us.desc(), AlarmRow.id.desc()).limit(query.limit + 1)

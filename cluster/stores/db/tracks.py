@@ -1,0 +1,329 @@
+"""What one tenant's cameras saw: objects, the paths they took, and what is counted of them.
+
+Writing is idempotent, and what live and batch tell of the same object meets in one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cluster.stores.db.convert import (
+    insert_into,
+    object_record_of,
+    object_values,
+    path_of,
+    path_values,
+)
+from cluster.stores.db.cursor import decode_object_cursor, encode_object_cursor
+from cluster.stores.db.models import ObjectRow, PathRow
+from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
+from pipelines.analytics import SLOT_US
+from pipelines.clock import Clock
+from pipelines.domain import AlarmSource, Sighting, TrackPath
+from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.paths import CELL_US
+
+# Ten minutes of 80 objects in sight at once.
+MAX_PATHS = 10_000
+
+_PATH_KEY = ("tenant", "camera", "track", "start_us")
+_OBJECT_KEY = ("tenant", "camera", "track")
+
+
+class PathPoints(NamedTuple):
+    """One path, without what need not be known to draw it."""
+
+    track: str
+    start_us: int
+    points: list[list[int]]
+
+
+class TenantTracks:
+    """Made by `Database.tracks`. Every method may raise UnavailableError."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self.tenant = tenant
+
+    # ------------------------------------------------------------ writing
+
+    async def record_paths(self, paths: list[TrackPath]) -> None:
+        """Keep the paths, all or none; one of the same track and start is replaced.
+
+        Raises:
+            InputError: one belongs to another tenant.
+            UnknownThingError: there is no such tenant.
+        """
+        self._require_own(paths)
+        # One statement cannot change a row twice: of paths with one name the last counts.
+        rows = {(p.camera, p.track, p.start_us): path_values(p) for p in paths}
+        await self._upsert(PathRow, list(rows.values()))
+
+    async def record_objects(
+        self, sightings: list[Sighting], source: AlarmSource = AlarmSource.LIVE
+    ) -> None:
+        """Keep the objects, all or none. What is told of one again widens its times, and replaces
+        its picture, colour and box where it was seen more surely.
+
+        Args:
+            source: who tells; of an object that is known, who told first stays.
+
+        Raises:
+            InputError: one belongs to another tenant.
+            UnknownThingError: there is no such tenant.
+        """
+        self._require_own(sightings)
+        now_us = self._clock.now_us()
+        merged: dict[tuple[str, str], Sighting] = {}
+        for sighting in sightings:
+            key = (sighting.camera, sighting.track)
+            merged[key] = _merged(merged[key], sighting) if key in merged else sighting
+        await self._upsert(
+            ObjectRow, [object_values(sighting, source, now_us) for sighting in merged.values()]
+        )
+
+    async def _upsert(
+        self, table: type[PathRow] | type[ObjectRow], rows: list[dict[str, Any]]
+    ) -> None:
+        try:
+            async with self._sessions.write() as session:
+                if rows:
+                    # Rows beside the statement: as a part of it they would be compiled each time,
+                    # which takes longer than writing them.
+                    insert = insert_into(session, table)
+                    keys = _PATH_KEY if table is PathRow else _OBJECT_KEY
+                    changes = _path_changes(insert) if table is PathRow else _object_changes(insert)
+                    await session.execute(
+                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes), rows
+                    )
+        except ConflictError:
+            raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
+
+    def _require_own(self, things: list[TrackPath] | list[Sighting]) -> None:
+        if any(thing.tenant != self.tenant for thing in things):
+            raise InputError("an object or path belongs to another tenant.")
+
+    # ------------------------------------------------------------ reading
+
+    async def paths(
+        self, camera: str, from_us: int, to_us: int, *, limit: int = MAX_PATHS
+    ) -> list[TrackPath]:
+        """Paths with any time of `from_us` to `to_us` (exclusive), by start and track.
+
+        Paths are given whole: their first and last points may lie outside.
+        """
+        statement = (
+            _paths_between(from_us, to_us)
+            .where(PathRow.camera == camera)
+            .order_by(PathRow.start_us, PathRow.track)
+            .limit(limit)
+        )
+        async with self._sessions.read() as session:
+            return [path_of(row) for row in await session.scalars(statement)]
+
+    async def object(self, track: str, camera: str | None = None) -> ObjectRecord:
+        """Raises UnknownThingError; ConflictError: several cameras have a track of that name, and
+        `camera` says not which."""
+        statement = select(ObjectRow).where(ObjectRow.track == track)
+        if camera is not None:
+            statement = statement.where(ObjectRow.camera == camera)
+        async with self._sessions.read() as session:
+            rows = list(await session.scalars(statement.order_by(ObjectRow.camera).limit(2)))
+        if not rows:
+            raise UnknownThingError(f"there is no object {track}.")
+        if len(rows) > 1:
+            raise ConflictError(
+                f"several cameras have a track {track}.", hint="Say which: give `camera` too."
+            )
+        return object_record_of(rows[0])
+
+    async def way(
+        self, camera: str, track: str, *, since_us: int = 0, limit: int = MAX_PATHS
+    ) -> list[TrackPath]:
+        """The paths of one track, oldest first, from the one that reaches `since_us` on."""
+        statement = (
+            select(PathRow)
+            .where(PathRow.camera == camera, PathRow.track == track, PathRow.end_us >= since_us)
+            .order_by(PathRow.start_us)
+            .limit(limit)
+        )
+        async with self._sessions.read() as session:
+            return [path_of(row) for row in await session.scalars(statement)]
+
+    async def objects(self, query: ObjectQuery) -> ObjectPage:
+        """A page of objects, newest first sight first. Raises InputError (a broken cursor)."""
+        async with self._sessions.read() as session:
+            rows = list(await session.scalars(_object_query(query)))
+        more = len(rows) > query.limit
+        last = rows[query.limit - 1] if more else None
+        return ObjectPage(
+            items=[object_record_of(row) for row in rows[: query.limit]],
+            next_cursor=(
+                encode_object_cursor(last.first_seen_us, last.camera, last.track) if last else None
+            ),
+        )
+
+    async def path_points(
+        self,
+        camera: str,
+        from_us: int,
+        to_us: int,
+        *,
+        label: str | None = None,
+        size: int = 1_000,
+    ) -> AsyncIterator[list[PathPoints]]:
+        """Points of the paths with any time of `from_us` to `to_us` (exclusive), by start.
+
+        Read a page at a time, each in a transaction of its own.
+
+        Args:
+            size: paths per page.
+        """
+        statement = (
+            _paths_between(from_us, to_us)
+            .with_only_columns(PathRow.track, PathRow.start_us, PathRow.points)
+            .where(PathRow.camera == camera)
+            .order_by(PathRow.start_us, PathRow.track)
+            .limit(size)
+        )
+        if label is not None:
+            statement = statement.where(PathRow.label == label)
+        place: tuple[int, str] | None = None
+        while True:
+            page = statement
+            if place is not None:
+                page = page.where(
+                    # Said twice, because only this is what SQLite looks up in the index.
+                    PathRow.start_us >= place[0],
+                    tuple_(PathRow.start_us, PathRow.track)
+                    > tuple_(literal(place[0]), literal(place[1])),
+                )
+            async with self._sessions.read() as session:
+                rows = [PathPoints(*row) for row in await session.execute(page)]
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            place = rows[-1].start_us, rows[-1].track
+
+    async def counts(
+        self,
+        since_us: int,
+        until_us: int,
+        *,
+        camera: str | None = None,
+        label: str | None = None,
+    ) -> list[SlotCount]:
+        """How many objects came into sight, per camera, class and quarter of an hour: the finest
+        that every time zone's hours are made of. Only quarters with any, oldest first.
+
+        Args:
+            since_us: first seen at or after.
+            until_us: first seen before.
+        """
+        # Not a bound value: PostgreSQL would not see that both places mean the same.
+        slot = ObjectRow.first_seen_us // literal_column(str(SLOT_US), BigInteger)
+        statement = (
+            select(ObjectRow.camera, ObjectRow.label, slot, func.count())
+            .where(ObjectRow.first_seen_us >= since_us, ObjectRow.first_seen_us < until_us)
+            .group_by(slot, ObjectRow.camera, ObjectRow.label)
+            .order_by(slot, ObjectRow.camera, ObjectRow.label)
+        )
+        if camera is not None:
+            statement = statement.where(ObjectRow.camera == camera)
+        if label is not None:
+            statement = statement.where(ObjectRow.label == label)
+        async with self._sessions.read() as session:
+            rows = (await session.execute(statement)).all()
+        return [
+            SlotCount(camera=camera, label=label, start_us=int(number) * SLOT_US, count=count)
+            for camera, label, number, count in rows
+        ]
+
+
+def _paths_between(from_us: int, to_us: int) -> Select[PathRow]:
+    # A path is at most one cell long, which makes of the end's condition one on the start, for
+    # which there is an index.
+    return select(PathRow).where(
+        PathRow.start_us > from_us - CELL_US, PathRow.start_us < to_us, PathRow.end_us >= from_us
+    )
+
+
+def _object_query(query: ObjectQuery) -> Select[ObjectRow]:
+    """One row more than the page, so that the last page is known as such."""
+    statement = select(ObjectRow)
+    if query.camera is not None:
+        statement = statement.where(ObjectRow.camera == query.camera)
+    if query.label is not None:
+        statement = statement.where(ObjectRow.label == query.label)
+    if query.colour is not None:
+        statement = statement.where(ObjectRow.colour == query.colour)
+    if query.source is not None:
+        statement = statement.where(ObjectRow.source == query.source.value)
+    if query.since_us is not None:
+        statement = statement.where(ObjectRow.last_seen_us >= query.since_us)
+    if query.until_us is not None:
+        statement = statement.where(ObjectRow.first_seen_us < query.until_us)
+    if query.cursor is not None:
+        first_seen_us, camera, track = decode_object_cursor(query.cursor)
+        statement = statement.where(
+            tuple_(ObjectRow.first_seen_us, ObjectRow.camera, ObjectRow.track)
+            < tuple_(literal(first_seen_us), literal(camera), literal(track))
+        )
+    return statement.order_by(
+        ObjectRow.first_seen_us.desc(), ObjectRow.camera.desc(), ObjectRow.track.desc()
+    ).limit(query.limit + 1)
+
+
+def _merged(known: Sighting, told: Sighting) -> Sighting:
+    """What two sightings of one object say together; the same rule as `_object_changes`."""
+    best, other = (told, known) if told.confidence >= known.confidence else (known, told)
+    later = told if told.last_seen_us >= known.last_seen_us else known
+    return best.model_copy(
+        update={
+            "label": later.label,
+            "first_seen_us": min(known.first_seen_us, told.first_seen_us),
+            "last_seen_us": later.last_seen_us,
+            "colour": best.colour or other.colour,
+            "snapshot": best.snapshot or other.snapshot,
+        }
+    )
+
+
+def _path_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
+    """All but the key, and but who told first."""
+    return {name: insert.excluded[name] for name in ("label", "confidence", "end_us", "points")}
+
+
+def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
+    told, known = insert.excluded, ObjectRow.__table__.c
+    better = told["confidence"] >= known["confidence"]
+    later = told["last_seen_us"] >= known["last_seen_us"]
+    earlier = told["first_seen_us"] <= known["first_seen_us"]
+
+    def one_of(told_first: ColumnElement[bool], name: str) -> ColumnElement[Any]:
+        first = func.coalesce(told[name], known[name])
+        return case((told_first, first), else_=func.coalesce(known[name], told[name]))
+
+    return {
+        "label": one_of(later, "label"),
+        "last_seen_us": one_of(later, "last_seen_us"),
+        "first_seen_us": one_of(earlier, "first_seen_us"),
+        **{name: one_of(better, name) for name in ("confidence", "box", "colour", "snapshot")},
+    }

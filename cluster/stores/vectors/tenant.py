@@ -1,0 +1,328 @@
+"""The memory of what was seen: vectors in Qdrant, reachable for one tenant at a time only.
+
+Qdrant itself cannot force a tenant's filter, so this module is the only one that reaches it, and
+every call of `TenantVectors` carries the filter.
+
+The embedded engine (`open_vectors(path=…)`) is the server's, in this process. It locks its folder,
+so one process owns it (the Memory deployment, one replica). It looks at each vector that passes the
+filters, so a search takes longer the more objects there are: with 512 numbers per vector on two
+cores, some 20 ms among 100,000 objects. The server builds a graph, and is for more than that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid5
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import SecretStr
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+from cluster.core.aio import keep_cancellation
+from cluster.core.settings import Settings
+from cluster.core.tenancy import require_tenant
+from cluster.stores.vectors.embedded import EmbeddedQdrant
+from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
+from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
+
+# A search in the server takes a few milliseconds; this bounds a server that hangs.
+TIMEOUT_S = 10
+MAX_LIMIT = 1_000
+# Links of the search graph inside each tenant; the graph across tenants is switched off, since no
+# search ever crosses them. Both as Qdrant advises for many tenants in one collection.
+_TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
+_NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
+
+VectorClient = AsyncQdrantClient | EmbeddedQdrant
+"""For annotations elsewhere: nobody else imports either."""
+
+Vector = Sequence[float] | npt.NDArray[np.float32]
+"""float32 (dim,); its length does not matter, only its direction (cosine)."""
+
+
+class Match(Frozen):
+    """A remembered object and how near it is: cosine similarity, -1..1."""
+
+    score: float
+    sighting: Sighting
+
+
+def open_vectors(
+    *, url: str | None = None, api_key: SecretStr | None = None, path: Path | None = None
+) -> VectorClient:
+    """A client of a server (`url`), or the engine embedded in this process (`path`).
+
+    Raises:
+        ConfigError: neither or both are given, or another process has the folder.
+    """
+    if (url is None) == (path is None):
+        raise ConfigError("give either the URL of a Qdrant server or a folder.")
+    if url is not None:
+        key = api_key.get_secret_value() if api_key else None
+        # The version check would be a blocking call, here, in the constructor.
+        return AsyncQdrantClient(url=url, api_key=key, timeout=TIMEOUT_S, check_compatibility=False)
+    assert path is not None
+    return EmbeddedQdrant(path)
+
+
+def connect(settings: Settings) -> VectorClient:
+    """The client that the settings ask for: a server, else the engine in `data_dir`.
+
+    Raises:
+        UnavailableError: another process still has the embedded engine's folder.
+    """
+    if settings.qdrant.url is not None:
+        return open_vectors(url=settings.qdrant.url, api_key=settings.qdrant.api_key)
+    try:
+        return open_vectors(path=settings.qdrant_path)
+    except ConfigError as error:
+        raise UnavailableError(error.message, hint=error.hint) from error
+
+
+def collection_name(embedder: str, dim: int) -> str:
+    """Vectors of different embedders cannot be compared, so each has a collection of its own."""
+    slug = re.sub(r"[^a-z0-9]+", "-", embedder.lower()).strip("-")
+    if not slug or dim <= 0:
+        raise ConfigError(f"{embedder!r} with {dim} numbers cannot name a collection.")
+    return f"atalaia-{slug[:80]}-{dim}"
+
+
+async def ensure_collection(client: VectorClient, name: str, dim: int) -> None:
+    """Make the collection and its indexes where they are missing. Several may call it at once.
+
+    Raises:
+        ConfigError: it exists for vectors of another length or distance.
+        UnavailableError: Qdrant is away.
+    """
+    with _qdrant_errors():
+        if not await client.collection_exists(name):
+            await _create(client, name, dim)
+        found = await _params(client, name)
+        if (found.size, found.distance) != (dim, models.Distance.COSINE):
+            raise ConfigError(
+                f"the collection {name} holds vectors of {found.size} numbers "
+                f"({found.distance.value}), not {dim} (Cosine).",
+                hint="Remove it, or name the embedder anew.",
+            )
+        await _create_indexes(client, name)
+
+
+class TenantVectors:
+    """What one tenant remembers. No method can see or change another tenant's points.
+
+    Args:
+        client: from `open_vectors`; stays the caller's to close.
+        collection: made by `ensure_collection`.
+        tenant: whose memory.
+
+    Raises:
+        InputError: `tenant` is no slug.
+    """
+
+    def __init__(self, client: VectorClient, collection: str, tenant: str) -> None:
+        require_tenant(tenant)
+        self.tenant = tenant
+        self._client = client
+        self._collection = collection
+        self._dim: int | None = None
+
+    async def upsert(self, points: Sequence[tuple[Sighting, Vector]]) -> None:
+        """Remember sightings with their vectors; the same track again replaces what was known.
+
+        Raises:
+            InputError: a vector has the wrong length, is zero or not finite, or a sighting is
+                another tenant's. Nothing is remembered then.
+            UnavailableError: Qdrant is away, or the collection is missing.
+        """
+        if not points:
+            return
+        if any(sighting.tenant != self.tenant for sighting, _ in points):
+            raise InputError("a sighting belongs to another tenant.")
+        dim = await self._dimension()
+        structs = [
+            models.PointStruct(
+                id=_point_id(sighting.tenant, sighting.camera, sighting.track),
+                vector=_checked(vector, dim),
+                payload=sighting.model_dump(mode="json"),
+            )
+            for sighting, vector in points
+        ]
+        with _qdrant_errors():
+            await self._client.upsert(self._collection, structs, wait=True)
+
+    async def search(
+        self,
+        vector: Vector,
+        limit: int = 20,
+        only: SightingFilter = EVERY_SIGHTING,
+    ) -> list[Match]:
+        """The nearest remembered objects, nearest first.
+
+        Args:
+            vector: float32 (dim,).
+            limit: 1..MAX_LIMIT.
+            only: among these.
+
+        Raises:
+            InputError: the vector or the limit cannot be used.
+            UnavailableError: Qdrant is away, or the collection is missing.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InputError(f"limit must be between 1 and {MAX_LIMIT}.")
+        query = _checked(vector, await self._dimension())
+        with _qdrant_errors():
+            answer = await self._client.query_points(
+                self._collection,
+                query=query,
+                query_filter=self._filter(only),
+                limit=limit,
+                with_payload=True,
+            )
+        return [self._match(point) for point in answer.points]
+
+    async def vector(self, camera: str, track: str) -> npt.NDArray[np.float32]:
+        """The vector of a remembered object, float32 (dim,), of length 1.
+
+        Raises:
+            UnknownThingError: this object of this camera is not remembered.
+            UnavailableError: Qdrant is away, or the collection is missing.
+        """
+        with _qdrant_errors():
+            points = await self._client.scroll(
+                self._collection,
+                scroll_filter=models.Filter(
+                    must=[
+                        _equals("tenant", self.tenant),
+                        models.HasIdCondition(has_id=[_point_id(self.tenant, camera, track)]),
+                    ]
+                ),
+                limit=1,
+                with_vectors=True,
+            )
+        if not points[0]:
+            raise UnknownThingError(
+                f"nothing is remembered of the object {track}.",
+                hint="It is, some seconds after it came into sight, where the embedder keeps up.",
+            )
+        return np.asarray(points[0][0].vector, np.float32)
+
+    async def count(self, camera: str | None = None) -> int:
+        """How many objects are remembered. Raises UnavailableError."""
+        with _qdrant_errors():
+            answer = await self._client.count(
+                self._collection,
+                count_filter=self._filter(SightingFilter(camera=camera)),
+                exact=True,
+            )
+        return answer.count
+
+    async def erase(self, camera: str | None = None) -> None:
+        """Forget everything of a camera, or of the whole tenant. Raises UnavailableError."""
+        with _qdrant_errors():
+            await self._client.delete(
+                self._collection,
+                points_selector=models.FilterSelector(
+                    filter=self._filter(SightingFilter(camera=camera))
+                ),
+                wait=True,
+            )
+
+    def _filter(self, only: SightingFilter) -> models.Filter:
+        """The tenant's condition, and the others that are given."""
+        must: list[Any] = [_equals("tenant", self.tenant)]
+        for key in ("camera", "label", "colour"):
+            if (wanted := getattr(only, key)) is not None:
+                must.append(_equals(key, wanted))
+        if only.since_us is not None:
+            still = models.Range(gte=only.since_us)
+            must.append(models.FieldCondition(key="last_seen_us", range=still))
+        if only.until_us is not None:
+            already = models.Range(lt=only.until_us)
+            must.append(models.FieldCondition(key="first_seen_us", range=already))
+        return models.Filter(must=must)
+
+    def _match(self, point: models.ScoredPoint) -> Match:
+        sighting = Sighting.model_validate(point.payload)
+        if sighting.tenant != self.tenant:
+            raise AssertionError("Qdrant answered with another tenant's point")
+        return Match(score=point.score, sighting=sighting)
+
+    async def _dimension(self) -> int:
+        if self._dim is None:
+            with _qdrant_errors():
+                self._dim = (await _params(self._client, self._collection)).size
+        return self._dim
+
+
+def _point_id(tenant: str, camera: str, track: str) -> str:
+    # Slugs hold no slash, so the three parts cannot be split in two ways.
+    return str(uuid5(_NAMESPACE, f"{tenant}/{camera}/{track}"))
+
+
+def _equals(key: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _checked(vector: Vector, dim: int) -> list[float]:
+    array = np.asarray(vector, dtype=np.float32)
+    if array.shape != (dim,):
+        raise InputError(f"expected a vector of shape ({dim},), got {array.shape}.")
+    if not np.isfinite(array).all() or not array.any():
+        raise InputError("a vector must be finite and not zero.")
+    values: list[float] = array.tolist()
+    return values
+
+
+async def _params(client: VectorClient, name: str) -> models.VectorParams:
+    if isinstance(client, EmbeddedQdrant):
+        return await client.params(name)
+    params = (await client.get_collection(name)).config.params.vectors
+    if not isinstance(params, models.VectorParams):
+        raise ConfigError("the collection was not made by Atalaia: it has several vectors a point.")
+    return params
+
+
+async def _create(client: VectorClient, name: str, dim: int) -> None:
+    try:
+        await client.create_collection(
+            name,
+            vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE),
+            hnsw_config=_TENANT_GRAPH,
+        )
+    except (UnexpectedResponse, ValueError):
+        # Another one was faster, or something is wrong; only the first leaves a collection.
+        if not await client.collection_exists(name):
+            raise
+
+
+async def _create_indexes(client: VectorClient, name: str) -> None:
+    await client.create_payload_index(
+        name,
+        "tenant",
+        models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
+    )
+    for field in ("camera", "label", "colour"):
+        await client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+    for field in ("first_seen_us", "last_seen_us"):
+        await client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER)
+
+
+@contextmanager
+def _qdrant_errors() -> Iterator[None]:
+    """Raise UnavailableError in place of the client's errors, which differ between its modes."""
+    try:
+        with keep_cancellation():
+            yield
+    except UnexpectedResponse as error:
+        raise UnavailableError(
+            f"Qdrant refused: {error.status_code} {error.reason_phrase}."
+        ) from error
+    except (ApiException, QdrantException, OSError) as error:
+        raise UnavailableError(f"Qdrant cannot be used: {type(error).__name__}.") from error
