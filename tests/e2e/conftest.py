@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from cluster.local.ports import free_port
+from tests.ports import free_port
 from tests.witness import watched
 
 REPOSITORY = Path(__file__).parents[2]

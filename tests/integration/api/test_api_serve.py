@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from tests.integration.api.ports import Model
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_stream import follow, take
 from tests.integration.api.world import LIVEKIT_SECRET, eventually, problem
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 HOST = HOST_ACTOR.format(index=0)
@@ -107,13 +107,6 @@ class Running:
     def client(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self.key}"}
         return httpx.AsyncClient(base_url=self.settings.api_url, headers=headers, timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="module")

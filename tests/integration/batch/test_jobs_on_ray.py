@@ -14,13 +14,13 @@ import pytest_asyncio
 
 from cluster.core.settings import RaySettings, Settings
 from cluster.local import ray_head
-from cluster.local.ports import free_port
 from cluster.local.process import SupervisedProcess
 from cluster.stores.db import Database, JobRecord, JobState, migrate
 from pipelines.clock import SystemClock
 from serve.api.ray_ports import RayJobs
 from tests.integration.batch.conftest import seed
 from tests.integration.batch.world import pictures_to_look_at, recorded
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 

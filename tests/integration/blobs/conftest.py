@@ -19,7 +19,7 @@ from cluster.local.binaries import ensure_binary
 from pipelines.errors import UnavailableError
 from tests.conftest import BUILT_SERVERS
 from tests.integration.blobs.world import SECRET, VERSITYGW, S3Server, wait_until_it_answers
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from s3fs import S3FileSystem
 
 from cluster.local.binaries import GoServer
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 TESTS = Path(__file__).parents[2]
 VERSITYGW = GoServer(

@@ -10,7 +10,8 @@ from redis.exceptions import ConnectionError
 
 from cluster.stores.bus import AlarmStream, open_redis, redis_errors
 from tests.factories import make_alarm
-from tests.integration.conftest import ValkeyServer, free_port
+from tests.integration.conftest import ValkeyServer
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize("warm", [False, True])

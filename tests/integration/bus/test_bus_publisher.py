@@ -25,7 +25,8 @@ from cluster.stores.bus import (
 from cluster.stores.bus.spool_file import encode_record
 from pipelines.errors import ConfigError, UnavailableError
 from tests.factories import make_alarm
-from tests.integration.conftest import ValkeyServer, free_port
+from tests.integration.conftest import ValkeyServer
+from tests.ports import free_port
 
 
 async def _until(done: Callable[[], bool], timeout_s: float = 15) -> None:

@@ -12,7 +12,7 @@ from cluster.stores.bus.listener import GROUP
 from cluster.stores.bus.stream import FIELD
 from pipelines.errors import InputError, UnavailableError
 from tests.factories import make_alarm
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

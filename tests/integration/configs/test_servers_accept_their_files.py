@@ -7,13 +7,13 @@ import base64
 import json
 import os
 import shutil
-import socket
 import subprocess
 import urllib.request
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -23,13 +23,6 @@ def _binary(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not on PATH")
     return found
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_livekit(tmp_path: Path) -> None:
@@ -51,7 +44,7 @@ def test_livekit(tmp_path: Path) -> None:
 
 async def test_go2rtc(tmp_path: Path) -> None:
     """Started as the compose file starts it; what is added goes into the writable file."""
-    api = _free_port()
+    api = free_port()
     streams = tmp_path / "streams.yaml"
     elsewhere = {"api": {"listen": f"127.0.0.1:{api}"}, "rtsp": {"listen": ""}}
     process = await asyncio.create_subprocess_exec(

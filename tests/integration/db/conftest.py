@@ -17,7 +17,7 @@ import pytest
 
 from cluster.stores.db import Database, migrate
 from pipelines.clock import ManualClock
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 
 def _unprivileged_user() -> str | None:

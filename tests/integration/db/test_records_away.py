@@ -10,7 +10,7 @@ import pytest
 from cluster.stores.db import Database, engine, migrate
 from pipelines.errors import UnavailableError
 from tests.factories import make_camera
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 
 async def test_no_server_is_unavailable_and_retryable() -> None:

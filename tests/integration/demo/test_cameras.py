@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +16,7 @@ import pytest
 
 from cluster.core.settings import Settings
 from cluster.demo.simulator import PASSWORD, DemoCamera, DemoCameras
+from tests.ports import free_port
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 Demo = tuple[DemoCameras, list[DemoCamera]]
@@ -176,13 +175,6 @@ async def test_closing_twice_is_harmless(demo_data_dir: Path) -> None:
 # ---------------------------------------------------------------- go2rtc
 
 
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _go2rtc() -> str:
     binary = shutil.which("go2rtc")
     if binary is None:
@@ -193,7 +185,7 @@ def _go2rtc() -> str:
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[tuple[int, int]]:
     """API and RTSP port of a go2rtc of our own."""
-    api, rtsp = _free_port(), _free_port()
+    api, rtsp = free_port(), free_port()
     config = {
         "api": {"listen": f"127.0.0.1:{api}"},
         "rtsp": {"listen": f"127.0.0.1:{rtsp}"},

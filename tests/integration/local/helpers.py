@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from cluster.local.ports import free_port
+from tests.ports import free_port
 
 
 def free_settings(data_dir: Path, **changes: Any) -> dict[str, Any]:

@@ -15,13 +15,13 @@ import pytest
 from cluster.core.settings import Settings
 from cluster.local.binaries import find_redis
 from cluster.local.lifecycle import RestartPolicy, State
-from cluster.local.ports import free_port
 from cluster.local.probes import TcpProbe
 from cluster.local.process import ProcessSpec, SupervisedProcess
 from cluster.local.servers import go2rtc_spec, livekit_spec, valkey_spec
 from pipelines.clock import SystemClock
 from pipelines.errors import UnavailableError
 from tests.integration.local.helpers import alive, gone, until
+from tests.ports import free_port
 
 FAST = RestartPolicy(initial_s=0.05, cap_s=0.2)
 SERVERS = ("livekit", "go2rtc", "valkey")

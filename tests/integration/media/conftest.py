@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,14 +21,8 @@ from cluster.local.servers import go2rtc_config
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.media.sealing import GatewayKeys
 from cluster.relay.server import RelayConfig, RelayServer
+from tests.ports import free_port
 from tests.unit.cluster.media.clips import Clip, encode
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 SECRET = "0123456789abcdef0123456789abcdef-x"
 

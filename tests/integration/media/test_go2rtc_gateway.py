@@ -22,9 +22,10 @@ from cluster.media.go2rtc import Go2RtcGateway
 from cluster.media.sealing import GatewayKeys
 from pipelines.clock import ManualClock
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
-from tests.integration.media.conftest import SECRET, Go2Rtc, free_port
+from tests.integration.media.conftest import SECRET, Go2Rtc
 from tests.integration.media.http_camera import home_page, http_camera
 from tests.integration.media.rtsp_camera import Mood, RtspCamera
+from tests.ports import free_port
 from tests.unit.cluster.media.clips import Clip, encode
 
 NAME = "acme.front"

@@ -24,9 +24,10 @@ from cluster.media.sealing import GatewayKeys
 from cluster.media.target import open_target
 from cluster.relay.server import RelayConfig, RelayServer
 from pipelines.errors import InputError, UnavailableError, UnknownThingError
-from tests.integration.media.conftest import SECRET, free_port
+from tests.integration.media.conftest import SECRET
 from tests.integration.media.mediamtx_contract import ControlApi, serving
 from tests.integration.media.rtsp_camera import Mood, RtspCamera
+from tests.ports import free_port
 from tests.unit.cluster.media.clips import Clip
 
 NAME = "acme.front"

@@ -23,11 +23,12 @@ from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.media.resolution import CameraAddresses, own_services
 from cluster.relay.server import RelayConfig, RelayServer
-from tests.integration.media.conftest import Go2Rtc, free_port, running
+from tests.integration.media.conftest import Go2Rtc, running
 from tests.integration.media.http_camera import Answer, http_camera
 from tests.integration.media.rtsp_camera import RtspCamera
 from tests.integration.relay.traps import FORBIDDEN, rtsp_answer, scripted_rtsp, trap
 from tests.integration.relay.world import frames_of
+from tests.ports import free_port
 from tests.unit.cluster.media.clips import Clip
 
 YARD = "globex.yard"

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.go2rtc import Go2RtcGateway
-from tests.integration.media.conftest import free_port
 from tests.integration.relay.world import frames_of, rtmp_camera
+from tests.ports import free_port
 from tests.unit.cluster.media.clips import Clip
 
 NAME = "acme.front"

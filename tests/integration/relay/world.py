@@ -12,8 +12,8 @@ import av
 import pytest
 from pydantic import SecretStr
 
-from tests.integration.media.conftest import free_port
 from tests.integration.media.rtsp_camera import RtspCamera
+from tests.ports import free_port
 from tests.unit.cluster.media.clips import Clip
 
 

@@ -19,7 +19,7 @@ from cluster.stores.vectors.tenant import (
     ensure_collection,
     open_vectors,
 )
-from tests.integration.conftest import free_port
+from tests.ports import free_port
 
 DIM = 8
 

@@ -20,8 +20,8 @@ from cluster.stores.vectors.tenant import (
 from pipelines.domain import SightingFilter
 from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
 from tests.factories import T0_US, make_sighting
-from tests.integration.conftest import free_port
 from tests.integration.vectors.conftest import DIM, drop
+from tests.ports import free_port
 
 S = 1_000_000
 

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.core.settings import Settings
 from cluster.local.doctor import Finding, Level, examine
-from cluster.local.ports import free_port
+from tests.ports import free_port
 
 
 def findings(tmp_path: Path, **changes: Any) -> dict[str, Finding]:
