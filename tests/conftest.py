@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment import end_at_once, environment_kept
+from tests.lanes import Lanes, take_priority
 
 KINDS = ("unit", "integration", "e2e", "chaos")
 TESTS = Path(__file__).parent
@@ -18,6 +19,7 @@ BUILT_SERVERS = TESTS.parent / ".local" / "bin"
 
 def pytest_configure() -> None:
     """What `make servers` built counts as installed, after what is on PATH already."""
+    take_priority(os.environ.get("PYTEST_XDIST_WORKER", ""))
     os.environ["PATH"] = os.pathsep.join(
         [*filter(None, [os.environ.get("PATH")]), str(BUILT_SERVERS)]
     )
@@ -30,6 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if kind not in KINDS:
             raise pytest.UsageError(f"{item.path} is not under tests/{{{','.join(KINDS)}}}")
         item.add_marker(kind)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes | None:
+    """`--dist loadgroup` is ours; any other way to distribute stays pytest-xdist's own."""
+    return Lanes(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,80 @@
+"""Which tests may run side by side.
+
+Most integration tests wait: for a server, for a camera's next key frame, for a time-out. Some keep
+both cores busy, and some say how many frames came through in real time. So each module belongs to a
+lane, and a lane has workers of its own:
+
+- `busy`: models, exports and Ray jobs. One worker, at the lowest priority: it takes what the others
+  leave.
+- `real time`: cameras that play, watchers, chaos. One worker: two such stacks would disturb each
+  other.
+- everything else shares the remaining workers.
+
+A worker whose lane is empty helps in the last one. Each module stays on one worker, so that servers
+which its tests share are started once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+BUSY = (
+    "tests/integration/batch/",
+    "tests/integration/serve/",
+    "tests/integration/api/test_api_pictures.py",
+    "tests/integration/api/test_picture_memory.py",
+    "tests/integration/demo/test_detection.py",
+)
+REAL_TIME = (
+    "tests/chaos/",
+    "tests/integration/agents/",
+    "tests/integration/batch/test_parity.py",
+    "tests/integration/bridge/",
+    "tests/integration/controller/",
+    "tests/integration/recording/test_recording_live.py",
+    "tests/integration/recording/test_recording_pump.py",
+)
+WORKERS = {"gw0": REAL_TIME, "gw1": BUSY}
+LOWEST_PRIORITY = 19
+
+
+def lane_of(path: str) -> tuple[str, ...]:
+    """The lane of a module, by the longest of its prefixes."""
+    prefixes = [prefix for prefix in (*BUSY, *REAL_TIME) if path.startswith(prefix)]
+    if not prefixes:
+        return ()
+    return REAL_TIME if max(prefixes, key=len) in REAL_TIME else BUSY
+
+
+def take_priority(worker: str) -> None:
+    """Give way to the other lanes, where this process is a worker of the busy one."""
+    if WORKERS.get(worker) is BUSY:
+        os.nice(LOWEST_PRIORITY)
+
+
+class Lanes(LoadFileScheduling):
+    """Sends whole modules to workers, each worker's own lane first."""
+
+    def _next_module(self, node: WorkerController) -> str | None:
+        """Of the node's own lane, else of one that has no worker (any more)."""
+        served = [
+            WORKERS[other.gateway.id]
+            for other in self.nodes
+            if other.gateway.id in WORKERS and not other.shutting_down
+        ]
+        own = WORKERS.get(node.gateway.id, ())
+        lanes = {module: lane_of(module) for module in self.workqueue}
+        mine = (module for module, lane in lanes.items() if lane == own)
+        orphans = (module for module, lane in lanes.items() if lane not in served)
+        return next(mine, None) or next(orphans, None)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        module = self._next_module(node)
+        if module is None:
+            node.shutdown()
+            return
+        self.workqueue.move_to_end(module, last=False)
+        super()._assign_work_unit(node)
