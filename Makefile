@@ -38,22 +38,25 @@ KEPT := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 
 ##@ Work on it
 
-# One process for each kind: unit tests send themselves signals, which does not go well in a process
-# in which the native libraries of the servers' clients have put up their own handlers.
-# Tests on real servers meet time-outs where the machine is busy with something else. What failed
-# runs again, twice at most, and pytest's closing line counts "rerun": zero is what it should say.
-AGAIN := --reruns 2 --reruns-delay 5
-.PHONY: test test-unit test-integration test-e2e
+# One run for each kind: unit tests send themselves signals, which does not go well in a process in
+# which the native libraries of the servers' clients have put up their own handlers.
+# Integration tests run side by side, in lanes (tests/lanes.py); the end-to-end tests look at frame
+# rates of the whole product, and have the machine to themselves. Nothing runs twice: a test that
+# fails now and then shows a defect, of the product or of its own.
+UNIT := tests/unit -n 2 --dist worksteal
+INTEGRATION := tests/integration tests/chaos -n 4 --dist loadgroup
+.PHONY: test test-unit test-integration test-e2e check
+check: lint test-unit  ## What to run before a commit: style, types, import rules, unit tests
 test: ready-to-test  ## Every test that passes in CI
-	@$(BIN)/python -m pytest -m unit
-	@$(BIN)/python -m pytest -m "integration or chaos" $(AGAIN)
-	@$(BIN)/python -m pytest -m e2e $(AGAIN)
+	@$(BIN)/python -m pytest $(UNIT)
+	@$(BIN)/python -m pytest $(INTEGRATION)
+	@$(BIN)/python -m pytest tests/e2e
 test-unit: install  ## Pure code: no network, no server; ARGS='-k name' picks some
-	@$(BIN)/python -m pytest -m unit $(ARGS)
+	@$(BIN)/python -m pytest $(UNIT) $(ARGS)
 test-integration: install servers  ## Against real servers on loopback
-	@$(BIN)/python -m pytest -m "integration or chaos" $(ARGS)
+	@$(BIN)/python -m pytest $(INTEGRATION) $(ARGS)
 test-e2e: ready-to-test  ## The whole product in a browser
-	@$(BIN)/python -m pytest -m e2e $(ARGS)
+	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 .PHONY: ready-to-test
 ready-to-test: install servers dashboard chromium

@@ -10,7 +10,7 @@ The watcher's model is away for its first pictures: whoever joins in the middle 
 begins with the picture with which the watcher began after that: an object that was in sight before
 has another first moment, and so another name. Frames that the watcher skipped because the model was
 busy would be a difference that no job can know of; so the test looks at few frames a second, of
-which even a busy machine skips none, and is done again where it skipped one.
+which even a busy machine skips none.
 """
 
 from __future__ import annotations
@@ -101,7 +101,6 @@ def digest(frame: LetterboxedFrame) -> str:
     return hashlib.sha256(frame.pixels.tobytes()).hexdigest()
 
 
-@pytest.mark.flaky(reruns=3, only_rerun=SKIPPED)
 @pytest.mark.parametrize("name", ROLES)
 async def test_the_job_says_what_the_watcher_said(
     name: str, servers: Servers, bridge: Bridge, exports: Path, films_dir: Path
