@@ -14,6 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NOT_YET = {"docs/images/dashboard.png"}
 """Pictures that are taken of the running product."""
+TOPS = "agents|benchmarks|cluster|configs|docs|pipelines|serve|tests"
 
 
 def _name(requirement: str) -> str:
@@ -55,6 +56,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         there = (page.parent / target).resolve()
         assert there.exists() or str(there.relative_to(ROOT)) in NOT_YET, f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Paths in code marks, from the root; `NNNN` stands for a number to be chosen."""
+    for path in re.findall(rf"`((?:{TOPS})/[\w./-]*)`", page.read_text(encoding="utf-8")):
+        assert "NNNN" in path or (ROOT / path).exists(), f"{page}: {path}"
 
 
 def test_the_changelog_knows_this_version() -> None:
