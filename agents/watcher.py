@@ -28,7 +28,7 @@ log = get_logger("watcher")
 class Watcher:
     """Follows the camera's track in a connected room, on the event loop that it is made on.
 
-    A frame goes one way: the SDK's thread tells of it (`_receive`) and wakes this loop for those
+    A frame goes one way: the SDK's thread tells of it (`receive`) and wakes this loop for those
     to be analysed; this loop copies and scales it (`_prepare`) and hands it to the host's loop
     (`CameraAnalysis`), where its results leave.
 
@@ -155,7 +155,7 @@ class Watcher:
     # ------------------------------------------------------------ frames
 
     async def _read(self, track: rtc.Track) -> None:
-        stream = FrameStream(track, self._masks_now, self._receive, self._clock)
+        stream = FrameStream(track, self._masks_now, self.receive, self._clock)
         try:
             await stream.ended()
         finally:
@@ -167,7 +167,7 @@ class Watcher:
             self._painter = MaskPainter(plan.camera.masks)
         return self._painter
 
-    def _receive(self, frame: DecodedFrame) -> None:
+    def receive(self, frame: DecodedFrame) -> None:
         """Take the newest frame. Called by the SDK's thread."""
         self.latest = frame
         self._frames += 1
@@ -199,7 +199,7 @@ class Watcher:
         )
 
     def _show(self, stamp: FrameStamp, tracks: tuple[Track, ...]) -> None:
-        """Send a frame's boxes to the room. Called on the host's loop; the SDK allows any thread."""
+        """Send a frame's boxes to the room. Called on the host's loop, as the SDK allows."""
         if self._data_track is None:
             return
         payload = encode_detections(stamp, tracks)
