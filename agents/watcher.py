@@ -178,7 +178,7 @@ class Watcher:
     def _prepare(self, frame: DecodedFrame) -> None:
         """Copy and scale the frame here, in the camera's own thread; the host's loop has the rest.
 
-        Room events wait for it: 1 ms at 640x360, 3 ms at 1080p.
+        Room events wait for it: to scale takes 0.2 ms at 640x360, 0.6 ms at 1080p.
         """
         if self._closed:
             return

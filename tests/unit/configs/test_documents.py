@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -55,6 +56,30 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         there = (page.parent / target).resolve()
         assert there.exists() or str(there.relative_to(ROOT)) in NOT_YET, f"{page}: {target}"
+
+
+def _walk() -> list[tuple[str, str]]:
+    """File and function of each step of the walk of a frame."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| \d+ \| `([^`]+)` \| `([^`]+)` \|", page, re.MULTILINE)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Functions of a module, and `Class.method`s."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    names = {node.name for node in tree.body if isinstance(node, kinds)}
+    for owner in tree.body:
+        if isinstance(owner, ast.ClassDef):
+            names |= {f"{owner.name}.{node.name}" for node in owner.body if isinstance(node, kinds)}
+    return names
+
+
+def test_the_walk_of_a_frame_names_what_there_is() -> None:
+    steps = _walk()
+    assert len(steps) >= 20
+    for file, function in steps:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert function in _defined(tree), f"{file} has no {function}"
 
 
 def test_the_changelog_knows_this_version() -> None:
