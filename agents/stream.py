@@ -19,7 +19,7 @@ from livekit.rtc._proto import ffi_pb2, video_frame_pb2
 
 from cluster.core.log import get_logger
 from pipelines.clock import Clock
-from pipelines.domain import FrameStamp
+from pipelines.domain import FrameStamp, Polygon
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
 
@@ -49,6 +49,11 @@ class DecodedFrame:
         self._painter = painter
         self._planes: I420 | None = None
         self._lock = threading.Lock()
+
+    @property
+    def masks(self) -> tuple[Polygon, ...]:
+        """Those that `planes` paints."""
+        return self._painter.masks
 
     def planes(self) -> I420:
         """The picture with the masks painted in. Copied on the first call, the same afterwards."""

@@ -1,6 +1,6 @@
 """Runs one server so that nothing of it outlives its owner. A script; standard library only.
 
-    python -I -S keeper.py OWNER_PID GRACE_S -- ARGV...
+    python -I -S subreaper.py OWNER_PID GRACE_S -- ARGV...
 
 Why a process in between: PR_SET_PDEATHSIG alone reaches the server but not what the server starts,
 and it fires when the *thread* that forked ends. The keeper watches the owner's process through a

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 from pydantic import SecretStr
 
-from agents.watcher import MAX_HELD_CROPS, Watcher
+from agents.analysis import MAX_HELD_CROPS
+from agents.watcher import Watcher
 from cluster.bridge.bridge import Bridge
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras

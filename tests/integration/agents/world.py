@@ -14,6 +14,7 @@ import numpy as np
 from livekit import api, rtc
 from pydantic import SecretStr
 
+from agents.services import WatcherServices
 from agents.watcher import Watcher
 from cluster.bridge.bridge import Bridge
 from cluster.core.names import DETECTIONS_TRACK, WATCHER_IDENTITY
@@ -64,7 +65,7 @@ def seen_in(truth: GroundTruth, number: int) -> Detections:
 
 @dataclass
 class Host:
-    """What a watcher needs of its host.
+    """What a watcher needs of its host: all parts in one.
 
     Attributes:
         look: the detector, from the number that the frame carries.
@@ -102,14 +103,18 @@ class Host:
         finally:
             self.in_flight -= 1
 
-    def raise_alarm(self, alarm: Alarm, frame: I420) -> None:
-        self.alarms.append((alarm, frame))
+    def raise_alarms(self, alarms: Sequence[Alarm], frame: I420) -> None:
+        self.alarms += [(alarm, frame) for alarm in alarms]
 
     def remember(self, crop: Crop) -> None:
         self.crops.append(crop)
 
     def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
         self.news += news
+
+    def services(self) -> WatcherServices:
+        """For watchers on the running loop, which is the host's, too."""
+        return WatcherServices(asyncio.get_running_loop(), self, self, self, self)
 
 
 def watcher_token(livekit: LiveKitSettings, key: CameraKey) -> str:
@@ -135,7 +140,7 @@ async def watching(servers: Servers, host: Host, key: CameraKey = GATE) -> Async
     await room.connect(
         livekit.url, watcher_token(livekit, key), rtc.RoomOptions(auto_subscribe=False)
     )
-    watcher = Watcher(key, room, host.plan_now, host, SystemClock())
+    watcher = Watcher(key, room, host.plan_now, host.services(), SystemClock())
     try:
         await watcher.start()
         yield watcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -63,6 +64,30 @@ def test_files_that_are_named_exist(page: Path) -> None:
     """Paths in code marks, from the root; `NNNN` stands for a number to be chosen."""
     for path in re.findall(rf"`((?:{TOPS})/[\w./-]*)`", page.read_text(encoding="utf-8")):
         assert "NNNN" in path or (ROOT / path).exists(), f"{page}: {path}"
+
+
+def _walk() -> list[tuple[str, str]]:
+    """File and function of each step of the walk of a frame."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| \d+ \| `([^`]+)` \| `([^`]+)` \|", page, re.MULTILINE)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Functions of a module, and `Class.method`s."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    names = {node.name for node in tree.body if isinstance(node, kinds)}
+    for owner in tree.body:
+        if isinstance(owner, ast.ClassDef):
+            names |= {f"{owner.name}.{node.name}" for node in owner.body if isinstance(node, kinds)}
+    return names
+
+
+def test_the_walk_of_a_frame_names_what_there_is() -> None:
+    steps = _walk()
+    assert len(steps) >= 20
+    for file, function in steps:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert function in _defined(tree), f"{file} has no {function}"
 
 
 def test_the_changelog_knows_this_version() -> None:
