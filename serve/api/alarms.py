@@ -16,7 +16,7 @@ from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
 from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
 from serve.api.auth import Authenticator, DepsDep, TenantDep, TenantScope, client_address
-from serve.api.fields import Moment, ResponseBody
+from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.problems import responses
 from serve.api.times import micros, rfc3339
 
@@ -68,7 +68,7 @@ class AlarmView(ResponseBody):
 
 class AlarmList(ResponseBody):
     alarms: list[AlarmView]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+    next_cursor: NextCursor
 
 
 def latency(stages: Stages) -> Latency:
@@ -131,9 +131,7 @@ async def list_alarms(
     since: Moment = None,
     until: Moment = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: PageCursor = None,
 ) -> AlarmList:
     """`since` is inclusive, `until` is not; both are capture times. Keep the filters when you page
     on with a cursor: alarms that arrive meanwhile neither shift nor repeat a page."""

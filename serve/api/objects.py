@@ -10,7 +10,14 @@ from pydantic import Field
 from cluster.stores.db import ObjectQuery, ObjectRecord
 from pipelines.domain import PATH_SCALE, SLUG_PATTERN, AlarmSource, TrackPath
 from serve.api.auth import DepsDep, TenantDep
-from serve.api.fields import TRACK_PATTERN, Moment, ResponseBody, SightingFilterDep
+from serve.api.fields import (
+    TRACK_PATTERN,
+    LongPageCursor,
+    Moment,
+    NextCursor,
+    ResponseBody,
+    SightingFilterDep,
+)
 from serve.api.links import recording_address, snapshot_address
 from serve.api.problems import responses
 from serve.api.times import micros, rfc3339
@@ -53,7 +60,7 @@ class ObjectView(ResponseBody):
 
 class ObjectList(ResponseBody):
     objects: list[ObjectView]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+    next_cursor: NextCursor
 
 
 class PointView(ResponseBody):
@@ -92,9 +99,7 @@ async def list_objects(
     only: SightingFilterDep,
     source: AlarmSource | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=600, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: LongPageCursor = None,
 ) -> ObjectList:
     """In sight at or after `since`, and before `until`. In the order of first sight; keep the
     filters when you page on with a cursor."""

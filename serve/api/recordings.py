@@ -20,7 +20,7 @@ from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep
 from serve.api.evidence import EvidenceDep, LinksDep
-from serve.api.fields import ResponseBody
+from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.problems import responses
 from serve.api.ranges import RangedFile
 from serve.api.times import micros, rfc3339
@@ -70,7 +70,7 @@ class SegmentView(SpanView):
 class Timeline(ResponseBody):
     segments: list[SegmentView]
     spans: list[CameraSpan] = Field(description="The segments of this page, merged, per camera.")
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+    next_cursor: NextCursor
 
 
 def span_view(span: Span) -> SpanView:
@@ -95,9 +95,7 @@ async def list_recordings(
     until: UntilAny = None,
     camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: PageCursor = None,
 ) -> Timeline:
     """Every segment that holds any of the range. Keep the filters when you page on."""
     span = asked_range(since, until)
