@@ -1,4 +1,4 @@
-"""Pictures into what the model takes, and crops out of pictures. cv2 and numpy only.
+"""Pictures into what the model takes, and crops out of pictures.
 
 Frames come from LiveKit as I420: full-size luma, chroma at half size. Colours are converted after
 scaling down, at the size that the model sees: at 1080p that is a ninth of the pixels.
@@ -8,10 +8,12 @@ Conversion is BT.601, limited range, as libyuv (and so LiveKit itself) does it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from pipelines.domain import Letterbox, LetterboxedFrame
 
@@ -128,13 +130,12 @@ def cut_crop_rgb(rgb: Pixels, box: tuple[int, int, int, int]) -> Pixels:
 
 
 def crop_jpeg(rgb: Pixels, quality: int = CROP_QUALITY) -> bytes:
-    """JPEG of an RGB picture (height, width, 3)."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    """JPEG of an RGB frame or crop, uint8 (height, width, 3). Raises ValueError for others."""
+    # 4:2:0, as the frame that the crop is cut from: 4:4:4 made 15 % more bytes of a 200x400 crop.
+    jpeg = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(rgb), quality, colorspace="RGB", colorsubsampling="420"
     )
-    if not done:
-        raise ValueError(f"no JPEG can be made of {rgb.dtype} {rgb.shape}")
-    return data.tobytes()
+    return cast("bytes", jpeg)
 
 
 def _checked(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:

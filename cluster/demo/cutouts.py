@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 from pipelines.errors import ConfigError
 
@@ -134,13 +135,21 @@ def source_picture() -> Path:
 
 def load_picture() -> Pixels:
     """The picture as uint8 (1080, 810, 3), BGR. Raises ConfigError where it is another one."""
-    picture = cv2.imread(str(source_picture()), cv2.IMREAD_COLOR)
-    if picture is None or picture.shape != (1080, 810, 3):
-        raise ConfigError(
-            f"{source_picture()} is not the 810x1080 picture from which the demo is cut.",
-            hint="Install the version of ultralytics that requirements.lock names.",
-        )
-    return np.asarray(picture, np.uint8)
+    source = source_picture()
+    try:
+        picture = np.asarray(simplejpeg.decode_jpeg(source.read_bytes(), "BGR"), np.uint8)
+    except (OSError, ValueError):
+        raise _another_picture(source) from None
+    if picture.shape != (1080, 810, 3):
+        raise _another_picture(source)
+    return picture
+
+
+def _another_picture(source: Path) -> ConfigError:
+    return ConfigError(
+        f"{source} is not the 810x1080 picture from which the demo is cut.",
+        hint="Install the version of ultralytics that requirements.lock names.",
+    )
 
 
 def cut_out(picture: Pixels, figure: Figure) -> CutOut:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.stores.bus import StreamEntry, StreamGapError
 from pipelines.domain import Alarm
@@ -38,7 +39,8 @@ RECHECK_S = 2.0
 # Per tenant and API replica: each holds a connection and a task (some 60 KB).
 MAX_STREAMS = 100
 
-BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+# Redis is back within a second after a restart; one that stays away is tried at leisure.
+BACKOFF_INITIAL_S, BACKOFF_MAX_S = 0.2, 5.0
 
 log = get_logger("api.alarms")
 
@@ -55,10 +57,6 @@ def order(stream_id: str) -> tuple[int, int]:
     """Stream ids compare as two numbers, `<milliseconds>-<sequence>`."""
     milliseconds, _, sequence = stream_id.partition("-")
     return int(milliseconds), int(sequence or 0)
-
-
-def _backoff_s(failures: int) -> float:
-    return BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ class TenantFeed:
             StreamGapError: entries behind `cursor` are gone from the stream.
         """
         deadline = asyncio.get_running_loop().time() + wait_s
-        failures = 0
+        backoff = Backoff(BACKOFF_INITIAL_S, BACKOFF_MAX_S)
         while True:
             news = self._news
             at = order(cursor)
@@ -124,8 +122,7 @@ class TenantFeed:
                     found = await self._source.read(cursor, count=PAGE)
                 except UnavailableError:
                     # `_follow` logs the same trouble once for all.
-                    await asyncio.sleep(_backoff_s(failures))
-                    failures += 1
+                    await asyncio.sleep(backoff.next_delay_s())
                     continue
                 if not found:
                     # What lay between was trimmed from the stream.
@@ -140,24 +137,28 @@ class TenantFeed:
                 return []
 
     async def _follow(self) -> None:
-        failures = 0
+        backoff = Backoff(BACKOFF_INITIAL_S, BACKOFF_MAX_S)
         while True:
             try:
-                entries = await self._source.read(self._position, block_ms=BLOCK_MS, count=PAGE)
-            except StreamGapError:
-                await self._jump()
-                continue
+                await self._read_on()
             except AtalaiaError as error:
                 log.warning("alarm stream not readable", error=str(error))
             except Exception:  # the top of this task: clients would wait for ever if it died
                 log.exception("alarm stream not readable")
             else:
-                failures = 0
-                self._take(entries)
+                backoff.reset()
                 continue
             self._metrics.stream_errors.inc()
-            await asyncio.sleep(_backoff_s(failures))
-            failures += 1
+            await asyncio.sleep(backoff.next_delay_s())
+
+    async def _read_on(self) -> None:
+        """Put what comes next into the ring. Raises UnavailableError."""
+        try:
+            entries = await self._source.read(self._position, block_ms=BLOCK_MS, count=PAGE)
+        except StreamGapError:
+            await self._jump()
+        else:
+            self._take(entries)
 
     async def _jump(self) -> None:
         """The stream was trimmed beyond the feed's place: leave it to each client to notice."""

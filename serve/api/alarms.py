@@ -14,10 +14,12 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import UnknownThingError
-from serve.api.alarm_feed import AlarmFeeds, Gap, Subscription
-from serve.api.auth import Authenticator, DepsDep, TenantDep, TenantScope, client_address
-from serve.api.fields import Moment, ResponseBody
+from serve.api.alarm_feed import Gap, Subscription
+from serve.api.auth import client_address
+from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.problems import responses
+from serve.api.scope import TenantDep, TenantScope
+from serve.api.state import DepsDep, StateDep
 from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
@@ -68,7 +70,7 @@ class AlarmView(ResponseBody):
 
 class AlarmList(ResponseBody):
     alarms: list[AlarmView]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+    next_cursor: NextCursor
 
 
 def latency(stages: Stages) -> Latency:
@@ -131,9 +133,7 @@ async def list_alarms(
     since: Moment = None,
     until: Moment = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: PageCursor = None,
 ) -> AlarmList:
     """`since` is inclusive, `until` is not; both are capture times. Keep the filters when you page
     on with a cursor: alarms that arrive meanwhile neither shift nor repeat a page."""
@@ -151,20 +151,13 @@ async def list_alarms(
     return AlarmList(alarms=[_record_view(r) for r in page.items], next_cursor=page.next_cursor)
 
 
-def _feeds(request: Request) -> AlarmFeeds:
-    feeds: AlarmFeeds = request.app.state.alarm_feeds
-    return feeds
-
-
-async def alarm_of(request: Request, scope: TenantScope, alarm: UUID) -> Alarm:
+async def alarm_of(scope: TenantScope, alarm: UUID) -> Alarm:
     """An alarm of the tenant. Raises UnknownThingError."""
     # A page that follows the stream asks before the listener has written the record.
-    known = _feeds(request).recent(scope.tenant, alarm)
-    return known or (await scope.records.alarm(alarm)).alarm
+    return scope.alarm_feed.recent(alarm) or (await scope.records.alarm(alarm)).alarm
 
 
 async def subscribed(
-    request: Request,
     scope: TenantDep,
     last_event_id: Annotated[
         str | None,
@@ -177,7 +170,7 @@ async def subscribed(
     ] = None,
 ) -> AsyncIterator[Subscription]:
     """A place in the tenant's stream for as long as the answer is being sent."""
-    async with _feeds(request).subscribe(scope.tenant, last_event_id or None) as subscription:
+    async with scope.alarm_feed.subscribe(last_event_id or None) as subscription:
         yield subscription
 
 
@@ -195,16 +188,14 @@ async def subscribed(
     },
 )
 async def stream_alarms(
-    subscription: Annotated[Subscription, Depends(subscribed)], request: Request
+    subscription: Annotated[Subscription, Depends(subscribed)], request: Request, state: StateDep
 ) -> EventSourceResponse:
     """`state` is always `new` here: the stream says what was raised, GET /v1/alarms what became of
     it."""
-    streamed = request.app.state.metrics.streamed
-    authenticator: Authenticator = request.app.state.authenticator
 
     async def still_good() -> bool:
         header = request.headers.get("authorization")
-        return await authenticator.still_good(header, client_address(request.scope))
+        return await state.authenticator.still_good(header, client_address(request.scope))
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         # An event without data: it opens the stream at once, and gives a client that sees no alarm
@@ -220,7 +211,7 @@ async def stream_alarms(
                     id=entry.stream_id,
                     event="alarm",
                 )
-                streamed.inc()
+                state.metrics.streamed.inc()
 
     return EventSourceResponse(
         events(),
@@ -240,7 +231,7 @@ async def get_alarm(alarm: AlarmPath, scope: TenantDep) -> AlarmView:
 @router.post("/v1/alarms/{alarm}/ack", summary="Acknowledge an alarm", responses=responses(404))
 async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> AlarmView:
     """Doing it twice changes nothing: the first one who did it stays."""
-    record = await scope.records.acknowledge(alarm, f"key:{scope.key_id}", deps.clock.now_us())
+    record = await scope.records.acknowledge(alarm, scope.actor, deps.clock.now_us())
     return _record_view(record)
 
 
@@ -250,13 +241,11 @@ async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> Alar
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def alarm_snapshot(
-    alarm: AlarmPath, request: Request, scope: TenantDep, deps: DepsDep
-) -> Response:
-    found = await alarm_of(request, scope, alarm)
+async def alarm_snapshot(alarm: AlarmPath, scope: TenantDep) -> Response:
+    found = await alarm_of(scope, alarm)
     if found.snapshot is None:
         raise UnknownThingError(f"Alarm '{alarm}' has no picture.")
-    jpeg = await deps.blobs(scope.tenant).get(found.snapshot)
+    jpeg = await scope.blobs.get(found.snapshot)
     return Response(
         jpeg,
         media_type="image/jpeg",

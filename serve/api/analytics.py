@@ -13,10 +13,11 @@ from pipelines.analytics import HeatMap, per_hour
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from pipelines.times import zone_named
-from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import CameraFilter, ClassFilter, Moment, ResponseBody
 from serve.api.ports import Deps
 from serve.api.problems import responses
+from serve.api.scope import TenantDep
+from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["analytics"], responses=responses(401, 403, 422, 429, 503))
@@ -107,9 +108,7 @@ async def counts(
     zone = _zone(tz)
     if camera is not None:
         await scope.records.check_camera_known(camera)
-    slots = await deps.database.tracks(scope.tenant).counts(
-        since_us, until_us, camera=camera, label=label
-    )
+    slots = await scope.tracks.counts(since_us, until_us, camera=camera, label=label)
     hours = per_hour([(s.start_us, s.camera, s.label, s.count) for s in slots], zone)
     return Counts(
         tz=tz,
@@ -146,9 +145,7 @@ async def heatmap(
     columns, rows = (int(side) for side in grid.split("x"))
     heat = HeatMap(columns, rows, since_us, until_us)
     read = 0
-    pages = deps.database.tracks(scope.tenant).path_points(
-        camera, since_us, until_us, label=label, size=HEAT_PAGE
-    )
+    pages = scope.tracks.path_points(camera, since_us, until_us, label=label, size=HEAT_PAGE)
     async for page in pages:
         read += len(page)
         if read > MAX_HEAT_PATHS:

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
-from cluster.stores.bus import AlarmStream
 from serve.api import (
     alarms,
     analytics,
@@ -27,19 +27,14 @@ from serve.api import (
     rules,
     search,
 )
-from serve.api.alarm_feed import AlarmFeeds
-from serve.api.announce import Announcer
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
-from serve.api.evidence import Evidence
-from serve.api.health import Readiness, standard_probes
-from serve.api.images import ImageDecoder
-from serve.api.metrics import Measure, Metrics
+from serve.api.metrics import Measure
 from serve.api.middleware import LimitBody, LimitHead, SecurityHeaders
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
-from serve.api.uploads import UploadSlots
+from serve.api.state import ApiState, install_state
 from serve.dashboard import STATIC_DIR, content_security_policy
 
 ROUTERS = (
@@ -78,23 +73,12 @@ def create_app(
         authenticator: another one than the usual, for tests of its limits.
         static: folder of the built dashboard.
     """
-    metrics = Metrics()
-    evidence = Evidence(deps)
-    api = deps.settings.api
-    upload_bytes = api.max_upload_mb * 1024 * 1024
-    decoder = ImageDecoder(
-        upload_bytes, api.max_image_megapixels, api.image_memory_mb * 1024 * 1024
-    )
-    announcer = Announcer(deps.controller, metrics)
-    feeds = AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics)
+    state = ApiState.over(deps, authenticator)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await feeds.aclose()
-        await announcer.aclose()
-        await decoder.aclose()
-        await evidence.aclose()
+        await state.aclose()
 
     app = FastAPI(
         title="Atalaia",
@@ -109,29 +93,24 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.deps = deps
-    app.state.metrics = metrics
-    app.state.announcer = announcer
-    app.state.decoder = decoder
-    app.state.uploads = UploadSlots()
-    app.state.alarm_feeds = feeds
-    app.state.evidence = evidence
-    app.state.readiness = Readiness(standard_probes(deps))
-    install_handlers(app)
-    app.state.known_routes = [route for module in ROUTERS for route in module.router.routes]
+    install_state(app, state)
+    routes = [route for module in ROUTERS for route in module.router.routes]
+    install_handlers(app, [route for route in routes if isinstance(route, Route)])
     for module in ROUTERS:
         app.include_router(module.router)
     install_openapi(app)
     install_dashboard(app, static)
+    _add_middleware(app, state)
+    return app
 
-    keys = authenticator or Authenticator(deps.database.platform(), deps.clock)
-    app.state.authenticator = keys
+
+def _add_middleware(app: FastAPI, state: ApiState) -> None:
+    settings = state.deps.settings
     # The last one added is the outermost.
-    app.add_middleware(RequireKey, authenticator=keys)
-    app.add_middleware(LimitBody, max_upload_bytes=upload_bytes)
+    app.add_middleware(RequireKey, authenticator=state.authenticator)
+    app.add_middleware(LimitBody, max_upload_bytes=settings.api.max_upload_mb * 1024 * 1024)
     app.add_middleware(LimitHead)
     app.add_middleware(LastResort)
-    app.add_middleware(Measure, metrics=metrics)
-    page_policy = content_security_policy(deps.settings.livekit.browser_url)
+    app.add_middleware(Measure, metrics=state.metrics, clock=state.deps.clock)
+    page_policy = content_security_policy(settings.livekit.browser_url)
     app.add_middleware(SecurityHeaders, page_policy=page_policy)
-    return app

@@ -1,19 +1,14 @@
 """Who asks: `Authorization: Bearer <key>`, checked before anything else of a request is read.
 
-`RequireKey` guards the whole of `/v1/`, so that a route cannot be added without it. The tenant
-comes from the key and from nowhere else: routes get a `TenantScope`, which can reach that tenant's
-rows only.
+`RequireKey` guards the whole of `/v1/`, so that a route cannot be added without it. What a good key
+may touch is in `scope`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
@@ -21,12 +16,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.core.log import get_logger
-from cluster.stores.db import PlatformRecords, Principal, TenantRecords
+from cluster.stores.db import PlatformRecords, Principal
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
-from serve.api.ports import Deps
 from serve.api.problems import (
-    ForbiddenError,
     TooManyRequestsError,
     UnauthorizedError,
     response_for,
@@ -160,57 +153,3 @@ class RequireKey:
             return
         scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
-
-
-@dataclass(frozen=True, slots=True)
-class TenantScope:
-    """What a request may touch: the rows of one tenant."""
-
-    tenant: str
-    key_id: str
-    records: TenantRecords
-
-
-# Only describes the scheme in /openapi.json; RequireKey has already checked the key.
-_scheme = HTTPBearer(auto_error=False, description="A key of your tenant: `atk_…`")
-
-
-def get_deps(request: Request) -> Deps:
-    deps: Deps = request.app.state.deps
-    return deps
-
-
-DepsDep = Annotated[Deps, Depends(get_deps)]
-
-
-def get_principal(request: Request, _: Annotated[object, Depends(_scheme)]) -> Principal:
-    principal: Principal | None = getattr(request.state, "principal", None)
-    if principal is None:
-        raise AssertionError(f"{request.url.path} is not behind RequireKey")
-    return principal
-
-
-PrincipalDep = Annotated[Principal, Depends(get_principal)]
-
-
-def require_tenant(principal: PrincipalDep, deps: DepsDep) -> TenantScope:
-    """The tenant of the key. Raises ForbiddenError for the platform's key, which has none."""
-    if principal.tenant is None:
-        raise ForbiddenError(
-            "The platform key belongs to no tenant.",
-            hint="Use a tenant's key here; POST /v1/keys issues one.",
-        )
-    return TenantScope(principal.tenant, principal.key_id, deps.database.tenant(principal.tenant))
-
-
-def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRecords:
-    """Raises ForbiddenError for every key but the platform's."""
-    if principal.tenant is not None:
-        raise ForbiddenError(
-            "Only the platform key manages tenants and keys.", hint="Ask the operator."
-        )
-    return deps.database.platform()
-
-
-TenantDep = Annotated[TenantScope, Depends(require_tenant)]
-PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from cluster.core.log import redact
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.urls import parse_camera_url, public_url
-from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.bus import CameraStatus
 from cluster.stores.db import CameraChanges
 from pipelines.domain import (
     MAX_MASKS,
     Camera,
-    CameraKey,
     CameraState,
     Polygon,
     Recording,
@@ -25,11 +23,11 @@ from pipelines.domain import (
     Slug,
 )
 from pipelines.errors import InputError, UnavailableError
-from serve.api.announce import Announcer
-from serve.api.auth import DepsDep, TenantDep, TenantScope
+from serve.api.bound import TenantAddresses
 from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
-from serve.api.ports import Deps
 from serve.api.problems import responses
+from serve.api.scope import TenantDep, TenantScope
+from serve.api.state import DepsDep
 from serve.api.times import rfc3339
 
 router = APIRouter(tags=["cameras"], responses=responses(401, 403, 422, 429, 503))
@@ -209,13 +207,7 @@ def _recording_stats(report: RecordingStatus) -> RecordingStats:
     )
 
 
-async def statuses(deps: Deps, tenant: str) -> dict[str, CameraStatus]:
-    """The status of each camera of the tenant that has reported, by camera id."""
-    board = CameraStatusBoard(deps.redis)
-    return await board.get_all(tenant)
-
-
-async def checked_url(secret: SecretStr, deps: Deps, tenant: str) -> SecretStr:
+async def checked_url(secret: SecretStr, addresses: TenantAddresses) -> SecretStr:
     """A camera URL in its one correct spelling.
 
     A name that nobody knows now is let through: the camera says so in its state. Whatever is let
@@ -233,33 +225,15 @@ async def checked_url(secret: SecretStr, deps: Deps, tenant: str) -> SecretStr:
         )
     url = parse_camera_url(raw)
     try:
-        await deps.addresses.resolve(url.host, url.effective_port, tenant)
+        await addresses.check(url.host, url.effective_port)
     except UnreadableCameraError as error:
         if error.problem is CameraProblem.NOT_ALLOWED:
             raise InputError(error.message, hint=error.hint) from None
     return SecretStr(url.encoded)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantAnnouncer:
-    """Tells the controller of a change to a camera of the request's tenant."""
-
-    announcer: Announcer
-    tenant: str
-
-    async def __call__(self, camera: str) -> None:
-        await self.announcer.changed(self.tenant, camera)
-
-
-def get_announcer(request: Request, scope: TenantDep) -> TenantAnnouncer:
-    return TenantAnnouncer(request.app.state.announcer, scope.tenant)
-
-
-AnnouncerDep = Annotated[TenantAnnouncer, Depends(get_announcer)]
-
-
-async def _view(deps: Deps, scope: TenantScope, camera: Camera) -> CameraView:
-    return camera_view(camera, (await statuses(deps, scope.tenant)).get(camera.id))
+async def _view(scope: TenantScope, camera: Camera) -> CameraView:
+    return camera_view(camera, await scope.statuses.of(camera.id))
 
 
 @router.post(
@@ -268,19 +242,15 @@ async def _view(deps: Deps, scope: TenantScope, camera: Camera) -> CameraView:
     summary="Add a camera",
     responses=responses(400, 409, 413) | CREATED,
 )
-async def add_camera(
-    body: NewCamera, scope: TenantDep, deps: DepsDep, announcer: AnnouncerDep, response: Response
-) -> CameraView:
+async def add_camera(body: NewCamera, scope: TenantDep, response: Response) -> CameraView:
     """The camera is pulled and watched within two seconds; `state` tells how it goes."""
-    camera = Camera(
-        tenant=scope.tenant,
+    substream_url = body.substream_url
+    camera = scope.new_camera(
         id=body.id,
         name=body.name or body.id,
-        url=await checked_url(body.url, deps, scope.tenant),
+        url=await checked_url(body.url, scope.addresses),
         substream_url=(
-            await checked_url(body.substream_url, deps, scope.tenant)
-            if body.substream_url
-            else None
+            await checked_url(substream_url, scope.addresses) if substream_url else None
         ),
         detect_fps=body.detect_fps,
         enabled=body.enabled,
@@ -288,55 +258,49 @@ async def add_camera(
         masks=body.masks,
     )
     await scope.records.add_camera(camera)
-    await announcer(camera.id)
+    await scope.announcer.changed(camera.id)
     response.headers["Location"] = f"/v1/cameras/{camera.id}"
     # A status of an earlier camera of this id says nothing of the new one.
     return camera_view(camera, None)
 
 
 @router.get("/v1/cameras", summary="List cameras with their state")
-async def list_cameras(scope: TenantDep, deps: DepsDep) -> CameraList:
+async def list_cameras(scope: TenantDep) -> CameraList:
     cameras = await scope.records.cameras()
-    known = await statuses(deps, scope.tenant)
+    known = await scope.statuses.all()
     return CameraList(cameras=[camera_view(camera, known.get(camera.id)) for camera in cameras])
 
 
 @router.get("/v1/cameras/{camera}", summary="One camera with its state", responses=responses(404))
-async def get_camera(camera: CameraPath, scope: TenantDep, deps: DepsDep) -> CameraView:
-    return await _view(deps, scope, await scope.records.camera(camera))
+async def get_camera(camera: CameraPath, scope: TenantDep) -> CameraView:
+    return await _view(scope, await scope.records.camera(camera))
 
 
 @router.patch("/v1/cameras/{camera}", summary="Change a camera", responses=responses(400, 404, 413))
-async def change_camera(
-    camera: CameraPath,
-    body: CameraPatch,
-    scope: TenantDep,
-    deps: DepsDep,
-    announcer: AnnouncerDep,
-) -> CameraView:
+async def change_camera(camera: CameraPath, body: CameraPatch, scope: TenantDep) -> CameraView:
     """Takes effect within two seconds. A new `url` makes the camera reconnect; a new `detect_fps`
     does not."""
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     for name in ("url", "substream_url"):
         if changes.get(name) is not None:
-            changes[name] = await checked_url(changes[name], deps, scope.tenant)
+            changes[name] = await checked_url(changes[name], scope.addresses)
     if not changes:
-        return await _view(deps, scope, await scope.records.camera(camera))
+        return await _view(scope, await scope.records.camera(camera))
     try:
         updated = await scope.records.update_camera(camera, CameraChanges(**changes))
     except ValidationError as error:
         raise InputError(error.errors(include_input=False)[0]["msg"]) from None
-    await announcer(camera)
-    return await _view(deps, scope, updated)
+    await scope.announcer.changed(camera)
+    return await _view(scope, updated)
 
 
 @router.delete(
     "/v1/cameras/{camera}", status_code=204, summary="Remove a camera", responses=responses(404)
 )
-async def remove_camera(camera: CameraPath, scope: TenantDep, announcer: AnnouncerDep) -> None:
+async def remove_camera(camera: CameraPath, scope: TenantDep) -> None:
     """Its rules go with it. Its alarms, and what was seen by it, stay until they are erased."""
     await scope.records.remove_camera(camera)
-    await announcer(camera)
+    await scope.announcer.changed(camera)
 
 
 @router.get(
@@ -349,12 +313,12 @@ async def remove_camera(camera: CameraPath, scope: TenantDep, announcer: Announc
 async def snapshot(camera: CameraPath, scope: TenantDep, deps: DepsDep) -> Response:
     """503 with the reason while the camera is not live."""
     wanted = await scope.records.camera(camera)
-    status = (await statuses(deps, scope.tenant)).get(camera)
+    status = await scope.statuses.of(camera)
     view = camera_view(wanted, status)
     if status is None or not status.host or view.state not in PICTURE_STATES:
         raise UnavailableError(
             f"Camera '{camera}' has no picture: it is {view.state} ({view.reason}).",
             hint="Try again when its state is live.",
         )
-    jpeg = await deps.hosts.snapshot(status.host, CameraKey(scope.tenant, camera))
+    jpeg = await deps.hosts.snapshot(status.host, wanted.key)
     return Response(jpeg, media_type="image/jpeg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import Field
 
 from cluster.clips.boxes import as_json, as_webvtt, is_complete, seen_frames
@@ -18,17 +18,17 @@ from cluster.clips.clips import (
     clip_key,
 )
 from cluster.clips.timeline import Span
+from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import UnknownThingError
 from serve.api.alarms import AlarmPath, alarm_of
-from serve.api.auth import DepsDep, TenantDep, TenantScope
-from serve.api.evidence import EvidenceDep
+from serve.api.bound import TenantLinks
 from serve.api.fields import ResponseBody
-from serve.api.media_links import MediaLinks
-from serve.api.ports import Deps
 from serve.api.problems import responses
 from serve.api.recordings import SpanView, span_view
+from serve.api.scope import TenantDep, TenantScope
+from serve.api.state import StateDep
 from serve.api.times import rfc3339
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 404, 422, 429, 503))
@@ -69,49 +69,49 @@ class ClipView(ResponseBody):
 
 
 @router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm")
-async def alarm_clip(
-    alarm: AlarmPath, request: Request, scope: TenantDep, deps: DepsDep, evidence: EvidenceDep
-) -> ClipView:
+async def alarm_clip(alarm: AlarmPath, scope: TenantDep, state: StateDep) -> ClipView:
     """Made when it is first asked for, from what was recorded around the alarm. `pending`: ask
     again in some seconds. `none`: there will be none, and why."""
-    known = await alarm_of(request, scope, alarm)
-    kept = await _kept(scope, deps, known.camera)
-    clip = await evidence.clips.clip(
-        known, kept, deps.database.recordings(scope.tenant), deps.blobs(scope.tenant)
-    )
+    known = await alarm_of(scope, alarm)
+    kept = await _kept(scope, state.deps.settings.recording, known.camera)
+    clip = await state.evidence.clips.clip(known, kept, scope.recordings, scope.blobs)
     if clip.file is not None:
-        await _write_boxes(known, kept, clip.file, deps, scope.tenant)
-    return _view(known, clip, evidence.links)
+        complete = state.deps.clock.now_us() >= kept.settled_us(known)
+        await _write_boxes(known, clip.file, scope, complete=complete)
+    return _view(known, clip, scope.links)
 
 
-async def _kept(scope: TenantScope, deps: Deps, camera: str) -> Kept:
+async def _kept(scope: TenantScope, settings: RecordingSettings, camera: str) -> Kept:
     """What is kept of a camera; of one that is gone, what cameras keep by default."""
     try:
         found = await scope.records.camera(camera)
         recording, masks = found.recording, found.masks
     except UnknownThingError:
         recording, masks = Recording(), ()
-    return Kept(recording, settled_after_s(deps.settings.recording, recording, masks))
+    return Kept(recording, settled_after_s(settings, recording, masks))
 
 
-async def _write_boxes(alarm: Alarm, kept: Kept, file: ClipFile, deps: Deps, tenant: str) -> None:
+async def _write_boxes(alarm: Alarm, file: ClipFile, scope: TenantScope, *, complete: bool) -> None:
     """Store what was seen beside the clip: anew until all of it must be known, then never again, so
-    that it outlives the paths that it is made of."""
-    blobs, name = deps.blobs(tenant), clip_key(alarm.id, "boxes.json")
+    that it outlives the paths that it is made of.
+
+    Args:
+        complete: whether all of it must be known by now.
+    """
+    name = clip_key(alarm.id, "boxes.json")
     try:
-        if is_complete(await blobs.get(name)):
+        if is_complete(await scope.blobs.get(name)):
             return
     except UnknownThingError:
         pass  # asked for the first time
-    complete = deps.clock.now_us() >= kept.settled_us(alarm)
     span = file.span
-    paths = await deps.database.tracks(tenant).paths(alarm.camera, span.from_us, span.to_us)
+    paths = await scope.tracks.paths(alarm.camera, span.from_us, span.to_us)
     frames = seen_frames(alarm, paths, span)
-    await blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, span))
-    await blobs.put(name, as_json(alarm, frames, span, complete=complete))
+    await scope.blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, span))
+    await scope.blobs.put(name, as_json(alarm, frames, span, complete=complete))
 
 
-def _view(alarm: Alarm, clip: Clip, links: MediaLinks) -> ClipView:
+def _view(alarm: Alarm, clip: Clip, links: TenantLinks) -> ClipView:
     file, key = clip.file, partial(clip_key, alarm.id)
     common: dict[str, Any] = {
         "state": clip.state,
@@ -126,10 +126,10 @@ def _view(alarm: Alarm, clip: Clip, links: MediaLinks) -> ClipView:
     return ClipView(
         **common,
         gaps=[span_view(Span(*gap)) for gap in file.gaps],
-        url=links.link(alarm.tenant, key("mp4"), "video/mp4"),
+        url=links.link(key("mp4"), "video/mp4"),
         boxes=BoxLinks(
-            json_=links.link(alarm.tenant, key("boxes.json"), "application/json"),
-            vtt=links.link(alarm.tenant, key("boxes.vtt"), "text/vtt"),
+            json_=links.link(key("boxes.json"), "application/json"),
+            vtt=links.link(key("boxes.vtt"), "text/vtt"),
         ),
         codec=file.codec,
         encoded_from=file.encoded_from,

@@ -24,7 +24,6 @@ from pipelines.clock import SystemClock
 from pipelines.errors import AtalaiaError
 from serve.api.app import create_app
 from serve.api.blobs import BlobShelf
-from serve.api.health import PROBE_TIMEOUT_S
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import (
     Actors,
@@ -35,6 +34,7 @@ from serve.api.ray_ports import (
     RayJobs,
     RayMemory,
 )
+from serve.api.readiness import PROBE_TIMEOUT_S
 
 log = get_logger("api")
 

@@ -9,11 +9,12 @@ from pydantic import Field
 
 from pipelines.domain import Detections
 from pipelines.imaging import letterbox_rgb
-from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import ResponseBody
-from serve.api.images import ImageDecoder
 from serve.api.problems import MediaTypeError, quoted, responses
-from serve.api.uploads import MULTIPART, UploadRoute, media_type
+from serve.api.scope import TenantDep
+from serve.api.state import StateDep
+from serve.api.upload_route import UploadRoute
+from serve.api.uploads import MULTIPART, media_type
 
 router = APIRouter(
     tags=["detect"],
@@ -47,14 +48,6 @@ def require_multipart(request: Request) -> None:
         )
 
 
-def get_decoder(request: Request) -> ImageDecoder:
-    decoder: ImageDecoder = request.app.state.decoder
-    return decoder
-
-
-DecoderDep = Annotated[ImageDecoder, Depends(get_decoder)]
-
-
 @router.post(
     "/v1/detect",
     summary="Detect objects in a picture",
@@ -62,8 +55,7 @@ DecoderDep = Annotated[ImageDecoder, Depends(get_decoder)]
 )
 async def detect(
     scope: TenantDep,
-    deps: DepsDep,
-    decoder: DecoderDep,
+    state: StateDep,
     image: Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP.")],
     confidence: Annotated[
         float | None, Query(ge=0, le=1, description="At least this sure.", allow_inf_nan=False)
@@ -75,10 +67,13 @@ async def detect(
 ) -> DetectAnswer:
     """The model and settings that watch the cameras. `confidence` can only raise the detector's own
     threshold."""
+    detector = state.deps.detector
     # Asked first, so that the picture is scaled where it is decoded and only the small one kept.
-    model = await deps.detector.info()
-    frame = await decoder.decode(image, lambda pixels: letterbox_rgb(pixels, model.input_size))
-    found = await deps.detector.detect(frame)
+    model = await detector.info()
+    frame = await state.decoder.decode(
+        image, lambda pixels: letterbox_rgb(pixels, model.input_size)
+    )
+    found = await detector.detect(frame)
     return DetectAnswer(
         model=model.name, detections=_objects(found, confidence or 0.0, frozenset(classes or ()))
     )

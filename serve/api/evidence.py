@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
-
-from fastapi import Depends, Request
 
 from cluster.clips.clips import AT_ONCE, ClipMaker
 from cluster.clips.scratch import Workshop
@@ -55,18 +52,3 @@ class Evidence:
         """Idempotent."""
         await self.clips.aclose()
         self.workshop.close()
-
-
-def get_evidence(request: Request) -> Evidence:
-    evidence: Evidence = request.app.state.evidence
-    return evidence
-
-
-EvidenceDep = Annotated[Evidence, Depends(get_evidence)]
-
-
-def get_links(evidence: EvidenceDep) -> MediaLinks:
-    return evidence.links
-
-
-LinksDep = Annotated[MediaLinks, Depends(get_links)]

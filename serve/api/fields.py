@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from pipelines.colour import COLOURS
 from pipelines.domain import SLUG_PATTERN, SightingFilter
@@ -54,6 +61,14 @@ RulePath = Annotated[
 Moment = Annotated[
     AwareDatetime | None,
     Query(description="RFC 3339 time with an offset.", examples=["2026-01-31T08:00:00Z"]),
+]
+
+_BEFORE = "`next_cursor` of the page before."
+PageCursor = Annotated[str | None, Query(max_length=200, description=_BEFORE)]
+# A track's name takes up to 255 bytes, of which base64 makes 340.
+LongPageCursor = Annotated[str | None, Query(max_length=600, description=_BEFORE)]
+NextCursor = Annotated[
+    str | None, Field(description="Give it as `cursor` for the next page; null: end.")
 ]
 
 TRACK_PATTERN = r"^[A-Za-z0-9%._~-]+$"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,19 +9,23 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
 from cluster.core.settings import Settings
-from cluster.stores.db import JobRecord, JobState, TenantJobs
+from cluster.stores.db import JobRecord, JobState
+from pipelines.clock import Clock
 from pipelines.domain import Slug
 from pipelines.errors import AtalaiaError, InputError
-from serve.api.auth import DepsDep, TenantDep, TenantScope
+from serve.api.bound import TenantProcesses
 from serve.api.fields import RequestBody, ResponseBody
-from serve.api.ports import Deps, JobsPort
 from serve.api.problems import responses
+from serve.api.scope import TenantDep, TenantScope
+from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["jobs"], responses=responses(401, 403, 422, 429, 503))
 
 # A job's process says every few seconds that it lives. Starting one takes some 10 s on busy cores.
 SILENT_US = 30_000_000
+
+PROGRAM = "pipelines.reprocess"
 
 JobPath = Annotated[UUID, Path(description="Id of the job.")]
 ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -87,10 +90,6 @@ def _view(job: JobRecord) -> JobView:
     )
 
 
-def _jobs(deps: Deps, scope: TenantScope) -> TenantJobs:
-    return deps.database.jobs(scope.tenant)
-
-
 @router.post(
     "/v1/jobs",
     status_code=202,
@@ -102,20 +101,19 @@ async def start_job(body: NewJob, scope: TenantDep, deps: DepsDep, response: Res
     kept as if it had been found live; what was known stays as it is."""
     await scope.records.camera(body.camera)
     _require_allowed(body.model, deps.settings)
-    jobs = _jobs(deps, scope)
-    for job in await jobs.under_way():
-        await _notice_the_dead(jobs, job, deps)
+    for job in await scope.jobs.under_way():
+        await _notice_the_dead(scope, job, deps.clock)
     request = body.model_dump(mode="json", by_alias=True, exclude={"kind"}, exclude_none=True)
-    job = await jobs.add(
+    job = await scope.jobs.add(
         body.kind,
         request,
         submission="atalaia-{id}",
         at_most=deps.settings.batch.jobs_per_tenant,
     )
     try:
-        await deps.jobs.submit(str(job.submission), _command(scope.tenant, job.id, body))
+        await scope.processes.start(str(job.submission), PROGRAM, *_options(job.id, body))
     except AtalaiaError as error:
-        await jobs.finish(job.id, JobState.FAILED, error=error.message)
+        await scope.jobs.finish(job.id, JobState.FAILED, error=error.message)
         raise
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return Accepted(id=job.id, state=job.state)
@@ -125,27 +123,23 @@ async def start_job(body: NewJob, scope: TenantDep, deps: DepsDep, response: Res
 async def list_jobs(
     scope: TenantDep, deps: DepsDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> JobList:
-    jobs = _jobs(deps, scope)
-    return JobList(
-        jobs=[_view(await _notice_the_dead(jobs, job, deps)) for job in await jobs.jobs(limit)]
-    )
+    found = await scope.jobs.jobs(limit)
+    return JobList(jobs=[_view(await _notice_the_dead(scope, job, deps.clock)) for job in found])
 
 
 @router.get("/v1/jobs/{job}", summary="One job", responses=responses(404))
 async def get_job(job: JobPath, scope: TenantDep, deps: DepsDep) -> JobView:
-    jobs = _jobs(deps, scope)
-    return _view(await _notice_the_dead(jobs, await jobs.job(job), deps))
+    return _view(await _notice_the_dead(scope, await scope.jobs.job(job), deps.clock))
 
 
 @router.delete("/v1/jobs/{job}", summary="Cancel a job", responses=responses(404))
-async def cancel_job(job: JobPath, scope: TenantDep, deps: DepsDep) -> JobView:
+async def cancel_job(job: JobPath, scope: TenantDep) -> JobView:
     """What it found so far stays, and what it looked at need not be looked at again. A job that has
     ended stays as it is."""
-    jobs = _jobs(deps, scope)
-    found = await jobs.job(job)
-    if await jobs.finish(job, JobState.CANCELLED) and found.submission is not None:
-        await deps.jobs.stop(found.submission)
-    return _view(await jobs.job(job))
+    found = await scope.jobs.job(job)
+    if await scope.jobs.finish(job, JobState.CANCELLED) and found.submission is not None:
+        await scope.processes.stop(found.submission)
+    return _view(await scope.jobs.job(job))
 
 
 def _require_allowed(model: str | None, settings: Settings) -> None:
@@ -157,9 +151,8 @@ def _require_allowed(model: str | None, settings: Settings) -> None:
         )
 
 
-def _command(tenant: str, job: UUID, body: NewJob) -> list[str]:
-    argv = [sys.executable, "-m", "pipelines.reprocess", "--tenant", tenant]
-    argv += ["--camera", body.camera, "--job", str(job), "--json"]
+def _options(job: UUID, body: NewJob) -> list[str]:
+    argv = ["--camera", body.camera, "--job", str(job), "--json"]
     for option, at_us in (("--from", micros(body.from_)), ("--to", micros(body.to))):
         if at_us is not None:
             argv += [option, rfc3339(at_us)]
@@ -168,22 +161,22 @@ def _command(tenant: str, job: UUID, body: NewJob) -> list[str]:
     return argv
 
 
-async def _notice_the_dead(jobs: TenantJobs, job: JobRecord, deps: Deps) -> JobRecord:
+async def _notice_the_dead(scope: TenantScope, job: JobRecord, clock: Clock) -> JobRecord:
     """The job as it is; one that died without a word is failed from now on."""
-    if job.state.ended or deps.clock.now_us() - job.updated_us < SILENT_US:
+    if job.state.ended or clock.now_us() - job.updated_us < SILENT_US:
         return job
-    reason = await _why_silent(job, deps.jobs)
+    reason = await _why_silent(job, scope.processes)
     if reason is None:
         return job
-    await jobs.finish(job.id, JobState.FAILED, error=reason)
-    return await jobs.job(job.id)
+    await scope.jobs.finish(job.id, JobState.FAILED, error=reason)
+    return await scope.jobs.job(job.id)
 
 
-async def _why_silent(job: JobRecord, port: JobsPort) -> str | None:
+async def _why_silent(job: JobRecord, processes: TenantProcesses) -> str | None:
     """None where the job may yet say something: it waits for its turn, or Ray is away."""
     if job.submission is None:
         return "nothing was heard of it any more"
     try:
-        return await port.ending(job.submission)
+        return await processes.ending(job.submission)
     except AtalaiaError:
         return None

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from cluster.core.settings import LiveKitSettings
 from pipelines.domain import CameraKey
-from serve.api.auth import DepsDep, TenantDep
 from serve.api.fields import CameraPath, ResponseBody
 from serve.api.problems import responses
+from serve.api.scope import TenantDep
+from serve.api.state import DepsDep
 from serve.api.times import rfc3339
 
 router = APIRouter(tags=["cameras"], responses=responses(401, 403, 404, 422, 429, 503))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
-from serve.api.auth import DepsDep
-from serve.api.evidence import LinksDep
 from serve.api.media_links import MediaGrant
 from serve.api.ports import BlobStore
 from serve.api.problems import responses
 from serve.api.ranges import Wanted, range_problem, same_version, wanted_bytes
+from serve.api.state import StateDep
 
 router = APIRouter(tags=["recordings"], responses=responses(403, 404, 422, 503))
 
@@ -29,6 +29,24 @@ _BYTES: dict[int | str, dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a link opens, and the storage of the tenant that it is for."""
+
+    grant: MediaGrant
+    seconds_left: int
+    blobs: BlobStore
+
+
+async def granted(
+    token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)], state: StateDep
+) -> Granted:
+    """Raises ForbiddenError: the link is not ours, or it has expired."""
+    links = state.evidence.links
+    grant = links.open(token)
+    return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant))
+
+
 @router.get(
     "/media/{token}",
     summary="A file that a signed link names",
@@ -42,21 +60,18 @@ _BYTES: dict[int | str, dict[str, Any]] = {
     responses=_BYTES | responses(416),
 )
 async def media(
-    token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)],
+    granted: Annotated[Granted, Depends(granted)],
     request: Request,
-    links: LinksDep,
-    deps: DepsDep,
     range_: Annotated[str | None, Header(alias="Range")] = None,
     if_range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Needs no key: the link itself is the permission, for as long as it works. Single ranges of
     bytes are answered with 206."""
-    grant = links.open(token)
-    blobs = deps.blobs(grant.tenant)
+    grant, blobs = granted.grant, granted.blobs
     stat = await blobs.stat(grant.key)
     etag = f'"{stat.version}"'
-    headers = _headers(grant, etag, links.seconds_left(grant))
+    headers = _headers(grant, etag, granted.seconds_left)
     if if_none_match and same_version(if_none_match, etag, weak=True):
         return Response(status_code=304, headers=headers)
     if if_range and not same_version(if_range, etag, weak=False):

@@ -6,8 +6,6 @@ Each application has a registry of its own, so that two in one process do not co
 
 from __future__ import annotations
 
-import time
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -17,6 +15,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.clock import Clock
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
@@ -67,19 +67,20 @@ class Metrics:
 class Measure:
     """ASGI middleware that counts requests and their time to the first byte."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Clock) -> None:
         self._app = app
         self._metrics = metrics
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begin = time.perf_counter()
+        began = self._clock.monotonic()
 
         async def timed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._count(scope, message["status"], time.perf_counter() - begin)
+                self._count(scope, message["status"], self._clock.monotonic() - began)
             await send(message)
 
         await self._app(scope, receive, timed)

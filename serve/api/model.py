@@ -9,10 +9,11 @@ from pydantic import Field, StringConstraints
 
 from cluster.inference.model_choice import ModelChoice
 from pipelines.errors import InputError, ModelError
-from serve.api.auth import DepsDep, PlatformDep
 from serve.api.fields import RequestBody, ResponseBody
 from serve.api.ports import LoadedModel
 from serve.api.problems import responses
+from serve.api.scope import PlatformDep
+from serve.api.state import DepsDep
 
 router = APIRouter(tags=["platform"], responses=responses(401, 403, 422, 429, 503))
 

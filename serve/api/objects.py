@@ -9,10 +9,17 @@ from pydantic import Field
 
 from cluster.stores.db import ObjectQuery, ObjectRecord
 from pipelines.domain import PATH_SCALE, SLUG_PATTERN, AlarmSource, TrackPath
-from serve.api.auth import DepsDep, TenantDep
-from serve.api.fields import TRACK_PATTERN, Moment, ResponseBody, SightingFilterDep
+from serve.api.fields import (
+    TRACK_PATTERN,
+    LongPageCursor,
+    Moment,
+    NextCursor,
+    ResponseBody,
+    SightingFilterDep,
+)
 from serve.api.links import recording_address, snapshot_address
 from serve.api.problems import responses
+from serve.api.scope import TenantDep
 from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["objects"], responses=responses(401, 403, 422, 429, 503))
@@ -53,7 +60,7 @@ class ObjectView(ResponseBody):
 
 class ObjectList(ResponseBody):
     objects: list[ObjectView]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+    next_cursor: NextCursor
 
 
 class PointView(ResponseBody):
@@ -88,17 +95,14 @@ def _fields(record: ObjectRecord) -> dict[str, object]:
 @router.get("/v1/objects", summary="List what was seen, newest first")
 async def list_objects(
     scope: TenantDep,
-    deps: DepsDep,
     only: SightingFilterDep,
     source: AlarmSource | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[
-        str | None, Query(max_length=600, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: LongPageCursor = None,
 ) -> ObjectList:
     """In sight at or after `since`, and before `until`. In the order of first sight; keep the
     filters when you page on with a cursor."""
-    page = await deps.database.tracks(scope.tenant).objects(
+    page = await scope.tracks.objects(
         ObjectQuery(**only.model_dump(), source=source, limit=limit, cursor=cursor)
     )
     return ObjectList(
@@ -109,10 +113,10 @@ async def list_objects(
 
 @router.get("/v1/objects/{track}", summary="One object", responses=responses(404, 409))
 async def get_object(
-    track: TrackName, scope: TenantDep, deps: DepsDep, camera: CameraOfTrack = None
+    track: TrackName, scope: TenantDep, camera: CameraOfTrack = None
 ) -> ObjectView:
     """All that is known of it, but for its way: see `/v1/tracks/{track}`."""
-    record = await deps.database.tracks(scope.tenant).object(track, camera)
+    record = await scope.tracks.object(track, camera)
     return ObjectView.model_validate(_fields(record))
 
 
@@ -120,16 +124,14 @@ async def get_object(
 async def get_track(
     track: TrackName,
     scope: TenantDep,
-    deps: DepsDep,
     camera: CameraOfTrack = None,
     since: Annotated[Moment, Query(description="Leave out what was before.")] = None,
 ) -> TrackView:
     """The object with each of its boxes, oldest first. What is in sight now is told some seconds
     later."""
-    tracks = deps.database.tracks(scope.tenant)
-    record = await tracks.object(track, camera)
+    record = await scope.tracks.object(track, camera)
     since_us = micros(since) or 0
-    paths = await tracks.way(
+    paths = await scope.tracks.way(
         record.sighting.camera, record.sighting.track, since_us=since_us, limit=MAX_PATHS + 1
     )
     more = len(paths) > MAX_PATHS

@@ -10,9 +10,10 @@ from pydantic import Field
 from cluster.stores.db import KeyInfo, Tenant
 from pipelines.domain import Slug
 from pipelines.errors import ConflictError
-from serve.api.auth import DepsDep, PlatformDep, PrincipalDep
 from serve.api.fields import DisplayName, RequestBody, ResponseBody
 from serve.api.problems import responses
+from serve.api.scope import PlatformDep, PrincipalDep
+from serve.api.state import DepsDep
 from serve.api.times import rfc3339
 
 router = APIRouter(tags=["platform"], responses=responses(401, 422, 429, 503))

@@ -8,6 +8,7 @@ JSON pointer into the body or the name of the parameter).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.core.log import get_logger, redact
@@ -264,7 +266,9 @@ async def _on_validation_error(_: Request, error: Exception) -> Response:
     )
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
+async def _on_http_exception(
+    request: Request, error: Exception, *, routes: Sequence[Route]
+) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     headers = dict(error.headers or {})
@@ -272,18 +276,18 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         return problem_response(404, "There is nothing at this address.", hint="See /docs.")
     if status == 405:
         detail = f"{request.method} is not possible here."
-        allowed = _allowed_methods(request)
+        allowed = _allowed_methods(request.url.path, routes)
         return problem_response(
             405, detail, hint=f"Allowed: {allowed}.", headers={"Allow": allowed}
         )
     return problem_response(status, str(error.detail), headers=headers)
 
 
-def _allowed_methods(request: Request) -> str:
+def _allowed_methods(path: str, routes: Sequence[Route]) -> str:
     """All methods of an address; the router tells only those of the first route that it found."""
     methods: set[str] = set()
-    for route in request.app.state.known_routes:
-        if route.path_regex.match(request.url.path):
+    for route in routes:
+        if route.path_regex.match(path):
             methods |= route.methods or set()
     return ", ".join(sorted(methods)) or "GET"
 
@@ -314,11 +318,15 @@ class LastResort:
             await internal_error()(scope, receive, send)
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Make `app` answer every error with a problem document."""
+def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
+    """Make `app` answer every error with a problem document.
+
+    Args:
+        routes: all that it has; a 405 says what is possible at an address.
+    """
     app.add_exception_handler(AtalaiaError, _on_atalaia_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, partial(_on_http_exception, routes=routes))
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

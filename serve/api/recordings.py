@@ -12,17 +12,17 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
-from cluster.clips.exports import ExportRequest, make_export, manifest_key
+from cluster.clips.exports import make_export, manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.clips.stitch import Stitched
 from cluster.clips.timeline import Span, covered
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
-from serve.api.auth import DepsDep, TenantDep
-from serve.api.evidence import EvidenceDep, LinksDep
-from serve.api.fields import ResponseBody
+from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.problems import responses
 from serve.api.ranges import RangedFile
+from serve.api.scope import TenantDep
+from serve.api.state import StateDep
 from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["recordings"], responses=responses(401, 403, 422, 429, 503))
@@ -70,7 +70,7 @@ class SegmentView(SpanView):
 class Timeline(ResponseBody):
     segments: list[SegmentView]
     spans: list[CameraSpan] = Field(description="The segments of this page, merged, per camera.")
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: end.")
+    next_cursor: NextCursor
 
 
 def span_view(span: Span) -> SpanView:
@@ -89,19 +89,15 @@ def asked_range(since: datetime | None, until: datetime | None) -> Span:
 @router.get("/v1/recordings", summary="What was recorded, oldest first")
 async def list_recordings(
     scope: TenantDep,
-    deps: DepsDep,
-    links: LinksDep,
     since: SinceAny = None,
     until: UntilAny = None,
     camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: PageCursor = None,
 ) -> Timeline:
     """Every segment that holds any of the range. Keep the filters when you page on."""
     span = asked_range(since, until)
-    segments, following = await deps.database.recordings(scope.tenant).page(
+    segments, following = await scope.recordings.page(
         camera, span.from_us, span.to_us, limit=limit, cursor=cursor
     )
 
@@ -119,7 +115,7 @@ async def list_recordings(
             masked=segment.masked,
             audio=segment.audio,
             note=segment.note,
-            url=links.link(scope.tenant, segment.blob, "video/mp4"),
+            url=scope.links.link(segment.blob, "video/mp4"),
         )
 
     return Timeline(
@@ -139,15 +135,15 @@ def _spans(segments: list[Segment]) -> list[CameraSpan]:
 
 
 async def exported(
-    evidence: EvidenceDep,
+    state: StateDep,
     scope: TenantDep,
-    deps: DepsDep,
     camera: CameraQuery,
     since: Since,
     until: Until,
 ) -> AsyncIterator[tuple[Stitched, Manifest]]:
     """A finished export, on disk for as long as the answer is being sent."""
     span = asked_range(since, until)
+    evidence, deps = state.evidence, state.deps
     longest_s = deps.settings.api.export_max_s
     if span.to_us - span.from_us > longest_s * 1_000_000:
         raise InputError(
@@ -155,16 +151,16 @@ async def exported(
         )
     async with AsyncExitStack() as stack:
         stack.enter_context(evidence.exports.taken())
-        segments = await deps.database.recordings(scope.tenant).between(
+        segments = await scope.recordings.between(
             camera, span.from_us, span.to_us, limit=MAX_SOURCES
         )
         # The export, its second copy while the index is put in front, and one segment beside it.
         size = sum(segment.size for segment in segments) * 2
         folder = await stack.enter_async_context(evidence.workshop.table(size))
         yield await make_export(
-            ExportRequest(scope.tenant, camera, span.from_us, span.to_us, f"key:{scope.key_id}"),
+            scope.export_request(camera, span),
             segments,
-            storage=deps.blobs(scope.tenant),
+            storage=scope.blobs,
             workshop=evidence.workshop,
             folder=folder,
             clock=deps.clock,
@@ -207,7 +203,7 @@ async def export(
     responses=responses(404),
 )
 async def export_manifest(
-    export: Annotated[UUID, Path(description="Id of the export.")], scope: TenantDep, deps: DepsDep
+    export: Annotated[UUID, Path(description="Id of the export.")], scope: TenantDep
 ) -> Manifest:
     """As it was when the export was made: compare it with the one that came with a file."""
-    return Manifest.model_validate_json(await deps.blobs(scope.tenant).get(manifest_key(export)))
+    return Manifest.model_validate_json(await scope.blobs.get(manifest_key(export)))

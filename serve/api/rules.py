@@ -18,10 +18,9 @@ from pipelines.domain import (
     Slug,
     ZoneEntryRule,
 )
-from serve.api.auth import TenantDep
-from serve.api.cameras import AnnouncerDep
 from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
 from serve.api.problems import responses
+from serve.api.scope import TenantDep
 
 router = APIRouter(tags=["rules"], responses=responses(401, 403, 404, 422, 429, 503))
 
@@ -120,14 +119,13 @@ async def add_rule(
     camera: CameraPath,
     body: NewRule,
     scope: TenantDep,
-    announcer: AnnouncerDep,
     response: Response,
 ) -> Rule:
     """Armed within two seconds, without a restart. Coordinates are 0..1 of the picture, origin
     top left."""
     rule = _RULE.validate_python(body.model_dump())
     await scope.records.add_rule(camera, rule)
-    await announcer(camera)
+    await scope.announcer.changed(camera)
     response.headers["Location"] = f"/v1/cameras/{camera}/rules/{rule.id}"
     return rule
 
@@ -139,8 +137,6 @@ async def list_rules(camera: CameraPath, scope: TenantDep) -> RuleList:
 
 
 @router.delete("/v1/cameras/{camera}/rules/{rule}", status_code=204, summary="Remove a rule")
-async def remove_rule(
-    camera: CameraPath, rule: RulePath, scope: TenantDep, announcer: AnnouncerDep
-) -> None:
+async def remove_rule(camera: CameraPath, rule: RulePath, scope: TenantDep) -> None:
     await scope.records.remove_rule(camera, rule)
-    await announcer(camera)
+    await scope.announcer.changed(camera)

@@ -12,15 +12,16 @@ from starlette.datastructures import UploadFile
 
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
-from serve.api.auth import DepsDep, TenantDep
-from serve.api.detect import DecoderDep
 from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingFilterDep
 from serve.api.images import ImageDecoder, Rgb
 from serve.api.links import recording_address, snapshot_address
 from serve.api.ports import ScoredSighting
 from serve.api.problems import MediaTypeError, quoted, responses
+from serve.api.scope import TenantDep
+from serve.api.state import StateDep
 from serve.api.times import rfc3339
-from serve.api.uploads import MULTIPART, UploadRoute, media_type
+from serve.api.upload_route import UploadRoute
+from serve.api.uploads import MULTIPART, media_type
 
 # Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
 MAX_QUERY_SIDE = 1024
@@ -99,8 +100,7 @@ _BODY: dict[str, Any] = {
 async def search(
     request: Request,
     scope: TenantDep,
-    deps: DepsDep,
-    decoder: DecoderDep,
+    state: StateDep,
     only: SightingFilterDep,
     like: Annotated[
         str | None,
@@ -119,19 +119,19 @@ async def search(
 ) -> SearchAnswer:
     """By a picture of the object, by an object that was seen (`like`, without a body), or by text
     where the embedder has a text side."""
-    asked = like or await _question(request, decoder)
+    embedder = state.deps.embedder
+    asked = like or await _question(request, state.decoder)
     known: tuple[str, str] | None = None
     if isinstance(asked, WordsQuery) and asked.text is not None:
-        vector = await deps.embedder.embed_text(asked.text)
+        vector = await embedder.embed_text(asked.text)
     elif isinstance(asked, WordsQuery | str):
         track = asked if isinstance(asked, str) else str(asked.like)
-        found_object = await deps.database.tracks(scope.tenant).object(track, like_camera)
+        found_object = await scope.tracks.object(track, like_camera)
         known = (found_object.sighting.camera, track)
-        vector = await deps.memory.vector(scope.tenant, *known)
+        vector = await scope.memory.vector(*known)
     else:
-        vector = await deps.embedder.embed_image(asked)
-    found = await deps.memory.search(
-        scope.tenant,
+        vector = await embedder.embed_image(asked)
+    found = await scope.memory.search(
         vector,
         # The object itself is the best match, and not what was asked for.
         limit + (known is not None),
@@ -198,9 +198,9 @@ alone: files of recordings have addresses of their own, which end, and are sent 
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def sighting_snapshot(key: SnapshotKey, scope: TenantDep, deps: DepsDep) -> Response:
+async def sighting_snapshot(key: SnapshotKey, scope: TenantDep) -> Response:
     """Only pictures of your own tenant: the key is looked up in its storage and nowhere else."""
-    jpeg = await deps.blobs(scope.tenant).get(key)
+    jpeg = await scope.blobs.get(key)
     return Response(
         jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"}
     )

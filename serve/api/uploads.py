@@ -8,12 +8,10 @@ from the first byte of the body to the answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Request
 
 from pipelines.errors import UnavailableError
 
@@ -55,36 +53,6 @@ class UploadSlots:
             self._taken[tenant] -= 1
             if not self._taken[tenant]:
                 del self._taken[tenant]
-
-
-class UploadRequest(Request):
-    """A request whose form is bounded, whoever reads it."""
-
-    def form(
-        self,
-        *,
-        max_files: int | float = MAX_FILES,
-        max_fields: int | float = MAX_FIELDS,
-        max_part_size: int = MAX_FIELD_BYTES,
-    ) -> Any:  # Starlette does not export the type.
-        return super().form(max_files=max_files, max_fields=max_fields, max_part_size=max_part_size)
-
-
-class UploadRoute(APIRoute):
-    """A route that takes a slot before it reads a form, and keeps it until it has answered."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def bounded(request: Request) -> Response:
-            if media_type(request) != MULTIPART:
-                return await handle(request)
-            slots: UploadSlots = request.app.state.uploads
-            principal = getattr(request.state, "principal", None)
-            with slots.slot(getattr(principal, "tenant", None) or ""):
-                return await handle(UploadRequest(request.scope, request.receive))
-
-        return bounded
 
 
 def media_type(request: Request) -> str:

@@ -4,6 +4,7 @@ from cluster.stores.db.database import Database
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.keys import new_key
 from cluster.stores.db.platform import PlatformRecords
+from cluster.stores.db.recordings import TenantRecordings
 from cluster.stores.db.schema import current, downgrade, head, migrate
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
@@ -44,6 +45,7 @@ __all__ = [
     "SlotCount",
     "Tenant",
     "TenantJobs",
+    "TenantRecordings",
     "TenantRecords",
     "TenantTracks",
     "current",

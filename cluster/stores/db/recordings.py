@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from sqlalchemy import delete, literal, select, tuple_
 
 from cluster.stores.db.convert import insert_into, segment_of, segment_values
+from cluster.stores.db.cursor import RECORDING_CURSOR
 from cluster.stores.db.models import RecordingRow
 from cluster.stores.db.sessions import Sessions
 from pipelines.clock import Clock
 from pipelines.domain import Segment
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, UnknownThingError
 
 
 class TenantRecordings:
@@ -76,7 +75,7 @@ class TenantRecordings:
         if camera is not None:
             statement = statement.where(RecordingRow.camera == camera)
         if cursor is not None:
-            start_us, name = _decode_cursor(cursor)
+            start_us, name = RECORDING_CURSOR.decode(cursor)
             statement = statement.where(
                 tuple_(RecordingRow.start_us, RecordingRow.camera)
                 > tuple_(literal(start_us), literal(name))
@@ -84,8 +83,7 @@ class TenantRecordings:
         statement = statement.order_by(RecordingRow.start_us, RecordingRow.camera).limit(limit + 1)
         async with self._sessions.read() as session:
             found = [segment_of(row) for row in await session.scalars(statement)]
-        more = len(found) > limit
-        return found[:limit], _encode_cursor(found[limit - 1]) if more else None
+        return RECORDING_CURSOR.page(found, limit, lambda last: (last.start_us, last.camera))
 
     async def remove(self, camera: str, start_us: int) -> None:
         """Forget a segment, if it is there; its file is the caller's to delete, before this."""
@@ -95,19 +93,3 @@ class TenantRecordings:
                     RecordingRow.camera == camera, RecordingRow.start_us == start_us
                 )
             )
-
-
-_CURSOR = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
-
-
-def _encode_cursor(last: Segment) -> str:
-    return f"{last.start_us}.{last.camera}"
-
-
-def _decode_cursor(cursor: str) -> tuple[int, str]:
-    found = _CURSOR.fullmatch(cursor)
-    if found is None:
-        raise InputError(
-            "the cursor is broken.", hint="Use next_cursor of the page before, unchanged, or none."
-        )
-    return int(found[1]), found[2]

@@ -19,7 +19,7 @@ from cluster.stores.db.convert import (
     rule_of,
     write_camera,
 )
-from cluster.stores.db.cursor import decode_cursor, encode_cursor
+from cluster.stores.db.cursor import ALARM_CURSOR
 from cluster.stores.db.models import (
     AlarmRow,
     CameraRow,
@@ -177,13 +177,10 @@ class TenantRecords:
         """
         async with self._sessions.read() as session:
             rows = list(await session.scalars(_alarm_query(query)))
-        items = [alarm_record_of(row) for row in rows[: query.limit]]
-        more = len(rows) > query.limit
-        last = rows[query.limit - 1] if more else None
-        return AlarmPage(
-            items=items,
-            next_cursor=encode_cursor(last.capture_us, last.id) if last else None,
+        page, following = ALARM_CURSOR.page(
+            rows, query.limit, lambda last: (last.capture_us, last.id)
         )
+        return AlarmPage(items=[alarm_record_of(row) for row in page], next_cursor=following)
 
     async def alarm(self, alarm: UUID) -> AlarmRecord:
         """Raises UnknownThingError."""
@@ -303,7 +300,7 @@ def _alarm_query(query: AlarmQuery) -> Select[AlarmRow]:
     if query.until_us is not None:
         statement = statement.where(AlarmRow.capture_us < query.until_us)
     if query.cursor is not None:
-        capture_us, alarm_id = decode_cursor(query.cursor)
+        capture_us, alarm_id = ALARM_CURSOR.decode(query.cursor)
         statement = statement.where(
             tuple_(AlarmRow.capture_us, AlarmRow.id)
             < tuple_(literal(capture_us), literal(alarm_id, Uuid))

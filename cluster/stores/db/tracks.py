@@ -28,7 +28,7 @@ from cluster.stores.db.convert import (
     path_of,
     path_values,
 )
-from cluster.stores.db.cursor import decode_object_cursor, encode_object_cursor
+from cluster.stores.db.cursor import OBJECT_CURSOR
 from cluster.stores.db.models import ObjectRow, PathRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
@@ -170,14 +170,10 @@ class TenantTracks:
         """A page of objects, newest first sight first. Raises InputError (a broken cursor)."""
         async with self._sessions.read() as session:
             rows = list(await session.scalars(_object_query(query)))
-        more = len(rows) > query.limit
-        last = rows[query.limit - 1] if more else None
-        return ObjectPage(
-            items=[object_record_of(row) for row in rows[: query.limit]],
-            next_cursor=(
-                encode_object_cursor(last.first_seen_us, last.camera, last.track) if last else None
-            ),
+        page, following = OBJECT_CURSOR.page(
+            rows, query.limit, lambda last: (last.first_seen_us, last.camera, last.track)
         )
+        return ObjectPage(items=[object_record_of(row) for row in page], next_cursor=following)
 
     async def path_points(
         self,
@@ -281,7 +277,7 @@ def _object_query(query: ObjectQuery) -> Select[ObjectRow]:
     if query.until_us is not None:
         statement = statement.where(ObjectRow.first_seen_us < query.until_us)
     if query.cursor is not None:
-        first_seen_us, camera, track = decode_object_cursor(query.cursor)
+        first_seen_us, camera, track = OBJECT_CURSOR.decode(query.cursor)
         statement = statement.where(
             tuple_(ObjectRow.first_seen_us, ObjectRow.camera, ObjectRow.track)
             < tuple_(literal(first_seen_us), literal(camera), literal(track))

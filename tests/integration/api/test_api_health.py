@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pipelines.errors import UnavailableError
-from serve.api import health
+from serve.api import readiness
 from serve.api.app import create_app
 from tests.integration.api.world import Frail, World, eventually, problem, served
 
@@ -51,7 +51,7 @@ async def test_one_dependency_down_is_a_503_that_names_it(frail: Frail) -> None:
 async def test_probes_are_bounded_in_time_and_shared(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(readiness, "PROBE_TIMEOUT_S", 0.2)
     asked = []
 
     async def stuck() -> None:

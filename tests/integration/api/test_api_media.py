@@ -21,7 +21,7 @@ KEY = "clips/1.mp4"
 
 @pytest.fixture
 def links(world: World) -> MediaLinks:
-    found: MediaLinks = world.app.state.evidence.links
+    found: MediaLinks = world.state.evidence.links
     return found
 
 
@@ -175,7 +175,7 @@ async def test_no_token_is_logged_or_counted(
     anonymous: httpx.AsyncClient, url: str, world: World, logs: io.StringIO
 ) -> None:
     token = url.removeprefix("/media/")
-    world.app.state.evidence.links.open = None  # a failure that nobody foresaw
+    world.state.evidence.links.open = None  # a failure that nobody foresaw
 
     problem(await anonymous.get(url), 500, "internal")
 

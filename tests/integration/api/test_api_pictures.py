@@ -109,8 +109,8 @@ async def test_eight_at_once_stay_within_the_budget(
     # One of the eight that blocked the loop would be an eighth of the time. The small ones take
     # less than their requests do.
     assert await pause < took / 8 or kind in SMALL
-    assert world.app.state.decoder.reserved_bytes == 0
-    assert world.app.state.uploads.taken == 0
+    assert world.state.decoder.reserved_bytes == 0
+    assert world.state.uploads.taken == 0
 
 
 def _chunks(count: int) -> bytes:
@@ -182,7 +182,7 @@ async def test_bodies_that_never_end_leave_room_for_other_tenants(
     ]
 
     async def all_in_hand() -> bool:
-        return bool(world.app.state.uploads.taken == MAX_UPLOADS_PER_TENANT)
+        return bool(world.state.uploads.taken == MAX_UPLOADS_PER_TENANT)
 
     await eventually(all_in_hand)
     picture = encoded("PNG", size=(8, 8))

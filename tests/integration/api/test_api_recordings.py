@@ -218,7 +218,7 @@ async def test_what_cannot_be_exported(
 async def test_only_so_many_at_once(
     acme: httpx.AsyncClient, world: World, recorded: list[Segment]
 ) -> None:
-    slots = world.app.state.evidence.exports
+    slots = world.state.evidence.exports
     with slots.taken(), slots.taken():
         response = await acme.get("/v1/recordings/export", params=GATE)
         problem(response, 429, "too-many-requests")
@@ -235,7 +235,7 @@ async def test_a_client_that_goes_away_leaves_nothing(
     async with acme.stream("GET", "/v1/recordings/export", params=GATE) as response:
         assert response.status_code == 200
     await eventually(lambda: nothing_left(world))
-    with world.app.state.evidence.exports.taken(), world.app.state.evidence.exports.taken():
+    with world.state.evidence.exports.taken(), world.state.evidence.exports.taken():
         pass  # both places are free again
 
 

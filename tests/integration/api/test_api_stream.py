@@ -270,7 +270,7 @@ async def test_the_last_client_stops_the_reader(acme: httpx.AsyncClient, world: 
 async def test_streams_are_bounded_per_tenant(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.app.state.alarm_feeds, "_max_streams", 2)
+    monkeypatch.setattr(world.state.alarm_feeds, "_max_streams", 2)
     acme, globex = await world.client("acme"), await world.client("globex")
 
     async with follow(acme) as one, follow(acme) as two:

@@ -31,6 +31,7 @@ from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
 from serve.api.blobs import BlobShelf
 from serve.api.ports import Deps
+from serve.api.state import ApiState, state_of
 from tests.integration.api.ports import (
     ColourEmbedder,
     Controller,
@@ -68,6 +69,10 @@ class World:
         headers = {"Authorization": f"Bearer {self.keys[who]}"} if who else {}
         client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)  # type: ignore[arg-type]
         return await self.stack.enter_async_context(client)
+
+    @property
+    def state(self) -> ApiState:
+        return state_of(self.app)
 
     def stream(self, tenant: str) -> AlarmStream:
         return AlarmStream(self.redis, tenant)

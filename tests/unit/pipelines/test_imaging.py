@@ -13,6 +13,7 @@ from pipelines.domain import Letterbox
 from pipelines.imaging import (
     I420,
     PAD,
+    crop_jpeg,
     cut_crop_i420,
     cut_crop_rgb,
     letterbox_i420,
@@ -177,3 +178,22 @@ def test_what_is_no_picture_is_refused() -> None:
         I420(np.zeros((4, 4), np.uint8), np.zeros((2, 2), np.uint8), np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match="uint8 planes"):
         I420(np.zeros((4, 4)), np.zeros((2, 2)), np.zeros((2, 2)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["contiguous", "view"])
+def test_a_crop_as_jpeg_shows_the_crop(turned: bool) -> None:
+    height, width = 61, 40
+    rgb = np.empty((height, width, 3), np.uint8)
+    rgb[..., 0] = np.linspace(0, 255, height)[:, None]
+    rgb[..., 1], rgb[..., 2] = 90, 200
+    crop = rgb[::-1, ::-1] if turned else rgb
+    decoded = cv2.imdecode(np.frombuffer(crop_jpeg(crop), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    error = np.abs(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(int) - crop)
+    assert error.max() <= 8
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (4, 4), (4, 4, 4)])
+def test_no_jpeg_is_made_of_what_is_no_crop(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- the encoder's own message
+        crop_jpeg(np.zeros(shape, np.uint8))

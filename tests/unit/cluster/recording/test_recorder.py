@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cluster.recording.recorder import GAP_US, Recorder
+from cluster.recording.recorder import GAP_US
 from cluster.recording.segment import SegmentFile, VideoFormat, VideoUnit
 from tests.unit.cluster.recording.test_recording_segment import (
     GOP,
@@ -18,11 +17,11 @@ from tests.unit.cluster.recording.test_recording_segment import (
     read,
     units,
 )
+from tests.unit.cluster.recording.watched import TIMEOUT_S, WatchedRecorder
 
 FORMAT = VideoFormat("h264", WIDTH, HEIGHT)
 STEP_US = 40_000
-TIMEOUT_S = 20.0
-Start = Callable[..., Recorder]
+Start = Callable[..., WatchedRecorder]
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +37,10 @@ def done() -> list[SegmentFile]:
 
 @pytest.fixture
 def make(tmp_path: Path, done: list[SegmentFile]) -> Start:
-    def start(segment_us: int = 10**9, **options: int) -> Recorder:
-        return Recorder("test", tmp_path, segment_us=segment_us, on_segment=done.append, **options)
+    def start(segment_us: int = 10**9, **options: int) -> WatchedRecorder:
+        return WatchedRecorder(
+            "test", tmp_path, segment_us=segment_us, on_segment=done.append, **options
+        )
 
     return start
 
@@ -48,7 +49,7 @@ def shifted(unit: VideoUnit, by_us: int) -> VideoUnit:
     return VideoUnit(unit.data, unit.key_frame, unit.capture_us + by_us, unit.decode_us + by_us)
 
 
-def feed(recorder: Recorder, stream: list[VideoUnit], video: VideoFormat = FORMAT) -> None:
+def feed(recorder: WatchedRecorder, stream: list[VideoUnit], video: VideoFormat = FORMAT) -> None:
     for unit in stream:
         recorder.offer(unit, video)
 
@@ -105,8 +106,7 @@ def test_too_much_that_waits_is_dropped_up_to_a_key_frame(
     feed(recorder, stream[:20])  # before it starts: like a disk that stands still
     assert recorder.status().dropped == 7
     recorder.start()
-    while recorder.status().written < 13:
-        time.sleep(0.001)
+    recorder.until(lambda: recorder.status().written >= 13)
     feed(recorder, stream[20:])
     assert recorder.close(TIMEOUT_S)
     times = [s.origin_us + at_us for s in done for at_us, _ in read(s.path)]
@@ -117,11 +117,10 @@ def test_a_disk_that_refuses_is_told_and_used_again_when_it_is_back(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile], tmp_path: Path
 ) -> None:
     folder = tmp_path / "disk"
-    recorder = Recorder("test", folder, segment_us=10**9, on_segment=done.append)
+    recorder = WatchedRecorder("test", folder, segment_us=10**9, on_segment=done.append)
     recorder.start()
     feed(recorder, stream[:10])
-    while not recorder.status().error or recorder.status().dropped < 10:
-        time.sleep(0.001)
+    recorder.until(lambda: bool(recorder.status().error) and recorder.status().dropped >= 10)
     assert ".mp4" in recorder.status().error
     folder.mkdir()
     feed(recorder, stream[10:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,18 +28,23 @@ from tests.unit.cluster.recording.test_recording_segment import (
     WIDTH,
     units,
 )
+from tests.unit.cluster.recording.watched import TIMEOUT_S, WatchedRecorder
 
 GATE = CameraKey("acme", "gate")
 VIDEO = VideoFormat("h264", WIDTH, HEIGHT)
 ALWAYS = Recording(mode=RecordingMode.CONTINUOUS)
 OFF = Recording(mode=RecordingMode.OFF)
 MASKS = (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),)
-TIMEOUT_S = 20.0
 
 
 @pytest.fixture(scope="module")
 def stream() -> list[VideoUnit]:
     return units("libx264", 0)
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.recording.camera.Recorder", WatchedRecorder)
 
 
 @pytest.fixture
@@ -65,11 +69,10 @@ def offer(recording: CameraRecording, stream: list[VideoUnit]) -> None:
         recorder.offer(unit, VIDEO)
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+def until(recording: CameraRecording, condition: Callable[[], bool]) -> None:
+    recorder = recording.tap.recorder
+    assert isinstance(recorder, WatchedRecorder)
+    recorder.until(condition)
 
 
 def test_at_first_nothing_is_recorded(recording: CameraRecording) -> None:
@@ -84,7 +87,7 @@ def test_on_and_off_again_finishes_the_file(
     recording.apply(ALWAYS, ())
     assert recording.status().state is RecordingState.IDLE
     offer(recording, stream)
-    until(lambda: recording.status().state is RecordingState.RECORDING)
+    until(recording, lambda: recording.status().state is RecordingState.RECORDING)
     recording.apply(OFF, ())
     assert recording.tap.recorder is None
     assert recording.join(TIMEOUT_S)
@@ -141,7 +144,7 @@ def test_a_schedule_is_kept_to_the_frame(
     schedule = Schedule(timezone="America/Sao_Paulo", windows=(Window(start="09:00", end="14:14"),))
     recording.apply(Recording(mode=RecordingMode.SCHEDULE, schedule=schedule), ())
     offer(recording, moved)
-    until(lambda: recording.status().segments == 1)
+    until(recording, lambda: recording.status().segments == 1)
     assert recording.status().state is RecordingState.IDLE
     (waiting,) = spool.waiting()
     assert waiting.file.frames == sum(unit.capture_us < end_us for unit in moved)
@@ -163,7 +166,7 @@ def test_a_disk_that_refuses_is_told_and_tried_again(
     blocked.unlink()
     recording.apply(ALWAYS, ())
     offer(recording, stream)
-    until(lambda: recording.status().state is RecordingState.RECORDING)
+    until(recording, lambda: recording.status().state is RecordingState.RECORDING)
     recording.request_stop()
     assert recording.join(TIMEOUT_S)
     spool.close()

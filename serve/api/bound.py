@@ -1,0 +1,128 @@
+"""What the API shares between tenants, each bound to one of them.
+
+Routes get these from their `TenantScope` and so never name a tenant. The stores of
+`cluster.stores` that are made for one tenant need no such binding.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from uuid import UUID
+
+from cluster.media.resolution import CameraAddresses
+from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from pipelines.domain import Alarm, SightingFilter
+from serve.api.alarm_feed import AlarmFeeds, Subscription
+from serve.api.announce import Announcer
+from serve.api.media_links import MediaLinks
+from serve.api.ports import JobsPort, MemoryPort, ScoredSighting, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class TenantMemory:
+    """The memory of what the tenant's cameras saw. Errors are those of `MemoryPort`."""
+
+    port: MemoryPort
+    tenant: str
+
+    async def search(
+        self, vector: Vector, limit: int, only: SightingFilter
+    ) -> Sequence[ScoredSighting]:
+        """The sightings most like `vector`, best first."""
+        return await self.port.search(self.tenant, vector, limit, only)
+
+    async def vector(self, camera: str, track: str) -> Vector:
+        """The vector of an object. Raises UnknownThingError: nothing is remembered."""
+        return await self.port.vector(self.tenant, camera, track)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantStatuses:
+    """How the tenant's cameras do."""
+
+    board: CameraStatusBoard
+    tenant: str
+
+    async def all(self) -> dict[str, CameraStatus]:
+        """By camera id, of those that have reported. Raises UnavailableError."""
+        return await self.board.get_all(self.tenant)
+
+    async def of(self, camera: str) -> CameraStatus | None:
+        """None where the camera has not reported. Raises UnavailableError."""
+        return (await self.all()).get(camera)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantAddresses:
+    """Which addresses the tenant's cameras may have; its look-ups wait only for each other."""
+
+    addresses: CameraAddresses
+    tenant: str
+
+    async def check(self, host: str, port: int) -> None:
+        """Raises UnreadableCameraError, as `CameraAddresses.resolve`."""
+        await self.addresses.resolve(host, port, self.tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantAlarmFeed:
+    """The tenant's alarms as they happen."""
+
+    feeds: AlarmFeeds
+    tenant: str
+
+    def subscribe(self, after: str | None) -> AbstractAsyncContextManager[Subscription]:
+        """As `AlarmFeeds.subscribe`."""
+        return self.feeds.subscribe(self.tenant, after)
+
+    def recent(self, alarm: UUID) -> Alarm | None:
+        """One of the last alarms, whether or not it has reached the records."""
+        return self.feeds.recent(self.tenant, alarm)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantAnnouncer:
+    """Tells the controller of changes to the tenant's cameras."""
+
+    announcer: Announcer
+    tenant: str
+
+    async def changed(self, camera: str) -> None:
+        """Does not raise where nobody listens."""
+        await self.announcer.changed(self.tenant, camera)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLinks:
+    """Signs links to the tenant's blobs."""
+
+    links: MediaLinks
+    tenant: str
+
+    def link(self, key: str, media_type: str, filename: str = "") -> str:
+        """Address of a blob, relative to the API."""
+        return self.links.link(self.tenant, key, media_type, filename)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantProcesses:
+    """The processes of the tenant's jobs, by the names under which they were started."""
+
+    port: JobsPort
+    tenant: str
+
+    async def start(self, submission: str, module: str, *options: str) -> None:
+        """Run a module of ours with `options`. Raises UnavailableError."""
+        argv = [sys.executable, "-m", module, "--tenant", self.tenant, *options]
+        await self.port.submit(submission, argv)
+
+    async def ending(self, submission: str) -> str | None:
+        """Why it is over, in words; None while it waits or runs. Raises UnavailableError."""
+        return await self.port.ending(submission)
+
+    async def stop(self, submission: str) -> None:
+        """End it, if it runs. Raises UnavailableError."""
+        await self.port.stop(submission)

@@ -1,0 +1,91 @@
+"""What the application owns while it runs: one typed container, reached by one dependency."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+
+from cluster.stores.bus import AlarmStream
+from serve.api.alarm_feed import AlarmFeeds
+from serve.api.announce import Announcer
+from serve.api.auth import Authenticator
+from serve.api.evidence import Evidence
+from serve.api.images import ImageDecoder
+from serve.api.metrics import Metrics
+from serve.api.ports import Deps
+from serve.api.readiness import Readiness, standard_probes
+from serve.api.uploads import UploadSlots
+
+
+@dataclass(frozen=True, slots=True)
+class ApiState:
+    """Made once per application, before its first request. All but `deps` is closed with it."""
+
+    deps: Deps
+    metrics: Metrics
+    announcer: Announcer
+    decoder: ImageDecoder
+    uploads: UploadSlots
+    alarm_feeds: AlarmFeeds
+    evidence: Evidence
+    readiness: Readiness
+    authenticator: Authenticator
+
+    @classmethod
+    def over(cls, deps: Deps, authenticator: Authenticator | None = None) -> ApiState:
+        """The usual parts over `deps`.
+
+        Raises:
+            ConfigError: there is no secret to sign links with.
+        """
+        api = deps.settings.api
+        metrics = Metrics()
+        return cls(
+            deps=deps,
+            metrics=metrics,
+            announcer=Announcer(deps.controller, metrics),
+            decoder=ImageDecoder(
+                api.max_upload_mb * 1024 * 1024,
+                api.max_image_megapixels,
+                api.image_memory_mb * 1024 * 1024,
+            ),
+            uploads=UploadSlots(),
+            alarm_feeds=AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics),
+            evidence=Evidence(deps),
+            readiness=Readiness(standard_probes(deps), deps.clock),
+            authenticator=authenticator or Authenticator(deps.database.platform(), deps.clock),
+        )
+
+    async def aclose(self) -> None:
+        """Idempotent."""
+        await self.alarm_feeds.aclose()
+        await self.announcer.aclose()
+        await self.decoder.aclose()
+        await self.evidence.aclose()
+
+
+def install_state(app: FastAPI, state: ApiState) -> None:
+    app.state.api = state
+
+
+def state_of(app: FastAPI) -> ApiState:
+    """The only place that reads Starlette's untyped attributes."""
+    state = app.state.api
+    assert isinstance(state, ApiState)
+    return state
+
+
+async def get_state(request: Request) -> ApiState:
+    return state_of(request.app)
+
+
+StateDep = Annotated[ApiState, Depends(get_state)]
+
+
+async def get_deps(state: StateDep) -> Deps:
+    return state.deps
+
+
+DepsDep = Annotated[Deps, Depends(get_deps)]

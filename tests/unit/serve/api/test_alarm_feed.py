@@ -1,0 +1,107 @@
+"""The feed's reader of Redis: it outlives whatever Redis does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from cluster.core.backoff import Backoff
+from cluster.stores.bus import StreamEntry, StreamGapError
+from pipelines.errors import UnavailableError
+from serve.api import alarm_feed
+from serve.api.alarm_feed import TenantFeed
+from serve.api.metrics import Metrics
+from tests.factories import make_alarm
+
+Step = Callable[[], list[StreamEntry]]
+
+
+def fails(error: Exception) -> Step:
+    def step() -> list[StreamEntry]:
+        raise error
+
+    return step
+
+
+class ScriptedSource:
+    """Answers reads by a script, then waits for ever. `tails`: what `tail_id` gives or raises."""
+
+    def __init__(self, steps: list[Step], tails: list[str | Exception]) -> None:
+        self._steps = iter(steps)
+        self._tails = iter(tails)
+        self.places: list[str] = []
+        self.at_end = asyncio.Event()
+
+    async def read(self, after: str, *, block_ms: int = 0, count: int) -> list[StreamEntry]:
+        self.places.append(after)
+        step = next(self._steps, None)
+        if step is None:
+            self.at_end.set()
+            await asyncio.Event().wait()
+        assert step is not None
+        return step()
+
+    async def tail_id(self) -> str:
+        tail = next(self._tails)
+        if isinstance(tail, Exception):
+            raise tail
+        return tail
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the feed wanted to make; each is only a turn of the loop here."""
+    wanted: list[float] = []
+
+    class NoPause(Backoff):
+        def next_delay_s(self) -> float:
+            wanted.append(super().next_delay_s())
+            return 0.0
+
+    monkeypatch.setattr(alarm_feed, "Backoff", NoPause)
+    return wanted
+
+
+async def run_through(source: ScriptedSource) -> tuple[TenantFeed, Metrics]:
+    metrics = Metrics()
+    feed = TenantFeed(source, metrics)
+    await feed.start()
+    async with asyncio.timeout(10):
+        await source.at_end.wait()
+    return feed, metrics
+
+
+def errors(metrics: Metrics) -> float:
+    value = metrics.registry.get_sample_value("atalaia_alarm_stream_read_errors_total")
+    assert value is not None
+    return value
+
+
+async def test_pauses_grow_to_a_cap_with_jitter_and_start_over(delays: list[float]) -> None:
+    away = fails(UnavailableError("Redis is away."))
+    entry = StreamEntry("1-0", make_alarm())
+    source = ScriptedSource([away] * 8 + [lambda: [entry]] + [away], ["0-0"])
+    feed, metrics = await run_through(source)
+    ceilings = [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 0.2]
+    assert len(delays) == len(ceilings)
+    assert all(most / 2 <= delay <= most for delay, most in zip(delays, ceilings, strict=True))
+    assert len(set(delays)) == len(delays)
+    assert errors(metrics) == 9
+    assert (feed.position, await feed.after("0-0", 0)) == ("1-0", [entry])
+    await feed.aclose()
+
+
+@pytest.mark.usefixtures("delays")
+async def test_a_redis_that_goes_away_within_a_gap_does_not_end_the_reader() -> None:
+    """The end of a trimmed stream is looked up in Redis too, and that can fail as well."""
+    gap = fails(StreamGapError("trimmed"))
+    away = UnavailableError("Redis is away.")
+    entry = StreamEntry("8-0", make_alarm())
+    source = ScriptedSource([gap, gap, lambda: [entry]], ["1-0", away, "7-0"])
+    feed, metrics = await run_through(source)
+    assert source.places == ["1-0", "1-0", "7-0", "8-0"]
+    assert await feed.after("7-0", 0) == [entry]
+    assert errors(metrics) == 1
+    await feed.aclose()

@@ -1,0 +1,164 @@
+"""What a route gets is bound to its tenant already, and routes take stores from nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from cluster.clips.timeline import Span
+from cluster.stores.db import Database
+from pipelines.clock import ManualClock
+from pipelines.domain import EVERY_SIGHTING
+from serve.api import media, model
+from serve.api.app import ROUTERS
+from serve.api.scope import TenantScope
+
+SHARED_STORES = {"database", "redis", "memory", "blobs", "controller", "addresses", "jobs"}
+"""Parts of `Deps` through which one tenant's request could reach another tenant's things."""
+OF_NO_TENANT = (model, media)
+"""Routes of the platform, and of signed links, which name the tenant that they are for."""
+
+
+@dataclass
+class Recorder:
+    """Stands for every shared part: notes the arguments of each call."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*arguments: Any) -> dict[str, Any]:
+            self.calls.append((name, *arguments))
+            return {}
+
+        return call
+
+
+class Parts:
+    """The state and the deps of an application, as far as a scope uses them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.deps = self
+        self.evidence = self
+        self.database = Database(f"sqlite:///{folder}/a.db", clock=ManualClock())
+        self.shared = Recorder()
+        self.memory = self.addresses = self.announcer = self.jobs = self.shared
+        self.redis: Any = None
+        self.links: Any = self
+        self.alarm_feeds: Any = self
+        self.named: list[str] = []
+
+    def blobs(self, tenant: str) -> str:
+        return f"blobs of {tenant}"
+
+    def link(self, tenant: str, key: str, media_type: str, filename: str) -> str:
+        return f"{tenant}/{key}"
+
+    def subscribe(self, tenant: str, after: str | None) -> str:
+        return f"stream of {tenant}"
+
+    def recent(self, tenant: str, alarm: UUID) -> str:
+        return f"alarm of {tenant}"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return Parts(tmp_path)
+
+
+@pytest.fixture
+def scope(parts: Parts) -> TenantScope:
+    state: Any = parts
+    return TenantScope("acme", "k1", state)
+
+
+def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
+    for store in (scope.records, scope.recordings, scope.tracks, scope.jobs):
+        assert store.tenant == "acme"
+    blobs: Any = scope.blobs
+    assert blobs == "blobs of acme"
+
+
+async def test_shared_parts_are_asked_for_this_tenant_only(
+    scope: TenantScope, parts: Parts
+) -> None:
+    vector = np.zeros(3, np.float32)
+    await scope.memory.search(vector, 5, EVERY_SIGHTING)
+    await scope.memory.vector("gate", "t-1")
+    await scope.addresses.check("192.0.2.1", 554)
+    await scope.announcer.changed("gate")
+    await scope.processes.start("s-1", "pipelines.reprocess", "--camera", "gate")
+    await scope.processes.stop("s-1")
+    await scope.processes.ending("s-1")
+    *calls, (submit, submission, argv), stop, ending = parts.shared.calls
+    assert (stop, ending) == (("stop", "s-1"), ("ending", "s-1"))
+    assert calls == [
+        ("search", "acme", vector, 5, EVERY_SIGHTING),
+        ("vector", "acme", "gate", "t-1"),
+        ("resolve", "192.0.2.1", 554, "acme"),
+        ("changed", "acme", "gate"),
+    ]
+    assert (submit, submission) == ("submit", "s-1")
+    assert argv[1:] == ["-m", "pipelines.reprocess", "--tenant", "acme", "--camera", "gate"]
+    stream: Any = scope.alarm_feed.subscribe(None)
+    assert stream == "stream of acme"
+    found: Any = scope.alarm_feed.recent(UUID(int=1))
+    assert found == "alarm of acme"
+    assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4"
+
+
+async def test_statuses_are_of_this_tenant(
+    scope: TenantScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Recorder()
+    monkeypatch.setattr("serve.api.scope.CameraStatusBoard", lambda _: board)
+    assert await scope.statuses.all() == {}
+    assert await scope.statuses.of("gate") is None
+    assert board.calls == [("get_all", "acme")] * 2
+
+
+def test_values_that_name_a_tenant_name_this_one(scope: TenantScope) -> None:
+    camera = scope.new_camera(id="gate", name="gate", url="rtsp://192.0.2.1/")
+    assert (camera.tenant, camera.id) == ("acme", "gate")
+    with pytest.raises(TypeError):
+        scope.new_camera(tenant="globex", id="gate", name="gate", url="rtsp://192.0.2.1/")
+    request = scope.export_request("gate", Span(1, 2))
+    assert (request.tenant, request.camera, request.by) == ("acme", "gate", "key:k1")
+    assert scope.actor == "key:k1"
+
+
+def test_a_scope_does_not_say_whose_it_is(scope: TenantScope) -> None:
+    """So that no route can hand a tenant on."""
+    assert not hasattr(scope, "tenant")
+
+
+def test_every_store_of_a_scope_is_tried_above() -> None:
+    stores = {name for name, kind in vars(TenantScope).items() if isinstance(kind, cached_property)}
+    assert stores == {
+        "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
+        "alarm_feed", "announcer", "links", "processes",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in ROUTERS if m not in OF_NO_TENANT], ids=lambda m: m.__name__
+)
+def test_routes_take_stores_from_their_scope_only(module: Any) -> None:
+    tree = ast.parse(inspect.getsource(module))
+    taken = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and (
+            (isinstance(node.value, ast.Name) and node.value.id == "deps")
+            or (isinstance(node.value, ast.Attribute) and node.value.attr == "deps")
+        )
+    }
+    assert not taken & SHARED_STORES
