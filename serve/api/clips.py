@@ -8,16 +8,16 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from cluster.clips.boxes import as_json, as_webvtt, is_complete, seen_frames
+from cluster.clips.annotations import annotated_frames, as_json, as_webvtt, is_complete
 from cluster.clips.clips import (
     Clip,
     ClipFile,
     ClipReason,
     ClipState,
-    Kept,
+    RecordingPolicy,
     clip_key,
 )
-from cluster.clips.timeline import Span
+from cluster.clips.coverage import Span
 from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import UnknownThingError
@@ -84,17 +84,19 @@ async def alarm_clip(
     return _view(known, clip, evidence.links)
 
 
-async def _kept(scope: TenantScope, deps: Deps, camera: str) -> Kept:
+async def _kept(scope: TenantScope, deps: Deps, camera: str) -> RecordingPolicy:
     """What is kept of a camera; of one that is gone, what cameras keep by default."""
     try:
         found = await scope.records.camera(camera)
         recording, masks = found.recording, found.masks
     except UnknownThingError:
         recording, masks = Recording(), ()
-    return Kept(recording, settled_after_s(deps.settings.recording, recording, masks))
+    return RecordingPolicy(recording, settled_after_s(deps.settings.recording, recording, masks))
 
 
-async def _write_boxes(alarm: Alarm, kept: Kept, file: ClipFile, deps: Deps, tenant: str) -> None:
+async def _write_boxes(
+    alarm: Alarm, kept: RecordingPolicy, file: ClipFile, deps: Deps, tenant: str
+) -> None:
     """Store what was seen beside the clip: anew until all of it must be known, then never again, so
     that it outlives the paths that it is made of."""
     blobs, name = deps.blobs(tenant), clip_key(alarm.id, "boxes.json")
@@ -106,7 +108,7 @@ async def _write_boxes(alarm: Alarm, kept: Kept, file: ClipFile, deps: Deps, ten
     complete = deps.clock.now_us() >= kept.settled_us(alarm)
     span = file.span
     paths = await deps.database.tracks(tenant).paths(alarm.camera, span.from_us, span.to_us)
-    frames = seen_frames(alarm, paths, span)
+    frames = annotated_frames(alarm, paths, span)
     await blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, span))
     await blobs.put(name, as_json(alarm, frames, span, complete=complete))
 

@@ -12,10 +12,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
+from cluster.clips.coverage import Span, covered
 from cluster.clips.exports import ExportRequest, make_export, manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.clips.stitch import Stitched
-from cluster.clips.timeline import Span, covered
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.auth import DepsDep, TenantDep
@@ -160,12 +160,12 @@ async def exported(
         )
         # The export, its second copy while the index is put in front, and one segment beside it.
         size = sum(segment.size for segment in segments) * 2
-        folder = await stack.enter_async_context(evidence.workshop.table(size))
+        folder = await stack.enter_async_context(evidence.scratch.folder_for(size))
         yield await make_export(
             ExportRequest(scope.tenant, camera, span.from_us, span.to_us, f"key:{scope.key_id}"),
             segments,
             storage=deps.blobs(scope.tenant),
-            workshop=evidence.workshop,
+            scratch=evidence.scratch,
             folder=folder,
             clock=deps.clock,
         )
