@@ -1,9 +1,9 @@
-"""`make bench`: the whole product on this machine, in one run and one table.
+"""`make bench`: measures the whole product on this machine in one run.
 
     python -m benchmarks [--seconds 20] [--cameras 4]
 
-Ratios count, not absolute numbers: the bare model, the full stack and what a user would pick
-instead (`ultralytics … track()` on the same RTSP streams) are measured after each other in one run.
+Ratios matter, not absolute numbers. The bare model, the full stack, and the alternative that a user
+would choose (`ultralytics … track()` on the same RTSP streams) are measured one after the other.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def _run(settings: Settings, seconds: float, cameras: int, console: Consol
         await stage.keep(0)
         console.print("ultralytics track() on the same streams …")
         tracked = await asyncio.to_thread(rival.track, stage.urls, settings, seconds)
-        console.print("a film, looked at again …")
+        console.print("reprocessing a video …")
         again = await reprocess.measure(settings, seconds * 6, None)
     console.print(f"search among {REMEMBERED:,} objects …")
     searched = await search.measure(REMEMBERED)
@@ -90,8 +90,8 @@ def _table(
     table.add_row("bare model", f"{bare:.1f} frames/s", "")
     table.add_row("full stack, saturated", f"{full:.1f} analysed frames/s", "")
     table.add_row("  ratio to the bare model", f"{full / bare:.2f}", "≥ 0.80")
-    # Cameras, gateway, SFU, bridge and decoding share the cores with the model: what it loses to
-    # them, and what the way to it through Serve costs, are two things.
+    # Cameras, gateway, SFU, bridge and decoding share the cores with the model. The ratio per core
+    # separates what they take from the cost of calling the model through Serve.
     cores = psutil.cpu_count() or 1
     detector_cores = busy["detector"].cpu_percent / 100
     per_core = (full / detector_cores) / (bare / cores)

@@ -1,11 +1,11 @@
-"""Frames per second of the bare model and of the same model through Ray Serve, in one run.
+"""Frames per second of the bare model and of the same model behind Ray Serve, in one run.
 
     python -m benchmarks.detector --seconds 5 --callers 4
 
-Bare: the runtime in this process, as many threads as it asks for. Through Serve: one replica,
-`callers` callers with one frame in flight each, over the transport that the watchers use. Beside
-the rate it tells the CPU time of one frame, of all processes involved: where other programs share
-the cores, that is what can still be compared.
+Bare: the runtime in this process, with its own number of threads. Through Serve: one replica and
+`callers` callers with one frame in flight each, over the watchers' transport. It also reports the
+CPU time per frame of all processes involved, which stays comparable when other programs use the
+same cores.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WARM_UP_S = 2.0
 
 
 def cpu_s() -> float:
-    """CPU seconds so far of this process and all that it started, Ray's included."""
+    """CPU seconds so far of this process and all its children, including Ray's."""
     own = psutil.Process()
     total = 0.0
     for process in (own, *own.children(recursive=True)):
@@ -53,17 +53,17 @@ class Rate:
 
 
 def street(settings: Settings) -> LetterboxedFrame:
-    """The picture with a bus and four people that ultralytics ships."""
+    """The image with a bus and four people in the ultralytics package, letterboxed."""
     from ultralytics.utils import ASSETS
 
-    picture = cv2.imread(str(ASSETS / "bus.jpg"))
-    rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    image = cv2.imread(str(ASSETS / "bus.jpg"))
+    rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     detector = settings.detector
     return letterbox_rgb(rgb, (detector.input_width, detector.input_height))
 
 
 def bare(settings: Settings, seconds: float) -> Rate:
-    """The model alone in this process, results in source pixels."""
+    """The model alone in this process, with results in source pixels."""
     from cluster.inference.model import load_model
 
     frame = street(settings)
@@ -88,7 +88,7 @@ def bare(settings: Settings, seconds: float) -> Rate:
 async def through_serve(
     settings: Settings, seconds: float, callers: int
 ) -> tuple[Rate, list[float]]:
-    """The same through Serve, and each call's milliseconds."""
+    """The same through Serve. Also returns the duration of each call, milliseconds."""
     from ray import serve
 
     from serve.detector import Detector
@@ -133,7 +133,7 @@ def main() -> None:
         )
         try:
             serve.start(proxy_location="Disabled")
-            for _ in range(options.rounds):  # alternating, because the machine drifts
+            for _ in range(options.rounds):  # alternating, because the speed of the machine drifts
                 alone = bare(settings, options.seconds)
                 rate, took = asyncio.run(through_serve(settings, options.seconds, options.callers))
                 serve.delete("bench")

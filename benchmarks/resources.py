@@ -1,4 +1,4 @@
-"""What the parts cost: processor time and memory, of all and of one more camera."""
+"""CPU time and memory of each part, in total and per added camera."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PARTS = {
     "detector": "ServeReplica:atalaia:Detector",
 }
 PER_CAMERA = ("bridge", "agent host", "SFU", "gateway", "relay")
-"""What grows with the number of cameras; the detector grows with the frames that are analysed."""
+"""Parts whose cost grows with the cameras. The detector's grows with the analysed frames."""
 MB = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Processor time in per cent of one core, resident memory in MB."""
+    """CPU time in per cent of one core, resident memory in MB."""
 
     cpu_percent: float
     rss_mb: float
@@ -44,7 +44,7 @@ async def watch(seconds: float) -> dict[str, Usage]:
 
 
 def per_added_camera(few: dict[str, Usage], many: dict[str, Usage], added: int) -> dict[str, Usage]:
-    """The difference, divided by how many cameras were added; `all` sums the parts."""
+    """The difference per added camera. `all` is the sum of the parts."""
     each = {
         part: Usage(
             (many[part].cpu_percent - few[part].cpu_percent) / added,
@@ -59,14 +59,18 @@ def per_added_camera(few: dict[str, Usage], many: dict[str, Usage], added: int) 
 
 
 def _find(mark: str) -> list[psutil.Process]:
-    """The processes of this run whose command line or name has `mark`."""
+    """The running processes whose name or command line contains `mark`.
+
+    Raises:
+        RuntimeError: there is none.
+    """
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
         words = [process.info["name"] or "", *(process.info["cmdline"] or [])]
         if any(mark in word for word in words[:4]) and "keeper" not in " ".join(words):
             found.append(process)
     if not found:
-        raise RuntimeError(f"no process is called {mark}: its name must have changed")
+        raise RuntimeError(f"no process matches {mark}; its name may have changed")
     return found
 
 

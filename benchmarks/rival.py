@@ -1,4 +1,4 @@
-"""What a user would pick instead: ultralytics' `track()` on the same streams, as its docs show."""
+"""The alternative to compare with: ultralytics' `track()` on the same streams, as documented."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ for result in YOLO(weights).track(
 ):
     now = time.perf_counter()
     if began is None:
-        began = now + 5.0  # its first calls load and warm up
+        began = now + 5.0  # the first calls load and warm up
     if now >= began:
         frames += 1
     if now >= began + seconds:
@@ -32,10 +32,10 @@ print(frames / seconds)
 
 
 def track(urls: list[str], settings: Settings, seconds: float) -> float:
-    """Frames per second of all streams together.
+    """Frames per second, summed over all streams.
 
     Raises:
-        subprocess.CalledProcessError: ultralytics could not read the streams.
+        subprocess.CalledProcessError: ultralytics cannot read the streams.
     """
     weights = resolve_weights(settings.detector.weights, settings.model_cache)
     with tempfile.TemporaryDirectory() as folder:

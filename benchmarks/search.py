@@ -1,11 +1,11 @@
-"""Search in a memory of many objects, on the embedded engine, against a bare matrix product.
+"""Search in an index of many objects, on the embedded engine, compared with a matrix product.
 
     python -m benchmarks.search --objects 100000
 
-One tenant has that many objects, another a tenth of it, so that the tenant's filter has work to do.
-Vectors are as the built-in embedder makes them: 512 numbers, none negative, most of them near zero,
-in clusters, because objects look alike. Ratios count: the same search by one product of a matrix in
-memory with the query, and the twenty best of it, is measured in the same run.
+One tenant has that many objects and another a tenth, so that the tenant filter matters. Vectors
+resemble those of the built-in embedder: 512 numbers, none negative, most near zero, in clusters,
+because many objects look alike. Ratios matter: the same run measures the search as one product of
+an in-memory matrix with the query, and its twenty best rows.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ COLLECTION = "atalaia-bench-512"
 LABELS = ("person", "person", "person", "car", "car", "bicycle", "bus")
 START_US, STEP_US = 1_764_000_000_000_000, 6_000_000
 KINDS = 2_000
-"""Clusters of vectors: things that look alike."""
+"""Clusters of vectors: objects that look alike."""
 
 Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds of one search."""
+    """Duration of one search, milliseconds."""
 
     p50: float
     p95: float
@@ -49,8 +49,8 @@ class Timing:
 
 @dataclass
 class SearchBench:
-    """What was measured. `fill_us`: per object, in batches. `rss_mb`: what the memory holds more
-    after it was filled."""
+    """The measurements. `fill_us`: time per object, in batches. `rss_mb`: growth of the process's
+    memory while filling the index."""
 
     objects: int
     fill_us: float
@@ -91,21 +91,25 @@ def sightings(tenant: str, count: int, seed: int) -> Iterator[Sighting]:
         )
 
 
-async def fill(memory: TenantVectors, rows: Matrix, seed: int) -> float:
-    """Remember a row for each of as many sightings; seconds that it took."""
+async def fill(index: TenantVectors, rows: Matrix, seed: int) -> float:
+    """Index each row with a sighting of its own; returns the duration, seconds.
+
+    Args:
+        rows: float32 (count, DIM), rows of length 1.
+    """
     started = time.perf_counter()
     waiting: list[tuple[Sighting, Matrix]] = []
-    for sighting, row in zip(sightings(memory.tenant, len(rows), seed), rows, strict=True):
+    for sighting, row in zip(sightings(index.tenant, len(rows), seed), rows, strict=True):
         waiting.append((sighting, row))
         if len(waiting) == BATCH:
-            await memory.upsert(waiting)
+            await index.upsert(waiting)
             waiting = []
-    await memory.upsert(waiting)
+    await index.upsert(waiting)
     return time.perf_counter() - started
 
 
 def filters(objects: int) -> dict[str, SightingFilter]:
-    """What users narrow by, from everything to nearly nothing."""
+    """Filters that users apply, from none to a very selective one."""
     hour_us = 3_600_000_000
     noon_us = START_US + objects * STEP_US // 2
     return {
@@ -122,7 +126,7 @@ def filters(objects: int) -> dict[str, SightingFilter]:
 async def timed(
     search: Callable[[Matrix], Awaitable[object]], queries: Sequence[Matrix], seconds: float
 ) -> Timing:
-    """Search for each of the queries in turn, for `seconds` or three times at least."""
+    """Run the queries in turn for `seconds`, at least three of them."""
     spent: list[float] = []
     end = time.perf_counter() + seconds
     while len(spent) < 3 or time.perf_counter() < end:
@@ -135,12 +139,12 @@ async def timed(
 
 
 async def measure(objects: int, seconds: float = 3.0, folder: Path | None = None) -> SearchBench:
-    """Fill an embedded memory and search it.
+    """Fill an embedded index and search it.
 
     Args:
-        objects: of the tenant that searches.
+        objects: number of objects of the searching tenant.
         seconds: of each kind of search.
-        folder: where to keep the memory; a temporary one where None.
+        folder: parent folder of the index; None: the system's temporary folder.
     """
     with tempfile.TemporaryDirectory(prefix="atalaia-search-", dir=folder) as place:
         rows, others = vectors(objects, 0), vectors(max(1, objects // 10), 1)
@@ -158,16 +162,16 @@ async def measure(objects: int, seconds: float = 3.0, folder: Path | None = None
                 rss_mb=(process.memory_info().rss - before) / 1e6,
                 bare=await timed(_product(rows), queries, seconds),
             )
-            memory = TenantVectors(client, COLLECTION, "acme")
+            index = TenantVectors(client, COLLECTION, "acme")
             for name, narrow in filters(objects).items():
-                result.searches[name] = await timed(_search(memory, narrow), queries, seconds)
+                result.searches[name] = await timed(_search(index, narrow), queries, seconds)
         finally:
             await client.close()
     return result
 
 
-def _search(memory: TenantVectors, narrow: SightingFilter) -> Callable[[Matrix], Awaitable[object]]:
-    return lambda query: memory.search(query, LIMIT, narrow)
+def _search(index: TenantVectors, narrow: SightingFilter) -> Callable[[Matrix], Awaitable[object]]:
+    return lambda query: index.search(query, LIMIT, narrow)
 
 
 def _product(rows: Matrix) -> Callable[[Matrix], Awaitable[object]]:
@@ -180,7 +184,7 @@ def _product(rows: Matrix) -> Callable[[Matrix], Awaitable[object]]:
 
 
 def add_rows(table: Table, result: SearchBench) -> None:
-    """What was measured, as rows of a table with the columns what, measured, aim."""
+    """Add the measurements to a table with the columns what, measured, aim."""
     bare = result.bare
     table.add_row(
         f"search among {result.objects:,} objects: bare matrix product",
@@ -194,7 +198,7 @@ def add_rows(table: Table, result: SearchBench) -> None:
             f"p50 {timing.p50:.1f}  p95 {timing.p95:.1f} ms, {ratio:.1f}x the product",
             "",
         )
-    table.add_row("  to remember one, in batches", f"{result.fill_us:.0f} µs", "")
+    table.add_row("  to index one, in batches", f"{result.fill_us:.0f} µs", "")
     table.add_row("  memory", f"{result.rss_mb:.0f} MB", "")
 
 
@@ -203,7 +207,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each kind of search")
     options = parser.parse_args()
-    table = Table(title="The embedded memory on this machine", title_justify="left")
+    table = Table(title="The embedded index on this machine", title_justify="left")
     for name in ("what", "measured", "aim"):
         table.add_column(name)
     add_rows(table, asyncio.run(measure(options.objects, options.seconds)))

@@ -1,4 +1,4 @@
-"""The product with a chosen number of identical cameras, for measuring."""
+"""The product with a given number of identical cameras, for benchmarks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Stage:
 
     Args:
         settings: from `Stage.settings`.
-        cameras: how many to play; all show the composed gate scene, with its rules.
+        cameras: how many; all play the composed gate scene with its rules.
     """
 
     def __init__(self, settings: Settings, cameras: int) -> None:
@@ -48,7 +48,7 @@ class Stage:
 
     @staticmethod
     def settings(folder: Path) -> Settings:
-        """Free ports and a folder of its own; built servers and exported models are reused."""
+        """Free ports and a folder of their own; built servers and exported models are reused."""
         base = load_settings()
         for name in ("bin", "models"):
             kept = base.data_dir.resolve() / name
@@ -67,7 +67,7 @@ class Stage:
                     update={
                         "rtsp_url": f"rtsp://127.0.0.1:{free_port()}",
                         "relay_url": f"tcp://127.0.0.1:{free_port()}",
-                        # Where the cameras are that this stage plays.
+                        # The stage's cameras are on loopback.
                         "allow": (*base.gateway.allow, "127.0.0.1"),
                     }
                 ),
@@ -139,7 +139,7 @@ class Stage:
         return self._cameras[0].loop_s
 
     async def keep(self, count: int) -> None:
-        """Switch the first `count` cameras on and the others off, and wait for it."""
+        """Enable the first `count` cameras, disable the others, and wait until that took effect."""
         self._wanted = count
         for index, camera in enumerate(self._cameras):
             await self._database.tenant(TENANT).update_camera(
@@ -148,7 +148,7 @@ class Stage:
         await self._until_states()
 
     async def all_live(self, detect_fps: float) -> None:
-        """Let every camera that is on be analysed at this rate, and wait until they are live."""
+        """Set the analysis rate of all cameras, and wait until the enabled ones are live."""
         for camera in self._cameras:
             await self._database.tenant(TENANT).update_camera(
                 camera.id, CameraChanges(detect_fps=detect_fps)
@@ -156,7 +156,7 @@ class Stage:
         await self._until_states()
 
     async def analysed_fps(self, seconds: float) -> float:
-        """Analysed frames per second of all cameras together, averaged over `seconds`."""
+        """Analysed frames per second, summed over all cameras, averaged over `seconds`."""
         sums: list[float] = []
         for _ in range(max(1, round(seconds))):
             await asyncio.sleep(1.0)

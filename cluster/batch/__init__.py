@@ -1,5 +1,6 @@
-"""Recordings looked at again: the live pipeline over files, with Ray Data, as a job.
+"""Reprocessing of recordings: the live pipeline over video files, as a Ray Data job.
 
-sources → chunks that start at key frames → workers that decode and detect (`look`) → tables of
-detections (`table`) → one camera's pipeline in order (`fold`) → alarms, objects, paths (`outcome`).
+sources → chunks that start at key frames → workers that decode and run inference (`infer`) →
+tables of detections (`table`) → one camera's pipeline, in order (`replay`) → alarms, objects and
+paths (`writer`).
 """

@@ -1,29 +1,33 @@
-"""A video in parts that several workers look at, each part named by what comes out of it."""
+"""Splits videos into chunks for parallel workers. A chunk's key identifies its result."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
 
+from pydantic import ConfigDict, Field
+
 from cluster.batch.sources import Source
 from pipelines.domain import Frozen
 from pipelines.domain.geometry import Polygon
 
-# Whatever changes what a table of detections holds must change this, so that old ones go unused.
+# Part of every chunk's key. Raise it when the contents of a detection table change, so that old
+# tables are no longer used.
 TABLE_FORMAT = "2"
 FOREVER_US = 2**62
-"""No end."""
-# Cameras send a key frame each 1 to 4 s, "smart" codecs each 10 s, some never again.
+"""No upper limit."""
+# The longest distance between key frames that `split` allows for. Cameras send a key frame every
+# 1 to 4 s, "smart" codecs every 10 s, and some streams never send another one.
 _LONGEST_GROUP_US = 60_000_000
 
 
-class Look(Frozen):
-    """How pictures are looked at: what two looks must have in common to see the same.
+class InferenceSpec(Frozen):
+    """Everything that determines what inference finds in a frame.
 
     Attributes:
-        tenant, camera: whose.
-        fps: pictures to look at per second.
-        masks: painted over before.
+        tenant, camera: the camera that recorded the video.
+        fps: frames to analyse per second.
+        masks: privacy masks, painted before inference.
         weights: path or name of the model.
         sha256: of the weights.
         runtime, precision, input_size, confidence, iou: see DetectorSettings.
@@ -43,42 +47,46 @@ class Look(Frozen):
 
 
 class Chunk(Frozen):
-    """A part of a source; its exact borders are key frames, see `video.pictures`.
+    """Part of a source. Its exact borders are key frames, see `video.chunk_frames`.
 
     Attributes:
-        from_us, to_us: times in the file, microseconds; None: its beginning, its end.
-        look_from_us, look_to_us: pictures captured before, or from then on, are not looked at.
-        share_us: how much of the job it is.
+        from_us, to_us: times in the file, microseconds; None: start or end of the file.
+        infer_from_us: frames captured earlier are not analysed, UTC microseconds.
+        infer_to_us: frames captured at or after this time are not analysed, UTC microseconds.
+        share_us: its share of the job, microseconds of video.
     """
+
+    # The JSON form is part of `key`. The aliases keep it, so that stored tables stay valid.
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     source: Source
     from_us: int | None
     to_us: int | None
-    look_from_us: int
-    look_to_us: int
+    infer_from_us: int = Field(alias="look_from_us")
+    infer_to_us: int = Field(alias="look_to_us")
     share_us: int
 
-    def key(self, look: Look) -> str:
-        """Under which its table of detections is stored: the same for the same pictures looked at
-        in the same way, whichever job does it."""
-        parts = (TABLE_FORMAT, self.model_dump_json(), look.model_dump_json(exclude={"weights"}))
+    def key(self, spec: InferenceSpec) -> str:
+        """Blob key of the chunk's detection table. The same frames and the same spec give the same
+        key in every job."""
+        parts = (TABLE_FORMAT, self.model_dump_json(), spec.model_dump_json(exclude={"weights"}))
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        return f"detections/{look.camera}/{self.source.start_us}-{digest[:32]}.parquet"
+        return f"detections/{spec.camera}/{self.source.start_us}-{digest[:32]}.parquet"
 
 
 def split(
-    sources: Sequence[Source], chunk_us: int, look_from_us: int, look_to_us: int
+    sources: Sequence[Source], chunk_us: int, infer_from_us: int, infer_to_us: int
 ) -> Iterator[Chunk]:
-    """The chunks of all sources in the order of time, those that hold nothing to look at left out.
+    """Chunks of all sources in time order. Chunks without a frame to analyse are left out.
 
     Args:
-        sources: in the order of their time.
-        chunk_us: about as long is a chunk, microseconds.
-        look_from_us: the first capture time to look at, UTC microseconds.
-        look_to_us: the first one no longer to look at.
+        sources: in time order.
+        chunk_us: approximate length of a chunk, microseconds.
+        infer_from_us: first capture time to analyse, UTC microseconds.
+        infer_to_us: first capture time not to analyse, UTC microseconds.
     """
     for source in sources:
-        if source.start_us >= look_to_us:
+        if source.start_us >= infer_to_us:
             continue
         offset_us = source.start_us - source.zero_us
         length_us = source.end_us - source.start_us
@@ -87,16 +95,18 @@ def split(
         for from_us, to_us in zip([None, *borders], [*borders, None], strict=True):
             start_us = source.start_us if from_us is None else source.zero_us + from_us
             end_us = source.end_us if to_us is None else source.zero_us + to_us
-            # A chunk begins and ends at the key frame after its border, so one that seems to end
-            # before may still reach in; the last one may be longer than its file said.
-            if start_us >= look_to_us or end_us + _LONGEST_GROUP_US <= look_from_us:
+            # A chunk starts and ends at the key frame after its border. So a chunk that nominally
+            # ends before the range may reach into it, and the last one may be longer than its file
+            # says.
+            if start_us >= infer_to_us or end_us + _LONGEST_GROUP_US <= infer_from_us:
                 continue
             yield Chunk(
                 source=source,
                 from_us=from_us,
                 to_us=to_us,
-                # A limit that does not cut stays out, so that other jobs find the same table.
-                look_from_us=look_from_us if look_from_us > start_us else 0,
-                look_to_us=look_to_us if look_to_us < end_us + _LONGEST_GROUP_US else FOREVER_US,
+                # A limit outside the chunk is left out of its key, so that other jobs reuse the
+                # table.
+                infer_from_us=infer_from_us if infer_from_us > start_us else 0,
+                infer_to_us=infer_to_us if infer_to_us < end_us + _LONGEST_GROUP_US else FOREVER_US,
                 share_us=max(1, end_us - start_us),
             )

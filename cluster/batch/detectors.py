@@ -1,4 +1,4 @@
-"""The detector as a worker uses it: a model of its own, or that of the live cameras."""
+"""The detector of a batch worker: a local model, or the detector of the live cameras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 from ray.serve.handle import DeploymentHandle
 
-from cluster.batch.chunks import Look
+from cluster.batch.chunks import InferenceSpec
 from cluster.batch.request import DetectorChoice
 from cluster.core.backoff import Backoff
 from cluster.core.handles import deployment
@@ -23,78 +23,94 @@ from pipelines.errors import ModelError, UnavailableError
 
 log = get_logger("batch.eyes")
 
-# Behind busy cameras a group has one call in 21 (see `cluster.inference.batching`): some seconds on
-# two cores. Longer than this it takes where the detector is gone.
+# While live cameras keep the detector busy, it takes one batch call in 21 (see
+# `cluster.inference.batching`): some seconds on two cores. A call that takes longer than this means
+# that the detector is gone.
 SHARED_TIMEOUT_S = 120.0
-# A replica that is replaced, or a lane that other jobs have filled, is waited out for so long.
-PATIENCE_S = 300.0
-# Two groups of four keep a replica of two CPU cores busy, and are 3 MB each.
-SHARED_GROUP, SHARED_CALLS = 4, 2
+# How long to retry while a replica is replaced, or while other jobs fill the batch lane.
+MAX_WAIT_S = 300.0
+# Two batches of four frames, 3 MB each, keep a replica of two CPU cores busy.
+SHARED_BATCH_SIZE, SHARED_CONCURRENCY = 4, 2
 
 
-class Eyes(Protocol):
-    """A detector as a worker uses it.
+class BatchDetector(Protocol):
+    """A detector for batch jobs.
 
     Attributes:
-        group: most pictures of one call.
-        calls: calls that should be in flight at once, each from its own thread.
+        batch_size: maximum number of frames per call.
+        concurrency: number of calls to keep in flight, each from its own thread.
     """
 
-    group: int
-    calls: int
+    batch_size: int
+    concurrency: int
 
-    def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        """One result per frame, in their order. Blocks."""
+    def detect(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+        """One result per frame, in the same order. Blocks.
+
+        Raises:
+            UnavailableError: the detector cannot be reached.
+            ModelError: the model fails.
+        """
         ...
 
 
-class OwnEyes:
-    """A model in this process. Raises ModelError, ConfigError as `load_model` does."""
+class LocalDetector:
+    """A model in this process.
 
-    def __init__(self, look: Look, settings: Settings) -> None:
+    Raises:
+        ModelError: the model cannot be loaded, or the weights differ from those of the job.
+        ConfigError: the settings do not fit this machine.
+    """
+
+    def __init__(self, spec: InferenceSpec, settings: Settings) -> None:
         from cluster.inference.model import load_model
 
         detector = settings.detector.model_copy(update={"threads": settings.batch.worker_threads})
-        self._model = load_model(look.weights, detector, settings.model_cache)
-        if self._model.info.sha256 != look.sha256:
+        self._model = load_model(spec.weights, detector, settings.model_cache)
+        if self._model.info.sha256 != spec.sha256:
             raise ModelError(
-                f"{look.weights} is another file on this machine than where the job was started.",
+                f"the weights {spec.weights} on this machine differ from those of the job.",
                 hint="Put the same weights on every machine of the cluster.",
             )
-        self.group = self._model.max_batch
-        self.calls = self._model.parallel
+        self.batch_size = self._model.max_batch
+        self.concurrency = self._model.parallel
 
-    def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+    def detect(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+        """One result per frame, in the same order. Blocks. Raises ModelError."""
         return self._model.detect(frames)
 
 
-class SharedEyes:
-    """The Detector deployment, behind the frames of live cameras."""
+class RemoteDetector:
+    """The Detector deployment of the live cameras. Live frames take priority."""
 
-    group = SHARED_GROUP
-    calls = SHARED_CALLS
+    batch_size = SHARED_BATCH_SIZE
+    concurrency = SHARED_CONCURRENCY
 
     def __init__(self) -> None:
-        # A handle belongs to the loop on which it was made (`core.handles`); a worker has none.
+        # A handle is bound to the event loop that made it (`core.handles`). A worker has no loop.
         self._detector: DeploymentHandle[Any] | None = None
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="shared eyes", daemon=True).start()
+        threading.Thread(target=self._loop.run_forever, name="remote detector", daemon=True).start()
 
-    def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        """Raises UnavailableError where no answer came for `PATIENCE_S`."""
+    def detect(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+        """One result per frame, in the same order. Blocks.
+
+        Raises:
+            UnavailableError: no answer for `MAX_WAIT_S`.
+        """
         backoff = Backoff(0.5, 10.0)
-        until_s = time.monotonic() + PATIENCE_S
+        until_s = time.monotonic() + MAX_WAIT_S
         while True:
-            asking = asyncio.run_coroutine_threadsafe(self._ask(frames), self._loop)
+            call = asyncio.run_coroutine_threadsafe(self._call(frames), self._loop)
             try:
-                return asking.result()
+                return call.result()
             except UnavailableError as error:
                 if time.monotonic() > until_s:
                     raise
-                log.info("the detector is waited for", reason=error.message)
+                log.info("waiting for the detector", reason=error.message)
             time.sleep(backoff.next_delay_s())
 
-    async def _ask(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+    async def _call(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
         async with ray_errors("detector", SHARED_TIMEOUT_S):
             if self._detector is None:
                 self._detector = deployment(DETECTOR)
@@ -102,6 +118,13 @@ class SharedEyes:
             return cast("list[Detections]", answer)
 
 
-def open_eyes(detector: DetectorChoice, look: Look, settings: Settings) -> Eyes:
-    """Blocks for seconds where a model is loaded."""
-    return SharedEyes() if detector is DetectorChoice.SHARED else OwnEyes(look, settings)
+def open_detector(
+    detector: DetectorChoice, spec: InferenceSpec, settings: Settings
+) -> BatchDetector:
+    """The detector of a worker. Loading a local model blocks for seconds.
+
+    Raises:
+        ModelError: the model cannot be loaded, or the weights differ from those of the job.
+        ConfigError: the settings do not fit this machine.
+    """
+    return RemoteDetector() if detector is DetectorChoice.SHARED else LocalDetector(spec, settings)

@@ -1,4 +1,4 @@
-"""A job as a process: joins Ray, does it, says what came of it."""
+"""Runs a job as a process: connects to Ray, runs the job, reports the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.batch.job import Job
-from cluster.batch.report import OnProgress, reported
+from cluster.batch.report import OnProgress, run_reported
 from cluster.batch.request import Request, Summary
 from cluster.core.files import read_json
 from cluster.core.log import configure_logging
@@ -26,13 +26,18 @@ from pipelines.clock import SystemClock
 
 
 async def drive(settings: Settings, request: Request, job: UUID | None = None) -> Summary:
-    """Do what is asked, on the cluster that is there, else on one of its own.
+    """Run the job on the cluster in use, or on a Ray of its own if there is none.
 
     Args:
-        job: whose record is told; None: a new one's, or none's where nothing is to be written.
+        job: id of the job's record; None: create one, unless it is a dry run.
+
+    Raises:
+        InputError: the request cannot be fulfilled, or names something that does not exist.
+        CancelledJobError: the job was cancelled.
+        UnavailableError: a service that the job needs is down.
     """
     configure_logging(settings.log)
-    # What it did, not how Ray Data did it.
+    # Users want the job's own messages, not Ray Data's.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     async def work(on_progress: OnProgress = lambda _: None) -> Summary:
@@ -44,13 +49,13 @@ async def drive(settings: Settings, request: Request, job: UUID | None = None) -
     async with Database(settings.database_url) as database:
         jobs = database.jobs(request.tenant)
         if job is None:
-            job = (await jobs.add("reprocess", request.told())).id
-        return await reported(jobs, job, work)
+            job = (await jobs.add("reprocess", request.described())).id
+        return await run_reported(jobs, job, work)
 
 
 @asynccontextmanager
 async def _on_ray(settings: Settings) -> AsyncIterator[None]:
-    """Joined to the cluster that `ray job submit` names, the settings name, or that runs here."""
+    """Connected to the cluster of `ray job submit`, of the settings, or of the local Atalaia."""
     import ray
 
     address = os.environ.get("RAY_ADDRESS") or settings.ray.address
@@ -75,7 +80,7 @@ def _start_own(settings: Settings) -> None:
     import ray
 
     ray.init(
-        address="local",  # never somebody else's cluster on this machine
+        address="local",  # never another user's cluster on this machine
         num_cpus=settings.ray.num_cpus,
         include_dashboard=False,
         log_to_driver=False,
@@ -86,7 +91,7 @@ def _start_own(settings: Settings) -> None:
 
 
 def show(summary: Summary, console: Console) -> None:
-    """The summary for people."""
+    """Print the summary for people."""
     table = Table.grid(padding=(0, 2))
     for name, text in _lines(summary):
         table.add_row(name, text)
@@ -96,20 +101,18 @@ def show(summary: Summary, console: Console) -> None:
 def _lines(s: Summary) -> list[tuple[str, str]]:
     lines = [
         ("camera", f"{s.camera} of {s.tenant}{' (nothing was written)' if s.dry_run else ''}"),
-        ("video", f"{s.media_s:.0f} s in {s.sources} sources, {s.decoded} pictures"),
-        ("looked at", f"{s.looked} pictures with {s.model} ({s.detector} detector)"),
-        ("rate", f"{s.times_real_time:.1f} x real time, {s.frames_per_s:.1f} pictures/s"),
+        ("video", f"{s.media_s:.0f} s in {s.sources} sources, {s.decoded} frames"),
+        ("analysed", f"{s.looked} frames with {s.model} ({s.detector} detector)"),
+        ("rate", f"{s.times_real_time:.1f} x real time, {s.frames_per_s:.1f} frames/s"),
         ("cost", f"{s.core_s:.0f} core-seconds, {s.wall_s:.0f} s"),
-        ("steps", f"{s.chunks}, of them {s.reused} done before"),
+        ("chunks", f"{s.chunks}, {s.reused} reused from earlier jobs"),
         ("alarms", ", ".join(f"{rule}: {n}" for rule, n in s.alarms.items()) or "none"),
         ("written", f"{s.new_alarms} new alarms, {s.objects} objects, {s.paths} paths"),
     ]
     for source in s.first_sources:
         lines.append((source.name, f"starts {source.start} ({source.start_from})"))
     for rejected in (*s.rejected, *s.problems):
-        lines.append((rejected.name, f"left out: {rejected.reason}"))
+        lines.append((rejected.name, f"skipped: {rejected.reason}"))
     if s.corrupt or s.late or s.not_remembered:
-        lines.append(
-            ("lost", f"{s.corrupt} packets, {s.late} pictures, {s.not_remembered} objects")
-        )
+        lines.append(("lost", f"{s.corrupt} packets, {s.late} frames, {s.not_remembered} objects"))
     return lines

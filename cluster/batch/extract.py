@@ -1,4 +1,4 @@
-"""The second look: only the pictures that alarms and objects are shown by, as JPEG and crops."""
+"""Extracts the frames that illustrate alarms and objects: JPEG snapshots and RGB crops."""
 
 from __future__ import annotations
 
@@ -17,64 +17,73 @@ from pipelines.domain import Polygon
 from pipelines.imaging import I420, cut_crop_i420
 from pipelines.masking import MaskPainter
 
-# Wanted pictures nearer than this are reached by decoding on; the next key frame behind a longer
-# gap is mostly nearer than the last one before it.
-SEEK_OVER_US = 4_000_000
+# Requested frames closer together than this are reached by decoding on. Across a longer gap a seek
+# pays: cameras send a key frame every 1 to 4 s.
+SEEK_GAP_US = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A picture of a file, whole or a part of it.
+class ExtractRequest:
+    """A frame of a file, or a crop of it.
 
     Attributes:
         media_us: time in the file, microseconds.
-        box: the part to cut; None: the whole, as JPEG.
+        box: the crop; None: the whole frame, as JPEG.
     """
 
     media_us: int
     box: CropBox | None = None
 
 
-Cut = bytes | npt.NDArray[np.uint8]
-"""A JPEG, or RGB uint8 (height, width, 3)."""
+Extraction = bytes | npt.NDArray[np.uint8]
+"""JPEG bytes, or a crop as RGB uint8 (height, width, 3)."""
 
 
-def cut(url: str, wanted: Sequence[Wanted], masks: tuple[Polygon, ...], nice: int) -> list[Cut]:
-    """What is wanted of one file, in the order in which it was asked for. Blocks; runs as a task.
+def extract(
+    url: str, requests: Sequence[ExtractRequest], masks: tuple[Polygon, ...], nice: int
+) -> list[Extraction]:
+    """Extract frames of one file, in request order. Blocks; runs as a Ray task.
+
+    Args:
+        url: as for `video.open_video`.
+        masks: privacy masks to paint first.
+        nice: niceness of the process while it works.
 
     Raises:
-        BrokenVideoError: the file, or one of the pictures, is not there any more.
+        BrokenVideoError: the file, or one of the frames, no longer exists.
+        UnavailableError: the storage does not answer.
     """
     os.nice(max(0, nice - os.getpriority(os.PRIO_PROCESS, 0)))
     by_time: dict[int, list[int]] = {}
-    for index, want in enumerate(wanted):
-        by_time.setdefault(want.media_us, []).append(index)
-    results: dict[int, Cut] = {}
-    for at_us, planes in _find(url, sorted(by_time), MaskPainter(masks)):
+    for index, request in enumerate(requests):
+        by_time.setdefault(request.media_us, []).append(index)
+    results: dict[int, Extraction] = {}
+    for at_us, planes in _frames_at(url, sorted(by_time), MaskPainter(masks)):
         for index in by_time[at_us]:
-            box = wanted[index].box
+            box = requests[index].box
             results[index] = to_jpeg(planes) if box is None else cut_crop_i420(planes, box)
-    return [results[index] for index in range(len(wanted))]
+    return [results[index] for index in range(len(requests))]
 
 
-def _find(url: str, times: list[int], painter: MaskPainter) -> Iterator[tuple[int, I420]]:
-    """The pictures at the given times, rising."""
+def _frames_at(url: str, times: list[int], painter: MaskPainter) -> Iterator[tuple[int, I420]]:
+    """The frames at the given times, which are ascending. Seeks across gaps."""
     position = 0
     while position < len(times):
         end = position + 1
-        while end < len(times) and times[end] - times[end - 1] <= SEEK_OVER_US:
+        while end < len(times) and times[end] - times[end - 1] <= SEEK_GAP_US:
             end += 1
-        yield from _run(url, times[position:end], painter)
+        yield from _decode_run(url, times[position:end], painter)
         position = end
 
 
-def _run(url: str, times: list[int], painter: MaskPainter) -> Iterator[tuple[int, I420]]:
-    wanted = set(times)
+def _decode_run(url: str, times: list[int], painter: MaskPainter) -> Iterator[tuple[int, I420]]:
+    """The frames at the given times, decoded in one go from the key frame before the first."""
+    missing = set(times)
     for frame in frames_from(url, times[0], ReadStats()):
         at_us = media_us(frame)
-        if at_us in wanted:
-            wanted.discard(at_us)
+        if at_us in missing:
+            missing.discard(at_us)
             yield at_us, planes_of(frame, painter)
-        if not wanted:
+        if not missing:
             return
-    raise BrokenVideoError(f"the picture at {min(wanted) / 1e6:.3f} s is not there any more.")
+    raise BrokenVideoError(f"the frame at {min(missing) / 1e6:.3f} s no longer exists.")

@@ -1,4 +1,4 @@
-"""The worker: decodes its chunks and detects in the pictures that are due, both at once."""
+"""The inference worker: decodes its chunks and detects objects in the due frames, in parallel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from cluster.batch import table
-from cluster.batch.chunks import Chunk, Look
-from cluster.batch.detectors import Eyes, open_eyes
+from cluster.batch.chunks import Chunk, InferenceSpec
+from cluster.batch.detectors import BatchDetector, open_detector
 from cluster.batch.remote import BrokenVideoError
 from cluster.batch.request import DetectorChoice
-from cluster.batch.table import ChunkFacts, Looked
-from cluster.batch.video import ReadStats, media_us, pictures, planes_of
+from cluster.batch.table import ChunkFacts, FrameDetections
+from cluster.batch.video import ReadStats, chunk_frames, media_us, planes_of
 from cluster.core.log import configure_logging, get_logger, redact
 from cluster.core.settings import Settings
 from cluster.stores.blobs.tenant import TenantBlobs
@@ -29,147 +29,161 @@ from pipelines.sampling import FrameSampler, grid_phase
 log = get_logger("batch.look")
 
 Row = dict[str, Any]
-"""What flows through Ray Data: `chunk` in, JSON of a Chunk; `table` out, a Parquet file."""
+"""A row of the Ray dataset. In: `chunk`, a Chunk as JSON. Out: `table`, a Parquet file, and
+`reused`, whether an earlier job made it."""
 
 
-class Looker:
-    """Looks at one chunk after the other; Ray Data makes one per worker.
+class InferenceWorker:
+    """Processes one chunk after the other. Ray Data creates one instance per worker.
 
     Args:
-        settings: the whole tree.
-        look: how pictures are looked at.
+        settings: all settings.
+        spec: what to run on each frame.
         detector: `own` or `shared`.
-        keep: whether tables are stored, and taken from where they were stored before.
+        keep: whether to store tables, and to reuse stored ones.
     """
 
     def __init__(
-        self, settings: Settings, look: Look, detector: DetectorChoice, keep: bool
+        self, settings: Settings, spec: InferenceSpec, detector: DetectorChoice, keep: bool
     ) -> None:
         configure_logging(settings.log)
-        # Live work goes first wherever both want the same core. Threads inherit it, so before any.
+        # Live work takes priority on a shared core. Threads inherit the niceness, so it comes
+        # before any thread starts.
         os.nice(settings.batch.nice)
         self._settings = settings
-        self._look = look
-        self._detector = detector
+        self._spec = spec
+        self._choice = detector
         self._keep = keep
-        self._eyes: Eyes | None = None
+        self._detector: BatchDetector | None = None
 
     def __call__(self, row: Row) -> Row:
-        """Raises AtalaiaError alone: others reach the driver without a word of theirs."""
+        """The row with its table. Raises only AtalaiaError: Ray hides the text of other errors from
+        the driver."""
         try:
-            return self._row(row)
+            return self._process(row)
         except AtalaiaError:
             raise
         except Exception as error:
-            log.exception("a chunk cannot be looked at")
+            log.exception("a chunk failed")
             reason = redact(f"{type(error).__name__}: {error}").partition("\n")[0]
             raise UnavailableError(
                 f"a worker failed: {reason[:300]}",
-                hint="Start the job again: what was done is not done again.",
+                hint="Start the job again: it reuses finished chunks.",
             ) from error
 
-    def _row(self, row: Row) -> Row:
+    def _process(self, row: Row) -> Row:
         chunk = Chunk.model_validate_json(row["chunk"])
-        key = chunk.key(self._look)
+        key = chunk.key(self._spec)
         data = asyncio.run(self._stored(key)) if self._keep else None
         reused = data is not None
         if data is None:
-            data = self._looked_at(chunk)
+            data = self._infer_chunk(chunk)
             if self._keep:
                 asyncio.run(self._store(key, data))
         return {"table": data, "reused": reused}
 
-    def _looked_at(self, chunk: Chunk) -> bytes:
-        if self._eyes is None:
-            # Not before: a job that finds every table done needs no model.
-            self._eyes = open_eyes(self._detector, self._look, self._settings)
+    def _infer_chunk(self, chunk: Chunk) -> bytes:
+        if self._detector is None:
+            # Lazily: a job whose tables all exist needs no model.
+            self._detector = open_detector(self._choice, self._spec, self._settings)
         began_s, stats = time.process_time(), ReadStats()
-        looked: list[Looked] = []
+        results: list[FrameDetections] = []
         problem = ""
         try:
-            looked += look_at(chunk, self._look, self._eyes, stats)
+            results += infer(chunk, self._spec, self._detector, stats)
         except BrokenVideoError as error:
             problem = error.message
         facts = ChunkFacts(
-            decoded=stats.pictures,
-            looked=len(looked),
+            decoded=stats.frames,
+            looked=len(results),
             last_us=0 if stats.last_us is None else chunk.source.zero_us + stats.last_us,
             corrupt=stats.corrupt,
             core_s=time.process_time() - began_s,
             problem=problem or stats.cut_short,
         )
-        return table.encode(looked, facts)
+        return table.encode(results, facts)
 
     async def _stored(self, key: str) -> bytes | None:
-        async with TenantBlobs(self._settings.blob_url, self._look.tenant) as blobs:
+        async with TenantBlobs(self._settings.blob_url, self._spec.tenant) as blobs:
             try:
                 data = await blobs.get(key)
                 table.read_facts(data)
             except UnknownThingError:
                 return None
             except ValueError as error:
-                log.warning("a stored table is done again", key=key, reason=str(error))
+                log.warning("a stored table is invalid and made again", key=key, reason=str(error))
                 return None
             return data
 
     async def _store(self, key: str, data: bytes) -> None:
-        async with TenantBlobs(self._settings.blob_url, self._look.tenant) as blobs:
+        async with TenantBlobs(self._settings.blob_url, self._spec.tenant) as blobs:
             await blobs.put(key, data)
 
 
-def look_at(chunk: Chunk, look: Look, eyes: Eyes, stats: ReadStats) -> Iterator[Looked]:
-    """The pictures of the chunk that the live path looks at, in order, with what is in them.
+def infer(
+    chunk: Chunk, spec: InferenceSpec, detector: BatchDetector, stats: ReadStats
+) -> Iterator[FrameDetections]:
+    """Detections in the due frames of a chunk, in order: the frames that the live path analyses.
 
-    While `eyes` look, the next pictures are decoded; at most `calls + 1` groups are held.
+    Decoding goes on while the detector works. At most `concurrency + 1` groups of frames are held.
 
     Raises:
         BrokenVideoError: the file cannot be opened.
+        UnavailableError: the storage or the detector does not answer.
+        ModelError: the model fails.
     """
-    waiting: deque[tuple[list[Looked], Future[list[Detections]]]] = deque()
-    with ThreadPoolExecutor(eyes.calls, thread_name_prefix="look") as threads:
-        for group in _groups(due_frames(chunk, look, stats), eyes.group):
-            frames = [frame for _, frame in group]
-            waiting.append(([seen for seen, _ in group], threads.submit(eyes.look, frames)))
-            if len(waiting) > eyes.calls:
+    waiting: deque[tuple[list[FrameDetections], Future[list[Detections]]]] = deque()
+    with ThreadPoolExecutor(detector.concurrency, thread_name_prefix="infer") as threads:
+        for group in _groups(due_frames(chunk, spec, stats), detector.batch_size):
+            inputs = [frame for _, frame in group]
+            waiting.append(([due for due, _ in group], threads.submit(detector.detect, inputs)))
+            if len(waiting) > detector.concurrency:
                 yield from _result(*waiting.popleft())
         while waiting:
             yield from _result(*waiting.popleft())
 
 
-def _result(group: list[Looked], result: Future[list[Detections]]) -> Iterator[Looked]:
-    for seen, detections in zip(group, result.result(), strict=True):
-        yield Looked(seen.capture_us, seen.media_us, seen.size, detections)
+def _result(
+    group: list[FrameDetections], result: Future[list[Detections]]
+) -> Iterator[FrameDetections]:
+    for due, detections in zip(group, result.result(), strict=True):
+        yield FrameDetections(due.capture_us, due.media_us, due.size, detections)
 
 
 def due_frames(
-    chunk: Chunk, look: Look, stats: ReadStats
-) -> Iterator[tuple[Looked, LetterboxedFrame]]:
-    """Pictures that are to be looked at, not looked at yet, on the same grid as the live path."""
-    sampler = FrameSampler(look.fps, grid_phase(CameraKey(look.tenant, look.camera)))
-    painter = MaskPainter(look.masks)
+    chunk: Chunk, spec: InferenceSpec, stats: ReadStats
+) -> Iterator[tuple[FrameDetections, LetterboxedFrame]]:
+    """Frames to analyse, with detections still empty: the same sampling grid as the live path.
+
+    Raises:
+        BrokenVideoError: the file cannot be opened.
+        UnavailableError: the storage does not answer.
+    """
+    sampler = FrameSampler(spec.fps, grid_phase(CameraKey(spec.tenant, spec.camera)))
+    painter = MaskPainter(spec.masks)
     zero_us, first = chunk.source.zero_us, True
-    for before_us, frame in pictures(chunk.source.url, chunk.from_us, chunk.to_us, stats):
-        if first and before_us is not None:
-            # All that the sampler has to know of what came before is the last picture.
-            sampler.offer(zero_us + before_us)
+    for previous_us, frame in chunk_frames(chunk.source.url, chunk.from_us, chunk.to_us, stats):
+        if first and previous_us is not None:
+            # The sampler's state depends on the previous frame alone.
+            sampler.offer(zero_us + previous_us)
             sampler.done()
         first = False
         at_us = media_us(frame)
         capture_us = zero_us + at_us
-        if capture_us >= chunk.look_to_us:
+        if capture_us >= chunk.infer_to_us:
             return
         due = sampler.offer(capture_us)
         sampler.done()
-        if due and capture_us >= chunk.look_from_us:
+        if due and capture_us >= chunk.infer_from_us:
             planes = planes_of(frame, painter)
-            picture = Looked(capture_us, at_us, planes.size, Detections.empty())
-            yield picture, letterbox_i420(planes, look.input_size)
+            due_frame = FrameDetections(capture_us, at_us, planes.size, Detections.empty())
+            yield due_frame, letterbox_i420(planes, spec.input_size)
 
 
 def _groups(
-    frames: Iterator[tuple[Looked, LetterboxedFrame]], size: int
-) -> Iterator[list[tuple[Looked, LetterboxedFrame]]]:
-    group: list[tuple[Looked, LetterboxedFrame]] = []
+    frames: Iterator[tuple[FrameDetections, LetterboxedFrame]], size: int
+) -> Iterator[list[tuple[FrameDetections, LetterboxedFrame]]]:
+    group: list[tuple[FrameDetections, LetterboxedFrame]] = []
     for frame in frames:
         group.append(frame)
         if len(group) == size:

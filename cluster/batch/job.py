@@ -1,4 +1,4 @@
-"""One job from what is asked to what is written. Ray must be connected."""
+"""One job, from request to stored results. Ray must be connected."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ray import serve
 from ray.exceptions import RayError
 
 from cluster.batch import table
-from cluster.batch.chunks import FOREVER_US, Chunk, Look, split
-from cluster.batch.extract import Cut, Wanted, cut
-from cluster.batch.infer import Looker
-from cluster.batch.memory import OwnMemory, ServeMemory
-from cluster.batch.replay import Findings, Fold
+from cluster.batch.chunks import FOREVER_US, Chunk, InferenceSpec, split
+from cluster.batch.extract import Extraction, ExtractRequest, extract
+from cluster.batch.infer import InferenceWorker
+from cluster.batch.object_index import LocalObjectIndex, RemoteObjectIndex
+from cluster.batch.replay import Findings, Replay
 from cluster.batch.request import DetectorChoice, Request, SourceLine, Summary
 from cluster.batch.sources import Rejected, Source, find_files, of_files, of_segment
-from cluster.batch.writer import Outcome
+from cluster.batch.writer import ResultWriter
 from cluster.core.handles import deployment
 from cluster.core.names import DETECTOR, SERVE_APP
 from cluster.core.remote import ray_errors
@@ -35,26 +35,30 @@ from pipelines.domain import CameraPlan, CountRule, LoiterRule
 from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError
 from pipelines.times import rfc3339
 
-# Before `from`: what is in sight must have been found, and what stands there must be known as
-# having stood there (`tracking.FIRST_LOOK_US`), with time to spare.
+# Before `from`. The tracker must have found what is in view, and must know what stands still as
+# standing still (`tracking.FIRST_LOOK_US`). The rest is margin.
 WARM_UP_US = 15_000_000
+# The limit of `Request.warm_up_s` too.
 MAX_WARM_UP_US = 3_600_000_000
 # A month of one-minute segments.
 MAX_SEGMENTS = 50_000
-SHOWN = 20
-# What Ray sets aside, not what a worker uses: jobs must start beside the live application.
+# Sources that the summary names one by one.
+MAX_LISTED_SOURCES = 20
+# What Ray reserves, not what a worker uses: jobs must start beside the live application.
 WORKER_CPUS = 0.1
+# Generous: the call only describes a loaded model, but the replica may be starting.
 INFO_TIMEOUT_S = 20.0
+# A worker decodes and runs inference in parallel.
 CPUS_PER_WORKER = 2
 
 
 class Job:
-    """Looks again at one camera's pictures.
+    """Reprocesses the video of one camera.
 
     Args:
-        settings: the whole tree.
-        request: what is asked.
-        clock: for how long it takes.
+        settings: all settings.
+        request: what to do.
+        clock: measures the duration.
         on_progress: called with 0..1 after each chunk.
     """
 
@@ -77,11 +81,12 @@ class Job:
         self._detector = request.detector
 
     async def run(self) -> Summary:
-        """Do it.
+        """Run the job.
 
         Raises:
-            InputError: what is asked for is not there, or cannot be.
-            UnavailableError: something that is needed is away.
+            InputError: the request names something that does not exist, or cannot be fulfilled.
+            UnknownThingError: there is no such camera.
+            UnavailableError: a service that the job needs is down.
         """
         began_s = self._clock.monotonic()
         request, settings = self._request, self._settings
@@ -91,29 +96,31 @@ class Job:
             TenantBlobs(settings.blob_url, request.tenant) as blobs,
         ):
             plan = await self._plan(database)
-            look_from_us = _look_from_us(request, plan)
-            sources = await self._sources(database, blobs, look_from_us)
-            look = self._look(plan, weights)
+            infer_from_us = _infer_from_us(request, plan)
+            sources = await self._sources(database, blobs, infer_from_us)
+            spec = self._spec(plan, weights)
             self._detector = await self._choose_detector(weights)
-            chunks = self._chunks(sources, look_from_us)
+            chunks = self._chunks(sources, infer_from_us)
             if request.dry_run:
-                outcome = None
-                await self._go(plan, look, chunks, outcome)
+                writer = None
+                await self._process(plan, spec, chunks, writer)
             else:
-                memory = await self._memory()
-                outcome = Outcome(request.tenant, database, blobs, memory, partial(self._cut, look))
+                index = await self._open_index()
+                writer = ResultWriter(
+                    request.tenant, database, blobs, index, partial(self._extract, spec)
+                )
                 try:
-                    await self._go(plan, look, chunks, outcome)
+                    await self._process(plan, spec, chunks, writer)
                 finally:
-                    await memory.aclose()
-        return self._summary(sources, chunks, weights, outcome, self._clock.monotonic() - began_s)
+                    await index.aclose()
+        return self._summary(sources, chunks, weights, writer, self._clock.monotonic() - began_s)
 
-    # ------------------------------------------------------------ what is asked
+    # ------------------------------------------------------------ inputs
 
     def _weights(self) -> Weights:
-        wanted = self._request.model or self._settings.detector.weights
+        name = self._request.model or self._settings.detector.weights
         try:
-            return resolve_weights(wanted, self._settings.model_cache)
+            return resolve_weights(name, self._settings.model_cache)
         except ModelError as error:
             raise InputError(error.message, hint=error.hint) from error
 
@@ -126,7 +133,7 @@ class Job:
         return CameraPlan(camera=camera, rules=rules)
 
     async def _sources(
-        self, database: Database, blobs: TenantBlobs, look_from_us: int
+        self, database: Database, blobs: TenantBlobs, infer_from_us: int
     ) -> list[Source]:
         request = self._request
         if request.files:
@@ -137,24 +144,25 @@ class Job:
             return sources
         segments = await database.recordings(request.tenant).between(
             request.camera,
-            look_from_us,
+            infer_from_us,
             FOREVER_US if request.to_us is None else request.to_us,
             limit=MAX_SEGMENTS,
         )
         if not segments:
             raise InputError(
-                f"camera {request.camera} has no recordings in that time.",
-                hint="See `GET /v1/recordings`, or give video files.",
+                f"camera {request.camera} has no recordings in that time range.",
+                hint="List them with `GET /v1/recordings`, or name video files.",
             )
         if len(segments) == MAX_SEGMENTS:
             raise InputError(
-                f"these are {MAX_SEGMENTS} files or more.", hint="Ask for a shorter time at once."
+                f"the range holds {MAX_SEGMENTS} segments or more.",
+                hint="Request a shorter range.",
             )
         return [of_segment(segment, blobs.url(segment.blob)) for segment in segments]
 
-    def _look(self, plan: CameraPlan, weights: Weights) -> Look:
+    def _spec(self, plan: CameraPlan, weights: Weights) -> InferenceSpec:
         detector = self._settings.detector
-        return Look(
+        return InferenceSpec(
             tenant=self._request.tenant,
             camera=self._request.camera,
             fps=plan.camera.detect_fps,
@@ -168,18 +176,18 @@ class Job:
             iou=detector.iou,
         )
 
-    def _chunks(self, sources: list[Source], look_from_us: int) -> list[Chunk]:
+    def _chunks(self, sources: list[Source], infer_from_us: int) -> list[Chunk]:
         to_us = self._request.to_us
         chunk_us = round(self._settings.batch.chunk_s * 1e6)
-        look_to_us = FOREVER_US if to_us is None else to_us
-        return list(split(sources, chunk_us, look_from_us, look_to_us))
+        infer_to_us = FOREVER_US if to_us is None else to_us
+        return list(split(sources, chunk_us, infer_from_us, infer_to_us))
 
     async def _choose_detector(self, weights: Weights) -> DetectorChoice:
-        """`auto` resolved, and `shared` checked.
+        """Resolve `auto`, and check that `shared` is possible.
 
-        On a GPU a second model would take memory and the time of the first, and batches of both
-        fill better together. On CPUs a model in each worker saves the way of the pictures, and the
-        operating system puts live work first, down to the millisecond.
+        On a GPU a second model would compete for memory and time, and joint batches fill better. On
+        CPUs a model in each worker saves moving frames between processes, and the operating system
+        gives live work priority, down to the millisecond.
         """
         wanted = self._request.detector
         if wanted is DetectorChoice.OWN:
@@ -191,47 +199,51 @@ class Job:
         if wanted is DetectorChoice.AUTO:
             return DetectorChoice.OWN
         raise InputError(
-            f"no detector runs {weights.name} here.",
-            hint="Start Atalaia, leave --model out, or take --detector own.",
+            f"no running detector has the model {weights.name}.",
+            hint="Start Atalaia, omit --model, or use --detector own.",
         )
 
     async def _running_model(self) -> str | None:
-        """SHA-256 of what the live cameras' detector runs; None where there is no such detector."""
+        """SHA-256 of the weights that the live detector runs; None if there is no such detector."""
         if not await _application_runs():
             return None
         async with ray_errors("detector", INFO_TIMEOUT_S):
             info = cast("ModelInfo", await deployment(DETECTOR).info.remote())
         return info.sha256
 
-    # ------------------------------------------------------------ doing it
+    # ------------------------------------------------------------ processing
 
-    async def _go(
-        self, plan: CameraPlan, look: Look, chunks: list[Chunk], outcome: Outcome | None
+    async def _process(
+        self,
+        plan: CameraPlan,
+        spec: InferenceSpec,
+        chunks: list[Chunk],
+        writer: ResultWriter | None,
     ) -> None:
-        """Look at every chunk, fold in order, write."""
-        fold = Fold(plan, self._request.from_us or 0)
+        """Run inference on every chunk, replay the detections in order, write the results."""
+        replay = Replay(plan, self._request.from_us or 0)
         whole_us, done_us = sum(chunk.share_us for chunk in chunks), 0
-        tables = self._tables(look, chunks)
+        tables = self._tables(spec, chunks)
         for chunk in chunks:
             data, reused = await anext(tables)
             facts = table.read_facts(data)
             self._count(chunk, facts, reused)
-            findings = fold.chunk(
+            findings = replay.feed(
                 chunk.source.url,
                 table.decode(data),
-                begins=chunk.from_us is None,
+                first_of_file=chunk.from_us is None,
                 last_us=facts.last_us,
             )
-            await self._write(findings, outcome)
+            await self._write(findings, writer)
             done_us += chunk.share_us
             self._on_progress(done_us / whole_us)
-        await self._write(fold.finish(), outcome)
-        self._counts["late"] = fold.late
+        await self._write(replay.finish(), writer)
+        self._counts["late"] = replay.late
 
-    async def _write(self, findings: Findings, outcome: Outcome | None) -> None:
+    async def _write(self, findings: Findings, writer: ResultWriter | None) -> None:
         self._alarms.update(raised.alarm.rule for raised in findings.alarms)
-        if outcome is not None:
-            await outcome.write(findings)
+        if writer is not None:
+            await writer.write(findings)
 
     def _count(self, chunk: Chunk, facts: table.ChunkFacts, reused: bool) -> None:
         self._counts.update(
@@ -242,11 +254,13 @@ class Job:
         if facts.problem:
             self._problems.append(Rejected(name=chunk.source.name, reason=facts.problem))
 
-    async def _tables(self, look: Look, chunks: list[Chunk]) -> AsyncIterator[tuple[bytes, bool]]:
-        """Tables of detections in the order of the chunks, while workers are ahead with others."""
+    async def _tables(
+        self, spec: InferenceSpec, chunks: list[Chunk]
+    ) -> AsyncIterator[tuple[bytes, bool]]:
+        """Detection tables in chunk order, with whether each was reused. Workers run ahead."""
         if not chunks:
             return
-        rows = iter(self._dataset(look, chunks).iter_rows())
+        rows = iter(self._dataset(spec, chunks).iter_rows())
         while True:
             try:
                 row = await asyncio.to_thread(next, rows, None)
@@ -256,23 +270,23 @@ class Job:
                 return
             yield row["table"], bool(row["reused"])
 
-    def _dataset(self, look: Look, chunks: list[Chunk]) -> ray.data.Dataset:
+    def _dataset(self, spec: InferenceSpec, chunks: list[Chunk]) -> ray.data.Dataset:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        # What it wraps around an error leaves the error itself, and so its words, with the worker.
+        # By default Ray Data wraps the error, and the original with its text stays in the worker.
         context.raise_original_map_exception = True
-        # It warns of memory that every model needs.
+        # They warn about the memory that any model needs.
         context.issue_detectors_config.detectors = []
         batch = self._settings.batch
         cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         workers = batch.workers or max(1, cpus // CPUS_PER_WORKER)
         items = [{"chunk": chunk.model_dump_json()} for chunk in chunks]
         return ray.data.from_items(items, override_num_blocks=len(items)).map(
-            Looker,  # type: ignore[arg-type]
+            InferenceWorker,  # type: ignore[arg-type]
             fn_constructor_args=(
                 self._settings,
-                look,
+                spec,
                 self._detector,
                 not self._request.dry_run,
             ),
@@ -281,24 +295,28 @@ class Job:
             num_gpus=batch.num_gpus if self._detector is DetectorChoice.OWN else 0.0,
         )
 
-    async def _cut(self, look: Look, url: str, wanted: list[Wanted]) -> list[Cut]:
-        task = ray.remote(cut).options(num_cpus=WORKER_CPUS)
-        cuts: list[Cut] = await task.remote(url, wanted, look.masks, self._settings.batch.nice)
-        return cuts
+    async def _extract(
+        self, spec: InferenceSpec, url: str, requests: list[ExtractRequest]
+    ) -> list[Extraction]:
+        task = ray.remote(extract).options(num_cpus=WORKER_CPUS)
+        extractions: list[Extraction] = await task.remote(
+            url, requests, spec.masks, self._settings.batch.nice
+        )
+        return extractions
 
-    async def _memory(self) -> ServeMemory | OwnMemory:
+    async def _open_index(self) -> RemoteObjectIndex | LocalObjectIndex:
         if await _application_runs():
-            return ServeMemory()
-        return await OwnMemory.open(self._settings, self._request.tenant)
+            return RemoteObjectIndex()
+        return await LocalObjectIndex.open(self._settings, self._request.tenant)
 
-    # ------------------------------------------------------------ what is said
+    # ------------------------------------------------------------ summary
 
     def _summary(
         self,
         sources: list[Source],
         chunks: list[Chunk],
         weights: Weights,
-        outcome: Outcome | None,
+        writer: ResultWriter | None,
         wall_s: float,
     ) -> Summary:
         return Summary(
@@ -310,7 +328,7 @@ class Job:
             sources=len(sources),
             first_sources=tuple(
                 SourceLine(name=s.name, start=rfc3339(s.start_us), start_from=s.start_from)
-                for s in sources[:SHOWN]
+                for s in sources[:MAX_LISTED_SOURCES]
             ),
             rejected=tuple(self._rejected),
             problems=tuple(self._problems),
@@ -321,10 +339,10 @@ class Job:
             corrupt=self._counts["corrupt"],
             late=self._counts["late"],
             alarms=dict(sorted(self._alarms.items())),
-            new_alarms=outcome.new_alarms if outcome else 0,
-            objects=outcome.objects if outcome else 0,
-            paths=outcome.paths if outcome else 0,
-            not_remembered=outcome.not_remembered if outcome else 0,
+            new_alarms=writer.new_alarms if writer else 0,
+            objects=writer.objects if writer else 0,
+            paths=writer.paths if writer else 0,
+            not_remembered=writer.not_indexed if writer else 0,
             media_s=round(sum(chunk.share_us for chunk in chunks) / 1e6, 3),
             wall_s=round(wall_s, 3),
             core_s=round(self._core_s, 3),
@@ -332,8 +350,8 @@ class Job:
 
 
 def _worker_error(error: BaseException) -> AtalaiaError:
-    """What a worker raised on purpose, out of what Ray wraps around it: that claims to be of the
-    same type, but is not made like it."""
+    """The error that a worker raised on purpose, unwrapped from Ray's: Ray's wrapper claims the
+    same type but has none of its attributes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, AtalaiaError) and not isinstance(cause, RayError):
@@ -342,7 +360,7 @@ def _worker_error(error: BaseException) -> AtalaiaError:
         cause = inner if isinstance(inner, BaseException) else cause.__cause__
     return UnavailableError(
         f"a worker failed: {type(error).__name__}.",
-        hint="Its log is among Ray's. Start the job again: what was done is not done again.",
+        hint="See Ray's logs. Start the job again: it reuses finished chunks.",
     )
 
 
@@ -351,8 +369,8 @@ async def _application_runs() -> bool:
     return SERVE_APP in status.applications
 
 
-def _look_from_us(request: Request, plan: CameraPlan) -> int:
-    """How far back to begin, so that rules that take time know what they would know."""
+def _infer_from_us(request: Request, plan: CameraPlan) -> int:
+    """First capture time to analyse: `from`, minus a warm-up for trackers and timed rules."""
     if request.from_us is None:
         return 0
     if request.warm_up_s is not None:

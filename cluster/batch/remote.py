@@ -1,4 +1,4 @@
-"""Video files where they lie: a path for libav, or an object that is read range by range."""
+"""Video files in place: a path for libav, or an object that libav reads by ranges."""
 
 from __future__ import annotations
 
@@ -16,31 +16,36 @@ _T = TypeVar("_T")
 
 
 class BrokenVideoError(InputError):
+    """A video that is missing, damaged, or not a video."""
+
     code = "broken-video"
 
 
 class RemoteFile:
-    """What libav needs of a file, over an object of a storage.
+    """File interface for libav over an object in storage.
 
-    libav takes an error of its input for the end of the file, or for a broken one, and asks again.
-    A table of what was seen until then would be kept as the whole, so a storage that fails is
-    remembered here, and asked no more.
+    libav takes a read error for the end of the file or for damage, and tries again. The table of a
+    truncated read would then be stored as complete. So the first failure is kept and ends reading.
     """
 
     def __init__(self, file: Any, name: str) -> None:
         self.name = name
-        self.trouble: AtalaiaError | None = None
+        self.failure: AtalaiaError | None = None
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes; none after a failure. Raises BrokenVideoError (it is gone),
-        UnavailableError."""
-        if self.trouble is not None:
+        """Up to `size` bytes; none after a failure.
+
+        Raises:
+            BrokenVideoError: the file no longer exists.
+            UnavailableError: the storage does not answer.
+        """
+        if self.failure is not None:
             return b""
         try:
-            data: bytes = _told(self.name, lambda: self._file.read(size))
+            data: bytes = _translated(self.name, lambda: self._file.read(size))
         except AtalaiaError as error:
-            self.trouble = error
+            self.failure = error
             raise
         return data
 
@@ -56,32 +61,39 @@ class RemoteFile:
 
 @contextmanager
 def open_file(url: str) -> Iterator[str | RemoteFile]:
-    """What `av.open` takes for a path or an fsspec URL.
+    """The argument of `av.open` for a path or an fsspec URL.
 
     Raises:
-        BrokenVideoError: it is not there.
-        UnavailableError: its storage does not answer; also at the end of the block, in place of
-            whatever that led to.
+        BrokenVideoError: the file does not exist.
+        UnavailableError: the storage does not answer. Also raised at the end of the block, instead
+            of any error that followed from it.
     """
     storage = open_storage(url)
     if storage.local:
         yield storage.path
         return
     name = _name(url)
-    opened = _told(name, lambda: storage.files.open(storage.path, "rb", block_size=BLOCK_BYTES))
+    opened = _translated(
+        name, lambda: storage.files.open(storage.path, "rb", block_size=BLOCK_BYTES)
+    )
     with opened as content:
         file = RemoteFile(content, name)
         try:
             yield file
         finally:
-            if file.trouble is not None:
-                raise file.trouble
+            if file.failure is not None:
+                raise file.failure
 
 
 def info_of(url: str) -> dict[str, Any]:
-    """What the storage says of a file. Raises BrokenVideoError (it is gone), UnavailableError."""
+    """The storage's metadata of a file.
+
+    Raises:
+        BrokenVideoError: the file no longer exists.
+        UnavailableError: the storage does not answer.
+    """
     storage = open_storage(url)
-    info: dict[str, Any] = _told(_name(url), lambda: storage.files.info(storage.path))
+    info: dict[str, Any] = _translated(_name(url), lambda: storage.files.info(storage.path))
     return info
 
 
@@ -89,13 +101,14 @@ def _name(url: str) -> str:
     return redact(PurePosixPath(url).name)
 
 
-def _told(name: str, call: Callable[[], _T]) -> _T:
+def _translated(name: str, call: Callable[[], _T]) -> _T:
+    """The result of a storage call, with errors as ours."""
     try:
         return call()
     except FileNotFoundError:
-        raise BrokenVideoError("it is not there any more.") from None
+        raise BrokenVideoError("the file no longer exists.") from None
     except Exception as error:  # noqa: BLE001 - each storage raises its vendor's own errors
         raise UnavailableError(
             f"{name} cannot be read from its storage: {reason_of(error)}.",
-            hint="Start the job again: what was done is not done again.",
+            hint="Start the job again: it reuses finished chunks.",
         ) from None

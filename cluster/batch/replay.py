@@ -1,11 +1,11 @@
-"""Detections of one camera, in order, through its pipeline. Pure: what is written is said."""
+"""Replays one camera's detections, in order, through its pipeline. Pure: returns what to write."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cluster.batch.table import Looked
+from cluster.batch.table import FrameDetections
 from pipelines.crops import CropBox, CropRequest, Remember
 from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
 from pipelines.pipeline import CameraPipeline, StepResult
@@ -13,8 +13,8 @@ from pipelines.sampling import FrameSampler, grid_phase
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A picture that is wanted: its file, and the time in it, microseconds."""
+class FrameRef:
+    """A frame of a file. `media_us`: time in the file, microseconds."""
 
     url: str
     media_us: int
@@ -22,134 +22,142 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class RaisedAlarm:
-    """An alarm, and the picture that it was raised on."""
+    """An alarm and the frame that raised it."""
 
     alarm: Alarm
-    moment: Moment
+    frame: FrameRef
 
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """An object as it is to be remembered.
+    """An object to index.
 
     Attributes:
-        best: the picture that shows it best, and where in it.
+        best: the frame that shows it best, and the crop in that frame.
     """
 
     sighting: Sighting
-    best: tuple[Moment, CropBox]
+    best: tuple[FrameRef, CropBox]
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a stretch of pictures brought."""
+    """What a range of frames yields."""
 
     alarms: list[RaisedAlarm] = field(default_factory=list)
     objects: list[SeenObject] = field(default_factory=list)
     paths: list[TrackPath] = field(default_factory=list)
 
 
-class Fold:
-    """One camera's pipeline over chunks in the order of time.
+class Replay:
+    """One camera's pipeline over chunks in time order.
 
-    An object is handed out once, when it will not be seen again, with its best picture; the live
-    path, which cannot wait, stores it several times and ends with the same.
+    An object is emitted once, with its best frame, when its track has ended. The live path cannot
+    wait: it stores an object several times and ends with the same row.
 
     Args:
         plan: the camera and its rules.
-        from_us: what was over before is not handed out, UTC microseconds: pictures of before are
-            there so that tracks and rules are in the state in which they would be.
+        from_us: what ended earlier is not emitted, UTC microseconds. Earlier frames only bring
+            tracks and rules into the right state.
+
+    Attributes:
+        late: frames out of order, skipped; files that overlap in time have them.
     """
 
     def __init__(self, plan: CameraPlan, from_us: int) -> None:
         self._pipeline = CameraPipeline(plan)
         self._from_us = from_us
-        self._crops: dict[str, tuple[Moment, CropBox]] = {}
+        self._crops: dict[str, tuple[FrameRef, CropBox]] = {}
         self._objects: dict[str, SeenObject] = {}
         self._fps, self._phase = plan.camera.detect_fps, grid_phase(plan.key)
         self._number = 0
         self._last_us = 0
-        self._seen_us = 0
+        self._previous_us = 0
         self.late = 0
-        """Pictures that were out of order: files that overlap in time."""
 
-    def chunk(
-        self, url: str, looked: Iterable[Looked], *, begins: bool = False, last_us: int = 0
+    def feed(
+        self,
+        url: str,
+        frames: Iterable[FrameDetections],
+        *,
+        first_of_file: bool = False,
+        last_us: int = 0,
     ) -> Findings:
-        """Take in the pictures of the next chunk, all of one file.
+        """Process the frames of the next chunk. They all belong to one file.
 
         Args:
             url: of the file.
-            looked: in order.
-            begins: it is the first of its file. Its worker did not know of the picture before it,
-                which is another file's, and looked at the first one in any case.
-            last_us: capture time of its last picture, looked at or not; 0 where there is none.
+            frames: in order.
+            first_of_file: whether the chunk is the first of its file. Its worker did not know the
+                previous frame, which is in another file, and analysed the first one in any case.
+            last_us: capture time of the chunk's last frame, analysed or not, UTC microseconds;
+                0 if it has none.
         """
         findings = Findings()
-        for picture in looked:
-            if begins and not self._due(picture.capture_us):
-                begins = False
+        for frame in frames:
+            if first_of_file and not self._due(frame.capture_us):
+                first_of_file = False
                 continue
-            begins = False
-            if picture.capture_us <= self._last_us:
+            first_of_file = False
+            if frame.capture_us <= self._last_us:
                 self.late += 1
                 continue
-            self._last_us = picture.capture_us
+            self._last_us = frame.capture_us
             self._number += 1
-            stamp = FrameStamp(picture.capture_us, self._number, *picture.size)
-            result = self._pipeline.step(stamp, picture.detections)
-            self._take(result, Moment(url, picture.media_us), findings)
-        self._seen_us = last_us or self._seen_us
+            stamp = FrameStamp(frame.capture_us, self._number, *frame.size)
+            result = self._pipeline.step(stamp, frame.detections)
+            self._collect(result, FrameRef(url, frame.media_us), findings)
+        self._previous_us = last_us or self._previous_us
         return findings
 
     def finish(self) -> Findings:
-        """End of the last chunk: what is still to be handed out."""
+        """What remains to be emitted after the last chunk."""
         findings = Findings()
         rest = self._pipeline.finish()
-        self._remember(rest.remember)
-        self._tell(rest.paths, findings)
+        self._update_objects(rest.remember)
+        self._emit_paths(rest.paths, findings)
         for track in sorted(self._objects):
-            self._hand_out(track, findings)
+            self._emit_object(track, findings)
         return findings
 
     def _due(self, capture_us: int) -> bool:
-        """Whether the live path, which saw the picture before, too, would look at this one."""
+        """Whether the live path, which saw the previous frame too, would analyse this one."""
         sampler = FrameSampler(self._fps, self._phase)
-        if self._seen_us:
-            sampler.offer(self._seen_us)
+        if self._previous_us:
+            sampler.offer(self._previous_us)
             sampler.done()
         return sampler.offer(capture_us)
 
-    def _take(self, result: StepResult, moment: Moment, findings: Findings) -> None:
+    def _collect(self, result: StepResult, frame: FrameRef, findings: Findings) -> None:
         for alarm in result.alarms:
             if alarm.capture_us >= self._from_us:
                 raised = alarm.model_copy(update={"source": AlarmSource.BATCH})
-                findings.alarms.append(RaisedAlarm(raised, moment))
-        self._hold(result.crops, moment)
-        self._remember(result.remember)
-        self._tell(result.paths, findings)
+                findings.alarms.append(RaisedAlarm(raised, frame))
+        self._keep_crops(result.crops, frame)
+        self._update_objects(result.remember)
+        self._emit_paths(result.paths, findings)
         for track in result.forgotten:
             self._crops.pop(track, None)
-            self._hand_out(track, findings)
+            self._emit_object(track, findings)
 
-    def _hold(self, requests: tuple[CropRequest, ...], moment: Moment) -> None:
+    def _keep_crops(self, requests: tuple[CropRequest, ...], frame: FrameRef) -> None:
         for request in requests:
-            self._crops[request.track_key] = (moment, request.box)
+            self._crops[request.track_key] = (frame, request.box)
 
-    def _remember(self, remembers: tuple[Remember, ...]) -> None:
-        for remember in remembers:
+    def _update_objects(self, updates: tuple[Remember, ...]) -> None:
+        for remember in updates:
             track = remember.sighting.track
             if track in self._crops:
                 self._objects[track] = SeenObject(remember.sighting, self._crops[track])
 
-    def _tell(self, paths: tuple[TrackPath, ...], findings: Findings) -> None:
+    def _emit_paths(self, paths: tuple[TrackPath, ...], findings: Findings) -> None:
         findings.paths += [
             path.model_copy(update={"source": AlarmSource.BATCH})
             for path in paths
             if path.end_us >= self._from_us
         ]
 
-    def _hand_out(self, track: str, findings: Findings) -> None:
+    def _emit_object(self, track: str, findings: Findings) -> None:
         seen = self._objects.pop(track, None)
         if seen is not None and seen.sighting.last_seen_us >= self._from_us:
             findings.objects.append(seen)

@@ -1,4 +1,4 @@
-"""A job tells its record that it lives, how far it is, and how it ended."""
+"""Keeps a job's record up to date: heartbeat, progress, outcome."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from pipelines.errors import AtalaiaError, UnavailableError
 
 log = get_logger("batch.report")
 
-# Often enough for a progress bar, and to notice a cancellation; one small row each time.
-EVERY_S = 1.0
+# Frequent enough for a progress bar and to notice a cancellation. Each report updates a small row.
+REPORT_INTERVAL_S = 1.0
 
 OnProgress = Callable[[float], None]
 
 
 class CancelledJobError(AtalaiaError):
+    """Somebody cancelled the job through its record."""
+
     code = "cancelled"
 
 
-async def reported(
+async def run_reported(
     jobs: TenantJobs, job: UUID, work: Callable[[OnProgress], Awaitable[Summary]]
 ) -> Summary:
-    """Do `work`, telling the record of `job`.
+    """Run `work` and keep the record of `job` up to date.
 
     Raises:
-        CancelledJobError: somebody ended it meanwhile.
-        Exception: what `work` raised; the record then says so.
+        CancelledJobError: the job was cancelled through its record.
+        Exception: whatever `work` raises; the record then holds it.
     """
     reporter = _Reporter(jobs, job)
     working = asyncio.ensure_future(work(reporter.on_progress))
-    telling = asyncio.create_task(reporter.tell(working), name="report")
+    reporting = asyncio.create_task(reporter.run(working), name="report")
     try:
         summary = await working
     except asyncio.CancelledError:
@@ -46,23 +48,23 @@ async def reported(
     except AtalaiaError as error:
         await jobs.finish(job, JobState.FAILED, error=str(error))
         raise
-    # The top of this process: whoever asks for the job must learn that it failed, and why.
+    # Top of the process: the record must say that the job failed, and why.
     except Exception as error:
         await jobs.finish(job, JobState.FAILED, error=f"{type(error).__name__}: {error}"[:2000])
         raise
     finally:
-        telling.cancel()
+        reporting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await telling
+            await reporting
     await jobs.finish(job, JobState.SUCCEEDED, summary=summary.model_dump(mode="json"))
     return summary
 
 
 class _Reporter:
-    """Says every second how far the job is.
+    """Reports progress every `REPORT_INTERVAL_S`.
 
     Attributes:
-        cancelled: whether the record said that the job has ended.
+        cancelled: whether the record says that the job has ended.
     """
 
     def __init__(self, jobs: TenantJobs, job: UUID) -> None:
@@ -74,7 +76,8 @@ class _Reporter:
     def on_progress(self, progress: float) -> None:
         self._progress = progress
 
-    async def tell(self, working: asyncio.Future[Summary]) -> None:
+    async def run(self, working: asyncio.Future[Summary]) -> None:
+        """Report until cancelled. Cancels `working` when the record says that the job has ended."""
         while True:
             try:
                 if not await self._jobs.report(self._job, self._progress):
@@ -82,6 +85,6 @@ class _Reporter:
                     working.cancel()
                     return
             except UnavailableError as error:
-                # The next time will do; what is found cannot be written either, which is noticed.
-                log.warning("progress not told", reason=error.message)
-            await asyncio.sleep(EVERY_S)
+                # The next report will do. If the database stays down, writing results fails too.
+                log.warning("progress not reported", reason=error.message)
+            await asyncio.sleep(REPORT_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""What a job is asked for, and what it says at its end."""
+"""The request and the summary of a job."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ _RULES: TypeAdapter[tuple[Rule, ...]] = TypeAdapter(tuple[Rule, ...])
 
 
 class DetectorChoice(StrEnum):
+    """Which detector a job uses."""
+
     AUTO = "auto"
-    """`shared` where the detector of the live cameras runs this model on a GPU, else `own`."""
+    """`shared` if the live detector runs this model on a GPU, else `own`."""
     OWN = "own"
-    """A model in each worker, which stand back on the CPU."""
+    """A model in each worker, at low CPU priority."""
     SHARED = "shared"
-    """The detector of the live cameras, behind their frames."""
+    """The detector of the live cameras, which serves live frames first."""
 
 
 class Request(Frozen):
-    """A camera's pictures, looked at again.
+    """Reprocessing of one camera's video.
 
     Attributes:
         from_us, to_us: capture times, UTC microseconds; None: no limit.
         files: files, folders, globs or fsspec URLs; empty: the camera's recordings.
-        warm_up_s: how much before `from_us` is looked at, so that tracks and rules are in the state
-            in which they would be; None: as long as the rules need.
-        start_us: when the first of the files starts, UTC microseconds; None: they say it.
-        model: path or name of other weights than the live detector's.
-        rules: in place of the camera's own.
-        dry_run: write nothing, only say what would be found.
+        warm_up_s: seconds before `from_us` to analyse, so that tracks and rules are in the right
+            state; None: as long as the rules need.
+        start_us: when the first file starts, UTC microseconds; None: read from the files.
+        model: path or name of weights other than the live detector's.
+        rules: replace the camera's own.
+        dry_run: write nothing, only report what would be found.
     """
 
     tenant: Slug
@@ -57,42 +59,42 @@ class Request(Frozen):
             raise ValueError("`to` must be after `from`")
         return self
 
-    def told(self) -> dict[str, Any]:
-        """As `/v1/jobs` tells it."""
-        told: dict[str, Any] = {
+    def described(self) -> dict[str, Any]:
+        """The request as `/v1/jobs` shows it."""
+        described: dict[str, Any] = {
             "camera": self.camera,
             "files": [redact(file) for file in self.files],
         }
         for name, moment_us in (("from", self.from_us), ("to", self.to_us)):
             if moment_us is not None:
-                told[name] = rfc3339(moment_us)
+                described[name] = rfc3339(moment_us)
         if self.model is not None:
-            told["model"] = self.model
-        return {name: value for name, value in told.items() if value}
+            described["model"] = self.model
+        return {name: value for name, value in described.items() if value}
 
 
-def asked(**what: Any) -> Request:
-    """A request, checked. Raises InputError."""
+def make_request(**fields: Any) -> Request:
+    """A validated request. Raises InputError."""
     try:
-        return Request(**what)
+        return Request(**fields)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
             for item in error.errors(include_url=False, include_input=False)
         )
-        raise InputError(f"this cannot be asked: {wrong}.") from None
+        raise InputError(f"invalid request: {wrong}.") from None
 
 
 def read_rules(text: str) -> tuple[Rule, ...]:
-    """The rules in a JSON list, as `GET …/rules` gives them. Raises InputError."""
+    """Rules from a JSON list, in the format of `GET …/rules`. Raises InputError."""
     try:
         return _RULES.validate_json(text)
     except ValueError as error:
-        raise InputError(f"these are no rules: {error}") from None
+        raise InputError(f"invalid rules: {error}") from None
 
 
 class SourceLine(Frozen):
-    """One source in the summary; `start`: RFC 3339."""
+    """One source in the summary. `start`: RFC 3339."""
 
     name: str
     start: str
@@ -100,18 +102,18 @@ class SourceLine(Frozen):
 
 
 class Summary(Frozen):
-    """What a job did.
+    """The result of a job.
 
     Attributes:
-        sources: how many videos; `first_sources` tells of the first of them.
-        rejected: files that could not be looked at.
-        problems: videos that broke off, or could not be opened any more.
-        chunks: steps; `reused`: of them, those that an earlier job had done.
-        decoded, looked: pictures; `corrupt`: packets that could not be decoded.
-        late: pictures that were looked at but overlap with those of the file before.
-        alarms: by rule; `new_alarms`: those that the records did not have.
-        objects, paths: written; `not_remembered`: objects that could not be.
-        media_s: seconds of video; `wall_s`: it took; `core_s`: seconds of CPU of all workers.
+        sources: number of videos; `first_sources` describes the first of them.
+        rejected: files that are not usable videos.
+        problems: videos that ended early, or could no longer be opened.
+        chunks: number of chunks; `reused`: how many of them an earlier job had finished.
+        decoded, looked: frames decoded, frames analysed; `corrupt`: packets that did not decode.
+        late: analysed frames that overlap with the previous file, skipped.
+        alarms: number per rule; `new_alarms`: alarms that were not in the database before.
+        objects, paths: written; `not_remembered`: objects that could not be indexed.
+        media_s: seconds of video; `wall_s`: duration; `core_s`: CPU seconds of all workers.
     """
 
     tenant: str
@@ -140,10 +142,10 @@ class Summary(Frozen):
 
     @property
     def times_real_time(self) -> float:
-        """How many seconds of video one second took."""
+        """Seconds of video per second of the job."""
         return self.media_s / self.wall_s if self.wall_s else 0.0
 
     @property
     def frames_per_s(self) -> float:
-        """Pictures looked at."""
+        """Analysed frames per second of the job."""
         return self.looked / self.wall_s if self.wall_s else 0.0

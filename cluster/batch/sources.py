@@ -1,4 +1,4 @@
-"""What a job looks at: segments of the recorder, or video files of somebody else."""
+"""The videos of a job: segments of the recorder, or other video files."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from cluster.stores.blobs.storage import open_storage, reason_of
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import InputError, UnavailableError
 
+# Containers that libav demuxes with times and key frames. A named file may have any suffix.
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts")
 _GLOB = frozenset("*?[")
 
 
 class StartFrom(StrEnum):
-    """Where the time of a source's first picture is known from."""
+    """Origin of the capture time of a source's first frame."""
 
     RECORDING = "recording"
-    """The recorder wrote it down: exact to the microsecond."""
+    """From the recorder: exact to the microsecond."""
     OPTION = "option"
-    """Whoever started the job said it."""
+    """From whoever started the job."""
     TAG = "tag"
-    """The file's `creation_time`."""
+    """From the file's `creation_time` tag."""
     FILE = "file"
-    """The file was last changed when it ended: minus its duration. A guess."""
+    """Estimated: the file's modification time minus its duration."""
 
 
 class Source(Frozen):
@@ -37,14 +38,14 @@ class Source(Frozen):
 
     Attributes:
         url: path of a local file, else an fsspec URL.
-        name: for people; holds no credential.
-        zero_us: UTC microseconds of time 0 of the file: capture times are this plus the times in
-            the file.
-        start_us: capture time of the first picture.
-        end_us: when it ends, as far as that can be told without reading all of it.
-        identity: differs where the content differs, as far as can be told without reading it.
-        start_from: where `start_us` is known from.
-        whole: it cannot be split.
+        name: for display; holds no credentials.
+        zero_us: UTC microseconds of time 0 of the file. Capture time is this plus the time in the
+            file.
+        start_us: capture time of the first frame, UTC microseconds.
+        end_us: end of the video, as far as known without reading all of it, UTC microseconds.
+        identity: differs where the content differs, as far as known without reading it.
+        start_from: origin of `start_us`.
+        whole: whether it must be read in one piece.
     """
 
     url: str
@@ -58,14 +59,14 @@ class Source(Frozen):
 
 
 class Rejected(Frozen):
-    """A file that cannot be looked at, and why."""
+    """A file that cannot be processed, and why."""
 
     name: str
     reason: str
 
 
 def of_segment(segment: Segment, url: str) -> Source:
-    """A recorded segment whose file is at `url`."""
+    """The source for a recorded segment whose file is at `url`."""
     return Source(
         url=url,
         name=segment.blob,
@@ -78,13 +79,12 @@ def of_segment(segment: Segment, url: str) -> Source:
 
 
 def find_files(pattern: str) -> list[str]:
-    """The video files that a file, folder, glob or fsspec URL of any of them means, sorted.
+    """The video files that a path, folder, glob or fsspec URL refers to, sorted.
 
-    A file that is named is taken whatever it is called; of a folder or glob those that are called
-    like videos.
+    A file that is named may have any suffix. In a folder or glob only those in `SUFFIXES` count.
 
     Raises:
-        InputError: there is none, or the storage is unknown.
+        InputError: there is no such file, or the storage is unknown.
         UnavailableError: the storage does not answer.
     """
     try:
@@ -105,7 +105,7 @@ def find_files(pattern: str) -> list[str]:
     if not found:
         raise InputError(
             f"there is no video at {redact(pattern)}.",
-            hint="Give a file, a folder, a glob, or an fsspec URL; known names end in "
+            hint="Name a file, a folder, a glob, or an fsspec URL; known suffixes: "
             + ", ".join(SUFFIXES)
             + ".",
         )
@@ -119,12 +119,15 @@ def _videos(paths: Sequence[str]) -> list[str]:
 def of_files(
     urls: Sequence[str], start_us: int | None = None
 ) -> tuple[list[Source], list[Rejected]]:
-    """Sources in the order of their time, and the files that are none.
+    """Sources in time order, and the files that cannot be processed.
 
     Args:
         urls: from `find_files`.
-        start_us: when the first file starts, UTC microseconds; the others then follow one another
-            in the given order. None: each file says it itself, see `StartFrom`.
+        start_us: when the first file starts, UTC microseconds; the others follow one after another
+            in the given order. None: each file has its own start, see `StartFrom`.
+
+    Raises:
+        UnavailableError: the storage does not answer.
     """
     sources: list[Source] = []
     rejected: list[Rejected] = []
@@ -151,7 +154,7 @@ def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> So
     elif changed_us is not None:
         start_us, start_from = changed_us - facts.duration_us, StartFrom.FILE
     else:
-        raise BrokenVideoError("nothing says when it was recorded.", hint="Say it with --start.")
+        raise BrokenVideoError("its start time is unknown.", hint="Set it with --start.")
     return Source(
         url=url,
         name=name,
@@ -165,7 +168,7 @@ def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> So
 
 
 def _changed_us(info: dict[str, Any]) -> int | None:
-    """When the file was last changed, UTC microseconds; every storage has its own word for it."""
+    """Modification time, UTC microseconds. The key differs between storages."""
     for key in ("mtime", "LastModified", "last_modified", "updated", "created"):
         value = info.get(key)
         if isinstance(value, datetime):

@@ -1,7 +1,7 @@
-"""Detections of one chunk as a Parquet file: what a job is resumed from, and what people analyse.
+"""Detections of one chunk as a Parquet file, to resume jobs from and for analysis.
 
-One row per detection; a picture in which nothing was found has one row without a label, so that
-the file tells what was looked at, too.
+One row per detection. A frame without detections has one row without a label, so the file also
+lists the frames that were analysed.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ SCHEMA = pa.schema(
         ("y2", pa.float32()),
     ]
 )
-"""Times are microseconds: UTC, and within the file. Boxes are source pixels."""
+"""Times are microseconds: `capture_us` in UTC, `media_us` within the file. Boxes are in source
+pixels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """One picture that was looked at.
+class FrameDetections:
+    """The detections in one analysed frame.
 
     Attributes:
-        capture_us: UTC microseconds; `media_us`: time in its file, microseconds.
+        capture_us: UTC microseconds.
+        media_us: time in the file, microseconds.
         size: width, height in source pixels.
         detections: in source pixels.
     """
@@ -54,14 +56,14 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class ChunkFacts:
-    """What looking at a chunk took.
+    """Statistics of one chunk. The names are part of the file format.
 
     Attributes:
-        decoded, looked: pictures.
-        last_us: capture time of the last picture, looked at or not; 0 where there is none.
+        decoded, looked: frames decoded, frames analysed.
+        last_us: capture time of the last frame, analysed or not, UTC microseconds; 0 if none.
         corrupt: packets that could not be decoded.
-        core_s: seconds of CPU.
-        problem: why it ends before its end; empty where it does not.
+        core_s: CPU seconds.
+        problem: why the chunk ends early; empty if it does not.
     """
 
     decoded: int = 0
@@ -72,17 +74,17 @@ class ChunkFacts:
     problem: str = ""
 
 
-def encode(looked: Iterable[Looked], facts: ChunkFacts) -> bytes:
-    """The file."""
+def encode(frames: Iterable[FrameDetections], facts: ChunkFacts) -> bytes:
+    """The Parquet file of a chunk."""
     columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    for picture in looked:
-        found = picture.detections
+    for frame in frames:
+        found = frame.detections
         count = max(1, len(found))
         boxes = found.xyxy if len(found) else np.full((1, 4), np.nan, np.float32)
-        columns["capture_us"] += [picture.capture_us] * count
-        columns["media_us"] += [picture.media_us] * count
-        columns["width"] += [picture.size[0]] * count
-        columns["height"] += [picture.size[1]] * count
+        columns["capture_us"] += [frame.capture_us] * count
+        columns["media_us"] += [frame.media_us] * count
+        columns["width"] += [frame.size[0]] * count
+        columns["height"] += [frame.size[1]] * count
         columns["label"] += found.labels or (None,)
         columns["confidence"] += found.confidence.tolist() or [None]
         for index, name in enumerate(("x1", "y1", "x2", "y2")):
@@ -95,16 +97,16 @@ def encode(looked: Iterable[Looked], facts: ChunkFacts) -> bytes:
 
 
 def read_facts(data: bytes) -> ChunkFacts:
-    """Raises ValueError where it is no file of `encode`."""
+    """The statistics in a file of `encode`. Raises ValueError for any other file."""
     try:
         meta = pq.read_schema(io.BytesIO(data)).metadata or {}
         return ChunkFacts(**json.loads(meta[_META]))
     except (pa.ArrowException, KeyError, TypeError) as error:
-        raise ValueError(f"no table of detections: {error}") from error
+        raise ValueError(f"not a detection table: {error}") from error
 
 
-def decode(data: bytes) -> Iterator[Looked]:
-    """The pictures of a file of `encode`, in their order."""
+def decode(data: bytes) -> Iterator[FrameDetections]:
+    """The frames of a file of `encode`, in order. Raises ValueError for any other file."""
     table = pq.read_table(io.BytesIO(data))
     columns = {name: table.column(name) for name in SCHEMA.names}
     capture = columns["capture_us"].to_numpy()
@@ -113,11 +115,11 @@ def decode(data: bytes) -> Iterator[Looked]:
     }
     labels = columns["label"].to_pylist()
     boxes = np.stack([columns[name].to_numpy() for name in ("x1", "y1", "x2", "y2")], axis=1)
-    # Rows of one picture stand together, and no two pictures have the same time.
+    # Rows of one frame are adjacent, and no two frames have the same time.
     starts = np.flatnonzero(np.diff(capture, prepend=capture[:1] - 1)).tolist()
     for start, end in pairwise([*starts, len(capture)]):
-        seen = labels[start] is not None
-        yield Looked(
+        has_detections = labels[start] is not None
+        yield FrameDetections(
             capture_us=int(capture[start]),
             media_us=int(numbers["media_us"][start]),
             size=(int(numbers["width"][start]), int(numbers["height"][start])),
@@ -126,6 +128,6 @@ def decode(data: bytes) -> Iterator[Looked]:
                 numbers["confidence"][start:end].astype(np.float32),
                 tuple(labels[start:end]),
             )
-            if seen
+            if has_detections
             else Detections.empty(),
         )

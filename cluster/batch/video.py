@@ -1,4 +1,4 @@
-"""Pictures out of video files, in the order in which they are shown, from any key frame on."""
+"""Decodes video files: frames in presentation order, from any key frame on."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from cluster.batch.remote import BrokenVideoError, open_file
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
 
-S = 1_000_000
-# The picture before a chunk decides whether the chunk's first one is looked at. A key frame that
-# lies this far ahead of the chunk has that picture behind it.
-LEAD_US = 1 * S
-# The same for the second look, longer where the first was not long enough. Some containers seek by
-# the time of decoding, which is a little earlier than the time of showing.
-_LEADS_US = (LEAD_US, 5 * S, 30 * S)
+US_PER_S = 1_000_000
+# The previous frame decides whether the first frame of a chunk is due. Seeking this far ahead of
+# the chunk passes that frame.
+LEAD_US = 1 * US_PER_S
+# Leads for `frames_from`, tried in turn. Some containers seek by decoding time, which is slightly
+# before the presentation time.
+_LEADS_US = (LEAD_US, 5 * US_PER_S, 30 * US_PER_S)
+# 8-bit 4:2:0 as separate planes: needs no conversion.
 _PLANAR = frozenset({"yuv420p", "yuvj420p"})
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What a file says of itself.
+    """Metadata of a file.
 
     Attributes:
-        first_us: time in the file of its first picture, microseconds.
-        duration_us: microseconds; 0 where it does not say.
-        created_us: its tag `creation_time`, UTC microseconds.
-        whole: it can only be read from its beginning.
+        first_us: time of the first frame in the file, microseconds.
+        duration_us: microseconds; 0 if unknown.
+        created_us: the `creation_time` tag, UTC microseconds.
+        whole: whether it can only be read from the start.
     """
 
     first_us: int
@@ -47,25 +48,18 @@ class VideoFacts:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One decoded picture. `media_us`: time in the file, microseconds."""
-
-    media_us: int
-    planes: I420
-
-
 @dataclass(slots=True)
 class ReadStats:
-    """What reading met.
+    """Statistics of reading.
 
     Attributes:
-        pictures: of the chunk; `last_us`: time in the file of the last of them.
+        frames: number of frames of the chunk.
+        last_us: time of the last of them in the file, microseconds; None if there is none.
         corrupt: packets that could not be decoded.
-        cut_short: why the file ended before its end; empty where it did not.
+        cut_short: why reading ended before the end of the file; empty if it did not.
     """
 
-    pictures: int = 0
+    frames: int = 0
     last_us: int | None = None
     corrupt: int = 0
     cut_short: str = ""
@@ -79,37 +73,38 @@ def open_video(url: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         url: path of a local file, else an fsspec URL.
 
     Raises:
-        BrokenVideoError: it is not there, or holds no video that can be read.
-        UnavailableError: its storage does not answer, perhaps only in the middle of the file.
+        BrokenVideoError: the file does not exist, or holds no readable video.
+        UnavailableError: the storage does not answer, possibly in the middle of the file.
     """
     with open_file(url) as file:
         try:
             options = {"fflags": "+genpts"}
             with av.open(file, "r", metadata_errors="ignore", options=options) as container:
                 if not container.streams.video:
-                    raise BrokenVideoError("it holds no video.")
+                    raise BrokenVideoError("the file holds no video.")
                 stream = container.streams.video[0]
-                # Each worker has one core for this; threads would add pictures in flight.
+                # A worker has one core for decoding. Threads would only hold more frames.
                 stream.thread_type = "NONE"
                 yield container, stream
         except (av.error.FFmpegError, EOFError) as error:
-            raise BrokenVideoError(f"it cannot be read: {_words(error)}.") from error
+            raise BrokenVideoError(f"the file cannot be read: {_reason(error)}.") from error
 
 
 def probe(url: str) -> VideoFacts:
-    """What the file says of itself; its first picture is decoded, to know that one can be.
+    """Metadata of a file. Decodes its first frame to check that it can be decoded.
 
     Raises:
-        BrokenVideoError: it is none that can be looked at.
+        BrokenVideoError: the file is not a video that can be decoded.
+        UnavailableError: the storage does not answer.
     """
     with open_video(url) as (container, stream):
         stats = ReadStats()
         first = next(_decode(container, stream, stats), None)
         if first is None:
-            raise BrokenVideoError("not one picture in it can be decoded.")
+            raise BrokenVideoError("none of its frames can be decoded.")
         duration_us = container.duration or 0  # AV_TIME_BASE: microseconds
         if stream.duration and stream.time_base:
-            duration_us = round(stream.duration * stream.time_base * S)
+            duration_us = round(stream.duration * stream.time_base * US_PER_S)
         return VideoFacts(
             first_us=_media_us(first),
             duration_us=duration_us,
@@ -118,25 +113,26 @@ def probe(url: str) -> VideoFacts:
         )
 
 
-def pictures(
+def chunk_frames(
     url: str, from_us: int | None, to_us: int | None, stats: ReadStats
 ) -> Iterator[tuple[int | None, VideoFrame]]:
-    """The pictures of one chunk, each with the time of the picture before it (None: unknown).
+    """Frames of one chunk, each with the time of the previous frame (None: unknown).
 
-    A chunk runs from the first key frame at or after `from_us` up to the first key frame at or
-    after `to_us`, in the order in which pictures are shown: so chunks with the same borders share
-    no picture and leave none out, wherever the key frames are, and nobody has to look for them
-    before. Times are those in the file, microseconds.
+    A chunk runs from the first key frame at or after `from_us` to the first key frame at or after
+    `to_us`, in presentation order. So chunks with common borders neither share nor miss a frame,
+    wherever the key frames are, and nothing has to index them first. Times are microseconds in the
+    file.
 
     Args:
         url: as for `open_video`.
-        from_us: None: from the beginning.
+        from_us: None: from the start.
         to_us: None: to the end.
-        stats: is counted up.
+        stats: updated while reading.
 
     Raises:
-        BrokenVideoError: the file cannot be opened. One that breaks off in the middle ends there,
-            and `stats.cut_short` says why.
+        BrokenVideoError: the file cannot be opened. A file that breaks off ends there, and
+            `stats.cut_short` says why.
+        UnavailableError: the storage does not answer.
     """
     with open_video(url) as (container, stream):
         reader = _ChunkReader(from_us, to_us)
@@ -146,10 +142,11 @@ def pictures(
 
 
 def frames_from(url: str, from_us: int, stats: ReadStats) -> Iterator[VideoFrame]:
-    """Pictures from a key frame before `from_us` (time in the file, microseconds) on.
+    """Frames from the key frame before `from_us` on. `from_us`: time in the file, microseconds.
 
     Raises:
         BrokenVideoError: the file cannot be opened.
+        UnavailableError: the storage does not answer.
     """
     for lead_us in (*_LEADS_US, from_us):
         with open_video(url) as (container, stream):
@@ -157,7 +154,7 @@ def frames_from(url: str, from_us: int, stats: ReadStats) -> Iterator[VideoFrame
             start = _StartAtKeyFrame()
             frames = _decode(container, stream, stats, start)
             first = next(frames, None)
-            # Containers that keep no index of key frames may put us behind the one that we need.
+            # Without an index of key frames, a container may seek behind the one we need.
             if first is not None and (_media_us(first) <= from_us or lead_us >= from_us):
                 yield first
                 yield from frames
@@ -166,7 +163,7 @@ def frames_from(url: str, from_us: int, stats: ReadStats) -> Iterator[VideoFrame
 
 @dataclass(slots=True)
 class _StartAtKeyFrame:
-    """Lets packets through from the first key frame on."""
+    """Skips packets before the first key frame."""
 
     begun: bool = False
 
@@ -176,25 +173,28 @@ class _StartAtKeyFrame:
 
 
 def _is_counted(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether times can only be had by counting pictures: AVI does not say when a picture is shown,
-    and with B-frames that is not the order in which they come."""
+    """Whether times come from counting frames: AVI stores no presentation times, and with B-frames
+    storage order is not presentation order."""
     return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
 def _seek(container: InputContainer, stream: VideoStream, to_us: int) -> None:
-    """Go to a key frame before `to_us`, or as near as the container lets us."""
+    """Seek to a key frame before `to_us`, or as near as the container allows."""
     if to_us <= 0 or stream.time_base is None or _is_counted(container, stream):
         return
     try:
-        container.seek(int(to_us / S / stream.time_base), stream=stream, backward=True)
+        container.seek(int(to_us / US_PER_S / stream.time_base), stream=stream, backward=True)
     except av.error.FFmpegError:
-        # No index: read from the beginning; whoever called looks at times anyway.
+        # Without an index: read from the start. The caller checks times anyway.
         container.seek(0)
 
 
 def planes_of(frame: VideoFrame, painter: MaskPainter) -> I420:
-    """The planes, masks painted: views, or copies where something is painted, because the decoder
-    still needs its own. A picture in another format than 8-bit 4:2:0 is converted first."""
+    """Planes of a frame, masks painted: uint8, Y (height, width), U and V at half size, rounded up.
+
+    Without masks they are views into the frame; otherwise copies, because the decoder still needs
+    its own. Formats other than 8-bit 4:2:0 are converted first.
+    """
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="yuv420p")
     width, height = frame.width, frame.height
@@ -212,67 +212,67 @@ def planes_of(frame: VideoFrame, painter: MaskPainter) -> I420:
 
 @dataclass(slots=True)
 class _ChunkReader:
-    """Follows one chunk through packets and pictures; times in the file, microseconds.
+    """Follows one chunk through packets and frames. Times are microseconds in the file.
 
     Attributes:
-        first_us: of the chunk's first key frame, once its packet was met.
-        end_us: of the next chunk's first key frame, once its packet was met.
-        before_us: the latest picture ahead of the one that is to come.
+        first_us: the chunk's first key frame, once its packet arrived.
+        end_us: the next chunk's first key frame, once its packet arrived.
+        previous_us: the latest frame before the next one.
     """
 
     from_us: int | None
     to_us: int | None
     first_us: int | None = None
     end_us: int | None = None
-    before_us: int | None = None
+    previous_us: int | None = None
 
     def read(
         self, container: InputContainer, stream: VideoStream, stats: ReadStats
     ) -> Iterator[tuple[int | None, VideoFrame]]:
-        for frame in _decode(container, stream, stats, self._wanted):
+        for frame in _decode(container, stream, stats, self._feeds_decoder):
             media_us = _media_us(frame)
             if self.first_us is not None and media_us < self.first_us:
-                continue  # shown before the key frame, so it belongs to the chunk before
+                continue  # shown before the key frame: belongs to the previous chunk
             if self.end_us is not None and media_us >= self.end_us:
                 return
-            stats.pictures, stats.last_us = stats.pictures + 1, media_us
-            yield self.before_us, frame
-            self.before_us = media_us
+            stats.frames, stats.last_us = stats.frames + 1, media_us
+            yield self.previous_us, frame
+            self.previous_us = media_us
 
-    def _wanted(self, packet: Packet[VideoStream]) -> bool:
+    def _feeds_decoder(self, packet: Packet[VideoStream]) -> bool:
         """Whether the packet goes to the decoder."""
         media_us = _media_us(packet)
         if self.first_us is None and self.from_us is not None:
             if packet.is_keyframe and media_us >= self.from_us:
                 self.first_us = media_us
             else:
-                self._saw(media_us)
+                self._note_previous(media_us)
                 return False
         elif self.first_us is not None and media_us < self.first_us:
-            self._saw(media_us)
+            self._note_previous(media_us)
         if (
             self.to_us is not None
             and self.end_us is None
             and packet.is_keyframe
             and media_us >= self.to_us
         ):
-            # Read on: pictures that are shown before this one may stand behind it.
+            # Read on: frames that are shown before this one may be stored after it.
             self.end_us = media_us
         return True
 
-    def _saw(self, media_us: int) -> None:
-        """A picture of the chunk before."""
+    def _note_previous(self, media_us: int) -> None:
+        """Note a frame of the previous chunk."""
         if self.first_us is None or media_us < self.first_us:
-            self.before_us = max(media_us, self.before_us or media_us)
+            self.previous_us = max(media_us, self.previous_us or media_us)
 
 
 def _decode(
     container: InputContainer,
     stream: VideoStream,
     stats: ReadStats,
-    wanted: Callable[[Packet[VideoStream]], bool] = lambda _: True,
+    feeds_decoder: Callable[[Packet[VideoStream]], bool] = lambda _: True,
 ) -> Iterator[VideoFrame]:
-    """Pictures in the order in which they are shown. A packet that is broken is counted."""
+    """Frames in presentation order. Counts packets that do not decode."""
     packets = container.demux(stream)
     period = _period(stream) if _is_counted(container, stream) else None
     count = 0
@@ -280,11 +280,11 @@ def _decode(
         try:
             packet = next(packets, None)
         except av.error.FFmpegError as error:
-            stats.cut_short = _words(error)
+            stats.cut_short = _reason(error)
             return
         if packet is None:
             return
-        if packet.size and not wanted(packet):
+        if packet.size and not feeds_decoder(packet):
             continue
         try:
             frames = packet.decode()
@@ -300,7 +300,7 @@ def _decode(
 
 
 def _period(stream: VideoStream) -> Fraction | None:
-    """From one picture to the next, in units of the stream's time base."""
+    """Frame interval in units of the stream's time base; None if unknown."""
     if not stream.average_rate or not stream.time_base:
         return None
     return 1 / (stream.average_rate * stream.time_base)
@@ -310,11 +310,11 @@ def _media_us(item: VideoFrame | Packet[VideoStream]) -> int:
     stamp = item.pts if item.pts is not None else item.dts
     if stamp is None or item.time_base is None:
         return 0
-    return round(stamp * item.time_base * S)
+    return round(stamp * item.time_base * US_PER_S)
 
 
 def media_us(frame: VideoFrame) -> int:
-    """Time of the picture in its file, microseconds."""
+    """Time of a frame in its file, microseconds; 0 if it has none."""
     return _media_us(frame)
 
 
@@ -325,9 +325,9 @@ def _created_us(tags: dict[str, str]) -> int | None:
         return None
     if created.tzinfo is None:
         created = created.replace(tzinfo=UTC)
-    created_us = round(created.timestamp() * S)
+    created_us = round(created.timestamp() * US_PER_S)
     return created_us if created_us > 0 else None  # 1904 and 1970 are "unknown"
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or type(error).__name__

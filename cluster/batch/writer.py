@@ -1,4 +1,4 @@
-"""What a job found, written: pictures first, then what points at them; said twice, it is once."""
+"""Writes the findings of a job: images first, then the rows that refer to them. Idempotent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cluster.batch.extract import Cut, Wanted
+from cluster.batch.extract import Extraction, ExtractRequest
 from cluster.batch.replay import Findings, RaisedAlarm, SeenObject
 from cluster.core.log import get_logger
 from cluster.stores.blobs.tenant import TenantBlobs
@@ -22,112 +22,128 @@ from pipelines.imaging import crop_jpeg
 
 log = get_logger("batch.outcome")
 
-# Crops on their way to the embedder at once: enough to fill its batches, and a few MB.
-REMEMBERS_IN_FLIGHT = 16
+# Crops on their way to the embedder: enough to fill its batches, and a few MB.
+INDEXING_IN_FLIGHT = 16
 
 
-class Memory(Protocol):
-    """Where objects are remembered by their looks."""
+class ObjectIndex(Protocol):
+    """The index of seen objects, see `cluster.batch.object_index`."""
 
-    async def remember(self, crop: Crop) -> None:
-        """Raises AtalaiaError."""
+    async def add(self, crop: Crop) -> None:
+        """Embed a crop and store its vector. Raises AtalaiaError."""
         ...
 
 
-Cutter = Callable[[str, list[Wanted]], Awaitable[list[Cut]]]
-"""Pictures of a file, see `cut.cut`."""
+Extractor = Callable[[str, list[ExtractRequest]], Awaitable[list[Extraction]]]
+"""Extracts frames of a file, see `extract.extract`."""
 
 
-class Outcome:
+class ResultWriter:
     """Writes the findings of one job.
 
     Args:
-        tenant: whose.
-        database, blobs, memory: where to; they stay the caller's to close.
-        cutter: makes the pictures.
+        tenant: owner of the results.
+        database, blobs, index: destinations; the caller closes them.
+        extractor: makes the snapshots and crops.
+
+    Attributes:
+        new_alarms, objects, paths: rows written.
+        not_indexed: objects without a crop, or that the index did not take.
     """
 
     def __init__(
-        self, tenant: str, database: Database, blobs: TenantBlobs, memory: Memory, cutter: Cutter
+        self,
+        tenant: str,
+        database: Database,
+        blobs: TenantBlobs,
+        index: ObjectIndex,
+        extractor: Extractor,
     ) -> None:
         self._records = database.tenant(tenant)
         self._tracks = database.tracks(tenant)
         self._blobs = blobs
-        self._memory = memory
-        self._cut = cutter
-        self._slots = asyncio.Semaphore(REMEMBERS_IN_FLIGHT)
+        self._index = index
+        self._extract = extractor
+        self._slots = asyncio.Semaphore(INDEXING_IN_FLIGHT)
         self.new_alarms = 0
         self.objects = 0
         self.paths = 0
-        self.not_remembered = 0
+        self.not_indexed = 0
 
     async def write(self, findings: Findings) -> None:
-        """Store everything. What fails of one picture costs that picture, and is counted.
+        """Store all findings. A frame that cannot be extracted is left out and logged.
 
         Raises:
-            UnavailableError: the records are away.
+            UnavailableError: the database or the storage is down.
         """
         known = await self._records.known_alarms([r.alarm.id for r in findings.alarms])
         alarms = [raised for raised in findings.alarms if raised.alarm.id not in known]
-        pictures = await self._pictures(alarms, findings.objects)
-        await self._write_alarms(alarms, pictures)
-        await self._write_objects(findings.objects, pictures)
+        images = await self._images(alarms, findings.objects)
+        await self._write_alarms(alarms, images)
+        await self._write_objects(findings.objects, images)
         if findings.paths:
             await self._tracks.record_paths(findings.paths)
         self.paths += len(findings.paths)
 
-    async def _pictures(
+    async def _images(
         self, alarms: list[RaisedAlarm], objects: list[SeenObject]
-    ) -> dict[int, Cut]:
-        """By the `id` of what they show; without those whose file cannot be read any more."""
-        by_url: dict[str, list[tuple[int, Wanted]]] = {}
+    ) -> dict[int, Extraction]:
+        """Images by the `id` of their alarm or object. Those of unreadable files are left out."""
+        by_url: dict[str, list[tuple[int, ExtractRequest]]] = {}
         for raised in alarms:
-            want = (id(raised), Wanted(raised.moment.media_us))
-            by_url.setdefault(raised.moment.url, []).append(want)
+            request = (id(raised), ExtractRequest(raised.frame.media_us))
+            by_url.setdefault(raised.frame.url, []).append(request)
         for seen in objects:
-            moment, box = seen.best
-            by_url.setdefault(moment.url, []).append((id(seen), Wanted(moment.media_us, box)))
-        pictures: dict[int, Cut] = {}
-        for url, wanted in by_url.items():
+            frame, box = seen.best
+            by_url.setdefault(frame.url, []).append((id(seen), ExtractRequest(frame.media_us, box)))
+        images: dict[int, Extraction] = {}
+        for url, requests in by_url.items():
             try:
-                cuts = await self._cut(url, [want for _, want in wanted])
+                extractions = await self._extract(url, [request for _, request in requests])
             except AtalaiaError as error:
-                log.warning("pictures are left out", count=len(wanted), reason=str(error))
+                log.warning("frames not extracted", count=len(requests), reason=str(error))
                 continue
-            pictures.update(zip((owner for owner, _ in wanted), cuts, strict=True))
-        return pictures
+            images.update(zip((owner for owner, _ in requests), extractions, strict=True))
+        return images
 
-    async def _write_alarms(self, alarms: list[RaisedAlarm], pictures: dict[int, Any]) -> None:
+    async def _write_alarms(self, alarms: list[RaisedAlarm], images: dict[int, Any]) -> None:
         ready = []
         for raised in alarms:
-            snapshot = f"alarms/{raised.alarm.id}.jpg" if id(raised) in pictures else None
+            snapshot = f"alarms/{raised.alarm.id}.jpg" if id(raised) in images else None
             if snapshot is not None:
-                await self._blobs.put(snapshot, pictures[id(raised)])
+                await self._blobs.put(snapshot, images[id(raised)])
             ready.append(raised.alarm.model_copy(update={"snapshot": snapshot}))
         if ready:
             self.new_alarms += await self._records.record_alarms(ready)
 
-    async def _write_objects(self, objects: list[SeenObject], pictures: dict[int, Any]) -> None:
-        told = await asyncio.gather(
-            *(self._remember(seen.sighting, pictures.get(id(seen))) for seen in objects)
+    async def _write_objects(self, objects: list[SeenObject], images: dict[int, Any]) -> None:
+        indexed = await asyncio.gather(
+            *(self._add_to_index(seen.sighting, images.get(id(seen))) for seen in objects)
         )
-        if told:
-            await self._tracks.record_objects(list(told), AlarmSource.BATCH)
-        self.objects += len(told)
+        if indexed:
+            await self._tracks.record_objects(list(indexed), AlarmSource.BATCH)
+        self.objects += len(indexed)
 
-    async def _remember(self, sighting: Sighting, pixels: npt.NDArray[np.uint8] | None) -> Sighting:
-        """Store picture and vector; what is then known of the object."""
+    async def _add_to_index(
+        self, sighting: Sighting, pixels: npt.NDArray[np.uint8] | None
+    ) -> Sighting:
+        """Store crop and vector; returns the sighting with colour and snapshot.
+
+        Args:
+            pixels: RGB uint8 (height, width, 3); None: the crop could not be extracted.
+        """
         if pixels is None:
-            self.not_remembered += 1
+            self.not_indexed += 1
+            return sighting
             return sighting
         crop = with_colour(Crop(pixels, sighting))
         key = object_snapshot_key(sighting.camera, sighting.track)
         async with self._slots:
             await self._blobs.put(key, await asyncio.to_thread(crop_jpeg, pixels))
-            shown = crop.sighting.model_copy(update={"snapshot": key})
+            updated = crop.sighting.model_copy(update={"snapshot": key})
             try:
-                await self._memory.remember(Crop(pixels, shown))
+                await self._index.add(Crop(pixels, updated))
             except AtalaiaError as error:
-                self.not_remembered += 1
-                log.warning("object not remembered", error=str(error))
-        return shown
+                self.not_indexed += 1
+                log.warning("object not indexed", error=str(error))
+        return updated

@@ -73,7 +73,7 @@ class CameraBridge:
     def status(self) -> CameraBridgeStatus:
         recording = self._recording.status()
         if not recording.reason:
-            recording = recording.model_copy(update={"reason": self._recordings.trouble})
+            recording = recording.model_copy(update={"reason": self._recordings.problem})
         detect = self._pumps.get(DETECT_TRACK)
         return CameraBridgeStatus(
             key=self.camera.key,

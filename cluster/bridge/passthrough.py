@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from cluster.media import h264
 from cluster.media.capture_clock import pts_seconds
-from cluster.media.transcode import EncodedPicture
+from cluster.media.transcode import EncodedFrame
 
 
 class CannotPassError(Exception):
@@ -37,7 +37,7 @@ class Passthrough:
         self._parameter_sets = b""
         self._size = (context.width, context.height)
 
-    def feed(self, packet: Packet[VideoStream]) -> Iterator[EncodedPicture]:
+    def feed(self, packet: Packet[VideoStream]) -> Iterator[EncodedFrame]:
         """The access unit of this packet; none before the first key frame.
 
         Raises:
@@ -53,7 +53,7 @@ class Passthrough:
             self._follow_size(data)
         if not self._parameter_sets or 0 in self._size:
             return  # nothing can be decoded yet
-        yield EncodedPicture(data, key_frame, *self._size, pts_s)
+        yield EncodedFrame(data, key_frame, *self._size, pts_s)
 
     def _require_passable(self) -> None:
         if self._check.reason:

@@ -22,7 +22,7 @@ from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.core.settings import BridgeSettings
 from cluster.media.capture_clock import CaptureClock, ClockEventKind
-from cluster.media.transcode import EncodedPicture, Transcoder
+from cluster.media.transcode import EncodedFrame, Transcoder
 from cluster.recording.tap import RecordingTap
 from pipelines.clock import Clock, rate_per_s
 from pipelines.errors import CameraError, UnavailableError
@@ -146,8 +146,8 @@ class StreamPump:
             read_timeout_s=self._settings.read_timeout_s,
         )
 
-    def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[EncodedPicture]:
-        on_sound = self._tap.sound if self._tap is not None else None
+    def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[EncodedFrame]:
+        on_sound = self._tap.audio_packet if self._tap is not None else None
         if not transcode:
             path = Passthrough(reader.stream)
             for packet in reader.packets(on_sound):
@@ -158,15 +158,15 @@ class StreamPump:
             if self._sink.key_frame_requested():
                 transcoder.request_key_frame()
             if self._tap is not None:
-                self._tap.sent(packet)
+                self._tap.video_packet(packet)
             yield from transcoder.feed(packet)
 
-    def _deliver(self, picture: EncodedPicture, reader: PacketReader, transcode: str) -> None:
+    def _deliver(self, picture: EncodedFrame, reader: PacketReader, transcode: str) -> None:
         stamp = self._capture_clock.stamp(
             picture.pts_s, arrival_us=self._clock.now_us(), arrival_s=self._clock.monotonic()
         )
         if self._tap is not None:
-            self._tap.picture(picture, stamp.capture_us)
+            self._tap.frame(picture, stamp.capture_us)
         for event in stamp.events:
             log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
             if event.kind is ClockEventKind.JUMPED:

@@ -1,4 +1,4 @@
-"""What flows through the bridge, and what it tells of itself."""
+"""What the bridge carries, and how it reports its state."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipelines.domain import CameraKey, Polygon, Recording, RecordingMode, Recor
 
 @dataclass(frozen=True, slots=True)
 class AccessUnit:
-    """One encoded picture, ready for the room.
+    """One encoded frame, ready for the room.
 
     Attributes:
         data: H.264 Annex B; a key frame carries its SPS and PPS.
         key_frame: whether a decoder can start here.
         width: source pixels.
         height: source pixels.
-        capture_us: when the camera saw it, UTC microseconds.
+        capture_us: capture time, UTC microseconds.
         timestamp_us: strictly increasing stream time for RTP, microseconds.
     """
 
@@ -36,10 +36,10 @@ NOT_RECORDED = Recording(mode=RecordingMode.OFF)
 
 @dataclass(frozen=True, slots=True)
 class BridgeCamera:
-    """One camera that a bridge has to carry: where the gateway offers it, and what to keep of it.
+    """One camera for a bridge to carry: its streams on the gateway, and what to record.
 
-    `version` changes whenever the pull has to be made anew (the camera's URL changed). The rest may
-    change under way.
+    A new `version` means that the streams must be reopened, because the camera's URL changed. The
+    other fields may change at any time.
     """
 
     key: CameraKey
@@ -51,6 +51,8 @@ class BridgeCamera:
 
 
 class StreamPhase(StrEnum):
+    """The phase of one stream."""
+
     OPENING = "opening"
     STREAMING = "streaming"
     FAILED = "failed"
@@ -58,11 +60,11 @@ class StreamPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """How one pull of one camera is doing.
+    """The state of one stream of one camera.
 
     Attributes:
-        reason: why it failed, or why it is transcoded; empty when all is plain.
-        since_us: when the phase began, UTC microseconds.
+        reason: why it failed, or why it is transcoded; empty if there is nothing to say.
+        since_us: start of the phase, UTC microseconds.
         dropped: access units that did not reach the room, by cause.
     """
 
@@ -82,7 +84,7 @@ class StreamStatus:
 
 @dataclass(frozen=True, slots=True)
 class CameraBridgeStatus:
-    """How one camera is doing in its bridge. `in_room` tells whether the bridge is in the room."""
+    """The state of one camera in its bridge. `in_room`: whether the bridge has joined the room."""
 
     key: CameraKey
     version: str
@@ -94,7 +96,7 @@ class CameraBridgeStatus:
 
 @dataclass(frozen=True, slots=True)
 class BridgeStatus:
-    """How a bridge actor is doing."""
+    """The state of a bridge actor."""
 
     incarnation: str
     cameras: tuple[CameraBridgeStatus, ...]

@@ -24,8 +24,8 @@ from rich.table import Table
 from cluster.cli.api import ApiClient, find_client
 from cluster.cli.cameras import KeyOption, TenantOption
 from cluster.cli.common import Commands, err, out, settings
+from cluster.clips.coverage import GAP_US
 from cluster.clips.manifest import Manifest, read_manifest, verify
-from cluster.clips.timeline import GAP_US
 from pipelines.errors import InputError, UnavailableError
 
 # The API answers when the file is put together: an hour at 4 Mbit/s is 1.8 GB to copy.

@@ -1,1 +1,1 @@
-"""Evidence: the clip of an alarm, exports of a recording, and the boxes that go with them."""
+"""Evidence: alarm clips, recording exports, and the detections shown with them."""

@@ -1,4 +1,4 @@
-"""The clip of an alarm: made from the recording when somebody asks for it, then kept."""
+"""The clip of an alarm: made from the recording on first request, then stored."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from cluster.clips.playable import PLAYED_EVERYWHERE, encode_for_browsers
-from cluster.clips.scratch import Readable, Workshop
-from cluster.clips.stitch import Stitched, Stitcher, StreamFormat, picture_format
-from cluster.clips.timeline import GAP_US, Span, covered, needed_from
+from cluster.clips.coverage import GAP_US, Span, covered, segments_from
+from cluster.clips.playable import UNIVERSAL_CODECS, encode_for_browsers
+from cluster.clips.scratch import Readable, Scratch
+from cluster.clips.stitch import Stitched, Stitcher, StreamFormat, video_format
 from cluster.core.log import get_logger
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Frozen, Recording, Segment
@@ -22,23 +22,26 @@ from pipelines.times import rfc3339
 
 log = get_logger("evidence.clips")
 
-# Each takes a fraction of a second of a core, and on disk three times what it is made of.
-AT_ONCE = 2
-# Clips that are asked for, of all tenants, while they are being made.
+# A clip takes a fraction of a second of one core, and three times the size of its segments on disk.
+MAX_CONCURRENT = 2
+# Clips in the making, of all tenants.
 MAX_WAITING = 64
-# A clip of some seconds takes a fraction of one; object storage may take some.
+# Making a clip of some seconds takes a fraction of one; object storage may add some seconds.
 WAIT_S = 8.0
+# A clip of minutes from segments of seconds stays far below this.
 MAX_SEGMENTS = 500
 
 
 class ClipState(StrEnum):
+    """Whether a clip is available."""
+
     PENDING = "pending"
     READY = "ready"
     NONE = "none"
 
 
 class ClipReason(StrEnum):
-    """Why there is no clip (yet), for programs; people get a sentence."""
+    """Why there is no clip (yet), for programs. `Clip.text` is for people."""
 
     NOT_STORED_YET = "not-stored-yet"
     BEING_MADE = "being-made"
@@ -48,7 +51,7 @@ class ClipReason(StrEnum):
 
 
 class ClipFile(Frozen):
-    """What is known of a clip that was made; kept beside it. Times are UTC microseconds."""
+    """Description of a stored clip, stored beside it. Times are UTC microseconds."""
 
     version: int = 1
     from_us: int
@@ -56,7 +59,7 @@ class ClipFile(Frozen):
     gaps: tuple[tuple[int, int], ...]
     codec: str
     encoded_from: str | None = None
-    """Codec of the recording, where the pictures were encoded anew; None: they are its own."""
+    """Codec of the recording if the frames were re-encoded; None: they were copied."""
     width: int
     height: int
     audio: bool
@@ -64,16 +67,17 @@ class ClipFile(Frozen):
     size: int
     sha256: str
     sources: tuple[str, ...]
-    """Hashes of the segments that held the range when it was made."""
+    """Hashes of the segments in the range when the clip was made."""
 
     @property
     def span(self) -> Span:
+        """What the clip covers."""
         return Span(self.from_us, self.to_us)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Where an alarm's clip stands. `span`: what it covers, or is to cover."""
+    """The state of an alarm's clip. `span`: what it covers or will cover."""
 
     state: ClipState
     span: Span
@@ -83,6 +87,8 @@ class Clip:
 
 
 class Storage(Readable, Protocol):
+    """A tenant's blob storage."""
+
     async def get(self, key: str) -> bytes: ...
 
     async def put(self, key: str, data: bytes) -> None: ...
@@ -91,13 +97,15 @@ class Storage(Readable, Protocol):
 
 
 class Recordings(Protocol):
+    """A tenant's recorded segments."""
+
     async def between(
         self, camera: str | None, from_us: int, to_us: int, *, limit: int
     ) -> list[Segment]: ...
 
 
 def clip_key(alarm: UUID, kind: str) -> str:
-    """Key of a file of an alarm's clip.
+    """Key of a file that belongs to an alarm's clip.
 
     Args:
         kind: mp4, clip.json (a `ClipFile`), boxes.json or boxes.vtt.
@@ -106,53 +114,58 @@ def clip_key(alarm: UUID, kind: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of an alarm's camera.
+class RecordingPolicy:
+    """How the alarm's camera is recorded.
 
     Attributes:
-        settled_after_s: seconds after an alarm, from which on what is not stored was not recorded;
-            0 where nothing is recorded (`cluster.recording.finality`).
+        settled_after_s: seconds after an alarm until its recording is completely stored; 0 if the
+            camera is not recorded (`cluster.recording.finality`).
     """
 
     recording: Recording
     settled_after_s: float
 
     def span(self, alarm: Alarm) -> Span:
-        """What the clip of an alarm is to cover."""
+        """What the clip of an alarm should cover."""
         return Span(
             alarm.capture_us - round(self.recording.pre_roll_s * 1_000_000),
             alarm.capture_us + round(self.recording.post_roll_s * 1_000_000),
         )
 
     def settled_us(self, alarm: Alarm) -> int:
-        """When all that was recorded around an alarm is stored, if nothing is wrong."""
+        """When everything recorded around an alarm is stored, barring outages, UTC microseconds."""
         return alarm.capture_us + round(self.settled_after_s * 1_000_000)
 
 
 def around(segments: Sequence[Segment], at_us: int) -> list[Segment]:
-    """Of segments in order, those around a moment whose pictures have the format of that moment's.
+    """The run of segments around a time that share one video format.
 
-    A moment that falls into a gap, as when the recording's mode was just changed, is among them
-    where both sides of the gap have one format; none where one side is missing."""
-    return _run(segments, [(s.codec, s.width, s.height) for s in segments], at_us)
+    A time in a gap, as after a change of the recording mode, belongs to the run if both sides of
+    the gap have the same format. If one side is missing, the result is empty.
+
+    Args:
+        segments: in time order.
+        at_us: UTC microseconds.
+    """
+    return _run_around(segments, [(s.codec, s.width, s.height) for s in segments], at_us)
 
 
-def _run(
+def _run_around(
     segments: Sequence[Segment],
     formats: Sequence[tuple[str, int, int] | StreamFormat],
     at_us: int,
 ) -> list[Segment]:
-    begun = [n for n, segment in enumerate(segments) if segment.start_us <= at_us]
-    if not begun:
+    started = [n for n, segment in enumerate(segments) if segment.start_us <= at_us]
+    if not started:
         return []
-    # Where one ends as the other starts, the moment is the first of the other.
-    first = last = nearest = begun[-1]
+    # At the border of two segments, the time belongs to the later one.
+    first = last = nearest = started[-1]
     while first > 0 and formats[first - 1] == formats[nearest]:
         first -= 1
     while last + 1 < len(segments) and formats[last + 1] == formats[nearest]:
         last += 1
-    in_a_gap = at_us > segments[nearest].end_us
-    return [] if in_a_gap and last == nearest else list(segments[first : last + 1])
+    in_gap = at_us > segments[nearest].end_us
+    return [] if in_gap and last == nearest else list(segments[first : last + 1])
 
 
 def _holds(segments: Sequence[Segment], at_us: int) -> bool:
@@ -160,58 +173,58 @@ def _holds(segments: Sequence[Segment], at_us: int) -> bool:
 
 
 class ClipMaker:
-    """Answers where a clip stands, and makes it where that is possible now.
+    """Reports the state of clips, and makes them when possible.
 
     Args:
-        workshop: where it is put together; closed by its owner.
+        scratch: where clips are made; closed by its owner.
     """
 
-    def __init__(self, workshop: Workshop, clock: Clock) -> None:
-        self._workshop = workshop
+    def __init__(self, scratch: Scratch, clock: Clock) -> None:
+        self._scratch = scratch
         self._clock = clock
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._making: dict[tuple[str, UUID], asyncio.Task[Clip]] = {}
 
     async def clip(
-        self, alarm: Alarm, kept: Kept, recordings: Recordings, storage: Storage
+        self, alarm: Alarm, policy: RecordingPolicy, recordings: Recordings, storage: Storage
     ) -> Clip:
-        """Where the clip of an alarm stands.
+        """The state of an alarm's clip. Makes the clip if that is possible now.
 
         Args:
-            kept: what is kept of its camera.
+            policy: how the alarm's camera is recorded.
             recordings, storage: of the alarm's tenant.
 
         Raises:
-            UnavailableError: records, storage or disk are away.
+            UnavailableError: database, storage or disk is down.
         """
-        span = kept.span(alarm)
-        file = await _made_before(alarm, storage)
-        if file is not None and _whole(covered_by(file), span):
+        span = policy.span(alarm)
+        file = await _existing(alarm, storage)
+        if file is not None and _is_whole(covered_by(file), span):
             return Clip(ClipState.READY, file.span, file=file)
         segments = await recordings.between(
             alarm.camera, span.from_us, span.to_us, limit=MAX_SEGMENTS
         )
-        # Files may come late, after the storage was away: then there is more to show than before.
+        # Segments may arrive late, after an outage of the storage: then the clip can grow.
         if file is not None and file.sources == tuple(s.sha256 for s in segments):
             return Clip(ClipState.READY, file.span, file=file)
-        settled_us = kept.settled_us(alarm)
-        if self._clock.now_us() < settled_us and not _whole(covered(segments), span):
+        settled_us = policy.settled_us(alarm)
+        if self._clock.now_us() < settled_us and not _is_whole(covered(segments), span):
             return _pending(span, settled_us)
         if not around(segments, alarm.capture_us):
-            return _nothing(span, kept)
-        return await self._made(alarm, span, segments, storage)
+            return _nothing(span, policy)
+        return await self._make_once(alarm, span, segments, storage)
 
     async def aclose(self) -> None:
-        """Stop what is being made. Idempotent."""
+        """Cancel the clips in the making. Idempotent."""
         tasks = list(self._making.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _made(
+    async def _make_once(
         self, alarm: Alarm, span: Span, segments: list[Segment], storage: Storage
     ) -> Clip:
-        """The clip, made once however many ask for it at the same time."""
+        """The clip, made once for all concurrent requests."""
         name = alarm.tenant, alarm.id
         if name not in self._making:
             if len(self._making) >= MAX_WAITING:
@@ -227,64 +240,65 @@ class ClipMaker:
     def _finished(self, name: tuple[str, UUID], task: asyncio.Task[Clip]) -> None:
         del self._making[name]
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Who waits gets it too; where nobody does any more, it would be lost.
+            # Waiting requests get the error too. Without one, it would be lost.
             log.warning("a clip could not be made", alarm=str(name[1]), error=str(error))
 
     async def _make(
         self, alarm: Alarm, span: Span, segments: list[Segment], storage: Storage
     ) -> Clip:
-        # What is fetched, what is made of it, and that as H.264, which may be four times as large.
+        # The segments, the clip, and its H.264 version, which may be four times as large.
         size = sum(segment.size for segment in segments) * 6
-        async with self._slots, self._workshop.table(size) as folder:
-            wanted = needed_from(around(segments, alarm.capture_us), span.from_us)
+        async with self._slots, self._scratch.folder_for(size) as folder:
+            wanted = segments_from(around(segments, alarm.capture_us), span.from_us)
             found = await self._fetched(wanted, storage, folder)
             formats = [form for _, _, form in found]
-            run = _run([segment for segment, _, _ in found], formats, alarm.capture_us)
+            run = _run_around([segment for segment, _, _ in found], formats, alarm.capture_us)
             lost = _holds(segments, alarm.capture_us) and not _holds(run, alarm.capture_us)
             if lost or not run:
                 return _damaged(span)
             pieces = [(segment, path) for segment, path, _ in found if segment in run]
-            stitched = await self._workshop.run(lambda: _stitched(pieces, span, folder))
+            stitched = await self._scratch.run(lambda: _stitched(pieces, span, folder))
             if stitched is None:
                 return _nothing(span, None)
-            made = await self._workshop.run(lambda: _playable(stitched, run[0].codec, folder))
-            file = _describe(made, run, segments)
-            await storage.put_file(clip_key(alarm.id, "mp4"), made.path)
-            # Last, so that who finds the description finds the clip.
+            clip = await self._scratch.run(lambda: _playable(stitched, run[0].codec, folder))
+            file = _describe(clip, run, segments)
+            await storage.put_file(clip_key(alarm.id, "mp4"), clip.path)
+            # Last: whoever finds the description must find the clip.
             await storage.put(clip_key(alarm.id, "clip.json"), file.model_dump_json().encode())
         return Clip(ClipState.READY, file.span, file=file)
 
     async def _fetched(
         self, segments: list[Segment], storage: Storage, folder: Path
     ) -> list[tuple[Segment, Path, StreamFormat]]:
-        """The segments that are there and as they were recorded, as files."""
+        """The segments that still exist unchanged, copied to files, with their formats."""
         found = []
         for n, segment in enumerate(segments):
             path = folder / f"{n}.mp4"
             try:
-                await self._workshop.fetch(storage, segment, path)
-                form = await self._workshop.run(lambda path=path: picture_format(path))  # type: ignore[misc]
+                await self._scratch.fetch(storage, segment, path)
+                form = await self._scratch.run(lambda path=path: video_format(path))  # type: ignore[misc]
             except (UnknownThingError, ConflictError) as error:
-                log.warning("a segment is left out of a clip", reason=error.message)
+                log.warning("segment left out of a clip", reason=error.message)
                 continue
             found.append((segment, path, form))
         return found
 
 
 def covered_by(file: ClipFile) -> list[Span]:
-    """The stretches that a clip covers: what lies between its gaps."""
+    """The spans that a clip covers: what lies between its gaps."""
     edges = [file.from_us, *(edge for gap in file.gaps for edge in gap), file.to_us]
     return [Span(edges[n], edges[n + 1]) for n in range(0, len(edges), 2)]
 
 
-def _whole(spans: list[Span], wanted: Span) -> bool:
+def _is_whole(spans: list[Span], wanted: Span) -> bool:
+    """Whether one of the spans covers the wanted one, except for jitter."""
     return any(
         span.from_us <= wanted.from_us + GAP_US and span.to_us >= wanted.to_us - GAP_US
         for span in spans
     )
 
 
-async def _made_before(alarm: Alarm, storage: Storage) -> ClipFile | None:
+async def _existing(alarm: Alarm, storage: Storage) -> ClipFile | None:
     try:
         return ClipFile.model_validate_json(await storage.get(clip_key(alarm.id, "clip.json")))
     except UnknownThingError:
@@ -292,33 +306,33 @@ async def _made_before(alarm: Alarm, storage: Storage) -> ClipFile | None:
 
 
 def _stitched(pieces: list[tuple[Segment, Path]], span: Span, folder: Path) -> Stitched | None:
-    sound = next((path for segment, path in pieces if segment.audio is not None), None)
-    with Stitcher(folder / "clip.mp4", span.from_us, span.to_us, sound) as stitcher:
+    audio = next((path for segment, path in pieces if segment.audio is not None), None)
+    with Stitcher(folder / "clip.mp4", span.from_us, span.to_us, audio) as stitcher:
         for segment, path in pieces:
             stitcher.add(path, segment.origin_us)
         return stitcher.close()
 
 
 def _playable(stitched: Stitched, codec: str, folder: Path) -> Stitched:
-    if codec in PLAYED_EVERYWHERE:
+    if codec in UNIVERSAL_CODECS:
         return stitched
     return encode_for_browsers(stitched, folder / "for-browsers.mp4")
 
 
-def _describe(made: Stitched, run: list[Segment], segments: list[Segment]) -> ClipFile:
-    recorded = run[0].codec
+def _describe(clip: Stitched, run: list[Segment], segments: list[Segment]) -> ClipFile:
+    source_codec = run[0].codec
     return ClipFile(
-        from_us=made.from_us,
-        to_us=made.to_us,
-        gaps=tuple((gap.from_us, gap.to_us) for gap in made.gaps),
-        codec=made.codec,
-        encoded_from=None if made.codec == recorded else recorded,
-        width=made.width,
-        height=made.height,
-        audio=made.audio,
+        from_us=clip.from_us,
+        to_us=clip.to_us,
+        gaps=tuple((gap.from_us, gap.to_us) for gap in clip.gaps),
+        codec=clip.codec,
+        encoded_from=None if clip.codec == source_codec else source_codec,
+        width=clip.width,
+        height=clip.height,
+        audio=clip.audio,
         masked=any(segment.masked for segment in run),
-        size=made.size,
-        sha256=made.sha256,
+        size=clip.size,
+        sha256=clip.sha256,
         sources=tuple(segment.sha256 for segment in segments),
     )
 
@@ -328,7 +342,7 @@ def _pending(span: Span, until_us: int) -> Clip:
         ClipState.PENDING,
         span,
         ClipReason.NOT_STORED_YET,
-        f"What was recorded is not stored yet; it will be by {rfc3339(until_us)}.",
+        f"The recording is not stored yet. It will be by {rfc3339(until_us)}.",
     )
 
 
@@ -341,16 +355,16 @@ def _damaged(span: Span) -> Clip:
         ClipState.NONE,
         span,
         ClipReason.DAMAGED,
-        "The file of this moment is gone from the storage, or is not what was recorded.",
+        "The recording of this moment is missing from storage, or was changed.",
     )
 
 
-def _nothing(span: Span, kept: Kept | None) -> Clip:
-    if kept is not None and kept.settled_after_s == 0:
+def _nothing(span: Span, policy: RecordingPolicy | None) -> Clip:
+    if policy is not None and policy.settled_after_s == 0:
         return Clip(ClipState.NONE, span, ClipReason.RECORDING_OFF, "This camera is not recorded.")
     return Clip(
         ClipState.NONE,
         span,
         ClipReason.NOT_RECORDED,
-        "This moment was not recorded, or the recording is not kept any more.",
+        "This moment was not recorded, or its recording has been deleted.",
     )

@@ -1,4 +1,4 @@
-"""Exports: a stretch of one camera's recording as one MP4, and its manifest."""
+"""Exports: a range of one camera's recording as one MP4 with a manifest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
 
+from cluster.clips.coverage import Span, segments_from
 from cluster.clips.manifest import Manifest, manifest_of
-from cluster.clips.scratch import Readable, Workshop
+from cluster.clips.scratch import Readable, Scratch
 from cluster.clips.stitch import Stitched, Stitcher
-from cluster.clips.timeline import Span, needed_from
 from pipelines.clock import Clock
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, UnknownThingError
@@ -19,12 +19,14 @@ from pipelines.times import rfc3339
 
 
 class Storage(Readable, Protocol):
+    """A tenant's blob storage."""
+
     async def put(self, key: str, data: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """Which stretch (UTC microseconds, `to_us` exclusive), of whose camera, for whom."""
+    """What to export. Times are UTC microseconds, `to_us` is exclusive; `by`: who requested it."""
 
     tenant: str
     camera: str
@@ -34,7 +36,7 @@ class ExportRequest:
 
 
 def manifest_key(export: UUID) -> str:
-    """Where the manifest of an export lies in the tenant's storage."""
+    """Key of an export's manifest in the tenant's storage."""
     return f"exports/{export}.json"
 
 
@@ -43,78 +45,78 @@ async def make_export(
     segments: Sequence[Segment],
     *,
     storage: Storage,
-    workshop: Workshop,
+    scratch: Scratch,
     folder: Path,
     clock: Clock,
 ) -> tuple[Stitched, Manifest]:
-    """The file in `folder`, and its manifest, which is stored too.
+    """Write the export into `folder` and store its manifest.
 
-    Segments are fetched one after the other, so that the disk holds the export and one of them.
+    Segments are fetched one by one, so that the disk holds the export and one segment.
 
     Args:
         segments: of the range, oldest first.
 
     Raises:
-        UnknownThingError: nothing was recorded then.
-        ConflictError: the camera changed its format within the range, or a file of the recording
-            is not what was recorded.
-        UnavailableError: storage or disk are away.
+        UnknownThingError: nothing was recorded in the range.
+        ConflictError: the camera's format changes within the range, or a segment was changed.
+        UnavailableError: storage or disk is down.
     """
-    segments = needed_from(segments, request.from_us)
-    sound = await _sound(segments, storage, workshop, folder)
-    stitcher = Stitcher(folder / "export.mp4", request.from_us, request.to_us, sound)
+    segments = segments_from(segments, request.from_us)
+    audio = await _audio_source(segments, storage, scratch, folder)
+    stitcher = Stitcher(folder / "export.mp4", request.from_us, request.to_us, audio)
     with stitcher:
         used = []
         for segment in segments:
-            if await _add(stitcher, segment, storage, workshop, folder):
+            if await _add(stitcher, segment, storage, scratch, folder):
                 used.append(segment)
-        made = await workshop.run(stitcher.close)
-        if made is None:
+        stitched = await scratch.run(stitcher.close)
+        if stitched is None:
             raise UnknownThingError(
-                f"nothing of camera {request.camera} was recorded then.",
-                hint="GET /v1/recordings lists what there is.",
+                f"camera {request.camera} has no recording in that time range.",
+                hint="GET /v1/recordings lists all recordings.",
             )
     manifest = manifest_of(
         uuid4(),
         request.tenant,
         request.camera,
         Span(request.from_us, request.to_us),
-        made,
+        stitched,
         used,
         clock.now_us(),
         request.by,
     )
     body = manifest.model_dump_json(indent=2).encode()
     await storage.put(manifest_key(manifest.id), body)
-    return made, manifest
+    return stitched, manifest
 
 
 async def _add(
-    stitcher: Stitcher, segment: Segment, storage: Readable, workshop: Workshop, folder: Path
+    stitcher: Stitcher, segment: Segment, storage: Readable, scratch: Scratch, folder: Path
 ) -> int:
+    """Append a segment; returns the number of frames taken. A deleted segment yields 0."""
     path = folder / "segment.mp4"
     try:
-        await workshop.fetch(storage, segment, path)
-        return await workshop.run(lambda: stitcher.add(path, segment.origin_us))
+        await scratch.fetch(storage, segment, path)
+        return await scratch.run(lambda: stitcher.add(path, segment.origin_us))
     except UnknownThingError:
-        return 0  # it became too old while we were at work; the manifest shows the gap
+        return 0  # deleted meanwhile; the manifest shows the gap
     except ConflictError as error:
         raise ConflictError(
             f"the recording cannot be exported in one piece: at {rfc3339(segment.start_us)}, "
             + error.message,
-            hint="Export what lies before that time, and what lies after it.",
+            hint="Export the parts before and after that time separately.",
         ) from None
 
 
-async def _sound(
-    segments: Sequence[Segment], storage: Readable, workshop: Workshop, folder: Path
+async def _audio_source(
+    segments: Sequence[Segment], storage: Readable, scratch: Scratch, folder: Path
 ) -> Path | None:
-    """The first segment that has sound, as a file; the format of the track comes from it."""
+    """The first segment with audio, as a file. It determines the format of the audio track."""
     for segment in segments:
         if segment.audio is not None:
-            path = folder / "sound.mp4"
+            path = folder / "audio.mp4"
             try:
-                await workshop.fetch(storage, segment, path)
+                await scratch.fetch(storage, segment, path)
             except UnknownThingError:
                 continue
             return path

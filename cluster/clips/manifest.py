@@ -1,4 +1,4 @@
-"""The manifest of an export: what it holds, what it was made of, and how to see that it is so."""
+"""The manifest of an export: contents, sources, and hashes to verify them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
-from cluster.clips.timeline import Span
+from cluster.clips.coverage import Span
 from cluster.core.files import digest
 from pipelines.domain import Frozen, Segment
 from pipelines.errors import ConflictError, InputError
 from pipelines.times import moment_of
 
 if TYPE_CHECKING:
-    from cluster.clips.stitch import Stitched  # the command line does without libav
+    from cluster.clips.stitch import Stitched  # the CLI runs without libav
 
 
 class Stretch(Frozen):
-    """From when to when; `to` is exclusive."""
+    """A time range. `to` is exclusive."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
@@ -28,6 +28,8 @@ class Stretch(Frozen):
 
 
 class ExportedFile(Frozen):
+    """The exported MP4 file."""
+
     sha256: str
     size: int
     frames: int
@@ -35,7 +37,7 @@ class ExportedFile(Frozen):
 
 
 class SourceSegment(Stretch):
-    """A file of the recording that went into the export."""
+    """A segment of the recording that the export was made from."""
 
     key: str
     sha256: str
@@ -48,7 +50,7 @@ class SourceSegment(Stretch):
 
 
 class Manifest(Frozen):
-    """Kept beside the export and in the tenant's storage, where nobody outside can change it."""
+    """Stored beside the export, and in the tenant's storage, where no outsider can change it."""
 
     version: Literal[1] = 1
     id: UUID
@@ -65,10 +67,12 @@ class Manifest(Frozen):
 
 
 def stretch(span: Span) -> Stretch:
+    """A span as it stands in a manifest."""
     return Stretch(since=moment_of(span.from_us), until=moment_of(span.to_us))
 
 
 def source_of(segment: Segment) -> SourceSegment:
+    """A segment as it stands in a manifest."""
     return SourceSegment(
         key=segment.blob,
         sha256=segment.sha256,
@@ -88,20 +92,33 @@ def manifest_of(
     tenant: str,
     camera: str,
     asked: Span,
-    made: Stitched,
+    stitched: Stitched,
     sources: list[Segment],
     created_us: int,
     created_by: str,
 ) -> Manifest:
-    """Args: `created_by` is who asked, like `key:3kd82hs9`."""
+    """The manifest of an export.
+
+    Args:
+        asked: the requested range.
+        stitched: the exported file.
+        sources: segments that it was made from.
+        created_us: UTC microseconds.
+        created_by: who requested it, such as `key:3kd82hs9`.
+    """
     return Manifest(
         id=id,
         tenant=tenant,
         camera=camera,
         asked=stretch(asked),
-        covered=stretch(Span(made.from_us, made.to_us)),
-        gaps=tuple(stretch(gap) for gap in made.gaps),
-        file=ExportedFile(sha256=made.sha256, size=made.size, frames=made.frames, audio=made.audio),
+        covered=stretch(Span(stitched.from_us, stitched.to_us)),
+        gaps=tuple(stretch(gap) for gap in stitched.gaps),
+        file=ExportedFile(
+            sha256=stitched.sha256,
+            size=stitched.size,
+            frames=stitched.frames,
+            audio=stitched.audio,
+        ),
         sources=tuple(source_of(segment) for segment in sources),
         created_at=moment_of(created_us),
         created_by=created_by,
@@ -109,7 +126,7 @@ def manifest_of(
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises InputError: there is no such file, or it is no manifest."""
+    """Read a manifest file. Raises InputError: it does not exist, or is not a manifest."""
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -118,16 +135,16 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(
-            f"{path} is not the manifest of an export: {where}: {first['msg']}.",
-            hint="`atalaia recordings export` writes it beside the file.",
+            f"{path} is not an export manifest: {where}: {first['msg']}.",
+            hint="`atalaia recordings export` writes one beside the file.",
         ) from None
 
 
 def verify(file: Path, manifest: Manifest) -> None:
-    """See that `file` is, byte for byte, what the manifest describes.
+    """Check that `file` is, byte for byte, the file that the manifest describes.
 
     Raises:
-        ConflictError: it is not; says how it differs.
+        ConflictError: it is not; the text says how it differs.
         InputError: it cannot be read.
     """
     try:
@@ -137,7 +154,7 @@ def verify(file: Path, manifest: Manifest) -> None:
     if size != manifest.file.size:
         raise ConflictError(
             f"{file} has {size:,} bytes; the manifest describes {manifest.file.size:,}.",
-            hint="It was cut off, or it is another file.",
+            hint="It was truncated, or it is another file.",
         )
     if sha256 != manifest.file.sha256:
         raise ConflictError(

@@ -1,6 +1,6 @@
-"""A clip that every browser plays: H.265, which only some can, is encoded anew as H.264.
+"""Makes clips playable in every browser: H.265, which only some support, becomes H.264.
 
-The recording stays what the camera sent, and so does an export of it; a clip is to be looked at.
+Recordings and exports keep the camera's own encoding. Clips are for viewing.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ from cluster.core.files import digest
 from cluster.media.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S
 from pipelines.errors import UnavailableError
 
-PLAYED_EVERYWHERE = frozenset({"h264"})
+# The one video codec that all browsers decode.
+UNIVERSAL_CODECS = frozenset({"h264"})
 
-# Measured on one core, ten seconds of a street at 1080p25, decoding being the larger part of it:
-# x264's ultrafast takes 0.41 of the duration, superfast 0.54, veryfast 0.71; the files are 6.2, 4.8
-# and 3.0 MB for 1.3 MB of H.265. No B-frames: what is shown first is shown at 0, as in the source.
+# Measured on one core, ten seconds of a street at 1080p25, most of it decoding: x264's ultrafast
+# takes 0.41 of the duration, superfast 0.54, veryfast 0.71. The files are 6.2, 4.8 and 3.0 MB for
+# 1.3 MB of H.265. Without B-frames the first frame is shown at time 0, as in the source.
 _ENCODER = {"preset": "superfast", "crf": "23", "bf": "0", "threads": "1"}
 
 
-def encode_for_browsers(made: Stitched, path: Path) -> Stitched:
-    """The same pictures at the same times as H.264, and the same sound. Blocks.
+def encode_for_browsers(clip: Stitched, path: Path) -> Stitched:
+    """The same frames at the same times as H.264, with the audio copied. Blocks.
 
     Args:
         path: of the new file.
 
     Raises:
-        UnavailableError: a picture cannot be decoded, or the file cannot be written.
+        UnavailableError: a frame cannot be decoded, or the file cannot be written.
     """
-    width, height = made.width & ~1, made.height & ~1  # 4:2:0 needs even sizes
+    width, height = clip.width & ~1, clip.height & ~1  # 4:2:0 needs even sizes
     try:
-        with _open(made.path, path) as (source, output):
-            pictures, sounds = source.streams.video[0], source.streams.audio[:1]
-            encoder = _add_pictures(output, width, height)
-            copies = {s.index: output.add_stream_from_template(s, opaque=True) for s in sounds}
-            for packet in source.demux(pictures, *sounds):
+        with _open(clip.path, path) as (source, output):
+            video, audio_streams = source.streams.video[0], source.streams.audio[:1]
+            encoder = _add_video(output, width, height)
+            copies = {
+                s.index: output.add_stream_from_template(s, opaque=True) for s in audio_streams
+            }
+            for packet in source.demux(video, *audio_streams):
                 if packet.stream.type == "video":
                     for frame in _decoded(packet):
                         output.mux(_encode(encoder, frame))
@@ -54,10 +57,10 @@ def encode_for_browsers(made: Stitched, path: Path) -> Stitched:
     except (OSError, av.error.FFmpegError) as error:
         raise UnavailableError(
             f"the clip cannot be encoded for browsers: {type(error).__name__}.",
-            hint="See that the disk of data_dir is there and has room.",
+            hint="Check that the disk of data_dir is mounted and has free space.",
         ) from error
     return replace(
-        made, path=path, codec="h264", width=width, height=height, size=size, sha256=sha256
+        clip, path=path, codec="h264", width=width, height=height, size=size, sha256=sha256
     )
 
 
@@ -70,7 +73,7 @@ def _open(source: Path, target: Path) -> Iterator[tuple[Any, Any]]:
         yield container, output
 
 
-def _add_pictures(output: Any, width: int, height: int) -> Any:
+def _add_video(output: Any, width: int, height: int) -> Any:
     encoder = output.add_stream("libx264", rate=DEFAULT_FPS, options=dict(_ENCODER))
     encoder.width, encoder.height = width, height
     encoder.pix_fmt = "yuv420p"
@@ -83,15 +86,15 @@ def _decoded(packet: Any) -> Iterable[Any]:
     try:
         frames: Iterable[Any] = packet.decode()
     except av.error.InvalidDataError:
-        return ()  # a damaged picture is missing in the clip, as it is in the recording
+        return ()  # a damaged frame is left out, as it is in the recording
     return frames
 
 
 def _encode(encoder: Any, frame: Any) -> Any:
-    picture = frame.reformat(
+    prepared = frame.reformat(
         width=encoder.width, height=encoder.height, format="yuv420p", dst_color_range="MPEG"
     )
-    picture.pts = round(frame.pts * frame.time_base / MICROSECOND)
-    picture.time_base = MICROSECOND
-    picture.pict_type = av.video.frame.PictureType.NONE  # the encoder decides on key frames
-    return encoder.encode(picture)
+    prepared.pts = round(frame.pts * frame.time_base / MICROSECOND)
+    prepared.time_base = MICROSECOND
+    prepared.pict_type = av.video.frame.PictureType.NONE  # the encoder places key frames
+    return encoder.encode(prepared)

@@ -1,4 +1,4 @@
-"""Where files are put together: a folder on this machine's disk, and threads to do it in."""
+"""Scratch space: temporary folders on the local disk, and threads for blocking work."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from pipelines.errors import ConflictError, UnavailableError
 log = get_logger("evidence")
 
 PREFIX = "evidence-"
-# One read of object storage takes some 50 ms however small it is; four of these wait in memory.
+# A read of object storage takes some 50 ms, however small. Up to four blocks are in memory.
 BLOCK_BYTES = 4 * 1024 * 1024
-# Nothing that is being made takes longer; what is older was left by a process that was killed.
+# No clip or export takes this long. Older folders were left by a killed process.
 LEFT_AFTER_S = 24 * 3600
-# Beside what is fetched and what is made of it, the disk keeps this much for everybody else.
+# Free space to leave for everything else.
 SPARE_BYTES = 256 * 1024 * 1024
 
 _T = TypeVar("_T")
 
 
 class Readable(Protocol):
-    """As much of a tenant's blob storage as is needed to read segments."""
+    """The part of a tenant's blob storage needed to read segments."""
 
     async def read_range(self, key: str, start: int, end: int) -> bytes: ...
 
 
-class Workshop:
-    """Owns a thread pool and a folder in which everything is temporary.
+class Scratch:
+    """Owns a thread pool and a folder for temporary files.
 
     Args:
-        folder: made when it is first needed.
-        threads: how many files are put together at the same time.
+        folder: created on first use.
+        threads: how many files are made in parallel.
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
@@ -51,32 +51,32 @@ class Workshop:
         self._swept = False
 
     async def run(self, call: Callable[[], _T]) -> _T:
-        """A call that blocks, in a thread of ours."""
+        """Run a blocking call in one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     @asynccontextmanager
-    async def table(self, size: int) -> AsyncIterator[Path]:
-        """An empty folder for one piece of work, removed at the end whatever happens.
+    async def folder_for(self, size: int) -> AsyncIterator[Path]:
+        """A new empty folder, removed at the end in any case.
 
         Args:
-            size: bytes that the work will need; refused where the disk has less.
+            size: bytes needed on the disk.
 
         Raises:
-            UnavailableError: the disk is full or away.
+            UnavailableError: the disk has less free space, or cannot be used.
         """
-        clearing = asyncio.ensure_future(self.run(lambda: self._clear_table(size)))
+        making = asyncio.ensure_future(self.run(lambda: self._make_folder(size)))
         try:
-            yield await asyncio.shield(clearing)
+            yield await asyncio.shield(making)
         finally:
-            # Whoever is cancelled meanwhile: the folder is made to the end, and removed.
-            await asyncio.shield(self._tidy(clearing))
+            # Even if the caller is cancelled meanwhile, the folder is made and then removed.
+            await asyncio.shield(self._remove(making))
 
-    async def _tidy(self, clearing: asyncio.Future[Path]) -> None:
-        [made] = await asyncio.gather(clearing, return_exceptions=True)
-        if isinstance(made, Path):
-            await self.run(lambda: shutil.rmtree(made, ignore_errors=True))
+    async def _remove(self, making: asyncio.Future[Path]) -> None:
+        [folder] = await asyncio.gather(making, return_exceptions=True)
+        if isinstance(folder, Path):
+            await self.run(lambda: shutil.rmtree(folder, ignore_errors=True))
 
-    def _clear_table(self, size: int) -> Path:
+    def _make_folder(self, size: int) -> Path:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
@@ -85,23 +85,23 @@ class Workshop:
             free = shutil.disk_usage(self._folder).free
             if free < size + SPARE_BYTES:
                 raise UnavailableError(
-                    "the disk of data_dir has no room for this.",
-                    hint="Make room there, or ask for a shorter range.",
+                    "the disk of data_dir has too little free space for this.",
+                    hint="Free some space, or request a shorter range.",
                 )
             return Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._folder))
         except OSError as error:
             raise UnavailableError(
-                f"no file can be made in {self._folder.name}: {error.strerror}.",
-                hint="See that the disk of data_dir is there and has room.",
+                f"no folder can be created in {self._folder.name}: {error.strerror}.",
+                hint="Check that the disk of data_dir is mounted and has free space.",
             ) from error
 
     async def fetch(self, blobs: Readable, segment: Segment, path: Path) -> None:
-        """Copy a segment to a file of ours, and see that it is what was recorded.
+        """Copy a segment to a local file and check its hash.
 
         Raises:
-            UnknownThingError: it is not in the storage any more.
-            ConflictError: it is not what was recorded.
-            UnavailableError: storage or disk are away.
+            UnknownThingError: it no longer exists in storage.
+            ConflictError: its content was changed.
+            UnavailableError: storage or disk is down.
         """
         digest = hashlib.sha256()
         await self.run(lambda: path.unlink(missing_ok=True))
@@ -112,11 +112,11 @@ class Workshop:
             digest.update(block)
             await self.run(partial(_append, path, block))
         if digest.hexdigest() != segment.sha256:
-            log.error("a segment is not what was recorded", camera=segment.camera, key=segment.blob)
-            raise ConflictError("a file of the recording is not what was recorded.")
+            log.error("segment changed in storage", camera=segment.camera, key=segment.blob)
+            raise ConflictError("a segment of the recording was changed in storage.")
 
     def close(self) -> None:
-        """Let running work end and give the threads back. Idempotent."""
+        """Let running work finish and release the threads. Idempotent."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -127,12 +127,12 @@ def _append(path: Path, block: bytes) -> None:
     except OSError as error:
         raise UnavailableError(
             f"a segment cannot be copied to this machine: {error.strerror}.",
-            hint="See that the disk of data_dir is there and has room.",
+            hint="Check that the disk of data_dir is mounted and has free space.",
         ) from error
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed left here; other replicas may be at work beside us."""
+    """Remove folders of killed processes. Other replicas may be using the same parent folder."""
     for left in folder.glob(f"{PREFIX}*"):
         if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
             shutil.rmtree(left, ignore_errors=True)

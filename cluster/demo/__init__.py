@@ -1,1 +1,1 @@
-"""Demo cameras: footage whose events are known exactly, played as RTSP cameras on this machine."""
+"""Demo cameras: footage with exactly known events, played as RTSP cameras on this machine."""

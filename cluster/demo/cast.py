@@ -1,7 +1,7 @@
-"""The cameras of the demo: whose they are, what they show, and the rules that watch them.
+"""The cameras of the demo: their tenants, their footage, and their rules.
 
-The rules of the composed scenes fire at moments that `expected.py` works out from the scripts.
-Cooldowns are short because the loop comes round every 30 s.
+`expected.py` derives from the scripts when the rules of the composed scenes fire. Cooldowns are
+short because the loop repeats every 30 s.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from cluster.demo.scene import Scene
 from cluster.demo.scripts import GATE, YARD
 from pipelines.domain import CountRule, LineCrossRule, LoiterRule, Rule, ZoneEntryRule
 
+# Shorter than the time between any two expected alarms of a rule.
 COOLDOWN_S = 0.5
 
-_WHOLE_PICTURE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+_FULL_FRAME = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 _FORECOURT = ((0.25, 0.78), (0.80, 0.78), (0.80, 1.0), (0.25, 1.0))
 _DOORSTEP = ((0.30, 0.82), (0.55, 0.82), (0.55, 1.0), (0.30, 1.0))
 _BAY = ((0.15, 0.60), (0.60, 0.60), (0.60, 0.82), (0.15, 0.82))
@@ -63,29 +64,29 @@ YARD_RULES: tuple[Rule, ...] = (
 _STREET_RULES: tuple[Rule, ...] = (
     ZoneEntryRule(
         id="on-foot", name="Someone on foot", classes=("person",),
-        polygon=_WHOLE_PICTURE, cooldown_s=COOLDOWN_S,
+        polygon=_FULL_FRAME, cooldown_s=COOLDOWN_S,
     ),
     ZoneEntryRule(
         id="traffic", name="A vehicle comes into view", classes=("car", "bus", "truck"),
-        polygon=_WHOLE_PICTURE, cooldown_s=COOLDOWN_S,
+        polygon=_FULL_FRAME, cooldown_s=COOLDOWN_S,
     ),
 )  # fmt: skip
 
 _CABIN_RULES: tuple[Rule, ...] = (
     LoiterRule(
         id="occupied", name="Someone sits in the car", classes=("person",),
-        polygon=_WHOLE_PICTURE, seconds=5.0,
+        polygon=_FULL_FRAME, seconds=5.0,
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One camera of the demo before it has an address.
+    """One camera of the demo, without an address yet.
 
     Attributes:
-        scene: the composed scene it shows, None for a recording.
-        footage: what it plays; called where the clip is made, since that reads files.
+        scene: the composed scene that it shows; None for a recording.
+        footage: makes its footage. A callable, because that reads files.
     """
 
     tenant: str
@@ -111,4 +112,4 @@ H265_ROLE = Role(
     lambda: composed(YARD, codec="h265"),
     YARD,
 )
-"""Shows transcoding; not in the cast, because that costs a good part of a core."""
+"""Demonstrates transcoding. Not part of the cast, because it takes much of a core."""

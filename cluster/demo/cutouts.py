@@ -1,7 +1,7 @@
-"""People and a bus, cut from the picture `bus.jpg` that the ultralytics package carries.
+"""People and a bus, cut out of the image `bus.jpg` in the ultralytics package.
 
-The outlines were drawn by hand on that picture and are kept here as coordinates, so that nothing
-has to be downloaded or segmented. What stands in front of the bus is repaired from its neighbours.
+The outlines were traced by hand and are stored here as coordinates, so that nothing has to be
+downloaded or segmented. The bus is retouched where people stand in front of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Points = tuple[tuple[int, int], ...]
 
 
 class Figure(StrEnum):
-    """What can be put into a scene."""
+    """A figure that can be put into a scene."""
 
     COAT = "coat"
     JACKET = "jacket"
@@ -31,7 +31,7 @@ class Figure(StrEnum):
 
     @property
     def label(self) -> str:
-        """The class name that a COCO detector gives it."""
+        """The class name that a COCO detector assigns."""
         return "bus" if self is Figure.BUS else "person"
 
 
@@ -80,8 +80,8 @@ _OUTLINES: dict[Figure, Points] = {
 }
 # fmt: on
 
-# What stands in front of the bus: rectangles x1, y1, x2, y2 of the picture, each with the clean
-# rectangle that is stretched over it.
+# Retouching of the bus: what to replace, and the clean area to stretch over it; rectangles x1, y1,
+# x2, y2 in pixels of the image.
 _REPAIRS: tuple[tuple[tuple[int, int, int, int], tuple[int, int, int, int]], ...] = (
     ((20, 396, 306, 548), (206, 400, 221, 480)),  # windscreen
     ((20, 548, 306, 724), (206, 548, 221, 724)),  # panel and bumper below it
@@ -96,18 +96,18 @@ _REAR_AXIS, _REAR_TOP = 722, 390  # right of the axis a man hides the bus: mirro
 
 @dataclass(frozen=True, slots=True)
 class CutOut:
-    """One figure.
+    """One figure, cut out.
 
     Attributes:
         pixels: uint8 (height, width, 3), BGR.
-        alpha: uint8 (height, width), 255 where the figure is.
+        alpha: uint8 (height, width), 255 inside the figure.
     """
 
     pixels: Pixels
     alpha: Pixels
 
     def scaled(self, height: int, *, mirrored: bool) -> CutOut:
-        """The same figure `height` pixels tall, softened at its edge by one pixel."""
+        """The figure at a height of `height` pixels, with an edge one pixel soft."""
         width = max(1, round(self.alpha.shape[1] * height / self.alpha.shape[0]))
         pixels = cv2.resize(self.pixels, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(self.alpha, (width, height), interpolation=cv2.INTER_AREA)
@@ -116,58 +116,62 @@ class CutOut:
         return CutOut(np.asarray(pixels, np.uint8), np.asarray(alpha, np.uint8))
 
 
-def source_picture() -> Path:
-    """Where the picture lies. Found without importing ultralytics, which takes seconds.
+def source_image() -> Path:
+    """Path of the image. Does not import ultralytics, which takes seconds.
 
     Raises:
-        ConfigError: ultralytics, or the picture in it, is not installed.
+        ConfigError: ultralytics, or the image in it, is not installed.
     """
     spec = importlib.util.find_spec("ultralytics")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
-        picture = Path(folder) / "assets" / "bus.jpg"
-        if picture.is_file():
-            return picture
+        image = Path(folder) / "assets" / "bus.jpg"
+        if image.is_file():
+            return image
     raise ConfigError(
-        "the demo needs the picture assets/bus.jpg of the ultralytics package.",
+        "the demo needs the image assets/bus.jpg of the ultralytics package.",
         hint="Install the project's locked requirements again.",
     )
 
 
-def load_picture() -> Pixels:
-    """The picture as uint8 (1080, 810, 3), BGR. Raises ConfigError where it is another one."""
-    source = source_picture()
+def load_image() -> Pixels:
+    """The image as uint8 (1080, 810, 3), BGR. Raises ConfigError if it is another image."""
+    source = source_image()
     try:
-        picture = np.asarray(simplejpeg.decode_jpeg(source.read_bytes(), "BGR"), np.uint8)
+        image = np.asarray(simplejpeg.decode_jpeg(source.read_bytes(), "BGR"), np.uint8)
     except (OSError, ValueError):
-        raise _another_picture(source) from None
-    if picture.shape != (1080, 810, 3):
-        raise _another_picture(source)
-    return picture
+        raise _another_image(source) from None
+    if image.shape != (1080, 810, 3):
+        raise _another_image(source)
+    return image
 
 
-def _another_picture(source: Path) -> ConfigError:
+def _another_image(source: Path) -> ConfigError:
     return ConfigError(
-        f"{source} is not the 810x1080 picture from which the demo is cut.",
+        f"{source} is not the 810x1080 image that the demo is made from.",
         hint="Install the version of ultralytics that requirements.lock names.",
     )
 
 
-def cut_out(picture: Pixels, figure: Figure) -> CutOut:
-    """`figure` cut along its outline, in the picture's resolution."""
+def cut_out(image: Pixels, figure: Figure) -> CutOut:
+    """Cut `figure` out of the image along its outline, at the image's resolution.
+
+    Args:
+        image: from `load_image`, uint8 (1080, 810, 3), BGR.
+    """
     if figure is Figure.BUS:
-        picture = _repaired_bus(picture)
+        image = _repaired_bus(image)
     outline = np.array(_OUTLINES[figure], np.int32)
-    mask = np.zeros(picture.shape[:2], np.uint8)
+    mask = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(mask, [outline], 255, lineType=cv2.LINE_AA)
     (x1, y1), (x2, y2) = outline.min(axis=0), outline.max(axis=0) + 1
-    return CutOut(picture[y1:y2, x1:x2].copy(), mask[y1:y2, x1:x2].copy())
+    return CutOut(image[y1:y2, x1:x2].copy(), mask[y1:y2, x1:x2].copy())
 
 
-def _repaired_bus(picture: Pixels) -> Pixels:
-    """The picture with the bus whole: what people hide is filled from beside or mirrored."""
-    bus = picture.copy()
+def _repaired_bus(image: Pixels) -> Pixels:
+    """The image with a complete bus: hidden parts are stretched or mirrored from visible ones."""
+    bus = image.copy()
     for (x1, y1, x2, y2), (from_x1, from_y1, from_x2, from_y2) in _REPAIRS:
-        donor = picture[from_y1:from_y2, from_x1:from_x2]
+        donor = image[from_y1:from_y2, from_x1:from_x2]
         bus[y1:y2, x1:x2] = cv2.resize(donor, (x2 - x1, y2 - y1))
     axis, top, half, height = _FRONT_WHEEL
     wheel = bus[top : top + height, axis : axis + half]

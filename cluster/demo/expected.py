@@ -1,7 +1,7 @@
-"""When the rules of a composed scene must fire, worked out from the script alone.
+"""When the rules of a composed scene must fire, derived from its script alone.
 
-Deliberately not the pipeline's code: no tracker, no detector, no shared geometry. A test that
-compares the two compares two independent readings of what a rule means.
+Deliberately shares no code with the pipeline: no tracker, no detector, no geometry. A test that
+compares both compares two independent implementations of the rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.domain import (
     ZoneEntryRule,
 )
 
-# A figure of which less is inside the picture is not something a detector has to see.
+# Share of a figure's box inside the frame. Below this, a detector need not find the figure.
 MIN_VISIBLE = 0.5
 
 
@@ -40,7 +40,7 @@ class ExpectedAlarm:
 
 
 def expected_alarms(truth: GroundTruth, rules: tuple[Rule, ...]) -> tuple[ExpectedAlarm, ...]:
-    """All alarms of one loop, in order of time. Cooldown and schedule are not looked at."""
+    """All alarms of one loop, in time order. Ignores cooldowns and schedules."""
     alarms = [alarm for rule in rules for alarm in _of_rule(truth, rule)]
     return tuple(sorted(alarms, key=lambda a: (a.at_s, a.rule)))
 
@@ -107,7 +107,7 @@ def _counts(rule: Rule, seen: TruthObject) -> bool:
 
 
 def inside(polygon: tuple[NormalizedPoint, ...], point: tuple[float, float]) -> bool:
-    """Even-odd rule: a ray to the right crosses the outline an odd number of times."""
+    """Whether a point is in a polygon. Even-odd rule, with a ray to the right."""
     x, y = point
     odd = False
     for (ax, ay), (bx, by) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
@@ -117,9 +117,9 @@ def inside(polygon: tuple[NormalizedPoint, ...], point: tuple[float, float]) -> 
 
 
 def crossing(line: Line, start: tuple[float, float], end: tuple[float, float]) -> str | None:
-    """`left_to_right`, `right_to_left`, or None where the step does not cross the line.
+    """`left_to_right`, `right_to_left`, or None if the step does not cross the line.
 
-    Left is to the left of someone on the line's first point who looks at the second.
+    Seen from the line's first point towards its second.
     """
     first, second = line
     a, b = _side(first, second, start), _side(first, second, end)
@@ -131,7 +131,7 @@ def crossing(line: Line, start: tuple[float, float], end: tuple[float, float]) -
 def _side(
     origin: tuple[float, float], towards: tuple[float, float], point: tuple[float, float]
 ) -> float:
-    """Positive to the right of the way from `origin` to `towards`, since y points down."""
+    """Positive on the right of the direction from `origin` to `towards`, because y points down."""
     return (towards[0] - origin[0]) * (point[1] - origin[1]) - (towards[1] - origin[1]) * (
         point[0] - origin[0]
     )

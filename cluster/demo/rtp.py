@@ -16,7 +16,7 @@ from pipelines.errors import ConfigError
 
 CLOCK_HZ = 90_000
 PAYLOAD_TYPE = 96
-# Ethernet's 1500 less the IP, TCP and RTP headers, with room for a tunnel. Cameras use the like.
+# Ethernet's 1500 bytes minus IP, TCP and RTP headers, with room for a tunnel, as cameras do.
 MAX_PAYLOAD = 1_400
 
 _START_CODE = re.compile(rb"\x00{2,3}\x01")
@@ -28,11 +28,11 @@ _H265_FU = 49
 
 @dataclass(frozen=True, slots=True)
 class AccessUnit:
-    """One coded picture.
+    """One coded frame.
 
     Attributes:
-        nals: NAL units without start codes and without parameter sets.
-        key: decoding can start here.
+        nals: NAL units without start codes and parameter sets.
+        key: whether decoding can start here.
     """
 
     nals: tuple[bytes, ...]
@@ -41,11 +41,11 @@ class AccessUnit:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A loop of coded pictures in memory; the first one is a key frame.
+    """A loop of coded frames in memory. It starts with a key frame.
 
     Attributes:
         encoding: name in SDP, `H264` or `H265`.
-        parameters: parameter sets by kind; sent in the SDP only, as most cameras do.
+        parameters: parameter sets by kind; only sent in the SDP, as by most cameras.
     """
 
     encoding: str
@@ -60,17 +60,17 @@ class Clip:
         return float(len(self.units) / self.fps)
 
     def unit(self, number: int) -> AccessUnit:
-        """Picture `number` of the endless repetition of the loop."""
+        """Frame `number` of the endlessly repeated loop."""
         return self.units[number % len(self.units)]
 
     def next_key(self, number: int) -> int:
-        """The first picture at or after `number` with which decoding can start."""
+        """Number of the first key frame at or after `number`."""
         while not self.unit(number).key:
             number += 1
         return number
 
     def timestamp(self, number: int) -> int:
-        """RTP time of picture `number`; 32 bits, so it wraps after 13 hours as every camera's."""
+        """RTP timestamp of frame `number`: 32 bits, so it wraps after 13 hours."""
         return round(number * CLOCK_HZ / self.fps) & 0xFFFF_FFFF
 
     def format_parameters(self) -> str:
@@ -89,7 +89,7 @@ def load_clip(path: Path) -> Clip:
     """Read an MP4 file with H.264 or H.265 into memory.
 
     Raises:
-        ConfigError: it holds another codec, or starts without a key frame.
+        ConfigError: it holds another codec, or does not start with a key frame.
     """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -128,7 +128,7 @@ def _nal_type(codec: str, nal: bytes) -> int:
 
 
 def payloads(encoding: str, nal: bytes) -> Iterator[bytes]:
-    """One NAL unit as RTP payloads: whole where it fits, else as fragmentation units."""
+    """A NAL unit as RTP payloads: whole if it fits, otherwise as fragmentation units."""
     if len(nal) <= MAX_PAYLOAD:
         yield nal
         return
@@ -146,7 +146,7 @@ def payloads(encoding: str, nal: bytes) -> Iterator[bytes]:
 
 
 class Packetizer:
-    """Turns coded pictures into RTP packets of one sender.
+    """Turns coded frames into the RTP packets of one sender.
 
     Args:
         ssrc: identity of the sender, 32 bits.
@@ -159,7 +159,7 @@ class Packetizer:
         self.sequence = sequence
 
     def packets(self, number: int) -> list[bytes]:
-        """The packets of picture `number` of the endless repetition; the last has the marker."""
+        """The packets of frame `number` of the endless loop. The last one has the marker bit."""
         timestamp = self._clip.timestamp(number)
         nals = self._clip.unit(number).nals
         parts = [p for nal in nals for p in payloads(self._clip.encoding, nal)]

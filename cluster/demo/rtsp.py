@@ -1,12 +1,12 @@
-"""An RTSP server that plays clips as if they were cameras.
+"""An RTSP server that plays clips as cameras.
 
-Not go2rtc, which could loop a file too: it lets every client on loopback in without a password
-(`internal/rtsp/rtsp.go`, v1.9.9), and the demo's cameras are there to be pulled like any camera,
-password included. It also restarts its source at will, while this one knows at every moment which
-picture is shown, which is what the tests compare against.
+go2rtc could loop a file too, but it lets every client on loopback in without a password
+(`internal/rtsp/rtsp.go`, v1.9.9), and the demo's cameras must behave like any camera, password
+included. It also restarts its source at will. This server always knows which frame it shows, and
+tests rely on that.
 
-Spoken here: RTSP 1.0 over TCP with interleaved RTP (RFC 2326), digest authentication (RFC 2617).
-Each camera's time runs on whether or not somebody watches, as a real one's does.
+Supported: RTSP 1.0 over TCP with interleaved RTP (RFC 2326), digest authentication (RFC 2617). A
+camera's time runs on whether or not a client is connected, as on a real camera.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, SET_PARAMETER, TEARDO
 _SESSION_TIMEOUT_S = 60
 _MAX_HEAD = 16_384
 _MAX_BODY = 65_536
-# Three seconds of the busiest clip. A client that is farther behind is gone or hopeless: cameras
-# cut it off, and so do we, rather than let a buffer grow.
+# Three seconds of the busiest clip. A client further behind will not catch up: cameras disconnect
+# it, and so do we, instead of growing a buffer.
 _MAX_UNSENT = 512 * 1024
 _REASONS = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
@@ -46,7 +46,7 @@ class Channel:
     """One camera of the server.
 
     Attributes:
-        name: path under which it is pulled.
+        name: first part of its URL path.
     """
 
     name: str
@@ -63,7 +63,7 @@ class _Request:
 
     @property
     def channel(self) -> str:
-        """First part of the path: `rtsp://host/gate/trackID=0` is of channel `gate`."""
+        """First part of the path: `rtsp://host/gate/trackID=0` belongs to channel `gate`."""
         try:
             path = urlsplit(self.url).path
         except ValueError as error:
@@ -72,16 +72,19 @@ class _Request:
 
 
 class BadRequest(Exception):
-    """The client does not speak RTSP; its connection is closed."""
+    """The client does not speak valid RTSP. Its connection is closed."""
 
 
 class CameraServer:
-    """Plays its channels until closed. Lives in the event loop that starts it.
+    """Plays its channels until closed. Belongs to the event loop that starts it.
 
     Args:
-        channels: cameras, with different names.
-        host: where to listen.
+        channels: cameras with distinct names.
+        host: address to listen on.
         port: 0 for a free one.
+
+    Raises:
+        ValueError: two channels have the same name.
     """
 
     def __init__(
@@ -102,14 +105,14 @@ class CameraServer:
         self._offline: set[str] = set()
         self._epoch = 0.0
         self.started_us = 0
-        """UTC microseconds at which every camera showed the first picture of its clip."""
+        """UTC microseconds at which every camera showed the first frame of its clip."""
 
     @property
     def port(self) -> int:
         return self._port
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
+        """Start listening. Raises OSError if the port is taken."""
         self._epoch, self.started_us = self._clock.monotonic(), self._clock.now_us()
         self._server = await asyncio.start_server(
             self._accept, self._host, self._port, limit=_MAX_HEAD
@@ -117,43 +120,48 @@ class CameraServer:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
-        """Stop listening and cut every viewer off. Harmless when called twice."""
+        """Stop listening and disconnect all clients. Idempotent."""
         if self._server is None:
             return
         server, self._server = self._server, None
         server.close()
-        self.cut()
+        self.disconnect()
         tasks = list(self._connections.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
 
-    def cut(self, name: str | None = None) -> None:
-        """Break the connections of one camera (of all without a name), as a bad cable does."""
+    def disconnect(self, name: str | None = None) -> None:
+        """Break the connections of one camera, or of all, as a bad cable would."""
         for connection in list(self._connections):
             if name is None or connection.channel == name:
                 connection.abort()
 
     def set_online(self, name: str, online: bool) -> None:
-        """Take a camera off the network (its viewers are cut off, new ones get 404), or back."""
+        """Connect a camera to the network, or disconnect it: clients are dropped, new ones get 404.
+
+        Raises:
+            KeyError: there is no such camera.
+        """
         if name not in self._channels:
             raise KeyError(name)
         if online:
             self._offline.discard(name)
         else:
             self._offline.add(name)
-            self.cut(name)
+            self.disconnect(name)
 
     def watched(self, name: str) -> int:
-        """How many connections play that camera now."""
+        """Number of connections that play a camera now."""
         return sum(c.channel == name and c.playing for c in self._connections)
 
     def find(self, name: str) -> Channel | None:
+        """The camera of that name, if it is online."""
         return None if name in self._offline else self._channels.get(name)
 
     def elapsed_s(self) -> float:
-        """Seconds for which the cameras have been running."""
+        """Seconds since the cameras were started."""
         return self._clock.monotonic() - self._epoch
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,7 +210,7 @@ class _Connection:
     # -- requests
 
     async def _read(self) -> _Request | None:
-        """The next request; None at the end. Interleaved data of the client (RTCP) is skipped."""
+        """The next request; None at the end. Skips interleaved data from the client (RTCP)."""
         while (first := await self._reader.read(1)) == b"$":
             _, length = struct.unpack(">BH", await self._reader.readexactly(3))
             await self._reader.readexactly(length)
@@ -225,7 +233,7 @@ class _Connection:
         return _Request(parts[0], parts[1], headers)
 
     def _handle(self, request: _Request) -> bool:
-        """Answer one request. Returns whether the connection goes on."""
+        """Answer one request. Returns whether to keep the connection."""
         if request.method == "OPTIONS":
             self._respond(request, 200, {"Public": _METHODS})
             return True
@@ -322,7 +330,7 @@ class _Connection:
         lines = [f"RTSP/1.0 {status} {_REASONS[status]}", *(f"{k}: {v}" for k, v in fields.items())]
         self._writer.write("\r\n".join([*lines, "", ""]).encode() + payload)
 
-    # -- who may see
+    # -- authentication
 
     def _authorized(self, request: _Request, channel: Channel) -> bool:
         kind, _, rest = request.headers.get("authorization", "").partition(" ")
@@ -336,15 +344,15 @@ class _Connection:
         expected = _md5(f"{who}:{self._nonce}:{what}")
         return hmac.compare_digest(expected, given.get("response", ""))
 
-    # -- pictures
+    # -- frames
 
     async def _send(self, clip: Clip, packetizer: Packetizer, number: int, channel: int) -> None:
-        """Send picture after picture, each when it is due, until cancelled or cut off."""
+        """Send each frame when it is due, until cancelled or disconnected."""
         while True:
             due_s = float(number / clip.fps)
             await asyncio.sleep(max(0.0, due_s - self._server.elapsed_s()))
             if self._writer.transport.get_write_buffer_size() > _MAX_UNSENT:
-                log.warning("demo camera cuts a slow viewer off", camera=self.channel)
+                log.warning("demo camera disconnects a slow client", camera=self.channel)
                 self.abort()
                 return
             self._writer.write(
@@ -356,10 +364,10 @@ class _Connection:
             number += 1
 
 
-# Begins at a word's first character only: a long word without `=` is read once.
+# Anchored at the start of a word, so that a long word without `=` is scanned only once.
 _DIGEST_FIELD = re.compile(r'(?<!\w)(\w++)=(?:"([^"]*)"|([^\s,]+))')
 
 
 def _md5(text: str) -> str:
-    # What RFC 2617 asks for, and what cameras do.
+    # RFC 2617 requires MD5, and cameras use it.
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,8 +1,8 @@
-"""Composed scenes: figures on known paths, so that what is to be seen is known exactly.
+"""Composed scenes: figures on scripted paths, so that the ground truth is exact.
 
-A scene is a script (who is where at which second) and a backdrop. `render` draws its frames, and
-`truth` says, from the script alone, which boxes a perfect detector would find in each frame.
-All coordinates of scripts are normalized; a scene can be drawn at any size.
+A scene consists of a script (who is where at which second) and a backdrop. `render` draws its
+frames. `truth` derives from the script alone which boxes a perfect detector would find in each
+frame. All coordinates of scripts are normalized; a scene can be drawn at any size.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.demo.backdrops import Backdrop, paint
-from cluster.demo.cutouts import CutOut, Figure, Pixels, cut_out, load_picture
+from cluster.demo.cutouts import CutOut, Figure, Pixels, cut_out, load_image
 
 NormalizedBox = tuple[float, float, float, float]
 
-# A shadow anchors a figure to the ground; detectors trained on photographs expect one.
+# Shadows anchor figures to the ground, as in the photographs that detectors are trained on.
 _SHADOW_DARKNESS = 0.45
 _SHADOW_FLATNESS = 0.07  # half height of the ellipse per width of the figure
 
 
 class Waypoint(NamedTuple):
-    """Where a figure stands at a second of the loop: the middle of its feet, normalized."""
+    """A figure's position at a second of the loop: the middle of its feet, normalized."""
 
     at_s: float
     x: float
@@ -36,12 +36,16 @@ class Waypoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """One figure and its way. Straight lines at even speed between waypoints; absent outside them.
+    """One figure and its path: straight lines at constant speed between waypoints. Absent outside
+    of them.
 
     Attributes:
-        id: names it in the truth.
-        height: of the figure as a share of the picture's height.
-        mirrored: left and right swapped, so that it looks where it goes.
+        id: its name in the ground truth.
+        height: of the figure, as a share of the frame height.
+        mirrored: flipped horizontally, so that it faces its direction.
+
+    Raises:
+        ValueError: there are fewer than two waypoints, or they are not in time order.
     """
 
     id: str
@@ -52,10 +56,10 @@ class Actor:
 
     def __post_init__(self) -> None:
         if len(self.way) < 2 or any(a.at_s >= b.at_s for a, b in pairwise(self.way)):
-            raise ValueError(f"{self.id}: a way needs two waypoints or more, in order of time")
+            raise ValueError(f"{self.id}: a way needs at least two waypoints, in time order")
 
     def position(self, at_s: float) -> tuple[float, float] | None:
-        """Normalized foot point at that second of the loop, None while it is not in the scene."""
+        """Normalized foot point at a second of the loop; None while absent."""
         for a, b in pairwise(self.way):
             if a.at_s <= at_s < b.at_s:
                 share = (at_s - a.at_s) / (b.at_s - a.at_s)
@@ -65,7 +69,11 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A loop. Its first and last moments are empty, so that the seam cannot be seen."""
+    """A loop. It starts and ends empty, so that the seam is invisible.
+
+    Raises:
+        ValueError: a figure is present at the start or end of the loop.
+    """
 
     name: str
     backdrop: Backdrop
@@ -89,8 +97,8 @@ class TruthObject:
     Attributes:
         actor: id of the figure.
         label: class name.
-        box: x1, y1, x2, y2 of what is inside the picture, normalized.
-        visible: share of the figure's box that is inside the picture, 0..1.
+        box: x1, y1, x2, y2 of the part inside the frame, normalized.
+        visible: share of the figure's box that is inside the frame, 0..1.
     """
 
     actor: str
@@ -100,13 +108,13 @@ class TruthObject:
 
     @property
     def foot(self) -> tuple[float, float]:
-        """Bottom centre of the box: the point that zones and lines look at."""
+        """Bottom centre of the box: the point that zones and lines test."""
         return (self.box[0] + self.box[2]) / 2, self.box[3]
 
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """What is in each frame of one loop of a scene.
+    """The objects in each frame of one loop of a scene.
 
     Attributes:
         frames: one tuple of objects per frame.
@@ -131,7 +139,7 @@ class _Sprite:
     Attributes:
         pixels: float32 (h, w, 3), BGR.
         alpha: float32 (h, w, 1) of the figure, 0..1.
-        shade: float32 (h, w, 1), how much light the ground keeps, 0..1.
+        shade: float32 (h, w, 1), share of light that the shadow leaves, 0..1.
         foot: x, y in sprite pixels of the middle of the feet.
         body: x1, y1, x2, y2 in sprite pixels of the figure without its shadow.
     """
@@ -144,19 +152,22 @@ class _Sprite:
 
 
 class Stage:
-    """A scene made ready to be drawn at one size.
+    """A scene prepared for drawing at one size.
 
     Args:
         size: width and height in pixels, even numbers.
+
+    Raises:
+        ConfigError: the source image is missing.
     """
 
     def __init__(self, scene: Scene, size: tuple[int, int]) -> None:
         self.scene = scene
         self.size = size
-        picture = load_picture()
-        self.background = paint(scene.backdrop, picture, size)
-        cuts = {figure: cut_out(picture, figure) for figure in Figure}
-        self._sprites = {a.id: _sprite(cuts[a.figure], a, size[1]) for a in scene.actors}
+        image = load_image()
+        self.background = paint(scene.backdrop, image, size)
+        figures = {figure: cut_out(image, figure) for figure in Figure}
+        self._sprites = {a.id: _sprite(figures[a.figure], a, size[1]) for a in scene.actors}
 
     def render(self) -> Iterator[Pixels]:
         """The frames of one loop: uint8 (height, width, 3), BGR."""
@@ -171,7 +182,7 @@ class Stage:
         return canvas
 
     def truth(self) -> GroundTruth:
-        """What each frame shows, worked out from the script and the outlines, not from pixels."""
+        """The ground truth, derived from script and outlines, not from pixels."""
         return GroundTruth(
             self.scene.fps,
             tuple(
@@ -181,7 +192,7 @@ class Stage:
         )
 
     def _cast(self, number: int) -> list[tuple[Actor, tuple[float, float]]]:
-        """Who is in the frame and where; the farther ones first, so that nearer ones hide them."""
+        """Who is in the frame and where. Far figures come first, so that near ones cover them."""
         at_s = number / self.scene.fps
         present = [(a, at) for a in self.scene.actors if (at := a.position(at_s)) is not None]
         return sorted(present, key=lambda item: item[1][1])
@@ -200,8 +211,8 @@ class Stage:
         return TruthObject(actor.id, actor.figure.label, box, visible)
 
 
-def _sprite(cut: CutOut, actor: Actor, scene_height: int) -> _Sprite:
-    scaled = cut.scaled(round(actor.height * scene_height), mirrored=actor.mirrored)
+def _sprite(figure: CutOut, actor: Actor, scene_height: int) -> _Sprite:
+    scaled = figure.scaled(round(actor.height * scene_height), mirrored=actor.mirrored)
     width = scaled.alpha.shape[1]
     margin = max(4, round(width * 0.15))
     grown = [(margin, margin), (margin, margin)]
@@ -219,7 +230,7 @@ def _sprite(cut: CutOut, actor: Actor, scene_height: int) -> _Sprite:
 
 
 def _draw(canvas: Pixels, sprite: _Sprite, foot_x: float, foot_y: float) -> None:
-    """Lay a sprite over the canvas with its foot at a point given to fractions of a pixel."""
+    """Draw a sprite onto the canvas, uint8 (height, width, 3). Its foot has subpixel precision."""
     left, top = foot_x - sprite.foot[0], foot_y - sprite.foot[1]
     x, y = int(np.floor(left)), int(np.floor(top))
     height, width = sprite.alpha.shape[0] + 1, sprite.alpha.shape[1] + 1

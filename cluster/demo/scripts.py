@@ -1,7 +1,7 @@
-"""The two composed scenes of the demo. Changing one changes its footage, its truth and its tests.
+"""The two composed scenes of the demo. A change affects footage, ground truth and tests.
 
-Speeds are chosen for a watcher at 5 frames/s: from one looked-at frame to the next a figure's box
-overlaps itself by more than half, which is what trackers need.
+Speeds suit a watcher at 5 frames/s: between two analysed frames a figure's box overlaps itself by
+more than half, as trackers need.
 """
 
 from __future__ import annotations

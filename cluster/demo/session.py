@@ -1,4 +1,4 @@
-"""The whole demo as one thing that starts and ends: servers, cameras, records, application."""
+"""The whole demo as one unit to start and stop: servers, cameras, database, application."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class DemoAccess:
 
 
 class DemoSession:
-    """Starts the demo, and leaves nothing behind when it is closed.
+    """Starts the demo. Closing it leaves nothing running.
 
     Args:
         settings: as loaded.
-        own_url: a camera of the user's, for tenant `acme`.
-        roles: which cameras play.
-        on_event: told of every part of the local stack that moves on.
-        on_step: told what happens next, in words.
+        own_url: a camera of the user's own, for tenant `acme`.
+        roles: which cameras to play.
+        on_event: called when a part of the local stack changes its state.
+        on_step: called with a description of the next step.
 
     Raises:
-        InputError: `own_url` is no camera URL; said before anything is started.
+        InputError: `own_url` is not a camera URL; raised before anything starts.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DemoSession:
             normalize_camera_url(own_url)
         self._own_url = own_url
         self._on_step = on_step
-        # The demo's cameras are on loopback, where no camera may be but these.
+        # The demo's cameras are on loopback. Only their port is permitted there.
         port = free_port()
         allow = (*settings.gateway.allow, f"127.0.0.1:{port}")
         gateway = settings.gateway.model_copy(update={"allow": allow})
@@ -75,7 +75,7 @@ class DemoSession:
 
     @property
     def settings(self) -> Settings:
-        """With what the stack made up: secrets and addresses."""
+        """The settings of the running stack, with generated secrets and addresses."""
         return self.stack.settings
 
     @property
@@ -83,7 +83,7 @@ class DemoSession:
         return self.settings.run_dir / ACCESS_FILE
 
     async def start(self) -> DemoAccess:
-        """Bring everything up; returns when the API is ready. On an error nothing is left running.
+        """Start everything; returns when the API is ready. After an error nothing is left running.
 
         Raises:
             AtalaiaError: what could not be started, and what to do.
@@ -116,7 +116,7 @@ class DemoSession:
         return access
 
     async def aclose(self) -> None:
-        """Stop in the order of use: application, servers, cameras. Safe to call twice."""
+        """Stop application, servers and cameras, in this order. Idempotent."""
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(self.access_file.unlink)
         application, self._application = self._application, None

@@ -1,4 +1,4 @@
-"""The demo's cameras, ready to be added to a running Atalaia like anybody's cameras."""
+"""The demo's cameras, which can be added to a running Atalaia like any camera."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from pipelines.domain import Rule
 log = get_logger(__name__)
 
 USERNAME = "viewer"
-# Every character that has broken a camera URL somewhere. It guards nothing but demo footage on
-# loopback, so it may stand here; it must stay the same, because cameras are kept between starts.
+# All the characters that have ever broken a camera URL. It only protects demo footage on loopback,
+# so it may be public. It must not change, because cameras stay in the database between runs.
 PASSWORD = "p@ss:w/rd#1?%20 {x}"
 
 
 @dataclass(frozen=True, slots=True)
 class DemoCamera:
-    """A camera of the demo while it plays.
+    """A playing camera of the demo.
 
     Attributes:
         url: RTSP address with percent-encoded credentials.
-        loop_s: seconds until its pictures repeat.
+        loop_s: seconds until its frames repeat.
     """
 
     tenant: str
@@ -47,13 +47,13 @@ class DemoCamera:
 
 
 class DemoCameras:
-    """Makes the footage where it is not there yet, and plays it over RTSP on loopback.
+    """Plays the demo's footage over RTSP on loopback, and makes the footage if it is missing.
 
-    The cameras live in the event loop that starts them, so nothing is left when the process ends,
-    however it ends.
+    The cameras belong to the event loop that starts them. So they end with the process, however it
+    ends.
 
     Args:
-        settings: `data_dir` is where the clips are kept.
+        settings: clips are cached in its `data_dir`.
         roles: which cameras to play.
         port: of the RTSP server; 0 for a free one.
     """
@@ -86,21 +86,21 @@ class DemoCameras:
 
     @property
     def server(self) -> CameraServer:
-        """The RTSP server, to cut cameras off in tests. Raises RuntimeError before `start`."""
+        """The RTSP server, to disconnect cameras in tests. Raises RuntimeError before `start`."""
         if self._server is None:
             raise RuntimeError("the demo cameras have not been started")
         return self._server
 
     @property
     def started_us(self) -> int:
-        """UTC microseconds at which every camera showed the first picture of its loop."""
+        """UTC microseconds at which every camera showed the first frame of its loop."""
         return self.server.started_us
 
     async def start(self) -> list[DemoCamera]:
-        """Play every role. The first time takes some ten seconds of one core for the footage.
+        """Play all roles. On first use, making the footage takes some ten seconds of one core.
 
         Raises:
-            ConfigError: footage cannot be made, because a package of the extra `demo` is missing.
+            ConfigError: a package of the extra `demo` is missing.
             OSError: the port is taken.
         """
         clips = await self._clips()
@@ -114,20 +114,20 @@ class DemoCameras:
         )
         await server.start()
         self._server = server
-        log.info("demo cameras play", cameras=len(self._roles), port=server.port)
+        log.info("demo cameras are playing", cameras=len(self._roles), port=server.port)
         return [
             DemoCamera(r.tenant, r.id, r.name, self._url(r, server.port), r.rules, clip.duration_s)
             for r, clip in zip(self._roles, clips, strict=True)
         ]
 
     async def aclose(self) -> None:
-        """Stop playing. Harmless when called twice or before `start`."""
+        """Stop playing. Idempotent."""
         if self._server is not None:
             await self._server.aclose()
             self._server = None
 
     async def _clips(self) -> list[Clip]:
-        # One thread: encoding is the machine's only work at this moment, and order keeps it calm.
+        # One thread: encoding already takes all the cores it can use.
         with ThreadPoolExecutor(1, thread_name_prefix="demo-footage") as executor:
             loop = asyncio.get_running_loop()
             jobs = [loop.run_in_executor(executor, _clip, r, self._folder) for r in self._roles]

@@ -1,4 +1,4 @@
-"""Transcoding of what WebRTC cannot take (H.265, B-frames, MJPEG) to H.264 with low delay."""
+"""Low-latency transcoding to H.264 of what WebRTC cannot carry (H.265, B-frames, MJPEG)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from av.video.stream import VideoStream
 from pipelines.errors import CameraError
 
 KEY_FRAME_INTERVAL_S = 2.0
-"""A new viewer waits at most this long; a PLI forces one earlier."""
+"""A new viewer waits at most this long. A PLI requests a key frame earlier."""
 
-# ultrafast + zerolatency: one picture in, one picture out. CRF 23 is x264's own default quality.
+# ultrafast and zerolatency: one frame in, one frame out. CRF 23 is x264's own default quality.
 _OPTIONS = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "bf": "0", "threads": "1"}
 DEFAULT_FPS = 25
+"""For streams that do not announce a rate; the usual rate of cameras."""
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """One H.264 picture of the transcoder. `pts_s` is the source's presentation time, seconds."""
+class EncodedFrame:
+    """One H.264 frame. `pts_s`: presentation time in the source, seconds."""
 
     data: bytes
     key_frame: bool
@@ -34,44 +35,48 @@ class EncodedPicture:
     pts_s: float | None
 
 
-class PictureEncoder:
-    """Encodes pictures of any size and format, one in, one out. One thread only.
+class FrameEncoder:
+    """Encodes frames of any size and format, one in, one out. Not thread-safe.
 
-    Follows size changes with a new encoder, whose first picture is a key frame.
+    A change of size starts a new encoder, with a key frame.
 
     Args:
-        fps: about how many come per second.
-        touch: sees, and may change, each picture before it is encoded: yuv420p, its own memory.
+        fps: approximate frame rate.
+        preprocess: called with each frame before it is encoded, and may change it: yuv420p, in
+            memory of its own.
     """
 
-    def __init__(self, fps: Fraction, touch: Callable[[VideoFrame], None] | None = None) -> None:
+    def __init__(
+        self, fps: Fraction, preprocess: Callable[[VideoFrame], None] | None = None
+    ) -> None:
         self._fps = fps
-        self._touch = touch
+        self._preprocess = preprocess
         self._encoder: VideoCodecContext | None = None
         self._force_key_frame = False
 
     def request_key_frame(self) -> None:
-        """Make the next picture a key frame, for a viewer who just came."""
+        """Make the next frame a key frame, for a new viewer."""
         self._force_key_frame = True
 
-    def encode(self, frame: VideoFrame) -> Iterator[EncodedPicture]:
+    def encode(self, frame: VideoFrame) -> Iterator[EncodedFrame]:
+        """Encode a frame; yields the result at once."""
         width, height = frame.width & ~1, frame.height & ~1  # 4:2:0 needs even sizes
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != (width, height):
             encoder = self._encoder = self._new_encoder(width, height, frame)
         pts_s = frame.time
-        picture = frame.reformat(
+        prepared = frame.reformat(
             width=width, height=height, format="yuv420p", dst_color_range="MPEG"
         )
-        if self._touch is not None:
-            # It may be the decoder's own, from which the next ones are predicted.
-            picture.make_writable()
-            self._touch(picture)
-        picture.pts, picture.time_base = frame.pts, frame.time_base
-        picture.pict_type = PictureType.I if self._force_key_frame else PictureType.NONE
+        if self._preprocess is not None:
+            # The memory may belong to the decoder, which predicts later frames from it.
+            prepared.make_writable()
+            self._preprocess(prepared)
+        prepared.pts, prepared.time_base = frame.pts, frame.time_base
+        prepared.pict_type = PictureType.I if self._force_key_frame else PictureType.NONE
         self._force_key_frame = False
-        for packet in encoder.encode(picture):
-            yield EncodedPicture(bytes(packet), packet.is_keyframe, width, height, pts_s)
+        for packet in encoder.encode(prepared):
+            yield EncodedFrame(bytes(packet), packet.is_keyframe, width, height, pts_s)
 
     def _new_encoder(self, width: int, height: int, frame: VideoFrame) -> VideoCodecContext:
         encoder = av.CodecContext.create("libx264", "w")
@@ -86,23 +91,23 @@ class PictureEncoder:
 
 
 class Transcoder:
-    """Decodes a stream's packets and encodes the pictures anew. One thread only."""
+    """Decodes a stream's packets and re-encodes the frames. Not thread-safe."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._decoder = stream.codec_context
         # Frame threads would add a frame of delay each; slices do not.
         self._decoder.thread_type = "SLICE"
-        self._encoder = PictureEncoder(Fraction(stream.average_rate or DEFAULT_FPS))
+        self._encoder = FrameEncoder(Fraction(stream.average_rate or DEFAULT_FPS))
 
     def request_key_frame(self) -> None:
-        """Make the next picture a key frame, for a viewer who just came."""
+        """Make the next frame a key frame, for a new viewer."""
         self._encoder.request_key_frame()
 
-    def feed(self, packet: Packet[VideoStream]) -> Iterator[EncodedPicture]:
-        """The pictures that come out when this packet goes in; a damaged packet yields none.
+    def feed(self, packet: Packet[VideoStream]) -> Iterator[EncodedFrame]:
+        """Decode a packet and encode the resulting frames. A damaged packet yields none.
 
         Raises:
-            CameraError: the codec is one that cannot be decoded here.
+            CameraError: this codec cannot be decoded here.
         """
         try:
             frames = self._decoder.decode(packet)

@@ -1,1 +1,1 @@
-"""Recordings: what the bridge carries, kept as fragmented MP4 without encoding it again."""
+"""Recording: what the bridge receives, stored as fragmented MP4 without re-encoding."""

@@ -1,8 +1,8 @@
-"""Recording of a camera that has privacy masks: decoded, painted over, encoded anew.
+"""Recording of a camera with privacy masks: frames are decoded, masked and re-encoded.
 
-There is no way around it: what the masks hide stands in the camera's own packets. It costs about a
-decode and an encode of each picture, in the recorder's thread; where the machine is too slow for
-it, pictures are dropped there, and the room does not notice.
+There is no cheaper way: the camera's packets contain what the masks hide. It costs about one decode
+and one encode per frame, in the recorder's thread. A machine that is too slow drops frames of the
+recording; the live view is not affected.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 
-from cluster.media.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S, PictureEncoder
+from cluster.media.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S, FrameEncoder
+from cluster.recording.audio import NO_AUDIO
 from cluster.recording.segment import TIME_BASE, VideoFormat, VideoUnit
-from cluster.recording.sound import NO_SOUND
 from pipelines.domain import Polygon
 from pipelines.errors import InputError
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
 
 BREAK_US = 2_000_000
-"""After a pause of this length, the picture before it helps with none after it."""
+"""After a pause of this length, frames before it no longer help to decode frames after it."""
 
 
-class MaskedPictures:
-    """Turns the units of a camera into units without what its masks hide. One thread only.
+class MaskedFrames:
+    """Replaces a camera's frames with masked ones. Not thread-safe.
 
     Args:
         masks: at least one.
+
+    Raises:
+        ValueError: there are no masks.
     """
 
     def __init__(self, masks: tuple[Polygon, ...]) -> None:
@@ -48,12 +51,12 @@ class MaskedPictures:
         self._base_us = self._last_us = self._key_us = 0
 
     def feed(self, unit: VideoUnit, video: VideoFormat) -> Iterator[tuple[VideoUnit, VideoFormat]]:
-        """What is recorded when this unit goes in, in the order of showing.
+        """Feed one frame; yields the masked frames to record, in presentation order.
 
         Raises:
-            InputError: the unit cannot be decoded; nothing of it is recorded.
+            InputError: the frame cannot be decoded; nothing of it is recorded.
         """
-        if self._video is None or not _alike(video, self._video):
+        if self._video is None or not _same_video(video, self._video):
             self._start(unit, video)
         elif not 0 < unit.decode_us - self._last_us < BREAK_US:
             self._start(unit, video)
@@ -65,50 +68,50 @@ class MaskedPictures:
         try:
             frames = self._decoder.decode(packet)
         except av.error.FFmpegError as error:
-            raise InputError(f"a picture cannot be masked: {error.strerror}.") from error
+            raise InputError(f"a frame cannot be masked: {error.strerror}.") from error
         for frame in frames:
             yield from self._encode(frame)
 
     def _start(self, unit: VideoUnit, video: VideoFormat) -> None:
         decoder = av.CodecContext.create(video.codec, "r")
         assert isinstance(decoder, VideoCodecContext)
-        decoder.thread_type = "SLICE"  # frame threads would hold pictures back
+        decoder.thread_type = "SLICE"  # frame threads would delay frames
         self._decoder, self._video = decoder, video
         self._encoder = self._new_encoder()
-        # Times in the codecs are kept small: a second's fraction must fit beside them.
+        # Codecs get times relative to this, which stay small enough for their arithmetic.
         self._base_us = unit.decode_us
         self._key_us = 0
 
-    def _new_encoder(self) -> PictureEncoder:
-        return PictureEncoder(Fraction(DEFAULT_FPS), self._paint)
+    def _new_encoder(self) -> FrameEncoder:
+        return FrameEncoder(Fraction(DEFAULT_FPS), self._paint)
 
     def _encode(self, frame: VideoFrame) -> Iterator[tuple[VideoUnit, VideoFormat]]:
         if frame.pts is None:
             return
         capture_us = self._base_us + frame.pts
         frame.time_base = TIME_BASE
-        # By time: the encoder counts pictures, and cameras send as many as they like.
+        # By time, because the encoder counts frames and the camera's rate is its own.
         if capture_us - self._key_us >= KEY_FRAME_INTERVAL_S * 1e6:
             self._encoder.request_key_frame()
-        sound = self._video.sound if self._video is not None else NO_SOUND
-        for made in self._encoder.encode(frame):
-            if made.key_frame:
+        audio = self._video.audio if self._video is not None else NO_AUDIO
+        for encoded in self._encoder.encode(frame):
+            if encoded.key_frame:
                 self._key_us = capture_us
             yield (
-                VideoUnit(made.data, made.key_frame, capture_us, capture_us),
-                VideoFormat("h264", made.width, made.height, sound),
+                VideoUnit(encoded.data, encoded.key_frame, capture_us, capture_us),
+                VideoFormat("h264", encoded.width, encoded.height, audio),
             )
 
     def _paint(self, frame: VideoFrame) -> None:
         self._painter.paint(I420(*(_pixels(plane) for plane in frame.planes)))
 
 
-def _alike(one: VideoFormat, other: VideoFormat) -> bool:
-    """Whether one decoder takes both; sound is nothing to it."""
-    return replace(one, sound=NO_SOUND) == replace(other, sound=NO_SOUND)
+def _same_video(one: VideoFormat, other: VideoFormat) -> bool:
+    """Whether the same decoder takes both. Audio does not matter."""
+    return replace(one, audio=NO_AUDIO) == replace(other, audio=NO_AUDIO)
 
 
 def _pixels(plane: VideoPlane) -> npt.NDArray[np.uint8]:
-    """The plane's memory, (height, width), without the padding of its rows."""
+    """The plane's memory as uint8 (height, width), without row padding."""
     rows: npt.NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8)
     return rows.reshape(-1, plane.line_size)[: plane.height, : plane.width]

@@ -1,4 +1,4 @@
-"""What a recorded file holds, found out from the file itself."""
+"""What a recorded file contains, read from the file itself."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipelines.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The video of a file. Times are microseconds in the file.
+    """The contents of a file. Times are microseconds in the file.
 
     Attributes:
-        first_us: when the picture that is decoded first is shown.
-        start_us: when the first picture is shown.
-        end_us: when the last picture ends, taken to last as long as the one before it.
-        audio: codec of the sound, None where there is none.
-        tags: what the file says of itself, None where it is not ours.
+        first_us: presentation time of the frame that is decoded first.
+        start_us: presentation time of the first frame.
+        end_us: end of the last frame, taken to last as long as the one before it.
+        audio: audio codec; None if there is no audio.
+        tags: the file's tags; None if another program wrote it.
     """
 
     video: VideoFormat
@@ -37,10 +37,10 @@ class Probe:
 
 
 def probe(path: Path) -> Probe:
-    """Read a file through, without decoding. Blocking.
+    """Read a file without decoding it. Blocks.
 
     Raises:
-        InputError: it holds no H.264 or H.265 that plays.
+        InputError: the file holds no playable H.264 or H.265.
     """
     try:
         with av.open(str(path)) as container:
@@ -49,8 +49,8 @@ def probe(path: Path) -> Probe:
             stream = container.streams.video[0]
             context = stream.codec_context
             video = VideoFormat(context.name, context.width, context.height)
-            sound = container.streams.audio
-            audio = sound[0].codec_context.name if sound else None
+            tracks = container.streams.audio
+            audio = tracks[0].codec_context.name if tracks else None
             tags = Tags.decode(container.metadata.get("comment", ""))
             times = [
                 round(packet.pts * Fraction(packet.time_base) * 1_000_000)
@@ -60,7 +60,7 @@ def probe(path: Path) -> Probe:
     except (OSError, av.error.FFmpegError) as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}.") from error
     if video.codec not in CODECS or not times:
-        raise InputError(f"{path.name} holds no H.264 or H.265 that plays.")
+        raise InputError(f"{path.name} holds no playable H.264 or H.265.")
     first_us = times[0]
     times.sort()
     step_us = times[-1] - times[-2] if len(times) > 1 else 0
@@ -68,7 +68,14 @@ def probe(path: Path) -> Probe:
 
 
 def segment_file(path: Path, found: Probe, origin_us: int) -> SegmentFile:
-    """The file with its place in time: `origin_us` is time 0 of the file. Blocking."""
+    """The file placed in time. Blocks.
+
+    Args:
+        origin_us: time 0 of the file, UTC microseconds.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     size, sha256 = digest(path)
     return SegmentFile(
         path=path,

@@ -1,9 +1,8 @@
-"""Recordings that MediaMTX made by itself become recordings of a camera here.
+"""Imports recordings that MediaMTX made by itself.
 
 MediaMTX writes fragmented MP4 under `recordPath`, by default
-`recordings/%path/%Y-%m-%d_%H-%M-%S-%f`: the name tells when the first picture was there, in the
-time zone of MediaMTX's machine. Its clock is what these recordings have: their times are as exact
-as it, not exact to the frame as our own are.
+`recordings/%path/%Y-%m-%d_%H-%M-%S-%f`. The name is the local time of the first frame on MediaMTX's
+machine. So the times are as exact as that clock, not frame-accurate like those of our recordings.
 """
 
 from __future__ import annotations
@@ -31,37 +30,37 @@ _NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)-(\d{1,6})\.mp4", re.ASCII)
 
 @dataclass(slots=True)
 class Registered:
-    """What became of the files: how many were entered, and why the others were not."""
+    """The result of an import. `skipped`: files that were not imported, and why."""
 
     entered: int = 0
     skipped: dict[Path, str] = field(default_factory=dict)
 
 
 def recordings_in(folder: Path) -> list[Path]:
-    """MediaMTX's recordings in a folder and those below it, by name. Blocking.
+    """MediaMTX's recordings in a folder and its subfolders, by name. Blocks.
 
     Raises:
-        InputError: there is no such folder, or none in it.
+        InputError: the folder does not exist, or holds no recordings.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder.")
+        raise InputError(f"{folder} is not a folder.")
     found = sorted(path for path in folder.rglob("*.mp4") if _NAME.fullmatch(path.name))
     if not found:
         raise InputError(
-            f"{folder} holds no recording of MediaMTX.",
-            hint="Its files are called like 2026-11-25_17-30-00-123456.mp4.",
+            f"{folder} holds no MediaMTX recordings.",
+            hint="Their names look like 2026-11-25_17-30-00-123456.mp4.",
         )
     return found
 
 
 def start_us(name: str, zone: tzinfo | None) -> int:
-    """UTC microseconds of a file's name.
+    """The start time in a file name, UTC microseconds.
 
     Args:
-        zone: of the clock that wrote it; None: this machine's.
+        zone: time zone of the name; None: this machine's.
 
     Raises:
-        InputError: it is no such name, or no such time.
+        InputError: the name has another format, or no valid time.
     """
     found = _NAME.fullmatch(name)
     try:
@@ -69,7 +68,7 @@ def start_us(name: str, zone: tzinfo | None) -> int:
             raise ValueError
         local = datetime.strptime(found[1], "%Y-%m-%d_%H-%M-%S")  # noqa: DTZ007 -- set below
     except ValueError:
-        raise InputError(f"{name} does not tell a time.") from None
+        raise InputError(f"{name} contains no valid time.") from None
     at = local.replace(tzinfo=zone) if zone is not None else local.astimezone()
     return to_us(at) + int(found[2].ljust(6, "0"))
 
@@ -83,26 +82,26 @@ async def register(
     zone: tzinfo | None = None,
     on_file: Callable[[Path], None] = lambda _: None,
 ) -> Registered:
-    """Store and enter each file. What cannot be read is skipped; again, it changes nothing.
+    """Store each file and enter it in the database. Idempotent. Unreadable files are skipped.
 
     Args:
-        on_file: told of each file that was dealt with, for a progress bar.
+        on_file: called after each file, for a progress bar.
 
     Raises:
         UnknownThingError: there is no such camera.
-        InputError: the camera has privacy masks, which these recordings have not.
-        UnavailableError: storage or records are away; what was entered stays.
+        InputError: the camera has privacy masks, and these recordings are unmasked.
+        UnavailableError: storage or database is down; files entered so far stay.
     """
     camera = await database.tenant(key.tenant).camera(key.camera)
     if camera.masks:
         raise InputError(
-            f"camera {camera.id} has privacy masks, and its pictures in these files have not.",
-            hint="Nothing unmasked of it is kept; remove the masks if that is what you want.",
+            f"camera {camera.id} has privacy masks, and these recordings are unmasked.",
+            hint="Unmasked recordings of it are not stored. Remove the masks to import them.",
         )
     done = Registered()
     for path in paths:
         try:
-            file = await asyncio.to_thread(_examined, path, zone)
+            file = await asyncio.to_thread(_inspect, path, zone)
         except InputError as error:
             done.skipped[path] = error.message
         else:
@@ -114,7 +113,7 @@ async def register(
     return done
 
 
-def _examined(path: Path, zone: tzinfo | None) -> SegmentFile:
+def _inspect(path: Path, zone: tzinfo | None) -> SegmentFile:
     found = probe(path)
     file = segment_file(path, found, start_us(path.name, zone) - found.start_us)
-    return replace(file, tags=Tags(note=NOTE))  # whatever it says of itself was not said by us
+    return replace(file, tags=Tags(note=NOTE))  # tags in the file are not trusted

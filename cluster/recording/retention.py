@@ -1,4 +1,4 @@
-"""Whether a finished file is kept. Pure, but for the question whether there was an alarm."""
+"""Whether a finished file is kept. Pure, except for the query for alarms."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ from enum import StrEnum
 
 from cluster.recording.segment import SegmentFile
 
-Alarmed = Callable[[int, int], Awaitable[bool]]
-"""Whether the camera has an alarm of a frame captured from the first time (microseconds) up to and
-with the second. Raises UnavailableError."""
+HasAlarm = Callable[[int, int], Awaitable[bool]]
+"""Whether the camera has an alarm captured between two times, both inclusive, UTC microseconds.
+Raises UnavailableError."""
 
 
 class Verdict(StrEnum):
+    """The decision on a file."""
+
     KEEP = "keep"
     WAIT = "wait"
     DROP = "drop"
 
 
-def decided_us(file: SegmentFile, grace_us: int) -> int:
-    """From when on a file without an alarm is dropped: the last alarm that would keep it was seen
-    its pre-roll after the end, and takes some time to come into the records."""
+def final_us(file: SegmentFile, grace_us: int) -> int:
+    """When a file without alarms can be dropped, UTC microseconds.
+
+    The last alarm that would keep the file comes a pre-roll after its end, and takes up to
+    `grace_us` to reach the database.
+    """
     before_us = file.tags.rolls_us[0] if file.tags.rolls_us else 0
     return file.end_us + before_us + grace_us
 
 
-async def judge(file: SegmentFile, settled: bool, alarmed: Alarmed) -> Verdict:
-    """Keep a file as soon as there is an alarm for it; drop it when none can come any more.
+async def decide(file: SegmentFile, settled: bool, has_alarm: HasAlarm) -> Verdict:
+    """Keep a file once there is an alarm for it; drop it once none can come any more.
 
     Args:
-        settled: whether none could come any more, before this was called.
+        settled: whether, before this call, no further alarm was possible.
 
     Raises:
-        UnavailableError: the records cannot be asked; the file waits.
+        UnavailableError: the database is down; the file waits.
     """
     if file.tags.rolls_us is None:
         return Verdict.KEEP
     before_us, after_us = file.tags.rolls_us
-    if await alarmed(file.start_us - after_us, file.end_us + before_us):
+    if await has_alarm(file.start_us - after_us, file.end_us + before_us):
         return Verdict.KEEP
     return Verdict.DROP if settled else Verdict.WAIT

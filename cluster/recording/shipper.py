@@ -1,4 +1,4 @@
-"""From the spool to the storage and the records: nothing leaves the disk before both have it."""
+"""Ships files from the outbox to storage and database. Files stay on disk until both have them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
-from cluster.recording.retention import Verdict, decided_us, judge
+from cluster.recording.outbox import PendingSegment, SegmentOutbox
+from cluster.recording.retention import Verdict, decide, final_us
 from cluster.recording.segment import SegmentFile
-from cluster.recording.spool import Spool, Spooled
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import AlarmQuery, Database
 from pipelines.clock import Clock
@@ -20,24 +20,27 @@ from pipelines.times import moment_of
 
 log = get_logger("recording.shipper")
 
-AT_ONCE = 4
-"""Files on their way at the same time: an upload waits for the network most of its time."""
-LOOK_S = 1.0
-"""How often the spool is looked at: a file without an alarm is judged at its end, and again when
-no alarm can come any more."""
+MAX_UPLOADS = 4
+"""Parallel uploads. An upload mostly waits for the network."""
+POLL_S = 1.0
+"""Interval of checks. A file without an alarm is checked when it ends, and again when no further
+alarm is possible."""
 ADOPT_S = 60.0
+"""Interval of looking for files of dead processes. They are in no hurry."""
+# The first retry is quick; an outage of hours costs one attempt per minute.
 BACKOFF_INITIAL_S, BACKOFF_MAX_S = 1.0, 60.0
-MOMENT_S = 1.0
-"""Some alarm is always on its way where many are raised."""
+MIN_PASSAGE_S = 1.0
+"""Under a steady flow of alarms one is always in transit, so a delay up to this long is normal."""
 _NEVER_US = 2**62
 
 
 def blob_key(camera: str, start_us: int) -> str:
-    """Where a segment lies in its tenant's storage, by UTC date."""
+    """Key of a segment in its tenant's storage, by UTC date."""
     return f"recordings/{camera}/{moment_of(start_us):%Y/%m/%d}/{start_us}.mp4"
 
 
 def segment_of(camera: str, file: SegmentFile) -> Segment:
+    """The database row for a file."""
     return Segment(
         camera=camera,
         start_us=file.start_us,
@@ -57,25 +60,25 @@ def segment_of(camera: str, file: SegmentFile) -> Segment:
 
 
 class Shipper:
-    """Judges and sends what waits in a spool, for as long as it runs. Belongs to one event loop.
+    """Decides on the files in an outbox and ships those that are kept. Belongs to one event loop.
 
     Args:
-        spool: of this process; the caller's to close.
-        database: the records; the caller's to close.
-        open_blobs: the storage of a tenant; closed here.
-        alarms_wait_s: for how many seconds the oldest alarm of a tenant that is not recorded has
-            been on its way (`stores.bus.AlarmPassage`); raises UnavailableError where that cannot
-            be known. While it is long, or unknown, nothing is let go.
-        grace_s: how long an alarm may take to come into the records.
+        outbox: of this process; the caller closes it.
+        database: closed by the caller.
+        open_blobs: opens the storage of a tenant; closed here.
+        alarms_wait_s: how many seconds the oldest alarm of a tenant has been in transit to the
+            database (`stores.bus.AlarmPassage`). Raises UnavailableError if that is unknown. While
+            it is long or unknown, no file is dropped.
+        grace_s: how long an alarm may take to reach the database.
 
     Attributes:
-        counts: files by what became of them: shipped, let_go (no alarm), refused.
-        trouble: why files wait that could be sent, for people; empty while all is well.
+        counts: files by outcome: shipped, let_go (no alarm), refused.
+        problem: why files wait that could be shipped, for people; empty if all is well.
     """
 
     def __init__(
         self,
-        spool: Spool,
+        outbox: SegmentOutbox,
         database: Database,
         open_blobs: Callable[[str], TenantBlobs],
         alarms_wait_s: Callable[[str], Awaitable[float]],
@@ -85,23 +88,23 @@ class Shipper:
         backoff: Backoff | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        self.trouble = ""
-        self._spool = spool
+        self.problem = ""
+        self._outbox = outbox
         self._database = database
         self._open_blobs = open_blobs
         self._alarms_wait_s = alarms_wait_s
-        self._through_since_us: dict[str, int] = {}
+        self._passing_since_us: dict[str, int] = {}
         self._grace_us = round(grace_s * 1e6)
         self._clock = clock
         self._backoff = backoff or Backoff(BACKOFF_INITIAL_S, BACKOFF_MAX_S)
         self._blobs: dict[str, TenantBlobs] = {}
-        self._asked: set[SegmentFile] = set()
-        self._kept: set[SegmentFile] = set()
-        self._storage_trouble = ""
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._checked: set[SegmentFile] = set()
+        self._to_send: set[SegmentFile] = set()
+        self._storage_problem = ""
+        self._slots = asyncio.Semaphore(MAX_UPLOADS)
 
     async def run(self) -> None:
-        """Adopt what dead processes left, and send what waits, until cancelled."""
+        """Adopt the files of dead processes and ship what waits, until cancelled."""
         adopt_s = self._clock.monotonic()
         while True:
             try:
@@ -110,39 +113,39 @@ class Shipper:
                     adopt_s = self._clock.monotonic() + ADOPT_S
                 well = await self.round()
             except Exception:
-                # Top of the task that empties the spool: it must outlive any bug.
+                # Top of the task that empties the outbox: it must survive any bug.
                 log.exception("shipping failed")
                 well = False
             if well:
                 self._backoff.reset()
-            await asyncio.sleep(LOOK_S if well else self._backoff.next_delay_s())
+            await asyncio.sleep(POLL_S if well else self._backoff.next_delay_s())
 
     async def round(self) -> bool:
-        """Judge and send everything that is due; False where something has to be tried again."""
-        waiting = self._spool.waiting()
-        files = {spooled.file for spooled in waiting}
-        self._asked &= files
-        self._kept &= files
-        trouble = ""
+        """Decide on every file and ship those that are kept; False if something must be retried."""
+        waiting = self._outbox.waiting()
+        files = {pending.file for pending in waiting}
+        self._checked &= files
+        self._to_send &= files
+        problem = ""
         alarms_wait = await self._watch_alarms(waiting)
         try:
-            for spooled in waiting:
-                await self._judge(spooled)
+            for pending in waiting:
+                await self._decide(pending)
         except UnavailableError as error:
-            trouble = error.message
-        # Judged first: while the storage is away, what nobody needs must not fill the disk.
-        kept = [spooled for spooled in waiting if spooled.file in self._kept]
-        self._storage_trouble = ""
-        await asyncio.gather(*(self._send(spooled) for spooled in kept))
-        trouble = trouble or self._storage_trouble
-        told = trouble or alarms_wait
-        if told and not self.trouble:
-            log.warning("recordings wait", reason=told, files=len(waiting))
-        self.trouble = told
-        return not trouble
+            problem = error.message
+        # Decisions come first: while storage is down, unneeded files must not fill the disk.
+        kept = [pending for pending in waiting if pending.file in self._to_send]
+        self._storage_problem = ""
+        await asyncio.gather(*(self._send(pending) for pending in kept))
+        problem = problem or self._storage_problem
+        reason = problem or alarms_wait
+        if reason and not self.problem:
+            log.warning("recordings are waiting", reason=reason, files=len(waiting))
+        self.problem = reason
+        return not problem
 
     async def aclose(self) -> None:
-        """Close the storages. Call after `run` was cancelled."""
+        """Close the storages. Call it after cancelling `run`."""
         for blobs in self._blobs.values():
             await blobs.aclose()
         self._blobs.clear()
@@ -150,89 +153,95 @@ class Shipper:
     # ------------------------------------------------------------ helpers
 
     async def _adopt(self) -> None:
-        if adopted := await asyncio.to_thread(self._spool.adopt):
-            log.info("recordings that others had left are sent", files=adopted)
+        if adopted := await asyncio.to_thread(self._outbox.adopt):
+            log.info("adopted recordings of dead processes", files=adopted)
 
-    async def _watch_alarms(self, waiting: list[Spooled]) -> str:
-        """Learn since when the alarms that may keep these files have got through; why not, for
-        people, where they do not now."""
+    async def _watch_alarms(self, waiting: list[PendingSegment]) -> str:
+        """Update since when the alarms of each tenant reach the database. Returns why they do not,
+        for people; empty if they do."""
         tenants = sorted({s.key.tenant for s in waiting if s.file.tags.rolls_us is not None})
-        through = await asyncio.gather(*(self._get_through(tenant) for tenant in tenants))
+        passing = await asyncio.gather(*(self._alarms_pass(tenant) for tenant in tenants))
         now_us = self._clock.now_us()
-        self._through_since_us = {
-            tenant: self._through_since_us.get(tenant, now_us)
-            for tenant, is_through in zip(tenants, through, strict=True)
-            if is_through
+        self._passing_since_us = {
+            tenant: self._passing_since_us.get(tenant, now_us)
+            for tenant, passes in zip(tenants, passing, strict=True)
+            if passes
         }
-        return "" if all(through) else "alarms do not reach the records."
+        return "" if all(passing) else "alarms do not reach the database."
 
-    async def _get_through(self, tenant: str) -> bool:
+    async def _alarms_pass(self, tenant: str) -> bool:
+        """Whether the tenant's alarms reach the database without unusual delay."""
         try:
-            # An alarm that a file waits for is at least `grace_s` old when the file is judged.
-            bearable_s = max(MOMENT_S, self._grace_us / 2e6)
-            return await self._alarms_wait_s(tenant) <= bearable_s
+            # An alarm that a file waits for is at least `grace_s` old when the file is decided on.
+            max_wait_s = max(MIN_PASSAGE_S, self._grace_us / 2e6)
+            return await self._alarms_wait_s(tenant) <= max_wait_s
         except UnavailableError:
             return False
 
-    def _settled_us(self, spooled: Spooled) -> int:
-        """From when on no alarm for this file can come any more.
+    def _settled_us(self, pending: PendingSegment) -> int:
+        """When no further alarm for this file is possible, UTC microseconds.
 
-        While alarms do not get through, never; afterwards those that waited need their time, too.
+        Never while alarms are held up. Afterwards, held-up alarms get the grace time too.
         """
-        since_us = self._through_since_us.get(spooled.key.tenant, _NEVER_US)
-        return max(decided_us(spooled.file, self._grace_us), since_us + self._grace_us)
+        since_us = self._passing_since_us.get(pending.key.tenant, _NEVER_US)
+        return max(final_us(pending.file, self._grace_us), since_us + self._grace_us)
 
-    async def _judge(self, spooled: Spooled) -> None:
-        """Raises UnavailableError: the records cannot be asked."""
-        file = spooled.file
-        if file in self._kept:
+    async def _decide(self, pending: PendingSegment) -> None:
+        """Decide on one file. Raises UnavailableError: the database is down."""
+        file = pending.file
+        if file in self._to_send:
             return
-        now_us, settled_us = self._clock.now_us(), self._settled_us(spooled)
-        if file in self._asked and now_us < settled_us:
+        now_us, settled_us = self._clock.now_us(), self._settled_us(pending)
+        if file in self._checked and now_us < settled_us:
             return
-        records = self._database.tenant(spooled.key.tenant)
+        records = self._database.tenant(pending.key.tenant)
 
-        async def alarmed(from_us: int, to_us: int) -> bool:
+        async def has_alarm(from_us: int, to_us: int) -> bool:
             query = AlarmQuery(
-                camera=spooled.key.camera, since_us=max(0, from_us), until_us=to_us + 1, limit=1
+                camera=pending.key.camera, since_us=max(0, from_us), until_us=to_us + 1, limit=1
             )
             return bool((await records.alarms(query)).items)
 
-        verdict = await judge(file, now_us >= settled_us, alarmed)
+        verdict = await decide(file, now_us >= settled_us, has_alarm)
         if verdict is Verdict.KEEP:
-            self._kept.add(file)
+            self._to_send.add(file)
         elif verdict is Verdict.WAIT:
-            self._asked.add(file)
+            self._checked.add(file)
         else:
             self.counts["let_go"] += 1
-            await asyncio.to_thread(self._spool.remove, spooled)
+            await asyncio.to_thread(self._outbox.remove, pending)
 
-    async def _send(self, spooled: Spooled) -> None:
+    async def _send(self, pending: PendingSegment) -> None:
         async with self._slots:
-            if self._storage_trouble:
-                return  # one that waits for a time-out is enough
+            if self._storage_problem:
+                return  # one upload that waits for a time-out is enough
             try:
-                await self._ship(spooled)
+                await self._ship(pending)
                 self.counts["shipped"] += 1
             except UnknownThingError as error:
-                # Not to be mended by waiting: the tenant was erased, or the file is gone.
-                log.error("a recording is refused", camera=spooled.key.room, reason=error.message)
+                # Retrying does not help: the tenant was erased, or the file is gone.
+                log.error("recording refused", camera=pending.key.room, reason=error.message)
                 self.counts["refused"] += 1
             except AtalaiaError as error:
-                self._storage_trouble = error.message
+                self._storage_problem = error.message
                 return
-            await asyncio.to_thread(self._spool.remove, spooled)
+            await asyncio.to_thread(self._outbox.remove, pending)
 
-    async def _ship(self, spooled: Spooled) -> None:
-        """Raises UnknownThingError: it will never be taken; other errors: try again."""
-        tenant, camera = spooled.key
-        segment = segment_of(camera, spooled.file)
+    async def _ship(self, pending: PendingSegment) -> None:
+        """Upload one file and enter it in the database.
+
+        Raises:
+            UnknownThingError: it will never be accepted.
+            AtalaiaError: try again later.
+        """
+        tenant, camera = pending.key
+        segment = segment_of(camera, pending.file)
         blobs = self._blobs.get(tenant) or self._open_blobs(tenant)
         self._blobs[tenant] = blobs
-        await blobs.put_file(segment.blob, spooled.file.path)
+        await blobs.put_file(segment.blob, pending.file.path)
         try:
             await self._database.recordings(tenant).add(segment)
         except UnknownThingError:
             await blobs.delete(segment.blob)
             raise
-        log.debug("recording shipped", camera=spooled.key.room, blob=segment.blob)
+        log.debug("recording shipped", camera=pending.key.room, blob=segment.blob)

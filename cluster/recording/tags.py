@@ -1,7 +1,7 @@
-"""What a recorded file says of itself, in its comment: all that is not in the pictures.
+"""Tags of a recorded file, stored in its comment: what the video itself does not show.
 
-A file whose recorder was killed has nobody left to say whether its pictures are masked, or whether
-it was to be kept at all. So this stands in the file's head from the first byte on.
+If the recorder was killed, the file alone must say whether it is masked and whether it should be
+kept. So the tags are written at the start of the file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Attributes:
-    masked: whether privacy masks are painted into the pictures.
-    note: what people should know of the file.
-    rolls_us: kept only where an alarm lies at most this much (before, after) from it: the
-        camera's pre-roll and post-roll. None: kept whatever happens.
+    """What the recorder knew about a file. The names are part of the file format.
+
+    Attributes:
+        masked: whether privacy masks are painted into the frames.
+        note: remark for people.
+        rolls_us: keep the file only if an alarm lies at most this much (before, after) from it: the
+            camera's pre-roll and post-roll, microseconds. None: keep it in any case.
     """
 
     masked: bool = False
@@ -25,11 +27,12 @@ class Tags:
     rolls_us: tuple[int, int] | None = None
 
     def encode(self) -> str:
+        """The tags as JSON."""
         return _TAGS.dump_json(self).decode()
 
     @classmethod
     def decode(cls, text: str) -> Tags | None:
-        """None where the text is not ours."""
+        """Tags from JSON; None if the text is something else."""
         try:
             return _TAGS.validate_json(text)
         except ValidationError:

@@ -8,16 +8,16 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from cluster.clips.boxes import as_json, as_webvtt, is_complete, seen_frames
+from cluster.clips.annotations import annotated_frames, as_json, as_webvtt, is_complete
 from cluster.clips.clips import (
     Clip,
     ClipFile,
     ClipReason,
     ClipState,
-    Kept,
+    RecordingPolicy,
     clip_key,
 )
-from cluster.clips.timeline import Span
+from cluster.clips.coverage import Span
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
@@ -81,14 +81,14 @@ async def alarm_clip(alarm: AlarmPath, scope: TenantDep, state: StateDep) -> Cli
     return _view(known, clip, scope.links)
 
 
-async def _kept(scope: TenantScope, settings: RecordingSettings, camera: str) -> Kept:
+async def _kept(scope: TenantScope, settings: RecordingSettings, camera: str) -> RecordingPolicy:
     """What is kept of a camera; of one that is gone, what cameras keep by default."""
     try:
         found = await scope.records.camera(camera)
         recording, masks = found.recording, found.masks
     except UnknownThingError:
         recording, masks = Recording(), ()
-    return Kept(recording, settled_after_s(settings, recording, masks))
+    return RecordingPolicy(recording, settled_after_s(settings, recording, masks))
 
 
 async def _write_boxes(alarm: Alarm, file: ClipFile, scope: TenantScope, *, complete: bool) -> None:
@@ -106,7 +106,7 @@ async def _write_boxes(alarm: Alarm, file: ClipFile, scope: TenantScope, *, comp
         pass  # asked for the first time
     span = file.span
     paths = await scope.tracks.paths(alarm.camera, span.from_us, span.to_us)
-    frames = seen_frames(alarm, paths, span)
+    frames = annotated_frames(alarm, paths, span)
     await scope.blobs.put(clip_key(alarm.id, "boxes.vtt"), as_webvtt(frames, span))
     await scope.blobs.put(name, as_json(alarm, frames, span, complete=complete))
 

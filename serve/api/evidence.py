@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cluster.clips.clips import AT_ONCE, ClipMaker
-from cluster.clips.scratch import Workshop
+from cluster.clips.clips import MAX_CONCURRENT, ClipMaker
+from cluster.clips.scratch import Scratch
 from serve.api.media_links import MediaLinks, media_secret
 from serve.api.ports import Deps
 from serve.api.problems import TooManyRequestsError
@@ -44,11 +44,11 @@ class Evidence:
     def __init__(self, deps: Deps) -> None:
         api = deps.settings.api
         self.links = MediaLinks(media_secret(deps.settings), api.media_url_ttl_s, deps.clock)
-        self.workshop = Workshop(deps.settings.scratch_dir, api.max_exports + AT_ONCE)
-        self.clips = ClipMaker(self.workshop, deps.clock)
+        self.scratch = Scratch(deps.settings.scratch_dir, api.max_exports + MAX_CONCURRENT)
+        self.clips = ClipMaker(self.scratch, deps.clock)
         self.exports = Slots(api.max_exports)
 
     async def aclose(self) -> None:
         """Idempotent."""
         await self.clips.aclose()
-        self.workshop.close()
+        self.scratch.close()

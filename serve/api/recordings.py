@@ -12,10 +12,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
+from cluster.clips.coverage import Span, covered
 from cluster.clips.exports import make_export, manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.clips.stitch import Stitched
-from cluster.clips.timeline import Span, covered
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
@@ -156,12 +156,12 @@ async def exported(
         )
         # The export, its second copy while the index is put in front, and one segment beside it.
         size = sum(segment.size for segment in segments) * 2
-        folder = await stack.enter_async_context(evidence.workshop.table(size))
+        folder = await stack.enter_async_context(evidence.scratch.folder_for(size))
         yield await make_export(
             scope.export_request(camera, span),
             segments,
             storage=scope.blobs,
-            workshop=evidence.workshop,
+            scratch=evidence.scratch,
             folder=folder,
             clock=deps.clock,
         )

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
+from cluster.clips.coverage import Span
 from cluster.clips.exports import ExportRequest
-from cluster.clips.timeline import Span
 from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     PlatformRecords,

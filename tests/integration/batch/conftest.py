@@ -1,4 +1,4 @@
-"""One Ray for the jobs of this folder, the demo's gate as a film, and a data folder per test."""
+"""One Ray for the jobs of this folder, the demo's gate as a video, and a data folder per test."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = ["ray_session"]
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The gate's scene: 30 s, 25 frames/s, a key frame each second, no B-frames."""
-    return make(GATE.footage(), tmp_path_factory.mktemp("film"))
+    return make(GATE.footage(), tmp_path_factory.mktemp("video"))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def truth() -> GroundTruth:
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What models were exported to, so that it is done once."""
+    """The folder of exported models, so that they are exported once."""
     return tmp_path_factory.mktemp("exports")
 
 
@@ -67,15 +67,15 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def films(tmp_path: Path, film: Path) -> Path:
-    """A folder with the film in it."""
-    folder = tmp_path / "films"
+def videos(tmp_path: Path, video: Path) -> Path:
+    """A folder that holds the video."""
+    folder = tmp_path / "videos"
     folder.mkdir()
-    shutil.copy(film, folder / "gate.mp4")
+    shutil.copy(video, folder / "gate.mp4")
     return folder
 
 
 @pytest.fixture(scope="session")
-def films_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keeps the films of demo cameras, so that they are made once."""
-    return tmp_path_factory.mktemp("films")
+def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demo cameras' clips, so that they are encoded once."""
+    return tmp_path_factory.mktemp("videos")

@@ -19,7 +19,7 @@ from cluster.stores.db import Database, JobRecord, JobState, migrate
 from pipelines.clock import SystemClock
 from serve.api.ray_ports import RayJobs
 from tests.integration.batch.conftest import seed
-from tests.integration.batch.world import pictures_to_look_at, recorded
+from tests.integration.batch.world import frames_to_analyse, recorded
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
@@ -37,7 +37,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def head(data_dir: Path) -> AsyncIterator[Settings]:
     """A head as `atalaia up` starts it, with a token; its processes find the settings in its
-    environment. This process is joined to it, like a Serve replica."""
+    environment. This process is connected to it, like a Serve replica."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATALAIA_DATA_DIR", str(data_dir))
         settings = Settings(ray=RaySettings(dashboard_port=free_port(), num_cpus=2))
@@ -75,24 +75,24 @@ async def new_job(records: Database) -> JobRecord:
 
 
 async def becomes(records: Database, job: UUID, wanted: Callable[[JobRecord], bool]) -> JobRecord:
-    async def look() -> JobRecord | None:
+    async def query() -> JobRecord | None:
         found = await records.jobs("acme").job(job)
         return found if wanted(found) else None
 
-    return await eventually(look)
+    return await eventually(query)
 
 
-async def eventually(look: Callable[[], Awaitable[JobRecord | None]]) -> JobRecord:
+async def eventually(query: Callable[[], Awaitable[JobRecord | None]]) -> JobRecord:
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            found = await look()
+            found = await query()
             if found is not None:
                 return found
             await asyncio.sleep(0.1)
 
 
 def process_of(job: JobRecord) -> psutil.Process:
-    """The driver; Ray's supervisor runs it in a shell, which has the same words in it."""
+    """The driver. Ray's supervisor runs it in a shell whose command line has the same words."""
     return next(
         process
         for process in psutil.process_iter()
@@ -100,16 +100,16 @@ def process_of(job: JobRecord) -> psutil.Process:
     )
 
 
-async def test_a_submitted_job_reports_and_ends(records: Database, film: Path) -> None:
-    """It needs nothing but its command: the settings are where the cluster's processes find them.
-    No secret is in what Ray shows of it."""
+async def test_a_submitted_job_reports_and_ends(records: Database, video: Path) -> None:
+    """It needs only its command, because the cluster's processes find the settings. Ray shows no
+    secret of it."""
     job = await new_job(records)
     port = RayJobs()
-    await port.submit(str(job.submission), command(job, "--start", "2026-01-01", str(film)))
+    await port.submit(str(job.submission), command(job, "--start", "2026-01-01", str(video)))
     ended = await becomes(records, job.id, lambda found: found.state.ended)
     assert (ended.state, ended.error, ended.progress) == (JobState.SUCCEEDED, None, 1.0)
     assert ended.summary is not None
-    assert ended.summary["looked"] == pictures_to_look_at()
+    assert ended.summary["looked"] == frames_to_analyse()
     assert len(await recorded(records)) == 6
 
     async def over() -> JobRecord | None:
@@ -118,10 +118,10 @@ async def test_a_submitted_job_reports_and_ends(records: Database, film: Path) -
     await eventually(over)
 
 
-async def test_a_cancelled_job_is_stopped(records: Database, film: Path) -> None:
+async def test_a_cancelled_job_is_stopped(records: Database, video: Path) -> None:
     job = await new_job(records)
     port = RayJobs()
-    await port.submit(str(job.submission), command(job, "--start", "2027-01-01", str(film)))
+    await port.submit(str(job.submission), command(job, "--start", "2027-01-01", str(video)))
     await becomes(records, job.id, lambda found: found.state is JobState.RUNNING)
     driver = process_of(job)
     await records.jobs("acme").finish(job.id, JobState.CANCELLED)
@@ -130,10 +130,10 @@ async def test_a_cancelled_job_is_stopped(records: Database, film: Path) -> None
     assert (await records.jobs("acme").job(job.id)).state is JobState.CANCELLED
 
 
-async def test_a_job_that_is_killed_is_known_to_be_over(records: Database, film: Path) -> None:
+async def test_a_killed_job_counts_as_ended(records: Database, video: Path) -> None:
     job = await new_job(records)
     port = RayJobs()
-    await port.submit(str(job.submission), command(job, "--start", "2028-01-01", str(film)))
+    await port.submit(str(job.submission), command(job, "--start", "2028-01-01", str(video)))
     await becomes(records, job.id, lambda found: found.state is JobState.RUNNING)
     assert await port.ending(str(job.submission)) is None
     process_of(job).kill()

@@ -1,16 +1,15 @@
-"""The same pictures, live and as a job over their recording, give the same alarms.
+"""The same frames, live and in a job over their recording, give the same alarms.
 
-Live is the real path: camera, gateway, bridge, LiveKit room, watcher, and a model; the recording is
-what the bridge kept meanwhile. Tolerated: nothing in the names of alarms, and one frame (40 ms) in
-their times, because a packet that was late by a tenth of a second may let the watcher look at a
-picture's neighbour.
+The live path is real: camera, gateway, bridge, LiveKit room, watcher, and a model. The bridge makes
+the recording meanwhile. Ids of alarms must be equal. Their times may differ by one frame (40 ms):
+a packet that is late by a tenth of a second may make the watcher analyse a neighbouring frame.
 
-The watcher's model is away for its first pictures: whoever joins in the middle of a period of
-`detect_fps` looks at a picture in it that a job, which knows the whole period, does not. The job
-begins with the picture with which the watcher began after that: an object that was in sight before
-has another first moment, and so another name. Frames that the watcher skipped because the model was
-busy would be a difference that no job can know of; so the test looks at few frames a second, of
-which even a busy machine skips none.
+The watcher's model is unavailable for the first frames. A watcher that joins in the middle of a
+period of `detect_fps` analyses a frame in it that a job, which knows the whole period, does not. So
+the job starts with the watcher's first frame after that, because an object in view earlier would
+have another first time, and so another id. No job can know which frames the watcher skipped because
+the model was busy. So the test analyses few frames per second, which even a busy machine does not
+skip.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.batch.chunks import FOREVER_US, Look, split
+from cluster.batch.chunks import FOREVER_US, InferenceSpec, split
 from cluster.batch.infer import due_frames
 from cluster.batch.job import Job
 from cluster.batch.request import Request
@@ -70,14 +69,14 @@ ROLES = {
     "yard": (replace(CAST[2], tenant="acme", id="gate"), 31.0),
     "street": (replace(CAST[1], tenant="acme", id="gate"), 22.0),
 }
-"""Three films, and how many seconds of them: two composed scenes, one real street."""
+"""Three clips and how many seconds of them to play: two composed scenes, one real street."""
 
 
 @dataclass
 class ModelHost(live.Host):
-    """What a watcher needs, with a real model that is away for the first `away` pictures.
+    """A watcher's host, with a real model that is unavailable for the first `away` frames.
 
-    `seen`: digests of what was looked at since.
+    `seen`: digests of the frames analysed since.
     """
 
     model: DetectionModel | None = None
@@ -94,7 +93,7 @@ class ModelHost(live.Host):
         return found
 
     def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
-        """Not of interest here."""
+        """Ignored here."""
 
 
 def digest(frame: LetterboxedFrame) -> str:
@@ -102,8 +101,8 @@ def digest(frame: LetterboxedFrame) -> str:
 
 
 @pytest.mark.parametrize("name", ROLES)
-async def test_the_job_says_what_the_watcher_said(
-    name: str, servers: Servers, bridge: Bridge, exports: Path, films_dir: Path
+async def test_the_job_raises_the_same_alarms_as_the_watcher(
+    name: str, servers: Servers, bridge: Bridge, exports: Path, videos_dir: Path
 ) -> None:
     role, seconds = ROLES[name]
     settings = servers.settings
@@ -113,11 +112,11 @@ async def test_the_job_says_what_the_watcher_said(
     await migrate(settings.database_url)
     async with Database(settings.database_url) as database:
         plan = await planned(database, role)
-        host = await watched(settings, servers, bridge, role, plan, films_dir, seconds)
+        host = await watched(settings, servers, bridge, role, plan, videos_dir, seconds)
         segments = await kept(database)
 
-        pictures = await batch_pictures(settings, plan, segments)
-        first_us, last_us = covered(host.seen, pictures)
+        frames = await batch_frames(settings, plan, segments)
+        first_us, last_us = covered(host.seen, frames)
         request = Request(
             tenant="acme", camera="gate", from_us=first_us, to_us=last_us + 1, warm_up_s=0
         )
@@ -125,25 +124,25 @@ async def test_the_job_says_what_the_watcher_said(
         written = [record.alarm for record in await recorded(database)]
     found = {alarm.id: alarm for alarm in written}
     said = {alarm.id: alarm for alarm, _ in host.alarms}
-    assert said, "a film without an alarm tells nothing"
+    assert said, "a clip without alarms tests nothing"
     assert set(found) == set(said)
     apart_us = max(abs(found[id].capture_us - said[id].capture_us) for id in said)
     assert apart_us <= FRAME_US
     print(  # noqa: T201 -- the parity table of docs/operations.md
-        f"\nparity {name}: {len(host.seen)} pictures live, {summary.looked} in the job, "
+        f"\nparity {name}: {len(host.seen)} frames live, {summary.looked} in the job, "
         f"{len(said)} alarms, {apart_us / 1000:.0f} ms apart at most"
     )
 
 
-def covered(seen: list[str], pictures: list[tuple[int, str]]) -> tuple[int, int]:
-    """Capture times of the first and the last picture that both looked at.
+def covered(seen: list[str], frames: list[tuple[int, str]]) -> tuple[int, int]:
+    """Capture times of the first and last frame that both analysed.
 
-    Each that was looked at live is byte for byte one that the job looks at, in the same order.
+    Each frame analysed live is, byte for byte, one that the job analyses, in the same order.
     """
-    remaining, times = iter(pictures), list[int]()
-    for number, picture in enumerate(seen):
-        at_us = next((us for us, other in remaining if other == picture), None)
-        assert at_us is not None, f"{SKIPPED}: picture {number} is not one that the job looks at"
+    remaining, times = iter(frames), list[int]()
+    for number, frame in enumerate(seen):
+        at_us = next((us for us, other in remaining if other == frame), None)
+        assert at_us is not None, f"{SKIPPED}: frame {number} is not one that the job analyses"
         times.append(at_us)
     return times[0], times[-1]
 
@@ -164,15 +163,15 @@ async def watched(
     bridge: Bridge,
     role: Role,
     plan: CameraPlan,
-    films_dir: Path,
+    videos_dir: Path,
     seconds: float,
 ) -> ModelHost:
-    """The film from its beginning, watched and recorded. The watcher is there first."""
+    """Watch and record a clip from its start. The watcher joins first."""
     model = await asyncio.to_thread(
         load_model, settings.detector.weights, settings.detector, settings.model_cache
     )
-    host = ModelHost(plan, look=lambda _: Detections.empty(), model=model)
-    cameras = DemoCameras(Settings(data_dir=films_dir), roles=(role,))
+    host = ModelHost(plan, spec=lambda _: Detections.empty(), model=model)
+    cameras = DemoCameras(Settings(data_dir=videos_dir), roles=(role,))
     async with contextlib.AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(live.watching(servers, host))
         (camera,) = await cameras.start()
@@ -180,20 +179,20 @@ async def watched(
         cargo = await servers.cargo(CameraKey("acme", "gate"), camera.url)
         always = Recording(mode=RecordingMode.CONTINUOUS)
         await bridge.sync((replace(cargo, recording=always),))
-        await until("a picture", lambda: host.seen)
+        await until("a frame", lambda: host.seen)
         before = watcher.status().skipped
         await asyncio.sleep(seconds)
         skipped = watcher.status().skipped
         await bridge.sync((cargo,))  # ends the recording's last file
         await bridge.sync(())
-        # A picture that is still at the model when the watcher leaves would be the job's alone.
+        # If the watcher left while a frame is at the model, only the job would analyse that frame.
         await until("all analysed", lambda: watcher.status().analysed == len(host.seen))
     assert skipped.get("busy", 0) == before.get("busy", 0), f"{SKIPPED}: the model was busy"
     return host
 
 
 async def kept(database: Database) -> list[Segment]:
-    """The segments, once no more come."""
+    """All segments, once no more arrive."""
     before: list[Segment] = []
     while True:
         await asyncio.sleep(3)
@@ -203,12 +202,12 @@ async def kept(database: Database) -> list[Segment]:
         before = rows
 
 
-async def batch_pictures(
+async def batch_frames(
     settings: Settings, plan: CameraPlan, segments: list[Segment]
 ) -> list[tuple[int, str]]:
-    """What the job looks at, letterboxed: capture time and digest."""
+    """The frames that the job analyses: capture time, and digest after letterboxing."""
     detector = settings.detector
-    look = Look(
+    spec = InferenceSpec(
         tenant="acme",
         camera="gate",
         fps=plan.camera.detect_fps,
@@ -227,7 +226,7 @@ async def batch_pictures(
         return [
             (seen.capture_us, digest(frame))
             for chunk in split(sources, 10_000_000, 0, FOREVER_US)
-            for seen, frame in due_frames(chunk, look, ReadStats())
+            for seen, frame in due_frames(chunk, spec, ReadStats())
         ]
 
     return await asyncio.to_thread(read)

@@ -1,4 +1,4 @@
-"""A job over films and recordings: what it finds is what the scene's script says, written once."""
+"""A job over videos and recordings finds what the scene's script says, and writes it once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.integration.batch.conftest import seed
 from tests.integration.batch.world import (
     START_US,
     assert_as_scripted,
-    pictures_to_look_at,
+    frames_to_analyse,
     record,
     recorded,
     rows,
@@ -38,7 +38,7 @@ def chunked(settings: Settings, seconds: float) -> Settings:
 
 
 def killed_after(steps: int, command: list[str], environment: dict[str, str], tables: Path) -> int:
-    """Kill the command once it has stored so many tables; how many there are then."""
+    """Kill the command once it has stored so many tables; returns the number stored."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as driver:
         until = time.monotonic() + 120
         while len(list(tables.glob("*.parquet"))) < steps and time.monotonic() < until:
@@ -48,12 +48,12 @@ def killed_after(steps: int, command: list[str], environment: dict[str, str], ta
     return len(list(tables.glob("*.parquet")))
 
 
-async def test_a_film_gives_the_alarms_of_its_script(
-    settings: Settings, database: Database, films: Path, truth: GroundTruth
+async def test_a_video_gives_the_alarms_of_its_script(
+    settings: Settings, database: Database, videos: Path, truth: GroundTruth
 ) -> None:
-    """They carry their source, and the picture of their moment is stored; so are objects and
-    paths. The other tenant's camera of the same name has none of it."""
-    summary = await run(settings, files=(str(films),), start_us=START_US)
+    """They have their source and a stored snapshot. Objects and paths are stored too. The other
+    tenant's camera of the same name gets none of it."""
+    summary = await run(settings, files=(str(videos),), start_us=START_US)
 
     alarms = await recorded(database)
     assert_as_scripted(alarms, truth)
@@ -65,11 +65,11 @@ async def test_a_film_gives_the_alarms_of_its_script(
     assert summary.new_alarms == sum(summary.alarms.values()) == len(alarms)
     assert (summary.decoded, summary.looked, summary.media_s) == (
         750,
-        pictures_to_look_at(),
+        frames_to_analyse(),
         30.0,
     )
     written = await rows(database)
-    # Each figure of the script walks on once.
+    # Each figure of the script appears once.
     assert len(written["objects"]) == len(truth.actors()) == summary.objects
     for seen in written["objects"]:
         assert (blobs / seen["sighting"]["snapshot"]).read_bytes().startswith(b"\xff\xd8")
@@ -78,29 +78,31 @@ async def test_a_film_gives_the_alarms_of_its_script(
     assert await recorded(database, "globex") == []
 
 
-async def test_twice_is_once(settings: Settings, database: Database, films: Path) -> None:
-    """The second run looks at nothing again, writes nothing new, and changes nothing."""
-    asked = {"files": (str(films),), "start_us": START_US}
-    first = await run(settings, **asked)
+async def test_a_repeated_job_changes_nothing(
+    settings: Settings, database: Database, videos: Path
+) -> None:
+    """The second run analyses no frame again, writes nothing new, and changes nothing."""
+    fields = {"files": (str(videos),), "start_us": START_US}
+    first = await run(settings, **fields)
     before = await rows(database)
-    second = await run(settings, **asked)
+    second = await run(settings, **fields)
     assert await rows(database) == before
     assert (second.new_alarms, second.reused, second.core_s) == (0, second.chunks, 0.0)
     assert second.alarms == first.alarms
     other_rules = (ZoneEntryRule(id="all", polygon=((0, 0), (1, 0), (1, 1), (0, 1))),)
-    third = await run(settings, **asked, rules=other_rules)
+    third = await run(settings, **fields, rules=other_rules)
     assert (third.reused, set(third.alarms)) == (third.chunks, {"all"})
 
 
-async def test_killed_half_way_it_ends_with_the_same_rows(
-    settings: Settings, database: Database, films: Path, tmp_path: Path
+async def test_a_killed_and_resumed_job_writes_the_same_rows(
+    settings: Settings, database: Database, videos: Path, tmp_path: Path
 ) -> None:
     """SIGKILL while some steps are done and others are not; then again. Compared with a run of
     another configuration that nobody disturbed, in one step instead of fifteen: so seams show, if
     there are any."""
     import ray
 
-    command = [*DRIVER, "--start", "2026-01-01T00:00:00Z", "--json", str(films / "gate.mp4")]
+    command = [*DRIVER, "--start", "2026-01-01T00:00:00Z", "--json", str(videos / "gate.mp4")]
     environment = os.environ | {
         "ATALAIA_DATA_DIR": str(settings.data_dir),
         "ATALAIA_BATCH__CHUNK_S": "2",
@@ -117,7 +119,7 @@ async def test_killed_half_way_it_ends_with_the_same_rows(
     )
     assert resumed.returncode == 0, resumed.stderr
     summary = Summary.model_validate_json(resumed.stdout)
-    assert (summary.chunks, summary.looked) == (15, pictures_to_look_at())
+    assert (summary.chunks, summary.looked) == (15, frames_to_analyse())
     assert 3 <= summary.reused < 15
 
     undisturbed = chunked(Settings(data_dir=tmp_path / "undisturbed"), 1000)
@@ -126,30 +128,30 @@ async def test_killed_half_way_it_ends_with_the_same_rows(
     await migrate(undisturbed.database_url)
     async with Database(undisturbed.database_url) as other:
         await seed(other)
-        whole = await run(undisturbed, files=(str(films),), start_us=START_US)
-        assert (whole.chunks, whole.looked) == (1, pictures_to_look_at())
+        whole = await run(undisturbed, files=(str(videos),), start_us=START_US)
+        assert (whole.chunks, whole.looked) == (1, frames_to_analyse())
         assert await rows(database) == await rows(other)
 
 
-async def test_broken_files_are_told_of_and_left_out(
-    settings: Settings, database: Database, films: Path, truth: GroundTruth
+async def test_broken_files_are_reported_and_skipped(
+    settings: Settings, database: Database, videos: Path, truth: GroundTruth
 ) -> None:
-    good = (films / "gate.mp4").read_bytes()
-    (films / "a-broken.mp4").write_bytes(good[1000:5000])
-    (films / "b-empty.mkv").write_bytes(b"")
-    (films / "notes.txt").write_text("no film")
-    summary = await run(settings, files=(str(films),), start_us=START_US)
+    good = (videos / "gate.mp4").read_bytes()
+    (videos / "a-broken.mp4").write_bytes(good[1000:5000])
+    (videos / "b-empty.mkv").write_bytes(b"")
+    (videos / "notes.txt").write_text("not a video")
+    summary = await run(settings, files=(str(videos),), start_us=START_US)
     assert [rejected.name for rejected in summary.rejected] == ["a-broken.mp4", "b-empty.mkv"]
     assert summary.sources == 1
     assert_as_scripted(await recorded(database), truth)
 
 
-async def test_recordings_are_looked_at_by_their_times(
-    settings: Settings, database: Database, film: Path, truth: GroundTruth, tmp_path: Path
+async def test_recordings_are_reprocessed_by_time_range(
+    settings: Settings, database: Database, video: Path, truth: GroundTruth, tmp_path: Path
 ) -> None:
-    """Seven seconds a file. A part of the time gives what the whole gave in that part, because the
-    pictures before it are looked at, too."""
-    segments = await record(film, settings, database, tmp_path, 7.0)
+    """Seven seconds per file. A time range gives what the whole gave in that range, because earlier
+    frames are analysed as well."""
+    segments = await record(video, settings, database, tmp_path, 7.0)
     assert len(segments) == 5
     part_us = (START_US + 20_000_000, START_US + 30_000_000)
     part = await run(settings, from_us=part_us[0], to_us=part_us[1])
@@ -159,34 +161,35 @@ async def test_recordings_are_looked_at_by_their_times(
     whole = await run(settings)
     alarms = await recorded(database)
     assert_as_scripted(alarms, truth)
-    assert whole.looked == pictures_to_look_at(*(segment.start_us for segment in segments))
+    assert whole.looked == frames_to_analyse(*(segment.start_us for segment in segments))
     wanted = [a.alarm.id for a in alarms if part_us[0] <= a.alarm.capture_us < part_us[1]]
     assert [a.alarm.id for a in in_part] == wanted
     assert 0 < len(wanted) < len(alarms)
 
 
-async def test_what_cannot_be_is_said(settings: Settings, database: Database, films: Path) -> None:
+async def test_impossible_requests_are_rejected(
+    settings: Settings, database: Database, videos: Path
+) -> None:
     with pytest.raises(InputError, match="no recordings"):
         await run(settings)
     with pytest.raises(InputError, match="there is no video"):
-        await run(settings, files=(str(films / "nothing*.mp4"),))
+        await run(settings, files=(str(videos / "nothing*.mp4"),))
     with pytest.raises(InputError, match="missing"):
-        await run(settings, files=(str(films),), model="/missing.pt")
-    with pytest.raises(InputError, match="no detector runs"):
-        await run(settings, files=(str(films),), detector="shared")
+        await run(settings, files=(str(videos),), model="/missing.pt")
+    with pytest.raises(InputError, match="no running detector has the model"):
+        await run(settings, files=(str(videos),), detector="shared")
     await database.tenant("acme").remove_camera("gate")
     with pytest.raises(UnknownThingError, match="camera gate"):
-        await run(settings, files=(str(films),))
+        await run(settings, files=(str(videos),))
 
 
 @pytest.mark.usefixtures("database")
-def test_the_driver_runs_as_a_program(settings: Settings, films: Path) -> None:
-    """Without a cluster it makes one of its own, prints a summary, and writes nothing when told
-    to."""
+def test_the_driver_runs_as_a_program(settings: Settings, videos: Path) -> None:
+    """Without a cluster it starts its own and prints a summary. A dry run writes nothing."""
     done = subprocess.run(
         [
             *(*DRIVER, "--start", "2026-01-01T00:00:00Z", "--dry-run", "--json"),
-            str(films / "gate.mp4"),
+            str(videos / "gate.mp4"),
         ],
         env=os.environ | {"ATALAIA_DATA_DIR": str(settings.data_dir)},
         capture_output=True,
@@ -196,7 +199,7 @@ def test_the_driver_runs_as_a_program(settings: Settings, films: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     summary = Summary.model_validate_json(done.stdout)
-    assert (summary.looked, summary.new_alarms) == (pictures_to_look_at(), 0)
+    assert (summary.looked, summary.new_alarms) == (frames_to_analyse(), 0)
     assert summary.dry_run
     assert sum(summary.alarms.values()) == 6
     assert not (settings.data_dir / "data" / "blobs").exists()

@@ -1,4 +1,4 @@
-"""A job over the films of a bucket, with its tables and pictures in another folder of it.
+"""A job over the videos in a bucket, with its tables and images in another folder of it.
 
 Ray's processes find server and keys where an operator puts them: in the environment of the node.
 """
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.timeout(300)
 
 S = 1_000_000
 PART_S = 15
-"""Of the film's thirty seconds: that the rest is found as it should be is tested on a folder."""
+"""Of the video's thirty seconds. The whole video is tested on a local folder."""
 
 
 @pytest.fixture(scope="module")
 def site(versitygw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A server, and a Ray whose processes know of it."""
+    """A server, and a Ray whose processes are configured for it."""
     server = S3Server(versitygw, tmp_path_factory.mktemp("s3"))
     server.start()
     try:
@@ -59,33 +59,33 @@ def settings(tmp_path: Path, exports: Path, site: S3Server) -> Settings:
 
 
 @pytest.fixture
-def broken(film: Path, tmp_path: Path) -> Path:
-    """The middle of a film."""
+def broken(video: Path, tmp_path: Path) -> Path:
+    """The middle of a video."""
     path = tmp_path / "broken.mp4"
-    path.write_bytes(film.read_bytes()[1000:5000])
+    path.write_bytes(video.read_bytes()[1000:5000])
     return path
 
 
-async def test_films_of_a_bucket_are_looked_at_once(
+async def test_videos_in_a_bucket_are_analysed_once(
     settings: Settings,
     database: Database,
     site: S3Server,
-    film: Path,
+    video: Path,
     broken: Path,
 ) -> None:
-    """Tried without a trace, then done, then asked for again. One file is broken."""
-    site.put("films/a-broken.mp4", broken)
-    site.put("films/gate.mp4", film)
-    site.put("films/notes.txt", broken)
+    """A dry run, then a real run, then a repeated one. One file is broken."""
+    site.put("videos/a-broken.mp4", broken)
+    site.put("videos/gate.mp4", video)
+    site.put("videos/notes.txt", broken)
     given = site.objects()
-    asked = {"files": (f"s3://{site.bucket}/films/*.mp4",), "start_us": START_US}
+    fields = {"files": (f"s3://{site.bucket}/videos/*.mp4",), "start_us": START_US}
 
-    tried = await run(settings, **asked, to_us=START_US + 3 * S, dry_run=True)
+    tried = await run(settings, **fields, to_us=START_US + 3 * S, dry_run=True)
     assert site.objects() == given
     assert await recorded(database) == []
 
-    asked["to_us"] = START_US + PART_S * S
-    done = await run(settings, **asked)
+    fields["to_us"] = START_US + PART_S * S
+    done = await run(settings, **fields)
     for summary, seconds in ((tried, 3), (done, PART_S)):
         assert [file.name for file in summary.rejected] == ["a-broken.mp4"]
         assert (summary.sources, summary.problems) == (1, ())
@@ -105,17 +105,17 @@ async def test_films_of_a_bucket_are_looked_at_once(
         assert made[f"site/acme/{found.alarm.snapshot}"].startswith(b"\xff\xd8")
 
     before = await rows(database)
-    again = await run(settings, **asked)
+    again = await run(settings, **fields)
     assert (again.reused, again.new_alarms, again.core_s) == (done.chunks, 0, 0.0)
     assert again.alarms == done.alarms
     assert await rows(database) == before
     assert site.objects().keys() == given.keys() | made.keys()
 
 
-async def test_recordings_in_a_bucket_are_looked_at_once_it_is_there(
-    settings: Settings, database: Database, site: S3Server, film: Path, tmp_path: Path
+async def test_recordings_in_a_bucket_are_reprocessed_once_it_exists(
+    settings: Settings, database: Database, site: S3Server, video: Path, tmp_path: Path
 ) -> None:
-    segments = await record(film, settings, database, tmp_path, 15.0)
+    segments = await record(video, settings, database, tmp_path, 15.0)
     site.kill()
     try:
         with pytest.raises(UnavailableError, match="EndpointConnectionError") as caught:

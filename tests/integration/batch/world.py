@@ -1,4 +1,4 @@
-"""What the tests of jobs share: asking, reading what was written, and recording a film."""
+"""Helpers of the job tests: run a job, read its results, record a video."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ EARLY_S, LATE_S = 0.4, 0.8
 tolerance as in the test of the demo's footage."""
 
 
-def pictures_to_look_at(*files: int) -> int:
-    """How many of the film's 750 pictures, 40 ms apart: the first in each period of 200 ms, as the
-    periods of acme's gate lie, and the first of each file, whose worker knows none before.
+def frames_to_analyse(*files: int) -> int:
+    """Number of analysed frames among the video's 750, which are 40 ms apart: the first in each
+    200 ms period of acme's gate, and the first of each file, whose worker knows no earlier frame.
 
     Args:
-        files: capture times at which files begin.
+        files: capture times at which files begin, UTC microseconds.
     """
     border_us = round(grid_phase(CameraKey("acme", "gate")) * 200_000)
     first: dict[int, int] = {}
@@ -46,8 +46,8 @@ def pictures_to_look_at(*files: int) -> int:
     return len({*first.values(), *files})
 
 
-async def run(settings: Settings, **asked: Any) -> Summary:
-    request = Request(tenant="acme", camera="gate", **asked)
+async def run(settings: Settings, **fields: Any) -> Summary:
+    request = Request(tenant="acme", camera="gate", **fields)
     return await Job(settings, request, SystemClock()).run()
 
 
@@ -58,7 +58,7 @@ async def recorded(database: Database, tenant: str = "acme") -> list[AlarmRecord
 
 
 async def rows(database: Database) -> dict[str, Any]:
-    """All that a job writes to the records, without when it was written."""
+    """All that a job writes to the database, except for the times of writing."""
     tracks = database.tracks("acme")
     objects = (await tracks.objects(ObjectQuery(limit=500))).items
     return {
@@ -77,12 +77,12 @@ def assert_as_scripted(alarms: list[AlarmRecord], truth: GroundTruth) -> None:
 
 
 async def record(
-    film: Path, settings: Settings, database: Database, folder: Path, seconds: float
+    video: Path, settings: Settings, database: Database, folder: Path, seconds: float
 ) -> list[Segment]:
-    """The film as the recorder would have kept it: segments that end at key frames."""
+    """The video as the recorder would have stored it: segments that end at key frames."""
     segments: list[Segment] = []
     async with TenantBlobs(settings.blob_url, "acme") as blobs:
-        for number, units in enumerate(_segments(film, round(seconds * 1e6))):
+        for number, units in enumerate(_segments(video, round(seconds * 1e6))):
             writer = SegmentWriter(folder / f"{number}.mp4", VideoFormat("h264", *SIZE))
             for unit in units:
                 writer.write(unit)
@@ -108,10 +108,10 @@ async def record(
     return segments
 
 
-def _segments(film: Path, length_us: int) -> list[list[VideoUnit]]:
-    """Access units of the film, cut at the first key frame after each `length_us`."""
+def _segments(video: Path, length_us: int) -> list[list[VideoUnit]]:
+    """Access units of the video, split at the first key frame after each `length_us`."""
     found: list[list[VideoUnit]] = []
-    with av.open(str(film)) as container:
+    with av.open(str(video)) as container:
         stream = container.streams.video[0]
         for packet in container.demux(stream):
             if packet.pts is None or packet.time_base is None:

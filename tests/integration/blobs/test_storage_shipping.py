@@ -29,7 +29,7 @@ async def assert_delivered(site: Site, server: S3Server, expected: list[Segment]
     }
     assert objects == {f"site/acme/{segment.blob}": segment.sha256 for segment in expected}
     assert site.files == []
-    assert site.shipper.trouble == ""
+    assert site.shipper.problem == ""
 
 
 async def test_files_reach_the_bucket(site: Site, frail: S3Server) -> None:
@@ -47,10 +47,10 @@ async def test_while_the_server_is_away_files_wait_and_then_all_arrive(
     expected += [site.record(loop=n) for n in range(1, 7)]
     useless = site.record(ON_ALARM, loop=7)
     for wait_s in (GRACE_S + 60, 0):
-        assert not await site.look(wait_s)
-        assert site.shipper.trouble
+        assert not await site.two_rounds(wait_s)
+        assert site.shipper.problem
         for secret in (ACCESS, SECRET, "s3://", frail.address):
-            assert secret not in site.shipper.trouble
+            assert secret not in site.shipper.problem
     # What nobody needs does not fill the disk meanwhile.
     assert sorted(site.files) == [f"{segment.start_us}.mp4" for segment in expected[1:]]
     assert f"{useless.start_us}.mp4" not in site.files
@@ -90,7 +90,7 @@ async def test_a_bucket_that_somebody_took_away_is_no_reason_to_drop_files(
     bucket.rename(frail.root / "elsewhere")
     expected = [site.record(loop=n) for n in range(2)]
     assert not await site.shipper.round()
-    assert "no such bucket" in site.shipper.trouble
+    assert "no such bucket" in site.shipper.problem
     (frail.root / "elsewhere").rename(bucket)
     assert await site.shipper.round()
     await assert_delivered(site, frail, expected)

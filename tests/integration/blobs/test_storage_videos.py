@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from cluster.batch.remote import BrokenVideoError
 from cluster.batch.sources import find_files, of_files
-from cluster.batch.video import ReadStats, frames_from, media_us, pictures, probe
+from cluster.batch.video import ReadStats, chunk_frames, frames_from, media_us, probe
 from cluster.stores.blobs.storage import BLOCK_BYTES
 from pipelines.errors import InputError, UnavailableError
 from tests.integration.blobs.world import ACCESS, SECRET, S3Server
@@ -60,14 +60,14 @@ def test_a_file_is_read_where_it_is_looked_at(s3: S3Server, noise: Path) -> None
 
 def test_all_of_it_is_there(s3: S3Server, noise: Path) -> None:
     url = s3.put("gate/noise.mkv", noise)
-    seen = [media_us(frame) for _, frame in pictures(url, None, None, ReadStats())]
+    seen = [media_us(frame) for _, frame in chunk_frames(url, None, None, ReadStats())]
     assert seen == [number * STEP_US for number in range(FRAMES)]
 
 
 def test_a_storage_that_goes_away_is_not_the_end_of_the_file(frail: S3Server, noise: Path) -> None:
     """Its table would be kept, and the rest of the file never looked at."""
     url = frail.put("gate/noise.mkv", noise)
-    frames = pictures(url, None, None, ReadStats())
+    frames = chunk_frames(url, None, None, ReadStats())
     for _ in range(10):
         next(frames)
     frail.kill()
@@ -89,11 +89,11 @@ def test_a_storage_that_is_away_is_no_broken_file(frail: S3Server, noise: Path) 
 def test_what_was_deleted_meanwhile_is_told(s3: S3Server, noise: Path) -> None:
     url = s3.put("gate/noise.mkv", noise)
     (s3.root / s3.bucket / "gate" / "noise.mkv").unlink()
-    with pytest.raises(BrokenVideoError, match="not there any more"):
+    with pytest.raises(BrokenVideoError, match="no longer exists"):
         probe(url)
     _, rejected = of_files([url])
     assert [(file.name, file.reason) for file in rejected] == [
-        ("noise.mkv", "it is not there any more.")
+        ("noise.mkv", "the file no longer exists.")
     ]
 
 

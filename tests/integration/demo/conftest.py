@@ -1,4 +1,4 @@
-"""The demo's cameras, playing."""
+"""Playing demo cameras."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.demo.simulator import DemoCamera, DemoCameras
 
 @pytest.fixture(scope="session")
 def demo_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keeps the clips, so that they are made once per session."""
+    """The folder of the clips, so that they are encoded once per session."""
     return tmp_path_factory.mktemp("demo")
 
 
@@ -24,11 +24,11 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 @pytest.fixture
 def until() -> Until:
-    """Waits until something is true; TimeoutError after 20 s."""
+    """Waits until a condition holds; TimeoutError after 20 s."""
 
     async def wait(true: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
-            while not true():  # noqa: ASYNC110 -- what it waits for happens in a server, unannounced
+            while not true():  # noqa: ASYNC110 -- the server does not announce the change
                 await asyncio.sleep(0.02)
 
     return wait

@@ -1,4 +1,4 @@
-"""The demo's cameras behave like cameras: towards libav, towards go2rtc, and towards strangers."""
+"""Demo cameras behave like real ones towards libav, go2rtc and unauthorized clients."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ async def test_time_is_continuous_over_the_seam(demo: Demo) -> None:
     assert steps == {3003}, "90 kHz ticks at 30000/1001 frames/s"
 
 
-async def test_the_picture_of_a_moment_is_known(demo: Demo) -> None:
-    """Frame n of the loop is sent at started_us + n/fps: what tests measure latency against."""
+async def test_the_frame_at_any_time_is_known(demo: Demo) -> None:
+    """Frame n of the loop is sent at started_us + n/fps. Tests measure latency against that."""
     cameras, _ = demo
     server, camera = cameras.server, _named(demo, "gate")
     url = camera.url.get_secret_value()
@@ -99,7 +99,7 @@ async def test_udp_is_declined_and_ffmpeg_falls_back(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("credentials", ["", "viewer:wrong@", "other:" + quote(PASSWORD, "") + "@"])
-async def test_strangers_are_turned_away(demo: Demo, credentials: str) -> None:
+async def test_clients_without_valid_credentials_are_rejected(demo: Demo, credentials: str) -> None:
     url = _named(demo, "gate").url.get_secret_value()
     stranger = f"rtsp://{credentials}{url.rpartition('@')[2]}"
     with pytest.raises(av.HTTPUnauthorizedError):
@@ -112,7 +112,7 @@ async def test_unknown_cameras_are_not_found(demo: Demo) -> None:
         await asyncio.to_thread(_packets, url, 1)
 
 
-async def test_a_camera_can_be_cut_off_and_come_back(demo: Demo, until: Until) -> None:
+async def test_a_camera_can_go_offline_and_come_back(demo: Demo, until: Until) -> None:
     cameras, _ = demo
     url = _named(demo, "gate").url.get_secret_value()
 
@@ -130,7 +130,7 @@ async def test_a_camera_can_be_cut_off_and_come_back(demo: Demo, until: Until) -
     try:
         assert await reading > 0
     except av.FFmpegError:
-        pass  # a reset connection may end as an error; what counts is that it ends
+        pass  # a reset connection may raise; it only has to end
     with pytest.raises(av.HTTPNotFoundError):
         await asyncio.to_thread(_packets, url, 1)
     cameras.server.set_online("acme-gate", True)
@@ -158,7 +158,7 @@ async def test_noise_ends_only_its_own_connection(demo: Demo, noise: bytes) -> N
         try:
             assert b"RTSP/1.0 200" not in await reader.read()
         except ConnectionError:
-            pass  # reset is as good an ending as a clean one
+            pass  # a reset is as good as a clean end
     writer.close()
     url = _named(demo, "cabin").url.get_secret_value()
     assert await asyncio.to_thread(_packets, url, 2)
@@ -184,7 +184,7 @@ def _go2rtc() -> str:
 
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[tuple[int, int]]:
-    """API and RTSP port of a go2rtc of our own."""
+    """API and RTSP port of a go2rtc for this test."""
     api, rtsp = free_port(), free_port()
     config = {
         "api": {"listen": f"127.0.0.1:{api}"},
@@ -231,7 +231,7 @@ async def test_go2rtc_pulls_it_like_any_camera(
     watched: list[int] = []
 
     def count() -> None:
-        # go2rtc lets go of the camera as soon as its last viewer has gone.
+        # go2rtc disconnects from the camera as soon as its last viewer leaves.
         watched.append(demo[0].server.watched(f"{camera.tenant}-{camera.id}"))
 
     packets = await asyncio.to_thread(

@@ -1,4 +1,4 @@
-"""What the composed scenes show is what the default model sees in the encoded clip."""
+"""The default model finds the figures of composed scenes in the encoded clip."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.pipeline import CameraPipeline
 pytestmark = pytest.mark.timeout(300)
 
 SIZE = (640, 360)
-EVERY = 5  # frames: the watcher looks five times a second at 25 frames/s
+EVERY = 5  # frames: the watcher analyses 5 of 25 frames/s
 MIN_CONFIDENCE = 0.4  # the rules' default
 MIN_IOU = 0.6
 MIN_SHARE = 0.95
@@ -43,8 +43,8 @@ def _iou(a: NormalizedBox, b: NormalizedBox) -> float:
 
 @pytest.mark.parametrize("role", [r for r in CAST if r.scene], ids=lambda r: r.id)
 def test_the_model_finds_every_figure(role: Role, demo_data_dir: Path) -> None:
-    """In 95 % of the frames in which at least half of it is visible, with IoU 0.6 or more, and
-    nothing of the rules' classes in an empty scene; and the pipeline raises the expected alarms."""
+    """In 95 % of the frames in which at least half of it is visible, with IoU 0.6 or more. An empty
+    scene has no detections of the rules' classes. The pipeline raises the expected alarms."""
     from ultralytics import YOLO  # imported late: it takes seconds
 
     assert role.scene

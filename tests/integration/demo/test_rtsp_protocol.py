@@ -1,4 +1,4 @@
-"""The RTSP server, word by word."""
+"""The RTSP server's protocol, message by message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _clip(size: int) -> Clip:
 
 @pytest.fixture
 async def server() -> AsyncIterator[CameraServer]:
-    # 400 kB a picture is 80 Mbit/s: more than any socket buffer swallows within a second.
+    # 400 kB per frame is 80 Mbit/s: more than any socket buffer takes within a second.
     channels = (
         Channel("small", _clip(3_000), USER, PASSWORD),
         Channel("big", _clip(400_000), USER, PASSWORD),
@@ -39,7 +39,7 @@ async def server() -> AsyncIterator[CameraServer]:
 
 
 class Client:
-    """Just enough of an RTSP client to ask single questions."""
+    """A minimal RTSP client for single requests."""
 
     def __init__(self, server: CameraServer, camera: str = "small") -> None:
         self._server = server
@@ -59,7 +59,7 @@ class Client:
     async def ask(
         self, method: str, headers: dict[str, str] | None = None, *, url: str = ""
     ) -> tuple[int, dict[str, str], str]:
-        """Status, headers and body of the answer."""
+        """Status, headers and body of the response."""
         self._cseq += 1
         fields = {"CSeq": str(self._cseq), **(headers or {})}
         if self._nonce:
@@ -97,7 +97,7 @@ def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-async def test_a_whole_conversation(server: CameraServer, until: Until) -> None:
+async def test_a_complete_session(server: CameraServer, until: Until) -> None:
     async with Client(server) as client:
         status, headers, _ = await client.ask("OPTIONS")
         assert status == 200
@@ -121,7 +121,7 @@ async def test_a_whole_conversation(server: CameraServer, until: Until) -> None:
     await until(lambda: not server.watched("small"))
 
 
-async def test_keep_alive_and_receiver_reports_between_pictures(server: CameraServer) -> None:
+async def test_keep_alive_and_receiver_reports_between_frames(server: CameraServer) -> None:
     async with Client(server) as client:
         await client.sign_in()
         client.writer.write(b"$\x05" + struct.pack(">H", 8) + bytes(8))
@@ -131,7 +131,7 @@ async def test_keep_alive_and_receiver_reports_between_pictures(server: CameraSe
         assert await client.reader.read() == b""
 
 
-async def test_refusals(server: CameraServer) -> None:
+async def test_invalid_requests_are_rejected(server: CameraServer) -> None:
     async with Client(server) as client:
         assert (await client.ask("DESCRIBE", url=client.url + "-not"))[0] == 404
         await client.sign_in()
@@ -140,7 +140,7 @@ async def test_refusals(server: CameraServer) -> None:
         assert (await client.ask("RECORD"))[0] == 501
 
 
-async def test_the_answer_to_one_challenge_does_not_fit_another(server: CameraServer) -> None:
+async def test_a_response_to_one_challenge_does_not_fit_another(server: CameraServer) -> None:
     async with Client(server) as first, Client(server) as second:
         await first.sign_in()
         await second.sign_in()
@@ -148,8 +148,10 @@ async def test_the_answer_to_one_challenge_does_not_fit_another(server: CameraSe
         assert (await second.ask("DESCRIBE"))[0] == 401
 
 
-async def test_a_viewer_who_does_not_read_is_cut_off(server: CameraServer, until: Until) -> None:
-    """What waits for one viewer in memory must not grow without end."""
+async def test_a_client_that_does_not_read_is_disconnected(
+    server: CameraServer, until: Until
+) -> None:
+    """The buffer of one client must not grow without limit."""
     async with Client(server, "big") as client:
         await client.sign_in()
         await client.ask("SETUP", TCP)
@@ -157,7 +159,7 @@ async def test_a_viewer_who_does_not_read_is_cut_off(server: CameraServer, until
         await until(lambda: not server.watched("big"))
 
 
-async def test_closing_cuts_everybody_off(server: CameraServer) -> None:
+async def test_closing_disconnects_all_clients(server: CameraServer) -> None:
     async with Client(server) as client:
         await client.ask("OPTIONS")
         await server.aclose()

@@ -1,4 +1,4 @@
-"""Servers and bridge are those of the bridge's tests; the records and the storage are real too."""
+"""Servers and bridge are those of the bridge's tests. Database and storage are real too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["bridge", "clip", "database", "servers"]
 
 @pytest.fixture
 async def database(servers: Servers) -> AsyncIterator[Database]:
-    """The records of the servers' settings, with the tenant acme."""
+    """The database of the servers' settings, with the tenant acme."""
     url = servers.settings.database_url
     (servers.settings.data_dir / "data").mkdir(exist_ok=True)
     await migrate(url)

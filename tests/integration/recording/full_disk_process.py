@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cluster.core.settings import RecordingSettings
 from cluster.recording.camera import CameraRecording
+from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.segment import VideoFormat
-from cluster.recording.spool import Spool
 from pipelines.domain import Recording, RecordingMode
 from tests.integration.recording.recording_process import FRAMES, HEIGHT, KEY, WIDTH, stream
 
@@ -21,8 +21,8 @@ LOOPS = 8
 
 def main(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
-    spool = Spool(folder, max_bytes=1 << 30)
-    recording = CameraRecording(KEY, RecordingSettings(), spool)
+    outbox = SegmentOutbox(folder, max_bytes=1 << 30)
+    recording = CameraRecording(KEY, RecordingSettings(), outbox)
     recording.apply(Recording(mode=RecordingMode.CONTINUOUS), ())
     recorder = recording.tap.recorder
     assert recorder is not None
@@ -36,11 +36,13 @@ def main(folder: Path) -> None:
             reasons.add(recording.status().reason)
     recording.request_stop()
     assert recording.join(20)
-    files = [(str(waits.file.path), waits.file.frames) for waits in spool.waiting()]
+    files = [(str(waits.file.path), waits.file.frames) for waits in outbox.waiting()]
     dropped = recording.status().dropped["pictures"]
-    told = sorted(reason for reason in reasons if reason)
+    reported = sorted(reason for reason in reasons if reason)
     sys.stdout.write(
-        json.dumps({"files": files, "dropped": dropped, "told": told, "sent": LOOPS * FRAMES})
+        json.dumps(
+            {"files": files, "dropped": dropped, "reasons": reported, "sent": LOOPS * FRAMES}
+        )
     )
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""A process that records one camera, to be killed: spool folder in, lines of progress out."""
+"""A process that records one camera, to be killed. Takes the outbox folder, prints progress."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cluster.core.settings import RecordingSettings
 from cluster.recording.camera import CameraRecording
+from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.segment import VideoFormat, VideoUnit
-from cluster.recording.spool import Spool
 from pipelines.domain import CameraKey, Recording, RecordingMode
 from tests.unit.cluster.recording.test_recording_segment import FRAMES, HEIGHT, WIDTH, units
 
@@ -29,7 +29,7 @@ def stream(encoder: str, loop: int) -> list[VideoUnit]:
 
 def main(folder: Path, encoder: str, codec: str) -> None:
     recording = CameraRecording(
-        KEY, RecordingSettings(segment_s=SEGMENT_S), Spool(folder, max_bytes=1 << 30)
+        KEY, RecordingSettings(segment_s=SEGMENT_S), SegmentOutbox(folder, max_bytes=1 << 30)
     )
     recording.apply(Recording(mode=RecordingMode.CONTINUOUS), ())
     recorder = recording.tap.recorder

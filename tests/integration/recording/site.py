@@ -1,4 +1,4 @@
-"""A spool, the records and a storage, and the shipper between them."""
+"""An outbox, a database and a storage, with the shipper between them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from cluster.recording.outbox import PART, SegmentOutbox
 from cluster.recording.segment import SegmentWriter, VideoFormat
 from cluster.recording.shipper import Shipper
-from cluster.recording.spool import PART, Spool
 from cluster.recording.tags import NO_TAGS, Tags
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import AlarmPassage
@@ -32,31 +32,31 @@ FOR_EVER_US = 2**60
 
 @dataclass
 class Site:
-    """Spool, records and storage, and the shipper between them."""
+    """Outbox, database and storage, with the shipper between them."""
 
     folder: Path
     url: str
     database: Database
-    spool: Spool
+    outbox: SegmentOutbox
     shipper: Shipper
     clock: ManualClock
 
-    async def look(self, seconds: float) -> bool:
-        """What waits is seen, and again after so long; whether all was well."""
+    async def two_rounds(self, seconds: float) -> bool:
+        """Run two shipper rounds with time in between; returns whether the second succeeded."""
         await self.shipper.round()
         self.clock.advance(seconds)
         return await self.shipper.round()
 
     def record(self, tags: Tags = NO_TAGS, loop: int = 0, key: CameraKey = GATE) -> Segment:
-        """A finished file of 1.4 s in the spool; what the records should come to know of it."""
+        """Add a finished file of 1.4 s to the outbox; returns the expected database row."""
         units = stream("libx264", loop)
-        path = self.spool.folder_of(key) / f"{units[0].capture_us}.mp4{PART}"
+        path = self.outbox.folder_of(key) / f"{units[0].capture_us}.mp4{PART}"
         writer = SegmentWriter(path, VideoFormat("h264", WIDTH, HEIGHT), tags)
         for unit in units:
             writer.write(unit)
         done = writer.close()
         assert done is not None
-        self.spool.finish(key, done)
+        self.outbox.finish(key, done)
         return Segment(
             camera=key.camera,
             start_us=units[0].capture_us,
@@ -80,7 +80,7 @@ class Site:
 
     @property
     def files(self) -> list[str]:
-        return [path.name for path in self.spool.folder.glob("*/*/*")]
+        return [path.name for path in self.outbox.folder.glob("*/*/*")]
 
 
 @asynccontextmanager
@@ -89,15 +89,15 @@ async def open_site(folder: Path, blobs_url: str, redis: Redis) -> AsyncIterator
     url = f"sqlite:///{folder}/atalaia.db"
     await migrate(url)
     clock = ManualClock(START_US)
-    spool = Spool(folder / "spool", 1 << 30)
+    outbox = SegmentOutbox(folder / "outbox", 1 << 30)
     async with Database(url) as database:
         await database.platform().ensure_tenant("acme", "Acme")
         await database.tenant("acme").add_camera(make_camera())
         open_blobs = partial(TenantBlobs, blobs_url)
         passage = AlarmPassage(redis)
         shipper = Shipper(
-            spool, database, open_blobs, passage.waiting_s, grace_s=GRACE_S, clock=clock
+            outbox, database, open_blobs, passage.waiting_s, grace_s=GRACE_S, clock=clock
         )
-        yield Site(folder, blobs_url, database, spool, shipper, clock)
+        yield Site(folder, blobs_url, database, outbox, shipper, clock)
         await shipper.aclose()
-    spool.close()
+    outbox.close()

@@ -1,4 +1,4 @@
-"""A camera on a real gateway becomes files in the storage and rows in the records."""
+"""A camera on a real gateway becomes files in storage and rows in the database."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FOR_EVER_US = 2**60
 
 
 async def segments(database: Database, count: int) -> list[Segment]:
-    """The first rows of the camera, as soon as there are that many."""
+    """The camera's rows, once there are at least `count`."""
     rows: list[Segment] = []
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -63,8 +63,8 @@ async def segments(database: Database, count: int) -> list[Segment]:
         raise AssertionError(f"only {len(rows)} segments") from None
 
 
-async def pictures(servers: Servers, segment: Segment) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """Capture time and I420 picture of every frame in the stored file."""
+async def frames(servers: Servers, segment: Segment) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+    """Capture time and I420 data, uint8 (height * 3 / 2 * width,), of every frame of a segment."""
     async with TenantBlobs(servers.settings.blob_url, "acme") as blobs:
         content = await blobs.get(segment.blob)
     assert (len(content), hashlib.sha256(content).hexdigest()) == (segment.size, segment.sha256)
@@ -76,7 +76,7 @@ async def pictures(servers: Servers, segment: Segment) -> list[tuple[int, npt.ND
         ]
 
 
-async def test_what_passes_is_recorded_exact_to_the_frame(
+async def test_a_live_stream_is_recorded_exact_to_the_frame(
     servers: Servers, bridge: Bridge, database: Database, clip: Clip
 ) -> None:
     async with (
@@ -91,24 +91,24 @@ async def test_what_passes_is_recorded_exact_to_the_frame(
     assert status.segments >= 3
     assert (status.reason, status.dropped) == ("", {})
     assert all((row.codec, row.width, row.height) == ("h264", 320, 192) for row in rows)
-    frames = [frame for row in rows for frame in await pictures(servers, row)]
+    frames = [frame for row in rows for frame in await frames(servers, row)]
     captures = [capture_us for capture_us, _ in frames]
     steps = sorted(b - a for a, b in itertools.pairwise(captures))
     assert steps[0] > 0
     assert steps[len(steps) // 2] == pytest.approx(40_000, abs=1_000)
-    # No picture is missing between two files.
+    # No frame is missing between two files.
     assert all(
         0 < after.start_us - row.end_us + 40_000 < 200_000
         for row, after in itertools.pairwise(rows)
     )
-    # The room and the recording tell the same time of the same picture.
+    # A frame has the same time in the room and in the recording.
     shown = {frame.capture_us: frame.picture for frame in viewer.shown}
-    both = [(picture, shown[at_us]) for at_us, picture in frames if at_us in shown]
+    both = [(pixels, shown[at_us]) for at_us, pixels in frames if at_us in shown]
     assert len(both) > 0.9 * len(captures) - 25
     assert all(np.array_equal(recorded, live) for recorded, live in both)
 
 
-async def test_a_new_mode_takes_effect_without_a_new_pull(
+async def test_a_new_mode_takes_effect_without_reconnecting(
     servers: Servers, bridge: Bridge, database: Database, clip: Clip
 ) -> None:
     async with RtspCamera(clip).serving() as camera:
@@ -126,7 +126,7 @@ async def test_a_new_mode_takes_effect_without_a_new_pull(
         (row,) = await segments(database, 1)
         assert state_of(bridge, GATE).main.reconnects == 0
         assert camera.played == 1
-    assert len(await pictures(servers, row)) == row.frames
+    assert len(await frames(servers, row)) == row.frames
 
 
 async def test_b_frames_are_recorded_as_sent_at_the_times_of_the_room(
@@ -149,11 +149,11 @@ async def test_b_frames_are_recorded_as_sent_at_the_times_of_the_room(
     assert status.main.transcoded
     assert status.recording.dropped == {}
     await assert_as_sent(servers, rows, viewer, "h264")
-    # Not one bit was encoded again.
+    # Nothing was re-encoded: the frames are identical.
     decoder = av.CodecContext.create("h264", "r")
     frames = [frame for packet in clip.packets for frame in decoder.decode(av.Packet(packet))]
     sent = {frame.to_ndarray().tobytes() for frame in [*frames, *decoder.decode(None)]}
-    recorded = [picture.tobytes() for _, picture in await pictures(servers, rows[1])]
+    recorded = [pixels.tobytes() for _, pixels in await frames(servers, rows[1])]
     assert set(recorded) <= sent
 
 
@@ -177,14 +177,14 @@ async def test_h265_is_recorded_as_sent_at_the_times_of_the_room(
 
 
 async def assert_as_sent(servers: Servers, rows: list[Segment], viewer: Viewer, codec: str) -> None:
-    """Files of the camera's own codec, in which each picture has the time that the room's has."""
+    """Files have the camera's own codec, and each frame has the same time as in the room."""
     assert {row.codec for row in rows} == {codec}
-    frames = [frame for row in rows for frame in await pictures(servers, row)]
+    frames = [frame for row in rows for frame in await frames(servers, row)]
     captures = [capture_us for capture_us, _ in frames]
     assert captures == sorted(captures)
     assert sum(row.frames for row in rows) == len(frames)
-    # All of the room's pictures of that time are there, each at its microsecond, and they are alike
-    # but for the room's encoding.
+    # All frames of the room are there at their microseconds, and equal except for the room's
+    # encoding.
     live = {shown.capture_us: shown.picture for shown in viewer.shown}
     inside = [at_us for at_us in live if captures[0] <= at_us <= captures[-1]]
     assert len(inside) > 50
@@ -197,17 +197,17 @@ async def assert_as_sent(servers: Servers, rows: list[Segment], viewer: Viewer, 
     assert max(differences) < 3
 
 
-async def test_of_mjpeg_the_transcode_is_recorded(
+async def test_mjpeg_is_recorded_as_its_transcode(
     servers: Servers, bridge: Bridge, database: Database
 ) -> None:
-    picture = io.BytesIO()
-    Image.fromarray(np.full((192, 320, 3), 90, np.uint8)).save(picture, "JPEG")
-    async with mjpeg_camera([picture.getvalue()]) as url:
+    image = io.BytesIO()
+    Image.fromarray(np.full((192, 320, 3), 90, np.uint8)).save(image, "JPEG")
+    async with mjpeg_camera([image.getvalue()]) as url:
         cargo = replace(await servers.cargo(GATE, SecretStr(url)), recording=ALWAYS)
         await bridge.sync((cargo,))
         rows = await segments(database, 1)
     assert [(row.codec, row.width, row.height) for row in rows] == [("h264", 320, 192)]
-    assert len(await pictures(servers, rows[0])) == rows[0].frames
+    assert len(await frames(servers, rows[0])) == rows[0].frames
 
 
 async def test_a_masked_camera_is_recorded_masked_or_not_at_all(
@@ -228,13 +228,13 @@ async def test_a_masked_camera_is_recorded_masked_or_not_at_all(
         rows = await segments(database, 2)
     assert all(row.masked for row in rows)
     for row in rows:
-        for _, picture in await pictures(servers, row):
-            luma = picture[: 320 * 192].reshape(192, 320)
+        for _, pixels in await frames(servers, row):
+            luma = pixels[: 320 * 192].reshape(192, 320)
             assert luma[:96].max() <= 24
             assert luma[110:].mean() > 30
 
 
-async def test_what_surrounds_an_alarm_is_kept_and_the_rest_is_not(
+async def test_only_segments_around_an_alarm_are_kept(
     servers: Servers, bridge: Bridge, database: Database, clip: Clip
 ) -> None:
     around = Recording(pre_roll_s=1, post_roll_s=1)
@@ -247,24 +247,24 @@ async def test_what_surrounds_an_alarm_is_kept_and_the_rest_is_not(
         alarm_us = time.time_ns() // 1_000
         await records.record_alarms([make_alarm(stages={"capture_us": alarm_us})])
         await until("five more", lambda: state_of(bridge, GATE).recording.segments >= 7)
-        # The one before may still wait for its verdict; the alarm's own is there.
+        # The previous segment may still wait for its verdict. The alarm's own is stored.
         await asyncio.sleep(2.0)
         rows = await segments(database, 1)
     assert rows[0].start_us <= alarm_us - 1_000_000
     assert rows[-1].end_us >= alarm_us + 1_000_000
     assert all(row.end_us >= alarm_us - 1_000_000 for row in rows)
     assert all(row.start_us <= alarm_us + 1_000_000 for row in rows)
-    # The verdict on the others: gone from the disk too.
+    # The other segments were dropped from the disk too.
     await bridge.aclose()
     left = list(servers.settings.recording_spool.glob("*/*/*/*"))
     assert all(int(path.name.split(".")[0]) > alarm_us for path in left)
 
 
-async def test_a_disk_that_is_full_is_told_and_the_room_does_not_notice(
+async def test_a_disk_error_is_reported_and_does_not_affect_the_room(
     servers: Servers, bridge: Bridge, database: Database, clip: Clip
 ) -> None:
-    spool = servers.settings.recording_spool
-    spool.write_text("no folder can be made here")
+    outbox = servers.settings.recording_spool
+    outbox.write_text("no folder can be made here")
     async with (
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
@@ -274,8 +274,8 @@ async def test_a_disk_that_is_full_is_told_and_the_room_does_not_notice(
         await viewer.frames(25)
         status = state_of(bridge, GATE).recording
         assert status.state is RecordingState.FAILING
-        assert "spool" in status.reason
-        spool.unlink()
+        assert "outbox" in status.reason
+        outbox.unlink()
         await bridge.sync((cargo,))  # as the controller does every two seconds
         await segments(database, 1)
         assert state_of(bridge, GATE).recording.state is RecordingState.RECORDING

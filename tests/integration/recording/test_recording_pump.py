@@ -1,4 +1,4 @@
-"""A pull of a real gateway and its recording, where LiveKit is away: neither needs the room."""
+"""A stream of a real gateway and its recording while LiveKit is down: neither needs the room."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cluster.local.process import SupervisedProcess
 from cluster.local.servers import go2rtc_spec, relay_spec
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.recording.camera import CameraRecording
-from cluster.recording.spool import Spool, Spooled
+from cluster.recording.outbox import PendingSegment, SegmentOutbox
 from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, Recording, RecordingMode
 from tests.integration.bridge.world import RECORDING, server_binary, until
@@ -55,11 +55,11 @@ async def gateway(settings: Settings) -> AsyncIterator[Go2RtcGateway]:
 
 
 class Pull:
-    """One camera, pulled and recorded into a spool."""
+    """One camera, pulled and recorded into an outbox."""
 
     def __init__(self, settings: Settings, url: SecretStr) -> None:
-        self.spool = Spool(settings.recording_spool, 1 << 30)
-        self.recording = CameraRecording(GATE, settings.recording, self.spool)
+        self.outbox = SegmentOutbox(settings.recording_spool, 1 << 30)
+        self.recording = CameraRecording(GATE, settings.recording, self.outbox)
         self._pump = StreamPump(
             "acme.gate/main",
             url,
@@ -73,37 +73,37 @@ class Pull:
 
     @staticmethod
     def _open_track(sink: TrackSink, size: tuple[int, int]) -> Future[None]:
-        """What `RoomPublisher` answers while there is no room."""
+        """What `RoomPublisher` returns while there is no room."""
         sink.expect(size)
         done: Future[None] = Future()
         done.set_result(None)
         return done
 
-    async def until_segments(self, recording: Recording, count: int) -> list[Spooled]:
+    async def until_segments(self, recording: Recording, count: int) -> list[PendingSegment]:
         self.recording.apply(recording, ())
-        before = len(self.spool.waiting())
+        before = len(self.outbox.waiting())
         if not before:
             self._pump.start()
-        await until("segments", lambda: len(self.spool.waiting()) >= before + count)
-        return self.spool.waiting()[before:]
+        await until("segments", lambda: len(self.outbox.waiting()) >= before + count)
+        return self.outbox.waiting()[before:]
 
     def close(self) -> None:
         self._pump.request_stop()
         self.recording.request_stop()
         assert self._pump.join(TIMEOUT_S)
         assert self.recording.join(TIMEOUT_S)
-        self.spool.close()
+        self.outbox.close()
 
 
-def heard(path: Path) -> tuple[list[float], float]:
-    """When each piece of sound begins, seconds in the file; how loud the loudest is."""
+def decoded_audio(path: Path) -> tuple[list[float], float]:
+    """Start of each audio frame, seconds in the file, and the peak amplitude."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
     times = [float(frame.pts * Fraction(frame.time_base)) for frame in frames]
     return times, max(float(np.abs(frame.to_ndarray()).max()) for frame in frames)
 
 
-async def test_g711_is_recorded_beside_the_picture_where_it_is_wanted(
+async def test_g711_is_recorded_only_if_audio_is_enabled(
     settings: Settings, gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     async with RtspCamera(clip, sound=True).serving() as camera:
@@ -121,16 +121,16 @@ async def test_g711_is_recorded_beside_the_picture_where_it_is_wanted(
     assert (loud.audio, silent.audio) == ("aac", None)
     assert "converted" in loud.tags.note
     assert silent.tags.note == ""
-    times, peak = heard(loud.path)
+    times, peak = decoded_audio(loud.path)
     length_s = (loud.end_us - loud.start_us) / 1e6
-    # AAC at 8 kHz comes in pieces of 128 ms; the encoder holds some back at the end.
+    # AAC frames at 8 kHz last 128 ms. The encoder still holds some at the end.
     assert len(times) * 0.128 == pytest.approx(length_s, abs=0.45)
     assert times[0] == 0
     assert np.diff(times[1:]) == pytest.approx(0.128, abs=0.001)
     assert peak > 0.05
 
 
-async def test_a_camera_that_announces_sound_and_sends_none_is_recorded_without(
+async def test_announced_audio_that_never_arrives_is_left_out(
     settings: Settings, gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     async with RtspCamera(clip).serving() as camera:

@@ -1,4 +1,4 @@
-"""MediaMTX's recordings become rows and blobs; what is broken is told and skipped."""
+"""MediaMTX's recordings become rows and blobs. Broken files are reported and skipped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MASK = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5)),)
 
 
 def record(path: Path, seconds: int = 3) -> None:
-    """A file as MediaMTX writes it: fragmented MP4, a part each second, with sound."""
+    """A file as MediaMTX writes it: fragmented MP4 with audio, one fragment per second."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
     with av.open(str(path), "w", format="mp4", options=options) as container:
@@ -34,9 +34,9 @@ def record(path: Path, seconds: int = 3) -> None:
         video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
         sound = container.add_stream("aac", rate=48_000, layout="mono")
         for n in range(seconds * 25):
-            picture = av.VideoFrame.from_ndarray(np.full((144, 160), n, np.uint8), "yuv420p")
-            picture.pts, picture.time_base = n, Fraction(1, 25)
-            container.mux(video.encode(picture))
+            frame = av.VideoFrame.from_ndarray(np.full((144, 160), n, np.uint8), "yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            container.mux(video.encode(frame))
             samples = av.AudioFrame.from_ndarray(
                 np.zeros((1, 1_920), np.float32), "fltp", layout="mono"
             )
@@ -58,13 +58,15 @@ def record(path: Path, seconds: int = 3) -> None:
         ),
     ],
 )
-def test_the_name_tells_the_time(name: str, zone: str, expected: datetime) -> None:
+def test_the_start_time_is_read_from_the_file_name(
+    name: str, zone: str, expected: datetime
+) -> None:
     micros = int(expected.timestamp()) * 1_000_000 + expected.microsecond
     assert start_us(name, ZoneInfo(zone)) == micros
 
 
 @pytest.mark.parametrize("name", ["gate.mp4", "2026-13-01_00-00-00-0.mp4", "2026-11-25_17-30.mp4"])
-def test_other_names_tell_none(name: str) -> None:
+def test_other_file_names_are_rejected(name: str) -> None:
     with pytest.raises(InputError, match="time"):
         start_us(name, None)
 
@@ -97,7 +99,7 @@ async def rows(settings: Settings) -> list[Segment]:
         return await database.recordings("acme").between(None, 0, 2**60, limit=100)
 
 
-def test_recordings_are_entered_once_and_the_broken_are_told(
+def test_recordings_are_entered_once_and_broken_ones_reported(
     settings: Settings, tmp_path: Path
 ) -> None:
     folder = tmp_path / "recordings" / "gate"
@@ -129,11 +131,11 @@ def test_recordings_are_entered_once_and_the_broken_are_told(
     assert asyncio.run(stored()) == good.read_bytes()
 
 
-def test_what_cannot_be_entered_is_said(settings: Settings, tmp_path: Path) -> None:
+def test_impossible_imports_are_rejected(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     result = run(folder)
     assert result.exit_code == 2
-    assert "no folder" in result.output
+    assert "is not a folder" in result.output
     folder.mkdir()
     assert "no recording" in run(folder).output
     record(folder / "2026-11-25_17-30-00-000000.mp4", 1)

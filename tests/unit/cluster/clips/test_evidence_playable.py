@@ -1,4 +1,4 @@
-"""Clips for browsers: the same pictures at the same times, and the same sound, in another codec."""
+"""Clips for browsers: the same frames at the same times in another codec, with the same audio."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.recorded import (
 START_US = 1_790_000_000_123_457
 END_US = START_US + 3_600_000_000
 FRAMES, PER_SEGMENT = 60, 30
-# Both codecs lose something of their own; another picture of the moving square differs by 10.
+# Both codecs are lossy; any other frame of the moving square differs by 10.
 LOSS = 4.0
 
 
@@ -38,8 +38,8 @@ def recorded(
     return segments_of(folder, content, per_segment=PER_SEGMENT, codec="hevc")
 
 
-def stitched(path: Path, files: list[SegmentFile], sound: Path | None = None) -> Stitched:
-    with Stitcher(path, 0, END_US, sound) as stitcher:
+def stitched(path: Path, files: list[SegmentFile], audio: Path | None = None) -> Stitched:
+    with Stitcher(path, 0, END_US, audio) as stitcher:
         for file in files:
             stitcher.add(file.path, file.origin_us)
         made = stitcher.close()
@@ -48,8 +48,8 @@ def stitched(path: Path, files: list[SegmentFile], sound: Path | None = None) ->
 
 
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_the_pictures_are_the_same_at_the_same_microseconds(tmp_path: Path, b_frames: int) -> None:
-    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "spool", b_frames=b_frames))
+def test_re_encoded_frames_keep_their_microseconds(tmp_path: Path, b_frames: int) -> None:
+    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "segments", b_frames=b_frames))
     again = encode_for_browsers(made, tmp_path / "b.mp4")
     before = pictures(made.path, made.from_us)
     after = pictures(again.path, again.from_us)
@@ -60,8 +60,8 @@ def test_the_pictures_are_the_same_at_the_same_microseconds(tmp_path: Path, b_fr
         assert np.abs(apart).mean() < LOSS
 
 
-def test_every_browser_knows_the_file_and_can_start_at_once(tmp_path: Path) -> None:
-    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "spool"))
+def test_every_browser_supports_the_file_and_can_start_at_once(tmp_path: Path) -> None:
+    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "segments"))
     again = encode_for_browsers(made, tmp_path / "b.mp4")
     content = again.path.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -84,8 +84,8 @@ def test_a_gap_keeps_its_length(tmp_path: Path) -> None:
     assert max(np.diff(times)) == late_us - times[29] > 10_000_000
 
 
-def test_sound_is_the_same_packets(tmp_path: Path) -> None:
-    files = recorded(tmp_path / "spool")
+def test_audio_packets_are_copied(tmp_path: Path) -> None:
+    files = recorded(tmp_path / "segments")
     loud = [with_sound(file, tmp_path / f"{n}.mp4") for n, file in enumerate(files)]
     made = stitched(tmp_path / "a.mp4", loud, loud[0].path)
     again = encode_for_browsers(made, tmp_path / "b.mp4")
@@ -94,9 +94,9 @@ def test_sound_is_the_same_packets(tmp_path: Path) -> None:
     assert _packets(again.path) == _packets(made.path)
 
 
-def test_damage_costs_the_damaged_pictures_only(tmp_path: Path) -> None:
-    """Zeros in the pictures of the second half second, as a bad block of a disk would leave."""
-    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "spool"))
+def test_damage_costs_only_the_damaged_frames(tmp_path: Path) -> None:
+    """Zeros in the frames of the second half second, as a bad disk block would leave."""
+    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "segments"))
     with av.open(str(made.path)) as container:
         packets = [p for p in container.demux(video=0) if p.pos is not None and p.dts is not None]
     with made.path.open("r+b") as file:
@@ -109,8 +109,8 @@ def test_damage_costs_the_damaged_pictures_only(tmp_path: Path) -> None:
     assert len(whole) >= FRAMES - 7
 
 
-def test_a_disk_that_takes_nothing_is_told_of(tmp_path: Path) -> None:
-    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "spool"))
+def test_a_disk_error_is_reported(tmp_path: Path) -> None:
+    made = stitched(tmp_path / "a.mp4", recorded(tmp_path / "segments"))
     with pytest.raises(UnavailableError, match="cannot be encoded for browsers"):
         encode_for_browsers(made, tmp_path / "missing" / "b.mp4")
 

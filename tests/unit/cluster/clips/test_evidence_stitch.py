@@ -1,4 +1,4 @@
-"""Segments into one file: the same pictures at the same times, sound with them, nothing twice."""
+"""Segments joined into one file: same frames, same times, with audio, without duplicates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from cluster.clips.coverage import segments_from
 from cluster.clips.stitch import Stitched, Stitcher
-from cluster.clips.timeline import needed_from
 from cluster.recording.segment import SegmentFile
 from pipelines.errors import ConflictError, UnavailableError
 from tests.recorded import GOP, picture_us, pictures, segments_of, sounds, units, with_sound
@@ -31,22 +31,22 @@ def stitched(
     files: list[SegmentFile],
     from_us: int = 0,
     to_us: int = END_US,
-    sound: Path | None = None,
+    audio: Path | None = None,
 ) -> Stitched | None:
-    with Stitcher(path, from_us, to_us, sound) as stitcher:
-        for file in needed_from(files, from_us):
+    with Stitcher(path, from_us, to_us, audio) as stitcher:
+        for file in segments_from(files, from_us):
             stitcher.add(file.path, file.origin_us)
         return stitcher.close()
 
 
 @pytest.mark.parametrize(("codec", "b"), [("h264", 0), ("h264", 2), ("hevc", 0)])
-def test_all_of_it_is_the_same_pictures_at_the_same_microseconds(
+def test_stitching_keeps_all_frames_and_their_microseconds(
     tmp_path: Path, codec: str, b: int
 ) -> None:
-    files = recorded(tmp_path / "spool", codec=codec, b=b)
+    files = recorded(tmp_path / "segments", codec=codec, b=b)
     made = stitched(tmp_path / "a.mp4", files)
     assert made is not None
-    before = [picture for file in files for picture in pictures(file.path, file.origin_us)]
+    before = [frame for file in files for frame in pictures(file.path, file.origin_us)]
     assert pictures(made.path, made.from_us) == before
     assert (made.from_us, made.to_us) == (START_US, files[-1].end_us)
     assert (made.frames, made.gaps, made.audio) == (90, (), False)
@@ -67,7 +67,7 @@ def test_a_player_can_start_at_once_and_browsers_know_the_codec(tmp_path: Path) 
     ("first", "last"), [(0, 90), (20, 40), (29, 31), (30, 60), (25, 26), (89, 200)]
 )
 def test_a_range_begins_with_the_key_frame_before_it(tmp_path: Path, first: int, last: int) -> None:
-    files = recorded(tmp_path / "spool")
+    files = recorded(tmp_path / "segments")
     made = stitched(
         tmp_path / "a.mp4", files, picture_us(START_US, first), picture_us(START_US, last)
     )
@@ -77,9 +77,9 @@ def test_a_range_begins_with_the_key_frame_before_it(tmp_path: Path, first: int,
     ]
 
 
-def test_what_overlaps_is_there_once(tmp_path: Path) -> None:
-    """A segment that another one holds in part, as after a repeated start: from its first key frame
-    that is new."""
+def test_overlapping_segments_add_each_frame_once(tmp_path: Path) -> None:
+    """A segment that partly overlaps another, as after a restart, is used from its first new key
+    frame on."""
     whole = recorded(tmp_path / "a", frames=60)
     [again] = segments_of(tmp_path / "b", units(60, START_US)[40:], per_segment=PER_SEGMENT)
     made = stitched(tmp_path / "a.mp4", [*whole, again])
@@ -112,15 +112,15 @@ def test_other_parameter_sets_are_another_format(tmp_path: Path) -> None:
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_nothing_in_the_range_is_no_file(tmp_path: Path) -> None:
-    files = recorded(tmp_path / "spool", frames=30)
+def test_no_frame_in_the_range_leaves_no_file(tmp_path: Path) -> None:
+    files = recorded(tmp_path / "segments", frames=30)
     assert stitched(tmp_path / "a.mp4", files, 0, START_US) is None
     assert stitched(tmp_path / "a.mp4", []) is None
     assert not (tmp_path / "a.mp4").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
-def test_a_segment_that_is_none(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"not a video", None])
+def test_a_file_that_is_not_a_segment(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "broken.mp4"
     if content is not None:
         path.write_bytes(content)
@@ -131,8 +131,8 @@ def test_a_segment_that_is_none(tmp_path: Path, content: bytes | None) -> None:
         stitcher.add(path, START_US)
 
 
-def test_a_folder_that_is_gone(tmp_path: Path) -> None:
-    [file] = recorded(tmp_path / "spool", frames=30)
+def test_a_missing_folder(tmp_path: Path) -> None:
+    [file] = recorded(tmp_path / "segments", frames=30)
     with (
         Stitcher(tmp_path / "none" / "a.mp4", 0, END_US) as stitcher,
         pytest.raises(UnavailableError, match="written"),
@@ -140,13 +140,13 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
         stitcher.add(file.path, file.origin_us)
 
 
-# ------------------------------------------------------------ sound
+# ------------------------------------------------------------ audio
 
 
-def test_sound_comes_along_at_its_time(tmp_path: Path) -> None:
+def test_audio_keeps_its_time(tmp_path: Path) -> None:
     files = [
         with_sound(file, tmp_path / f"{n}.mp4")
-        for n, file in enumerate(recorded(tmp_path / "spool"))
+        for n, file in enumerate(recorded(tmp_path / "segments"))
     ]
     first, last = 25, 70
     made = stitched(
@@ -166,11 +166,11 @@ def test_sound_comes_along_at_its_time(tmp_path: Path) -> None:
     assert len(pictures(made.path, made.from_us)) == last - first // GOP * GOP
 
 
-def test_segments_without_sound_are_silent_and_other_sound_is_left_out(tmp_path: Path) -> None:
-    plain, tone, other = recorded(tmp_path / "spool")
+def test_segments_without_or_with_other_audio_are_silent(tmp_path: Path) -> None:
+    plain, tone, other = recorded(tmp_path / "segments")
     tone = with_sound(tone, tmp_path / "tone.mp4")
     other = with_sound(other, tmp_path / "other.mp4", rate=16_000)
-    made = stitched(tmp_path / "a.mp4", [plain, tone, other], sound=tone.path)
+    made = stitched(tmp_path / "a.mp4", [plain, tone, other], audio=tone.path)
     assert made is not None
     assert made.audio
     found = sounds(made.path, made.from_us)

@@ -1,4 +1,4 @@
-"""The moments at which the demo's rules must fire."""
+"""When the demo's rules must fire."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_rule_of_a_composed_camera_fires_in_each_loop(role: Role) -> None:
 
 @pytest.mark.parametrize("role", COMPOSED, ids=lambda r: r.id)
 def test_no_cooldown_hides_an_expected_alarm(role: Role) -> None:
-    """Also not over the seam: the truth may then be compared without regard to cooldowns."""
+    """Nor across the seam. So tests may compare with the ground truth and ignore cooldowns."""
     assert role.scene
     for rule in role.rules:
         times = [a.at_s for a in _alarms(role) if a.rule == rule.id]
@@ -39,7 +39,7 @@ def test_no_cooldown_hides_an_expected_alarm(role: Role) -> None:
 @pytest.mark.parametrize("role", COMPOSED, ids=lambda r: r.id)
 @pytest.mark.parametrize("shift", [-0.02, 0.02])
 def test_foot_points_keep_clear_of_edges_while_standing(role: Role, shift: float) -> None:
-    """A detector's box may be off by 2 % of the picture and the same rules fire."""
+    """The same rules fire if a detector's box is off by 2 % of the frame."""
     assert role.scene
     truth = Stage(role.scene, (640, 360)).truth()
     moved = GroundTruth(
@@ -54,14 +54,14 @@ def test_foot_points_keep_clear_of_edges_while_standing(role: Role, shift: float
             for objects in truth.frames
         ),
     )
-    if shift < 0:  # below the picture no box can reach
+    if shift < 0:  # no box reaches below the frame
         assert [(a.rule, a.actors) for a in expected_alarms(moved, role.rules)] == [
             (a.rule, a.actors) for a in _alarms(role)
         ]
 
 
-def test_the_scripts_tell_these_stories() -> None:
-    """Spelled out once by hand from the scripts, so that a slip in `expected` is seen."""
+def test_the_expected_alarms_of_the_scripts() -> None:
+    """Written out by hand from the scripts, to detect an error in `expected`."""
     gate, yard = (_alarms(role) for role in COMPOSED)
     assert [(a.rule, a.actors, round(a.at_s)) for a in gate] == [
         ("forecourt", ("visitor",), 4),
@@ -80,7 +80,7 @@ def test_the_scripts_tell_these_stories() -> None:
 
 
 def _truth(*feet: tuple[float, float] | None, label: str = "person") -> GroundTruth:
-    """One object at one frame per second; None where it is away."""
+    """One object at one frame per second; None while it is absent."""
     frames = []
     for foot in feet:
         box = (foot[0] - 0.01, foot[1] - 0.1, foot[0] + 0.01, foot[1]) if foot else None
@@ -103,7 +103,7 @@ OUT, IN = (0.2, 0.5), (0.5, 0.5)
         (CountRule(id="r", polygon=ZONE, n=2), (IN, IN), []),
     ],
 )
-def test_rules_on_made_up_ways(
+def test_rules_on_synthetic_paths(
     rule: Rule, feet: tuple[tuple[float, float], ...], at: list[float]
 ) -> None:
     assert [a.at_s for a in expected_alarms(_truth(*feet), (rule,))] == at
@@ -112,7 +112,7 @@ def test_rules_on_made_up_ways(
 @pytest.mark.parametrize(
     ("direction", "feet", "fires"),
     [
-        # The line points down; who looks down has the picture's right side at the left hand.
+        # The line points down. Facing down, the right side of the frame is on the left.
         ("left_to_right", ((0.7, 0.5), (0.3, 0.5)), True),
         ("right_to_left", ((0.7, 0.5), (0.3, 0.5)), False),
         ("right_to_left", ((0.3, 0.5), (0.7, 0.5)), True),
@@ -130,13 +130,13 @@ def test_lines_have_sides_and_ends(
     assert bool(expected_alarms(_truth(*feet), (rule,))) is fires
 
 
-def test_geometry_of_its_own() -> None:
+def test_inside_and_crossing() -> None:
     assert inside(ZONE, (0.5, 0.5))
     assert not inside(ZONE, (0.7, 0.5))
     assert crossing(((0, 0), (0, 1)), (1, 0.5), (-1, 0.5)) == "left_to_right"
 
 
-def test_hardly_visible_figures_count_for_nothing() -> None:
+def test_barely_visible_figures_are_ignored() -> None:
     seen = TruthObject("x", "person", (0.49, 0.4, 0.51, 0.5), 0.3)
     truth = GroundTruth(1, ((seen,),))
     assert expected_alarms(truth, (ZoneEntryRule(id="r", polygon=ZONE),)) == ()

@@ -1,4 +1,4 @@
-"""Clips are made once, whole or not at all."""
+"""Clips are encoded once, and are complete or absent."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_a_missing_recording_says_what_to_install() -> None:
         recorded("no-such-recording")
 
 
-def test_other_codecs_are_refused(tmp_path: Path) -> None:
+def test_other_codecs_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
-        container.mux(stream.encode(picture))
+        image = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+        container.mux(stream.encode(image))
         container.mux(stream.encode())
     with pytest.raises(ConfigError, match=r"holds mpeg4; a demo clip is H\.264 or H\.265"):
         load_clip(path)

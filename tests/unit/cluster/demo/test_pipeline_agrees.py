@@ -1,4 +1,4 @@
-"""The pipeline and the truth, two independent readings of the rules, say the same."""
+"""The pipeline and `expected`, two independent implementations of the rules, agree."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipelines.pipeline import CameraPipeline
 SIZE = (640, 360)
 LOOPS = 2
 LATE_S = 0.6
-"""Three looked-at frames: a line is crossed for good only some frames after the foot touched it."""
+"""Three analysed frames: a crossing is confirmed some frames after the foot touches the line."""
 
 
 @pytest.mark.parametrize("role", [r for r in CAST if r.scene], ids=lambda r: r.id)
 @pytest.mark.parametrize("fps", [5, 25])
 def test_perfect_detections_give_the_expected_alarms(role: Role, fps: int) -> None:
-    """In each loop the same ones: nothing twice, nothing missing, none across the seam."""
+    """The same ones in each loop: no duplicate, none missing, none across the seam."""
     assert role.scene
     scene = role.scene
     truth = Stage(scene, SIZE).truth()

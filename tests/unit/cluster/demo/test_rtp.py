@@ -1,4 +1,4 @@
-"""Packets of a clip can be put together again."""
+"""RTP packets of a clip can be reassembled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _clip(*units: AccessUnit, encoding: str = "H264", fps: Fraction = Fraction(2
 
 
 def _joined(encoding: str, parts: list[bytes]) -> bytes:
-    """What a receiver makes of the payloads of one NAL unit."""
+    """A NAL unit as a receiver reassembles it from payloads."""
     if len(parts) == 1:
         return parts[0]
     if encoding == "H264":
@@ -53,7 +53,7 @@ def test_nal_units_survive_fragmentation(encoding: str, head: bytes, size: int) 
     assert _joined(encoding, parts) == nal
 
 
-def test_packets_are_numbered_and_the_last_of_a_picture_is_marked() -> None:
+def test_packets_are_numbered_and_the_last_of_a_frame_is_marked() -> None:
     clip = _clip(AccessUnit((b"\x65" + bytes(2 * MAX_PAYLOAD), b"\x41\x01"), True))
     packetizer = Packetizer(clip, ssrc=7, sequence=65_534)
     heads = [struct.unpack(">BBHII", p[:12]) for n in (0, 1) for p in packetizer.packets(n)]
@@ -64,7 +64,7 @@ def test_packets_are_numbered_and_the_last_of_a_picture_is_marked() -> None:
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30_000, 1001)])
-def test_time_goes_on_over_the_seam_and_wraps_at_32_bits(fps: Fraction) -> None:
+def test_timestamps_continue_over_the_seam_and_wrap_at_32_bits(fps: Fraction) -> None:
     clip = _clip(AccessUnit((b"\x65",), True), AccessUnit((b"\x41",), False), fps=fps)
     step = 90_000 / fps
     steps = [(clip.timestamp(n + 1) - clip.timestamp(n)) % 2**32 for n in range(5_000)]

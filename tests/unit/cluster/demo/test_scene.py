@@ -1,4 +1,4 @@
-"""The composed scenes say truly what they show."""
+"""The ground truth of composed scenes matches their frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cluster.demo.backdrops import Backdrop
-from cluster.demo.cutouts import Figure, cut_out, load_picture
+from cluster.demo.cutouts import Figure, cut_out, load_image
 from cluster.demo.scene import Actor, Scene, Stage, Waypoint
 from cluster.demo.scripts import SCENES
 
@@ -26,8 +26,8 @@ def test_the_seam_of_the_loop_is_an_empty_scene(stage: Stage) -> None:
     np.testing.assert_array_equal(stage.frame(last), empty)
 
 
-def test_the_truth_is_where_the_picture_changes(stage: Stage) -> None:
-    """What differs from the backdrop lies in the boxes (shadows reach out of them a little)."""
+def test_the_ground_truth_is_where_the_frame_changes(stage: Stage) -> None:
+    """Differences from the backdrop lie within the boxes, except for parts of shadows."""
     truth = stage.truth()
     for number in range(0, stage.scene.frames, 37):
         changed = np.abs(stage.frame(number).astype(int) - stage.background).max(axis=2) > 60
@@ -45,7 +45,7 @@ def test_the_truth_is_where_the_picture_changes(stage: Stage) -> None:
                 assert changed[y1:y2, x1:x2].mean() > 0.2, f"{seen.actor} is not in frame {number}"
 
 
-def test_the_truth_does_not_depend_on_the_size(stage: Stage) -> None:
+def test_the_ground_truth_does_not_depend_on_the_size(stage: Stage) -> None:
     large = Stage(stage.scene, (1280, 720)).truth()
     for number, objects in enumerate(stage.truth().frames):
         by_actor = {o.actor: o for o in large.frames[number]}
@@ -55,7 +55,7 @@ def test_the_truth_does_not_depend_on_the_size(stage: Stage) -> None:
 
 
 def test_figures_move_slowly_enough_for_a_tracker_at_five_frames_a_second(stage: Stage) -> None:
-    """From one looked-at frame to the next a box overlaps itself by more than half."""
+    """Between two analysed frames a box overlaps itself by more than half."""
     step = stage.scene.fps // 5
     truth = stage.truth()
     for actor in truth.actors():
@@ -74,7 +74,7 @@ def _iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 
 @pytest.mark.parametrize("figure", Figure)
 def test_cut_outs_are_solid_figures(figure: Figure) -> None:
-    cut = cut_out(load_picture(), figure)
+    cut = cut_out(load_image(), figure)
     assert cut.pixels.shape[:2] == cut.alpha.shape
     assert 0.4 < (cut.alpha > 127).mean() < 0.95
     mirrored = cut.scaled(100, mirrored=True)
@@ -90,8 +90,8 @@ def test_cut_outs_are_solid_figures(figure: Figure) -> None:
         (Waypoint(1, 0, 0), Waypoint(1, 1, 0)),
     ],
 )
-def test_a_way_must_lead_somewhere(way: tuple[Waypoint, ...]) -> None:
-    with pytest.raises(ValueError, match="two waypoints or more, in order"):
+def test_a_path_needs_two_waypoints_in_order(way: tuple[Waypoint, ...]) -> None:
+    with pytest.raises(ValueError, match="at least two waypoints, in time order"):
         Actor("x", Figure.BUS, 0.5, way)
 
 
@@ -102,7 +102,7 @@ def test_a_figure_must_enter_and_leave_within_the_loop(ends: tuple[float, float]
         Scene("x", Backdrop.STREET, 10.0, (Actor("a", Figure.BUS, 0.5, way),))
 
 
-def test_position_is_even_along_the_way() -> None:
+def test_figures_move_at_constant_speed() -> None:
     actor = Actor("a", Figure.BUS, 0.5, (Waypoint(1, 0, 0.2), Waypoint(3, 1, 0.4)))
     assert actor.position(2) == pytest.approx((0.5, 0.3))
     assert actor.position(0.99) is None

@@ -1,4 +1,4 @@
-"""Where the recorder cuts, what it drops, and how it comes back."""
+"""Where the recorder splits, what it drops, and how it recovers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Start = Callable[..., WatchedRecorder]
 
 @pytest.fixture(scope="module")
 def stream() -> list[VideoUnit]:
-    """35 pictures, a key frame every ten."""
+    """35 frames, a key frame every ten."""
     return units("libx264", 0)
 
 
@@ -54,10 +54,10 @@ def feed(recorder: WatchedRecorder, stream: list[VideoUnit], video: VideoFormat 
         recorder.offer(unit, video)
 
 
-def test_segments_start_at_key_frames_and_hold_every_picture(
+def test_segments_start_at_key_frames_and_hold_every_frame(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile]
 ) -> None:
-    recorder = make(segment_us=GOP * STEP_US + STEP_US)  # one group is just too short
+    recorder = make(segment_us=GOP * STEP_US + STEP_US)  # slightly more than one GOP
     recorder.start()
     feed(recorder, stream)
     assert recorder.close(TIMEOUT_S)
@@ -73,7 +73,7 @@ def test_segments_start_at_key_frames_and_hold_every_picture(
 
 
 @pytest.mark.parametrize("by_us", [GAP_US, -10 * STEP_US], ids=["gap", "set back"])
-def test_a_jump_of_time_starts_a_segment(
+def test_a_jump_in_time_starts_a_segment(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile], by_us: int
 ) -> None:
     recorder = make()
@@ -81,13 +81,13 @@ def test_a_jump_of_time_starts_a_segment(
     feed(recorder, stream[:15])
     feed(recorder, [shifted(unit, by_us) for unit in stream[15:]])
     assert recorder.close(TIMEOUT_S)
-    # What comes before the next key frame cannot be decoded in a new file.
+    # Frames before the next key frame cannot be decoded in a new file.
     assert [segment.frames for segment in done] == [15, 15]
     assert done[1].start_us == stream[20].capture_us + by_us
     assert recorder.status().dropped == 5
 
 
-def test_another_format_starts_a_segment(
+def test_a_format_change_starts_a_segment(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile]
 ) -> None:
     recorder = make()
@@ -98,12 +98,12 @@ def test_another_format_starts_a_segment(
     assert [segment.frames for segment in done] == [10, 25]
 
 
-def test_too_much_that_waits_is_dropped_up_to_a_key_frame(
+def test_a_full_queue_drops_frames_up_to_a_key_frame(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile]
 ) -> None:
     room = sum(len(unit.data) for unit in stream[:13])
     recorder = make(max_waiting_bytes=room)
-    feed(recorder, stream[:20])  # before it starts: like a disk that stands still
+    feed(recorder, stream[:20])  # before the thread starts: as with a disk that stalls
     assert recorder.status().dropped == 7
     recorder.start()
     recorder.until(lambda: recorder.status().written >= 13)
@@ -113,7 +113,7 @@ def test_too_much_that_waits_is_dropped_up_to_a_key_frame(
     assert times == [unit.capture_us for unit in stream[:13] + stream[20:]]
 
 
-def test_a_disk_that_refuses_is_told_and_used_again_when_it_is_back(
+def test_a_disk_error_is_reported_and_recording_resumes(
     make: Start, stream: list[VideoUnit], done: list[SegmentFile], tmp_path: Path
 ) -> None:
     folder = tmp_path / "disk"
@@ -131,9 +131,7 @@ def test_a_disk_that_refuses_is_told_and_used_again_when_it_is_back(
     shutil.rmtree(folder)
 
 
-def test_nothing_recorded_leaves_nothing(
-    make: Start, done: list[SegmentFile], tmp_path: Path
-) -> None:
+def test_no_input_leaves_no_file(make: Start, done: list[SegmentFile], tmp_path: Path) -> None:
     recorder = make()
     recorder.start()
     assert recorder.close(TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""What a tenant wants of a camera becomes a recorder, or the reason why there is none."""
+"""A tenant's settings give a recorder, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from cluster.core.settings import RecordingSettings
 from cluster.recording.camera import CameraRecording
+from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.segment import VideoFormat, VideoUnit
-from cluster.recording.spool import Spool
 from pipelines.domain import (
     CameraKey,
     MaskedRecording,
@@ -48,15 +48,15 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "spool", 1 << 30)
+def outbox(tmp_path: Path) -> Iterator[SegmentOutbox]:
+    made = SegmentOutbox(tmp_path / "outbox", 1 << 30)
     yield made
     made.close()
 
 
 @pytest.fixture
-def recording(spool: Spool) -> Iterator[CameraRecording]:
-    made = CameraRecording(GATE, RecordingSettings(), spool)
+def recording(outbox: SegmentOutbox) -> Iterator[CameraRecording]:
+    made = CameraRecording(GATE, RecordingSettings(), outbox)
     yield made
     made.request_stop()
     assert made.join(TIMEOUT_S)
@@ -75,14 +75,14 @@ def until(recording: CameraRecording, condition: Callable[[], bool]) -> None:
     recorder.until(condition)
 
 
-def test_at_first_nothing_is_recorded(recording: CameraRecording) -> None:
+def test_nothing_is_recorded_by_default(recording: CameraRecording) -> None:
     assert recording.tap.recorder is None
     status = recording.status()
     assert (status.state, status.reason, status.segments) == (RecordingState.OFF, "", 0)
 
 
-def test_on_and_off_again_finishes_the_file(
-    recording: CameraRecording, spool: Spool, stream: list[VideoUnit]
+def test_switching_recording_off_finishes_the_file(
+    recording: CameraRecording, outbox: SegmentOutbox, stream: list[VideoUnit]
 ) -> None:
     recording.apply(ALWAYS, ())
     assert recording.status().state is RecordingState.IDLE
@@ -91,14 +91,14 @@ def test_on_and_off_again_finishes_the_file(
     recording.apply(OFF, ())
     assert recording.tap.recorder is None
     assert recording.join(TIMEOUT_S)
-    (waiting,) = spool.waiting()
+    (waiting,) = outbox.waiting()
     assert (waiting.key, waiting.file.frames) == (GATE, FRAMES)
     assert waiting.file.tags.rolls_us is None
     status = recording.status()
     assert (status.state, status.segments, status.dropped) == (RecordingState.OFF, 1, {})
 
 
-def test_what_does_not_change_goes_on(recording: CameraRecording) -> None:
+def test_unchanged_settings_keep_the_recorder(recording: CameraRecording) -> None:
     recording.apply(ALWAYS, ())
     first = recording.tap.recorder
     recording.apply(Recording(mode=RecordingMode.CONTINUOUS), ())
@@ -107,18 +107,18 @@ def test_what_does_not_change_goes_on(recording: CameraRecording) -> None:
     assert recording.tap.recorder is not first
 
 
-def test_in_alarm_mode_the_file_says_how_far_alarms_reach(
-    recording: CameraRecording, spool: Spool, stream: list[VideoUnit]
+def test_in_alarm_mode_files_are_tagged_with_pre_and_post_roll(
+    recording: CameraRecording, outbox: SegmentOutbox, stream: list[VideoUnit]
 ) -> None:
     recording.apply(Recording(pre_roll_s=2.5, post_roll_s=7), ())
     offer(recording, stream)
     recording.request_stop()
     assert recording.join(TIMEOUT_S)
-    assert spool.waiting()[0].file.tags.rolls_us == (2_500_000, 7_000_000)
+    assert outbox.waiting()[0].file.tags.rolls_us == (2_500_000, 7_000_000)
 
 
 def test_masks_are_painted_or_nothing_is_recorded(
-    recording: CameraRecording, spool: Spool, stream: list[VideoUnit]
+    recording: CameraRecording, outbox: SegmentOutbox, stream: list[VideoUnit]
 ) -> None:
     recording.apply(ALWAYS.model_copy(update={"masked": MaskedRecording.OFF}), MASKS)
     status = recording.status()
@@ -129,13 +129,13 @@ def test_masks_are_painted_or_nothing_is_recorded(
     offer(recording, stream)
     recording.request_stop()
     assert recording.join(TIMEOUT_S)
-    assert spool.waiting()[0].file.tags.masked
+    assert outbox.waiting()[0].file.tags.masked
 
 
-def test_a_schedule_is_kept_to_the_frame(
-    recording: CameraRecording, spool: Spool, stream: list[VideoUnit]
+def test_a_schedule_is_exact_to_the_frame(
+    recording: CameraRecording, outbox: SegmentOutbox, stream: list[VideoUnit]
 ) -> None:
-    """The clip lies across the end of the window: 14:14 in Sao Paulo."""
+    """The clip spans the end of the schedule's window: 14:14 in Sao Paulo."""
     end_us = int(datetime(2026, 9, 21, 17, 14, tzinfo=UTC).timestamp()) * 1_000_000
     by_us = end_us - START_US - 20 * 40_000
     moved = [
@@ -146,27 +146,25 @@ def test_a_schedule_is_kept_to_the_frame(
     offer(recording, moved)
     until(recording, lambda: recording.status().segments == 1)
     assert recording.status().state is RecordingState.IDLE
-    (waiting,) = spool.waiting()
+    (waiting,) = outbox.waiting()
     assert waiting.file.frames == sum(unit.capture_us < end_us for unit in moved)
-    # What lies outside of the schedule was not lost.
+    # Frames outside the schedule do not count as lost.
     assert recording.status().dropped == {}
 
 
-def test_a_disk_that_refuses_is_told_and_tried_again(
-    tmp_path: Path, stream: list[VideoUnit]
-) -> None:
+def test_a_disk_error_is_reported_and_retried(tmp_path: Path, stream: list[VideoUnit]) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    spool = Spool(blocked, 1 << 30)
-    recording = CameraRecording(GATE, RecordingSettings(), spool)
+    outbox = SegmentOutbox(blocked, 1 << 30)
+    recording = CameraRecording(GATE, RecordingSettings(), outbox)
     recording.apply(ALWAYS, ())
     status = recording.status()
     assert status.state is RecordingState.FAILING
-    assert "spool" in status.reason
+    assert "outbox" in status.reason
     blocked.unlink()
     recording.apply(ALWAYS, ())
     offer(recording, stream)
     until(recording, lambda: recording.status().state is RecordingState.RECORDING)
     recording.request_stop()
     assert recording.join(TIMEOUT_S)
-    spool.close()
+    outbox.close()

@@ -1,4 +1,4 @@
-"""What a mask hides is in no recorded picture, and the rest is, at its time."""
+"""Masked areas are in no recorded frame; everything else is, at its time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cluster.recording.masked import MaskedPictures
+from cluster.recording.masked import MaskedFrames
 from cluster.recording.segment import VideoFormat, VideoUnit
 from pipelines.errors import InputError
 from tests.unit.cluster.recording.test_recording_segment import (
@@ -37,16 +37,16 @@ def decoded(made: list[VideoUnit]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
 
 
 @pytest.mark.parametrize(("encoder", "codec", "b_frames"), CODECS)
-def test_what_is_masked_is_black_and_the_rest_is_at_its_time(
+def test_masked_areas_are_black_and_frames_keep_their_time(
     encoder: str, codec: str, b_frames: int
 ) -> None:
-    masked = MaskedPictures(LEFT_HALF)
+    masked = MaskedFrames(LEFT_HALF)
     video = VideoFormat(codec, WIDTH, HEIGHT)
     made = [made for unit in units(encoder, b_frames) for made in masked.feed(unit, video)]
     assert {video for _, video in made} == {VideoFormat("h264", WIDTH, HEIGHT)}
     assert all(unit.capture_us == unit.decode_us for unit, _ in made)
     shown = decoded([unit for unit, _ in made])
-    # A decoder that reorders still holds the last ones.
+    # A reordering decoder still holds the last frames.
     assert len(shown) >= FRAMES - 2 * b_frames - 2
     for n, (at_us, pixels) in enumerate(shown):
         assert at_us == capture_us(n)
@@ -56,7 +56,7 @@ def test_what_is_masked_is_black_and_the_rest_is_at_its_time(
 
 
 def test_key_frames_come_by_time_and_after_a_pause() -> None:
-    masked = MaskedPictures(LEFT_HALF)
+    masked = MaskedFrames(LEFT_HALF)
     video = VideoFormat("h264", WIDTH, HEIGHT)
     stream = units("libx264", 0)
     slow = [
@@ -74,8 +74,8 @@ def test_key_frames_come_by_time_and_after_a_pause() -> None:
     assert again[0].capture_us in keys
 
 
-def test_what_cannot_be_decoded_is_not_recorded() -> None:
-    masked = MaskedPictures(LEFT_HALF)
+def test_undecodable_frames_are_not_recorded() -> None:
+    masked = MaskedFrames(LEFT_HALF)
     video = VideoFormat("h264", WIDTH, HEIGHT)
     broken = VideoUnit(b"\x00\x00\x00\x01\x65" + bytes(40), True, 1_000_000, 1_000_000)
     with pytest.raises(InputError, match="masked"):

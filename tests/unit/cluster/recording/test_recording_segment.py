@@ -1,4 +1,4 @@
-"""What was written is what plays: every picture at its microsecond, also after a kill."""
+"""Segments play as written: every frame at its microsecond, even after a kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from cluster.recording.boxes import cut_to_playable
+from cluster.recording.mp4_boxes import truncate_to_playable
 from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
 from pipelines.errors import InputError, UnavailableError
 from tests.recorded import GOP, encoded
@@ -21,28 +21,28 @@ CODECS = [("libx264", "h264", 0), ("libx264", "h264", 2), ("libx265", "hevc", 0)
 
 
 def capture_us(n: int) -> int:
-    """Of frame n: 25 frames/s with jitter, as a camera's clock gives it."""
+    """Capture time of frame n: 25 frames/s with the jitter of a camera's clock."""
     return START_US + 40_000 * n + (n * 7_919) % 311
 
 
 def grey(n: int) -> int:
-    """The level of frame n, far enough from its neighbours to survive the codec."""
+    """Grey level of frame n, far enough from its neighbours to survive the codec."""
     return 20 + (n * 37) % 200
 
 
 def units(encoder: str, b_frames: int) -> list[VideoUnit]:
-    """FRAMES pictures in decoding order, Annex B; frame n is a plain picture of level grey(n)."""
-    pictures = [
+    """FRAMES frames in decoding order, Annex B; frame n is uniform with level grey(n)."""
+    frames = [
         av.VideoFrame.from_ndarray(
             np.full((HEIGHT * 3 // 2, WIDTH), grey(n), np.uint8), format="yuv420p"
         )
         for n in range(FRAMES)
     ]
-    return encoded(pictures, START_US, encoder=encoder, b_frames=b_frames)
+    return encoded(frames, START_US, encoder=encoder, b_frames=b_frames)
 
 
 def read(path: Path) -> list[tuple[int, int]]:
-    """Time in the file (us) and level of every picture, in the order of showing."""
+    """Time in the file (us) and level of every frame, in presentation order."""
     with av.open(str(path)) as container:
         assert container.streams.video[0].time_base == Fraction(1, 1_000_000)
         return [
@@ -52,7 +52,7 @@ def read(path: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("encoder", "codec", "b_frames"), CODECS)
-def test_every_picture_is_there_at_its_microsecond(
+def test_every_frame_keeps_its_microsecond(
     tmp_path: Path, encoder: str, codec: str, b_frames: int
 ) -> None:
     writer = SegmentWriter(tmp_path / "a.mp4", VideoFormat(codec, WIDTH, HEIGHT))
@@ -71,24 +71,24 @@ def test_every_picture_is_there_at_its_microsecond(
 
 
 @pytest.mark.parametrize(("encoder", "codec", "b_frames"), CODECS)
-def test_a_writer_that_is_killed_leaves_whole_groups_that_play(
+def test_a_killed_writer_leaves_complete_playable_groups(
     tmp_path: Path, encoder: str, codec: str, b_frames: int
 ) -> None:
-    """The file as it lies on disk after each picture, cut to what plays."""
+    """The file on disk after each frame, truncated to what plays."""
     path, copy = tmp_path / "a.mp4", tmp_path / "copy.mp4"
     writer = SegmentWriter(path, VideoFormat(codec, WIDTH, HEIGHT))
     for n, unit in enumerate(units(encoder, b_frames)):
         writer.write(unit)
-        for lost in (0, 5):  # also torn within what the kernel had not written
+        for lost in (0, 5):  # also truncated by what the kernel had not written
             copy.write_bytes(path.read_bytes()[: -lost or None])
-            groups = len(read(copy)) / GOP if cut_to_playable(copy) else 0
+            groups = len(read(copy)) / GOP if truncate_to_playable(copy) else 0
             # The group before the current one may still be in the muxer.
             assert groups == int(groups)
             assert groups >= n // GOP - 1
     writer.close()
 
 
-def test_what_does_not_belong_is_refused_and_the_rest_still_plays(tmp_path: Path) -> None:
+def test_invalid_units_are_rejected_and_the_file_still_plays(tmp_path: Path) -> None:
     made = units("libx264", 0)
     writer = SegmentWriter(tmp_path / "a.mp4", VideoFormat("h264", WIDTH, HEIGHT))
     with pytest.raises(InputError, match="key frame"):
@@ -102,13 +102,13 @@ def test_what_does_not_belong_is_refused_and_the_rest_still_plays(tmp_path: Path
     assert len(read(done.path)) == 5
 
 
-def test_a_segment_without_a_picture_is_no_file(tmp_path: Path) -> None:
+def test_a_segment_without_frames_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     assert SegmentWriter(path, VideoFormat("h264", WIDTH, HEIGHT)).close() is None
     assert not path.exists()
 
 
-def test_a_folder_that_is_gone_and_a_codec_that_mp4_has_not(tmp_path: Path) -> None:
+def test_a_missing_folder_and_an_unsupported_codec(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"a\.mp4"):
         SegmentWriter(tmp_path / "none" / "a.mp4", VideoFormat("h264", WIDTH, HEIGHT))
     with pytest.raises(InputError, match="mjpeg"):

@@ -1,4 +1,4 @@
-"""Sound lies beside the pictures at its time, and is never in their way."""
+"""Audio keeps its time beside the video, and never affects it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from av.audio.codeccontext import AudioCodecContext
 
-from cluster.recording.probe import probe
-from cluster.recording.recorder import LEFT_OUT, Recorder
-from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
-from cluster.recording.sound import (
-    NO_SOUND,
-    SoundConverter,
-    SoundFormat,
-    SoundPlan,
-    SoundUnit,
+from cluster.recording.audio import (
+    NO_AUDIO,
+    AudioConverter,
+    AudioFormat,
+    AudioPlan,
+    AudioUnit,
     plan,
 )
+from cluster.recording.probe import probe
+from cluster.recording.recorder import AUDIO_LEFT_OUT, Recorder
+from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
 from pipelines.errors import InputError
 from tests.unit.cluster.recording.test_recording_segment import (
     FRAMES,
@@ -32,20 +32,20 @@ from tests.unit.cluster.recording.test_recording_segment import (
     units,
 )
 
-AAC = SoundFormat("aac", 48_000, "mono")
-OPUS = SoundFormat("opus", 48_000, "stereo")
+AAC = AudioFormat("aac", 48_000, "mono")
+OPUS = AudioFormat("opus", 48_000, "stereo")
 SECONDS = 1.5
 
 
-def spoken(form: SoundFormat, seconds: float = SECONDS) -> list[SoundUnit]:
-    """A tone of 400 Hz from the first picture on, as a camera's encoder sends it."""
+def spoken(form: AudioFormat, seconds: float = SECONDS) -> list[AudioUnit]:
+    """A tone of 400 Hz from the first frame on, as a camera's encoder sends it."""
     encoder = av.CodecContext.create("libopus" if form.codec == "opus" else "aac", "w")
     assert isinstance(encoder, AudioCodecContext)
     encoder.sample_rate, encoder.layout = form.rate, form.layout
     encoder.format = "flt" if form.codec == "opus" else "fltp"
     encoder.time_base = Fraction(1, form.rate)
     encoder.open()
-    made: list[SoundUnit] = []
+    made: list[AudioUnit] = []
     for start in range(0, int(seconds * form.rate), encoder.frame_size):
         at = np.arange(start, start + encoder.frame_size) / form.rate
         tone = (0.5 * np.sin(2 * np.pi * 400 * at)).astype(np.float32)
@@ -56,22 +56,22 @@ def spoken(form: SoundFormat, seconds: float = SECONDS) -> list[SoundUnit]:
         frame.rate, frame.pts, frame.time_base = form.rate, start, Fraction(1, form.rate)
         for packet in encoder.encode(frame):
             pts = packet.pts or 0
-            if pts >= 0:  # what comes before only primes the decoder
+            if pts >= 0:  # earlier packets only prime the decoder
                 at_us = START_US + pts * 1_000_000 // form.rate
-                made.append(SoundUnit(bytes(packet), at_us, encoder.frame_size))
+                made.append(AudioUnit(bytes(packet), at_us, encoder.frame_size))
     return made
 
 
-def together(video: list[VideoUnit], sound: list[SoundUnit]) -> list[VideoUnit | SoundUnit]:
-    """Both in the order in which they come; sound a little later than its picture."""
+def together(video: list[VideoUnit], audio: list[AudioUnit]) -> list[VideoUnit | AudioUnit]:
+    """Both in order of arrival; audio arrives a little later than its frame."""
     return sorted(
-        [*video, *sound],
+        [*video, *audio],
         key=lambda u: u.decode_us if isinstance(u, VideoUnit) else u.capture_us + 15_000,
     )
 
 
-def sound_times(path: Path) -> list[int]:
-    """When each packet of the sound begins, microseconds in the file."""
+def audio_times(path: Path) -> list[int]:
+    """Start of each audio packet, microseconds in the file."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         return [
@@ -82,7 +82,7 @@ def sound_times(path: Path) -> list[int]:
 
 
 def loudness(path: Path) -> tuple[float, float]:
-    """Seconds of decoded sound, and their mean square."""
+    """Seconds of decoded audio, and their mean square."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
     samples = np.concatenate([frame.to_ndarray()[0] for frame in frames])
@@ -91,26 +91,26 @@ def loudness(path: Path) -> tuple[float, float]:
 
 @pytest.mark.parametrize("form", [AAC, OPUS], ids=["aac", "opus"])
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_what_mp4_can_hold_goes_in_as_it_is(
-    tmp_path: Path, form: SoundFormat, b_frames: int
+def test_audio_that_mp4_supports_is_copied(
+    tmp_path: Path, form: AudioFormat, b_frames: int
 ) -> None:
     video = units("libx264", b_frames)
-    writer = SegmentWriter(tmp_path / "a.mp4", VideoFormat("h264", WIDTH, HEIGHT, SoundPlan(form)))
-    taken: list[SoundUnit] = []
+    writer = SegmentWriter(tmp_path / "a.mp4", VideoFormat("h264", WIDTH, HEIGHT, AudioPlan(form)))
+    taken: list[AudioUnit] = []
     for unit in together(video, spoken(form)):
         if isinstance(unit, VideoUnit):
             writer.write(unit)
-        elif writer.write_sound(unit):
+        elif writer.write_audio(unit):
             taken.append(unit)
     done = writer.close()
     assert done is not None
     assert done.audio == form.codec
     assert len(taken) >= SECONDS * 0.9 * form.rate / taken[0].samples
-    # Not one picture is moved by the sound beside it.
+    # The audio does not move any frame.
     assert [done.origin_us + at for at, _ in read(done.path)] == [
         capture_us(n) for n in range(FRAMES)
     ]
-    times = sound_times(done.path)
+    times = audio_times(done.path)
     assert len(times) == len(taken)
     assert times[0] == 0
     sample_us = 1_000_000 / form.rate
@@ -130,70 +130,70 @@ def test_g711_becomes_aac_at_its_time(tmp_path: Path, codec: str) -> None:
     assert isinstance(encoder, AudioCodecContext)
     encoder.sample_rate, encoder.layout, encoder.format = 8_000, "mono", "s16"
     encoder.time_base = Fraction(1, 8_000)
-    converter = SoundConverter(codec, SoundFormat("aac", 8_000, "mono"))
-    made: list[SoundUnit] = []
+    converter = AudioConverter(codec, AudioFormat("aac", 8_000, "mono"))
+    made: list[AudioUnit] = []
     for start in range(0, 16_000, 160):
         at = np.arange(start, start + 160) / 8_000
         tone = (16_384 * np.sin(2 * np.pi * 400 * at)).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(tone[None], "s16", "mono")
         frame.rate, frame.pts = 8_000, start
         for packet in encoder.encode(frame):
-            jitter_us = start * 7 % 3_000  # of the network: it must not move the sound
+            jitter_us = start * 7 % 3_000  # of the network: it must not move the audio
             at_us = START_US + start * 125 + jitter_us
-            made += converter.feed(SoundUnit(bytes(packet), at_us, 160))
+            made += converter.feed(AudioUnit(bytes(packet), at_us, 160))
     times = [unit.capture_us for unit in made if unit.capture_us >= START_US]
     assert times == [START_US + n * 128_000 for n in range(len(times))]
     assert len(times) >= 13  # of 15.6: the encoder holds two back
-    # A pause of a second: what follows has the time at which it comes.
+    # After a pause of a second, audio gets its arrival time.
     after = START_US + 3_000_000
     late = [
         u
         for n in range(30)
-        for u in converter.feed(SoundUnit(b"\xd5" * 160, after + n * 20_000, 160))
+        for u in converter.feed(AudioUnit(b"\xd5" * 160, after + n * 20_000, 160))
     ]
     assert after in [unit.capture_us for unit in late]
 
 
-def test_what_is_no_sound_cannot_be_converted() -> None:
-    converter = SoundConverter("pcm_alaw", SoundFormat("aac", 8_000, "mono"))
-    list(converter.feed(SoundUnit(b"", START_US, 0)))  # an empty packet ends the decoder
-    with pytest.raises(InputError, match="sound"):
-        list(converter.feed(SoundUnit(b"", START_US, 0)))
+def test_data_that_is_not_audio_cannot_be_converted() -> None:
+    converter = AudioConverter("pcm_alaw", AudioFormat("aac", 8_000, "mono"))
+    list(converter.feed(AudioUnit(b"", START_US, 0)))  # an empty packet ends the decoder
+    with pytest.raises(InputError, match="audio"):
+        list(converter.feed(AudioUnit(b"", START_US, 0)))
 
 
-def test_broken_sound_costs_no_picture(tmp_path: Path) -> None:
+def test_broken_audio_costs_no_frame(tmp_path: Path) -> None:
     done: list[SegmentFile] = []
     recorder = Recorder("test", tmp_path, segment_us=10**9, on_segment=done.append)
-    broken = SoundPlan(SoundFormat("aac", 8_000, "mono"), "pcm_alaw")
-    unusable = SoundPlan(SoundFormat("aac", 7, "nonsense"))
+    broken = AudioPlan(AudioFormat("aac", 8_000, "mono"), "pcm_alaw")
+    unusable = AudioPlan(AudioFormat("aac", 7, "nonsense"))
     video = units("libx264", 0)
     for n, unit in enumerate(video):
-        sound = broken if n < 20 else unusable
-        recorder.offer(unit, VideoFormat("h264", WIDTH, HEIGHT, sound))
-        recorder.offer_sound(SoundUnit(b"", unit.capture_us, 0), broken)
-        recorder.offer_sound(SoundUnit(b"\xff" * 9, unit.capture_us - 10**8, 160), unusable)
+        audio = broken if n < 20 else unusable
+        recorder.offer(unit, VideoFormat("h264", WIDTH, HEIGHT, audio))
+        recorder.offer_audio(AudioUnit(b"", unit.capture_us, 0), broken)
+        recorder.offer_audio(AudioUnit(b"\xff" * 9, unit.capture_us - 10**8, 160), unusable)
     recorder.start()
     assert recorder.close(20)
     assert [segment.frames for segment in done] == [20, 15]
     times = [s.origin_us + at_us for s in done for at_us, _ in read(s.path)]
     assert times == [unit.capture_us for unit in video]
-    assert done[1].tags.note == LEFT_OUT
+    assert done[1].tags.note == AUDIO_LEFT_OUT
     status = recorder.status()
     assert (status.dropped, status.error) == (0, "")
 
 
-def test_sound_that_begins_or_ends_is_followed_at_a_key_frame(tmp_path: Path) -> None:
+def test_audio_that_starts_or_stops_takes_effect_at_a_key_frame(tmp_path: Path) -> None:
     done: list[SegmentFile] = []
     recorder = Recorder("test", tmp_path, segment_us=10**9, on_segment=done.append)
-    video, sound = units("libx264", 0), spoken(AAC)
+    video, audio = units("libx264", 0), spoken(AAC)
     for n, unit in enumerate(video):
         talking = 5 <= n < 25
         recorder.offer(
-            unit, VideoFormat("h264", WIDTH, HEIGHT, SoundPlan(AAC) if talking else NO_SOUND)
+            unit, VideoFormat("h264", WIDTH, HEIGHT, AudioPlan(AAC) if talking else NO_AUDIO)
         )
         if talking:
-            while sound and sound[0].capture_us <= unit.capture_us:
-                recorder.offer_sound(sound.pop(0), SoundPlan(AAC))
+            while audio and audio[0].capture_us <= unit.capture_us:
+                recorder.offer_audio(audio.pop(0), AudioPlan(AAC))
     recorder.start()
     assert recorder.close(20)
     assert [(segment.frames, segment.audio) for segment in done] == [
@@ -207,7 +207,7 @@ def test_sound_that_begins_or_ends_is_followed_at_a_key_frame(tmp_path: Path) ->
     ("codec", "kept", "convert"),
     [("aac", "aac", ""), ("pcm_alaw", "aac", "pcm_alaw"), ("pcm_s16le", None, "")],
 )
-def test_what_becomes_of_a_cameras_sound(
+def test_the_plan_for_a_cameras_audio(
     tmp_path: Path, codec: str, kept: str | None, convert: str
 ) -> None:
     path = tmp_path / "a.mov"

@@ -1,7 +1,7 @@
-"""The outer boxes of a fragmented MP4 file: as much as is needed to mend one that was cut off.
+"""Top-level boxes of fragmented MP4: enough to repair a truncated file.
 
 A fragmented file is `ftyp moov (moof mdat)*` (ISO/IEC 14496-12, 8.8). Each pair `moof mdat` can be
-played once both are complete, so a file whose writer died is mended by dropping what follows the
+played once both are complete. So a file whose writer died is repaired by truncating it after the
 last complete pair.
 """
 
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+# Box header: 32-bit length and type; a 64-bit length follows where the first is `LARGE`
+# (ISO/IEC 14496-12, 4.2).
 HEADER = struct.Struct(">I4s")
 LARGE_SIZE = struct.Struct(">Q")
 TO_THE_END, LARGE = 0, 1
@@ -21,15 +23,15 @@ TO_THE_END, LARGE = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One outer box: its four-letter type and where it lies in the file, `end` exclusive."""
+    """A top-level box. `start` and `end` are byte offsets in the file, `end` exclusive."""
 
     kind: bytes
     start: int
     end: int
 
 
-def outer_boxes(file: BinaryIO) -> Iterator[Box]:
-    """The complete boxes from the start of the file; ends at the first that is cut off or odd."""
+def top_level_boxes(file: BinaryIO) -> Iterator[Box]:
+    """The complete boxes from the start of the file, up to the first truncated or invalid one."""
     size = file.seek(0, os.SEEK_END)
     start = 0
     while start + HEADER.size <= size:
@@ -51,9 +53,9 @@ def outer_boxes(file: BinaryIO) -> Iterator[Box]:
 
 
 def playable_length(file: BinaryIO) -> int:
-    """Bytes from the start up to the last complete fragment; 0 where there is none."""
+    """Length of the part that ends with the last complete fragment, bytes; 0 if there is none."""
     has_header, moof_end, playable = False, -1, 0
-    for box in outer_boxes(file):
+    for box in top_level_boxes(file):
         if box.kind == b"moov":
             has_header = True
         elif box.kind == b"moof":
@@ -63,8 +65,12 @@ def playable_length(file: BinaryIO) -> int:
     return playable
 
 
-def cut_to_playable(path: Path) -> bool:
-    """Drop what follows the last complete fragment; False (and untouched) where nothing plays."""
+def truncate_to_playable(path: Path) -> bool:
+    """Truncate after the last complete fragment. False, and no change, if there is none.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
     with path.open("r+b") as file:
         length = playable_length(file)
         if length == 0:

@@ -1,4 +1,4 @@
-"""Packets in decoding order meet the times of the pictures that were shown."""
+"""Packets in decoding order are matched with the times of presented frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.recording.reorder import JUMP_US, MAX_PENDING, SentPictures
+from cluster.recording.reorder import JUMP_US, MAX_PENDING, ReorderBuffer
 from cluster.recording.segment import VideoUnit
 
 STEP_US = 40_000
@@ -15,26 +15,26 @@ START_US = 1_790_000_000_000_000
 
 
 def capture_of(pts_us: int) -> int:
-    """What a capture clock says, with the waver that it has."""
+    """Capture time of a frame, with the jitter of a capture clock."""
     return START_US + pts_us + pts_us % 313
 
 
 def play(order: list[int], delay: int, damaged: frozenset[int] = frozenset()) -> list[VideoUnit]:
-    """Send frames of the given numbers in this order; each is shown once all before it, and `delay`
-    more, have come. Frames of `damaged` are never shown."""
-    sent = SentPictures()
+    """Send frames in this order. Each is presented once all earlier ones, and `delay` more, have
+    arrived. Frames in `damaged` are never presented."""
+    buffer = ReorderBuffer()
     made: list[VideoUnit] = []
     to_show = sorted(order)
     for place, number in enumerate(order):
-        sent.sent(b"%d" % number, number == 0, number * STEP_US / 1e6)
+        buffer.push_packet(b"%d" % number, number == 0, number * STEP_US / 1e6)
         came = set(order[: place + 1])
         while to_show and to_show[0] in came and len(came & set(to_show)) > delay:
             shown = to_show.pop(0)
             if shown not in damaged:
-                made += sent.shown(shown * STEP_US / 1e6, capture_of(shown * STEP_US))
+                made += buffer.present(shown * STEP_US / 1e6, capture_of(shown * STEP_US))
     for shown in to_show:
         if shown not in damaged:
-            made += sent.shown(shown * STEP_US / 1e6, capture_of(shown * STEP_US))
+            made += buffer.present(shown * STEP_US / 1e6, capture_of(shown * STEP_US))
     return made
 
 
@@ -43,7 +43,7 @@ def assert_decodable(made: list[VideoUnit]) -> None:
     assert all(a.decode_us < b.decode_us for a, b in itertools.pairwise(made))
 
 
-def test_without_reordering_a_picture_is_decoded_when_it_is_shown() -> None:
+def test_without_reordering_decode_time_equals_capture_time() -> None:
     made = play(list(range(10)), delay=0)
     assert [unit.capture_us for unit in made] == [capture_of(n * STEP_US) for n in range(10)]
     assert all(unit.decode_us == unit.capture_us for unit in made)
@@ -55,7 +55,7 @@ def test_two_b_frames() -> None:
     assert [int(unit.data) for unit in made] == order
     assert [unit.capture_us for unit in made] == [capture_of(n * STEP_US) for n in order]
     assert_decodable(made)
-    # Evenly: no player has to hurry.
+    # Evenly spaced, so that no player stutters.
     steps = [b.decode_us - a.decode_us for a, b in itertools.pairwise(made[3:])]
     assert all(abs(step - STEP_US) < 1_000 for step in steps)
 
@@ -70,7 +70,7 @@ def test_any_order_and_any_delay(order: list[int], delay: int) -> None:
 
 
 @given(st.frozensets(st.integers(1, 22)))
-def test_damaged_pictures_take_their_time_from_their_neighbours(damaged: frozenset[int]) -> None:
+def test_damaged_frames_get_their_time_from_their_neighbours(damaged: frozenset[int]) -> None:
     order = [n + 3 * group for group in range(8) for n in (2, 0, 1)]
     made = play(order, delay=1, damaged=damaged)
     assert [int(unit.data) for unit in made] == [n for n in order if n <= 23]
@@ -78,25 +78,25 @@ def test_damaged_pictures_take_their_time_from_their_neighbours(damaged: frozens
     assert_decodable(made)
 
 
-def test_a_time_that_jumps_back_leaves_no_picture_without_its_own() -> None:
-    sent = SentPictures()
+def test_a_jump_back_in_time_leaves_no_frame_without_its_time() -> None:
+    buffer = ReorderBuffer()
     made = []
     for pts_us, capture_us in [(10 * JUMP_US, START_US), (0, START_US + STEP_US)]:
-        sent.sent(b"x", True, pts_us / 1e6)
-        sent.sent(b"y", False, (pts_us + STEP_US) / 1e6)
-        made += sent.shown(pts_us / 1e6, capture_us)
-        made += sent.shown((pts_us + STEP_US) / 1e6, capture_us + STEP_US // 2)
+        buffer.push_packet(b"x", True, pts_us / 1e6)
+        buffer.push_packet(b"y", False, (pts_us + STEP_US) / 1e6)
+        made += buffer.present(pts_us / 1e6, capture_us)
+        made += buffer.present((pts_us + STEP_US) / 1e6, capture_us + STEP_US // 2)
     assert [unit.capture_us - START_US for unit in made] == [0, 20_000, 40_000, 60_000]
     assert_decodable(made)
-    assert sent.lost == 0
+    assert buffer.lost == 0
 
 
-def test_what_is_never_shown_does_not_pile_up() -> None:
-    sent = SentPictures()
+def test_frames_that_are_never_presented_do_not_accumulate() -> None:
+    buffer = ReorderBuffer()
     for n in range(3 * MAX_PENDING):
-        sent.sent(b"x", True, n * 0.04)
-    assert sent.lost == 2 * MAX_PENDING
-    sent.sent(b"no time", True, None)
-    assert sent.lost == 2 * MAX_PENDING + 1
-    assert sent.shown(None, START_US) == []
-    assert sent.shown(1e6, START_US) == []
+        buffer.push_packet(b"x", True, n * 0.04)
+    assert buffer.lost == 2 * MAX_PENDING
+    buffer.push_packet(b"no time", True, None)
+    assert buffer.lost == 2 * MAX_PENDING + 1
+    assert buffer.present(None, START_US) == []
+    assert buffer.present(1e6, START_US) == []

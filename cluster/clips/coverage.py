@@ -1,4 +1,4 @@
-"""Which times a camera's segments cover, and where they leave gaps."""
+"""Which time spans a camera's segments cover, and the gaps between them."""
 
 from __future__ import annotations
 
@@ -9,36 +9,45 @@ from typing import Protocol, TypeVar
 
 from pipelines.domain import Segment
 
-# A camera that plays sends pictures many times a second, and a segment ends where the picture that
-# follows its last one is expected: what is missing for less than this is jitter.
+# A running camera sends several frames per second, and a segment ends where its next frame is
+# expected. A shorter gap is jitter.
 GAP_US = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time, UTC microseconds; `to_us` is exclusive."""
+    """A time span, UTC microseconds. `to_us` is exclusive."""
 
     from_us: int
     to_us: int
 
 
 class Timed(Protocol):
+    """Anything with a start time."""
+
     @property
-    def start_us(self) -> int: ...
+    def start_us(self) -> int:
+        """UTC microseconds."""
+        ...
 
 
 _T = TypeVar("_T", bound=Timed)
 
 
-def needed_from(segments: Sequence[_T], from_us: int) -> list[_T]:
-    """Segments in order without those that lie before the key frame at or before `from_us`: every
-    segment starts with one."""
+def segments_from(segments: Sequence[_T], from_us: int) -> list[_T]:
+    """The segments needed to start at `from_us`: earlier ones are left out, except the one whose
+    key frame comes last before `from_us`. Every segment starts with a key frame.
+
+    Args:
+        segments: in time order.
+        from_us: UTC microseconds.
+    """
     starts = [n for n, segment in enumerate(segments) if segment.start_us <= from_us]
     return list(segments[starts[-1] if starts else 0 :])
 
 
 def covered(segments: Iterable[Segment]) -> list[Span]:
-    """The stretches that segments of one camera cover, oldest first; jitter between them is none.
+    """The spans that segments of one camera cover, oldest first. Jitter between them is no gap.
 
     Args:
         segments: in any order; they may overlap.
@@ -52,6 +61,6 @@ def covered(segments: Iterable[Segment]) -> list[Span]:
     return spans
 
 
-def gaps_within(spans: list[Span]) -> list[Span]:
-    """What lies between the stretches that `covered` gives."""
+def gaps_between(spans: list[Span]) -> list[Span]:
+    """The gaps between the spans of `covered`."""
     return [Span(before.to_us, after.from_us) for before, after in pairwise(spans)]

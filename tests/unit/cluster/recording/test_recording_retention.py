@@ -1,4 +1,4 @@
-"""What is kept of a camera that keeps what surrounds alarms."""
+"""What is kept of a camera that only records around alarms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import KEY_FRAME_S, SHIPPING_S, settled_after_s
-from cluster.recording.retention import Verdict, decided_us, judge
+from cluster.recording.retention import Verdict, decide, final_us
 from cluster.recording.segment import SegmentFile, VideoFormat
 from cluster.recording.tags import NO_TAGS, Tags
 from pipelines.domain import MaskedRecording, Recording, RecordingMode, Schedule, Window
@@ -42,43 +42,45 @@ class Alarms:
 @pytest.mark.parametrize(
     ("alarm_us", "verdict"),
     [
-        (START_US - 30 * S - 1, Verdict.DROP),  # its post-roll ends right before the file
+        (START_US - 30 * S - 1, Verdict.DROP),  # its post-roll ends just before the file
         (START_US - 30 * S, Verdict.KEEP),
         (START_US + 1, Verdict.KEEP),
         (END_US, Verdict.KEEP),
         (END_US + 5 * S, Verdict.KEEP),
-        (END_US + 5 * S + 1, Verdict.DROP),  # its pre-roll begins right after the file
+        (END_US + 5 * S + 1, Verdict.DROP),  # its pre-roll begins just after the file
     ],
 )
-async def test_an_alarm_keeps_what_lies_in_its_rolls(alarm_us: int, verdict: Verdict) -> None:
-    assert await judge(segment(), True, Alarms(alarm_us)) is verdict
+async def test_an_alarm_keeps_files_within_pre_and_post_roll(
+    alarm_us: int, verdict: Verdict
+) -> None:
+    assert await decide(segment(), True, Alarms(alarm_us)) is verdict
 
 
-async def test_nothing_is_dropped_before_its_last_alarm_can_have_come() -> None:
+async def test_no_file_is_dropped_while_an_alarm_may_still_arrive() -> None:
     due_us = END_US + 5 * S + 20 * S
-    assert decided_us(segment(), GRACE_US) == due_us
-    assert await judge(segment(), False, Alarms()) is Verdict.WAIT
-    assert await judge(segment(), True, Alarms()) is Verdict.DROP
-    # One that is there already need not wait.
-    assert await judge(segment(), False, Alarms(END_US)) is Verdict.KEEP
+    assert final_us(segment(), GRACE_US) == due_us
+    assert await decide(segment(), False, Alarms()) is Verdict.WAIT
+    assert await decide(segment(), True, Alarms()) is Verdict.DROP
+    # An alarm that exists already decides at once.
+    assert await decide(segment(), False, Alarms(END_US)) is Verdict.KEEP
 
 
-async def test_other_modes_keep_everything_and_ask_nobody() -> None:
+async def test_other_modes_keep_every_file_without_a_query() -> None:
     async def never(from_us: int, to_us: int) -> bool:
         raise AssertionError("nobody has to be asked")
 
-    assert await judge(segment(NO_TAGS), True, never) is Verdict.KEEP
+    assert await decide(segment(NO_TAGS), True, never) is Verdict.KEEP
 
 
-async def test_without_an_answer_there_is_no_verdict() -> None:
+async def test_a_database_outage_postpones_the_verdict() -> None:
     async def away(from_us: int, to_us: int) -> bool:
         raise UnavailableError("the records are away")
 
     with pytest.raises(UnavailableError):
-        await judge(segment(), True, away)
+        await decide(segment(), True, away)
 
 
-def test_tags_survive_the_file_and_others_are_not_ours() -> None:
+def test_tags_round_trip_and_foreign_comments_are_ignored() -> None:
     tags = Tags(masked=True, note="sound: none", rolls_us=(1, 2))
     assert Tags.decode(tags.encode()) == tags
     assert Tags.decode("made by somebody else") is None
@@ -103,13 +105,13 @@ MASKS = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5)),)
         ),
     ],
 )
-def test_when_all_there_is_is_there(
+def test_when_the_recording_of_an_alarm_is_final(
     recording: Recording, masks: tuple[tuple[tuple[float, float], ...], ...], seconds: float
 ) -> None:
     expected = seconds + KEY_FRAME_S + SHIPPING_S
     assert settled_after_s(SETTINGS, recording, masks) == pytest.approx(expected)
 
 
-def test_where_nothing_is_recorded_nothing_is_waited_for() -> None:
+def test_without_recording_there_is_nothing_to_wait_for() -> None:
     assert settled_after_s(SETTINGS, Recording(mode=RecordingMode.OFF)) == 0
     assert settled_after_s(SETTINGS, Recording(masked=MaskedRecording.OFF), MASKS) == 0

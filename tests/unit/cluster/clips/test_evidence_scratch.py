@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.clips.scratch import BLOCK_BYTES, LEFT_AFTER_S, Workshop
+from cluster.clips.scratch import BLOCK_BYTES, LEFT_AFTER_S, Scratch
 from cluster.stores.blobs.tenant import TenantBlobs
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, UnavailableError, UnknownThingError
-from tests.unit.cluster.clips.test_evidence_timeline import segment
+from tests.unit.cluster.clips.test_evidence_coverage import segment
 
 CONTENT = bytes(range(251)) * (BLOCK_BYTES // 251 + 100)
 
@@ -32,12 +32,12 @@ def inside(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-async def test_a_table_is_cleared_whatever_happens(tmp_path: Path) -> None:
-    workshop = Workshop(tmp_path / "tmp", 1)
+async def test_a_scratch_folder_is_always_removed(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "tmp", 1)
     working = asyncio.Event()
 
     async def work(ends: bool) -> None:
-        async with workshop.table(1) as folder:
+        async with scratch.folder_for(1) as folder:
             (folder / "a").touch()
             working.set()
             if ends:
@@ -52,51 +52,51 @@ async def test_a_table_is_cleared_whatever_happens(tmp_path: Path) -> None:
     assert len(inside(tmp_path / "tmp")) == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    # Also where it is cancelled before there is a folder.
+    # Also if it is cancelled before the folder exists.
     task = asyncio.create_task(work(False))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert inside(tmp_path / "tmp") == []
-    workshop.close()
+    scratch.close()
 
 
-async def test_what_a_killed_process_left_goes_with_the_first_table(tmp_path: Path) -> None:
+async def test_leftovers_of_a_killed_process_are_removed_on_first_use(tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     for name in ("evidence-old", "evidence-new", "somebody-else"):
         (folder / name).mkdir(parents=True)
     long_ago = time.time() - LEFT_AFTER_S - 60
     for name in ("evidence-old", "somebody-else"):
         os.utime(folder / name, (long_ago, long_ago))
-    workshop = Workshop(folder, 1)
-    async with workshop.table(1):
+    scratch = Scratch(folder, 1)
+    async with scratch.folder_for(1):
         pass
     assert inside(folder) == ["evidence-new", "somebody-else"]
-    workshop.close()
+    scratch.close()
 
 
-async def test_no_work_begins_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
-    workshop = Workshop(tmp_path / "tmp", 1)
+async def test_no_work_starts_without_enough_disk_space(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path / "tmp", 1)
     free = shutil.disk_usage(tmp_path).free
-    with pytest.raises(UnavailableError, match="no room"):
-        async with workshop.table(free):
+    with pytest.raises(UnavailableError, match="too little free space"):
+        async with scratch.folder_for(free):
             pass
-    workshop.close()
+    scratch.close()
 
 
 async def test_a_segment_is_copied_and_checked(tmp_path: Path, blobs: TenantBlobs) -> None:
-    workshop = Workshop(tmp_path / "tmp", 1)
+    scratch = Scratch(tmp_path / "tmp", 1)
     await blobs.put("a", CONTENT)
-    for _ in range(2):  # also in place of what was there
-        await workshop.fetch(blobs, row(CONTENT), tmp_path / "copy")
+    for _ in range(2):  # also over an existing file
+        await scratch.fetch(blobs, row(CONTENT), tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == CONTENT
-    with pytest.raises(ConflictError, match="not what was recorded"):
-        await workshop.fetch(blobs, row(CONTENT + b"x"), tmp_path / "copy")
+    with pytest.raises(ConflictError, match="changed in storage"):
+        await scratch.fetch(blobs, row(CONTENT + b"x"), tmp_path / "copy")
     await blobs.delete("a")
     with pytest.raises(UnknownThingError):
-        await workshop.fetch(blobs, row(CONTENT), tmp_path / "copy")
+        await scratch.fetch(blobs, row(CONTENT), tmp_path / "copy")
     await blobs.put("a", CONTENT)
     with pytest.raises(UnavailableError, match="cannot be copied"):
-        await workshop.fetch(blobs, row(CONTENT), tmp_path / "none" / "copy")
-    workshop.close()
+        await scratch.fetch(blobs, row(CONTENT), tmp_path / "none" / "copy")
+    scratch.close()
     await blobs.aclose()

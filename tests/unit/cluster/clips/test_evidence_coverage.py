@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.clips.timeline import GAP_US, Span, covered, gaps_within, needed_from
+from cluster.clips.coverage import GAP_US, Span, covered, gaps_between, segments_from
 from pipelines.domain import Segment
 
 
@@ -29,12 +29,12 @@ S = 1_000_000
     ("from_us", "needed"),
     [(-1, [0, 10, 20]), (0, [0, 10, 20]), (9, [0, 10, 20]), (10, [10, 20]), (99, [20])],
 )
-def test_what_is_needed_begins_with_the_file_that_holds_the_start(
+def test_needed_segments_begin_with_the_one_that_holds_the_start(
     from_us: int, needed: list[int]
 ) -> None:
-    found = needed_from([segment(at, at + 10) for at in (0, 10, 20)], from_us)
+    found = segments_from([segment(at, at + 10) for at in (0, 10, 20)], from_us)
     assert [s.start_us for s in found] == needed
-    assert needed_from([], 0) == []
+    assert segments_from([], 0) == []
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def test_what_is_needed_begins_with_the_file_that_holds_the_start(
         ([], [], []),
         ([(0, 10)], [(0, 10)], []),
         ([(0, 10 * S), (10 * S, 20 * S)], [(0, 20 * S)], []),
-        # Jitter is no gap, up to half a second.
+        # Up to half a second is jitter, not a gap.
         ([(0, 10 * S), (10 * S + GAP_US, 20 * S)], [(0, 20 * S)], []),
         (
             [(0, 10 * S), (10 * S + GAP_US + 1, 20 * S)],
             [(0, 10 * S), (10 * S + GAP_US + 1, 20 * S)],
             [(10 * S, 10 * S + GAP_US + 1)],
         ),
-        # Overlapping, one within another, and in no order.
+        # Overlapping, nested, and unordered.
         ([(5 * S, 20 * S), (0, 10 * S)], [(0, 20 * S)], []),
         ([(0, 30 * S), (5 * S, 10 * S), (29 * S, 31 * S)], [(0, 31 * S)], []),
     ],
 )
-def test_what_is_covered(
+def test_covered_spans_and_gaps(
     segments: list[tuple[int, int]], spans: list[tuple[int, int]], gaps: list[tuple[int, int]]
 ) -> None:
     found = covered(segment(*ends) for ends in segments)
     assert found == [Span(*ends) for ends in spans]
-    assert gaps_within(found) == [Span(*ends) for ends in gaps]
+    assert gaps_between(found) == [Span(*ends) for ends in gaps]

@@ -1,4 +1,4 @@
-"""Sound beside the picture: what MP4 can hold goes in as it is, G.711 becomes AAC."""
+"""Audio tracks of recordings: AAC and Opus are copied, G.711 is converted to AAC."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from av.audio.stream import AudioStream
 
 from pipelines.errors import InputError
 
+# libav's codec names of G.711, and their usual short names.
 G711 = {"pcm_alaw": "alaw", "pcm_mulaw": "mulaw"}
+# Audio object type of AAC-LC (ISO/IEC 14496-3, table 1.17).
 AAC_LOW_COMPLEXITY = 2
 BREAK_US = 200_000
-"""Sound that is this much off what is expected next starts anew: packets were lost."""
+"""Audio that deviates this much from its expected time starts a new stream: packets were lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class SoundFormat:
-    """What the muxer has to know of the sound. `rate`: samples per second."""
+class AudioFormat:
+    """The audio format as the muxer needs it. `rate`: samples per second."""
 
     codec: Literal["aac", "opus"]
     rate: int
@@ -30,8 +32,8 @@ class SoundFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundUnit:
-    """One encoded piece of sound, and when its first sample was heard, UTC microseconds."""
+class AudioUnit:
+    """One encoded piece of audio. `capture_us`: time of its first sample, UTC microseconds."""
 
     data: bytes
     capture_us: int
@@ -39,56 +41,58 @@ class SoundUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundPlan:
-    """What becomes of a camera's sound.
+class AudioPlan:
+    """What to do with a camera's audio.
 
     Attributes:
-        format: of the sound in the file, None where it is left out.
-        convert: libav's name of the codec that has to be decoded, empty where it goes in as it is.
-        note: what people should know of it; empty where all is plain.
+        format: format in the file; None: no audio track.
+        convert: libav's name of the codec to decode; empty: packets are copied.
+        note: remark for people; empty if there is nothing to say.
     """
 
-    format: SoundFormat | None = None
+    format: AudioFormat | None = None
     convert: str = ""
     note: str = ""
 
 
-NO_SOUND = SoundPlan()
+NO_AUDIO = AudioPlan()
 
 
-def plan(stream: AudioStream) -> SoundPlan:
+def plan(stream: AudioStream) -> AudioPlan:
     """What to do with a stream that was just opened."""
     context = stream.codec_context
     name, rate, layout = context.name, context.sample_rate, context.layout.name
     if name in G711:
-        return SoundPlan(SoundFormat("aac", rate, layout), name, f"sound: {name} converted to AAC")
+        return AudioPlan(AudioFormat("aac", rate, layout), name, f"sound: {name} converted to AAC")
     if name == "aac" and _low_complexity(bytes(context.extradata or b"")) and rate:
-        return SoundPlan(SoundFormat("aac", rate, layout))
+        return AudioPlan(AudioFormat("aac", rate, layout))
     if name in ("opus", "libopus"):
-        return SoundPlan(SoundFormat("opus", 48_000, layout))
-    return SoundPlan(note=f"sound left out: {name} cannot be kept")
+        return AudioPlan(AudioFormat("opus", 48_000, layout))
+    return AudioPlan(note=f"sound left out: {name} cannot be kept")
 
 
 def _low_complexity(config: bytes) -> bool:
-    """Whether an AudioSpecificConfig is of the kind that every player knows (and not, say, HE-AAC,
-    whose rate is another than the one that it tells)."""
+    """Whether an AudioSpecificConfig is AAC-LC, which every player knows. Others, such as HE-AAC,
+    announce a rate that is not the rate of the samples."""
     return bool(config) and config[0] >> 3 == AAC_LOW_COMPLEXITY
 
 
-def encoder_of(format: SoundFormat) -> str:
-    """The encoder whose stream description fits sound of this format."""
+def encoder_of(format: AudioFormat) -> str:
+    """The encoder whose stream parameters fit audio of this format."""
     return "libopus" if format.codec == "opus" else "aac"
 
 
-def require_possible(format: SoundFormat) -> None:
-    """Raises InputError: no file can be described as having such sound."""
+def require_possible(format: AudioFormat) -> None:
+    """Check that a track can have this format. Raises InputError."""
     try:
         _open_encoder(format)
     except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(f"sound of {format.rate} Hz, {format.layout}, cannot be kept.") from error
+        raise InputError(
+            f"audio of {format.rate} Hz, {format.layout}, cannot be recorded."
+        ) from error
 
 
-def _open_encoder(format: SoundFormat) -> AudioCodecContext:
+def _open_encoder(format: AudioFormat) -> AudioCodecContext:
     encoder = av.CodecContext.create(encoder_of(format), "w")
     assert isinstance(encoder, AudioCodecContext)
     encoder.sample_rate, encoder.layout = format.rate, format.layout
@@ -98,15 +102,15 @@ def _open_encoder(format: SoundFormat) -> AudioCodecContext:
     return encoder
 
 
-class SoundConverter:
-    """G.711 in, AAC out. One thread only.
+class AudioConverter:
+    """Converts G.711 to AAC. Not thread-safe.
 
     Args:
-        codec: libav's name of what comes.
-        format: of what goes out.
+        codec: libav's name of the input codec.
+        format: of the output.
     """
 
-    def __init__(self, codec: str, format: SoundFormat) -> None:
+    def __init__(self, codec: str, format: AudioFormat) -> None:
         self._codec = codec
         self._format = format
         self._base_us: int | None = None
@@ -115,11 +119,11 @@ class SoundConverter:
         self._fifo: av.AudioFifo
         self._samples = 0
 
-    def feed(self, unit: SoundUnit) -> Iterator[SoundUnit]:
-        """What is complete when this piece goes in.
+    def feed(self, unit: AudioUnit) -> Iterator[AudioUnit]:
+        """Feed one piece of audio; yields the complete AAC frames.
 
         Raises:
-            InputError: it cannot be converted.
+            InputError: the audio cannot be converted.
         """
         expected_us = self._at_us(self._samples)
         if expected_us is None or abs(unit.capture_us - expected_us) > BREAK_US:
@@ -133,10 +137,10 @@ class SoundConverter:
                 for packet in self._encoder.encode(piece):
                     at_us = self._at_us(packet.pts or 0)
                     if at_us is not None:
-                        yield SoundUnit(bytes(packet), at_us, self._encoder.frame_size)
+                        yield AudioUnit(bytes(packet), at_us, self._encoder.frame_size)
         except (av.error.FFmpegError, ValueError) as error:
             self._base_us = None
-            raise InputError(f"sound cannot be converted: {error}.") from error
+            raise InputError(f"audio cannot be converted: {error}.") from error
 
     def _at_us(self, samples: int) -> int | None:
         if self._base_us is None:

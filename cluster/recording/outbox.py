@@ -1,12 +1,12 @@
-"""Recorded files on this machine's disk, until the storage and the records have them.
+"""Recorded files on the local disk that wait to be uploaded and entered in the database.
 
-    <spool>/<owner>/lock                                  held for as long as its process lives
-    <spool>/<owner>/<tenant>/<camera>/<start_us>.mp4.part  being written
-    <spool>/<owner>/<tenant>/<camera>/<start_us>.mp4       finished
+    <root>/<owner>/lock                                   held while the owning process lives
+    <root>/<owner>/<tenant>/<camera>/<start_us>.mp4.part  being written
+    <root>/<owner>/<tenant>/<camera>/<start_us>.mp4       finished
 
-The name is the capture time of the picture that is decoded first. Each process has a folder of its
-own, so that no two take the same file. The folder of a process that died has a free lock: whoever
-comes next takes it over, mends what was cut off, and sends it on its way.
+The file name is the capture time of the frame that is decoded first. Each process has its own
+folder, so that no file has two owners. The lock of a dead process is free: the next process adopts
+its folder, repairs truncated files and ships all of them. Settings call this the spool.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from cluster.core.files import sync
 from cluster.core.log import get_logger
-from cluster.recording.boxes import cut_to_playable
+from cluster.recording.mp4_boxes import truncate_to_playable
 from cluster.recording.probe import probe, segment_file
 from cluster.recording.segment import SegmentFile
 from pipelines.domain import CameraKey
@@ -36,36 +36,36 @@ LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Spooled:
-    """A finished file that waits."""
+class PendingSegment:
+    """A finished file that waits for its upload."""
 
     key: CameraKey
     file: SegmentFile
 
 
-class Spool:
-    """The folder of this process. Every method may block for a disk; any thread may call.
+class SegmentOutbox:
+    """The outbox folder of this process. Thread-safe. Every method may block on the disk.
 
     Args:
-        root: of the spools of all processes of this machine.
-        max_bytes: of finished files that wait; beyond, the oldest goes.
+        root: parent folder of the outboxes of all processes on this machine.
+        max_bytes: limit for finished files. Beyond it the oldest is deleted.
 
     Attributes:
-        lost: files that went, by camera: there were too many bytes, or nothing of them plays.
+        lost: deleted files per camera: over the limit, or not playable.
     """
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self.lost: Counter[CameraKey] = Counter()
         self._root = root
         self._max_bytes = max_bytes
-        self._waiting: dict[Path, Spooled] = {}
+        self._waiting: dict[Path, PendingSegment] = {}
         self._lock = threading.Lock()
         self._own: Path | None = None
         self._handle: int | None = None
 
     @property
     def folder(self) -> Path:
-        """Of this process; made when it is first needed. Raises UnavailableError."""
+        """This process's folder, created on first use. Raises UnavailableError."""
         with self._lock:
             if self._own is None:
                 name = uuid.uuid4().hex
@@ -73,14 +73,14 @@ class Spool:
                 try:
                     hidden.mkdir(parents=True, mode=0o700)
                     self._handle = _try_lock(hidden / LOCK)
-                    # Under its name only when it is locked: nobody takes it for one that was left.
+                    # Renamed once it is locked, so that no other process adopts it.
                     self._own = hidden.rename(self._root / name)
                 except OSError as error:
                     raise _unusable(self._root, error) from error
             return self._own
 
     def folder_of(self, key: CameraKey) -> Path:
-        """Where this camera's files are written. Raises UnavailableError."""
+        """The folder for a camera's files. Raises UnavailableError."""
         folder = self.folder / key.tenant / key.camera
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -89,65 +89,70 @@ class Spool:
         return folder
 
     def finish(self, key: CameraKey, done: SegmentFile) -> None:
-        """Take a file that its recorder finished. Raises UnavailableError."""
+        """Add a file that its recorder finished. Raises UnavailableError."""
         final = done.path.with_name(done.path.name.removesuffix(PART))
         try:
             done.path.rename(final)
             sync(final.parent)
         except OSError as error:
             raise _unusable(final, error) from error
-        self._add(Spooled(key, replace(done, path=final)))
+        self._add(PendingSegment(key, replace(done, path=final)))
 
-    def mend(self, key: CameraKey, path: Path) -> bool:
-        """Take a file whose recorder is gone; False, and it goes, where nothing of it plays."""
+    def repair(self, key: CameraKey, path: Path) -> bool:
+        """Repair and add a file whose recorder is gone; False if that failed.
+
+        An unplayable file is deleted. Failures are logged and counted.
+        """
         try:
-            # One that was finished was synced before it got its name: it is whole.
-            if path.name.endswith(PART) and not cut_to_playable(path):
-                raise InputError(f"nothing of {path.name} plays.")
+            # A finished file was synced before it was renamed, so it is complete.
+            if path.name.endswith(PART) and not truncate_to_playable(path):
+                raise InputError(f"nothing in {path.name} can be played.")
             found = probe(path)
             origin_us = _start_us(path) - found.first_us
             self.finish(key, segment_file(path, found, origin_us))
         except FileNotFoundError:
             return False
         except (AtalaiaError, OSError) as error:
-            log.warning("a recording is lost", camera=key.room, file=path.name, reason=str(error))
+            log.warning("recording lost", camera=key.room, file=path.name, reason=str(error))
             self.lost[key] += 1
             if isinstance(error, InputError):
                 path.unlink(missing_ok=True)
             return False
         return True
 
-    def waiting(self) -> list[Spooled]:
-        """What waits, oldest first."""
+    def waiting(self) -> list[PendingSegment]:
+        """Waiting files, oldest first."""
         with self._lock:
-            return sorted(self._waiting.values(), key=lambda spooled: spooled.file.start_us)
+            return sorted(self._waiting.values(), key=lambda pending: pending.file.start_us)
 
-    def remove(self, spooled: Spooled) -> None:
-        """Forget a file, and delete it."""
+    def remove(self, pending: PendingSegment) -> None:
+        """Delete a file and forget it. Raises OSError."""
         with self._lock:
-            self._waiting.pop(spooled.file.path, None)
-        spooled.file.path.unlink(missing_ok=True)
+            self._waiting.pop(pending.file.path, None)
+        pending.file.path.unlink(missing_ok=True)
 
     def adopt(self) -> int:
-        """Take over what processes that ended have left; how many files."""
-        taken = 0
-        for left in self._left():
+        """Adopt the files of dead processes; returns how many. Problems are logged."""
+        adopted = 0
+        for abandoned in self._others():
             try:
-                handle = _try_lock(left / LOCK)
+                handle = _try_lock(abandoned / LOCK)
             except OSError:
-                continue  # somebody else was quicker
+                continue  # another process was faster
             if handle is None:
                 continue
             try:
-                taken += self._take_over(left)
+                adopted += self._take_over(abandoned)
             except (OSError, UnavailableError) as error:
-                log.warning("left recordings stay", folder=left.name, reason=str(error))
+                log.warning(
+                    "abandoned recordings not adopted", folder=abandoned.name, reason=str(error)
+                )
             finally:
                 os.close(handle)
-        return taken
+        return adopted
 
     def close(self) -> None:
-        """Give the folder back; what waits is for the next one. Idempotent."""
+        """Release the folder. The next process adopts files that still wait. Idempotent."""
         with self._lock:
             handle, own = self._handle, self._own
             self._handle = None
@@ -159,30 +164,30 @@ class Spool:
 
     # ------------------------------------------------------------ helpers
 
-    def _left(self) -> list[Path]:
-        """Folders of others; hidden ones are just being made, and hold nothing."""
+    def _others(self) -> list[Path]:
+        """Folders of other processes. Hidden ones are just being created and still empty."""
         try:
             folders = [path for path in self._root.iterdir() if path.is_dir()]
         except FileNotFoundError:
             return []
         except OSError as error:
-            log.warning("the spool cannot be listed", reason=error.strerror)
+            log.warning("the outbox cannot be listed", reason=error.strerror)
             return []
         return [path for path in folders if path != self._own and path.name[0] != "."]
 
-    def _take_over(self, left: Path) -> int:
-        taken = 0
-        for key, path in _files(left):
+    def _take_over(self, abandoned: Path) -> int:
+        adopted = 0
+        for key, path in _files(abandoned):
             target = self.folder_of(key) / path.name
             path.rename(target)
-            taken += self.mend(key, target)
-        shutil.rmtree(left)
-        return taken
+            adopted += self.repair(key, target)
+        shutil.rmtree(abandoned)
+        return adopted
 
-    def _add(self, spooled: Spooled) -> None:
+    def _add(self, pending: PendingSegment) -> None:
         with self._lock:
-            self._waiting[spooled.file.path] = spooled
-            too_many: list[Spooled] = []
+            self._waiting[pending.file.path] = pending
+            too_many: list[PendingSegment] = []
             total = sum(waiting.file.size for waiting in self._waiting.values())
             for old in sorted(self._waiting.values(), key=lambda waiting: waiting.file.start_us):
                 if total <= self._max_bytes:
@@ -191,13 +196,13 @@ class Spool:
                 too_many.append(self._waiting.pop(old.file.path))
         for old in too_many:
             self.lost[old.key] += 1
-            log.error("the spool is full: a recording is dropped", camera=old.key.room,
+            log.error("outbox full: recording deleted", camera=old.key.room,
                       start_us=old.file.start_us, bytes=old.file.size)  # fmt: skip
             old.file.path.unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> Iterator[tuple[CameraKey, Path]]:
-    """The recordings in a process's folder, oldest first within a camera."""
+    """The recordings in a process's folder, oldest first per camera."""
     for path in sorted(folder.glob("*/*/*")):
         key = CameraKey.from_room(f"{path.parent.parent.name}.{path.parent.name}")
         stem = path.name.removesuffix(PART)
@@ -210,7 +215,7 @@ def _start_us(path: Path) -> int:
 
 
 def _try_lock(path: Path) -> int | None:
-    """The open lock file, or None where another process holds it."""
+    """The open lock file; None if another process holds it. Raises OSError."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,6 +227,6 @@ def _try_lock(path: Path) -> int | None:
 
 def _unusable(path: Path, error: OSError) -> UnavailableError:
     return UnavailableError(
-        f"the recording spool cannot be used: {path.name}: {error.strerror}.",
-        hint="See that the disk of data_dir is there and has room.",
+        f"the recording outbox cannot be used: {path.name}: {error.strerror}.",
+        hint="Check that the disk of data_dir is mounted and has free space.",
     )

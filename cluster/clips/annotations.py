@@ -1,7 +1,7 @@
-"""What was seen in a clip, beside it: boxes by time, as JSON and as WebVTT.
+"""Detections shown with a clip: boxes over time, as JSON and as WebVTT.
 
-Coordinates are normalized: 0..1 of the picture, origin top left. Times are those of the clip: 0 is
-its first picture.
+Coordinates are normalized to 0..1 of the frame, origin top left. Times are relative to the clip's
+first frame.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.clips.timeline import Span
+from cluster.clips.coverage import Span
 from pipelines.domain import PATH_SCALE, Alarm, TrackPath
 from pipelines.times import rfc3339
 
-# Paths hold milliseconds: what one frame showed of two tracks may be one apart. Frames are at least
-# 33 ms apart.
+# Paths have millisecond resolution, so points of one frame may differ by one millisecond. Frames
+# are at least 33 ms apart.
 SAME_FRAME_US = 2_000
-# Where nothing was looked at for longer than this, old boxes would lie beside what they are of.
+# After a gap of this length in the analysis, boxes would no longer match what they mark.
 HOLD_US = 500_000
 
 Box = tuple[float, float, float, float]
@@ -26,8 +26,8 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class SeenBox:
-    """One object in one frame; `alarm`: it is what the alarm is about."""
+class BoxAnnotation:
+    """One object in one frame. `alarm`: whether the alarm is about it."""
 
     track: str
     label: str
@@ -36,6 +36,7 @@ class SeenBox:
     alarm: bool = False
 
     def as_dict(self) -> dict[str, Any]:
+        """The box as in the JSON file."""
         about = {"alarm": True} if self.alarm else {}
         return {
             "track": self.track,
@@ -47,32 +48,34 @@ class SeenBox:
 
 
 @dataclass(frozen=True, slots=True)
-class SeenFrame:
-    """All that was seen in one frame, `at_us` after 1970."""
+class FrameAnnotations:
+    """All objects in one frame. `at_us`: capture time, UTC microseconds."""
 
     at_us: int
-    boxes: tuple[SeenBox, ...]
+    boxes: tuple[BoxAnnotation, ...]
 
 
-def seen_frames(alarm: Alarm, paths: Iterable[TrackPath], span: Span) -> list[SeenFrame]:
-    """The frames of a clip in which something was seen, in order of time.
+def annotated_frames(
+    alarm: Alarm, paths: Iterable[TrackPath], span: Span
+) -> list[FrameAnnotations]:
+    """The frames of a clip with at least one detection, in time order.
 
-    The alarm's own box is always among them, also where no path is known.
+    They always include the alarm's own box, even without any path.
 
     Args:
-        paths: of the alarm's camera, any that touch the clip.
+        paths: paths of the alarm's camera that touch the clip.
         span: what the clip covers.
     """
     points = sorted(
         (
-            (path.start_us + point[0] * 1_000, _seen(path, point[1:]))
+            (path.start_us + point[0] * 1_000, _from_path(path, point[1:]))
             for path in paths
             for point in path.points
         ),
         key=lambda item: (item[0], item[1].track),
     )
-    about = SeenBox(alarm.track, alarm.label, alarm.confidence, alarm.box, alarm=True)
-    frames: list[SeenFrame] = []
+    about = BoxAnnotation(alarm.track, alarm.label, alarm.confidence, alarm.box, alarm=True)
+    frames: list[FrameAnnotations] = []
     placed = False
     for at_us, box in points:
         if not span.from_us <= at_us < span.to_us:
@@ -80,33 +83,37 @@ def seen_frames(alarm: Alarm, paths: Iterable[TrackPath], span: Span) -> list[Se
         if box.track == alarm.track and abs(at_us - alarm.capture_us) <= SAME_FRAME_US:
             box, placed = about, True
         if frames and at_us - frames[-1].at_us <= SAME_FRAME_US:
-            frames[-1] = SeenFrame(frames[-1].at_us, (*frames[-1].boxes, box))
+            frames[-1] = FrameAnnotations(frames[-1].at_us, (*frames[-1].boxes, box))
         else:
-            frames.append(SeenFrame(at_us, (box,)))
+            frames.append(FrameAnnotations(at_us, (box,)))
     if not placed:
         frames = _with(frames, alarm.capture_us, about)
     return frames
 
 
-def _seen(path: TrackPath, corners: tuple[int, ...]) -> SeenBox:
+def _from_path(path: TrackPath, corners: tuple[int, ...]) -> BoxAnnotation:
     x1, y1, x2, y2 = (corner / PATH_SCALE for corner in corners)
-    return SeenBox(path.track, path.label, path.confidence, (x1, y1, x2, y2))
+    return BoxAnnotation(path.track, path.label, path.confidence, (x1, y1, x2, y2))
 
 
-def _with(frames: list[SeenFrame], at_us: int, box: SeenBox) -> list[SeenFrame]:
-    """The frames with one more box, in the frame of that time or in one of its own."""
+def _with(frames: list[FrameAnnotations], at_us: int, box: BoxAnnotation) -> list[FrameAnnotations]:
+    """The frames with one more box, in the frame at that time or in a new one."""
     for n, frame in enumerate(frames):
         if abs(frame.at_us - at_us) <= SAME_FRAME_US:
-            return [*frames[:n], SeenFrame(frame.at_us, (*frame.boxes, box)), *frames[n + 1 :]]
-    return sorted([*frames, SeenFrame(at_us, (box,))], key=lambda frame: frame.at_us)
+            return [
+                *frames[:n],
+                FrameAnnotations(frame.at_us, (*frame.boxes, box)),
+                *frames[n + 1 :],
+            ]
+    return sorted([*frames, FrameAnnotations(at_us, (box,))], key=lambda frame: frame.at_us)
 
 
-def as_json(alarm: Alarm, frames: list[SeenFrame], span: Span, *, complete: bool) -> bytes:
+def as_json(alarm: Alarm, frames: list[FrameAnnotations], span: Span, *, complete: bool) -> bytes:
     """`{"version", "alarm", "complete", "from", "to", "frames": [{"t", "boxes": [{"track", "class",
     "confidence", "box", "alarm"?}]}]}`; `t` in seconds of the clip.
 
     Args:
-        complete: whether all that was seen in the clip must have been known.
+        complete: whether the paths were final, so that the file need not be made again.
     """
     content = {
         "version": 1,
@@ -126,13 +133,13 @@ def as_json(alarm: Alarm, frames: list[SeenFrame], span: Span, *, complete: bool
 
 
 def is_complete(content: bytes) -> bool:
-    """What `as_json` was told."""
+    """The `complete` field of a file of `as_json`. Raises ValueError or KeyError for other data."""
     return json.loads(content)["complete"] is True
 
 
-def as_webvtt(frames: list[SeenFrame], span: Span) -> bytes:
-    """A track of `kind=metadata`: each cue holds `{"boxes": …}` as in the JSON, from its frame to
-    the next one, and for at most `HOLD_US`."""
+def as_webvtt(frames: list[FrameAnnotations], span: Span) -> bytes:
+    """A `kind=metadata` track. Each cue holds `{"boxes": …}` as in the JSON, and lasts until the
+    next frame, at most `HOLD_US`."""
     lines = ["WEBVTT", ""]
     for n, frame in enumerate(frames):
         end_us = min(frame.at_us + HOLD_US, span.to_us)
@@ -142,7 +149,7 @@ def as_webvtt(frames: list[SeenFrame], span: Span) -> bytes:
         boxes = json.dumps({"boxes": [b.as_dict() for b in frame.boxes]}, separators=(",", ":"))
         lines += [
             f"{_timestamp(start_ms)} --> {_timestamp(max(end_ms, start_ms + 1))}",
-            # A name with an arrow in it would end the cue.
+            # An arrow in a name would end the cue.
             boxes.replace(">", "\\u003e"),
             "",
         ]

@@ -1,4 +1,4 @@
-"""Where a job's objects are remembered: through the running application, or by the job itself."""
+"""The index of seen objects: appearance vectors, written through the application or directly."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ from cluster.stores.vectors.tenant import (
 )
 from pipelines.domain import Crop
 
-REMEMBER_TIMEOUT_S = 60.0
+# Generous: the embedder may still be loading its model.
+INDEX_TIMEOUT_S = 60.0
 
 
-class ServeMemory:
-    """Through the Embedder deployment, which then also owns the embedded Qdrant."""
+class RemoteObjectIndex:
+    """Writes through the Embedder deployment, which also owns the embedded Qdrant."""
 
     def __init__(self) -> None:
         self._embedder: DeploymentHandle[Any] = deployment(EMBEDDER)
 
-    async def remember(self, crop: Crop) -> None:
-        async with ray_errors("embedder", REMEMBER_TIMEOUT_S):
+    async def add(self, crop: Crop) -> None:
+        """Embed a crop and store its vector. Raises UnavailableError."""
+        async with ray_errors("embedder", INDEX_TIMEOUT_S):
             await self._embedder.remember.remote(crop)
 
     async def aclose(self) -> None:
-        """Nothing of it is ours."""
+        """Nothing to close. The application owns the embedder."""
 
 
-class OwnMemory:
-    """An embedder in this process, for where the application does not run.
+class LocalObjectIndex:
+    """An embedder in this process, for when the application is not running.
 
-    Use `OwnMemory.open`, and close it: the embedded Qdrant locks its folder.
+    Create it with `LocalObjectIndex.open`, and close it: the embedded Qdrant locks its folder.
     """
 
     def __init__(self, settings: Settings, tenant: str) -> None:
@@ -49,27 +51,32 @@ class OwnMemory:
         info = self._model.info
         self._collection = collection_name(info.name, info.dim)
         self._vectors = TenantVectors(self._client, self._collection, tenant)
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()  # one crop at a time
 
     @classmethod
     async def open(cls, settings: Settings, tenant: str) -> Self:
-        """Raises UnavailableError where Qdrant is away, or its folder in use."""
+        """Load the embedder and open the collection.
+
+        Raises:
+            UnavailableError: Qdrant is down, or another process uses its folder.
+        """
         if settings.qdrant.url is None:
             settings.qdrant_path.mkdir(parents=True, exist_ok=True)
-        memory = cls(settings, tenant)
+        index = cls(settings, tenant)
         try:
-            await ensure_collection(memory._client, memory._collection, memory._model.info.dim)
+            await ensure_collection(index._client, index._collection, index._model.info.dim)
         except BaseException:
-            await memory.aclose()
+            await index.aclose()
             raise
-        return memory
+        return index
 
-    async def remember(self, crop: Crop) -> None:
-        async with self._one_at_a_time:
+    async def add(self, crop: Crop) -> None:
+        """Embed a crop and store its vector. Raises UnavailableError."""
+        async with self._lock:
             vectors = await asyncio.to_thread(self._model.embed_images, [crop.pixels])
             await self._vectors.upsert([(crop.sighting, vectors[0])])
 
     async def aclose(self) -> None:
-        """Give model and folder free."""
+        """Release the model and the folder."""
         await self._client.close()
         self._model.close()
