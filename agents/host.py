@@ -24,7 +24,7 @@ from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
 from cluster.media.jpeg import JPEG_QUALITY, to_jpeg
 from cluster.stores.blobs.tenant import TenantBlobs
-from cluster.stores.bus import AlarmPublisher, TrackNews, TrackPublisher
+from cluster.stores.bus import AlarmPublisher, TrackPublisher, TrackUpdate
 from pipelines.clock import SystemClock
 from pipelines.colour import with_colour
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
@@ -186,8 +186,8 @@ class AgentHost:
     def remember(self, crop: Crop) -> None:
         self._spawn(self._remember(crop))
 
-    def tell(self, news: Sequence[TrackNews]) -> None:
-        self._tracks.offer(news)
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
+        self._tracks.offer(updates)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run on the host's loop: watchers live on loops of their own, connections on this one."""
@@ -237,12 +237,12 @@ class AgentHost:
     async def _remember(self, crop: Crop) -> None:
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
             self._counts["remembers_dropped"] += 1
-            self.tell((crop.sighting,))
+            self.record_updates((crop.sighting,))
             return
         self._remembers += 1
         try:
             shown = await self._with_picture(crop)
-            self.tell((shown.sighting,))
+            self.record_updates((shown.sighting,))
             async with ray_errors("embedder", REMEMBER_TIMEOUT_S):
                 await self._embedder.remember.remote(shown)
         except AtalaiaError as error:

@@ -65,7 +65,7 @@ class WatcherServices(Protocol):
 
     def remember(self, crop: Crop) -> None: ...
 
-    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
         """What tracks did, for the records."""
         ...
 
@@ -139,7 +139,7 @@ class Watcher:
                     await task
         rest = self._pipeline.finish()
         self._remember(rest.remember)
-        self._services.tell(rest.paths)
+        self._services.record_updates(rest.paths)
 
     def status(self) -> WatcherStatus:
         """A snapshot; safe from any thread."""
@@ -258,7 +258,7 @@ class Watcher:
             self._hold_crops(result.crops, picture)
             self._remember(result.remember)
             if result.paths:
-                self._services.tell(result.paths)
+                self._services.record_updates(result.paths)
             for track in result.forgotten:
                 self._crops.pop(track, None)
             self._counts["analysed"] += 1
@@ -311,4 +311,4 @@ class Watcher:
             if pixels is not None:
                 self._services.remember(Crop(pixels, remember.sighting))
             else:
-                self._services.tell((remember.sighting,))
+                self._services.record_updates((remember.sighting,))

@@ -69,7 +69,7 @@ class HeatMap:
         self._size = (columns, rows)
         self._between_us = (from_us, until_us)
         self._cells = np.zeros((rows, columns))
-        self._last: dict[str, _Last] = {}
+        self._last: dict[str, _LastPoint] = {}
 
     def add(self, paths: Sequence[tuple[str, int, Sequence[Sequence[int]]]]) -> None:
         """Take in paths, many at a time because that is what is quick.
@@ -97,24 +97,24 @@ class HeatMap:
         order = np.lexsort((at_us, owner))
         owner, at_us, foot = owner[order], at_us[order], foot[order]
         steps, follows = np.diff(at_us), owner[1:] == owner[:-1]
-        self._spend(at_us[:-1][follows], steps[follows], foot[:-1][follows])
+        self._accumulate(at_us[:-1][follows], steps[follows], foot[:-1][follows])
         for place in np.flatnonzero(np.append(~follows, True)):
             track = names[owner[place]]
             alone = place == 0 or owner[place - 1] != owner[place]
             step = self._last[track].step_us if alone and track in self._last else 0
             step = step if alone else int(steps[place - 1])
             x, y = foot[place].tolist()
-            self._last[track] = _Last(int(at_us[place]), x, y, step)
+            self._last[track] = _LastPoint(int(at_us[place]), x, y, step)
 
     def seconds(self) -> npt.NDArray[np.float64]:
         """(rows, columns). Nothing can be added after this."""
         if self._last:
             last = np.array(list(self._last.values()), dtype=np.int64)
-            self._spend(last[:, 0], last[:, 3], last[:, 1:3])
+            self._accumulate(last[:, 0], last[:, 3], last[:, 1:3])
             self._last.clear()
         return self._cells
 
-    def _spend(
+    def _accumulate(
         self,
         at_us: npt.NDArray[np.int64],
         steps_us: npt.NDArray[np.int64],
@@ -130,7 +130,7 @@ class HeatMap:
         np.add.at(self._cells, (row, column), np.maximum(spent, 0) / 1e6)
 
 
-class _Last(NamedTuple):
+class _LastPoint(NamedTuple):
     """The newest point of a track: time, foot point in 1/PATH_SCALE of the picture, and how long
     before it the one before was."""
 

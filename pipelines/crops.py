@@ -22,8 +22,8 @@ MARGIN = 0.05
 # one per frame.
 BETTER = 1.15
 # What touches the picture's edge is cut off; what others hide is not its own picture.
-AT_EDGE = 0.5
-HIDDEN = 0.7
+EDGE_FACTOR = 0.5
+OCCLUSION_WEIGHT = 0.7
 EDGE_PX = 2.0
 
 # First memory this long after confirmation: a first good look, soon enough for a search of now.
@@ -60,7 +60,7 @@ class _Entry:
     best_track: Track | None = None
     best_size: tuple[int, int] = (1, 1)
     remembered_us: int | None = None
-    news: bool = True
+    changed: bool = True
 
 
 class CropBook:
@@ -87,7 +87,7 @@ class CropBook:
             entry = self._entries.get(key)
             if entry is None:
                 entry = self._entries[key] = _Entry(seen.track, size, scene.scene_us)
-            entry.track, entry.size, entry.news = seen.track, size, True
+            entry.track, entry.size, entry.changed = seen.track, size, True
             if score > entry.best * BETTER:
                 entry.best, entry.best_track, entry.best_size = score, seen.track, size
                 crops.append(CropRequest(key, crop_box(seen.track.box, size)))
@@ -97,9 +97,9 @@ class CropBook:
         for key in scene.ended:
             remember += self._at_end(self._entries[key], scene.scene_us)
         for key in scene.forgotten:
-            gone = self._entries.pop(key, None)
-            if gone is not None and gone.news:
-                remember.append(self._remember(gone, scene.scene_us))
+            forgotten = self._entries.pop(key, None)
+            if forgotten is not None and forgotten.changed:
+                remember.append(self._remember(forgotten, scene.scene_us))
         return tuple(crops), tuple(remember)
 
     def finish(self) -> tuple[Remember, ...]:
@@ -107,17 +107,17 @@ class CropBook:
         return tuple(
             self._remember(self._entries[key], self._entries[key].confirmed_us)
             for key in sorted(self._entries)
-            if self._entries[key].news
+            if self._entries[key].changed
         )
 
     def _at_end(self, entry: _Entry, now_us: int) -> list[Remember]:
         pause_over = (
             entry.remembered_us is None or now_us - entry.remembered_us >= REMEMBER_PAUSE_US
         )
-        return [self._remember(entry, now_us)] if entry.news and pause_over else []
+        return [self._remember(entry, now_us)] if entry.changed and pause_over else []
 
     def _remember(self, entry: _Entry, now_us: int) -> Remember:
-        entry.remembered_us, entry.news = now_us, False
+        entry.remembered_us, entry.changed = now_us, False
         best = entry.best_track or entry.track
         return Remember(
             Sighting(
@@ -159,20 +159,20 @@ def _scores(tracks: list[Track], size: tuple[int, int]) -> list[float]:
         return []
     boxes = np.array([track.box for track in tracks], dtype=np.float64)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    hidden = _hidden_shares(boxes, areas)
+    occluded = _occluded_shares(boxes, areas)
     scores = []
-    for track, own_area, hidden_share in zip(tracks, areas, hidden, strict=True):
+    for track, own_area, occluded_share in zip(tracks, areas, occluded, strict=True):
         x1, y1, x2, y2 = track.box
         at_edge = (
             x1 <= EDGE_PX or y1 <= EDGE_PX or x2 >= size[0] - EDGE_PX or y2 >= size[1] - EDGE_PX
         )
         score = track.confidence * sqrt(own_area / (size[0] * size[1]))
-        score *= AT_EDGE if at_edge else 1.0
-        scores.append(float(score * (1.0 - HIDDEN * hidden_share)))
+        score *= EDGE_FACTOR if at_edge else 1.0
+        scores.append(float(score * (1.0 - OCCLUSION_WEIGHT * occluded_share)))
     return scores
 
 
-def _hidden_shares(
+def _occluded_shares(
     boxes: npt.NDArray[np.float64], areas: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Largest share (n,) of each box (n, 4) that one box standing nearer (lower foot) covers."""

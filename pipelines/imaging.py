@@ -79,7 +79,7 @@ def letterbox_rgb(rgb: Pixels, input: tuple[int, int]) -> LetterboxedFrame:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"expected uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}")
     letterbox = Letterbox.fit((rgb.shape[1], rgb.shape[0]), input)
-    pixels, content = _framed(letterbox)
+    pixels, content = _padded_canvas(letterbox)
     _scale(rgb, content)
     return LetterboxedFrame(pixels, letterbox)
 
@@ -87,7 +87,7 @@ def letterbox_rgb(rgb: Pixels, input: tuple[int, int]) -> LetterboxedFrame:
 def letterbox_i420(planes: I420, input: tuple[int, int]) -> LetterboxedFrame:
     """Scale and centre an I420 picture into the `input` (width, height), as RGB."""
     letterbox = Letterbox.fit(planes.size, input)
-    pixels, content = _framed(letterbox)
+    pixels, content = _padded_canvas(letterbox)
     _convert(planes, content)
     return LetterboxedFrame(pixels, letterbox)
 
@@ -144,7 +144,7 @@ def _checked(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int
     return box
 
 
-def _framed(letterbox: Letterbox) -> tuple[Pixels, Pixels]:
+def _padded_canvas(letterbox: Letterbox) -> tuple[Pixels, Pixels]:
     """A grey input, and the view of it where the picture goes."""
     width, height = letterbox.content
     left, top = letterbox.pad

@@ -27,7 +27,7 @@ class _Path:
     confidence: float = 0.0
     end_us: int = 0
 
-    def takes(self, capture_us: int) -> bool:
+    def accepts(self, capture_us: int) -> bool:
         """Whether a point of that time goes on here: same cell, not back in time, not full."""
         return (
             capture_us // CELL_US == self.cell
@@ -91,40 +91,40 @@ class PathBook:
     def step(self, scene: Scene) -> tuple[TrackPath, ...]:
         """Take in one frame; the paths that ended before it, by track and time."""
         for entry in self._entries.values():
-            if entry.open is not None and not entry.open.takes(scene.stamp.capture_us):
+            if entry.open is not None and not entry.open.accepts(scene.stamp.capture_us):
                 entry.end()
         for seen in scene.seen:
             self._add(scene.stamp, seen)
-        gone = [key for key in scene.forgotten if key in self._entries]
-        for key in gone:
+        forgotten = [key for key in scene.forgotten if key in self._entries]
+        for key in forgotten:
             self._entries[key].end()
-        told = self._told()
-        for key in gone:
+        finished = self._take_finished()
+        for key in forgotten:
             del self._entries[key]
-        return told
+        return finished
 
     def finish(self) -> tuple[TrackPath, ...]:
         """The end of the stream: what was not told yet."""
         for entry in self._entries.values():
             entry.end()
-        told = self._told()
+        finished = self._take_finished()
         self._entries.clear()
-        return told
+        return finished
 
     def _add(self, stamp: FrameStamp, seen: Observation) -> None:
         entry = self._entries.setdefault(seen.track.key, _Entry(seen.track.label))
         entry.label, entry.confirmed = seen.track.label, seen.confirmed
         entry.add(stamp, seen.track)
 
-    def _told(self) -> tuple[TrackPath, ...]:
+    def _take_finished(self) -> tuple[TrackPath, ...]:
         """Ended paths of confirmed tracks, which are then no longer held."""
-        told: list[TrackPath] = []
+        finished: list[TrackPath] = []
         for key in sorted(self._entries):
             entry = self._entries[key]
             if entry.confirmed:
-                told += [self._track_path(key, entry, path) for path in entry.ended]
+                finished += [self._track_path(key, entry, path) for path in entry.ended]
                 entry.ended.clear()
-        return tuple(told)
+        return tuple(finished)
 
     def _track_path(self, key: str, entry: _Entry, path: _Path) -> TrackPath:
         return TrackPath(

@@ -34,13 +34,13 @@ def border(height: float) -> float:
     return max(BORDER_MIN, BORDER_SHARE * height)
 
 
-class Whereabouts(StrEnum):
+class ZonePhase(StrEnum):
     OUTSIDE = "outside"
     INSIDE = "inside"
     LEAVING = "leaving"
 
 
-class Seen(StrEnum):
+class FootPosition(StrEnum):
     """What one look at the foot point says."""
 
     WITHIN = "within"
@@ -50,24 +50,24 @@ class Seen(StrEnum):
 
 
 # Every state with every look; a missing pair would be a KeyError in the first test.
-TRANSITIONS: Final[dict[tuple[Whereabouts, Seen], Whereabouts]] = {
-    (Whereabouts.OUTSIDE, Seen.WITHIN): Whereabouts.INSIDE,
-    (Whereabouts.OUTSIDE, Seen.ON_BORDER): Whereabouts.OUTSIDE,
-    (Whereabouts.OUTSIDE, Seen.CLEAR): Whereabouts.OUTSIDE,
-    (Whereabouts.OUTSIDE, Seen.CLEAR_FOR_LONG): Whereabouts.OUTSIDE,
-    (Whereabouts.INSIDE, Seen.WITHIN): Whereabouts.INSIDE,
-    (Whereabouts.INSIDE, Seen.ON_BORDER): Whereabouts.INSIDE,
-    (Whereabouts.INSIDE, Seen.CLEAR): Whereabouts.LEAVING,
-    (Whereabouts.INSIDE, Seen.CLEAR_FOR_LONG): Whereabouts.OUTSIDE,
-    (Whereabouts.LEAVING, Seen.WITHIN): Whereabouts.INSIDE,
-    (Whereabouts.LEAVING, Seen.ON_BORDER): Whereabouts.LEAVING,
-    (Whereabouts.LEAVING, Seen.CLEAR): Whereabouts.LEAVING,
-    (Whereabouts.LEAVING, Seen.CLEAR_FOR_LONG): Whereabouts.OUTSIDE,
+TRANSITIONS: Final[dict[tuple[ZonePhase, FootPosition], ZonePhase]] = {
+    (ZonePhase.OUTSIDE, FootPosition.WITHIN): ZonePhase.INSIDE,
+    (ZonePhase.OUTSIDE, FootPosition.ON_BORDER): ZonePhase.OUTSIDE,
+    (ZonePhase.OUTSIDE, FootPosition.CLEAR): ZonePhase.OUTSIDE,
+    (ZonePhase.OUTSIDE, FootPosition.CLEAR_FOR_LONG): ZonePhase.OUTSIDE,
+    (ZonePhase.INSIDE, FootPosition.WITHIN): ZonePhase.INSIDE,
+    (ZonePhase.INSIDE, FootPosition.ON_BORDER): ZonePhase.INSIDE,
+    (ZonePhase.INSIDE, FootPosition.CLEAR): ZonePhase.LEAVING,
+    (ZonePhase.INSIDE, FootPosition.CLEAR_FOR_LONG): ZonePhase.OUTSIDE,
+    (ZonePhase.LEAVING, FootPosition.WITHIN): ZonePhase.INSIDE,
+    (ZonePhase.LEAVING, FootPosition.ON_BORDER): ZonePhase.LEAVING,
+    (ZonePhase.LEAVING, FootPosition.CLEAR): ZonePhase.LEAVING,
+    (ZonePhase.LEAVING, FootPosition.CLEAR_FOR_LONG): ZonePhase.OUTSIDE,
 }
 
 
 @dataclass(slots=True)
-class Stay:
+class ZoneState:
     """One object and one zone. `*_us` is scene time.
 
     Attributes:
@@ -76,7 +76,7 @@ class Stay:
         clear_since_us: since when it has been clear of the zone, if it is.
     """
 
-    where: Whereabouts = Whereabouts.OUTSIDE
+    phase: ZonePhase = ZonePhase.OUTSIDE
     entries: int = 0
     entered_us: int = 0
     clear_since_us: int | None = None
@@ -85,24 +85,24 @@ class Stay:
     @property
     def inside(self) -> bool:
         """In the zone, or not yet away from it for good."""
-        return self.where is not Whereabouts.OUTSIDE
+        return self.phase is not ZonePhase.OUTSIDE
 
-    def look(self, foot: Point, height: float, zone: tuple[Point, ...], now_us: int) -> bool:
+    def update(self, foot: Point, height: float, zone: tuple[Point, ...], now_us: int) -> bool:
         """Take in where the object is now (upright coordinates); True when it just entered."""
         # An object that was clear of the zone when it was lost has left, even if it is inside when
         # found again.
         if self.clear_since_us is not None and now_us - self.clear_since_us >= LEAVE_US:
-            self.where = TRANSITIONS[self.where, Seen.CLEAR_FOR_LONG]
+            self.phase = TRANSITIONS[self.phase, FootPosition.CLEAR_FOR_LONG]
         seen = self._classify(foot, height, zone)
         self.clear_since_us = (
             None
-            if seen is not Seen.CLEAR
+            if seen is not FootPosition.CLEAR
             else self.clear_since_us
             if self.clear_since_us is not None
             else now_us
         )
         was_inside = self.inside
-        self.where = TRANSITIONS[self.where, seen]
+        self.phase = TRANSITIONS[self.phase, seen]
         self.last_us = now_us
         if self.inside and not was_inside:
             self.entries += 1
@@ -110,12 +110,12 @@ class Stay:
             return True
         return False
 
-    def _classify(self, foot: Point, height: float, zone: tuple[Point, ...]) -> Seen:
+    def _classify(self, foot: Point, height: float, zone: tuple[Point, ...]) -> FootPosition:
         if inside_polygon(foot, zone):
-            return Seen.WITHIN
+            return FootPosition.WITHIN
         if not self.inside or distance_to_border(foot, zone) > border(height):
-            return Seen.CLEAR
-        return Seen.ON_BORDER
+            return FootPosition.CLEAR
+        return FootPosition.ON_BORDER
 
 
 class Crossing(StrEnum):
@@ -124,7 +124,7 @@ class Crossing(StrEnum):
 
 
 @dataclass(slots=True)
-class Passage:
+class LineState:
     """One object and one line.
 
     Attributes:
@@ -137,7 +137,7 @@ class Passage:
     through: bool = False
     last: Point | None = None
 
-    def look(self, foot: Point, height: float, a: Point, b: Point) -> Crossing | None:
+    def update(self, foot: Point, height: float, a: Point, b: Point) -> Crossing | None:
         """Take in where the object is now, in upright coordinates; the crossing just completed."""
         last, self.last = self.last, foot
         distance = side_of_line(foot, a, b)

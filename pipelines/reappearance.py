@@ -75,11 +75,11 @@ def foot_distance(a: PixelBox, b: PixelBox) -> float:
     return hypot(bx - ax, by - ay)
 
 
-def memory_us(*, confirmed: bool, stood_us: int) -> int:
+def memory_us(*, confirmed: bool, stationary_us: int) -> int:
     """How long an object is expected back after it was seen last."""
     if not confirmed:
         return TENTATIVE_MEMORY_US
-    if stood_us < STANDING_US:
+    if stationary_us < STANDING_US:
         return MOVING_MEMORY_US
-    wanted = STANDING_MEMORY_FACTOR * stood_us
+    wanted = STANDING_MEMORY_FACTOR * stationary_us
     return max(STANDING_MEMORY_MIN_US, min(STANDING_MEMORY_MAX_US, wanted))

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import typer
 
-from cluster.batch.request import DetectorChoice, asked, read_rules
+from cluster.batch.request import DetectorChoice, parse_request, read_rules
 from cluster.cli.common import exit_code, out, settings, show_error, use_config
 from cluster.core.settings import CONFIG_VARIABLE
 from pipelines.errors import AtalaiaError, InputError
@@ -72,7 +72,7 @@ def reprocess(
     """
     try:
         use_config(config)
-        request = asked(
+        request = parse_request(
             tenant=tenant,
             camera=camera,
             from_us=_time(from_, "--from"),

@@ -39,7 +39,7 @@ from pipelines.domain import (
     ZoneRule,
 )
 from pipelines.geometry import Point, upright
-from pipelines.presence import Crossing, Passage, Stay, Whereabouts
+from pipelines.presence import Crossing, LineState, ZonePhase, ZoneState
 from pipelines.schedule import is_armed
 from pipelines.tracking import Observation, Scene
 
@@ -109,7 +109,7 @@ class Evaluator(ABC, Generic[R]):
         self._known = known
         self._episodes = episodes
         self._aspect = 0.0
-        self._quiet_until_us = 0
+        self._cooldown_until_us = 0
 
     def step(self, scene: Scene, hold_us: int) -> list[Firing]:
         """Take in the next scene; what the rule has to say about it."""
@@ -133,7 +133,7 @@ class Evaluator(ABC, Generic[R]):
     def __len__(self) -> int:
         """Tracks that state is held about."""
 
-    def _believed(self, seen: Observation) -> bool:
+    def _qualifies(self, seen: Observation) -> bool:
         wanted = not self.rule.classes or seen.track.label in self.rule.classes
         sure = min(seen.steady_confidence, seen.track.confidence) >= self.rule.min_confidence
         return seen.confirmed and wanted and sure
@@ -141,19 +141,19 @@ class Evaluator(ABC, Generic[R]):
     def _armed(self, scene: Scene) -> bool:
         return is_armed(self.rule.schedule, scene.stamp.capture_us)
 
-    def _quiet(self, scene: Scene) -> bool:
-        return scene.scene_us < self._quiet_until_us
+    def _cooling_down(self, scene: Scene) -> bool:
+        return scene.scene_us < self._cooldown_until_us
 
     def _fire(self, seen: Observation, episode: int, scene: Scene) -> Firing:
-        self._quiet_until_us = scene.scene_us + round(self.rule.cooldown_s * S)
+        self._cooldown_until_us = scene.scene_us + round(self.rule.cooldown_s * S)
         return Firing(self.rule, self.kind, seen, episode)
 
-    def _tell_edges(self, edges: list[Observation], scene: Scene) -> list[Firing]:
+    def _fire_edges(self, edges: list[Observation], scene: Scene) -> list[Firing]:
         """Number every edge; tell those that may be told now."""
         firings = []
         for seen in edges:
             episode = self._episodes.take(self.rule.id, seen.track.key)
-            if not self._quiet(scene) and self._armed(scene):
+            if not self._cooling_down(scene) and self._armed(scene):
                 firings.append(self._fire(seen, episode, scene))
         return firings
 
@@ -168,14 +168,14 @@ class _Visit:
         believed_us: when it was last believed inside, in its present stay (count).
     """
 
-    stay: Stay = field(default_factory=Stay)
-    told: int = 0
+    state: ZoneState = field(default_factory=ZoneState)
+    reported: int = 0
     armed_from_us: int | None = None
-    believed_us: int | None = None
+    qualified_us: int | None = None
 
     @property
-    def untold(self) -> bool:
-        return self.stay.where is Whereabouts.INSIDE and self.told != self.stay.entries
+    def unreported(self) -> bool:
+        return self.state.phase is ZonePhase.INSIDE and self.reported != self.state.entries
 
 
 class _ZoneEvaluator(Evaluator[Z]):
@@ -196,15 +196,15 @@ class _ZoneEvaluator(Evaluator[Z]):
     def __len__(self) -> int:
         return len(self._visits)
 
-    def _look(self, seen: Observation, scene: Scene) -> _Visit:
+    def _update_visit(self, seen: Observation, scene: Scene) -> _Visit:
         """The object's visit as of this frame."""
         visit = self._visits.get(seen.track.key)
         if visit is None:
             visit = self._visits[seen.track.key] = _Visit()
         foot = upright(seen.foot, scene.aspect)
-        entered = visit.stay.look(foot, seen.height, self._zone, scene.scene_us)
+        entered = visit.state.update(foot, seen.height, self._zone, scene.scene_us)
         if entered:
-            visit.armed_from_us = visit.believed_us = None
+            visit.armed_from_us = visit.qualified_us = None
         return visit
 
 
@@ -217,17 +217,17 @@ class ZoneEntryEvaluator(_ZoneEvaluator[ZoneEntryRule]):
         edges = []
         for seen in scene.seen:
             first = seen.track.key not in self._visits
-            visit = self._look(seen, scene)
+            visit = self._update_visit(seen, scene)
             if first and seen.track.key in self._known:
-                visit.told = visit.stay.entries
-            if not visit.untold or not self._believed(seen):
+                visit.reported = visit.state.entries
+            if not visit.unreported or not self._qualifies(seen):
                 continue
-            if not seen.was_there:
-                visit.told = visit.stay.entries
+            if not seen.present_at_start:
+                visit.reported = visit.state.entries
                 edges.append(seen)
-            elif scene.scene_us - visit.stay.entered_us >= SETTLED_US:
-                visit.told = visit.stay.entries
-        return self._tell_edges(edges, scene)
+            elif scene.scene_us - visit.state.entered_us >= SETTLED_US:
+                visit.reported = visit.state.entries
+        return self._fire_edges(edges, scene)
 
 
 class LoiterEvaluator(_ZoneEvaluator[LoiterRule]):
@@ -239,23 +239,23 @@ class LoiterEvaluator(_ZoneEvaluator[LoiterRule]):
         armed = self._armed(scene)
         due: list[tuple[int, str, _Visit, Observation]] = []
         for seen in scene.seen:
-            visit = self._look(seen, scene)
-            if not (armed and visit.stay.inside):
+            visit = self._update_visit(seen, scene)
+            if not (armed and visit.state.inside):
                 visit.armed_from_us = None
                 continue
             if visit.armed_from_us is None:
                 visit.armed_from_us = scene.scene_us
             long_enough = scene.scene_us - visit.armed_from_us >= self.rule.seconds * S
-            if long_enough and visit.untold and self._believed(seen):
+            if long_enough and visit.unreported and self._qualifies(seen):
                 due.append((visit.armed_from_us, seen.track.key, visit, seen))
         due.sort(key=lambda item: item[:2])
         firings = []
         for _, key, visit, seen in due:
             # Where there is a cooldown, the first one's alarm tells of all; else each has its own.
-            if not self._quiet(scene):
+            if not self._cooling_down(scene):
                 firings.append(self._fire(seen, self._episodes.take(self.rule.id, key), scene))
             if firings:
-                visit.told = visit.stay.entries
+                visit.reported = visit.state.entries
         return firings
 
 
@@ -273,60 +273,60 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
     def __init__(self, rule: CountRule, known: frozenset[str], episodes: Episodes) -> None:
         super().__init__(rule, known, episodes)
         self._full_since_us: int | None = None
-        self._told: frozenset[tuple[str, int]] | None = None
-        self._looked_emptier = False
+        self._reported: frozenset[tuple[str, int]] | None = None
+        self._was_below_n = False
 
     def _step(self, scene: Scene, hold_us: int) -> list[Firing]:
         now = scene.scene_us
         here: list[tuple[int, str, Observation]] = []
         for seen in scene.seen:
-            visit = self._look(seen, scene)
-            if visit.stay.inside and self._believed(seen):
-                visit.believed_us = now
-                here.append((visit.stay.entered_us, seen.track.key, seen))
+            visit = self._update_visit(seen, scene)
+            if visit.state.inside and self._qualifies(seen):
+                visit.qualified_us = now
+                here.append((visit.state.entered_us, seen.track.key, seen))
         if not (self._full(now, hold_us) and self._armed(scene)):
             self._full_since_us = None
             return []
         if self._full_since_us is None:
             self._full_since_us = now
         long_enough = now - self._full_since_us >= self.rule.seconds * S
-        if self._told is not None or not long_enough or self._quiet(scene) or not here:
+        if self._reported is not None or not long_enough or self._cooling_down(scene) or not here:
             return []
-        self._told = frozenset(self._places())
-        self._looked_emptier = False
+        self._reported = frozenset(self._occupants())
+        self._was_below_n = False
         # The alarm names who came last: the one that filled the zone.
         _, key, seen = max(here, key=lambda item: item[:2])
         return [self._fire(seen, self._episodes.take(self.rule.id, key), scene)]
 
-    def _places(self) -> dict[tuple[str, int], int]:
+    def _occupants(self) -> dict[tuple[str, int], int]:
         """Stays in the zone, lost ones included, with when each was last believed."""
         return {
-            (key, visit.stay.entries): visit.believed_us
+            (key, visit.state.entries): visit.qualified_us
             for key, visit in self._visits.items()
-            if visit.stay.inside and visit.believed_us is not None
+            if visit.state.inside and visit.qualified_us is not None
         }
 
     def _full(self, now_us: int, hold_us: int) -> bool:
         """Whether `n` are there now; forgets what was told once the zone has been emptier."""
-        places = self._places()
-        full = sum(now_us - seen_us <= hold_us for seen_us in places.values()) >= self.rule.n
-        self._looked_emptier = self._looked_emptier or not full
-        if self._told is not None:
-            others = places.keys() - self._told
-            refilled = self._looked_emptier and len(others) >= self.rule.n
-            if len(places) < self.rule.n or refilled:
-                self._told = None
+        occupants = self._occupants()
+        full = sum(now_us - seen_us <= hold_us for seen_us in occupants.values()) >= self.rule.n
+        self._was_below_n = self._was_below_n or not full
+        if self._reported is not None:
+            others = occupants.keys() - self._reported
+            refilled = self._was_below_n and len(others) >= self.rule.n
+            if len(occupants) < self.rule.n or refilled:
+                self._reported = None
         return full
 
 
 @dataclass(slots=True)
-class _Track:
+class _LineTrack:
     """One object and the line of one rule.
 
     `pending_us`: when a crossing began to wait for belief.
     """
 
-    passage: Passage = field(default_factory=Passage)
+    state: LineState = field(default_factory=LineState)
     pending_us: int | None = None
 
 
@@ -338,7 +338,7 @@ class LineCrossEvaluator(Evaluator[LineCrossRule]):
     def __init__(self, rule: LineCrossRule, known: frozenset[str], episodes: Episodes) -> None:
         super().__init__(rule, known, episodes)
         self._line: tuple[Point, Point] = ((0.0, 0.0), (0.0, 0.0))
-        self._tracks: dict[str, _Track] = {}
+        self._tracks: dict[str, _LineTrack] = {}
 
     def _reshape(self, aspect: float) -> None:
         a, b = self.rule.line
@@ -357,19 +357,19 @@ class LineCrossEvaluator(Evaluator[LineCrossRule]):
         for seen in scene.seen:
             track = self._tracks.get(seen.track.key)
             if track is None:
-                track = self._tracks[seen.track.key] = _Track()
+                track = self._tracks[seen.track.key] = _LineTrack()
             foot = upright(seen.foot, scene.aspect)
-            crossing = track.passage.look(foot, seen.height, *self._line)
+            crossing = track.state.update(foot, seen.height, *self._line)
             if crossing is not None and self._wanted(crossing):
                 track.pending_us = scene.scene_us
             if track.pending_us is None:
                 continue
-            if self._believed(seen):
+            if self._qualifies(seen):
                 track.pending_us = None
                 edges.append(seen)
             elif scene.scene_us - track.pending_us > PENDING_US:
                 track.pending_us = None
-        return self._tell_edges(edges, scene)
+        return self._fire_edges(edges, scene)
 
     def _wanted(self, crossing: Crossing) -> bool:
         return self.rule.direction in ("any", crossing.value)

@@ -61,8 +61,8 @@ VOTE_DECAY = 0.98
 VOTE_LEAD = 1.5
 
 # What is in sight within this time after the camera comes up, or comes back after so long away that
-# nothing is known any more, may have been there before; see `Observation.was_there`.
-FIRST_LOOK_US = 1 * S
+# nothing is known any more, may have been there before; see `Observation.present_at_start`.
+STARTUP_US = 1 * S
 AWAY_US = 60 * S
 
 # Cap on what one camera remembers; a crowded square shows some 100 objects at once.
@@ -88,7 +88,7 @@ class Observation:
     steady_confidence: float
     foot: Point
     height: float
-    was_there: bool
+    present_at_start: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class _Subject:
     tracklet: Tracklet | None = None
     hits: int = 0
     confirmed: bool = False
-    was_there: bool = False
+    present_at_start: bool = False
     votes: dict[str, float] = field(default_factory=dict)
     confidences: deque[float] = field(default_factory=lambda: deque(maxlen=STEADY_HITS))
 
@@ -159,7 +159,7 @@ class _Subject:
         self.place = hit.place
         if not same_place(self.anchor, hit.place):
             self.anchor, self.anchor_us = hit.place, scene_us
-            self.was_there = False
+            self.present_at_start = False
         self.confidences.append(hit.confidence)
         self._vote(hit)
         lived = scene_us - self.started_us
@@ -178,17 +178,19 @@ class _Subject:
             self.label = leader
 
     @property
-    def stood_us(self) -> int:
+    def stationary_us(self) -> int:
         return self.last_us - self.anchor_us
 
     def expired(self, scene_us: int) -> bool:
-        return scene_us - self.last_us > memory_us(confirmed=self.confirmed, stood_us=self.stood_us)
+        return scene_us - self.last_us > memory_us(
+            confirmed=self.confirmed, stationary_us=self.stationary_us
+        )
 
     def return_cost(self, hit: _Hit, scene_us: int) -> tuple[int, float] | None:
         """How unlikely it is that this hit is the lost subject come back; None: impossible."""
         gap = scene_us - self.last_us
         distance = foot_distance(self.place, hit.place)
-        if self.stood_us >= STANDING_US and same_place(self.anchor, hit.place):
+        if self.stationary_us >= STANDING_US and same_place(self.anchor, hit.place):
             return (0, distance)
         if gap <= MOVING_MEMORY_US and within_reach(self.place, hit.place, gap):
             return (1, distance)
@@ -208,7 +210,7 @@ class CameraTracker:
         self._subjects: dict[str, _Subject] = {}
         self._timeline = Timeline(break_us=MOVING_MEMORY_US + S)
         self._last_us: int | None = None
-        self._first_look_until_us = 0
+        self._startup_until_us = 0
 
     @property
     def keys(self) -> frozenset[str]:
@@ -230,12 +232,12 @@ class CameraTracker:
         if scene_us is None:
             return None
         if self._last_us is None or scene_us - self._last_us > AWAY_US:
-            self._first_look_until_us = scene_us + FIRST_LOOK_US
+            self._startup_until_us = scene_us + STARTUP_US
         self._last_us = scene_us
         hits = _without_doubles(_hits(stamp, detections))
         pairs = self._associate(hits, scene_us)
         seen = self._recognize(pairs, stamp, scene_us)
-        ended = self._let_go()
+        ended = self._detach_lost()
         forgotten = self._forget(scene_us)
         observations = sorted(
             (_observation(subject, hit, stamp) for subject, hit in seen), key=lambda o: o.track.key
@@ -293,12 +295,12 @@ class CameraTracker:
             place=hit.place,
             anchor=hit.place,
             anchor_us=scene_us,
-            was_there=scene_us <= self._first_look_until_us,
+            present_at_start=scene_us <= self._startup_until_us,
         )
         self._subjects[key] = subject
         return subject
 
-    def _let_go(self) -> tuple[str, ...]:
+    def _detach_lost(self) -> tuple[str, ...]:
         """Part subjects from tracklets that ByteTrack gave up; keys of confirmed ones."""
         alive: set[Tracklet] = set()
         for group, associator in list(self._associators.items()):
@@ -419,5 +421,5 @@ def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation
         steady_confidence=median(subject.confidences),
         foot=(foot[0] / stamp.width, foot[1] / stamp.height),
         height=(hit.box[3] - hit.box[1]) / stamp.height,
-        was_there=subject.was_there,
+        present_at_start=subject.present_at_start,
     )

@@ -44,7 +44,7 @@ async def drive(settings: Settings, request: Request, job: UUID | None = None) -
     async with Database(settings.database_url) as database:
         jobs = database.jobs(request.tenant)
         if job is None:
-            job = (await jobs.add("reprocess", request.told())).id
+            job = (await jobs.add("reprocess", request.as_json())).id
         return await reported(jobs, job, work)
 
 

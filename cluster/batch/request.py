@@ -57,21 +57,21 @@ class Request(Frozen):
             raise ValueError("`to` must be after `from`")
         return self
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """As `/v1/jobs` tells it."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "camera": self.camera,
             "files": [redact(file) for file in self.files],
         }
         for name, moment_us in (("from", self.from_us), ("to", self.to_us)):
             if moment_us is not None:
-                told[name] = rfc3339(moment_us)
+                fields[name] = rfc3339(moment_us)
         if self.model is not None:
-            told["model"] = self.model
-        return {name: value for name, value in told.items() if value}
+            fields["model"] = self.model
+        return {name: value for name, value in fields.items() if value}
 
 
-def asked(**what: Any) -> Request:
+def parse_request(**what: Any) -> Request:
     """A request, checked. Raises InputError."""
     try:
         return Request(**what)

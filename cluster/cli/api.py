@@ -57,7 +57,7 @@ class ApiClient:
             InputError, UnknownThingError, ConflictError: the API refused, with its own words.
             UnavailableError: it cannot be reached, or it failed.
         """
-        async with self._asking(timeout_s) as client:
+        async with self._client(timeout_s) as client:
             response = await client.request(method, self._base + path, json=body)
         if not response.is_success:
             raise _problem(response)
@@ -88,7 +88,7 @@ class ApiClient:
         part = target.with_name(f"{target.name}.part")
         try:
             async with (
-                self._asking(timeout_s) as client,
+                self._client(timeout_s) as client,
                 client.stream("GET", self._base + path) as response,
             ):
                 if not response.is_success:
@@ -107,7 +107,7 @@ class ApiClient:
         return response.headers
 
     @asynccontextmanager
-    async def _asking(self, timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
+    async def _client(self, timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
         """A client; what keeps it from its answer is an error in words."""
         try:
             async with httpx.AsyncClient(timeout=timeout_s, headers=self._headers) as client:

@@ -44,16 +44,16 @@ class Session(Protocol[A_co]):
 class StopRequest:
     """Signals that ask us to stop. The first is obeyed in order; the second ends at once.
 
-    Ending at once leaves nothing behind either: every server has a keeper that sees us go.
+    Ending at once leaves nothing behind either: every server has a subreaper that notices our exit.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._asked = asyncio.Event()
-        self._asked_at = 0.0
+        self._requested = asyncio.Event()
+        self._requested_at = 0.0
 
     async def wait(self) -> None:
-        await self._asked.wait()
+        await self._requested.wait()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -69,11 +69,11 @@ class StopRequest:
     def _on(self, number: signal.Signals) -> None:
         now = asyncio.get_running_loop().time()
         if self.signal is not None:
-            if now - self._asked_at > SAME_REQUEST_S:
+            if now - self._requested_at > SAME_REQUEST_S:
                 os._exit(128 + number)
             return
-        self.signal, self._asked_at = number, now
-        self._asked.set()
+        self.signal, self._requested_at = number, now
+        self._requested.set()
 
 
 @contextlib.contextmanager
@@ -170,10 +170,10 @@ async def _watched(
 ) -> AsyncIterator[None]:
     """Keep the cameras' states in the view while the block runs."""
 
-    async def watch(ask: Callable[[A], Awaitable[list[CameraLine]]]) -> None:
+    async def watch(fetch: Callable[[A], Awaitable[list[CameraLine]]]) -> None:
         while True:
             try:
-                view.cameras(await ask(started))
+                view.cameras(await fetch(started))
             except AtalaiaError as error:
                 log.warning("cannot ask for the cameras", error=error.message)
             await asyncio.sleep(CAMERA_POLL_S)

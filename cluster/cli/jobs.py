@@ -50,9 +50,9 @@ def submit(
     tenant: TenantOption = None,
 ) -> None:
     """Look at a camera's recordings again, with the rules of now."""
-    asked = {"from": from_, "to": to, "model": model}
+    options = {"from": from_, "to": to, "model": model}
     body: dict[str, Any] = {"kind": "reprocess", "camera": camera}
-    body |= {name: value for name, value in asked.items() if value is not None}
+    body |= {name: value for name, value in options.items() if value is not None}
     client = find_client(settings(), key, tenant)
     job = asyncio.run(client.request("POST", "/v1/jobs", body))
     out().print(f"{job['id']} is {job['state']}", markup=False)

@@ -89,8 +89,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         for finding in findings:
             mark, style = _STYLES[finding.level]
             detail = Text(finding.detail)
-            if finding.mend:
-                detail.append(f"\n→ {finding.mend}", style="yellow")
+            if finding.remedy:
+                detail.append(f"\n→ {finding.remedy}", style="yellow")
             table.add_row(Text(f"{mark} {finding.name}", style=style), detail)
         out().print(table)
     if any(finding.level is Level.FAILURE for finding in findings):

@@ -79,7 +79,7 @@ class LineView:
         self._began = time.monotonic()
         self._states: dict[tuple[str, str], CameraState] = {}
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(
             f"[{time.monotonic() - self._began:6.1f} s] {redact(text)}", markup=False
         )
@@ -87,13 +87,13 @@ class LineView:
     def event(self, event: StackEvent) -> None:
         took = f" in {event.seconds:.1f} s" if event.seconds is not None else ""
         detail = f": {event.detail}" if event.detail else ""
-        self._say(f"{event.part} {event.phase}{took}{detail}")
+        self._print(f"{event.part} {event.phase}{took}{detail}")
 
     def step(self, text: str) -> None:
-        self._say(text)
+        self._print(text)
 
     def ready(self, lines: Iterable[tuple[str, str]]) -> None:
-        self._say("ready")
+        self._print("ready")
         for label, value in lines:
             self._console.print(f"  {label}: {value}", markup=False)
 
@@ -103,13 +103,13 @@ class LineView:
             if self._states.get(key) is not line.state:
                 self._states[key] = line.state
                 detail = f" ({line.detail})" if line.detail else ""
-                self._say(f"camera {line.tenant}/{line.camera} is {line.state}{detail}")
+                self._print(f"camera {line.tenant}/{line.camera} is {line.state}{detail}")
 
     def stopping(self) -> None:
-        self._say("stopping")
+        self._print("stopping")
 
     def close(self) -> None:
-        self._say("stopped")
+        self._print("stopped")
 
 
 class LiveView:

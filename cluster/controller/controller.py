@@ -20,7 +20,7 @@ from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
-from cluster.controller.state import Observation, Repair, advance, observe, repair
+from cluster.controller.state import ObservedCamera, Repair, advance, event_of, repair
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
@@ -67,7 +67,7 @@ class Board(Protocol):
 
 
 @dataclass(slots=True)
-class _Known:
+class _CameraEntry:
     """What is remembered of one camera between two rounds."""
 
     version: str
@@ -83,7 +83,7 @@ class _HostLink:
     """What a host was told, so that only changes travel."""
 
     incarnation: str = ""
-    told: dict[CameraKey, int] = field(default_factory=dict)
+    sent: dict[CameraKey, int] = field(default_factory=dict)
 
 
 class Controller:
@@ -114,7 +114,7 @@ class Controller:
         self._board = board
         self._clock = clock
         self._wake = asyncio.Event()
-        self._known: dict[CameraKey, _Known] = {}
+        self._known: dict[CameraKey, _CameraEntry] = {}
         self._placement: dict[CameraKey, int] = {}
         self._bridge_count = 0
         self._links: dict[int, _HostLink] = {}
@@ -155,7 +155,7 @@ class Controller:
         """One round: look at everything, mend what differs, publish the states."""
         plans = {plan.key: plan for plan in await self._plans.plans()}
         wanted = {key: plan for key, plan in plans.items() if plan.camera.enabled}
-        self._notice(plans)
+        self._track_changes(plans)
         await self._sync_gateway(wanted)
         capacity = self._settings.agents.cameras_per_host
         hosts = workers_for(len(wanted), capacity)
@@ -165,8 +165,8 @@ class Controller:
         bridge_statuses, watchers = await asyncio.gather(
             self._sync_bridges(wanted, bridges), self._sync_hosts(wanted, hosts)
         )
-        observations = {
-            key: Observation(
+        observed = {
+            key: ObservedCamera(
                 now_us=self._clock.now_us(),
                 enabled=plan.camera.enabled,
                 bridge=bridge_statuses.get(key),
@@ -175,14 +175,14 @@ class Controller:
             )
             for key, plan in plans.items()
         }
-        for key, seen in observations.items():
+        for key, seen in observed.items():
             self._step(key, seen)
-        await self._publish(observations, watchers)
-        await self._repair(observations, watchers)
+        await self._publish(observed, watchers)
+        await self._repair(observed, watchers)
 
     # ------------------------------------------------------------ parts of a round
 
-    def _notice(self, plans: dict[CameraKey, CameraPlan]) -> None:
+    def _track_changes(self, plans: dict[CameraKey, CameraPlan]) -> None:
         """Forget removed cameras; a new, changed or re-enabled one starts over as connecting."""
         for key in self._known.keys() - plans.keys():
             del self._known[key]
@@ -192,11 +192,11 @@ class Controller:
             version = _version(plan)
             known = self._known.get(key)
             if known is None:
-                self._known[key] = _Known(version, since_us=self._clock.now_us())
+                self._known[key] = _CameraEntry(version, since_us=self._clock.now_us())
             elif known.version != version or (plan.camera.enabled and not known.enabled):
                 known.version = version
                 self._diagnosis.forget(key)
-                self._enter(key, known, advance(known.state, Event.ENABLED), "")
+                self._set_state(key, known, advance(known.state, Event.ENABLED), "")
             self._known[key].enabled = plan.camera.enabled
 
     async def _sync_gateway(self, wanted: dict[CameraKey, CameraPlan]) -> None:
@@ -223,20 +223,20 @@ class Controller:
     async def _sync_bridges(
         self, wanted: dict[CameraKey, CameraPlan], bridges: int
     ) -> dict[CameraKey, CameraBridgeStatus]:
-        cargo: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
+        assignments: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
         for key, plan in wanted.items():
-            cargo[self._placement[key]].append(self._cargo(plan))
+            assignments[self._placement[key]].append(self._assignment(plan))
         statuses = await asyncio.gather(
-            *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(cargo))
+            *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(assignments))
         )
         return {c.key: c for status in statuses if status for c in status.cameras}
 
-    def _cargo(self, plan: CameraPlan) -> BridgeCamera:
+    def _assignment(self, plan: CameraPlan) -> BridgeCamera:
         main, sub = StreamName(plan.key), StreamName(plan.key, sub=True)
         has_sub = plan.camera.substream_url is not None
         return BridgeCamera(
             key=plan.key,
-            main_url=self._gateway.rtsp_url(str(main), sound=_audible(plan)),
+            main_url=self._gateway.rtsp_url(str(main), sound=_records_audio(plan)),
             detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
             version=_version(plan),
             recording=plan.camera.recording,
@@ -249,7 +249,7 @@ class Controller:
         """Give every host the plans (any may be sent any camera); who watches what, and where."""
         for index in self._links.keys() - set(range(hosts)):
             del self._links[index]
-        statuses = await asyncio.gather(*(self._tell_host(i, wanted) for i in range(hosts)))
+        statuses = await asyncio.gather(*(self._sync_host(i, wanted) for i in range(hosts)))
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]] = {}
         for index, status in enumerate(statuses):
             for watcher in status.watchers if status else ():
@@ -259,13 +259,13 @@ class Controller:
                     watchers[watcher.key] = (index, watcher, status.name)
         return watchers
 
-    async def _tell_host(
+    async def _sync_host(
         self, index: int, wanted: dict[CameraKey, CameraPlan]
     ) -> HostStatus | None:
         link = self._links.setdefault(index, _HostLink())
         revisions = {key: plan.revision for key, plan in wanted.items()}
-        changed = tuple(p for key, p in wanted.items() if link.told.get(key) != p.revision)
-        removed = tuple(link.told.keys() - revisions.keys())
+        changed = tuple(p for key, p in wanted.items() if link.sent.get(key) != p.revision)
+        removed = tuple(link.sent.keys() - revisions.keys())
         status = await self._fleet.sync_host(index, changed, removed)
         if status is not None and status.incarnation != link.incarnation and link.incarnation:
             # It was restarted since the last round and knows nothing: tell it everything.
@@ -274,23 +274,25 @@ class Controller:
             # Removed while it could not be told: it was away, or this controller was.
             status = await self._fleet.sync_host(index, (), left)
         if status is None:
-            link.told = {}
+            link.sent = {}
             return None
-        link.incarnation, link.told = status.incarnation, revisions
+        link.incarnation, link.sent = status.incarnation, revisions
         return status
 
-    def _step(self, key: CameraKey, seen: Observation) -> None:
+    def _step(self, key: CameraKey, seen: ObservedCamera) -> None:
         known = self._known[key]
-        event, reason = observe(seen, self._settings.controller.stale_after_s)
+        event, reason = event_of(seen, self._settings.controller.stale_after_s)
         if event is Event.LOST and not seen.gateway_error:
             reason = self._diagnosis.reason(key, reason)
         elif event in (Event.WATCHED, Event.VIDEO):
             self._diagnosis.forget(key)
         if event is Event.OPENING and known.state is CameraState.OFFLINE:
             reason = known.reason
-        self._enter(key, known, advance(known.state, event), reason)
+        self._set_state(key, known, advance(known.state, event), reason)
 
-    def _enter(self, key: CameraKey, known: _Known, state: CameraState, reason: str) -> None:
+    def _set_state(
+        self, key: CameraKey, known: _CameraEntry, state: CameraState, reason: str
+    ) -> None:
         if state is not known.state:
             known.since_us = self._clock.now_us()
             log.info("camera state", camera=key.room, state=state.value, reason=reason)
@@ -298,22 +300,22 @@ class Controller:
 
     async def _publish(
         self,
-        observations: dict[CameraKey, Observation],
+        observed: dict[CameraKey, ObservedCamera],
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
     ) -> None:
-        said: dict[CameraKey, CameraStatus] = {}
-        for key, seen in observations.items():
+        statuses_by_key: dict[CameraKey, CameraStatus] = {}
+        for key, seen in observed.items():
             host = watchers[key][2] if key in watchers else None
-            said[key] = self._status(key, seen, host)
-        self._observe(said)
+            statuses_by_key[key] = self._status(key, seen, host)
+        self._observe(statuses_by_key)
         by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
-        for key, status in said.items():
+        for key, status in statuses_by_key.items():
             by_tenant.setdefault(key.tenant, []).append(status)
-        self._tenants = {key.tenant for key in observations}
+        self._tenants = {key.tenant for key in observed}
         for tenant, statuses in by_tenant.items():
             await self._board.put_all(tenant, statuses)
 
-    def _status(self, key: CameraKey, seen: Observation, host: str | None) -> CameraStatus:
+    def _status(self, key: CameraKey, seen: ObservedCamera, host: str | None) -> CameraStatus:
         known = self._known[key]
         main = seen.bridge.main if seen.bridge else None
         watcher = seen.watcher
@@ -336,10 +338,10 @@ class Controller:
 
     async def _repair(
         self,
-        observations: dict[CameraKey, Observation],
+        observed: dict[CameraKey, ObservedCamera],
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
     ) -> None:
-        for key, seen in observations.items():
+        for key, seen in observed.items():
             known = self._known[key]
             needed = repair(
                 seen,
@@ -370,10 +372,10 @@ def _version(plan: CameraPlan) -> str:
     """Changes when the camera has to be pulled anew; says nothing of the URL itself."""
     camera = plan.camera
     sub = camera.substream_url.get_secret_value() if camera.substream_url else ""
-    sound = "\0sound" if _audible(plan) else ""
+    sound = "\0sound" if _records_audio(plan) else ""
     return _digest(f"{camera.url.get_secret_value()}\0{sub}{sound}")
 
 
-def _audible(plan: CameraPlan) -> bool:
+def _records_audio(plan: CameraPlan) -> bool:
     recording = plan.camera.recording
     return recording.audio and recording.mode is not RecordingMode.OFF

@@ -17,7 +17,7 @@ from pipelines.errors import AtalaiaError
 
 log = get_logger("diagnosis")
 
-ASK_AGAIN_S = 30.0
+PROBE_INTERVAL_S = 30.0
 """A reason may change (first unreachable, then a wrong password); a probe costs a connection."""
 MAX_PROBES = 4
 """At once: a site that goes dark takes all its cameras with it."""
@@ -26,7 +26,7 @@ MAX_PROBES = 4
 @dataclass(slots=True)
 class _Finding:
     reason: str = ""
-    asked_s: float = float("-inf")
+    probed_s: float = float("-inf")
     task: asyncio.Task[None] | None = None
 
 
@@ -44,9 +44,9 @@ class Diagnosis:
         finding = self._findings.setdefault(key, _Finding())
         now_s = self._clock.monotonic()
         idle = finding.task is None or finding.task.done()
-        if idle and now_s - finding.asked_s >= ASK_AGAIN_S:
-            finding.asked_s = now_s
-            finding.task = asyncio.create_task(self._ask(key, finding), name=f"probe {key.room}")
+        if idle and now_s - finding.probed_s >= PROBE_INTERVAL_S:
+            finding.probed_s = now_s
+            finding.task = asyncio.create_task(self._probe(key, finding), name=f"probe {key.room}")
         return finding.reason or fallback
 
     def forget(self, key: CameraKey) -> None:
@@ -62,7 +62,7 @@ class Diagnosis:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._findings.clear()
 
-    async def _ask(self, key: CameraKey, finding: _Finding) -> None:
+    async def _probe(self, key: CameraKey, finding: _Finding) -> None:
         async with self._slots:
             try:
                 await self._gateway.probe(key.room)

@@ -67,7 +67,7 @@ class FleetMetrics:
         states = Counter(status.state for status in cameras.values())
         for state in CameraState:
             self._cameras.set(states[state], tags={"state": state.value})
-        recordings = {key: said.recording for key, said in cameras.items() if said.recording}
+        recordings = {key: status.recording for key, status in cameras.items() if status.recording}
         kept = Counter(recording.state for recording in recordings.values())
         for kind in RecordingState:
             self._recordings.set(kept[kind], tags={"state": kind.value})
@@ -77,6 +77,6 @@ class FleetMetrics:
         lost = {key: recording.dropped for key, recording in recordings.items()}
         for what, count in self._lost_grown.since_last(lost).items():
             self._lost.inc(count, tags={"what": what})
-        skipped = {key: said.skipped for key, said in cameras.items()}
+        skipped = {key: status.skipped for key, status in cameras.items()}
         for cause, count in self._skipped_grown.since_last(skipped).items():
             self._skipped.inc(count, tags={"cause": cause})

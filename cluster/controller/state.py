@@ -81,7 +81,7 @@ def advance(state: CameraState, event: CameraEvent) -> CameraState:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class ObservedCamera:
     """What the controller sees of one camera at one moment.
 
     Attributes:
@@ -98,7 +98,7 @@ class Observation:
     gateway_error: str = ""
 
 
-def observe(seen: Observation, stale_after_s: float) -> tuple[CameraEvent, str]:
+def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, str]:
     """What an observation amounts to, and the reason to show; '' where nothing needs one."""
     if not seen.enabled:
         return CameraEvent.DISABLED, "switched off"
@@ -123,7 +123,7 @@ def _fresh(watcher: WatcherStatus | None, now_us: int, stale_us: int) -> bool:
     return watcher is not None and now_us - watcher.last_analysed_us < stale_us
 
 
-def _why_unwatched(seen: Observation, stale_us: int) -> str:
+def _why_unwatched(seen: ObservedCamera, stale_us: int) -> str:
     assert seen.bridge is not None
     if not seen.bridge.in_room:
         return "the live room cannot be reached"
@@ -151,7 +151,7 @@ STUCK_FACTOR = 3.0
 
 
 def repair(
-    seen: Observation, *, dispatched_us: int, grace_s: float, stale_after_s: float
+    seen: ObservedCamera, *, dispatched_us: int, grace_s: float, stale_after_s: float
 ) -> Repair | None:
     """The repair that this camera needs now, if any.
 

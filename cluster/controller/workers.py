@@ -37,10 +37,10 @@ def prepare_worker() -> None:
 
     if FfiClient.instance is None:
         raise RuntimeError("LiveKit's native client did not start")
-    threading.Thread(target=_end_with_main_thread, name="end with main", daemon=True).start()
+    threading.Thread(target=_exit_with_main_thread, name="end with main", daemon=True).start()
 
 
-def _end_with_main_thread() -> None:
+def _exit_with_main_thread() -> None:
     threading.main_thread().join()
     time.sleep(END_GRACE_S)
     os._exit(1)

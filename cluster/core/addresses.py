@@ -61,7 +61,7 @@ _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 
 
 def kind_of(address: IpAddress) -> AddressKind:
-    """What `address` leads to, as it is written; see `readings` for what is hidden inside it."""
+    """The kind of `address` as written; `interpretations` covers addresses embedded in it."""
     if address in _METADATA:
         return AddressKind.OTHER
     if address.is_loopback:
@@ -77,7 +77,7 @@ def kind_of(address: IpAddress) -> AddressKind:
     return AddressKind.PUBLIC
 
 
-def readings(address: IpAddress) -> tuple[IpAddress, ...]:
+def interpretations(address: IpAddress) -> tuple[IpAddress, ...]:
     """`address`, and the IPv4 addresses that a network could take it for.
 
     An address that is only a way to write an IPv4 address (mapped, translated) is read as that.
@@ -180,13 +180,13 @@ class OwnServices:
 
     ports: frozenset[tuple[IpAddress, int]] = frozenset()
     hosts: frozenset[IpAddress] = frozenset()
-    lost_ports: frozenset[int] = frozenset()
+    unresolved_ports: frozenset[int] = frozenset()
 
     def listen(self, address: IpAddress, port: int) -> bool:
         """Whether a service of ours is behind that address, which may be another of its host's."""
         if (address, port) in self.ports:
             return True
-        if port in self.lost_ports and kind_of(address) is not AddressKind.PUBLIC:
+        if port in self.unresolved_ports and kind_of(address) is not AddressKind.PUBLIC:
             return True
         here = address.is_loopback or address in self.hosts
         return here and any(
@@ -209,7 +209,9 @@ class AddressPolicy:
 
     def permits(self, address: IpAddress, port: int, own: OwnServices) -> bool:
         """Whether a camera may be at `address` and `port`."""
-        return all(self._permits(reading, port, own) for reading in readings(address))
+        return all(
+            self._permits(interpretation, port, own) for interpretation in interpretations(address)
+        )
 
     def _permits(self, address: IpAddress, port: int, own: OwnServices) -> bool:
         if own.listen(address, port):

@@ -23,12 +23,12 @@ def keep_cancellation() -> Iterator[None]:
         raise asyncio.CancelledError
 
 
-async def until_first_ends(*works: Coroutine[None, None, None]) -> None:
+async def until_first_ends(*coroutines: Coroutine[None, None, None]) -> None:
     """Run several things side by side until one of them ends, and end the others.
 
     Raises whatever those raised that ended by themselves.
     """
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -44,10 +44,10 @@ def _redacted(value: object, depth: int = 0) -> object:
         return value
     if depth < MAX_DEPTH and isinstance(value, dict):
         shown = {_key(k): _redacted(v, depth + 1) for k, v in islice(value.items(), MAX_ITEMS)}
-        return shown | ({"…": _left_out(value)} if len(value) > MAX_ITEMS else {})
+        return shown | ({"…": _omitted(value)} if len(value) > MAX_ITEMS else {})
     if depth < MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         items = [_redacted(item, depth + 1) for item in islice(value, MAX_ITEMS)]
-        return items + ([_left_out(value)] if len(value) > MAX_ITEMS else [])
+        return items + ([_omitted(value)] if len(value) > MAX_ITEMS else [])
     return redact(repr(value), LOG_MAX_TEXT)
 
 
@@ -55,7 +55,7 @@ def _key(key: object) -> object:
     return _redacted(key, MAX_DEPTH)
 
 
-def _left_out(value: Sized) -> str:
+def _omitted(value: Sized) -> str:
     return f"[{len(value) - MAX_ITEMS:,} more]"
 
 

@@ -105,10 +105,10 @@ def redact(text: str, limit: int | None = None) -> str:
             What the cut makes of a credential is hidden too, though its end is not there to be
             recognized. None: all of it.
     """
-    left_out = 0 if limit is None else max(0, len(text) - limit)
-    if left_out == 0:
+    omitted = 0 if limit is None else max(0, len(text) - limit)
+    if omitted == 0:
         return _redacted(text)
-    return f"{_redacted(text[:limit] + _CUT, cut=True)} [{left_out:,} more characters]"
+    return f"{_redacted(text[:limit] + _CUT, cut=True)} [{omitted:,} more characters]"
 
 
 def redact_lines(text: str, limit: int) -> str:

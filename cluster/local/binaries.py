@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.local.process import kept_argv
+from cluster.local.process import supervised_argv
 from pipelines.errors import UnavailableError
 
 MODULES = Path(__file__).parent / "modules"
@@ -138,7 +138,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     argv += ("-ldflags=-s -w", "-o", str(fresh.resolve()), server.package)
     environment = {**os.environ, "GOWORK": "off", **({} if server.cgo else {"CGO_ENABLED": "0"})}
     process = await asyncio.create_subprocess_exec(
-        *kept_argv(argv, STOP_GRACE_S),
+        *supervised_argv(argv, STOP_GRACE_S),
         cwd=server.folder,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
@@ -148,7 +148,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     )
     try:
         async with asyncio.timeout(BUILD_TIMEOUT_S):
-            said = await _follow(process, server, progress)
+            messages = await _follow(process, server, progress)
             code = await process.wait()
     except TimeoutError:
         raise UnavailableError(
@@ -162,7 +162,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     if code != 0:
         fresh.unlink(missing_ok=True)
         raise UnavailableError(
-            f"building {server.name} failed:\n    " + "\n    ".join(said[-12:]),
+            f"building {server.name} failed:\n    " + "\n    ".join(messages[-12:]),
             hint="\nGo must reach its module proxy (`go env GOPROXY`) and needs 2 GB of free disk.",
         )
     os.replace(fresh, target)
@@ -175,19 +175,19 @@ async def _follow(
 ) -> list[str]:
     """Report what `go build -v` says. Returns its lines that are no package names."""
     assert process.stdout is not None
-    said: list[str] = []
+    messages: list[str] = []
     compiled = 0
     async for raw in process.stdout:
         line = raw.decode("utf-8", errors="replace").rstrip()
         if line.startswith("go: downloading "):
             progress(f"{server.name}: downloading {line.split()[2]}")
         elif " " in line or ":" in line:
-            said.append(line)
+            messages.append(line)
         else:
             compiled += 1
             if compiled % 20 == 0:
                 progress(f"{server.name}: {compiled} packages compiled")
-    return said
+    return messages
 
 
 def _stamp_path(binary: Path) -> Path:
@@ -217,10 +217,10 @@ async def _lock(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
         yield
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
-async def build_all(data_dir: Path, progress: Progress = _say) -> dict[str, Path]:
+async def build_all(data_dir: Path, progress: Progress = _print) -> dict[str, Path]:
     """Find or build every Go server, one after the other: two builds would share the same cores."""
     return {server.name: await ensure_binary(server, data_dir, progress) for server in GO_SERVERS}

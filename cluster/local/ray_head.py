@@ -1,7 +1,7 @@
 """A Ray cluster on this machine: on loopback, with a token, and gone when its owner is gone.
 
 Measured: after SIGKILL of a process that had called `ray.init()`, two of Ray's agents were still
-running a minute later. So the head runs under a keeper like every other server, and this process
+running a minute later. So the head runs under a subreaper like every other server, and this process
 only connects to it.
 """
 

@@ -235,7 +235,7 @@ class LocalStack:
 
     async def _start_go(self, server: GoServer, part: str) -> None:
         def building(message: str) -> None:
-            self._tell(StackEvent(part, Phase.BUILDING, message))
+            self._report(StackEvent(part, Phase.BUILDING, message))
 
         binary = await ensure_binary(server, self.settings.data_dir.resolve(), building)
         spec = livekit_spec if server is LIVEKIT else go2rtc_spec
@@ -264,7 +264,9 @@ class LocalStack:
             )
             await self._run(ray_head.ray_spec(self.settings, port), announce_ready=False)
         else:
-            self._tell(StackEvent("ray", Phase.STARTING, f"connecting to {address}"), managed=False)
+            self._report(
+                StackEvent("ray", Phase.STARTING, f"connecting to {address}"), managed=False
+            )
         began = self._clock.monotonic()
         try:
             await self.in_ray_thread(lambda: ray_head.connect(str(address), ray.namespace))
@@ -274,23 +276,23 @@ class LocalStack:
                 hint="Is it running, of the same Ray version, and is its token in RAY_AUTH_TOKEN?",
             ) from error
         self._connected = True
-        _take_signals_back()
+        _restore_signal_handlers()
         process = self._processes.get("ray")
         seconds = (process.status().start_s or 0) if process else 0.0
         seconds += self._clock.monotonic() - began
-        self._tell(StackEvent("ray", Phase.READY, address, seconds), managed=process is not None)
+        self._report(StackEvent("ray", Phase.READY, address, seconds), managed=process is not None)
 
     async def _check(self, part: str, url: str, default_port: int) -> None:
         """A server that is not ours must at least be reachable."""
         probe = reachable(url, default_port)
         where = redact(url)
-        self._tell(StackEvent(part, Phase.STARTING, f"looking for {where}"), managed=False)
+        self._report(StackEvent(part, Phase.STARTING, f"looking for {where}"), managed=False)
         if complaint := await probe():
             raise UnavailableError(
                 f"{part} at {where} cannot be reached: {complaint}.",
                 hint="Start it, or correct its URL in the settings.",
             )
-        self._tell(StackEvent(part, Phase.READY, where), managed=False)
+        self._report(StackEvent(part, Phase.READY, where), managed=False)
 
     async def _run(self, spec: ProcessSpec, *, announce_ready: bool = True) -> None:
         def changed(status: ProcessStatus) -> None:
@@ -300,7 +302,7 @@ class LocalStack:
                 return
             detail = status.reason if status.state in (State.WAITING, State.FAILED) else ""
             seconds = status.start_s if status.state is State.READY else None
-            self._tell(StackEvent(spec.name, _PHASES[status.state], detail, seconds))
+            self._report(StackEvent(spec.name, _PHASES[status.state], detail, seconds))
 
         process = SupervisedProcess(spec, clock=self._clock, rng=self._rng, on_change=changed)
         self._processes[spec.name] = process
@@ -308,7 +310,7 @@ class LocalStack:
 
     # -- telling
 
-    def _tell(self, event: StackEvent, *, managed: bool = True) -> None:
+    def _report(self, event: StackEvent, *, managed: bool = True) -> None:
         process = self._processes.get(event.part)
         known = process.status() if process else None
         self._parts[event.part] = PartStatus(
@@ -375,7 +377,7 @@ class LocalStack:
         os.environ["ATALAIA_DATA_DIR"] = str(self.settings.data_dir.resolve())
 
 
-def _take_signals_back() -> None:
+def _restore_signal_handlers() -> None:
     """Joining Ray puts native handlers over Python's, which print stacks at every orderly stop."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,6 +1,6 @@
 """Runs one server so that nothing of it outlives its owner. A script; standard library only.
 
-    python -I -S keeper.py OWNER_PID GRACE_S -- ARGV...
+    python -I -S subreaper.py OWNER_PID GRACE_S -- ARGV...
 
 Why a process in between: PR_SET_PDEATHSIG alone reaches the server but not what the server starts,
 and it fires when the *thread* that forked ends. The keeper watches the owner's process through a
@@ -66,11 +66,11 @@ def _processes() -> Iterator[tuple[int, int]]:
         yield int(name), int(stat[stat.rindex(b")") + 1 :].split()[1])
 
 
-def execute(argv: list[str], keeper: int) -> None:
+def execute(argv: list[str], subreaper: int) -> None:
     """Become the server. Runs in the forked child; never returns."""
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:  # the keeper died before the line above took effect
+        if os.getppid() != subreaper:  # the subreaper died before the line above took effect
             os._exit(1)
         for number in (
             signal.SIGTERM,
@@ -86,7 +86,7 @@ def execute(argv: list[str], keeper: int) -> None:
     os._exit(127)
 
 
-class Keeper:
+class Subreaper:
     """One server, its owner, and the end of both.
 
     Args:
@@ -102,7 +102,7 @@ class Keeper:
         self._server = 0
         self._status: int | None = None
         self._deadline: float | None = None
-        self._stop_asked = False
+        self._stop_requested = False
 
     def run(self) -> int:
         """Start the server and return its exit code once it and its descendants are gone."""
@@ -118,23 +118,23 @@ class Keeper:
         while self._status is None:
             self._wait(woken, owner)
             self._reap()
-            if self._stop_asked or os.getppid() != self._owner:
+            if self._stop_requested or os.getppid() != self._owner:
                 self._begin_stop()
             if self._deadline is not None and time.monotonic() > self._deadline:
                 break
-        self._empty()
+        self._kill_remaining()
         return self._exit_code()
 
     def _catch_signals(self) -> int:
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._ask_stop)
+            signal.signal(number, self._request_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return reader
 
-    def _ask_stop(self, *_: object) -> None:
-        self._stop_asked = True
+    def _request_stop(self, *_: object) -> None:
+        self._stop_requested = True
 
     def _watch_owner(self) -> int | None:
         try:
@@ -167,7 +167,7 @@ class Keeper:
             if pid == self._server:
                 self._status = status
 
-    def _empty(self) -> None:
+    def _kill_remaining(self) -> None:
         """Kill and collect what is left of the tree."""
         deadline = time.monotonic() + KILL_DEADLINE_S
         while time.monotonic() < deadline:
@@ -193,9 +193,9 @@ def main(arguments: list[str]) -> int:
     """Parse `OWNER_PID GRACE_S -- ARGV...` and keep that server."""
     owner, grace_s, separator, *argv = arguments
     if separator != "--" or not argv:
-        os.write(2, b"usage: keeper.py OWNER_PID GRACE_S -- ARGV...\n")
+        os.write(2, b"usage: subreaper.py OWNER_PID GRACE_S -- ARGV...\n")
         return 2
-    return Keeper(int(owner), float(grace_s), argv).run()
+    return Subreaper(int(owner), float(grace_s), argv).run()
 
 
 if __name__ == "__main__":

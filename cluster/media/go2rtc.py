@@ -166,16 +166,16 @@ class Go2RtcGateway:
         """Args: name: of the stream, for people."""
         loop = asyncio.get_running_loop()
         url = self._pull_url(on_gateway).get_secret_value()
-        looking = loop.run_in_executor(self._threads, inspect_stream, url)
+        inspection = loop.run_in_executor(self._threads, inspect_stream, url)
         audio: tuple[str, ...] = ()
         try:
-            while not looking.done():
-                await asyncio.wait({looking}, timeout=_MEDIA_POLL_S)
+            while not inspection.done():
+                await asyncio.wait({inspection}, timeout=_MEDIA_POLL_S)
                 # Only while somebody watches does go2rtc know what the camera offers.
                 audio = audio or await self._audio(on_gateway)
-            return replace(looking.result(), audio=audio)
-        except UnreadableCameraError as seen:
-            raise await self._reason(on_gateway, name, seen) from seen
+            return replace(inspection.result(), audio=audio)
+        except UnreadableCameraError as observed:
+            raise await self._reason(on_gateway, name, observed) from observed
 
     async def _audio(self, name: str) -> tuple[str, ...]:
         response = await self._control.request("GET", _PATH, params={"src": name})
@@ -186,16 +186,16 @@ class Go2RtcGateway:
         return audio_codecs(medias)
 
     async def _reason(
-        self, on_gateway: str, name: str, seen: UnreadableCameraError
+        self, on_gateway: str, name: str, observed: UnreadableCameraError
     ) -> UnreadableCameraError | UnknownThingError | UnavailableError:
         """Over RTSP go2rtc says 404 whatever the camera's trouble. The relay knows more, and of
         what it did not meet go2rtc's API has the words."""
-        if seen.problem is CameraProblem.REFUSED:
+        if observed.problem is CameraProblem.REFUSED:
             return UnavailableError(
                 "The media gateway (go2rtc) does not answer on its RTSP port.",
                 hint="Check that it runs and that gateway.rtsp_url is right.",
             )
-        if seen.problem is CameraProblem.CREDENTIALS:
+        if observed.problem is CameraProblem.CREDENTIALS:
             return UnavailableError(
                 "The media gateway (go2rtc) refuses our credentials on its RTSP port.",
                 hint="Check gateway.username and gateway.password.",
@@ -206,10 +206,10 @@ class Go2RtcGateway:
         for url in _urls(stream):
             if known := await self._sources.why(url):
                 return known
-        return await self._gateway_reason(on_gateway, name, seen)
+        return await self._gateway_reason(on_gateway, name, observed)
 
     async def _gateway_reason(
-        self, on_gateway: str, name: str, seen: UnreadableCameraError
+        self, on_gateway: str, name: str, observed: UnreadableCameraError
     ) -> UnreadableCameraError | UnknownThingError:
         response = await self._control.request(
             "GET",
@@ -222,10 +222,10 @@ class Go2RtcGateway:
             return UnknownThingError(f"The media gateway has no stream {name!r}.")
         if response.status_code == 500:
             return unreadable(response.text.strip())
-        if seen.problem is CameraProblem.NOT_FOUND:
+        if observed.problem is CameraProblem.NOT_FOUND:
             # It failed a moment ago and works now.
             return UnreadableCameraError(CameraProblem.LOST)
-        return seen
+        return observed
 
 
 def _wanted(source: GatewaySource) -> str:

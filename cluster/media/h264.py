@@ -361,7 +361,7 @@ class PassthroughCheck:
             self._refuse(f"the camera sends {codec}, not H.264")
             return
         config = AvcConfig.parse(extradata)
-        self._judge_sps(config.parameter_sets if config else extradata)
+        self._check_sps(config.parameter_sets if config else extradata)
         if reorder_depth > 0:
             self._refuse_reordering("announces frames out of order (B-frames)")
 
@@ -379,11 +379,11 @@ class PassthroughCheck:
         if self.reason:
             return False
         au = to_annex_b(au, self._extradata)
-        self._judge_sps(au)
+        self._check_sps(au)
         if has_b_slices(au):
             self._refuse_reordering("uses B-frames")
-        self._judge_order(pts_s)
-        self._judge_key_interval(au, pts_s)
+        self._check_order(pts_s)
+        self._check_key_interval(au, pts_s)
         return self.allowed
 
     def _refuse(self, reason: str) -> None:
@@ -393,7 +393,7 @@ class PassthroughCheck:
         self.reorders = True
         self._refuse(f"the camera's H.264 {reason}, which WebRTC cannot carry")
 
-    def _judge_sps(self, data: bytes) -> None:
+    def _check_sps(self, data: bytes) -> None:
         for nal in iter_nal_units(data):
             if nal_type(nal) != NalType.SPS or nal == self._sps_seen:
                 continue
@@ -408,7 +408,7 @@ class PassthroughCheck:
             if sps.chroma_format != 1 or sps.bit_depth != 8:
                 self._refuse("the camera's H.264 is not 8-bit 4:2:0, which browsers cannot decode")
 
-    def _judge_order(self, pts_s: float | None) -> None:
+    def _check_order(self, pts_s: float | None) -> None:
         if pts_s is None:
             return
         if self._last_pts is not None and -BACK_STEP_S < pts_s - self._last_pts < 0:
@@ -417,7 +417,7 @@ class PassthroughCheck:
                 self._refuse_reordering("sends frames out of order")
         self._last_pts = pts_s
 
-    def _judge_key_interval(self, au: bytes, pts_s: float | None) -> None:
+    def _check_key_interval(self, au: bytes, pts_s: float | None) -> None:
         if is_key_frame(au):
             self._since_key = 0
             self._last_key_pts = pts_s

@@ -18,7 +18,7 @@ OPEN_TIMEOUT_S = 12.0
 """go2rtc needs up to 5 s to dial the camera and 5 s for its description."""
 READ_TIMEOUT_S = 5.0
 # Long enough to see B-frames and the frame rate at 5 fps; short enough for a person who waits.
-LOOK_S = 1.2
+INSPECT_S = 1.2
 MAX_FPS = 240.0
 
 # Without a limit libav analyses for 5 s where a stream is announced that sends nothing, and 1.5 s
@@ -53,18 +53,18 @@ def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | 
                 raise UnreadableCameraError(CameraProblem.NO_VIDEO)
             if not container.streams.video[0].codec_context.width:
                 return None
-            return _look(container)
+            return _inspect_container(container)
     except av.error.FFmpegError as error:
         raise unreadable(error) from error
 
 
-def _look(container: InputContainer) -> ProbeResult:
+def _inspect_container(container: InputContainer) -> ProbeResult:
     stream = container.streams.video[0]
     context = stream.codec_context
     check = PassthroughCheck(
         codec=context.name, extradata=context.extradata or b"", reorder_depth=context.reorder_depth
     )
-    stamps = _watch(container, stream, check)
+    stamps = _read_packets(container, stream, check)
     if not stamps:
         raise UnreadableCameraError(CameraProblem.LOST)
     return ProbeResult(
@@ -78,12 +78,12 @@ def _look(container: InputContainer) -> ProbeResult:
     )
 
 
-def _watch(
+def _read_packets(
     container: InputContainer, stream: VideoStream, check: PassthroughCheck
 ) -> list[float | None]:
     """PTS in seconds of the packets of about LOOK_S."""
     stamps: list[float | None] = []
-    until = time.monotonic() + LOOK_S
+    until = time.monotonic() + INSPECT_S
     for packet in container.demux(stream):
         if packet.size == 0:
             break
@@ -98,6 +98,6 @@ def _watch(
 def _frame_rate(stamps: list[float | None], announced: Fraction | None) -> float:
     known = sorted(pts for pts in stamps if pts is not None)
     span = known[-1] - known[0] if known else 0.0
-    if span >= LOOK_S / 2 and 0 < (len(known) - 1) / span <= MAX_FPS:
+    if span >= INSPECT_S / 2 and 0 < (len(known) - 1) / span <= MAX_FPS:
         return round((len(known) - 1) / span, 2)
     return round(float(announced), 2) if announced and announced <= MAX_FPS else 0.0

@@ -137,24 +137,24 @@ class MediaMtxGateway:
     async def _inspect(self, on_gateway: str, source: str) -> ProbeResult:
         url = self._sources.pull_url(on_gateway).get_secret_value()
         loop = asyncio.get_running_loop()
-        looking = loop.run_in_executor(self._threads, inspect_stream, url)
+        inspection = loop.run_in_executor(self._threads, inspect_stream, url)
         audio: tuple[str, ...] = ()
         try:
-            while not looking.done():
-                await asyncio.wait({looking}, timeout=_TRACK_POLL_S)
+            while not inspection.done():
+                await asyncio.wait({inspection}, timeout=_TRACK_POLL_S)
                 audio = audio or await self._audio(on_gateway)
-            return replace(looking.result(), audio=audio)
-        except UnreadableCameraError as seen:
-            if seen.problem is CameraProblem.REFUSED:
+            return replace(inspection.result(), audio=audio)
+        except UnreadableCameraError as observed:
+            if observed.problem is CameraProblem.REFUSED:
                 raise UnavailableError(
                     "The media gateway (mediamtx) does not answer on its RTSP port.",
                     hint="Check that it runs and that gateway.rtsp_url is right.",
-                ) from seen
-            if seen.problem is CameraProblem.CREDENTIALS:
+                ) from observed
+            if observed.problem is CameraProblem.CREDENTIALS:
                 raise UnavailableError(
                     "The media gateway (mediamtx) refuses our credentials on its RTSP port.",
                     hint="Check gateway.username and gateway.password.",
-                ) from seen
+                ) from observed
         raise await self._reason(source)
 
     async def _reason(self, source: str) -> UnreadableCameraError:

@@ -31,12 +31,12 @@ LOOKUP_TIMEOUT_S = 5.0
 """What glibc's resolver waits for one server by default (resolv.conf(5))."""
 OWN_REFRESH_S = 60.0
 """Services move rarely; within this time a moved one is still refused at its old address."""
-LOST_REFRESH_S = 1.0
+UNRESOLVED_REFRESH_S = 1.0
 BROWSER_PORTS = frozenset({80, 443})
 """Addresses for browsers may be unknown in here; cameras have these ports, too."""
 THREADS = 16
 OWN_THREADS = 4
-MAX_LOOKUPS_PER_PAYER = 4
+MAX_LOOKUPS_PER_TENANT = 4
 """So that names that answer slowly delay the cameras of their own tenant, and nobody else's."""
 
 RAY_CLIENT_PORT = 10_001
@@ -98,8 +98,8 @@ LOCALHOST: tuple[IpAddress, ...] = (
 )
 
 
-def _give_back(done: asyncio.Future[list[str]], place: asyncio.Semaphore) -> None:
-    place.release()
+def _release(done: asyncio.Future[list[str]], slot: asyncio.Semaphore) -> None:
+    slot.release()
     if not done.cancelled():
         done.exception()  # whoever waited has it; nobody may
 
@@ -148,12 +148,12 @@ class CameraAddresses:
         self._policy = policy
         self._services = tuple(services)
         self._lookup = lookup
-        self._here = here
+        self._local_addresses = here
         self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lookup")
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._own_threads = ThreadPoolExecutor(OWN_THREADS, thread_name_prefix="own lookup")
-        self._own_known: OwnServices | None = None
+        self._own_services: OwnServices | None = None
         self._own_due_s = float("-inf")
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -161,7 +161,7 @@ class CameraAddresses:
     def of(cls, settings: Settings) -> CameraAddresses:
         return cls(settings.gateway.policy, own_services(settings))
 
-    async def resolve(self, host: str, port: int, payer: str = "") -> tuple[IpAddress, ...]:
+    async def resolve(self, host: str, port: int, tenant: str = "") -> tuple[IpAddress, ...]:
         """Where a camera can be reached: every address of its host, all of them permitted.
 
         Args:
@@ -172,7 +172,7 @@ class CameraAddresses:
             UnreadableCameraError: NOT_ALLOWED where any address is not permitted, whatever listens
                 there; DNS where the name is not known; TIMEOUT where nobody answers in time.
         """
-        addresses = await self._addresses(host, payer)
+        addresses = await self._addresses(host, tenant)
         own = await self._own()
         if not all(self._policy.permits(address, port, own) for address in addresses):
             raise UnreadableCameraError(CameraProblem.NOT_ALLOWED)
@@ -184,7 +184,7 @@ class CameraAddresses:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._own_threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _addresses(self, host: str, payer: str) -> tuple[IpAddress, ...]:
+    async def _addresses(self, host: str, tenant: str) -> tuple[IpAddress, ...]:
         try:
             return (ipaddress.ip_address(host),)
         except ValueError:
@@ -197,11 +197,11 @@ class CameraAddresses:
                 pass  # the resolver decides
         if is_localhost(host):
             return LOCALHOST
-        place = self._places.setdefault(payer, asyncio.Semaphore(MAX_LOOKUPS_PER_PAYER))
+        slot = self._slots.setdefault(tenant, asyncio.Semaphore(MAX_LOOKUPS_PER_TENANT))
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                await place.acquire()
-                found = await self._look_up(host, place, self._threads)
+                await slot.acquire()
+                found = await self._look_up(host, slot, self._threads)
         except TimeoutError:
             raise UnreadableCameraError(CameraProblem.TIMEOUT, "the name server") from None
         except (OSError, UnicodeError) as error:
@@ -211,12 +211,12 @@ class CameraAddresses:
         return found
 
     async def _look_up(
-        self, host: str, place: asyncio.Semaphore, threads: ThreadPoolExecutor
+        self, host: str, slot: asyncio.Semaphore, threads: ThreadPoolExecutor
     ) -> tuple[IpAddress, ...]:
-        """`place` is given back when the thread is done, which may be long after we gave up."""
-        looking = asyncio.get_running_loop().run_in_executor(threads, self._lookup, host)
-        looking.add_done_callback(lambda done: _give_back(done, place))
-        texts = await asyncio.shield(looking)
+        """`slot` is given back when the thread is done, which may be long after we gave up."""
+        lookup = asyncio.get_running_loop().run_in_executor(threads, self._lookup, host)
+        lookup.add_done_callback(lambda done: _release(done, slot))
+        texts = await asyncio.shield(lookup)
         # A scope such as `fe80::1%eth0` says which interface, not which address.
         return tuple(ipaddress.ip_address(text.partition("%")[0]) for text in texts)
 
@@ -226,16 +226,16 @@ class CameraAddresses:
             self._refreshing is None or self._refreshing.done()
         ):
             self._refreshing = asyncio.create_task(self._refresh_own(), name="own services")
-        if self._own_known is None:
+        if self._own_services is None:
             assert self._refreshing is not None
             await asyncio.shield(self._refreshing)
-        return self._own_known or OwnServices()
+        return self._own_services or OwnServices()
 
     async def _refresh_own(self) -> None:
         found = await asyncio.gather(*map(self._own_addresses, self._services))
         current: set[tuple[IpAddress, int]] = set()
-        lost: set[int] = set()
-        before = self._own_known.ports if self._own_known else frozenset()
+        unresolved: set[int] = set()
+        before = self._own_services.ports if self._own_services else frozenset()
         for service, addresses in zip(self._services, found, strict=True):
             current |= {(address, service.port) for address in addresses}
             if not addresses:
@@ -243,12 +243,12 @@ class CameraAddresses:
                 seen = {pair for pair in before if pair[1] == service.port}
                 current |= seen
                 if not seen and service.port not in BROWSER_PORTS:
-                    lost.add(service.port)
+                    unresolved.add(service.port)
         remote = {address for address, _ in current if not address.is_unspecified}
-        self._own_known = OwnServices(
-            frozenset(current), frozenset(self._here() | remote), frozenset(lost)
+        self._own_services = OwnServices(
+            frozenset(current), frozenset(self._local_addresses() | remote), frozenset(unresolved)
         )
-        again_s = LOST_REFRESH_S if lost else OWN_REFRESH_S
+        again_s = UNRESOLVED_REFRESH_S if unresolved else OWN_REFRESH_S
         self._own_due_s = self._clock.monotonic() + again_s
 
     async def _own_addresses(self, service: ServiceAddress) -> tuple[IpAddress, ...]:
@@ -261,8 +261,8 @@ class CameraAddresses:
             return LOCALHOST
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                place = asyncio.Semaphore(0)
-                return await self._look_up(service.host, place, self._own_threads)
+                slot = asyncio.Semaphore(0)
+                return await self._look_up(service.host, slot, self._own_threads)
         except (TimeoutError, OSError, UnicodeError) as error:
             log.debug("service not resolved", host=service.host, error=repr(error))
             return ()

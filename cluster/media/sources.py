@@ -16,7 +16,7 @@ from cluster.media.target import Target, relay_url, seal_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from pipelines.errors import UnavailableError
 
-WHY_TIMEOUT_S = 2.0
+FAILURE_TIMEOUT_S = 2.0
 """The relay answers from its memory."""
 
 
@@ -37,7 +37,7 @@ class GatewaySource:
         return self.url.partition("://")[0]
 
 
-class _Why(BaseModel):
+class _RelayFailure(BaseModel):
     problem: CameraProblem
     detail: str
 
@@ -49,7 +49,9 @@ class GatewaySources:
         self._gateway = settings.gateway
         self._keys = keys
         self._relay = f"http://{urlsplit(settings.gateway.relay_url).netloc}"
-        self._http = httpx.AsyncClient(base_url=self._relay, timeout=WHY_TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self._relay, timeout=FAILURE_TIMEOUT_S, trust_env=False
+        )
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -80,9 +82,9 @@ class GatewaySources:
 
     # ------------------------------------------------------------ sources
 
-    def of(self, url: SecretStr, payer: str) -> GatewaySource:
+    def of(self, url: SecretStr, tenant: str) -> GatewaySource:
         """What the gateway has to pull for a camera's URL. Raises InputError where it is none."""
-        target = Target(payer, parse_camera_url(url.get_secret_value()))
+        target = Target(tenant, parse_camera_url(url.get_secret_value()))
         sealed = seal_target(self._keys.sources, target)
         return GatewaySource(relay_url(self._gateway.relay_url, target, sealed), target.url)
 
@@ -107,7 +109,7 @@ class GatewaySources:
         if response.status_code != 200:
             return None
         try:
-            why = _Why.model_validate_json(response.content)
+            why = _RelayFailure.model_validate_json(response.content)
         except ValidationError as error:
             raise UnavailableError(
                 "The camera relay answers what it should not.",

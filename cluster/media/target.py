@@ -22,7 +22,7 @@ class Target:
         part: one file of a playlist, read as a whole; else a stream without end.
     """
 
-    payer: str
+    tenant: str
     url: CameraUrl
     part: bool = False
 
@@ -34,7 +34,7 @@ class Target:
 def seal_target(seal: Seal, target: Target) -> str:
     """The path segment that stands for `target`."""
     kind = _PART if target.part else _SOURCE
-    return seal.seal(f"{target.payer} {kind} {target.url.encoded}")
+    return seal.seal(f"{target.tenant} {kind} {target.url.encoded}")
 
 
 def open_target(seal: Seal, sealed: str) -> Target | None:
@@ -42,9 +42,9 @@ def open_target(seal: Seal, sealed: str) -> Target | None:
     text = seal.open(sealed)
     if text is None:
         return None
-    payer, kind, url = text.split(" ", 2)
+    tenant, kind, url = text.split(" ", 2)
     try:
-        return Target(payer, parse_camera_url(url), part=kind == _PART)
+        return Target(tenant, parse_camera_url(url), part=kind == _PART)
     except InputError:
         return None
 

@@ -134,7 +134,7 @@ class CameraRecording:
         self._segments += 1
 
     def _left(self, path: Path) -> None:
-        self._segments += self._spool.mend(self._key, path)
+        self._segments += self._spool.repair(self._key, path)
 
     def _let_go(self) -> None:
         """Nothing goes to the recorder any more; it finishes its file by itself."""

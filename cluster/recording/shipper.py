@@ -64,7 +64,7 @@ class Shipper:
         database: the records; the caller's to close.
         open_blobs: the storage of a tenant; closed here.
         alarms_wait_s: for how many seconds the oldest alarm of a tenant that is not recorded has
-            been on its way (`stores.bus.AlarmPassage`); raises UnavailableError where that cannot
+            been on its way (`stores.bus.AlarmLag`); raises UnavailableError where that cannot
             be known. While it is long, or unknown, nothing is let go.
         grace_s: how long an alarm may take to come into the records.
 

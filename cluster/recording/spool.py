@@ -98,7 +98,7 @@ class Spool:
             raise _unusable(final, error) from error
         self._add(Spooled(key, replace(done, path=final)))
 
-    def mend(self, key: CameraKey, path: Path) -> bool:
+    def repair(self, key: CameraKey, path: Path) -> bool:
         """Take a file whose recorder is gone; False, and it goes, where nothing of it plays."""
         try:
             # One that was finished was synced before it got its name: it is whole.
@@ -175,7 +175,7 @@ class Spool:
         for key, path in _files(left):
             target = self.folder_of(key) / path.name
             path.rename(target)
-            taken += self.mend(key, target)
+            taken += self.repair(key, target)
         shutil.rmtree(left)
         return taken
 

@@ -15,7 +15,7 @@ AUDIO, VIDEO, DATA, COMMAND = 8, 9, 18, 20
 
 MAX_MESSAGE = 8 * 1024 * 1024
 """One key frame; at 25 Mbit/s and a key frame every two seconds it is below 3 MB."""
-MAX_HELD = 2 * MAX_MESSAGE
+MAX_PARTIAL = 2 * MAX_MESSAGE
 """In messages that are not complete: audio and video may be interleaved."""
 MAX_STREAMS = 32
 """Chunk streams; servers use fewer than ten."""
@@ -52,7 +52,7 @@ class _Stream:
     kind: int = 0
     stream: int = 0
     extended: bool = False
-    held: bytearray | None = None
+    partial: bytearray | None = None
 
     def move(self, form: int, stamp: int, before: _Stream) -> None:
         """Set the time that a header of that form means (section 5.3.1.2)."""
@@ -60,7 +60,7 @@ class _Stream:
             self.time_ms, self.delta_ms = stamp, 0
         elif form < 3:
             self.time_ms, self.delta_ms = (before.time_ms + stamp) & 0xFFFFFFFF, stamp
-        elif before.held is None:
+        elif before.partial is None:
             self.time_ms = (before.time_ms + before.delta_ms) & 0xFFFFFFFF
 
 
@@ -82,7 +82,7 @@ class ChunkReader:
                 chunks += 1
                 if chunks > MAX_MESSAGES:
                     raise ChunkError("too many messages at once")
-                if message is not None and not self._about_chunks(message):
+                if message is not None and not self._handle_control(message):
                     yield message
         finally:
             del self._buffer[:at]
@@ -93,30 +93,30 @@ class ChunkReader:
         if head is None:
             return None
         form, number, at = head
-        known = self._streams.get(number)
-        if known is None:
+        previous = self._streams.get(number)
+        if previous is None:
             if form != 0 or len(self._streams) >= MAX_STREAMS:
                 raise ChunkError("a chunk that follows none, or too many chunk streams")
-            known = _Stream()
-        header = self._header(form, known, at)
+            previous = _Stream()
+        header = self._header(form, previous, at)
         if header is None:
             return None
         fields, at = header
-        held = known.held if known.held is not None else bytearray()
+        partial = previous.partial if previous.partial is not None else bytearray()
         size = fields.size
         if size > MAX_MESSAGE:
             raise ChunkError(f"a message of {size} bytes")
-        part = min(self._chunk, size - len(held))
+        part = min(self._chunk, size - len(partial))
         if len(self._buffer) < at + part:
             return None
-        held += self._buffer[at : at + part]
-        fields.held = held
+        partial += self._buffer[at : at + part]
+        fields.partial = partial
         self._streams[number] = fields
-        if len(held) < size:
-            self._check_held()
+        if len(partial) < size:
+            self._check_partial()
             return at + part, None
-        fields.held = None
-        payload = bytes(held)
+        fields.partial = None
+        payload = bytes(partial)
         return at + part, RtmpMessage(fields.kind, fields.stream, fields.time_ms, number, payload)
 
     def _basic(self, at: int) -> tuple[int, int, int] | None:
@@ -134,16 +134,16 @@ class ChunkReader:
             return form, 64 + buffer[at + 1] + 256 * buffer[at + 2], at + 3
         return form, low, at + 1
 
-    def _header(self, form: int, known: _Stream, at: int) -> tuple[_Stream, int] | None:
+    def _header(self, form: int, previous: _Stream, at: int) -> tuple[_Stream, int] | None:
         width = (11, 7, 3, 0)[form]
         head = self._buffer[at : at + width]
         if len(head) < width:
             return None
         at += width
-        fields = replace(known)
+        fields = replace(previous)
         if form < 3:
             # In the middle of a message it gives that up, as an abort does.
-            fields.held = None
+            fields.partial = None
             fields.extended = head[:3] == _EXTENDED.to_bytes(3, "big")
         if form < 2:
             fields.size = int.from_bytes(head[3:6], "big")
@@ -157,14 +157,17 @@ class ChunkReader:
                 return None
             at += 4
             stamp = int.from_bytes(more, "big")
-        fields.move(form, stamp, known)
+        fields.move(form, stamp, previous)
         return fields, at
 
-    def _check_held(self) -> None:
-        if sum(len(s.held) for s in self._streams.values() if s.held is not None) > MAX_HELD:
+    def _check_partial(self) -> None:
+        if (
+            sum(len(s.partial) for s in self._streams.values() if s.partial is not None)
+            > MAX_PARTIAL
+        ):
             raise ChunkError("too much in messages that do not end")
 
-    def _about_chunks(self, message: RtmpMessage) -> bool:
+    def _handle_control(self, message: RtmpMessage) -> bool:
         if message.kind == SET_CHUNK_SIZE:
             size = int.from_bytes(message.payload[:4], "big") if len(message.payload) == 4 else 0
             if not MIN_CHUNK <= size <= 0x7FFFFFFF:
@@ -174,7 +177,7 @@ class ChunkReader:
         if message.kind == ABORT:
             number = int.from_bytes(message.payload[:4], "big")
             if number in self._streams:
-                self._streams[number].held = None
+                self._streams[number].partial = None
             return True
         return False
 
@@ -188,12 +191,12 @@ class ChunkWriter:
 
     def __init__(self, chunk: int) -> None:
         self._chunk = chunk
-        self._told = False
+        self._announced = False
 
     def encode(self, message: RtmpMessage) -> bytes:
         parts = []
-        if not self._told:
-            self._told = True
+        if not self._announced:
+            self._announced = True
             size = struct.pack(">I", self._chunk)
             parts += [_head(SET_CHUNK_SIZE, 0, 0, CONTROL_STREAM, 4), size]
         # Numbers beyond 63 take more bytes, and no gateway needs to tell them apart.

@@ -48,7 +48,7 @@ async def dial(target: Target, addresses: CameraAddresses, *, limit: int) -> Con
         UnreadableCameraError: says why; NOT_ALLOWED before anything is sent.
     """
     url = target.url
-    found = await addresses.resolve(url.host, url.effective_port, target.payer)
+    found = await addresses.resolve(url.host, url.effective_port, target.tenant)
     context = None
     if url.scheme in ("rtsps", "rtmps", "https"):
         context = tls_context(verified=not is_address(url.host))

@@ -26,47 +26,47 @@ class UnknownMediaError(Exception):
     """The bytes are nothing that a camera sends, or go beyond a bound."""
 
 
-def is_whole(kind: int, payload: bytes) -> bool:
+def is_well_formed(kind: int, payload: bytes) -> bool:
     """Whether every length inside a tag (or RTMP message) of that kind fits into it."""
     if kind == AUDIO_TAG:
-        return _whole_audio(payload)
+        return _valid_audio(payload)
     if kind == VIDEO_TAG:
-        return _whole_video(payload)
+        return _valid_video(payload)
     return kind == DATA_TAG
 
 
-def _whole_audio(payload: bytes) -> bool:
+def _valid_audio(payload: bytes) -> bool:
     if len(payload) < 2:
         return False
     config = payload[0] >> 4 == _AAC and payload[1] == 0
     return not config or 4 <= len(payload) <= MAX_CONFIG
 
 
-def _whole_video(payload: bytes) -> bool:
+def _valid_video(payload: bytes) -> bool:
     if len(payload) < 5:
         return False
     if payload[0] & 0x80:
-        return _whole_enhanced(payload)
+        return _valid_enhanced(payload)
     codec, kind = payload[0] & 0x0F, payload[1]
     if codec not in (_H264, _HEVC) or kind > 2:
         return False
     if kind == 2:  # the end of a sequence has no body
         return True
     if kind == 1:
-        return _whole_units(payload[5:])
-    return _whole_avc(payload[5:]) if codec == _H264 else _whole_hevc(payload[5:])
+        return _valid_units(payload[5:])
+    return _valid_avc_config(payload[5:]) if codec == _H264 else _valid_hevc_config(payload[5:])
 
 
-def _whole_enhanced(payload: bytes) -> bool:
+def _valid_enhanced(payload: bytes) -> bool:
     kind = payload[0] & 0x0F
     if kind == 0:
-        return payload[1:5] != b"hvc1" or _whole_hevc(payload[5:])
+        return payload[1:5] != b"hvc1" or _valid_hevc_config(payload[5:])
     if kind == 1:
-        return len(payload) >= 8 and _whole_units(payload[8:])
-    return kind != 3 or _whole_units(payload[5:])
+        return len(payload) >= 8 and _valid_units(payload[8:])
+    return kind != 3 or _valid_units(payload[5:])
 
 
-def _whole_units(data: bytes) -> bool:
+def _valid_units(data: bytes) -> bool:
     """NAL units, each behind its length."""
     at = units = 0
     while at < len(data):
@@ -78,7 +78,7 @@ def _whole_units(data: bytes) -> bool:
     return at == len(data) and at > 0
 
 
-def _whole_avc(config: bytes) -> bool:
+def _valid_avc_config(config: bytes) -> bool:
     """AVCDecoderConfigurationRecord."""
     if not 7 <= len(config) <= MAX_CONFIG or config[0] != 1 or config[4] & 3 != _LENGTH - 1:
         return False
@@ -98,7 +98,7 @@ def _whole_avc(config: bytes) -> bool:
     return True
 
 
-def _whole_hevc(config: bytes) -> bool:
+def _valid_hevc_config(config: bytes) -> bool:
     """HEVCDecoderConfigurationRecord."""
     if not 23 <= len(config) <= MAX_CONFIG or config[21] & 3 != _LENGTH - 1:
         return False
@@ -138,7 +138,7 @@ class FlvTags:
             self._begun = True
             yield HEADER
         while (tag := self._next()) is not None:
-            if is_whole(tag[4], tag[15:]):
+            if is_well_formed(tag[4], tag[15:]):
                 yield tag
 
     def _next(self) -> bytes | None:

@@ -23,18 +23,18 @@ from cluster.relay.dialling import Connection, dial
 from cluster.relay.flv import FlvTags, UnknownMediaError
 from cluster.relay.media_types import (
     BOUNDARY,
+    MAX_IMAGE,
     MAX_PART,
-    MAX_PICTURE,
     MAX_PLAYLIST,
     PEEK,
     Media,
-    Pictures,
-    RawPictures,
+    MultipartImages,
+    RawImages,
     media_of,
     rewritten_playlist,
 )
 from cluster.relay.mpegts import TransportPackets
-from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
 from pipelines.errors import InputError
 
 READ_TIMEOUT_S = 10.0
@@ -83,7 +83,7 @@ class CameraResponse:
     def get(self, name: str) -> str:
         return next(iter(self.all(name)), "")
 
-    async def ask(self, url: CameraUrl, authorization: str | None) -> None:
+    async def send_request(self, url: CameraUrl, authorization: str | None) -> None:
         """Send the request and wait for the head of the response."""
         host = f"[{url.host}]" if ":" in url.host else url.host
         headers = [
@@ -153,7 +153,7 @@ async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraRespons
         url = target.url
         response = CameraResponse(await dial(target, addresses, limit=READ_SIZE))
         try:
-            await response.ask(url, login.authorization("GET", request_target(url)))
+            await response.send_request(url, login.authorization("GET", request_target(url)))
             if response.status == 200:
                 return response, url
             target, login = _next_try(response, target, login)
@@ -176,16 +176,16 @@ def _next_try(response: CameraResponse, target: Target, login: Login) -> tuple[T
     before = target.url
     base = f"{before.scheme}://{before.authority}{request_target(before)}"
     try:
-        url = _linked(urljoin(base, response.get("Location")))
+        url = _http_url(urljoin(base, response.get("Location")))
     except ValueError:
         url = None
     if url is None:
         raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "a redirect to no camera")
-    url = moved(before, url)
+    url = redirected(before, url)
     return target.at(url), Login(url.username, url.password or "")
 
 
-def _linked(text: str) -> CameraUrl | None:
+def _http_url(text: str) -> CameraUrl | None:
     """An address that a camera names, where HTTP reads it."""
     try:
         url = parse_camera_url(text)
@@ -229,7 +229,7 @@ class HttpRelay:
         first = b""
         async for chunk in chunks:
             first += chunk
-            if len(first) >= PEEK or _known(response.get("Content-Type"), first):
+            if len(first) >= PEEK or _identifiable(response.get("Content-Type"), first):
                 break
         content_type = response.get("Content-Type")
         media = media_of(content_type, first[:PEEK], part=target.part)
@@ -238,10 +238,10 @@ class HttpRelay:
         if is_playlist(target):
             # Readers of playlists take all of it into memory.
             raise UnknownMediaError("a playlist that is none")
-        if media is Media.PICTURE:
-            return _whole("image/jpeg", await _read_whole(first, chunks, MAX_PICTURE))
+        if media is Media.IMAGE:
+            return _complete("image/jpeg", await _read_whole(first, chunks, MAX_IMAGE))
         if target.part:
-            return _whole(content_type, await _read_part(media, first, chunks))
+            return _complete(content_type, await _read_part(media, first, chunks))
         return _endless(media, first, chunks)
 
     async def _playlist(self, target: Target, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
@@ -249,14 +249,14 @@ class HttpRelay:
         url = target.url
 
         def link(address: str, playlist: bool) -> str | None:
-            linked = _linked(address)
+            linked = _http_url(address)
             if linked is None:
                 return None
-            found = target.at(moved(url, linked), part=not playlist)
+            found = target.at(redirected(url, linked), part=not playlist)
             return relay_url(self._relay, found, seal_target(self._seal, found))
 
         base = f"{url.scheme}://{url.authority}{request_target(url)}"
-        return _whole(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
+        return _complete(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
 
 
 def _endless(media: Media, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
@@ -267,12 +267,12 @@ def _endless(media: Media, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
         return Body("video/mp2t", None, _checked(TransportPackets(), first, chunks))
     if media is Media.FLV:
         return Body("video/x-flv", None, _checked(FlvTags(), first, chunks))
-    feeder = Pictures() if media is Media.PICTURES else RawPictures()
+    feeder = MultipartImages() if media is Media.MULTIPART_IMAGES else RawImages()
     kind = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
     return Body(kind, None, _checked(feeder, first, chunks))
 
 
-def _known(content_type: str, first: bytes) -> bool:
+def _identifiable(content_type: str, first: bytes) -> bool:
     """Whether the first bytes say enough; some cameras send text before their first JPEG."""
     try:
         media_of(content_type, first, part=True)
@@ -304,7 +304,7 @@ async def _read_whole(first: bytes, chunks: AsyncIterator[bytes], limit: int) ->
     return bytes(data)
 
 
-def _whole(content_type: str, data: bytes) -> Body:
+def _complete(content_type: str, data: bytes) -> Body:
     async def once() -> AsyncIterator[bytes]:
         yield data
 
@@ -318,7 +318,7 @@ async def _continued(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterato
 
 
 async def _checked(
-    feeder: Pictures | RawPictures | FlvTags | TransportPackets,
+    feeder: MultipartImages | RawImages | FlvTags | TransportPackets,
     first: bytes,
     chunks: AsyncIterator[bytes],
 ) -> AsyncIterator[bytes]:

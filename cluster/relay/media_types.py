@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 from cluster.relay.flv import UnknownMediaError
 
-MAX_PICTURE = 16 * 1024 * 1024
+MAX_IMAGE = 16 * 1024 * 1024
 """A JPEG of 8K at best quality has some 12 MB."""
 MAX_PART = 32 * 1024 * 1024
 """A file of a playlist: ten seconds at 25 Mbit/s."""
@@ -40,11 +40,11 @@ _NEXT_BOUNDARY = re.compile(rb"\r?\n--")
 class Media(StrEnum):
     """What a body is."""
 
-    PICTURES = "multipart"
+    MULTIPART_IMAGES = "multipart"
     """JPEG after JPEG, each with a head (multipart/x-mixed-replace)."""
-    RAW_PICTURES = "mjpeg"
+    RAW_IMAGES = "mjpeg"
     """JPEG after JPEG, with nothing between."""
-    PICTURE = "jpeg"
+    IMAGE = "jpeg"
     """One JPEG; its reader asks again for the next."""
     PLAYLIST = "playlist"
     FLV = "flv"
@@ -70,9 +70,9 @@ def media_of(content_type: str, first: bytes, *, part: bool = False) -> Media:
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "multipart/x-mixed-replace" or first.startswith(b"--"):
-        return Media.PICTURES
+        return Media.MULTIPART_IMAGES
     if kind == "image/jpeg":
-        return Media.PICTURE
+        return Media.IMAGE
     if first.startswith(b"#EXTM3U"):
         return Media.PLAYLIST
     if first.startswith(b"FLV"):
@@ -84,11 +84,11 @@ def media_of(content_type: str, first: bytes, *, part: bool = False) -> Media:
     ):
         return Media.STREAM
     if JPEG_START in first:
-        return Media.RAW_PICTURES
+        return Media.RAW_IMAGES
     raise UnknownMediaError(f"{kind or 'a body without a type'} is no video")
 
 
-class Pictures:
+class MultipartImages:
     """Takes multipart/x-mixed-replace apart and puts it together again, with checked sizes."""
 
     def __init__(self) -> None:
@@ -104,10 +104,10 @@ class Pictures:
             end = self._end()
             if end is None:
                 return
-            picture = bytes(self._buffer[:end])
+            image = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._in_part = False
-            yield part_of(picture)
+            yield part_of(image)
 
     def _read_head(self) -> bool:
         """Drop the boundary and head of a part. Returns whether they were whole."""
@@ -120,8 +120,8 @@ class Pictures:
             return False
         announced = _LENGTH.search(buffer, 0, ended.end())
         self._size = int(announced[1]) if announced else None
-        if self._size is not None and self._size > MAX_PICTURE:
-            raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
+        if self._size is not None and self._size > MAX_IMAGE:
+            raise UnknownMediaError(f"a picture of more than {MAX_IMAGE} bytes")
         del buffer[: ended.end()]
         self._in_part, self._seen = True, 0
         return True
@@ -135,18 +135,18 @@ class Pictures:
         if found is not None:
             return found.start()
         self._seen = len(buffer)
-        if self._seen > MAX_PICTURE:
-            raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
+        if self._seen > MAX_IMAGE:
+            raise UnknownMediaError(f"a picture of more than {MAX_IMAGE} bytes")
         return None
 
 
-def part_of(picture: bytes) -> bytes:
+def part_of(image: bytes) -> bytes:
     """A JPEG as a part of our own multipart body."""
     head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
-    return head % (BOUNDARY, len(picture)) + picture + b"\r\n"
+    return head % (BOUNDARY, len(image)) + image + b"\r\n"
 
 
-class RawPictures:
+class RawImages:
     """The same for JPEG after JPEG with nothing between. They end up as parts, too."""
 
     def __init__(self) -> None:
@@ -161,15 +161,15 @@ class RawPictures:
             at = self._buffer.find(JPEG_END + JPEG_START[:2], max(0, self._seen - 3))
             if at < 0:
                 break
-            picture = bytes(self._buffer[: at + 2])
+            image = bytes(self._buffer[: at + 2])
             del self._buffer[: at + 2]
             self._seen = 0
-            start = picture.find(JPEG_START)
+            start = image.find(JPEG_START)
             if start >= 0:
-                yield part_of(picture[start:])
+                yield part_of(image[start:])
         self._seen = len(self._buffer)
-        if self._seen > MAX_PICTURE:
-            raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
+        if self._seen > MAX_IMAGE:
+            raise UnknownMediaError(f"a picture of more than {MAX_IMAGE} bytes")
 
 
 # Tags that say how to read the files that are named on lines of their own (RFC 8216, 4.3). All

@@ -33,7 +33,7 @@ class TransportPackets:
             packet = bytes(self._buffer[start : start + PACKET])
             if packet[0] != SYNC:
                 raise UnknownMediaError("a transport stream out of step")
-            if is_whole(packet):
+            if is_well_formed(packet):
                 good += packet
                 self._broken = 0
             else:
@@ -45,7 +45,7 @@ class TransportPackets:
             yield bytes(good)
 
 
-def is_whole(packet: bytes) -> bool:
+def is_well_formed(packet: bytes) -> bool:
     """Whether every length in a packet fits into it."""
     control = packet[3] >> 4 & 3
     at = 4
@@ -60,10 +60,10 @@ def is_whole(packet: bytes) -> bool:
         return True
     if payload.startswith(b"\x00\x00\x01"):
         return len(payload) >= 9 and 9 + payload[8] <= len(payload)
-    return _whole_section(payload)
+    return _valid_section(payload)
 
 
-def _whole_section(payload: bytes) -> bool:
+def _valid_section(payload: bytes) -> bool:
     """A table at the start of a payload. Tables longer than a packet are none that we need."""
     if not payload or 1 + payload[0] + 3 > len(payload):
         return False
@@ -74,10 +74,10 @@ def _whole_section(payload: bytes) -> bool:
     section = table[3 : 3 + size]
     if len(section) < size or size < 9:
         return False
-    return table[0] == _PAT or _whole_map(section[5:-4])
+    return table[0] == _PAT or _valid_program_map(section[5:-4])
 
 
-def _whole_map(body: bytes) -> bool:
+def _valid_program_map(body: bytes) -> bool:
     """A program map behind its version: clock, descriptors, elementary streams."""
     if len(body) < 4:
         return False

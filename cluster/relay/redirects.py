@@ -11,7 +11,7 @@ MAX_REDIRECTS = 3
 REDIRECTS = frozenset({301, 302, 303, 305, 307, 308})
 
 
-def moved(before: CameraUrl, after: CameraUrl) -> CameraUrl:
+def redirected(before: CameraUrl, after: CameraUrl) -> CameraUrl:
     """`after`, which a camera at `before` named. Credentials go along only to the same host and
     port, and not from TLS to none, so that nobody else is shown them."""
     own = after.username or after.password is not None

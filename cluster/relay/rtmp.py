@@ -80,7 +80,7 @@ class RtmpRelay:
         """`first`: what was read already. Raises ChunkError, AmfError or OSError where a side
         misbehaves or goes away."""
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            rest = await self._greet_gateway(first)
+            rest = await self._handshake_with_gateway(first)
         messages = _messages(self._from_gateway, self._reader, rest)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             connect = await self._connect_command(messages)
@@ -97,7 +97,7 @@ class RtmpRelay:
     ) -> None:
         reader, writer = await dial(target, self._addresses, limit=READ_SIZE)
         try:
-            await _greet_camera(reader, writer)
+            await _handshake_with_camera(reader, writer)
             writer.write(self._to_camera.encode(_connect_to(target.url, connect)))
             await until_first_ends(
                 self._pump_up(target.url, messages, writer), self._pump_down(reader)
@@ -107,7 +107,7 @@ class RtmpRelay:
 
     # ------------------------------------------------------------ from the gateway
 
-    async def _greet_gateway(self, first: bytes) -> bytes:
+    async def _handshake_with_gateway(self, first: bytes) -> bytes:
         """The server's side of the handshake (section 5.2). Returns what came behind it."""
         greeting = first
         while len(greeting) < 1 + HANDSHAKE:
@@ -141,7 +141,7 @@ class RtmpRelay:
     async def _pump_down(self, reader: asyncio.StreamReader) -> None:
         try:
             async for message in _messages(self._from_camera, reader, b""):
-                if self._may_pass(message):
+                if self._should_forward(message):
                     self._writer.write(self._to_gateway.encode(message))
                     await self._writer.drain()
         except (ChunkError, AmfError) as error:
@@ -151,20 +151,20 @@ class RtmpRelay:
         if not self._playing:
             raise UnreadableCameraError(CameraProblem.LOST)
 
-    def _may_pass(self, message: RtmpMessage) -> bool:
+    def _should_forward(self, message: RtmpMessage) -> bool:
         """Whether a camera's message goes on. Raises UnreadableCameraError where it refuses."""
         if message.kind in (chunks.AUDIO, chunks.VIDEO):
             if not self._playing:
                 self._playing = True
                 self._failures.forget(self._sealed)
-            return flv.is_whole(message.kind, message.payload)
+            return flv.is_well_formed(message.kind, message.payload)
         if message.kind == chunks.COMMAND:
-            return self._may_answer(message)
+            return self._should_forward_reply(message)
         if message.kind == chunks.DATA:
             return len(message.payload) <= MAX_COMMAND
         return len(message.payload) in _CONTROL_SIZES.get(message.kind, ())
 
-    def _may_answer(self, message: RtmpMessage) -> bool:
+    def _should_forward_reply(self, message: RtmpMessage) -> bool:
         if len(message.payload) > MAX_COMMAND:
             return False
         found = amf.values(message.payload)
@@ -172,16 +172,18 @@ class RtmpRelay:
         status = amf.fields(message.payload, found[-1][0]) if found else {}
         code = status.get("code", "")
         if name == "_error" or code == "NetConnection.Connect.Rejected":
-            said = f"{code} {status.get('description', '')}"
-            login = "auth" in said.lower()
+            message_text = f"{code} {status.get('description', '')}"
+            login = "auth" in message_text.lower()
             problem = CameraProblem.CREDENTIALS if login else CameraProblem.NOT_FOUND
-            raise UnreadableCameraError(problem, said.strip()[:200])
+            raise UnreadableCameraError(problem, message_text.strip()[:200])
         if code in _MISSING:
             raise UnreadableCameraError(CameraProblem.NOT_FOUND, code)
         return name in ("_result", "onStatus")
 
 
-async def _greet_camera(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _handshake_with_camera(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     """The client's side of the handshake. Raises UnreadableCameraError."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -24,7 +24,7 @@ from cluster.relay.authentication import Login, parse_challenges
 from cluster.relay.dialling import dial
 from cluster.relay.failures import Failures
 from cluster.relay.messages import Framer, Message, Packets, ProtocolError
-from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
 from pipelines.errors import InputError
 
 log = get_logger("relay.rtsp")
@@ -106,7 +106,7 @@ class RtspRelay:
     async def run(self) -> None:
         """Raises ProtocolError or OSError where a side misbehaves or goes away."""
         try:
-            if await self._converse():
+            if await self._negotiate():
                 await self._stream()
         finally:
             if self._camera is not None:
@@ -114,7 +114,7 @@ class RtspRelay:
 
     # ------------------------------------------------------------ one at a time
 
-    async def _converse(self) -> bool:
+    async def _negotiate(self) -> bool:
         """Answer requests until the camera plays. Returns whether it does."""
         while True:
             async with asyncio.timeout(IDLE_TIMEOUT_S):
@@ -193,7 +193,7 @@ class RtspRelay:
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, error.message) from error
         if url.scheme not in ("rtsp", "rtsps"):
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, f"redirect to {url.scheme}")
-        await self._connect(self._target.at(moved(self._target.url, url)))
+        await self._connect(self._target.at(redirected(self._target.url, url)))
 
     def _accepts(self, response: Message) -> bool:
         return self._login.accept(parse_challenges(response.all("WWW-Authenticate")))
@@ -253,9 +253,9 @@ class RtspRelay:
             elif not item.is_response:
                 await self._refuse(item)
             else:
-                await self._late(item)
+                await self._forward_response(item)
 
-    async def _late(self, response: Message) -> None:
+    async def _forward_response(self, response: Message) -> None:
         """The response to a request that was sent while the camera played."""
         pending = self._pending.pop(self._number_of(response), None)
         if pending is None or response.status < 200:

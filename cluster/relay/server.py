@@ -184,17 +184,17 @@ class RelayServer:
         elif path == "/healthz":
             _respond(writer, 200, body=b"ok\n")
         elif path.startswith("/why/"):
-            self._why(writer, path.removeprefix("/why/"))
+            self._send_failure(writer, path.removeprefix("/why/"))
         else:
             sealed = path.strip("/").partition("/")[0]
-            await self._while_wanted(reader, self._serve_camera(sealed, writer))
+            await self._until_hangup(reader, self._serve_camera(sealed, writer))
         await writer.drain()
 
-    async def _while_wanted(
+    async def _until_hangup(
         self, reader: asyncio.StreamReader, serving: Coroutine[None, None, None]
     ) -> None:
         """Serve until it is done, or until the gateway hangs up, whatever the camera does."""
-        tasks = asyncio.create_task(serving), asyncio.create_task(_ended(reader))
+        tasks = asyncio.create_task(serving), asyncio.create_task(_wait_for_hangup(reader))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -205,7 +205,7 @@ class RelayServer:
         if isinstance(failed, Exception):
             raise failed
 
-    def _why(self, writer: asyncio.StreamWriter, sealed: str) -> None:
+    def _send_failure(self, writer: asyncio.StreamWriter, sealed: str) -> None:
         failure = self._failures.of(sealed)
         if failure is None:
             _respond(writer, 404)
@@ -238,7 +238,7 @@ class RelayServer:
             camera.close()
 
 
-async def _ended(reader: asyncio.StreamReader) -> None:
+async def _wait_for_hangup(reader: asyncio.StreamReader) -> None:
     """Returns once the other side has hung up; what it sends meanwhile counts for nothing."""
     while await reader.read(READ_SIZE):
         pass

@@ -129,7 +129,7 @@ async def get_track(
     tracks = deps.database.tracks(scope.tenant)
     record = await tracks.object(track, camera)
     since_us = micros(since) or 0
-    paths = await tracks.way(
+    paths = await tracks.trajectory(
         record.sighting.camera, record.sighting.track, since_us=since_us, limit=MAX_PATHS + 1
     )
     more = len(paths) > MAX_PATHS

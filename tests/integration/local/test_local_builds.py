@@ -43,18 +43,18 @@ def make_go(folder: Path, script: str) -> None:
 async def test_a_server_is_built_once_also_when_two_ask_at_the_same_time(
     tmp_path: Path, log: Path
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     paths = await asyncio.gather(
-        *(ensure_binary(GO2RTC, tmp_path, said.append) for _ in range(2)),
+        *(ensure_binary(GO2RTC, tmp_path, messages.append) for _ in range(2)),
     )
     assert paths[0] == paths[1] == tmp_path / "bin" / "go2rtc"
     assert os.access(paths[0], os.X_OK)
     (call,) = calls(log)
     for flag in ("-trimpath", "-mod=readonly", "github.com/AlexxIT/go2rtc"):
         assert flag in call
-    assert any("waiting for another process" in line for line in said)
-    assert "go2rtc: downloading github.com/pion/rtp" in said
-    assert said[-1].startswith("built go2rtc in")
+    assert any("waiting for another process" in line for line in messages)
+    assert "go2rtc: downloading github.com/pion/rtp" in messages
+    assert messages[-1].startswith("built go2rtc in")
     assert [path.name for path in (tmp_path / "bin").glob("*.new")] == []
 
 

@@ -203,7 +203,7 @@ async def test_a_server_deaf_to_sigterm_and_its_grandchildren_are_killed(tmp_pat
     assert await gone([server, grandchild], 2) == []
 
 
-async def test_a_keeper_that_is_killed_takes_its_server_along(tmp_path: Path) -> None:
+async def test_a_killed_subreaper_takes_its_server_along(tmp_path: Path) -> None:
     port = free_port()
     spec = python_spec(tmp_path, LISTEN.format(port=port, more=""), port)
     process = SupervisedProcess(spec, clock=SystemClock())
@@ -211,9 +211,9 @@ async def test_a_keeper_that_is_killed_takes_its_server_along(tmp_path: Path) ->
         await process.start()
         server = process.status().pid
         assert server is not None
-        keeper = psutil.Process(server).ppid()
-        assert keeper != os.getpid()
-        os.kill(keeper, signal.SIGKILL)
+        subreaper = psutil.Process(server).ppid()
+        assert subreaper != os.getpid()
+        os.kill(subreaper, signal.SIGKILL)
         await until(lambda: process.status().restarts == 1 and process.state is State.READY)
         assert await gone([server], 2) == []
     finally:

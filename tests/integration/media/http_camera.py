@@ -23,7 +23,7 @@ class HttpCamera:
 
     pages: Pages
     url: str = ""
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +34,7 @@ class HttpCamera:
                 return
             head = (first + await reader.readuntil(b"\r\n\r\n")).decode()
             path = head.split(" ")[1]
-            self.asked.append(path)
+            self.requested.append(path)
             self.heads.append(head)
             status, headers, body = self.pages(path)
             lines = [f"HTTP/1.1 {status} -", *(f"{k}: {v}" for k, v in headers.items())]

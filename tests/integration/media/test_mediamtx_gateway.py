@@ -96,7 +96,7 @@ async def test_ensure_sets_a_path_once(gateway: MediaMtxGateway, api: ControlApi
     assert relay == "rtsp://127.0.0.1:1"
     target = open_target(keys.sources, source)
     assert target is not None
-    assert target.payer == "acme"
+    assert target.tenant == "acme"
     assert target.url.encoded == f"rtsp://admin:{quote(NASTY, safe='')}@10.255.0.1:554/s?x=1"
     assert not await gateway.ensure(NAME, url)
     assert await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.2/s"))

@@ -192,11 +192,11 @@ async def test_an_rtsp_redirect_leads_to_what_is_permitted_only(
 async def test_what_a_description_names_is_asked_over_the_same_connection(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     async with trap() as caught:
 
         def answer(method: str, url: str, number: str) -> bytes:
-            asked.append(f"{method} {url}")
+            requested.append(f"{method} {url}")
             if method == "DESCRIBE":
                 sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\n"
                 sdp += f"c=IN IP4 {FORBIDDEN}\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
@@ -212,7 +212,7 @@ async def test_what_a_description_names_is_asked_over_the_same_connection(
         async with scripted_rtsp(answer) as camera:
             await gateway.ensure(SPY, SecretStr(f"rtsp://{camera}/a"))
             await asyncio.to_thread(_ask_rtsp, go2rtc.rtsp_port, "DESCRIBE", go2rtc.sealed(SPY))
-        assert f"SETUP rtsp://{caught.address}/track" in asked
+        assert f"SETUP rtsp://{caught.address}/track" in requested
         assert caught.connections == []
 
 
@@ -239,7 +239,7 @@ async def test_http_leads_to_what_is_permitted_only(
         async with http_camera(pages) as camera:
             await gateway.ensure(SPY, SecretStr(f"{camera.url}/live/index.m3u8"))
             await asyncio.to_thread(_ask_rtsp, go2rtc.rtsp_port, "DESCRIBE", go2rtc.sealed(SPY))
-            assert camera.asked
+            assert camera.requested
             if way == "redirect":
                 refused = await refusal(gateway, f"{camera.url}/live/index.m3u8")
                 assert refused.problem is CameraProblem.NOT_ALLOWED
@@ -321,12 +321,12 @@ async def test_a_refusal_does_not_depend_on_what_listens_there(
 ) -> None:
     async with trap() as caught:
         closed = f"{FORBIDDEN}:{free_port()}"
-        said = set()
+        reported = set()
         for address in (caught.address, closed, "169.254.169.254:80", "255.255.255.255:554"):
             for scheme in ("rtsp", "http", "rtmp", "https"):
                 error = await refusal(gateway, f"{scheme}://{address}/a/b")
-                said.add((error.problem, str(error), error.detail))
-        assert len(said) == 1
+                reported.add((error.problem, str(error), error.detail))
+        assert len(reported) == 1
         assert caught.connections == []
 
 
@@ -415,7 +415,7 @@ async def test_no_http_body_ends_the_gateway(
         await asyncio.to_thread(
             _ask_rtsp, go2rtc.rtsp_port, "DESCRIBE", go2rtc.sealed(SPY), play=True
         )
-        assert camera.asked
+        assert camera.requested
     _assert_small(go2rtc)
 
 

@@ -271,8 +271,8 @@ def test_cameras_do_not_share_anything() -> None:
 def test_what_was_there_is_told_from_what_came() -> None:
     comes = replace(PARKED, path=stand((0.2, 0.9), 10, 100))
     scenes = track(frames([PARKED, comes, Thing(WALK)], 20, 5))
-    assert [seen.was_there for seen in scenes[0].seen] == [True, True]
-    assert sorted(seen.was_there for seen in scenes[-1].seen) == [
+    assert [seen.present_at_start for seen in scenes[0].seen] == [True, True]
+    assert sorted(seen.present_at_start for seen in scenes[-1].seen) == [
         False,
         False,
         True,

@@ -108,9 +108,9 @@ def test_no_credential_is_ever_shown() -> None:
     view = LineView(console)
     view.event(StackEvent("go2rtc", Phase.LOST, "rtsp://u:hunter2@h/ failed"))
     view.step("pulling rtsp://u:hunter2@h/")
-    said = stream.getvalue()
-    assert "hunter2" not in said
-    assert said.count("***@h") == 4
+    output = stream.getvalue()
+    assert "hunter2" not in output
+    assert output.count("***@h") == 4
 
 
 def test_markup_in_words_of_others_is_not_obeyed() -> None:

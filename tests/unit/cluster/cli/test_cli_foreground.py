@@ -85,9 +85,9 @@ async def test_a_stop_that_was_asked_for_is_no_failure(
 
     code, session = await run(tmp_path, make)
     assert (code, session.closed) == (0, 1)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in ("starting it", "Dashboard: http://127.0.0.1:1", "acme/gate is live", "stopped"):
-        assert words in said
+        assert words in output
 
 
 async def test_a_stop_before_everything_ran_is_told_by_the_exit_code(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_every_example_is_understood(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (["camera", "list"], "no key for any tenant"),
         (["camera", "list", "--key", "k"], "does not answer"),
@@ -88,13 +88,13 @@ def test_every_example_is_understood(name: str) -> None:
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do(
-    arguments: list[str], said: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], output: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATALAIA_API__PORT", "1")
     result = runner.invoke(app, arguments)
-    assert said in result.output
+    assert output in result.output
     assert "Traceback" not in result.output
-    assert result.exit_code == (1 if "does not answer" in said else 2)
+    assert result.exit_code == (1 if "does not answer" in output else 2)
 
 
 def test_an_unknown_variable_of_ours_is_refused_by_name(

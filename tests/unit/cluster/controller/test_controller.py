@@ -57,7 +57,7 @@ class World:
     watchers: dict[CameraKey, int] = field(default_factory=dict)
     dispatches: list[CameraKey] = field(default_factory=list)
     drops: list[CameraKey] = field(default_factory=list)
-    told: list[CameraKey] = field(default_factory=list)
+    sent: list[CameraKey] = field(default_factory=list)
     refuse_dispatch: bool = False
     livekit_away: bool = False
     mute_watchers: bool = False
@@ -118,7 +118,7 @@ class World:
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
     ) -> HostStatus | None:
         plans = self.host_plans[index]
-        self.told += [plan.key for plan in changed]
+        self.sent += [plan.key for plan in changed]
         plans.update({plan.key: plan.revision for plan in changed})
         for key in removed:
             plans.pop(key, None)
@@ -225,7 +225,7 @@ async def test_a_covered_camera_is_left_alone(controller: Controller, world: Wor
     world.plans_now[GATE] = _plan(GATE)
     await _rounds(controller, world, 20)
     assert world.dispatches == [GATE]
-    assert world.told == [GATE]
+    assert world.sent == [GATE]
 
 
 async def test_a_lost_watcher_is_replaced(controller: Controller, world: World) -> None:
@@ -279,10 +279,10 @@ async def test_only_changed_plans_travel(controller: Controller, world: World) -
     other = CameraKey("globex", "gate")
     world.plans_now = {GATE: _plan(GATE), other: _plan(other)}
     await _rounds(controller, world, 3)
-    world.told.clear()
+    world.sent.clear()
     world.plans_now[other] = _plan(other, revision=2)
     await _rounds(controller, world, 3)
-    assert world.told == [other]
+    assert world.sent == [other]
 
 
 async def test_a_gateway_that_forgot_is_told_again(controller: Controller, world: World) -> None:

@@ -9,10 +9,10 @@ from cluster.controller.reports import WatcherStatus
 from cluster.controller.state import (
     TRANSITIONS,
     CameraEvent,
-    Observation,
+    ObservedCamera,
     Repair,
     advance,
-    observe,
+    event_of,
     repair,
 )
 from pipelines.domain import CameraKey, CameraState
@@ -40,7 +40,7 @@ WATCHER = WatcherStatus(
     skipped={},
     dropped={},
 )
-SEEN = Observation(now_us=NOW_US, enabled=True, bridge=STREAMING, watcher=WATCHER)
+SEEN = ObservedCamera(now_us=NOW_US, enabled=True, bridge=STREAMING, watcher=WATCHER)
 
 
 def _main(**changes: object) -> CameraBridgeStatus:
@@ -121,15 +121,15 @@ def test_an_unknown_move_is_refused() -> None:
     ],
 )
 def test_what_is_seen_has_a_name_and_a_reason(
-    seen: Observation, event: CameraEvent, reason: str
+    seen: ObservedCamera, event: CameraEvent, reason: str
 ) -> None:
-    got, why = observe(seen, STALE_S)
+    got, why = event_of(seen, STALE_S)
     assert got is event
     assert reason in why
     assert bool(reason) == bool(why)
 
 
-def _repair(seen: Observation, dispatched_ago_s: float = 1e6) -> Repair | None:
+def _repair(seen: ObservedCamera, dispatched_ago_s: float = 1e6) -> Repair | None:
     return repair(
         seen,
         dispatched_us=NOW_US - round(dispatched_ago_s * 1e6),

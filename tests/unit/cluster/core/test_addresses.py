@@ -13,9 +13,9 @@ from cluster.core.addresses import (
     AddressKind,
     AddressPolicy,
     OwnServices,
+    interpretations,
     kind_of,
     parse_rule,
-    readings,
 )
 
 DEFAULT = AddressPolicy.parse(("private", "public"))
@@ -156,7 +156,7 @@ def test_a_mapped_address_is_judged_as_its_own(
     if isinstance(address, ipaddress.IPv4Address):
         mapped = ipaddress.IPv6Address(b"\x00" * 10 + b"\xff\xff" + address.packed)
         assert DEFAULT.permits(mapped, port, NOTHING) is DEFAULT.permits(address, port, NOTHING)
-    assert all(kind_of(reading) for reading in readings(address))
+    assert all(kind_of(reading) for reading in interpretations(address))
 
 
 @given(ADDRESSES, st.integers(1, 65_535))
@@ -164,7 +164,7 @@ def test_what_leads_back_here_is_never_permitted_by_default(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
 ) -> None:
     if DEFAULT.permits(address, port, NOTHING):
-        for reading in readings(address):
+        for reading in interpretations(address):
             assert kind_of(reading) in (AddressKind.PRIVATE, AddressKind.PUBLIC)
             assert not reading.is_loopback
             assert not reading.is_link_local

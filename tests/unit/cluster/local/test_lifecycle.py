@@ -15,7 +15,7 @@ from cluster.local.lifecycle import (
     advance,
 )
 
-STEADY = RestartPolicy(budget=3, window_s=60, initial_s=1, cap_s=3, barren=2, jitter=0)
+STEADY = RestartPolicy(budget=3, window_s=60, initial_s=1, cap_s=3, max_failed_starts=2, jitter=0)
 
 
 @pytest.mark.parametrize(("state", "trigger"), TRANSITIONS)
@@ -79,7 +79,8 @@ def test_no_budget_means_no_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": -1}, {"window_s": 0}, {"initial_s": 0}, {"barren": 0}, {"jitter": 1.5}]
+    "wrong",
+    [{"budget": -1}, {"window_s": 0}, {"initial_s": 0}, {"max_failed_starts": 0}, {"jitter": 1.5}],
 )
 def test_a_senseless_policy_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"positive|share"):

@@ -148,6 +148,6 @@ def test_a_disk_that_refuses_is_an_error_with_a_way_out(tmp_path: Path) -> None:
 
 def test_a_file_that_vanished_is_no_loss_of_ours(tmp_path: Path) -> None:
     spool = Spool(tmp_path, PLENTY)
-    assert not spool.mend(GATE, spool.folder_of(GATE) / f"5.mp4{PART}")
+    assert not spool.repair(GATE, spool.folder_of(GATE) / f"5.mp4{PART}")
     assert spool.lost == {}
     spool.close()

@@ -19,7 +19,7 @@ from cluster.relay.chunks import (
     ChunkWriter,
     RtmpMessage,
 )
-from cluster.relay.flv import HEADER, FlvTags, UnknownMediaError, is_whole
+from cluster.relay.flv import HEADER, FlvTags, UnknownMediaError, is_well_formed
 from cluster.relay.rtmp import application_of
 from tests.unit.cluster.relay.cutting import fed, pieces
 
@@ -186,12 +186,12 @@ UNITS = b"\x00\x00\x00\x02\x65\x01" + b"\x00\x00\x00\x01\x41"
     ],
 )
 def test_only_whole_tags_pass(kind: int, payload: bytes, whole: bool) -> None:
-    assert is_whole(kind, payload) is whole
+    assert is_well_formed(kind, payload) is whole
 
 
 @given(st.sampled_from([8, 9]), st.binary(max_size=200))
 def test_any_tag_is_judged(kind: int, payload: bytes) -> None:
-    if is_whole(kind, payload):
+    if is_well_formed(kind, payload):
         assert len(payload) >= (2 if kind == 8 else 5)
 
 
