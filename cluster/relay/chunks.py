@@ -1,7 +1,7 @@
-"""RTMP's chunk stream ("Real-Time Messaging Protocol 1.0", Adobe 2012, section 5.3).
+"""The RTMP chunk stream ("Real-Time Messaging Protocol 1.0", Adobe 2012, section 5.3).
 
-Pure: bytes in, whole messages out, and back. What a camera announces is bounded, and what goes to a
-gateway is written anew, in the plainest form that there is.
+Pure: assembles chunks into messages and splits messages into chunks. Every size that a camera
+announces is bounded, and messages to a gateway are re-encoded in the simplest chunk format.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ SET_CHUNK_SIZE, ABORT, ACKNOWLEDGEMENT, USER_CONTROL, WINDOW_SIZE, PEER_BANDWIDT
 AUDIO, VIDEO, DATA, COMMAND = 8, 9, 18, 20
 
 MAX_MESSAGE = 8 * 1024 * 1024
-"""One key frame; at 25 Mbit/s and a key frame every two seconds it is below 3 MB."""
+"""Bytes. The largest message is a key frame: below 3 MB at 25 Mbit/s with one every two seconds."""
 MAX_PARTIAL = 2 * MAX_MESSAGE
-"""In messages that are not complete: audio and video may be interleaved."""
+"""Bytes held for all incomplete messages together: audio and video may be interleaved."""
 MAX_STREAMS = 32
-"""Chunk streams; servers use fewer than ten."""
+"""Chunk streams per connection; servers use fewer than ten."""
 DEFAULT_CHUNK = 128
+"""Bytes; the initial chunk size (section 5.4.1)."""
 MIN_CHUNK = 64
-"""The specification wants 128 at least; smaller ones would only cost time."""
+"""Bytes. The specification requires at least 128; smaller chunks only cost CPU time."""
 MAX_CHUNK = 0xFFFFFF
+"""Bytes; the largest effective chunk size, since a message's length has 24 bits (section 5.4.1)."""
 MAX_MESSAGES = 2048
-"""In what was read at once, 64 KB: sound comes in messages of 100 bytes and more."""
+"""Messages per read of 64 KB; audio messages have 100 bytes or more."""
 CONTROL_STREAM = 2
+"""The chunk stream reserved for protocol control messages (section 5.4)."""
 _EXTENDED = 0xFFFFFF
 
 
 class ChunkError(Exception):
-    """The other side does not speak RTMP, or goes beyond a bound."""
+    """The peer does not speak RTMP, or exceeds a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class RtmpMessage:
-    """A message. `time_ms` counts from the start of the stream, modulo 2**32."""
+    """One message. `time_ms` counts from the start of the stream, modulo 2**32."""
 
     kind: int
     stream: int
@@ -55,7 +58,7 @@ class _Stream:
     partial: bytearray | None = None
 
     def move(self, form: int, stamp: int, before: _Stream) -> None:
-        """Set the time that a header of that form means (section 5.3.1.2)."""
+        """Set the timestamp from a message header of the given format (section 5.3.1.2)."""
         if form == 0:
             self.time_ms, self.delta_ms = stamp, 0
         elif form < 3:
@@ -65,7 +68,7 @@ class _Stream:
 
 
 class ChunkReader:
-    """Puts messages together. Follows the chunk size that the other side sets."""
+    """Assembles messages from chunks. Follows the chunk size that the peer sets."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -73,7 +76,11 @@ class ChunkReader:
         self._chunk = DEFAULT_CHUNK
 
     def feed(self, data: bytes) -> Iterator[RtmpMessage]:
-        """Messages that are complete now, without those about chunks. Raises ChunkError."""
+        """Take in bytes and yield the messages they complete, except chunk control messages.
+
+        Raises:
+            ChunkError: the peer violates the protocol or exceeds a limit.
+        """
         self._buffer += data
         at, chunks = 0, 0
         try:
@@ -81,14 +88,14 @@ class ChunkReader:
                 at, message = step
                 chunks += 1
                 if chunks > MAX_MESSAGES:
-                    raise ChunkError("too many messages at once")
+                    raise ChunkError("too many messages in one read")
                 if message is not None and not self._handle_control(message):
                     yield message
         finally:
             del self._buffer[:at]
 
     def _chunk_at(self, at: int) -> tuple[int, RtmpMessage | None] | None:
-        """Read one chunk. None where it is not complete: nothing has changed then."""
+        """Read one chunk. Returns None, without any state change, if it is incomplete."""
         head = self._basic(at)
         if head is None:
             return None
@@ -96,7 +103,7 @@ class ChunkReader:
         previous = self._streams.get(number)
         if previous is None:
             if form != 0 or len(self._streams) >= MAX_STREAMS:
-                raise ChunkError("a chunk that follows none, or too many chunk streams")
+                raise ChunkError("first chunk without a full header, or too many chunk streams")
             previous = _Stream()
         header = self._header(form, previous, at)
         if header is None:
@@ -105,7 +112,7 @@ class ChunkReader:
         partial = previous.partial if previous.partial is not None else bytearray()
         size = fields.size
         if size > MAX_MESSAGE:
-            raise ChunkError(f"a message of {size} bytes")
+            raise ChunkError(f"message of {size} bytes is too large")
         part = min(self._chunk, size - len(partial))
         if len(self._buffer) < at + part:
             return None
@@ -120,7 +127,7 @@ class ChunkReader:
         return at + part, RtmpMessage(fields.kind, fields.stream, fields.time_ms, number, payload)
 
     def _basic(self, at: int) -> tuple[int, int, int] | None:
-        """Form, number of the chunk stream, and where the header goes on."""
+        """Header format, chunk stream id, and the offset of the message header."""
         buffer = self._buffer
         if at >= len(buffer):
             return None
@@ -142,7 +149,7 @@ class ChunkReader:
         at += width
         fields = replace(previous)
         if form < 3:
-            # In the middle of a message it gives that up, as an abort does.
+            # A new header in the middle of a message discards it, as an abort does.
             fields.partial = None
             fields.extended = head[:3] == _EXTENDED.to_bytes(3, "big")
         if form < 2:
@@ -165,13 +172,13 @@ class ChunkReader:
             sum(len(s.partial) for s in self._streams.values() if s.partial is not None)
             > MAX_PARTIAL
         ):
-            raise ChunkError("too much in messages that do not end")
+            raise ChunkError("too much data in incomplete messages")
 
     def _handle_control(self, message: RtmpMessage) -> bool:
         if message.kind == SET_CHUNK_SIZE:
             size = int.from_bytes(message.payload[:4], "big") if len(message.payload) == 4 else 0
             if not MIN_CHUNK <= size <= 0x7FFFFFFF:
-                raise ChunkError("a chunk size that is none")
+                raise ChunkError("invalid chunk size")
             self._chunk = min(size, MAX_CHUNK)
             return True
         if message.kind == ABORT:
@@ -183,10 +190,10 @@ class ChunkReader:
 
 
 class ChunkWriter:
-    """Writes messages, each with a whole header.
+    """Encodes messages, each with a full header.
 
     Args:
-        chunk: bytes of a message between two headers. The other side is told first.
+        chunk: chunk size in bytes; announced to the peer before the first message.
     """
 
     def __init__(self, chunk: int) -> None:
@@ -199,7 +206,7 @@ class ChunkWriter:
             self._announced = True
             size = struct.pack(">I", self._chunk)
             parts += [_head(SET_CHUNK_SIZE, 0, 0, CONTROL_STREAM, 4), size]
-        # Numbers beyond 63 take more bytes, and no gateway needs to tell them apart.
+        # Ids above 63 need longer headers, and no gateway distinguishes them.
         number = message.chunk_stream if 2 <= message.chunk_stream <= 63 else 63
         payload = message.payload
         parts.append(_head(message.kind, message.stream, message.time_ms, number, len(payload)))
