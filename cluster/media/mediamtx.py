@@ -1,9 +1,9 @@
-"""Client for MediaMTX 1.x and its control API (`/v3`), as seen on 1.20.
+"""Client for MediaMTX 1.x and its control API (`/v3`), tested with 1.20.
 
-`POST …/paths/replace/<name>` sets a path whether it is there or not; what is set this way is
-forgotten with a restart, and the controller sets it again. A path that is replaced or deleted
-drops its readers, who connect again. MediaMTX tells nobody but its log why a source fails, so a
-probe that fails asks the relay, and then looks through the relay at the camera itself.
+`POST …/paths/replace/<name>` creates or replaces a path. Such paths are lost on a restart, and the
+controller sets them again. A replaced or deleted path drops its readers, who then reconnect.
+MediaMTX reports only to its log why a source fails, so a failed probe asks the relay, and then
+inspects the camera through the relay.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipelines.errors import InputError, UnavailableError, UnknownThingError
 
 _CONFIG = "/v3/config/paths"
 _PAGE = 500
-# An underscore cannot stand in a slug, so this is never a camera.
+# A slug contains no underscore, so this is never a camera.
 _PROBE_PREFIX = "probe_"
 _PROBE_THREADS = 4
 _TRACK_POLL_S = 0.15
@@ -80,7 +80,7 @@ class MediaMtxGateway:
             body = response.json()
             found |= {str(item["name"]) for item in body["items"]}
             page, pages = page + 1, int(body["pageCount"])
-        # Streams of an Atalaia before 0.2, whose names could be guessed.
+        # Streams from before version 0.2, whose names were guessable.
         for guessable in filter(StreamName.parse, found):
             await self._delete(guessable)
         return {name for sealed in found if (name := self._sources.name_of(sealed))}
@@ -99,7 +99,7 @@ class MediaMtxGateway:
         try:
             return await self._inspect(on_gateway, source.url)
         finally:
-            # Shielded: a caller who gives up must not leave the path behind.
+            # Shielded: a cancelled caller must not leave the path behind.
             await asyncio.shield(self._delete(on_gateway))
 
     async def aclose(self) -> None:
@@ -158,7 +158,8 @@ class MediaMtxGateway:
         raise await self._reason(source)
 
     async def _reason(self, source: str) -> UnreadableCameraError:
-        """MediaMTX itself would only say "no stream": ask the relay, then look through it."""
+        """The cause: MediaMTX only reports "no stream", so ask the relay, then inspect the camera
+        the camera through it."""
         if known := await self._sources.why(source):
             return known
         loop = asyncio.get_running_loop()
@@ -177,7 +178,7 @@ class MediaMtxGateway:
 
 
 def _path(source: GatewaySource) -> dict[str, Any]:
-    """The configuration of a path that pulls the camera only while somebody watches."""
+    """Configuration of a path that pulls the camera only while someone watches."""
     path: dict[str, Any] = {"source": source.url, "sourceOnDemand": True}
     if source.scheme == "rtsp":
         path["rtspTransport"] = "tcp"

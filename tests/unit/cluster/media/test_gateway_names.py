@@ -76,7 +76,7 @@ def test_a_managed_gateway_has_a_password_of_its_own() -> None:
     assert len(keys.password.get_secret_value()) == 64
     assert SECRET not in keys.password.get_secret_value()
     assert GatewayKeys.of(settings(managed=False)).password is None
-    with pytest.raises(ConfigError, match="one without the other"):
+    with pytest.raises(ConfigError, match="must be set together"):
         GatewayKeys.of(settings(username="me"))
     with pytest.raises(ConfigError, match="5 characters"):
         GatewayKeys.of(settings(secret="short"))
