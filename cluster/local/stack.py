@@ -1,4 +1,4 @@
-"""Everything that Atalaia leans on, on one machine: started together, watched, stopped together."""
+"""All servers that Atalaia depends on, on one machine: started, supervised, stopped together."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ log = get_logger("cluster.local.stack")
 
 LOCK_FILE = "stack.lock"
 STATE_FILE = "stack.json"
-"""In `run_dir`: what runs, for other processes to read."""
+"""In `run_dir`: the status of the stack, for other processes."""
 
 DISCONNECT_TIMEOUT_S = 10.0
-# What uses others stops first: Ray holds the bridges and watchers, Redis takes their last alarms.
+# Dependents stop first: Ray runs the bridges and watchers, whose last alarms go to Redis.
 STOP_ORDER = ("ray", "go2rtc", "relay", "livekit", "valkey")
 
 Rng = random.Random
@@ -64,7 +64,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StackEvent:
-    """One part of the stack moved on.
+    """One part of the stack changed its phase.
 
     Attributes:
         detail: for people: what is being built, why it was lost, where it runs.
@@ -79,7 +79,7 @@ class StackEvent:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part as it is now; `managed` is False for a server that somebody else runs."""
+    """The current status of one part; `managed` is False if Atalaia did not start it."""
 
     part: str
     phase: Phase
@@ -102,7 +102,7 @@ _PHASES = {
 
 
 def running_owner(settings: Settings) -> int | None:
-    """Process id of the stack that runs with this data folder now, or None."""
+    """Process id of the stack that runs with this data folder, or None."""
     try:
         with (settings.run_dir / LOCK_FILE).open(encoding="utf-8") as lock:
             try:
@@ -115,13 +115,16 @@ def running_owner(settings: Settings) -> int | None:
 
 
 class LocalStack:
-    """Owns livekit-server, go2rtc, relay, Valkey and Ray, as far as the settings leave them to us.
+    """Owns livekit-server, go2rtc, relay, Valkey and Ray, as far as the settings say so.
 
-    Use `settings` of this object from then on: it has what was made up here (secret, addresses).
+    Use this object's `settings` from then on: they include generated values (secret, addresses).
 
     Args:
         settings: as loaded.
-        on_event: called in the event loop whenever a part moves on.
+        on_event: called on the event loop whenever a part changes its phase.
+
+    Raises:
+        ConfigError: the gateway is of a kind that Atalaia cannot start, or a secret is missing.
     """
 
     def __init__(
@@ -145,17 +148,18 @@ class LocalStack:
         self._parts: dict[str, PartStatus] = {}
         self._lock: TextIO | None = None
         self._failed: asyncio.Queue[ProcessStatus] = asyncio.Queue()
-        # One thread of its own: Ray's client calls block, and belong to one thread.
+        # A dedicated thread: Ray's client calls block and must stay on one thread.
         self._ray_thread = ThreadPoolExecutor(1, thread_name_prefix="ray-driver")
         self._connected = False
         self._closed = False
 
     async def start(self) -> None:
-        """Start what is ours, check what is not, and return when all of it is ready.
+        """Start the managed servers, check the others, and return once all are ready.
 
         Raises:
             ConfigError: another stack runs in this data folder, or a port is taken.
-            UnavailableError: a server cannot be had, or does not start. Nothing is left running.
+            UnavailableError: a server is missing, unreachable or does not start. Nothing is left
+                running.
         """
         started = False
         try:
@@ -174,7 +178,7 @@ class LocalStack:
                 await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop everything that was started, clients before what they use. Idempotent."""
+        """Stop everything that was started, clients before servers. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -193,21 +197,21 @@ class LocalStack:
             self._lock = None
 
     def status(self) -> list[PartStatus]:
-        """Every part, in the order in which people think of them."""
+        """Every part, in the order of data flow."""
         return [self._parts[part] for part in reversed(STOP_ORDER) if part in self._parts]
 
     async def wait_failed(self) -> UnavailableError:
-        """Returns once a part was lost for good, with why and its last log lines."""
+        """Wait until a part is lost for good; returns the reason with its last log lines."""
         status = await self._failed.get()
-        words = "".join(f"\n    {line}" for line in status.log_tail[-8:])
+        lines = "".join(f"\n    {line}" for line in status.log_tail[-8:])
         return UnavailableError(
-            f"{status.name} was lost and could not be brought back: {status.reason}."
-            + (f" Its last words:{words}" if words else ""),
-            hint=f"\nThe whole log: {status.log_path}",
+            f"{status.name} was lost and could not be restarted: {status.reason}."
+            + (f" Last log lines:{lines}" if lines else ""),
+            hint=f"\nFull log: {status.log_path}",
         )
 
     async def in_ray_thread(self, call: Callable[[], T]) -> T:
-        """Run a blocking call of Ray's API off the event loop, in the thread that is connected."""
+        """Run a blocking call of Ray's API on the connected thread, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._ray_thread, call)
 
     # -- starting
@@ -283,7 +287,7 @@ class LocalStack:
         self._report(StackEvent("ray", Phase.READY, address, seconds), managed=process is not None)
 
     async def _check(self, part: str, url: str, default_port: int) -> None:
-        """A server that is not ours must at least be reachable."""
+        """Check that a server that is not managed is reachable."""
         probe = reachable(url, default_port)
         where = redact(url)
         self._report(StackEvent(part, Phase.STARTING, f"looking for {where}"), managed=False)
@@ -308,7 +312,7 @@ class LocalStack:
         self._processes[spec.name] = process
         await process.start()
 
-    # -- telling
+    # -- reporting
 
     def _report(self, event: StackEvent, *, managed: bool = True) -> None:
         process = self._processes.get(event.part)
@@ -330,7 +334,7 @@ class LocalStack:
         self._on_event(event)
 
     def _write_state(self) -> None:
-        """`stack.json` tells other processes, like `atalaia status`, what runs here."""
+        """Write `stack.json`, which other processes, like `atalaia status`, read."""
         if self._lock is None:
             return
         state = {
@@ -370,7 +374,7 @@ class LocalStack:
         self._lock = lock
 
     def _export_environment(self) -> None:
-        """Ray's workers load the settings themselves: let them find what was made up here."""
+        """Export generated values to Ray's workers, which load the settings themselves."""
         secret = self.settings.livekit.api_secret.get_secret_value()
         os.environ["ATALAIA_LIVEKIT__API_SECRET"] = secret
         os.environ.update(SERVE_ENVIRONMENT)
@@ -378,14 +382,15 @@ class LocalStack:
 
 
 def _restore_signal_handlers() -> None:
-    """Joining Ray puts native handlers over Python's, which print stacks at every orderly stop."""
+    """Restore Python's signal handlers: joining Ray installs native ones, which print a stack trace
+    at every orderly stop."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.getsignal(number))
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """One error to show: of several that came at once, the first says enough."""
+    """The first of several simultaneous errors; one is enough to show."""
     error: Exception = group
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

@@ -1,13 +1,13 @@
-"""Runs one server so that nothing of it outlives its owner. A script; standard library only.
+"""Runs one server so that no process of it outlives its owner. A script; standard library only.
 
     python -I -S subreaper.py OWNER_PID GRACE_S -- ARGV...
 
-Why a process in between: PR_SET_PDEATHSIG alone reaches the server but not what the server starts,
-and it fires when the *thread* that forked ends. The keeper watches the owner's process through a
-pidfd, adopts every descendant of the server as its subreaper, and empties that tree before it
-goes. Should the keeper itself be killed, PR_SET_PDEATHSIG ends the server: a keeper has one thread.
+Why an intermediate process: PR_SET_PDEATHSIG alone reaches the server but not its children, and it
+fires when the *thread* that forked ends. The subreaper watches the owner's process through a pidfd,
+adopts every orphaned descendant of the server, and kills that tree before it exits. If the
+subreaper itself is killed, PR_SET_PDEATHSIG ends the server; the subreaper has only one thread.
 
-Exit code: the server's, or 128 + signal number; 127 where the server could not be executed.
+Exit code: the server's, or 128 + signal number; 127 if the server could not be executed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform == "linux"
 
-# Where there is no pidfd (macOS, old kernels) the parent is looked at this often.
+# Polling interval for the parent where there is no pidfd (macOS, old kernels).
 OWNER_POLL_S = 0.5
 # SIGKILL takes effect within milliseconds; longer means a process stuck in the kernel.
 KILL_DEADLINE_S = 5.0
@@ -32,13 +32,13 @@ KILL_POLL_S = 0.02
 
 
 def prctl(option: int, value: int) -> None:
-    """Set one attribute of this process; does nothing where the system has no prctl."""
+    """Set one attribute of this process; a no-op on systems without prctl. Raises OSError."""
     if LINUX and ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
 def descendants(root: int) -> list[int]:
-    """Every process under `root`, children before grandchildren; empty where /proc is missing."""
+    """Every process below `root`, children before grandchildren; empty without /proc."""
     children: dict[int, list[int]] = {}
     for pid, parent in _processes():
         children.setdefault(parent, []).append(pid)
@@ -61,13 +61,13 @@ def _processes() -> Iterator[tuple[int, int]]:
             with open(f"/proc/{name}/stat", "rb") as file:
                 stat = file.read()
         except OSError:
-            continue  # it ended while we were looking
-        # The command's name stands in parentheses and may hold anything.
+            continue  # it ended meanwhile
+        # The command's name is in parentheses and may contain anything.
         yield int(name), int(stat[stat.rindex(b")") + 1 :].split()[1])
 
 
 def execute(argv: list[str], subreaper: int) -> None:
-    """Become the server. Runs in the forked child; never returns."""
+    """Replace this process with the server. Runs in the forked child; never returns."""
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != subreaper:  # the subreaper died before the line above took effect
@@ -87,10 +87,10 @@ def execute(argv: list[str], subreaper: int) -> None:
 
 
 class Subreaper:
-    """One server, its owner, and the end of both.
+    """Runs one server for as long as its owner lives.
 
     Args:
-        owner: process id whose end is the server's end.
+        owner: process id; when that process ends, the server is stopped.
         grace_s: seconds between SIGTERM and SIGKILL.
         argv: the server's command line.
     """
@@ -109,7 +109,7 @@ class Subreaper:
         woken = self._catch_signals()
         owner = self._watch_owner()
         if os.getppid() != self._owner:
-            return 0  # the owner died before we looked: there is nothing to keep
+            return 0  # the owner has already died
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         me = os.getpid()
         self._server = os.fork()
@@ -143,7 +143,7 @@ class Subreaper:
             return None
 
     def _wait(self, woken: int, owner: int | None) -> None:
-        """Until a signal comes, the owner ends, or a deadline passes."""
+        """Wait for a signal, the owner's end, or the deadline."""
         watched = [woken] if owner is None or self._deadline is not None else [woken, owner]
         timeout = OWNER_POLL_S if owner is None or self._deadline is not None else None
         ready, _, _ = select.select(watched, [], [], timeout)
@@ -156,7 +156,7 @@ class Subreaper:
             os.kill(self._server, signal.SIGTERM)
 
     def _reap(self) -> None:
-        """Collect every ended child: the server and whatever it left to us."""
+        """Reap every ended child: the server and its orphans."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -168,7 +168,7 @@ class Subreaper:
                 self._status = status
 
     def _kill_remaining(self) -> None:
-        """Kill and collect what is left of the tree."""
+        """Kill and reap the remaining processes of the tree."""
         deadline = time.monotonic() + KILL_DEADLINE_S
         while time.monotonic() < deadline:
             left = descendants(os.getpid()) if LINUX else [self._server] * (self._status is None)
@@ -190,7 +190,7 @@ class Subreaper:
 
 
 def main(arguments: list[str]) -> int:
-    """Parse `OWNER_PID GRACE_S -- ARGV...` and keep that server."""
+    """Parse `OWNER_PID GRACE_S -- ARGV...` and run that server."""
     owner, grace_s, separator, *argv = arguments
     if separator != "--" or not argv:
         os.write(2, b"usage: subreaper.py OWNER_PID GRACE_S -- ARGV...\n")
