@@ -1,7 +1,7 @@
-"""The controller: desired cameras on one side, what really runs on the other, repairs between.
+"""The controller's reconciliation loop: compares desired with actual state and repairs differences.
 
-Runs at start, on every change, and every few seconds. Keeps nothing that it could not find out
-again: after a restart it learns from the records, the actors and the gateway.
+It runs at start, on every change, and every few seconds. It holds no state that it cannot recover:
+after a restart it reads the records, the actors and the gateway again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = get_logger("controller")
 
 
 class Fleet(Protocol):
-    """The workers of the cluster, wherever they run. A worker that is away answers None."""
+    """The workers of the cluster, wherever they run. Calls return None if the worker is down."""
 
     async def sync_bridge(
         self, index: int, cameras: tuple[BridgeCamera, ...]
@@ -46,15 +46,19 @@ class Fleet(Protocol):
     async def drop_watcher(self, index: int, key: CameraKey) -> None: ...
 
     async def resize(self, bridges: int, hosts: int) -> None:
-        """Start what is missing and end what is too many."""
+        """Start missing workers and stop surplus ones."""
         ...
 
 
 class Dispatcher(Protocol):
-    """Sends watchers into rooms."""
+    """Dispatches watchers to rooms."""
 
     async def dispatch(self, key: CameraKey) -> None:
-        """Raises AtalaiaError where LiveKit cannot be reached."""
+        """Request a watcher for the camera's room.
+
+        Raises:
+            AtalaiaError: LiveKit cannot be reached.
+        """
         ...
 
 
@@ -68,7 +72,7 @@ class Board(Protocol):
 
 @dataclass(slots=True)
 class _CameraEntry:
-    """What is remembered of one camera between two rounds."""
+    """State of one camera that is kept between rounds."""
 
     version: str
     state: CameraState = CameraState.CONNECTING
@@ -80,17 +84,22 @@ class _CameraEntry:
 
 @dataclass(slots=True)
 class _HostLink:
-    """What a host was told, so that only changes travel."""
+    """The plans that a host has received, so that only changes are sent.
+
+    Attributes:
+        incarnation: of the host's process that received them.
+        sent: revision of each camera's plan.
+    """
 
     incarnation: str = ""
     sent: dict[CameraKey, int] = field(default_factory=dict)
 
 
 class Controller:
-    """Reconciles until told to stop. Runs anywhere; `runtime.services` makes it a Ray actor.
+    """Reconciles until cancelled. Runs anywhere; `runtime.services` makes it a Ray actor.
 
     Args:
-        observe: told after each round how all cameras do.
+        observe: called after each round with the status of all cameras.
     """
 
     def __init__(
@@ -125,11 +134,11 @@ class Controller:
         self.counts: Counter[str] = Counter()
 
     def changed(self) -> None:
-        """Something in the records changed: look now."""
+        """The records changed: start the next round now."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Reconcile for ever; a round that fails is logged and the next one tries again."""
+        """Reconcile until cancelled; a failed round is logged and retried in the next one."""
         while True:
             self._wake.clear()
             try:
@@ -138,7 +147,7 @@ class Controller:
                 log.warning("round failed", error=str(error))
                 self.counts["failed_rounds"] += 1
             except Exception:
-                # Top of the task that keeps every camera covered: it must outlive any bug.
+                # Top of the reconciliation task: it must survive any bug.
                 log.exception("round failed")
                 self.counts["failed_rounds"] += 1
             try:
@@ -148,11 +157,15 @@ class Controller:
                 continue
 
     async def aclose(self) -> None:
-        """Cancel what runs beside the rounds. Call after `run` was cancelled."""
+        """Cancel background probes. Call after `run` was cancelled."""
         await self._diagnosis.aclose()
 
     async def reconcile(self) -> None:
-        """One round: look at everything, mend what differs, publish the states."""
+        """One round: observe all cameras, publish their states, repair differences.
+
+        Raises:
+            AtalaiaError: the records, the gateway or the status board is unavailable.
+        """
         plans = {plan.key: plan for plan in await self._plans.plans()}
         wanted = {key: plan for key, plan in plans.items() if plan.camera.enabled}
         self._track_changes(plans)
@@ -183,7 +196,7 @@ class Controller:
     # ------------------------------------------------------------ parts of a round
 
     def _track_changes(self, plans: dict[CameraKey, CameraPlan]) -> None:
-        """Forget removed cameras; a new, changed or re-enabled one starts over as connecting."""
+        """Forget removed cameras; new, changed and re-enabled ones start as connecting."""
         for key in self._known.keys() - plans.keys():
             del self._known[key]
             self._gateway_errors.pop(key, None)
@@ -246,7 +259,11 @@ class Controller:
     async def _sync_hosts(
         self, wanted: dict[CameraKey, CameraPlan], hosts: int
     ) -> dict[CameraKey, tuple[int, WatcherStatus, str]]:
-        """Give every host the plans (any may be sent any camera); who watches what, and where."""
+        """Send the plans to every host, as LiveKit may dispatch any camera to any of them.
+
+        Returns:
+            For each watched camera, the host's index, the watcher's status and the host's name.
+        """
         for index in self._links.keys() - set(range(hosts)):
             del self._links[index]
         statuses = await asyncio.gather(*(self._sync_host(i, wanted) for i in range(hosts)))
@@ -268,10 +285,10 @@ class Controller:
         removed = tuple(link.sent.keys() - revisions.keys())
         status = await self._fleet.sync_host(index, changed, removed)
         if status is not None and status.incarnation != link.incarnation and link.incarnation:
-            # It was restarted since the last round and knows nothing: tell it everything.
+            # It restarted since the last round and has no plans: send all of them.
             status = await self._fleet.sync_host(index, tuple(wanted.values()), ())
         if status is not None and (left := tuple(status.revisions.keys() - wanted.keys())):
-            # Removed while it could not be told: it was away, or this controller was.
+            # These cameras were removed while the host or this controller was down.
             status = await self._fleet.sync_host(index, (), left)
         if status is None:
             link.sent = {}
@@ -361,7 +378,7 @@ class Controller:
                 await self._dispatcher.dispatch(key)
                 known.dispatched_us = self._clock.now_us()
             except AtalaiaError as error:
-                log.warning("watcher not sent", camera=key.room, error=error.message)
+                log.warning("watcher not dispatched", camera=key.room, error=error.message)
 
 
 def _digest(text: str) -> str:
@@ -369,7 +386,7 @@ def _digest(text: str) -> str:
 
 
 def _version(plan: CameraPlan) -> str:
-    """Changes when the camera has to be pulled anew; says nothing of the URL itself."""
+    """A hash that changes when the camera must be pulled again; does not reveal the URL."""
     camera = plan.camera
     sub = camera.substream_url.get_secret_value() if camera.substream_url else ""
     sound = "\0sound" if _records_audio(plan) else ""

@@ -1,7 +1,8 @@
-"""Why a camera cannot be read, in words that help its owner.
+"""Finds out why a camera cannot be read, in terms that help its owner.
 
-The bridge pulls from the gateway, so it only sees that the gateway has nothing to give. The gateway
-knows why (wrong password, no such host) and is asked beside the rounds: a probe may take seconds.
+The bridge pulls from the gateway, so it only sees that the gateway has no stream. The gateway can
+tell the cause (wrong password, unknown host). It is probed in the background, because a probe may
+take seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from pipelines.errors import AtalaiaError
 log = get_logger("diagnosis")
 
 PROBE_INTERVAL_S = 30.0
-"""A reason may change (first unreachable, then a wrong password); a probe costs a connection."""
+"""Seconds. The reason may change (first unreachable, then a wrong password), but each probe costs a
+connection."""
 MAX_PROBES = 4
-"""At once: a site that goes dark takes all its cameras with it."""
+"""Concurrent probes. When a site goes down, all its cameras need one."""
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class _Finding:
 
 
 class Diagnosis:
-    """Remembers, camera by camera, what the gateway said last. Owns the probes under way."""
+    """Caches the gateway's last reason for each camera. Owns the running probes."""
 
     def __init__(self, gateway: MediaGateway, clock: Clock) -> None:
         self._gateway = gateway
@@ -40,7 +42,7 @@ class Diagnosis:
         self._slots = asyncio.Semaphore(MAX_PROBES)
 
     def reason(self, key: CameraKey, fallback: str) -> str:
-        """The gateway's reason where it is known, else `fallback`; asks the gateway when due."""
+        """The gateway's reason if known, else `fallback`; starts a probe when due."""
         finding = self._findings.setdefault(key, _Finding())
         now_s = self._clock.monotonic()
         idle = finding.task is None or finding.task.done()
@@ -50,7 +52,7 @@ class Diagnosis:
         return finding.reason or fallback
 
     def forget(self, key: CameraKey) -> None:
-        """The camera can be read (or is gone): what was found no longer holds."""
+        """Discard the reason: the camera works again or was removed."""
         finding = self._findings.pop(key, None)
         if finding is not None and finding.task is not None:
             finding.task.cancel()
@@ -69,4 +71,4 @@ class Diagnosis:
             except AtalaiaError as error:
                 finding.reason = str(error)
             else:
-                finding.reason = ""  # it can be read now: the bridge will find out
+                finding.reason = ""  # it can be read again, as the bridge will notice

@@ -1,6 +1,6 @@
-"""What Prometheus sees of all cameras together, through Ray's own exporter.
+"""Prometheus metrics over all cameras, through Ray's own exporter.
 
-Labels are bounded: no tenant, no camera.
+Label cardinality is bounded: no tenant and no camera.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pipelines.domain import CameraKey, CameraState, RecordingState
 
 
 class Growth:
-    """How much counts have grown, where each belongs to a process that may start over at zero."""
+    """Increments of counters that belong to processes which may restart at zero."""
 
     def __init__(self) -> None:
         self._last: dict[CameraKey, dict[str, int]] = {}
 
     def since_last(self, now: Mapping[CameraKey, Mapping[str, int]]) -> Counter[str]:
-        """By name, of all cameras together. What a camera said when it was first asked about does
-        not count: somebody may have counted it before."""
+        """Increments since the last call, by name, summed over all cameras. A camera's first
+        counts are ignored, because an earlier controller may have counted them already."""
         grown = Counter[str]()
         for key, counts in now.items():
             before = self._last.get(key)
@@ -36,7 +36,7 @@ class Growth:
 
 
 class FleetMetrics:
-    """Made in a process of the Ray cluster."""
+    """The gauges and counters. Create it in a process of the Ray cluster."""
 
     def __init__(self) -> None:
         self._cameras = metrics.Gauge(
@@ -63,7 +63,7 @@ class FleetMetrics:
         self._segments_grown, self._lost_grown, self._skipped_grown = Growth(), Growth(), Growth()
 
     def observe(self, cameras: Mapping[CameraKey, CameraStatus]) -> None:
-        """Take what all cameras say of themselves now."""
+        """Update the metrics from the current status of all cameras."""
         states = Counter(status.state for status in cameras.values())
         for state in CameraState:
             self._cameras.set(states[state], tags={"state": state.value})
