@@ -1,4 +1,4 @@
-"""What a person sees while Atalaia starts and runs: one calm picture, or plain lines in a log."""
+"""Shows how Atalaia starts and runs: a live view in a terminal, or plain log lines."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class CameraLine:
 
 
 class RunView(Protocol):
-    """Told what happens, in the order in which it happens."""
+    """Receives progress and status in chronological order."""
 
     def event(self, event: StackEvent) -> None:
-        """A part of the local stack moved on."""
+        """A part of the local stack changed its phase."""
         ...
 
     def step(self, text: str) -> None:
-        """What happens next, in words."""
+        """A new step begins, described by `text`."""
         ...
 
     def ready(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Everything runs; `lines` are label and value of what the user needs now."""
+        """Everything runs; `lines` are labels and values to show."""
         ...
 
     def cameras(self, cameras: Iterable[CameraLine]) -> None:
-        """How the cameras fare now."""
+        """The current states of the cameras."""
         ...
 
     def stopping(self) -> None: ...
@@ -72,7 +72,7 @@ class RunView(Protocol):
 
 
 class LineView:
-    """For logs, pipes and CI: a line per event, and nothing that moves."""
+    """For logs, pipes and CI: one line per event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -113,7 +113,7 @@ class LineView:
 
 
 class LiveView:
-    """For a terminal: a picture that changes in place."""
+    """For a terminal: a view that is redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._began = time.monotonic()
@@ -206,5 +206,5 @@ class LiveView:
 
 
 def make_view(console: Console) -> RunView:
-    """A live picture where there is a terminal, else lines."""
+    """A live view in a terminal, else log lines."""
     return LiveView(console) if console.is_terminal else LineView(console)
