@@ -1,7 +1,7 @@
-"""Where an object is with respect to a zone or a line, without trembling. Pure state machines.
+"""State of an object relative to a zone or a line, with hysteresis. Pure state machines.
 
-Boxes tremble: their lower edge moves by some percent of their height from frame to frame, more when
-legs are hidden. A state changes only when the foot point is clear of the border.
+Boxes jitter: their lower edge moves by some percent of their height from frame to frame, more when
+legs are occluded. A state changes only when the foot point is clear of the border.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ S = 1_000_000
 
 # Half width of the border, in heights of the object's box: 17 cm for a person.
 BORDER_SHARE = 0.1
-# ... and at least this, in picture heights: 2 pixels at 360 lines, for distant objects.
+# Its minimum, in frame heights, for distant objects: 2 pixels at 360 lines.
 BORDER_MIN = 0.005
 
-# Really left: clear of the zone for this long. Hidden legs lift the foot point for about a second.
+# An object has left once it is clear of the zone for this long. Occluded legs raise the foot point
+# for about a second.
 LEAVE_US = 2 * S
 
 
 def border(height: float) -> float:
-    """Half width of the border for an object `height` high, both in picture heights."""
+    """Half width of the border for an object of this height, both in frame heights."""
     return max(BORDER_MIN, BORDER_SHARE * height)
 
 
@@ -41,7 +42,7 @@ class ZonePhase(StrEnum):
 
 
 class FootPosition(StrEnum):
-    """What one look at the foot point says."""
+    """Position of the foot point relative to the zone in one frame."""
 
     WITHIN = "within"
     ON_BORDER = "on_border"
@@ -49,7 +50,7 @@ class FootPosition(StrEnum):
     CLEAR_FOR_LONG = "clear_for_long"
 
 
-# Every state with every look; a missing pair would be a KeyError in the first test.
+# Complete: every phase with every position. A missing pair would be a KeyError in the first test.
 TRANSITIONS: Final[dict[tuple[ZonePhase, FootPosition], ZonePhase]] = {
     (ZonePhase.OUTSIDE, FootPosition.WITHIN): ZonePhase.INSIDE,
     (ZonePhase.OUTSIDE, FootPosition.ON_BORDER): ZonePhase.OUTSIDE,
@@ -68,12 +69,13 @@ TRANSITIONS: Final[dict[tuple[ZonePhase, FootPosition], ZonePhase]] = {
 
 @dataclass(slots=True)
 class ZoneState:
-    """One object and one zone. `*_us` is scene time.
+    """State of one object relative to one zone. `*_us` is scene time.
 
     Attributes:
-        entries: how often it entered so far; number of the present or last stay.
-        entered_us: start of the present or last stay.
-        clear_since_us: since when it has been clear of the zone, if it is.
+        entries: how often it has entered; the number of the current or last stay.
+        entered_us: start of the current or last stay.
+        clear_since_us: since when it has been clear of the zone; None if it is not.
+        last_us: time of the last update.
     """
 
     phase: ZonePhase = ZonePhase.OUTSIDE
@@ -84,13 +86,13 @@ class ZoneState:
 
     @property
     def inside(self) -> bool:
-        """In the zone, or not yet away from it for good."""
+        """Whether it is in the zone, or has not left it for good."""
         return self.phase is not ZonePhase.OUTSIDE
 
     def update(self, foot: Point, height: float, zone: tuple[Point, ...], now_us: int) -> bool:
-        """Take in where the object is now (upright coordinates); True when it just entered."""
+        """Process the position, in upright coordinates. Returns whether the object just entered."""
         # An object that was clear of the zone when it was lost has left, even if it is inside when
-        # found again.
+        # it is found again.
         if self.clear_since_us is not None and now_us - self.clear_since_us >= LEAVE_US:
             self.phase = TRANSITIONS[self.phase, FootPosition.CLEAR_FOR_LONG]
         seen = self._classify(foot, height, zone)
@@ -125,12 +127,13 @@ class Crossing(StrEnum):
 
 @dataclass(slots=True)
 class LineState:
-    """One object and one line.
+    """State of one object relative to one line.
 
     Attributes:
-        side: +1 right, -1 left, 0 before the first look; changes only clear of the line.
-        through: whether the path since the last clear look led through the line an odd number of
-            times, rather than around its end.
+        side: +1 right, -1 left, 0 before the first position; changes only when clear of the line.
+        through: whether the path since the last clear position crossed the line an odd number of
+            times, rather than passing around its end.
+        last: the previous foot point, in upright coordinates.
     """
 
     side: int = 0
@@ -138,12 +141,12 @@ class LineState:
     last: Point | None = None
 
     def update(self, foot: Point, height: float, a: Point, b: Point) -> Crossing | None:
-        """Take in where the object is now, in upright coordinates; the crossing just completed."""
+        """Process the object's position, in upright coordinates. Returns a completed crossing."""
         last, self.last = self.last, foot
         distance = side_of_line(foot, a, b)
         now = 1 if distance >= 0 else -1
         if last is None:
-            # The first look counts even on the border: people come out of a door right at the line.
+            # The first position counts even on the border: a door may be right at the line.
             self.side = now
             return None
         if step_crosses(last, foot, a, b):

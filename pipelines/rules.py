@@ -1,24 +1,25 @@
-"""Rules on tracked scenes: one evaluator per kind, its state explicit, its time the scene's.
+"""Rule evaluation on tracked scenes: one evaluator per kind, with explicit state, in scene time.
 
-What a rule says and when, in one place:
+When a rule raises an alarm:
 
-- *Believed*: an object counts once it is confirmed, of a wanted class, and both its steady
-  confidence and that of the present frame reach `min_confidence` (the alarm shows this frame).
-- *Edges are told when they happen or never.* An entry or a crossing while the rule is disarmed or
-  cooling down is not told later. Only disbelief delays it: an object that is not believed yet at
-  the border is told when it is, an entry as long as it is inside, a crossing within 2 s.
-- *Conditions are told as soon as they may be.* Loitering or a full zone that lasts longer than the
-  cooldown or begins before the schedule is told afterwards, for it still is so. Only armed time
-  counts towards `seconds`.
-- *Cooldown* is the rule's, thus the camera's: after an alarm the rule is silent for `cooldown_s`,
-  whoever comes. A guard who was just sent to a place wants no second call for the second of a
-  group of five; and one per track would be none at all where trackers switch ids. Silence is
-  counted from the last alarm, not from the last suppressed one: steady traffic cannot silence a
-  rule for ever.
-- *Once per stay.* An object alarms once per stay, however often it is lost and found again; it
-  stays until it is seen clear of the zone for 2 s, or is forgotten (`reappearance`).
-- *What was there before has not entered*: what is inside when the rule is made; and what is inside
-  when the camera comes up and stays in its place for 30 s. If it moves sooner, it is told then.
+- *Qualification*: an object counts once it is confirmed, of a wanted class, and both its steady
+  confidence and that of the current frame reach `min_confidence` (the alarm shows this frame).
+- *Edges fire when they happen or never.* An entry or a crossing while the rule is disarmed or in
+  cooldown does not fire later. Only qualification can delay it: an object that does not yet qualify
+  at the border fires once it does, an entry as long as it is inside, a crossing within 2 s.
+- *Conditions fire as soon as possible.* Loitering or a full zone that outlasts the cooldown, or
+  begins before the schedule, fires afterwards, because it still holds. Only armed time counts
+  towards `seconds`.
+- *Cooldown* is per rule and thus per camera: after an alarm the rule is silent for `cooldown_s`,
+  whichever object follows. A guard who was just sent to a place needs no second call for the second
+  of a group of five; and a cooldown per track would have no effect when trackers switch ids. It
+  starts at the last alarm, not at the last suppressed one: steady traffic cannot silence a rule
+  forever.
+- *Once per stay.* An object fires once per stay, however often it is lost and found again. A stay
+  lasts until the object is seen clear of the zone for 2 s, or is forgotten (`reappearance`).
+- *Objects that were already there have not entered*: those inside when the rule is created, and
+  those inside when the camera starts that remain in place for 30 s. If one moves sooner, it fires
+  then.
 """
 
 from __future__ import annotations
@@ -48,22 +49,22 @@ S = 1_000_000
 R = TypeVar("R", bound=RuleBase)
 Z = TypeVar("Z", bound=ZoneRule)
 
-# A crossing waits this long for its object to be believed: confirmation takes 0.3 to 1 s.
+# How long a crossing waits for its object to qualify: confirmation takes 0.3 to 1 s.
 PENDING_US = 2 * S
 
-# What was in sight when the camera came up and has not moved for this long was there before. A
-# person who stands moves by a third of their width sooner than that.
+# An object in sight when the camera started that has not moved for this long was already there. A
+# standing person moves by a third of their width sooner than that.
 SETTLED_US = 30 * S
 
-# Counted as still there for this long after it was seen last; detectors miss a standing person for
-# some frames in a row. At low rates, two and a half frames instead.
+# An object counts as present for this long after its last detection: detectors miss a standing
+# person for some consecutive frames. At low rates, two and a half frames instead.
 HOLD_US = 1 * S
 HOLD_FRAMES = 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A rule fired for an object of the present frame, the `episode`-th time (from 0)."""
+    """A rule fired for an object in the current frame, for the `episode`-th time (from 0)."""
 
     rule: RuleBase
     kind: RuleKind
@@ -72,8 +73,8 @@ class Firing:
 
 
 class Episodes:
-    """How often each rule fired, or would have, for each track. Outlives changes of the rule, so
-    that a rule that was redrawn does not repeat the ids of its alarms.
+    """Counts how often each rule fired, or would have, for each track. Survives changes of a rule,
+    so that an edited rule does not reuse the ids of its alarms.
     """
 
     def __init__(self) -> None:
@@ -97,8 +98,8 @@ class Evaluator(ABC, Generic[R]):
     """State of one rule of one camera.
 
     Args:
-        rule: what is wanted.
-        known: keys of the tracks that exist when the rule is made.
+        rule: the rule to evaluate.
+        known: keys of the tracks that exist when the rule is created.
         episodes: shared by all rules of the camera.
     """
 
@@ -112,7 +113,7 @@ class Evaluator(ABC, Generic[R]):
         self._cooldown_until_us = 0
 
     def step(self, scene: Scene, hold_us: int) -> list[Firing]:
-        """Take in the next scene; what the rule has to say about it."""
+        """Evaluate the next scene; returns the rule's firings."""
         if scene.aspect != self._aspect:
             self._aspect = scene.aspect
             self._reshape(scene.aspect)
@@ -120,18 +121,18 @@ class Evaluator(ABC, Generic[R]):
 
     @abstractmethod
     def _reshape(self, aspect: float) -> None:
-        """The picture has another shape: bring zone or line into its upright coordinates."""
+        """The aspect ratio changed: convert zone or line to the new upright coordinates."""
 
     @abstractmethod
     def _step(self, scene: Scene, hold_us: int) -> list[Firing]: ...
 
     @abstractmethod
     def forget(self, tracks: Iterable[str]) -> None:
-        """Drop what is held about these tracks."""
+        """Drop the state of these tracks."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Tracks that state is held about."""
+        """Number of tracks with state."""
 
     def _qualifies(self, seen: Observation) -> bool:
         wanted = not self.rule.classes or seen.track.label in self.rule.classes
@@ -149,7 +150,7 @@ class Evaluator(ABC, Generic[R]):
         return Firing(self.rule, self.kind, seen, episode)
 
     def _fire_edges(self, edges: list[Observation], scene: Scene) -> list[Firing]:
-        """Number every edge; tell those that may be told now."""
+        """Number every edge; fire for those that are allowed to now."""
         firings = []
         for seen in edges:
             episode = self._episodes.take(self.rule.id, seen.track.key)
@@ -160,12 +161,12 @@ class Evaluator(ABC, Generic[R]):
 
 @dataclass(slots=True)
 class _Visit:
-    """One object and the zone of one rule.
+    """State of one object and the zone of one rule.
 
     Attributes:
-        told: number of the stay that needs no telling any more.
-        armed_from_us: since when it is inside with the rule armed (loiter).
-        believed_us: when it was last believed inside, in its present stay (count).
+        reported: number of the last stay that has been dealt with.
+        armed_from_us: since when it has been inside with the rule armed (loiter).
+        qualified_us: when it last qualified inside during its current stay (count).
     """
 
     state: ZoneState = field(default_factory=ZoneState)
@@ -179,7 +180,7 @@ class _Visit:
 
 
 class _ZoneEvaluator(Evaluator[Z]):
-    """What the three kinds with a polygon share: one visit per track."""
+    """Base of the three kinds with a polygon: one visit per track."""
 
     def __init__(self, rule: Z, known: frozenset[str], episodes: Episodes) -> None:
         super().__init__(rule, known, episodes)
@@ -197,7 +198,7 @@ class _ZoneEvaluator(Evaluator[Z]):
         return len(self._visits)
 
     def _update_visit(self, seen: Observation, scene: Scene) -> _Visit:
-        """The object's visit as of this frame."""
+        """The object's visit, updated with this frame."""
         visit = self._visits.get(seen.track.key)
         if visit is None:
             visit = self._visits[seen.track.key] = _Visit()
@@ -209,7 +210,7 @@ class _ZoneEvaluator(Evaluator[Z]):
 
 
 class ZoneEntryEvaluator(_ZoneEvaluator[ZoneEntryRule]):
-    """An edge: once per stay, when the object inside is first believed."""
+    """An edge: once per stay, when the object inside first qualifies."""
 
     kind = RuleKind.ZONE_ENTRY
 
@@ -231,7 +232,7 @@ class ZoneEntryEvaluator(_ZoneEvaluator[ZoneEntryRule]):
 
 
 class LoiterEvaluator(_ZoneEvaluator[LoiterRule]):
-    """A condition: inside for `seconds` of armed time. One alarm tells all who loiter by then."""
+    """A condition: inside for `seconds` of armed time. One alarm covers all who loiter by then."""
 
     kind = RuleKind.LOITER
 
@@ -251,7 +252,7 @@ class LoiterEvaluator(_ZoneEvaluator[LoiterRule]):
         due.sort(key=lambda item: item[:2])
         firings = []
         for _, key, visit, seen in due:
-            # Where there is a cooldown, the first one's alarm tells of all; else each has its own.
+            # With a cooldown, the first one's alarm covers all; otherwise each has its own.
             if not self._cooling_down(scene):
                 firings.append(self._fire(seen, self._episodes.take(self.rule.id, key), scene))
             if firings:
@@ -260,12 +261,12 @@ class LoiterEvaluator(_ZoneEvaluator[LoiterRule]):
 
 
 class CountEvaluator(_ZoneEvaluator[CountRule]):
-    """A condition of the zone: `n` believed objects inside for `seconds` of armed time.
+    """A condition of the zone: `n` qualified objects inside for `seconds` of armed time.
 
-    After an alarm the zone has to become emptier than `n` before it can fill again. A lost object
-    that may come back keeps its place for that, but does not help to fill: a parked car that
-    flickers neither fills a zone nor empties it. Only `n` others, after the zone looked emptier,
-    fill it whatever became of those.
+    After an alarm, the zone must drop below `n` before it can fill again. A lost object that may
+    return still counts as an occupant for that, but not towards filling: a flickering detection of
+    a parked car neither fills nor empties a zone. However, `n` other objects, after fewer than `n`
+    were seen, fill it regardless of the lost ones.
     """
 
     kind = RuleKind.COUNT
@@ -294,12 +295,12 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
             return []
         self._reported = frozenset(self._occupants())
         self._was_below_n = False
-        # The alarm names who came last: the one that filled the zone.
+        # The alarm names the object that entered last and so filled the zone.
         _, key, seen = max(here, key=lambda item: item[:2])
         return [self._fire(seen, self._episodes.take(self.rule.id, key), scene)]
 
     def _occupants(self) -> dict[tuple[str, int], int]:
-        """Stays in the zone, lost ones included, with when each was last believed."""
+        """Current stays in the zone, including lost objects, with when each last qualified."""
         return {
             (key, visit.state.entries): visit.qualified_us
             for key, visit in self._visits.items()
@@ -307,7 +308,7 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
         }
 
     def _full(self, now_us: int, hold_us: int) -> bool:
-        """Whether `n` are there now; forgets what was told once the zone has been emptier."""
+        """Whether `n` objects are present; re-arms once the zone has dropped below `n`."""
         occupants = self._occupants()
         full = sum(now_us - seen_us <= hold_us for seen_us in occupants.values()) >= self.rule.n
         self._was_below_n = self._was_below_n or not full
@@ -321,9 +322,9 @@ class CountEvaluator(_ZoneEvaluator[CountRule]):
 
 @dataclass(slots=True)
 class _LineTrack:
-    """One object and the line of one rule.
+    """State of one object and the line of one rule.
 
-    `pending_us`: when a crossing began to wait for belief.
+    `pending_us`: since when a crossing has been waiting for its object to qualify.
     """
 
     state: LineState = field(default_factory=LineState)
@@ -331,7 +332,7 @@ class _LineTrack:
 
 
 class LineCrossEvaluator(Evaluator[LineCrossRule]):
-    """An edge: each passage through the line in a wanted direction."""
+    """An edge: each crossing of the line in a wanted direction."""
 
     kind = RuleKind.LINE_CROSS
 
@@ -343,7 +344,7 @@ class LineCrossEvaluator(Evaluator[LineCrossRule]):
     def _reshape(self, aspect: float) -> None:
         a, b = self.rule.line
         self._line = (upright(a, aspect), upright(b, aspect))
-        self._tracks.clear()  # paths in the old shape of the picture
+        self._tracks.clear()  # their positions have the old aspect ratio
 
     def forget(self, tracks: Iterable[str]) -> None:
         for track in tracks:
@@ -400,8 +401,8 @@ class RuleBook:
         self._evaluators: dict[str, AnyEvaluator] = {}
 
     def apply(self, rules: tuple[Rule, ...], known: frozenset[str]) -> None:
-        """Replace the rules. One that is equal to what it was keeps its state; any change starts
-        it anew, because its state was reached under other terms.
+        """Replace the rules. An unchanged rule keeps its state; a changed one starts anew, because
+        its state was reached under other conditions.
         """
         kept: dict[str, AnyEvaluator] = {}
         for rule in rules:
@@ -418,11 +419,11 @@ class RuleBook:
 
     @property
     def tracks_held(self) -> int:
-        """Tracks that some rule holds state about, counted per rule."""
+        """Number of tracks with state, summed over the rules."""
         return sum(len(evaluator) for evaluator in self._evaluators.values())
 
     def step(self, scene: Scene, hold_us: int) -> list[Firing]:
-        """Firings of all rules for this scene, in the order of the rules."""
+        """Evaluate all rules on this scene; returns their firings in the order of the rules."""
         firings: list[Firing] = []
         for evaluator in self._evaluators.values():
             firings += evaluator.step(scene, hold_us)
@@ -432,5 +433,5 @@ class RuleBook:
 
 
 def hold_us(detect_fps: float) -> int:
-    """How long an object counts as present after it was seen last, at this rate."""
+    """How long an object counts as present after its last detection, at this rate."""
     return max(HOLD_US, round(HOLD_FRAMES / detect_fps * S))
