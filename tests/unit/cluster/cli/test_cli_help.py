@@ -79,11 +79,11 @@ def test_every_example_is_understood(name: str) -> None:
     [
         (["camera", "list"], "no key for any tenant"),
         (["camera", "list", "--key", "k"], "does not answer"),
-        (["key", "create"], "either a tenant's or the platform's"),
-        (["key", "create", "acme", "--platform"], "either a tenant's or the platform's"),
+        (["key", "create"], "either to a tenant or to the platform"),
+        (["key", "create", "acme", "--platform"], "either to a tenant or to the platform"),
         (["-c", "/nowhere/a.yaml", "doctor"], "/nowhere/a.yaml"),
-        (["camera", "add", "gate", "-"], "no URL came on stdin"),
-        (["recordings", "list", "--from", "soon", "--to", "later"], "soon is no time"),
+        (["camera", "add", "gate", "-"], "there is no URL on stdin"),
+        (["recordings", "list", "--from", "soon", "--to", "later"], "soon is not a time"),
         (["recordings", "verify", "/nowhere/a.mp4", "/nowhere/a.json"], "/nowhere/a.json"),
     ],
 )

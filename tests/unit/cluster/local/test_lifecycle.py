@@ -83,5 +83,5 @@ def test_no_budget_means_no_restart() -> None:
     [{"budget": -1}, {"window_s": 0}, {"initial_s": 0}, {"max_failed_starts": 0}, {"jitter": 1.5}],
 )
 def test_a_senseless_policy_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"positive|share"):
+    with pytest.raises(ValueError, match=r"positive|between 0 and 1"):
         RestartPolicy(**wrong)  # type: ignore[arg-type]

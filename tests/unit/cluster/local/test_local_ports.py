@@ -31,7 +31,7 @@ def test_an_address_is_taken_out_of_a_url(url: str, expected: tuple[str, int]) -
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ws://host:notaport", "ws://host:99999"])
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="no URL with a host"):
+    with pytest.raises(ConfigError, match="not a URL with a host"):
         split_address(url, 99)
 
 

@@ -119,7 +119,7 @@ def test_a_secret_that_is_configured_stays_and_a_short_one_is_refused(tmp_path: 
     assert with_secrets(made(tmp_path)).livekit.api_secret.get_secret_value() == SECRET
     with pytest.raises(ConfigError, match="5 characters"):
         with_secrets(made(tmp_path, livekit={"api_secret": "short"}))
-    with pytest.raises(ConfigError, match="not ours"):
+    with pytest.raises(ConfigError, match="not managed"):
         with_secrets(made(tmp_path, livekit={"managed": False}))
 
 
