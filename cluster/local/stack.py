@@ -197,7 +197,7 @@ class LocalStack:
             self._lock = None
 
     def status(self) -> list[PartStatus]:
-        """Every part, in the order of data flow."""
+        """Every part, in the reverse of the stop order."""
         return [self._parts[part] for part in reversed(STOP_ORDER) if part in self._parts]
 
     async def wait_failed(self) -> UnavailableError:

@@ -40,9 +40,7 @@ def make_go(folder: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-async def test_a_server_is_built_once_also_when_two_ask_at_the_same_time(
-    tmp_path: Path, log: Path
-) -> None:
+async def test_concurrent_requests_build_a_server_once(tmp_path: Path, log: Path) -> None:
     messages: list[str] = []
     paths = await asyncio.gather(
         *(ensure_binary(GO2RTC, tmp_path, messages.append) for _ in range(2)),
@@ -58,14 +56,14 @@ async def test_a_server_is_built_once_also_when_two_ask_at_the_same_time(
     assert [path.name for path in (tmp_path / "bin").glob("*.new")] == []
 
 
-async def test_other_pins_are_built_again(tmp_path: Path, log: Path) -> None:
+async def test_changed_pins_trigger_a_rebuild(tmp_path: Path, log: Path) -> None:
     binary = await ensure_binary(GO2RTC, tmp_path, lambda _: None)
     binary.with_name(".go2rtc.pin").write_text(LIVEKIT.pin())
     await ensure_binary(GO2RTC, tmp_path, lambda _: None)
     assert len(calls(log)) == 2
 
 
-async def test_a_build_that_fails_shows_the_words_of_go_and_leaves_nothing(
+async def test_a_failed_build_shows_the_output_of_go_and_leaves_nothing(
     tmp_path: Path, log: Path
 ) -> None:
     script = WRITES.format(log=log, more='echo "dial tcp: no such host" >&2; exit 1')
@@ -76,7 +74,7 @@ async def test_a_build_that_fails_shows_the_words_of_go_and_leaves_nothing(
     assert find_binary("livekit-server", tmp_path) is None
 
 
-async def test_a_build_that_is_given_up_ends_go(tmp_path: Path, log: Path) -> None:
+async def test_a_cancelled_build_ends_go(tmp_path: Path, log: Path) -> None:
     pid = tmp_path / "pid"
     make_go(tmp_path, WRITES.format(log=log, more=f"echo $$ > {pid}; exec sleep 600"))
     building = asyncio.create_task(ensure_binary(LIVEKIT, tmp_path, lambda _: None))

@@ -119,7 +119,7 @@ def _ask_rtsp(port: int, method: str, path: str, *, play: bool = False) -> int:
     return int(answers[0].split(" ")[1]) if answers and answers[0] else 0
 
 
-async def test_the_gateways_api_has_no_doors(go2rtc: Go2Rtc, tmp_path: Path) -> None:
+async def test_the_gateways_api_cannot_be_abused(go2rtc: Go2Rtc, tmp_path: Path) -> None:
     marker = tmp_path / "pwned"
     command = quote(f"exec:'sh''-c''id>{marker}'", safe="")
     sources = [command, quote(f"echo:touch {marker}", safe=""), quote(f"ffmpeg:{marker}", safe="")]
@@ -162,7 +162,7 @@ async def test_the_gateway_holds_no_camera(gateway: Go2RtcGateway, go2rtc: Go2Rt
 # ---------------------------------------------------------------- led elsewhere by a camera
 
 
-async def test_an_rtsp_redirect_leads_to_what_is_permitted_only(
+async def test_rtsp_redirects_are_followed_only_where_permitted(
     gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     async with trap() as caught, RtspCamera(clip, "admin", "pw").serving() as other:
@@ -189,7 +189,7 @@ async def test_an_rtsp_redirect_leads_to_what_is_permitted_only(
         assert caught.connections == []
 
 
-async def test_what_a_description_names_is_asked_over_the_same_connection(
+async def test_absolute_urls_in_an_sdp_use_the_open_connection(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc
 ) -> None:
     requested: list[str] = []
@@ -217,7 +217,7 @@ async def test_what_a_description_names_is_asked_over_the_same_connection(
 
 
 @pytest.mark.parametrize("way", ["redirect", "variant", "segment", "key", "map", "next"])
-async def test_http_leads_to_what_is_permitted_only(
+async def test_http_links_are_followed_only_where_permitted(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, way: str
 ) -> None:
     async with trap() as caught:
@@ -288,7 +288,7 @@ async def test_a_gateway_that_hangs_up_leaves_nothing_at_the_relay(
                     await asyncio.sleep(0.02)
 
 
-async def test_a_name_that_moves_is_looked_up_again_at_each_connection(
+async def test_a_host_name_is_resolved_again_for_each_connection(
     go2rtc: Go2Rtc, gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     assert go2rtc.relay is not None
@@ -343,7 +343,7 @@ HOSTILE_RTSP = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_RTSP)
-async def test_no_rtsp_response_ends_the_gateway(
+async def test_no_rtsp_response_crashes_the_gateway(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, clip: Clip, kind: str
 ) -> None:
     async with (
@@ -406,7 +406,7 @@ HOSTILE_HTTP: dict[str, tuple[dict[str, str], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_HTTP)
-async def test_no_http_body_ends_the_gateway(
+async def test_no_http_body_crashes_the_gateway(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, kind: str
 ) -> None:
     headers, body = HOSTILE_HTTP[kind]

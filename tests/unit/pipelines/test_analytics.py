@@ -134,7 +134,7 @@ def test_a_gap_counts_for_two_seconds_only() -> None:
     assert heat(("t", 0, [(0, *LEFT_TOP), (60_000, *LEFT_TOP)])) == [[4.0, 0], [0, 0]]
 
 
-def test_only_the_time_that_is_asked_for() -> None:
+def test_only_time_in_the_requested_range_counts() -> None:
     points = [(n * 1000, *RIGHT_LOW) for n in range(10)]
 
     assert heat(("t", 0, points), between=(2_500_000, 4 * S)) == [[0, 0], [0, 1.5]]

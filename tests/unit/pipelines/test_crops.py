@@ -74,7 +74,7 @@ def test_a_crop_comes_before_its_memory_and_never_after_it_is_forgotten() -> Non
     assert gone >= keys(results)
 
 
-def test_better_looks_replace_worse_ones_and_not_every_frame() -> None:
+def test_better_crops_replace_worse_ones_but_not_in_every_frame() -> None:
     """Coming nearer: the box grows to four times its size."""
     results = []
     pipeline = CameraPipeline(plan())
@@ -89,7 +89,7 @@ def test_better_looks_replace_worse_ones_and_not_every_frame() -> None:
     assert heights[-1] > 0.85 * 1.1 * 0.397 * SIZE[1]
 
 
-def test_whole_and_unhidden_beats_large() -> None:
+def test_complete_and_unoccluded_beats_large() -> None:
     cut_off = Thing(walk((0.02, 0.8), (0.3, 0.8), 0, 6))
     (_, last) = crops(run_things(cut_off, seconds=6))[-1]
     assert last.box[0] > 0
@@ -131,7 +131,7 @@ def test_a_short_track_is_remembered_once_and_a_flash_never() -> None:
     st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
     st.tuples(*[st.floats(-0.5, 1.5) for _ in range(4)]),
 )
-def test_crop_boxes_lie_in_the_picture(
+def test_crop_boxes_lie_in_the_frame(
     size: tuple[int, int], corners: tuple[float, float, float, float]
 ) -> None:
     xs = sorted(corner * size[0] for corner in corners[:2])

@@ -67,7 +67,7 @@ def test_a_thing_that_stands_for_12_seconds() -> None:
     assert all(path.confidence == pytest.approx(0.85) for path in finished)
 
 
-def test_told_with_the_first_frame_after_the_cell() -> None:
+def test_a_path_ends_with_the_first_frame_after_its_cell() -> None:
     start_us = START_US - START_US % CELL_US
     results = watch(list(frames([STANDS], 12, 5, start_us=start_us)))
 
@@ -93,7 +93,7 @@ def test_what_is_never_confirmed_has_no_path() -> None:
     assert paths([pipeline.finish()]) == []
 
 
-def test_the_end_tells_the_rest_once() -> None:
+def test_finish_returns_the_remaining_paths_once() -> None:
     pipeline = CameraPipeline(plan())
     run(pipeline, frames([STANDS], 2, 5))
 
@@ -118,7 +118,7 @@ def test_lost_and_found_within_a_cell_is_one_path() -> None:
     ]
 
 
-def test_boxes_are_clipped_to_the_picture_and_follow_its_size() -> None:
+def test_boxes_are_clipped_to_the_frame_and_follow_its_size() -> None:
     """The same place at two resolutions; a camera may change it."""
     half = Thing(stand((0.0, 0.5)), width=0.2, height=0.5)
     stream = list(frames([half], 2, 5))
@@ -197,7 +197,7 @@ def test_paths_of_a_track_are_its_boxes_in_order(
 
 @PROPERTY
 @given(fps=st.sampled_from([2, 5, 12, 25]), seed=st.integers(0, 100))
-def test_names_do_not_depend_on_which_frames_were_looked_at(fps: float, seed: int) -> None:
+def test_path_ids_do_not_depend_on_which_frames_were_analysed(fps: float, seed: int) -> None:
     """A busy detector skips a third of the frames, but not the first and not a whole cell."""
     chance = random.Random(seed)
     whole = list(frames([STANDS], 13, fps))

@@ -70,7 +70,7 @@ feet = st.tuples(st.floats(0, 1), st.floats(0, 1))
 
 @PROPERTY
 @given(st.lists(st.tuples(feet, st.floats(0.01, 5)), max_size=40))
-def test_entries_need_a_real_leave_in_between(
+def test_entries_need_a_complete_exit_in_between(
     path: list[tuple[tuple[float, float], float]],
 ) -> None:
     state, now, last_within = ZoneState(), 0.0, None
@@ -88,7 +88,7 @@ def test_entries_need_a_real_leave_in_between(
 
 @PROPERTY
 @given(st.lists(st.floats(-0.99, 0.99), min_size=1, max_size=60), st.floats(0.02, 0.6))
-def test_trembling_on_a_line_never_crosses(tremble: list[float], height: float) -> None:
+def test_jitter_on_a_line_never_crosses(tremble: list[float], height: float) -> None:
     state = LineState()
     feet = [(0.5 + t * border(height), 0.5) for t in tremble]
     assert [state.update(foot, height, A, B) for foot in feet] == [None] * len(feet)

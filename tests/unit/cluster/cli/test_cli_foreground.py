@@ -76,7 +76,7 @@ async def run(tmp_path: Path, make: Callable[[RunView], Scripted]) -> tuple[int,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_stop_that_was_asked_for_is_no_failure(
+async def test_a_requested_stop_is_not_a_failure(
     number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def make(view: RunView) -> Scripted:
@@ -90,14 +90,14 @@ async def test_a_stop_that_was_asked_for_is_no_failure(
         assert words in output
 
 
-async def test_a_stop_before_everything_ran_is_told_by_the_exit_code(tmp_path: Path) -> None:
+async def test_a_stop_during_the_start_sets_the_exit_code(tmp_path: Path) -> None:
     code, session = await run(
         tmp_path, lambda view: Scripted(view, lambda: signalled(signal.SIGTERM), starts=False)
     )
     assert (code, session.closed) == (128 + 15, 1)
 
 
-async def test_a_part_that_is_lost_for_good_ends_it_with_its_last_words(
+async def test_a_part_lost_for_good_ends_the_session_with_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failure = UnavailableError("livekit was lost", hint="The whole log: x")

@@ -33,7 +33,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     return CliRunner()
 
 
-def test_the_commands_are_those_that_are_promised() -> None:
+def test_the_documented_commands_exist() -> None:
     promised = {"demo", "up", "status", "doctor", "migrate", "servers", "env"}
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
@@ -57,7 +57,7 @@ def test_every_command_has_help_and_an_example(name: str, runner: CliRunner) -> 
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name])
-def test_every_example_is_understood(name: str) -> None:
+def test_every_example_parses(name: str) -> None:
     """The words of the example are parsed by the command that it stands at."""
     import shlex
 
@@ -87,7 +87,7 @@ def test_every_example_is_understood(name: str) -> None:
         (["recordings", "verify", "/nowhere/a.mp4", "/nowhere/a.json"], "/nowhere/a.json"),
     ],
 )
-def test_a_mistake_is_answered_with_what_to_do(
+def test_a_mistake_gets_a_hint(
     arguments: list[str], output: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATALAIA_API__PORT", "1")
@@ -97,7 +97,7 @@ def test_a_mistake_is_answered_with_what_to_do(
     assert result.exit_code == (1 if "does not answer" in output else 2)
 
 
-def test_an_unknown_variable_of_ours_is_refused_by_name(
+def test_an_unknown_atalaia_variable_is_rejected_by_name(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATALAIA_LIVEKITT__URL", "ws://127.0.0.1:1")

@@ -27,7 +27,7 @@ def findings(tmp_path: Path, **changes: Any) -> dict[str, Finding]:
     return {finding.name: finding for finding in examine(Settings(**{**base, **changes}))}
 
 
-def test_whatever_is_wrong_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_every_problem_has_a_remedy(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert {"python", "packages", "livekit-server", "go2rtc", "redis", "ports"} <= set(found)
     assert {"model", "gpu", "dashboard", "disk", "memory", "open files"} <= set(found)
@@ -74,22 +74,20 @@ def test_a_model_that_is_not_there_is_found(tmp_path: Path) -> None:
     assert hub.level is Level.WARNING
 
 
-def test_a_gpu_that_is_asked_for_must_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_requested_gpu_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert findings(tmp_path)["gpu"].level is Level.OK
     assert findings(tmp_path, detector={"num_gpus": 1})["gpu"].level is Level.FAILURE
 
 
-def test_a_server_of_somebody_else_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
+def test_an_unmanaged_server_is_probed_without_showing_its_password(tmp_path: Path) -> None:
     url = f"redis://user:hunter2@127.0.0.1:{free_port()}/0"
     found = findings(tmp_path, redis={"url": url})["redis"]
     assert found.level is Level.FAILURE
     assert "hunter2" not in found.detail + found.remedy
 
 
-def test_a_wrong_setting_is_a_finding_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
+def test_a_wrong_setting_is_a_finding_and_other_checks_still_run(tmp_path: Path) -> None:
     found = findings(tmp_path, livekit={"url": "ws://0.0.0.0:7880"})
     assert found["ports"].level is Level.FAILURE
     assert "loopback" in found["ports"].detail

@@ -160,7 +160,7 @@ def test_redis_url_is_taken_where_nothing_closer_is_set(
     assert load_settings(config).redis_url == "redis://127.0.0.1:7003/0"
 
 
-def test_a_user_without_a_ray_token_gets_one_for_himself_alone(
+def test_a_missing_ray_token_is_created_with_private_permissions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fresh machine has none, and `ray start` would end with an error."""

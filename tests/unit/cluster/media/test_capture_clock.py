@@ -208,7 +208,7 @@ def test_a_jump_in_the_middle(jump_s: float) -> None:
     assert max(abs(e) for e in errors_ms(frames, stamps)) < 2
 
 
-def test_a_path_that_became_longer_for_good_is_found_out() -> None:
+def test_a_permanent_increase_in_delay_is_detected() -> None:
     frames = [
         (true, pts, arrival + (3.0 if true >= 20 else 0.0)) for true, pts, arrival in camera(60)
     ]

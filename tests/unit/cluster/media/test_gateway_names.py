@@ -24,7 +24,7 @@ slugs = st.from_regex(SLUG_PATTERN, fullmatch=True).filter(lambda s: not s.endsw
 
 
 @given(slugs, slugs, st.booleans())
-def test_names_say_what_they_carry(tenant: str, camera: str, sub: bool) -> None:
+def test_stream_names_parse(tenant: str, camera: str, sub: bool) -> None:
     name = StreamName(CameraKey(tenant, camera), sub)
     assert StreamName.parse(str(name)) == name
 

@@ -138,7 +138,7 @@ async def refreshed(addresses: CameraAddresses, clock: ManualClock) -> None:
     await addresses._refreshing
 
 
-async def test_a_service_that_was_never_found_may_be_anywhere(
+async def test_a_service_that_never_resolved_is_blocked_everywhere(
     addresses: CameraAddresses, names: Names, clock: ManualClock
 ) -> None:
     del names.known["redis"]

@@ -44,7 +44,7 @@ def test_media(content_type: str, first: bytes, media: Media) -> None:
 @pytest.mark.parametrize(
     "first", [b"", b"<html>", b'{"keys": ["secret"]}', b"-ERR unknown command", b"SSH-2.0-x"]
 )
-def test_what_is_no_video_does_not_pass(first: bytes) -> None:
+def test_other_formats_are_rejected(first: bytes) -> None:
     with pytest.raises(UnknownMediaError):
         media_of("text/html", first)
 
@@ -59,7 +59,7 @@ def multipart(*pictures: bytes, declared: bool = True) -> bytes:
 
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_pictures_are_taken_out_of_their_parts(declared: bool, size: int) -> None:
+def test_images_are_extracted_from_their_parts(declared: bool, size: int) -> None:
     data = multipart(JPEG, OTHER, JPEG, declared=declared) + b"--frame\r\n"
     pictures = MultipartImages()
     parts = [p for i in range(0, len(data), size) for p in pictures.feed(data[i : i + size])]
@@ -72,13 +72,13 @@ def test_a_doubled_boundary_as_one_camera_sends_it() -> None:
 
 
 @pytest.mark.parametrize("length", [b"99999999", b"-1", b"999999999999999999"])
-def test_a_length_that_would_hurt_a_reader(length: bytes) -> None:
+def test_an_excessive_length(length: bytes) -> None:
     head = b"--frame\r\nContent-Length: " + length + b"\r\n\r\n"
     with pytest.raises(UnknownMediaError):
         fed(MultipartImages(), [head, *[bytes(2**20)] * (MAX_IMAGE // 2**20 + 2)])
 
 
-def test_an_endless_head_and_no_boundary() -> None:
+def test_endless_headers_and_a_missing_boundary() -> None:
     for data in (
         b"--x\r\nA: " + b"b" * (2 * MAX_PART_HEAD),
         b"x" * (2 * MAX_PART_HEAD),
@@ -89,14 +89,14 @@ def test_an_endless_head_and_no_boundary() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_raw_pictures(size: int) -> None:
+def test_raw_images(size: int) -> None:
     data = b"noise" + JPEG + OTHER + JPEG[:20]
     raw = RawImages()
     parts = [p for i in range(0, len(data), size) for p in raw.feed(data[i : i + size])]
     assert parts == [part_of(JPEG), part_of(OTHER)]
 
 
-def test_a_raw_picture_that_does_not_end() -> None:
+def test_an_endless_raw_image() -> None:
     with pytest.raises(UnknownMediaError):
         fed(RawImages(), [b"\xff\xd8\xff" + bytes(2**20)] * (MAX_IMAGE // 2**20 + 2))
 
@@ -111,7 +111,7 @@ def test_any_bytes_end_in_parts_or_an_error(data: bytes, size: int) -> None:
             pass
 
 
-def test_every_address_of_a_playlist_leads_through_the_relay() -> None:
+def test_every_url_of_a_playlist_goes_through_the_relay() -> None:
     text = """#EXTM3U
 #EXT-X-KEY:METHOD=AES-128,URI="http://169.254.169.254/key"
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="b",URI=http://127.0.0.1:9997/v3
