@@ -1,4 +1,4 @@
-"""The controller with real servers: states with reasons that help, and nothing done twice."""
+"""The controller with real servers: states with helpful reasons, and no repeated work."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_wrong_password_is_reported_and_correcting_it_recovers(
 async def test_a_new_controller_disturbs_nothing(
     servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
 ) -> None:
-    """It finds cameras on gateway and bridge that it never put there."""
+    """It finds cameras on gateway and bridge that an earlier controller put there."""
     async with (
         RtspCamera(clip).serving() as camera,
         site(servers, bridge, redis_client) as here,
@@ -113,7 +113,7 @@ async def test_a_removed_camera_leaves_nothing_behind(
 
 
 async def test_dispatches_do_not_accumulate(servers: Servers) -> None:
-    """LiveKit would send one watcher for each, and they would throw each other out."""
+    """LiveKit would send one watcher per dispatch, and they would evict each other."""
     livekit = servers.settings.livekit
     dispatcher = LiveKitDispatcher(livekit)
     secret = livekit.api_secret.get_secret_value()

@@ -1,4 +1,4 @@
-"""Building a server, with a `go` that does what it is told: the real one takes minutes."""
+"""Building a server with a fake `go`: the real one takes minutes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ printf '#!/bin/sh\\n' > "$2" && chmod +x "$2"
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the pretended `go` was called with; nothing else is on PATH but the system's tools."""
+    """The log of the fake `go`; otherwise PATH has only the system's tools."""
     make_go(tmp_path, WRITES.format(log=tmp_path / "calls", more="sleep 0.3"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     return tmp_path / "calls"
 
 
 def calls(log: Path) -> list[str]:
-    """One command line per call of the pretended `go`."""
+    """One command line per call of the fake `go`."""
     return log.read_text().splitlines()
 
 

@@ -1,4 +1,4 @@
-"""The real servers, supervised: started, probed, brought back, stopped, never left behind."""
+"""The real servers under supervision: start, probe, restart, stop, and no leftovers."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_a_crash_loop_exhausts_the_budget_and_is_visible(tmp_path: Path) -
 
 
 async def test_a_server_that_hangs_is_started_again(tmp_path: Path) -> None:
-    """It still runs and still holds its port, but answers nobody."""
+    """It still runs and holds its port, but does not respond."""
     from cluster.local.probes import RedisProbe
 
     port = free_port()

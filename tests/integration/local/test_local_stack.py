@@ -1,4 +1,4 @@
-"""The whole local stack with Ray: one start, then what only a whole one can show."""
+"""The complete local stack with Ray, started once: what only a complete stack can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP servers that play a camera, or somebody who pretends to be one."""
+"""HTTP servers that act as a camera, or as an impostor of one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def http_camera(pages: Pages) -> AsyncIterator[HttpCamera]:
 
 
 def home_page(path: str) -> Answer:
-    """A web server that has a home page, and no camera."""
+    """A web server with a home page, but no camera."""
     if path == "/":
         return 200, {"Content-Type": "text/html"}, b"<html>hello</html>"
     return 404, {}, b""

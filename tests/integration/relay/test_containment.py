@@ -42,7 +42,7 @@ async def go2rtc(tmp_path: Path) -> AsyncIterator[Go2Rtc]:
 
 
 async def refusal(gateway: Go2RtcGateway, url: str) -> UnreadableCameraError:
-    """Why a tenant's camera of that URL cannot be read."""
+    """The reason why a tenant's camera with that URL cannot be read."""
     await gateway.ensure(SPY, SecretStr(url))
     with pytest.raises(UnreadableCameraError) as caught:
         await gateway.probe(SPY)
@@ -73,7 +73,7 @@ async def test_another_tenants_camera_cannot_be_pulled_through_the_gateways_own_
 async def test_names_on_the_gateway_cannot_be_guessed(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, clip: Clip
 ) -> None:
-    """For whoever reaches its RTSP port: on this machine it asks nobody for a password."""
+    """A client on this machine: there go2rtc's RTSP port requires no password."""
     async with RtspCamera(clip).serving() as yard:
         await gateway.ensure(YARD, SecretStr(yard.url()))
         for path in (YARD, quote(YARD, safe=""), f"{YARD}.sub", "", "*"):
@@ -249,7 +249,7 @@ async def test_http_links_are_followed_only_where_permitted(
 async def test_a_stream_in_the_place_of_a_playlist_is_not_read(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc
 ) -> None:
-    """go2rtc takes all of what it is told is a playlist into memory."""
+    """go2rtc reads anything announced as a playlist into memory."""
     flv = {"Content-Type": "video/x-flv"}, b"FLV\x01\x05\x00\x00\x00\x09" + bytes(30_000_000)
     async with http_camera(lambda _: (200, *flv)) as camera:
         refused = await refusal(gateway, f"{camera.url}/live/index.m3u8")
@@ -420,7 +420,7 @@ async def test_no_http_body_crashes_the_gateway(
 
 
 def _assert_small(go2rtc: Go2Rtc) -> None:
-    """The gateway lives, and holds no more than it needs: 25 MB when it has just started."""
+    """The gateway is alive and uses little memory: 25 MB right after its start."""
     assert go2rtc.process is not None
     assert go2rtc.process.returncode is None
     assert psutil.Process(go2rtc.process.pid).memory_info().rss < 120 * 2**20

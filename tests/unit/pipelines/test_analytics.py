@@ -118,7 +118,7 @@ def test_the_next_path_of_a_track_says_how_long_the_last_point_was() -> None:
 
 
 def test_tracks_side_by_side() -> None:
-    """Told in turns, as the records give them."""
+    """Interleaved, as they come from the records."""
     paths = [
         ("t", 0, [(0, *LEFT_TOP), (500, *LEFT_TOP)]),
         ("u", 0, [(200, *RIGHT_LOW)]),

@@ -1,4 +1,4 @@
-"""ByteTrack behind our seam: the same token for the same object, whatever the rate."""
+"""ByteTrack behind our interface: a stable token per object, whatever the rate."""
 
 from __future__ import annotations
 

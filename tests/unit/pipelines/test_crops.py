@@ -1,4 +1,4 @@
-"""Which looks are kept of a track, and when they are to be remembered."""
+"""Which crops of a track are kept, and when they are stored."""
 
 from __future__ import annotations
 

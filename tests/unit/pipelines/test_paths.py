@@ -1,4 +1,4 @@
-"""Paths: every box of a confirmed track once, in order, in pieces whose names no driver chooses."""
+"""Paths: every box of a confirmed track once, in order, in pieces with deterministic ids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def paths(results: list[StepResult]) -> list[TrackPath]:
 
 
 def points(finished: list[TrackPath]) -> dict[str, list[tuple[int, Box]]]:
-    """Milliseconds since 1970 and box, by track, in the order of telling."""
+    """Milliseconds since 1970 and box, by track, in the order of the paths."""
     joined = defaultdict(list)
     for path in finished:
         for at_ms, x1, y1, x2, y2 in path.points:

@@ -1,4 +1,4 @@
-"""The state machines of zones and lines: every edge, and that trembling moves none of them."""
+"""The state machines of zones and lines: every transition, and robustness against jitter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When what appears is what was lost."""
+"""Matching of new detections with lost objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules, as whoever guards a place expects them, through the whole pipeline."""
+"""Rules through the whole pipeline, as a guard expects them to behave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules against a table of every minute, drawn up by another way of counting."""
+"""Schedules against a table of every minute, computed independently."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pipelines.errors import AtalaiaError, UnavailableError
 
 
 class Scripted:
-    """A session whose start and end are given: what the runner drives, nothing else."""
+    """A fake session with a given start and end."""
 
     def __init__(
         self,

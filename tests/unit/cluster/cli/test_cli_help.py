@@ -1,4 +1,4 @@
-"""Every command explains itself; a mistake is answered in words, with the right exit code."""
+"""Every command has help; a mistake gets a message and the right exit code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_command_has_help_and_an_example(name: str, runner: CliRunner) -> 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name])
 def test_every_example_parses(name: str) -> None:
-    """The words of the example are parsed by the command that it stands at."""
+    """Each example is parsed by its own command."""
     import shlex
 
     example = COMMANDS[name].epilog.removeprefix("Example: ")

@@ -1,4 +1,4 @@
-"""The controller against a small world of workers: what it repairs, and what it leaves alone."""
+"""The controller with fake workers: what it repairs, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _plan(key: CameraKey, *, revision: int = 1, enabled: bool = True, url: str =
 
 @dataclass
 class World:
-    """Workers that do at once what they are told, unless a test breaks them."""
+    """Fake workers that comply at once, unless a test breaks them."""
 
     clock: ManualClock
     plans_now: dict[CameraKey, CameraPlan] = field(default_factory=dict)

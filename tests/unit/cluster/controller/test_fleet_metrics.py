@@ -31,7 +31,7 @@ def test_a_camera_missing_for_a_round_is_still_known_afterwards() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1), min_size=1))
 def test_every_restart_counts_from_zero(lives: list[list[int]]) -> None:
-    """Each life of a worker begins at 0 and may be looked at then; nothing is lost or doubled."""
+    """Counters restart at 0 with each process; nothing is lost or counted twice."""
     growth = Growth()
     growth.since_last({GATE: {"busy": 0}})
     total = 0

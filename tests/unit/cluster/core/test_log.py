@@ -27,7 +27,7 @@ Log = Callable[..., str]
 
 @pytest.fixture
 def logged() -> Iterator[Log]:
-    """Logs at level info, and gives the line that is written."""
+    """Log at level info and return the line written."""
     before = structlog.get_config()
     configure_logging(LogSettings())
     written = io.StringIO()
@@ -127,7 +127,7 @@ def test_the_filter_cuts_messages_and_tracebacks_of_libraries() -> None:
 
 
 def test_the_run_time_does_not_grow_with_the_omitted_part(logged: Log) -> None:
-    """So that the cut comes first: the second text is 64 times as long."""
+    """Truncation must come first: the second text is 64 times as long."""
     short, long = "a." * LOG_MAX_TEXT, "a." * (64 * LOG_MAX_TEXT)
     least_short = min(spent_s(lambda: logged(value=short)) for _ in range(8))
     least_long = min(spent_s(lambda: logged(value=long)) for _ in range(8))

@@ -1,4 +1,4 @@
-"""Redaction takes time in proportion to its input, and hides what simpler patterns hide."""
+"""Redaction runs in linear time, and hides everything that simpler patterns hide."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_one_port_for_two_purposes_is_refused() -> None:
 
 
 def test_a_port_that_was_just_left_is_free() -> None:
-    """Connections that wait for their end must not keep a restart from happening."""
+    """Connections in TIME_WAIT must not prevent a restart."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         client = socket.create_connection(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Stream names, sources and what go2rtc says of media."""
+"""Stream names, sources, and go2rtc's media descriptions."""
 
 from __future__ import annotations
 

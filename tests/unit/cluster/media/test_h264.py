@@ -1,4 +1,4 @@
-"""Access units of real encoders: x264 in several moods, AVCC containers, a published clip."""
+"""Access units of real encoders: x264 with several settings, AVCC containers, a public clip."""
 
 from __future__ import annotations
 

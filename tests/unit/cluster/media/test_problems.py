@@ -1,4 +1,4 @@
-"""What gateways and libav say, and what a camera's owner reads."""
+"""Errors of gateways and libav, and the messages for a camera's owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hosts are looked up once, by us, and every answer is checked."""
+"""Hosts are resolved once, by us, and every address is checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAN = "192.168.7.7"
 
 
 class Names:
-    """A name server of our own."""
+    """A fake name server."""
 
     def __init__(self, known: Mapping[str, list[str]]) -> None:
         self.known = dict(known)
@@ -131,7 +131,7 @@ async def test_services_are_refused_where_they_are_now_and_where_they_were_last_
 
 
 async def refreshed(addresses: CameraAddresses, clock: ManualClock) -> None:
-    """Our own services are looked up anew, beside a question that does not wait for it."""
+    """Our own services are refreshed in the background, without delaying a look-up."""
     clock.advance(OWN_REFRESH_S)
     await problem(addresses, "10.0.0.77")
     assert addresses._refreshing is not None

@@ -1,4 +1,4 @@
-"""Signatures, against the examples that the RFCs work out."""
+"""Digest and Basic authentication, against the examples in the RFCs."""
 
 from __future__ import annotations
 

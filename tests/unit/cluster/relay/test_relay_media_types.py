@@ -1,4 +1,4 @@
-"""Bodies of HTTP cameras: what they are, and what of them goes on."""
+"""Bodies of HTTP cameras: their formats, and what is forwarded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RTSP taken apart: however it is cut, whatever it claims."""
+"""The RTSP parser: any chunking, any announced size."""
 
 from __future__ import annotations
 

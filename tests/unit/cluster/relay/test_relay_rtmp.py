@@ -1,4 +1,4 @@
-"""RTMP's chunks, AMF0 and FLV tags: whole ones come through, others do not."""
+"""RTMP chunks, AMF0 and FLV tags: only well-formed ones pass."""
 
 from __future__ import annotations
 
