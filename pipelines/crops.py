@@ -12,6 +12,7 @@ from pipelines.domain import CameraKey, PixelBox, Sighting, Track
 from pipelines.tracking import Scene
 
 S = 1_000_000
+"""Microseconds per second."""
 
 CropBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole source pixels, inside the frame; x2 and y2 exclusive."""

@@ -19,6 +19,7 @@ from pipelines.geometry import (
 )
 
 S = 1_000_000
+"""Microseconds per second."""
 
 # Half width of the border, in heights of the object's box: 17 cm for a person.
 BORDER_SHARE = 0.1

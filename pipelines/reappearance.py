@@ -15,6 +15,7 @@ from pipelines.domain import PixelBox
 from pipelines.geometry import area, foot_point, intersection
 
 S = 1_000_000
+"""Microseconds per second."""
 
 # Same place: at least this share of the smaller box lies inside the other one. Not IoU, because an
 # object passing in front of a parked car reduces its box to a part. A walking person leaves the

@@ -45,6 +45,7 @@ from pipelines.schedule import is_armed
 from pipelines.tracking import Observation, Scene
 
 S = 1_000_000
+"""Microseconds per second."""
 
 R = TypeVar("R", bound=RuleBase)
 Z = TypeVar("Z", bound=ZoneRule)

@@ -24,7 +24,9 @@ from pipelines.errors import (
 )
 
 TIMEOUT_S = 10.0
+"""Default per request."""
 BLOCK_BYTES = 1024 * 1024
+"""Written to the file at a time, so that the thread switch per block does not matter."""
 ACCESS_FILE = "demo.json"
 PLATFORM = "platform"
 

@@ -21,6 +21,7 @@ from pipelines.errors import AtalaiaError, ConfigError, InputError
 EXIT_FAILURE = 1
 EXIT_WRONG_INPUT = 2
 PIPE_COLUMNS = 240
+"""Table width without a terminal: fits the widest rows without wrapping."""
 
 
 def out() -> Console:

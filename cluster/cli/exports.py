@@ -31,6 +31,7 @@ from pipelines.errors import InputError, UnavailableError
 # The API responds once the file is assembled: an hour at 4 Mbit/s means copying 1.8 GB.
 EXPORT_TIMEOUT_S = 600.0
 PAGE = 1_000
+"""Segments per request."""
 GAP_S = GAP_US / 1_000_000
 
 app = typer.Typer(cls=Commands)

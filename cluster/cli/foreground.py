@@ -23,6 +23,7 @@ log = get_logger("cli")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CAMERA_POLL_S = 2.0
+"""The controller's default interval: states do not change more often."""
 # Ctrl-C under `make` arrives twice: from the terminal, and forwarded by make. Count it once.
 SAME_REQUEST_S = 1.0
 

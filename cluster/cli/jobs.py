@@ -17,6 +17,7 @@ from cluster.stores.db import JobState
 from pipelines.errors import UnavailableError
 
 POLL_S = 1.0
+"""Between two requests for a job's progress."""
 # Polls that may fail in a row: an API that is replaced is down for some seconds, while the job
 # continues.
 MAX_MISSES = 30

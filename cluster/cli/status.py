@@ -18,6 +18,7 @@ from cluster.core.settings import Settings
 from cluster.local.stack import STATE_FILE, Phase, running_owner
 
 TIMEOUT_S = 5.0
+"""Per request."""
 
 
 @dataclass(frozen=True, slots=True)

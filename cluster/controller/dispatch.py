@@ -11,6 +11,7 @@ from pipelines.domain import CameraKey
 from pipelines.errors import UnavailableError
 
 REQUEST_TIMEOUT_S = 5.0
+"""Per request to LiveKit's API. A round waits for it, so it is short."""
 
 
 class LiveKitDispatcher:

@@ -52,7 +52,7 @@ class FleetMetrics:
         )
         self._lost = metrics.Counter(
             "atalaia_recording_lost",
-            description="pictures, pieces of sound and files that were not kept",
+            description="frames, sound packets and files that were lost",
             tag_keys=("what",),
         )
         self._skipped = metrics.Counter(

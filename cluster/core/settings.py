@@ -240,7 +240,7 @@ class ApiSettings(Section):
     max_image_megapixels: Annotated[float, Field(gt=0, le=200)] = 40.0
     image_memory_mb: Annotated[int, Field(ge=32, le=65_536)] = Field(
         640,
-        description="memory that one replica decodes pictures in, all at once; further ones wait, "
+        description="memory in which one replica decodes images, all together; further ones wait, "
         "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
         "their kind, so the default takes any of them, or two JPEGs",
     )

@@ -25,7 +25,9 @@ DEFAULT_DATA_DIR = Path(".local")
 # 20 times the 90 s measured for livekit-server on two idle cores with an empty cache.
 BUILD_TIMEOUT_S = 30 * 60.0
 STOP_GRACE_S = 2.0
+"""For `go build` between SIGTERM and SIGKILL; it has nothing to save."""
 LOCK_POLL_S = 0.5
+"""Between attempts to take the build lock; a build takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)

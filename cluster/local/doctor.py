@@ -37,6 +37,7 @@ MEMORY_WANTED, MEMORY_NEEDED = 6 * GIB, 3 * GIB
 # Ray opens some 2,000 files on a 16-core machine; the usual soft limit of 1,024 is too low.
 FILES_WANTED = 4096
 COMMAND_TIMEOUT_S = 10.0
+"""For a command that prints its version."""
 PACKAGES = ("ray", "livekit", "livekit-agents", "torch", "ultralytics", "openvino", "av")
 
 

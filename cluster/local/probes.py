@@ -10,6 +10,7 @@ from typing import Protocol
 from cluster.local.ports import split_address
 
 PROBE_TIMEOUT_S = 2.0
+"""For one probe on loopback, where a healthy server answers within milliseconds."""
 
 
 class Probe(Protocol):

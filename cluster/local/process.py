@@ -33,6 +33,7 @@ READY_POLL_S = 0.1
 # Time for the subreaper, after its own deadline, to reap the processes that it killed.
 SUBREAPER_MARGIN_S = 6.0
 PUMP_CHUNK = 65_536
+"""Bytes per read of a server's output: the size of a Linux pipe."""
 
 
 def supervised_argv(argv: tuple[str, ...], grace_s: float) -> list[str]:

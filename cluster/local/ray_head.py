@@ -43,6 +43,7 @@ TOKEN_BYTES = 32
 # The head needs no longer shutdown: persistent state is in Redis, SQL and files.
 STOP_TIMEOUT_S = 2.0
 KEEP_SESSIONS = 1
+"""Old sessions to keep, for their logs."""
 # Ray makes its folder world-writable (mode 0777), so it gets one inside ours, which is private.
 SESSIONS = "s"
 

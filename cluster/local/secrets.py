@@ -14,6 +14,7 @@ from pipelines.errors import ConfigError
 # LiveKit rejects fewer than 32 characters (its tokens use HMAC-SHA256); 32 bytes encode to 43.
 SECRET_BYTES = 32
 MIN_SECRET_CHARS = 32
+"""LiveKit's minimum."""
 
 
 def livekit_secret_path(settings: Settings) -> Path:

@@ -45,6 +45,7 @@ STATE_FILE = "stack.json"
 """In `run_dir`: the status of the stack, for other processes."""
 
 DISCONNECT_TIMEOUT_S = 10.0
+"""For `ray.shutdown()`; afterwards the head is stopped in any case."""
 # Dependents stop first: Ray runs the bridges and watchers, whose last alarms go to Redis.
 STOP_ORDER = ("ray", "go2rtc", "relay", "livekit", "valkey")
 

@@ -17,6 +17,7 @@ from pipelines.errors import UnavailableError
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 5.0
 ATTEMPTS = 3
+"""Per request, while the gateway cannot be reached."""
 
 # httpx logs the URL of every request at INFO, and those contain camera URLs.
 logging.getLogger("httpx").addFilter(RedactingFilter())

@@ -42,10 +42,13 @@ _RTSP_OPTIONS = "#backchannel=0"
 # A slug contains no underscore, so this is never a camera.
 _PROBE_PREFIX = "probe_"
 _PROBE_MAX_AGE_S = 120
+"""Seconds, longer than any probe takes; older ones belong to a dead process."""
 # go2rtc allows 5 s to connect and 5 s for DESCRIBE; doubled for its second attempt, plus a margin.
 _REASON_TIMEOUT_S = 21.0
 _PROBE_THREADS = 4
+"""As `cluster.controller.diagnosis.MAX_PROBES`."""
 _MEDIA_POLL_S = 0.15
+"""Several times within the second that an inspection takes (`inspection.INSPECT_S`)."""
 
 _Streams = dict[str, dict[str, object]]
 

@@ -180,6 +180,7 @@ class _Bits:
 
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _EXTENDED_SAR = 255
+"""aspect_ratio_idc that is followed by an explicit ratio (table E-1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ from cluster.media.h264 import PassthroughCheck
 OPEN_TIMEOUT_S = 12.0
 """go2rtc needs up to 5 s to connect to the camera and 5 s for DESCRIBE."""
 READ_TIMEOUT_S = 5.0
+"""As `bridge.read_timeout_s` by default."""
 # Long enough to see B-frames and the frame rate at 5 fps; short enough for a waiting user.
 INSPECT_S = 1.2
 MAX_FPS = 240.0
+"""Higher announced or measured rates are errors of the stream's time base."""
 
 # Without a limit libav analyses for 5 s if an announced stream sends nothing, and for 1.5 s for the
 # frame rate alone; size and profile are in the first key frame or in the SDP.

@@ -30,10 +30,13 @@ from pipelines.errors import InputError, UnavailableError, UnknownThingError
 
 _CONFIG = "/v3/config/paths"
 _PAGE = 500
+"""Paths per page of a listing."""
 # A slug contains no underscore, so this is never a camera.
 _PROBE_PREFIX = "probe_"
 _PROBE_THREADS = 4
+"""As `cluster.controller.diagnosis.MAX_PROBES`."""
 _TRACK_POLL_S = 0.15
+"""Several times within the second that an inspection takes (`inspection.INSPECT_S`)."""
 # Names of MediaMTX's tracks that are not audio.
 _VIDEO_TRACKS = frozenset({"AV1", "VP9", "VP8", "H265", "H264", "MPEG-4 Video", "MPEG-1/2 Video",
                            "M-JPEG", "KLV", "Generic"})  # fmt: skip

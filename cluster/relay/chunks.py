@@ -30,6 +30,7 @@ MAX_MESSAGES = 2048
 CONTROL_STREAM = 2
 """The chunk stream reserved for protocol control messages (section 5.4)."""
 _EXTENDED = 0xFFFFFF
+"""Timestamp value that announces a 32-bit one (section 5.3.1.3)."""
 
 
 class ChunkError(Exception):

@@ -28,6 +28,7 @@ PEEK = 4096
 issue 747)."""
 
 BOUNDARY = b"atalaia"
+"""Of the relay's own multipart bodies."""
 JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 
@@ -129,7 +130,7 @@ class MultipartImages:
         announced = _LENGTH.search(buffer, 0, ended.end())
         self._size = int(announced[1]) if announced else None
         if self._size is not None and self._size > MAX_IMAGE:
-            raise UnknownMediaError(f"a picture of more than {MAX_IMAGE} bytes")
+            raise UnknownMediaError(f"image exceeds {MAX_IMAGE} bytes")
         del buffer[: ended.end()]
         self._in_part, self._seen = True, 0
         return True
@@ -144,7 +145,7 @@ class MultipartImages:
             return found.start()
         self._seen = len(buffer)
         if self._seen > MAX_IMAGE:
-            raise UnknownMediaError(f"a picture of more than {MAX_IMAGE} bytes")
+            raise UnknownMediaError(f"image exceeds {MAX_IMAGE} bytes")
         return None
 
 
@@ -181,7 +182,7 @@ class RawImages:
                 yield part_of(image[start:])
         self._seen = len(self._buffer)
         if self._seen > MAX_IMAGE:
-            raise UnknownMediaError(f"a picture of more than {MAX_IMAGE} bytes")
+            raise UnknownMediaError(f"image exceeds {MAX_IMAGE} bytes")
 
 
 # Tags that describe the segments listed on lines of their own (RFC 8216, 4.3). All other tags may

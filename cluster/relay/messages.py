@@ -20,6 +20,7 @@ MAX_NOISE = 64 * 1024
 """Bytes. Some cameras send stray bytes between packets, but never more than a packet's worth."""
 
 _DOLLAR = 0x24
+"""First byte of an interleaved packet (section 10.12)."""
 _START = re.compile(rb"\$|RTSP/1\.|[A-Z_]{3,20} \S")
 _LINE_END = re.compile(rb"\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")

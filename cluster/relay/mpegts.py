@@ -13,6 +13,7 @@ from cluster.relay.flv import UnknownMediaError
 PACKET = 188
 """Bytes per packet."""
 SYNC = 0x47
+"""First byte of every packet."""
 MAX_BROKEN = 64
 """Consecutive malformed packets that are dropped; a bad cable corrupts fewer."""
 _PAT, _PMT = 0x00, 0x02

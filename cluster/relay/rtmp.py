@@ -28,6 +28,7 @@ from cluster.relay.failures import Failures
 log = get_logger("relay.rtmp")
 
 VERSION = b"\x03"
+"""First byte of the handshake."""
 HANDSHAKE = 1536
 """Bytes of each handshake packet (section 5.2)."""
 ANSWER_TIMEOUT_S = 5.0

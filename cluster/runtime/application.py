@@ -29,6 +29,7 @@ SERVE_BUILDER = ("serve.app", "build")
 READY_TIMEOUT_S = 240.0
 """The first start exports the model, which takes a minute on two cores."""
 POLL_S = 0.5
+"""Between requests to `/readyz`."""
 
 
 class Application:

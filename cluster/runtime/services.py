@@ -29,6 +29,7 @@ from pipelines.errors import UnavailableError
 log = get_logger("services")
 
 STOP_TIMEOUT_S = 20.0
+"""For one service with its workers; afterwards its actor is killed."""
 
 
 class ControllerService:

@@ -281,7 +281,7 @@ ATTEMPTS: dict[str, Callable[[TenantTracks], Awaitable[Any]]] = {
     "record_paths": lambda t: t.record_paths([make_path(1, "globex", camera="vault")]),
     "record_objects": lambda t: t.record_objects([make_sighting(1, "globex", camera="vault")]),
     "paths": lambda t: t.paths("vault", 0, T0_US * 2),
-    "way": lambda t: t.trajectory("vault", "theirs"),
+    "trajectory": lambda t: t.trajectory("vault", "theirs"),
     "object": lambda t: t.object("theirs"),
     "objects": lambda t: t.objects(ObjectQuery()),
     "path_points": lambda t: _all_points(t, "vault"),
