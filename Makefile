@@ -23,18 +23,18 @@ override export CAMERA := $(value CAMERA)
 
 .PHONY: demo
 demo: install dashboard  ## Everything with demo cameras; CAMERA=rtsp://… adds one of your own
-	@exec $(KEPT) $(BIN)/atalaia -c configs/demo.yaml demo $${CAMERA:+--camera "$$CAMERA"}
+	@exec $(SUPERVISED) $(BIN)/atalaia -c configs/demo.yaml demo $${CAMERA:+--camera "$$CAMERA"}
 
 .PHONY: up
 up: install dashboard  ## Everything on this machine, without demo cameras
-	@exec $(KEPT) $(BIN)/atalaia -c configs/local.yaml up
+	@exec $(SUPERVISED) $(BIN)/atalaia -c configs/local.yaml up
 
 .PHONY: doctor
 doctor: install  ## Check this machine
 	@$(BIN)/atalaia doctor
 
-# A keeper ends what it runs when make is gone, even by SIGKILL.
-KEPT := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
+# A subreaper ends what it runs when make is gone, even by SIGKILL.
+SUPERVISED := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 
 ##@ Work on it
 

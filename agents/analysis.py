@@ -144,7 +144,7 @@ class CameraAnalysis:
                 await self._task
         rest = self._pipeline.finish()
         self._remember(rest.remember)
-        self._services.outbox.tell(rest.paths)
+        self._services.outbox.record_updates(rest.paths)
 
     async def _analyse(self, frame: PreparedFrame) -> None:
         try:
@@ -202,7 +202,7 @@ class CameraAnalysis:
             self._hold_crops(result.crops, frame.image)
         self._remember(result.remember)
         if result.paths:
-            self._services.outbox.tell(result.paths)
+            self._services.outbox.record_updates(result.paths)
         for track in result.forgotten:
             self._crops.pop(track, None)
 
@@ -220,4 +220,4 @@ class CameraAnalysis:
             if pixels is not None:
                 self._services.evidence.remember(Crop(pixels, remember.sighting))
             else:
-                self._services.outbox.tell((remember.sighting,))
+                self._services.outbox.record_updates((remember.sighting,))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cluster.core.log import get_logger
 from cluster.media.jpeg import to_jpeg
 from cluster.stores.blobs.tenant import TenantBlobs
-from cluster.stores.bus import TrackNews
+from cluster.stores.bus import TrackUpdate
 from pipelines.colour import with_colour
 from pipelines.domain import Alarm, Crop
 from pipelines.errors import AtalaiaError
@@ -27,7 +27,7 @@ MAX_REMEMBERS_IN_FLIGHT = 32
 class AlarmOutbox(Protocol):
     async def publish(self, alarm: Alarm) -> None: ...
 
-    def tell(self, news: Sequence[TrackNews]) -> None: ...
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None: ...
 
 
 class Embedder(Protocol):
@@ -102,7 +102,7 @@ class Evidence:
         """Store and embed a crop; with too many in flight only its sighting is told."""
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
             self.counts["remembers_dropped"] += 1
-            self._outbox.tell((crop.sighting,))
+            self._outbox.record_updates((crop.sighting,))
             return
         self._remembers += 1
         self._spawn(self._remember(crop))
@@ -110,7 +110,7 @@ class Evidence:
     async def _remember(self, crop: Crop) -> None:
         try:
             shown = await self._with_image(crop)
-            self._outbox.tell((shown.sighting,))
+            self._outbox.record_updates((shown.sighting,))
             await self._embedder.remember(shown)
         except AtalaiaError as error:
             self.counts["remembers_failed"] += 1

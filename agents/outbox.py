@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from cluster.core.log import get_logger
-from cluster.stores.bus import PublisherStats, PublishOutcome, TrackNews
+from cluster.stores.bus import PublisherStats, PublishOutcome, TrackUpdate
 from cluster.stores.bus.tracks import TrackCounts
 from pipelines.clock import Clock
 from pipelines.domain import Alarm
@@ -39,7 +39,7 @@ class TrackSender(Protocol):
 
     def start(self) -> None: ...
 
-    def offer(self, news: Sequence[TrackNews]) -> None: ...
+    def offer(self, updates: Sequence[TrackUpdate]) -> None: ...
 
     @property
     def stats(self) -> TrackCounts: ...
@@ -93,13 +93,13 @@ class Outbox:
             self._lost["alarms_lost"] += 1
             log.error("alarm lost", alarm=str(alarm.id), error=str(error))
 
-    def tell(self, news: Sequence[TrackNews]) -> None:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
         """Send what tracks did, soon."""
-        self._tracks.offer(news)
+        self._tracks.offer(updates)
 
     @property
     def counts(self) -> dict[str, int]:
-        """What became of alarms (`alarms_*`) and of track news (`tracks_*`)."""
+        """What became of alarms (`alarms_*`) and of track updates (`tracks_*`)."""
         alarms = {f"alarms_{what}": n for what, n in asdict(self._alarms.stats).items()}
         tracks = {f"tracks_{what}": n for what, n in asdict(self._tracks.stats).items()}
         return alarms | tracks | dict(self._lost)

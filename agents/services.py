@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cluster.stores.bus import TrackNews
+from cluster.stores.bus import TrackUpdate
 from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
 from pipelines.imaging import I420
 
@@ -40,7 +40,7 @@ class EvidenceStore(Protocol):
 
 
 class TrackTeller(Protocol):
-    def tell(self, news: Sequence[TrackNews]) -> None:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
         """What tracks did, for the records."""
         ...
 

@@ -67,7 +67,7 @@ def _find(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["name", "cmdline"]):
         words = [process.info["name"] or "", *(process.info["cmdline"] or [])]
-        if any(mark in word for word in words[:4]) and "keeper" not in " ".join(words):
+        if any(mark in word for word in words[:4]) and "subreaper" not in " ".join(words):
             found.append(process)
     if not found:
         raise RuntimeError(f"no process matches {mark}; its name may have changed")

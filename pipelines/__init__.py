@@ -1,1 +1,1 @@
-"""The field's vocabulary and the pure pipeline on it: detections in, tracks and alarms out."""
+"""The domain vocabulary and the pure pipeline: detections in, tracks and alarms out."""

@@ -1,4 +1,4 @@
-"""What many objects say together: counts per hour of a time zone, and where they stood. Pure."""
+"""Aggregates over many objects: counts per hour in a time zone, and dwell heat maps. Pure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pipelines.domain import PATH_SCALE
 from pipelines.times import moment_of
 
 SLOT_US = 15 * 60 * 1_000_000
-"""Offsets of today's time zones are multiples of a quarter of an hour, so hours of any zone are
-made of these."""
+"""Current time zone offsets are multiples of a quarter of an hour, so the hours of any zone consist
+of whole slots."""
 
-# An object counts at a point until its next one, but no longer than this: the slowest camera looks
-# every two seconds or so, and what was hidden for longer was perhaps not there.
+# An object counts at a point until its next one, but no longer than this: the slowest camera is
+# sampled about every two seconds, and an object hidden for longer may not have been there.
 HOLD_MS = 2_000
 
 
 def hour_of(at_us: int, zone: tzinfo) -> datetime:
-    """The start of the hour of `zone` that holds the time (UTC microseconds).
+    """The start of the hour in `zone` that contains the time (UTC microseconds).
 
-    Where clocks are set back an hour comes twice, as two hours of different offsets.
+    When clocks are set back, an hour occurs twice, as two hours with different offsets.
     """
     local = moment_of(at_us).astimezone(zone)
     return local.replace(minute=0, second=0, microsecond=0)
@@ -34,17 +34,17 @@ def hour_of(at_us: int, zone: tzinfo) -> datetime:
 def per_hour(
     counts: Iterable[tuple[int, str, str, int]], zone: tzinfo
 ) -> list[tuple[datetime, str, str, int]]:
-    """Counts of quarters of an hour, added up to hours of a time zone.
+    """Sum counts per quarter of an hour into hours of a time zone.
 
     Args:
-        counts: start of the quarter (UTC microseconds), camera, class, how many.
-        zone: whose hours.
+        counts: start of the quarter (UTC microseconds), camera, class, count.
+        zone: the time zone of the hours.
 
     Returns:
-        Start of the hour, camera, class, how many; in that order, without empty ones.
+        Start of the hour, camera, class, count; sorted, without empty hours.
     """
-    # Added up in UTC: times of one zone compare by their clocks alone, which would join an hour
-    # that comes twice.
+    # Keyed by UTC: times of one zone compare by wall time alone, which would merge an hour that
+    # occurs twice.
     hours: Counter[tuple[datetime, str, str]] = Counter()
     for at_us, camera, label, count in counts:
         hours[hour_of(at_us, zone).astimezone(UTC), camera, label] += count
@@ -55,13 +55,13 @@ def per_hour(
 
 
 class HeatMap:
-    """How long objects stood in each cell of a grid over the picture, by their foot points.
+    """Dwell time per cell of a grid over the frame, by foot point.
 
-    Each point of a path counts until the track's next one, for HOLD_MS at most. Where nothing
-    follows, the last one counts as long as the one before it.
+    Each point of a path counts until the track's next one, for at most HOLD_MS. The last point
+    counts as long as the one before it.
 
     Args:
-        columns, rows: of the grid.
+        columns, rows: size of the grid.
         from_us, until_us: only time between these counts, UTC microseconds.
     """
 
@@ -69,15 +69,15 @@ class HeatMap:
         self._size = (columns, rows)
         self._between_us = (from_us, until_us)
         self._cells = np.zeros((rows, columns))
-        self._last: dict[str, _Last] = {}
+        self._last: dict[str, _LastPoint] = {}
 
     def add(self, paths: Sequence[tuple[str, int, Sequence[Sequence[int]]]]) -> None:
-        """Take in paths, many at a time because that is what is quick.
+        """Add paths, preferably many at a time: the work is vectorized.
 
         Args:
-            paths: of each its track, its start (UTC microseconds), and its points as
-                `pipelines.domain.PathPoint`. Paths of one track come in the order of time, in this
-                call and from one to the next.
+            paths: track, start (UTC microseconds) and points (`pipelines.domain.PathPoint`) of each
+                path. Paths of one track must be in chronological order, within this call and across
+                calls.
         """
         if not paths:
             return
@@ -97,30 +97,36 @@ class HeatMap:
         order = np.lexsort((at_us, owner))
         owner, at_us, foot = owner[order], at_us[order], foot[order]
         steps, follows = np.diff(at_us), owner[1:] == owner[:-1]
-        self._spend(at_us[:-1][follows], steps[follows], foot[:-1][follows])
+        self._accumulate(at_us[:-1][follows], steps[follows], foot[:-1][follows])
         for place in np.flatnonzero(np.append(~follows, True)):
             track = names[owner[place]]
             alone = place == 0 or owner[place - 1] != owner[place]
             step = self._last[track].step_us if alone and track in self._last else 0
             step = step if alone else int(steps[place - 1])
             x, y = foot[place].tolist()
-            self._last[track] = _Last(int(at_us[place]), x, y, step)
+            self._last[track] = _LastPoint(int(at_us[place]), x, y, step)
 
     def seconds(self) -> npt.NDArray[np.float64]:
-        """(rows, columns). Nothing can be added after this."""
+        """Seconds per cell, float64 (rows, columns). Call it last; do not add paths afterwards."""
         if self._last:
             last = np.array(list(self._last.values()), dtype=np.int64)
-            self._spend(last[:, 0], last[:, 3], last[:, 1:3])
+            self._accumulate(last[:, 0], last[:, 3], last[:, 1:3])
             self._last.clear()
         return self._cells
 
-    def _spend(
+    def _accumulate(
         self,
         at_us: npt.NDArray[np.int64],
         steps_us: npt.NDArray[np.int64],
         foot: npt.NDArray[np.int64],
     ) -> None:
-        """Add the time from each of `at_us` (n,) on to the cell of its `foot` (n, 2)."""
+        """Add dwell times to the grid.
+
+        Args:
+            at_us: int64 (n,), UTC microseconds.
+            steps_us: int64 (n,), time until the track's next point.
+            foot: int64 (n, 2), foot points in 1/PATH_SCALE of the frame.
+        """
         from_us, until_us = self._between_us
         ends = at_us + np.minimum(steps_us, HOLD_MS * 1_000)
         spent = np.minimum(ends, until_us) - np.maximum(at_us, from_us)
@@ -130,9 +136,9 @@ class HeatMap:
         np.add.at(self._cells, (row, column), np.maximum(spent, 0) / 1e6)
 
 
-class _Last(NamedTuple):
-    """The newest point of a track: time, foot point in 1/PATH_SCALE of the picture, and how long
-    before it the one before was."""
+class _LastPoint(NamedTuple):
+    """The latest point of a track: time, foot point in 1/PATH_SCALE of the frame, and the time
+    since the previous point."""
 
     at_us: int
     x: int

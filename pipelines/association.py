@@ -11,30 +11,33 @@ from trackers import BaseIoU, ByteTrackTracker
 
 from pipelines.domain import PixelBox
 
-# The rate that ByteTrack's noise was tuned at. Kept for every camera rate: the library scales its
-# motion model by the time that really passed, so a step at 5 frames/s is one of 6 reference frames.
+# The rate for which ByteTrack's noise was tuned. Used for every camera rate: the library scales its
+# motion model by elapsed time, so a step at 5 frames/s is one of 6 reference frames.
 REFERENCE_FPS = 30.0
 
-# How long ByteTrack carries an unseen object on by its motion. Longer, and the prediction is
-# somewhere else entirely; what comes back later is `reappearance`'s business.
+# How long ByteTrack predicts an unseen object's motion. Beyond this, the prediction is far off;
+# objects that return later are handled by `reappearance`.
 LOST_S = 3.0
 
-# Two hits in a row make a ByteTrack track; ours confirms later, on more (`tracking`).
+# Two consecutive hits make a ByteTrack track; our own confirmation needs more (`tracking`).
 MINIMUM_HITS = 2
 
-# Overlap that may link a box to a prediction; ByteTrack's own default.
+# Minimum IoU that may link a box to a prediction; ByteTrack's own default.
 MINIMUM_OVERLAP = 0.1
 
-# Boxes are grown on each side before overlap is measured, by this share of their mean side per
-# second since the last frame: at 25 frames/s 2 % (plain overlap decides), at 1 frame/s 60 %. A
-# walker moves 0.8 heights or two widths in 1 s, which leaves no plain overlap at the second hit,
-# when no velocity is known yet; 0.6 leaves an overlap of 0.2.
+# Boxes are expanded on each side before the IoU is computed, by this fraction of their mean side
+# per second since the last frame: 2 % at 25 frames/s (plain IoU decides), 60 % at 1 frame/s. A
+# walking person moves 0.8 heights or two widths in 1 s, which leaves no plain overlap at the second
+# hit, when no velocity is known yet; 0.6 leaves an IoU of 0.2.
 GROWTH_PER_S = 0.6
 GROWTH_MAX = 0.6
 
 
 class _GrownOverlap(BaseIoU):
-    """Intersection over union of boxes that were grown to allow for the time between frames."""
+    """IoU of boxes that are expanded to allow for motion between frames.
+
+    Boxes are (n, 4) and (m, 4), x1 y1 x2 y2; the result is (n, m).
+    """
 
     def __init__(self) -> None:
         self.growth = 0.0
@@ -47,23 +50,23 @@ class _GrownOverlap(BaseIoU):
     def _grown(self, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         boxes = np.asarray(boxes, dtype=np.float64)
         margin = self.growth * (boxes[:, 2] - boxes[:, 0] + boxes[:, 3] - boxes[:, 1]) / 2
-        # A prediction far ahead may turn inside out; it must not turn back by being grown.
+        # A far prediction may be inverted (x2 < x1); expanding must not make it valid again.
         margin = np.maximum(margin, 0.0)[:, None]
         return np.hstack((boxes[:, :2] - margin, boxes[:, 2:] + margin))
 
 
 class Tracklet:
-    """Token for one run of a tracker on one object; compared by identity."""
+    """Token for one ByteTrack track; compared by identity."""
 
     __slots__ = ()
 
 
 class Associator:
-    """Links the boxes of each frame to those of the frames before.
+    """Associates the boxes of each frame with those of earlier frames.
 
     Args:
-        activation: confidence from which a box may start a track. Boxes below it still prolong
-            one (ByteTrack's second association), so do not filter them out before.
+        activation: minimum confidence to start a track. Boxes below it can still extend one
+            (ByteTrack's second association), so do not filter them out.
     """
 
     def __init__(self, activation: float) -> None:
@@ -81,30 +84,30 @@ class Associator:
         self._tokens: dict[int, tuple[object, Tracklet]] = {}
 
     def set_activation(self, activation: float) -> None:
-        """Change the threshold; what is tracked stays tracked."""
+        """Change the threshold; existing tracks are kept."""
         self._tracker.track_activation_threshold = activation
         self._tracker.high_conf_det_threshold = activation
 
     @property
     def alive(self) -> set[Tracklet]:
-        """Tracklets that are still followed, seen in the last frame or not."""
+        """Tracklets that ByteTrack still follows, whether seen in the last frame or not."""
         return {token for _, token in self._tokens.values()}
 
     def update(
         self, boxes: Sequence[PixelBox], confidences: Sequence[float], at_s: float
     ) -> list[Tracklet | None]:
-        """Tracklet of each box, in the order given; None for a box that belongs to none.
+        """The tracklet of each box, in input order; None for a box without one.
 
         Args:
-            boxes: in one coordinate frame that does not change with the picture's size.
+            boxes: in a coordinate frame that does not depend on the frame size.
             confidences: 0..1.
-            at_s: scene time in seconds, greater than the one before.
+            at_s: scene time in seconds, strictly increasing.
         """
         passed = 0.0 if self._last_s is None else at_s - self._last_s
         self._last_s = at_s
         self._overlap.growth = min(GROWTH_MAX, GROWTH_PER_S * passed)
         xyxy = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        # The library reorders rows; class_id carries each one's place through.
+        # The library reorders rows; class_id carries each row's index.
         result = self._tracker.update(
             sv.Detections(
                 xyxy=xyxy,
@@ -120,10 +123,10 @@ class Associator:
     ) -> list[Tracklet | None]:
         tracks = self._tracker.tracks
         tokens = {id(track): self._tokens.get(id(track), (track, Tracklet())) for track in tracks}
-        # The tuple keeps the library's object alive, so that its id() names nothing else.
+        # The tuple keeps the library's object alive, so that its id() stays unique.
         self._tokens = tokens
         by_number = {track.tracker_id: track for track in tracks if track.tracker_id != -1}
-        # A track that started in this frame has no number yet; its box is still exactly ours.
+        # A track that started in this frame has no id yet, but its box still equals the input.
         started: dict[PixelBox, list[object]] = {}
         for track in tracks:
             if track.tracker_id == -1:

@@ -1,4 +1,4 @@
-"""Time is a parameter: code takes a Clock, and only entry points pass the system's."""
+"""Injectable clocks: code takes a Clock, and only entry points pass SystemClock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings of time, because they answer different questions."""
+    """Monotonic time for durations, and UTC for records."""
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary start; never goes back. For ages and time-outs."""
+        """Seconds since an arbitrary start; never decreases. For ages and time-outs."""
         ...
 
     def now_us(self) -> int:
@@ -30,7 +30,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told, for tests and for replaying recordings.
+    """A clock that moves only by `advance`, for tests and for replaying recordings.
 
     Args:
         now_us: UTC microseconds at the start.
@@ -47,7 +47,11 @@ class ManualClock:
         return self._now_us
 
     def advance(self, seconds: float) -> None:
-        """Move both readings forward by `seconds`; a negative step is refused."""
+        """Move both times forward.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
         if seconds < 0:
             raise ValueError(f"a clock cannot go back: {seconds=}")
         self._monotonic += seconds
@@ -55,9 +59,9 @@ class ManualClock:
 
 
 def rate_per_s(times_us: Iterable[int]) -> float:
-    """How often something happened, from when it did (rising, microseconds); 0.0 below two times.
+    """Events per second, from their ascending times in microseconds; 0.0 for fewer than two.
 
-    Another thread may append to `times_us` meanwhile where it is a deque or a list.
+    If `times_us` is a deque or a list, another thread may append to it meanwhile.
     """
     times = list(times_us)
     if len(times) < 2 or times[-1] <= times[0]:

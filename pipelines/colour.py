@@ -1,15 +1,15 @@
-"""What colour people would call an object. Pure; cv2 and numpy only.
+"""Names the dominant colour of an object. Pure; cv2 and numpy only.
 
-The names are the eleven basic colour terms of Berlin and Kay (*Basic Color Terms*, 1969). What each
-looks like is taken from the xkcd colour survey of 2010 (answers of some 140,000 people, in the
-public domain, https://xkcd.com/color/rgb/): the survey's colour of the bare name, and of `light`,
-`medium` and `dark` with it, where there is one. A pixel has the name of the nearest of these in CIE
-L*a*b* (CIE 1976), and an object the name of most of its pixels. Without the `medium` ones half of
-the blue side of a bus was purple: what cameras see is never as colourful as the bare names are.
+The names are the eleven basic colour terms of Berlin and Kay (*Basic Color Terms*, 1969). Their
+reference colours come from the xkcd colour survey of 2010 (answers of some 140,000 people, public
+domain, https://xkcd.com/color/rgb/): the plain name and, where available, its `light`, `medium` and
+`dark` variants. A pixel gets the name of the nearest reference in CIE L*a*b* (CIE 1976), and an
+object the name of most of its pixels. Without the `medium` variants, half of the blue side of a bus
+was classified as purple: camera images are less saturated than the plain colours.
 
-Black, grey and white have their bare colour only: with the survey's `light grey` (L* 87) and
-`dark grey` (L* 22) beside it, a black coat in daylight (L* 10 to 25) and a white van in shade
-(L* 80 to 90) are grey.
+Black, grey and white use the plain colour only: with the survey's `light grey` (L* 87) and `dark
+grey` (L* 22), a black coat in daylight (L* 10 to 25) and a white van in shade (L* 80 to 90) would
+be grey.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _SURVEY: dict[str, tuple[str, ...]] = {
 }
 COLOURS = tuple(_SURVEY)
 
-# The middle of a box is the object; its edges are half background. Of a standing person it is the
-# trunk, from the shoulders to the hips.
+# Fraction of each side that is used: the centre of a box is the object, its edges are half
+# background. For a standing person this is the torso, from shoulders to hips.
 _CENTRE = 0.6
-# 32 x 32 pixels say the same as all of them, in 0.3 ms.
+# 32 x 32 pixels give the same result as all pixels, in 0.3 ms.
 _SIDE = 32
-# Fewer of its pixels than this under one name: the object has no colour of its own.
+# Below this share of pixels, no colour is dominant.
 _MIN_SHARE = 0.3
 
 _NAMES = tuple(name for name, samples in _SURVEY.items() for _ in samples)
 
 
 def _lab(rgb: Pixels) -> npt.NDArray[np.float32]:
-    """CIE L*a*b* (n, 3) of sRGB pixels (h, w, 3): L* 0..100."""
+    """Convert sRGB, uint8 (height, width, 3), to CIE L*a*b*, float32 (n, 3), with L* 0..100."""
     scaled = rgb.astype(np.float32) / 255
     lab = cv2.cvtColor(scaled, cv2.COLOR_RGB2LAB)
     return np.asarray(lab, np.float32).reshape(-1, 3)
@@ -67,7 +67,7 @@ _INDEX = np.array([COLOURS.index(name) for name in _NAMES])
 
 
 def colour_shares(pixels: Pixels) -> dict[str, float]:
-    """Share of the pixels under each name; all names are there, and the shares add up to 1.
+    """Share of pixels per colour name. Contains every name; the shares add up to 1.
 
     Args:
         pixels: RGB, uint8 (height, width, 3).
@@ -80,7 +80,7 @@ def colour_shares(pixels: Pixels) -> dict[str, float]:
 
 
 def dominant_colour(crop: Pixels) -> str | None:
-    """One of COLOURS, or None where no name covers enough of the middle of the crop.
+    """One of COLOURS, or None if no colour covers enough of the crop's centre.
 
     Args:
         crop: of one object; RGB, uint8 (height, width, 3), at least 1x1.
@@ -95,6 +95,6 @@ def dominant_colour(crop: Pixels) -> str | None:
 
 
 def with_colour(crop: Crop) -> Crop:
-    """The crop, with what colour it shows in its sighting."""
+    """The crop, with its dominant colour filled into its sighting."""
     colour = dominant_colour(crop.pixels)
     return replace(crop, sighting=crop.sighting.model_copy(update={"colour": colour}))

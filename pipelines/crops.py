@@ -1,4 +1,4 @@
-"""Which frame shows an object best, and when to remember it. Decides; whoever has pixels cuts."""
+"""Selects the best crop of each object, and when to store it. The caller cuts the pixels."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ from pipelines.domain import CameraKey, PixelBox, Sighting, Track
 from pipelines.tracking import Scene
 
 S = 1_000_000
+"""Microseconds per second."""
 
 CropBox = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in whole source pixels, inside the picture; x2 and y2 exclusive."""
+"""x1, y1, x2, y2 in whole source pixels, inside the frame; x2 and y2 exclusive."""
 
-# Around a crop, on each side, in shares of the box: detectors cut hands and feet.
+# Margin on each side, as a fraction of the box: detectors cut off hands and feet.
 MARGIN = 0.05
-# A new best crop must be better by this factor: a walk up to the camera costs some 10 crops, not
-# one per frame.
+# A new best crop must score higher by this factor: someone who walks up to the camera costs some 10
+# crops, not one per frame.
 BETTER = 1.15
-# What touches the picture's edge is cut off; what others hide is not its own picture.
-AT_EDGE = 0.5
-HIDDEN = 0.7
+# Score factor at the frame's edge, where objects are cut off, and weight of the occluded share. A
+# box within EDGE_PX pixels counts as touching the edge.
+EDGE_FACTOR = 0.5
+OCCLUSION_WEIGHT = 0.7
 EDGE_PX = 2.0
 
-# First memory this long after confirmation: a first good look, soon enough for a search of now.
+# Delay of the first storage after confirmation: long enough for a good crop, short enough for a
+# search of the present.
 REMEMBER_AFTER_US = 1 * S
-# A parked car that is lost every few seconds is not embedded every few seconds.
+# Minimum time between later ones, so that a parked car that is lost every few seconds is not
+# embedded every few seconds.
 REMEMBER_PAUSE_US = 60 * S
 
 
 @dataclass(frozen=True, slots=True)
 class CropRequest:
-    """This frame is the best look at the track so far: cut `box` out of it, and keep only the
-    latest per track until the track is forgotten.
+    """This frame shows the track best so far: cut `box` out of it. Keep only the latest crop per
+    track, until the track is forgotten.
     """
 
     track_key: str
@@ -44,14 +48,17 @@ class CropRequest:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Store the track's best crop with this sighting; said again for a track, it replaces."""
+    """Store the track's best crop with this sighting, replacing an earlier one of the track."""
 
     sighting: Sighting
 
 
 @dataclass(slots=True)
 class _Entry:
-    """What is held per confirmed track; `*_us` is scene time."""
+    """State of one confirmed track; `*_us` is scene time.
+
+    `changed`: whether it was seen since it was last stored.
+    """
 
     track: Track
     size: tuple[int, int]
@@ -60,11 +67,11 @@ class _Entry:
     best_track: Track | None = None
     best_size: tuple[int, int] = (1, 1)
     remembered_us: int | None = None
-    news: bool = True
+    changed: bool = True
 
 
 class CropBook:
-    """Best looks at one camera's tracks."""
+    """Best crops of one camera's tracks."""
 
     def __init__(self, key: CameraKey) -> None:
         self._key = key
@@ -74,7 +81,7 @@ class CropBook:
         return len(self._entries)
 
     def step(self, scene: Scene) -> tuple[tuple[CropRequest, ...], tuple[Remember, ...]]:
-        """Crops to cut from this frame, then what to remember."""
+        """Process one frame; returns the crops to cut from it, and then the sightings to store."""
         tracks = [seen.track for seen in scene.seen]
         size = (scene.stamp.width, scene.stamp.height)
         scores = _scores(tracks, size)
@@ -87,7 +94,7 @@ class CropBook:
             entry = self._entries.get(key)
             if entry is None:
                 entry = self._entries[key] = _Entry(seen.track, size, scene.scene_us)
-            entry.track, entry.size, entry.news = seen.track, size, True
+            entry.track, entry.size, entry.changed = seen.track, size, True
             if score > entry.best * BETTER:
                 entry.best, entry.best_track, entry.best_size = score, seen.track, size
                 crops.append(CropRequest(key, crop_box(seen.track.box, size)))
@@ -97,27 +104,27 @@ class CropBook:
         for key in scene.ended:
             remember += self._at_end(self._entries[key], scene.scene_us)
         for key in scene.forgotten:
-            gone = self._entries.pop(key, None)
-            if gone is not None and gone.news:
-                remember.append(self._remember(gone, scene.scene_us))
+            forgotten = self._entries.pop(key, None)
+            if forgotten is not None and forgotten.changed:
+                remember.append(self._remember(forgotten, scene.scene_us))
         return tuple(crops), tuple(remember)
 
     def finish(self) -> tuple[Remember, ...]:
-        """What is still to be remembered at the end of the stream."""
+        """Sightings that remain to be stored at the end of the stream."""
         return tuple(
             self._remember(self._entries[key], self._entries[key].confirmed_us)
             for key in sorted(self._entries)
-            if self._entries[key].news
+            if self._entries[key].changed
         )
 
     def _at_end(self, entry: _Entry, now_us: int) -> list[Remember]:
         pause_over = (
             entry.remembered_us is None or now_us - entry.remembered_us >= REMEMBER_PAUSE_US
         )
-        return [self._remember(entry, now_us)] if entry.news and pause_over else []
+        return [self._remember(entry, now_us)] if entry.changed and pause_over else []
 
     def _remember(self, entry: _Entry, now_us: int) -> Remember:
-        entry.remembered_us, entry.news = now_us, False
+        entry.remembered_us, entry.changed = now_us, False
         best = entry.best_track or entry.track
         return Remember(
             Sighting(
@@ -134,7 +141,7 @@ class CropBook:
 
 
 def crop_box(box: PixelBox, size: tuple[int, int]) -> CropBox:
-    """The box with its margin in whole pixels, inside a picture of `size`; at least one pixel."""
+    """The box with its margin, in whole pixels, clipped to a frame of `size`; at least 1x1."""
     dx, dy = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
     x1 = min(size[0] - 1, max(0, floor(box[0] - dx)))
     y1 = min(size[1] - 1, max(0, floor(box[1] - dy)))
@@ -144,7 +151,7 @@ def crop_box(box: PixelBox, size: tuple[int, int]) -> CropBox:
 
 
 def normalized(box: PixelBox, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Source pixels to 0..1 of the picture, clipped."""
+    """Convert source pixels to normalized coordinates, clipped to 0..1."""
     width, height = size
     x1, y1, x2, y2 = (
         min(1.0, max(0.0, value / side))
@@ -154,28 +161,36 @@ def normalized(box: PixelBox, size: tuple[int, int]) -> tuple[float, float, floa
 
 
 def _scores(tracks: list[Track], size: tuple[int, int]) -> list[float]:
-    """How good a picture of each track this frame is: sure, large, whole and unhidden."""
+    """Crop quality of each track in this frame, by confidence, size, completeness and occlusion."""
     if not tracks:
         return []
     boxes = np.array([track.box for track in tracks], dtype=np.float64)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    hidden = _hidden_shares(boxes, areas)
+    occluded = _occluded_shares(boxes, areas)
     scores = []
-    for track, own_area, hidden_share in zip(tracks, areas, hidden, strict=True):
+    for track, own_area, occluded_share in zip(tracks, areas, occluded, strict=True):
         x1, y1, x2, y2 = track.box
         at_edge = (
             x1 <= EDGE_PX or y1 <= EDGE_PX or x2 >= size[0] - EDGE_PX or y2 >= size[1] - EDGE_PX
         )
         score = track.confidence * sqrt(own_area / (size[0] * size[1]))
-        score *= AT_EDGE if at_edge else 1.0
-        scores.append(float(score * (1.0 - HIDDEN * hidden_share)))
+        score *= EDGE_FACTOR if at_edge else 1.0
+        scores.append(float(score * (1.0 - OCCLUSION_WEIGHT * occluded_share)))
     return scores
 
 
-def _hidden_shares(
+def _occluded_shares(
     boxes: npt.NDArray[np.float64], areas: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Largest share (n,) of each box (n, 4) that one box standing nearer (lower foot) covers."""
+    """Occluded share of each box: the largest part covered by one nearer box (lower foot point).
+
+    Args:
+        boxes: float64 (n, 4), source pixels.
+        areas: float64 (n,).
+
+    Returns:
+        float64 (n,), 0..1.
+    """
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0.0), axis=2)

@@ -1,4 +1,4 @@
-"""The errors of Atalaia. Each says what was wrong, what to do next, and whether trying again helps.
+"""Atalaia's errors. Each has a message, a hint what to do, and whether a retry can help.
 
 AtalaiaError
 ├── InputError            the caller sent something that cannot be used
@@ -7,7 +7,7 @@ AtalaiaError
 ├── ConfigError           a setting is wrong
 ├── CameraError           a camera cannot be read
 ├── ModelError            a model file cannot be used
-└── UnavailableError      a dependency is away for now (retryable)
+└── UnavailableError      a dependency is temporarily unavailable (retryable)
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class AtalaiaError(Exception):
 
     Attributes:
         code: stable identifier for programs, kebab-case.
-        retryable: whether the same call may succeed later without a change by the caller.
-        hint: what the reader can do next; never holds a credential.
+        retryable: whether the same call may succeed later, unchanged.
+        hint: what the reader can do next; never contains a credential.
     """
 
     code: ClassVar[str] = "error"

@@ -1,7 +1,7 @@
-"""Plane geometry on plain floats: a frame has tens of points, too few for arrays to pay off.
+"""Plane geometry on plain floats: with tens of points per frame, arrays do not pay off.
 
-Functions take points and boxes in any one coordinate frame with equal axes; rules use *upright*
-coordinates (`upright`): x and y in picture heights, so that a distance means the same both ways.
+Functions take points and boxes in any one coordinate frame with equal axes. Rules use *upright*
+coordinates (`upright`): x and y in frame heights, so that distances are isotropic.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pipelines.domain import PixelBox
 
 Point = tuple[float, float]
 
-# Rounding of 0..1 coordinates, far below a pixel of any camera (1/8192 = 1e-4).
+# Tolerance for rounding of 0..1 coordinates, far below a pixel of any camera (1/8192 = 1e-4).
 EPSILON = 1e-9
 
 
 def foot_point(box: PixelBox) -> Point:
-    """Where an object stands: the middle of the lower edge of its box."""
+    """The foot point, where an object stands: the centre of its box's lower edge."""
     return ((box[0] + box[2]) / 2, box[3])
 
 
 def upright(point: Point, aspect: float) -> Point:
-    """Normalized (0..1 both ways) to picture heights, given width / height of the picture."""
+    """Convert normalized coordinates to frame heights; `aspect` is the frame's width / height."""
     return (point[0] * aspect, point[1])
 
 
@@ -43,10 +43,10 @@ def distance_to_border(p: Point, polygon: tuple[Point, ...]) -> float:
 
 
 def inside_polygon(p: Point, polygon: tuple[Point, ...]) -> bool:
-    """Even-odd rule; the border belongs to the polygon.
+    """Whether `p` is inside, by the even-odd rule; the border belongs to the polygon.
 
-    The border counts because boxes are clipped to the picture: someone who is cut off by the lower
-    edge stands at y = 1 exactly, which is the border of every zone drawn down to the edge.
+    The border counts because boxes are clipped to the frame: a person cut off by the lower edge
+    stands at exactly y = 1, which is the border of every zone drawn down to the edge.
     """
     x, y = p
     odd = False
@@ -59,9 +59,9 @@ def inside_polygon(p: Point, polygon: tuple[Point, ...]) -> bool:
 
 
 def side_of_line(p: Point, a: Point, b: Point) -> float:
-    """Signed distance from the endless line through `a` and `b`; y points down.
+    """Signed distance from the infinite line through `a` and `b`; y points down.
 
-    Positive: to the right of someone who stands on `a` and looks at `b`, in the picture.
+    Positive: right of the line, as seen in the frame from `a` towards `b`.
     """
     dx, dy = b[0] - a[0], b[1] - a[1]
     return (dx * (p[1] - a[1]) - dy * (p[0] - a[0])) / hypot(dx, dy)
@@ -70,8 +70,8 @@ def side_of_line(p: Point, a: Point, b: Point) -> float:
 def step_crosses(p: Point, q: Point, a: Point, b: Point) -> bool:
     """Whether the step from `p` to `q` passes through the segment `a`-`b`.
 
-    A point on the line counts as right of it, so that a path that touches the line with one of its
-    points crosses once or not at all, never twice.
+    A point on the line counts as right of it, so that a path that touches the line with one point
+    crosses once or not at all, never twice.
     """
     from_side, to_side = side_of_line(p, a, b), side_of_line(q, a, b)
     if (from_side >= 0) == (to_side >= 0):
@@ -84,11 +84,12 @@ def step_crosses(p: Point, q: Point, a: Point, b: Point) -> bool:
 
 
 def area(box: PixelBox) -> float:
+    """Area of a box; 0 if it is inverted."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
 def intersection(a: PixelBox, b: PixelBox) -> float:
-    """Area that two boxes share."""
+    """Area of the intersection of two boxes."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     return width * height if width > 0 and height > 0 else 0.0

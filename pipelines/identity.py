@@ -1,6 +1,6 @@
-"""Names made from what was seen, so that a replay of the same recording says the same names.
+"""Deterministic ids derived from what was seen, so that a replay of a recording yields the same.
 
-No counter of a process goes into them, and no clock but the frame's.
+They depend on no process-local counter, and on no clock but the frame's.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from uuid import UUID, uuid5
 from pipelines.domain import CameraKey, PixelBox, Slug
 from pipelines.geometry import foot_point
 
-# Drawn once at random for Atalaia. Changing it renames every alarm ever raised.
+# Generated once at random for Atalaia. Changing it changes the id of every alarm ever raised.
 ALARM_NAMESPACE = UUID("6f0c2a58-6c7e-4d0b-9a35-0e6a9d1f7c42")
 
-# Likewise, for pictures of objects.
+# Likewise, for images of objects.
 OBJECT_NAMESPACE = UUID("b6a3f1d2-54f4-4d59-9d0c-0f5e9a7f2c11")
 
-# Cells per axis. Only objects that start in the same millisecond need telling apart by place, and
-# the coarser the cells, the seldomer two runtimes that differ by a pixel name different ones.
+# Cells per axis. Position only has to distinguish objects that start in the same millisecond, and
+# coarse cells make it unlikely that two runtimes that differ by a pixel derive different keys.
 PLACE_CELLS = 16
 
 
@@ -30,20 +30,20 @@ def track_key(
     size: tuple[int, int],
     taken: Container[str] = (),
 ) -> str:
-    """Key of a track: millisecond of its first frame, class, and place on a 16x16 grid.
+    """Key of a track: millisecond of its first frame, class, and position on a 16x16 grid.
 
     Args:
         first_seen_us: capture time of the first frame, UTC microseconds.
         label: class name at that time.
         box: in source pixels.
         size: width, height in source pixels.
-        taken: keys of the same camera in use. Of two objects that would get the same key, the one
-            named later gets the next number; name them in an order that does not depend on the
-            order of detections.
+        taken: keys already in use for this camera. Of two objects with the same key, the later one
+            gets the next number; process them in an order that does not depend on the order of
+            detections.
 
     Returns:
-        `<ms, hex>-<cell, two hex digits>-<number>-<label, percent-encoded>`; the label stands last
-        because it is the one part that may hold a dash.
+        `<ms, hex>-<cell, two hex digits>-<number>-<label, percent-encoded>`; the label comes last,
+        because it is the only part that may contain a dash.
     """
     foot = foot_point(box)
     column, row = (
@@ -58,16 +58,16 @@ def track_key(
 
 
 def alarm_id(key: CameraKey, rule: Slug, track: str, episode: int) -> UUID:
-    """The one name of an alarm: which rule of which camera, which track, the how many-th time.
+    """The id of an alarm, derived from camera, rule, track and episode.
 
-    Slugs and track keys hold no slash, so no two different alarms spell the same name.
+    Slugs and track keys contain no slash, so different alarms cannot collide.
     """
     return uuid5(ALARM_NAMESPACE, f"{key.tenant}/{key.camera}/{rule}/{track}/{episode}")
 
 
 def object_snapshot_key(camera: Slug, track: str) -> str:
-    """Key of an object's best picture in its tenant's blob storage; said again, it replaces.
+    """Blob key of an object's best image; stable, so that a newer image replaces it.
 
-    A track's key may hold what a blob's key may not, hence the hash.
+    Hashed, because a track key may contain characters that a blob key may not.
     """
     return f"objects/{camera}/{uuid5(OBJECT_NAMESPACE, track).hex}.jpg"

@@ -1,8 +1,8 @@
-"""Pictures into what the model takes, and crops out of pictures.
+"""Converts frames to model inputs, and cuts crops. cv2 and numpy only.
 
-Frames come from LiveKit as I420: full-size luma, chroma at half size. Colours are converted after
-scaling down, at the size that the model sees: at 1080p that is a ninth of the pixels.
-Conversion is BT.601, limited range, as libyuv (and so LiveKit itself) does it.
+LiveKit delivers frames as I420: full-size luma, half-size chroma. Colour conversion happens after
+downscaling, at the model's input size: at 1080p that is a ninth of the pixels. It uses BT.601,
+limited range, like libyuv and therefore LiveKit.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from pipelines.domain import Letterbox, LetterboxedFrame
 
 Pixels = npt.NDArray[np.uint8]
 
-# Grey of the border that YOLO models are trained with.
+# Grey level of the padding with which YOLO models are trained.
 PAD = 114
-# A crop of 200x400 pixels takes some 20 kB.
+# JPEG quality; a crop of 200x400 pixels takes some 20 kB.
 CROP_QUALITY = 85
 
 
 @dataclass(frozen=True, slots=True)
 class I420:
-    """One picture in three planes; views, not copies.
+    """One frame in three planes; views, not copies.
 
     Attributes:
         y: uint8 (height, width).
         u: uint8 (ceil(height / 2), ceil(width / 2)).
         v: like `u`.
+
+    Raises:
+        ValueError: the shapes do not match, or a plane is not uint8.
     """
 
     y: Pixels
@@ -60,7 +63,7 @@ class I420:
         """Views of a tightly packed buffer, as in `livekit.rtc.VideoFrame.data`.
 
         Raises:
-            ValueError: the buffer does not have the length of such a picture.
+            ValueError: the buffer does not have the length of such a frame.
         """
         half_width, half_height = (width + 1) // 2, (height + 1) // 2
         luma, chroma = width * height, half_width * half_height
@@ -77,25 +80,29 @@ class I420:
 
 
 def letterbox_rgb(rgb: Pixels, input: tuple[int, int]) -> LetterboxedFrame:
-    """Scale and centre an RGB picture (height, width, 3) into the `input` (width, height)."""
+    """Letterbox an RGB frame, uint8 (height, width, 3), into `input` (width, height).
+
+    Raises:
+        ValueError: wrong shape or dtype.
+    """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"expected uint8 (height, width, 3), got {rgb.dtype} {rgb.shape}")
     letterbox = Letterbox.fit((rgb.shape[1], rgb.shape[0]), input)
-    pixels, content = _framed(letterbox)
+    pixels, content = _padded_canvas(letterbox)
     _scale(rgb, content)
     return LetterboxedFrame(pixels, letterbox)
 
 
 def letterbox_i420(planes: I420, input: tuple[int, int]) -> LetterboxedFrame:
-    """Scale and centre an I420 picture into the `input` (width, height), as RGB."""
+    """Letterbox an I420 frame into `input` (width, height), as RGB."""
     letterbox = Letterbox.fit(planes.size, input)
-    pixels, content = _framed(letterbox)
+    pixels, content = _padded_canvas(letterbox)
     _convert(planes, content)
     return LetterboxedFrame(pixels, letterbox)
 
 
 def to_rgb(planes: I420) -> Pixels:
-    """RGB (height, width, 3) of an I420 picture of any size, odd ones too."""
+    """Convert an I420 frame of any size, including odd ones, to RGB, uint8 (height, width, 3)."""
     width, height = planes.size
     rgb = np.empty((height, width, 3), dtype=np.uint8)
     _convert(planes, rgb)
@@ -103,17 +110,17 @@ def to_rgb(planes: I420) -> Pixels:
 
 
 def cut_crop_i420(planes: I420, box: tuple[int, int, int, int]) -> Pixels:
-    """RGB of one part of an I420 picture; only that part is converted.
+    """Cut a box out of an I420 frame; converts only that part to RGB, uint8 (height, width, 3).
 
     Args:
-        planes: the picture.
+        planes: the frame.
         box: x1, y1, x2, y2 in whole pixels; x2 and y2 exclusive.
 
     Raises:
-        ValueError: the box is empty or reaches out of the picture.
+        ValueError: the box is empty or exceeds the frame.
     """
     x1, y1, x2, y2 = _checked(box, planes.size)
-    # From an even corner on, chroma and luma fit together.
+    # Chroma and luma are aligned at even coordinates.
     left, top = x1 - x1 % 2, y1 - y1 % 2
     part = I420(
         planes.y[top:y2, left:x2],
@@ -124,13 +131,21 @@ def cut_crop_i420(planes: I420, box: tuple[int, int, int, int]) -> Pixels:
 
 
 def cut_crop_rgb(rgb: Pixels, box: tuple[int, int, int, int]) -> Pixels:
-    """A copy of one part of a picture (height, width, 3); see `cut_crop_i420`."""
+    """Copy a box out of an RGB frame, uint8 (height, width, 3).
+
+    Raises:
+        ValueError: as `cut_crop_i420`.
+    """
     x1, y1, x2, y2 = _checked(box, (rgb.shape[1], rgb.shape[0]))
     return rgb[y1:y2, x1:x2].copy()
 
 
 def crop_jpeg(rgb: Pixels, quality: int = CROP_QUALITY) -> bytes:
-    """JPEG of an RGB frame or crop, uint8 (height, width, 3). Raises ValueError for others."""
+    """Encode an RGB image, uint8 (height, width, 3), as JPEG.
+
+    Raises:
+        ValueError: the image cannot be encoded.
+    """
     # 4:2:0, as the frame that the crop is cut from: 4:4:4 made 15 % more bytes of a 200x400 crop.
     jpeg = simplejpeg.encode_jpeg(
         np.ascontiguousarray(rgb), quality, colorspace="RGB", colorsubsampling="420"
@@ -141,12 +156,12 @@ def crop_jpeg(rgb: Pixels, quality: int = CROP_QUALITY) -> bytes:
 def _checked(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = box
     if not (0 <= x1 < x2 <= size[0] and 0 <= y1 < y2 <= size[1]):
-        raise ValueError(f"the box {box} is not inside a picture of {size[0]}x{size[1]}")
+        raise ValueError(f"the box {box} is not inside a frame of {size[0]}x{size[1]}")
     return box
 
 
-def _framed(letterbox: Letterbox) -> tuple[Pixels, Pixels]:
-    """A grey input, and the view of it where the picture goes."""
+def _padded_canvas(letterbox: Letterbox) -> tuple[Pixels, Pixels]:
+    """A grey canvas of the input size, uint8 (height, width, 3), and the view for the content."""
     width, height = letterbox.content
     left, top = letterbox.pad
     pixels = np.full((letterbox.input[1], letterbox.input[0], 3), PAD, dtype=np.uint8)
@@ -154,7 +169,7 @@ def _framed(letterbox: Letterbox) -> tuple[Pixels, Pixels]:
 
 
 def _scale(source: Pixels, target: Pixels) -> None:
-    """Write `source` into `target` at its size."""
+    """Resize `source` into `target`, both uint8 (height, width[, 3])."""
     if source.shape == target.shape:
         target[...] = source
     else:
@@ -163,14 +178,14 @@ def _scale(source: Pixels, target: Pixels) -> None:
 
 
 def _convert(planes: I420, target: Pixels) -> None:
-    """Write the picture into `target` (height, width, 3) as RGB, at its size.
+    """Scale and convert the frame into `target`, RGB, uint8 (height, width, 3).
 
-    Written in place all the way: two buffers are allocated per frame instead of five.
+    Works in place as far as possible: two buffers are allocated per frame instead of five.
     """
     height, width = target.shape[:2]
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     luma, chroma = 4 * half_height * half_width, half_height * half_width
-    # cv2 takes the planes as one block of even size.
+    # cv2 expects the planes as one block of even size.
     flat = np.empty(luma + 2 * chroma, dtype=np.uint8)
     y = flat[:luma].reshape(2 * half_height, 2 * half_width)
     _scale(planes.y, y[:height, :width])
@@ -180,7 +195,7 @@ def _convert(planes: I420, target: Pixels) -> None:
     if (height, width) == y.shape:
         cv2.cvtColor(block, cv2.COLOR_YUV2RGB_I420, dst=target)
         return
-    # An odd picture's last row and column doubles for the conversion.
+    # For odd sizes, the last row and column are duplicated.
     y[height:, :width] = y[height - 1, :width]
     y[:, width:] = y[:, width - 1 : width]
     target[...] = cv2.cvtColor(block, cv2.COLOR_YUV2RGB_I420)[:height, :width]

@@ -1,4 +1,4 @@
-"""Privacy masks, painted in before anything looks at a picture or keeps it. cv2 and numpy only."""
+"""Privacy masks, painted before a frame is analysed or stored. cv2 and numpy only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipelines.imaging import I420
 BLACK = (16, 128, 128)
 """Y, U, V of black in limited range."""
 
-# cv2 draws from corners in 1/16 of a pixel.
+# Fractional bits of cv2's corner coordinates: 1/16 of a pixel.
 _SHIFT = 4
-# A corner is off by 1/32, a line as drawn by 1/2, a pixel reaches 1/2 from its centre: with this
-# many pixels around, every pixel that a mask so much as touches is painted.
+# Rounding moves a corner by 1/32 and a drawn line by 1/2, and a pixel extends 1/2 from its centre:
+# with this dilation, in pixels, every pixel that a mask touches is painted.
 _MARGIN = 2
 
 _Raster = npt.NDArray[np.bool_]
@@ -25,11 +25,12 @@ _Raster = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class _Patch:
-    """Where one mask lies in the chroma planes: its box, and the pixels within that are painted.
+    """The raster of one mask: its bounding box in the chroma planes, and the pixels to paint.
 
     Attributes:
         rows, columns: of the box, in pixels of the chroma planes.
-        chroma: bool, the box's size; luma: bool, twice that.
+        chroma: bool (rows, columns) of the box.
+        luma: bool, twice that size.
     """
 
     rows: slice
@@ -39,14 +40,13 @@ class _Patch:
 
 
 class MaskPainter:
-    """Paints the masks of one camera black. Follows the size of the pictures. Safe from any
-    thread.
+    """Paints the masks of one camera black. Adapts to the frame size. Thread-safe.
 
-    Rasters are made on the half-size grid of the chroma planes, so that luma and colour end at the
-    same places; a mask grows by two to three of those pixels on each side, and never shrinks.
+    Masks are rasterized on the half-size grid of the chroma planes, so that luma and chroma end at
+    the same positions. A mask grows by two to three of those pixels on each side and never shrinks.
 
     Args:
-        masks: polygons in normalized coordinates; none paints nothing.
+        masks: polygons in normalized coordinates.
     """
 
     def __init__(self, masks: tuple[Polygon, ...]) -> None:
@@ -58,14 +58,14 @@ class MaskPainter:
         return self._masks
 
     def paint(self, planes: I420) -> None:
-        """Paint the masks into the picture, in place.
+        """Paint the masks into the frame, in place.
 
         Raises:
-            ValueError: the planes cannot be written to.
+            ValueError: the planes are read-only.
         """
         if not self._masks:
             return
-        # Read once: another thread may paint a picture of another size.
+        # Read once: another thread may paint a frame of another size.
         size, patches = self._rasters
         if planes.size != size:
             patches = [patch for mask in self._masks if (patch := _patch(mask, planes.size))]
@@ -73,16 +73,16 @@ class MaskPainter:
         for patch in patches:
             rows, columns = patch.rows, patch.columns
             luma = planes.y[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop]
-            # An odd picture's last row and column has half a chroma pixel.
+            # At odd sizes, the last row and column cover half a chroma pixel.
             np.copyto(luma, BLACK[0], where=patch.luma[: luma.shape[0], : luma.shape[1]])
             np.copyto(planes.u[rows, columns], BLACK[1], where=patch.chroma)
             np.copyto(planes.v[rows, columns], BLACK[2], where=patch.chroma)
 
 
 def _patch(mask: Polygon, size: tuple[int, int]) -> _Patch | None:
-    """The raster of one mask in a picture of `size` (width, height) source pixels."""
+    """Rasterize one mask for a frame of `size` (width, height) source pixels; None if empty."""
     width, height = (size[0] + 1) // 2, (size[1] + 1) // 2
-    # Half a source pixel is a quarter of a chroma pixel; cv2 counts from a pixel's centre.
+    # Convert to chroma pixels; cv2 measures from a pixel's centre, hence 0.5.
     corners = np.array(mask) * (size[0] / 2, size[1] / 2) - 0.5
     raster = np.zeros((height, width), np.uint8)
     cv2.fillPoly(raster, [np.round(corners * 2**_SHIFT).astype(np.int32)], 1, shift=_SHIFT)

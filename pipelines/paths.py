@@ -1,4 +1,4 @@
-"""Where each object was: the boxes of its track, some seconds of them at a time. Pure."""
+"""Trajectories: the boxes of each track, in pieces of a few seconds. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pipelines.domain import PATH_SCALE, CameraKey, FrameStamp, PathPoint, Track, TrackPath
 from pipelines.tracking import Observation, Scene
 
-# Capture time is divided into cells of this length, counted from 1970, and a track's boxes of one
-# cell are one path, named by the start of the cell. So live and batch, which may look at different
-# frames, name the same paths, and what is said again replaces instead of doubling. 5 s at 5 frames
-# per second is some 700 bytes of JSON, and what is lost with a killed process.
+# Capture time is divided into cells of this length, counted from 1970. A track's boxes in one cell
+# form one path, identified by the start of the cell. Live and batch, which may analyse different
+# frames, thus produce the same path ids, and a repeated path replaces the earlier one. 5 s at 5
+# frames per second is some 700 bytes of JSON, and is what a killed process loses.
 CELL_US = 5_000_000
 
-# 60 frames per second over 5 s are 300 points; beyond this a path ends within its cell.
+# 60 frames per second over 5 s are 300 points; beyond this limit a path ends within its cell.
 MAX_POINTS = 1_000
 
 
@@ -27,8 +27,8 @@ class _Path:
     confidence: float = 0.0
     end_us: int = 0
 
-    def takes(self, capture_us: int) -> bool:
-        """Whether a point of that time goes on here: same cell, not back in time, not full."""
+    def accepts(self, capture_us: int) -> bool:
+        """Whether a point at that time continues this path: same cell, not earlier, not full."""
         return (
             capture_us // CELL_US == self.cell
             and self.end_us <= capture_us
@@ -44,9 +44,9 @@ class _Path:
 
 @dataclass(slots=True)
 class _Entry:
-    """One track: its open path, and ended ones, which wait here until the track is confirmed.
+    """One track: its open path, and ended ones, which are held until the track is confirmed.
 
-    `until_us` is how far the ended ones reach.
+    `until_us` is the end of the last ended path.
     """
 
     label: str
@@ -60,8 +60,8 @@ class _Entry:
             cell = stamp.capture_us // CELL_US
             start_us = cell * CELL_US
             if start_us <= self.until_us:
-                # A path of this cell was full, or the camera's clock was set back: another name,
-                # in whole milliseconds, as the points of every path are, and off the grid.
+                # An earlier path filled this cell, or the camera's clock was set back: use another
+                # id, in whole milliseconds like the points of every path, and off the grid.
                 start_us = stamp.capture_us // 1_000 * 1_000
                 start_us -= 1_000 if start_us % CELL_US == 0 else 0
             self.open = _Path(cell, start_us)
@@ -77,8 +77,8 @@ class _Entry:
 class PathBook:
     """Paths of one camera's tracks.
 
-    Boxes of the frames before a track was confirmed belong to it; a track that never is confirmed
-    has no path. What is held is bounded by one cell of what is in sight.
+    A path includes the boxes from before its track was confirmed; a track that is never confirmed
+    has no path. Memory is bounded by one cell of the objects in sight.
     """
 
     def __init__(self, key: CameraKey) -> None:
@@ -89,42 +89,42 @@ class PathBook:
         return len(self._entries)
 
     def step(self, scene: Scene) -> tuple[TrackPath, ...]:
-        """Take in one frame; the paths that ended before it, by track and time."""
+        """Process one frame; returns the paths that ended before it, by track and time."""
         for entry in self._entries.values():
-            if entry.open is not None and not entry.open.takes(scene.stamp.capture_us):
+            if entry.open is not None and not entry.open.accepts(scene.stamp.capture_us):
                 entry.end()
         for seen in scene.seen:
             self._add(scene.stamp, seen)
-        gone = [key for key in scene.forgotten if key in self._entries]
-        for key in gone:
+        forgotten = [key for key in scene.forgotten if key in self._entries]
+        for key in forgotten:
             self._entries[key].end()
-        told = self._told()
-        for key in gone:
+        finished = self._take_finished()
+        for key in forgotten:
             del self._entries[key]
-        return told
+        return finished
 
     def finish(self) -> tuple[TrackPath, ...]:
-        """The end of the stream: what was not told yet."""
+        """End of the stream: returns the remaining paths."""
         for entry in self._entries.values():
             entry.end()
-        told = self._told()
+        finished = self._take_finished()
         self._entries.clear()
-        return told
+        return finished
 
     def _add(self, stamp: FrameStamp, seen: Observation) -> None:
         entry = self._entries.setdefault(seen.track.key, _Entry(seen.track.label))
         entry.label, entry.confirmed = seen.track.label, seen.confirmed
         entry.add(stamp, seen.track)
 
-    def _told(self) -> tuple[TrackPath, ...]:
-        """Ended paths of confirmed tracks, which are then no longer held."""
-        told: list[TrackPath] = []
+    def _take_finished(self) -> tuple[TrackPath, ...]:
+        """Remove and return the ended paths of confirmed tracks."""
+        finished: list[TrackPath] = []
         for key in sorted(self._entries):
             entry = self._entries[key]
             if entry.confirmed:
-                told += [self._track_path(key, entry, path) for path in entry.ended]
+                finished += [self._track_path(key, entry, path) for path in entry.ended]
                 entry.ended.clear()
-        return tuple(told)
+        return tuple(finished)
 
     def _track_path(self, key: str, entry: _Entry, path: _Path) -> TrackPath:
         return TrackPath(
@@ -140,7 +140,7 @@ class PathBook:
 
 
 def _scaled(track: Track, stamp: FrameStamp) -> tuple[int, int, int, int]:
-    """The box in 1/PATH_SCALE of the picture, clipped to it."""
+    """The box in 1/PATH_SCALE of the frame, clipped to it."""
     x1, y1, x2, y2 = (
         min(PATH_SCALE, max(0, round(value * PATH_SCALE / side)))
         for value, side in zip(track.box, (stamp.width, stamp.height) * 2, strict=True)

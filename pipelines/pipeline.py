@@ -1,7 +1,7 @@
-"""The pipeline of one camera: detections in; tracks, alarms, crops, memories and paths out. Pure.
+"""The pipeline of one camera: detections in; tracks, alarms, crops, sightings and paths out. Pure.
 
-No clock but the frames', no I/O, no chance: the same frames give the same results, live or from a
-recording. What it holds is bounded by what is in sight and what is still expected back.
+No clock but the frames', no I/O, no randomness: the same frames give the same results, live or from
+a recording. Memory is bounded by the objects in sight and those still expected to return.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from pipelines.paths import PathBook
 from pipelines.rules import Firing, RuleBook, hold_us
 from pipelines.tracking import CameraTracker, Scene
 
-# From this confidence on a detection may start a track, unless a rule asks for less; weaker ones
-# only prolong tracks. The default of a rule's `min_confidence`.
+# Minimum confidence of a detection to start a track, unless a rule needs less; weaker ones only
+# extend tracks. Equals the default of a rule's `min_confidence`.
 ACTIVATION = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one frame brought.
+    """Results of one frame.
 
     Attributes:
-        tracks: confirmed objects that were seen in this frame, in source pixels, sorted by key.
-        alarms: with `stages.capture_us` alone; the driver fills the rest.
-        crops: to be cut from this very frame.
-        remember: to be stored, each with the latest crop of its track.
-        forgotten: tracks that will not be named again: their crops can go, once `remember` of this
-            result is done.
-        paths: where tracks were, as far as it is known for good.
-        late: the frame was late or a repetition, and was not looked at.
+        tracks: confirmed objects seen in this frame, in source pixels, sorted by key.
+        alarms: with only `stages.capture_us` set; the driver fills the rest.
+        crops: to be cut from this frame.
+        remember: sightings to store, each with the latest crop of its track.
+        forgotten: tracks that will not occur again; their crops can be dropped after `remember` of
+            this result has been processed.
+        paths: completed pieces of trajectories.
+        late: the frame was late or repeated, and was skipped.
     """
 
     tracks: tuple[Track, ...] = ()
@@ -72,15 +72,15 @@ class CameraPipeline:
         return self._plan
 
     def apply(self, plan: CameraPlan) -> None:
-        """Go on under another plan: tracks stay, and the state of rules that are the same.
+        """Switch to another plan. Keeps the tracks, and the state of unchanged rules.
 
-        A plan older than the present one is ignored: it was overtaken on its way.
+        An older plan than the current one is ignored: it was overtaken in transit.
 
         Raises:
-            ValueError: the plan is of another camera.
+            ValueError: the plan belongs to another camera.
         """
         if plan.key != self._plan.key:
-            raise ValueError(f"a plan of {plan.key} for the pipeline of {self._plan.key}")
+            raise ValueError(f"plan of {plan.key} passed to the pipeline of {self._plan.key}")
         if plan.revision < self._plan.revision:
             return
         self._plan = plan
@@ -88,11 +88,11 @@ class CameraPipeline:
         self._rules.apply(plan.rules, known=self._tracker.keys)
 
     def step(self, stamp: FrameStamp, detections: Detections) -> StepResult:
-        """Take in one frame. Frames come in the order of capture; what is out of it is skipped.
+        """Process one frame. Frames out of capture order are skipped.
 
         Args:
-            stamp: of the frame that was looked at.
-            detections: in source pixels of that frame, weak ones included.
+            stamp: of the analysed frame.
+            detections: in source pixels of that frame, including those of low confidence.
         """
         scene = self._tracker.update(stamp, detections)
         if scene is None:
@@ -109,11 +109,11 @@ class CameraPipeline:
         )
 
     def finish(self) -> StepResult:
-        """End of the stream: what is still to be remembered, and the paths not told yet."""
+        """End of the stream: the remaining sightings and paths."""
         return StepResult(remember=self._crops.finish(), paths=self._paths.finish())
 
     def held(self) -> dict[str, int]:
-        """How many tracks each part holds something about; for metrics, and to see it bounded."""
+        """Number of tracks that each part holds state for; for metrics and tests of its bounds."""
         return {
             "tracks": len(self._tracker.keys),
             "crops": len(self._crops),

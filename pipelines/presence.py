@@ -1,7 +1,7 @@
-"""Where an object is with respect to a zone or a line, without trembling. Pure state machines.
+"""State of an object relative to a zone or a line, with hysteresis. Pure state machines.
 
-Boxes tremble: their lower edge moves by some percent of their height from frame to frame, more when
-legs are hidden. A state changes only when the foot point is clear of the border.
+Boxes jitter: their lower edge moves by some percent of their height from frame to frame, more when
+legs are occluded. A state changes only when the foot point is clear of the border.
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ from pipelines.geometry import (
 )
 
 S = 1_000_000
+"""Microseconds per second."""
 
 # Half width of the border, in heights of the object's box: 17 cm for a person.
 BORDER_SHARE = 0.1
-# ... and at least this, in picture heights: 2 pixels at 360 lines, for distant objects.
+# Its minimum, in frame heights, for distant objects: 2 pixels at 360 lines.
 BORDER_MIN = 0.005
 
-# Really left: clear of the zone for this long. Hidden legs lift the foot point for about a second.
+# An object has left once it is clear of the zone for this long. Occluded legs raise the foot point
+# for about a second.
 LEAVE_US = 2 * S
 
 
 def border(height: float) -> float:
-    """Half width of the border for an object `height` high, both in picture heights."""
+    """Half width of the border for an object of this height, both in frame heights."""
     return max(BORDER_MIN, BORDER_SHARE * height)
 
 
-class Whereabouts(StrEnum):
+class ZonePhase(StrEnum):
     OUTSIDE = "outside"
     INSIDE = "inside"
     LEAVING = "leaving"
 
 
-class Seen(StrEnum):
-    """What one look at the foot point says."""
+class FootPosition(StrEnum):
+    """Position of the foot point relative to the zone in one frame."""
 
     WITHIN = "within"
     ON_BORDER = "on_border"
@@ -49,34 +51,35 @@ class Seen(StrEnum):
     CLEAR_FOR_LONG = "clear_for_long"
 
 
-# Every state with every look; a missing pair would be a KeyError in the first test.
-TRANSITIONS: Final[dict[tuple[Whereabouts, Seen], Whereabouts]] = {
-    (Whereabouts.OUTSIDE, Seen.WITHIN): Whereabouts.INSIDE,
-    (Whereabouts.OUTSIDE, Seen.ON_BORDER): Whereabouts.OUTSIDE,
-    (Whereabouts.OUTSIDE, Seen.CLEAR): Whereabouts.OUTSIDE,
-    (Whereabouts.OUTSIDE, Seen.CLEAR_FOR_LONG): Whereabouts.OUTSIDE,
-    (Whereabouts.INSIDE, Seen.WITHIN): Whereabouts.INSIDE,
-    (Whereabouts.INSIDE, Seen.ON_BORDER): Whereabouts.INSIDE,
-    (Whereabouts.INSIDE, Seen.CLEAR): Whereabouts.LEAVING,
-    (Whereabouts.INSIDE, Seen.CLEAR_FOR_LONG): Whereabouts.OUTSIDE,
-    (Whereabouts.LEAVING, Seen.WITHIN): Whereabouts.INSIDE,
-    (Whereabouts.LEAVING, Seen.ON_BORDER): Whereabouts.LEAVING,
-    (Whereabouts.LEAVING, Seen.CLEAR): Whereabouts.LEAVING,
-    (Whereabouts.LEAVING, Seen.CLEAR_FOR_LONG): Whereabouts.OUTSIDE,
+# Complete: every phase with every position. A missing pair would be a KeyError in the first test.
+TRANSITIONS: Final[dict[tuple[ZonePhase, FootPosition], ZonePhase]] = {
+    (ZonePhase.OUTSIDE, FootPosition.WITHIN): ZonePhase.INSIDE,
+    (ZonePhase.OUTSIDE, FootPosition.ON_BORDER): ZonePhase.OUTSIDE,
+    (ZonePhase.OUTSIDE, FootPosition.CLEAR): ZonePhase.OUTSIDE,
+    (ZonePhase.OUTSIDE, FootPosition.CLEAR_FOR_LONG): ZonePhase.OUTSIDE,
+    (ZonePhase.INSIDE, FootPosition.WITHIN): ZonePhase.INSIDE,
+    (ZonePhase.INSIDE, FootPosition.ON_BORDER): ZonePhase.INSIDE,
+    (ZonePhase.INSIDE, FootPosition.CLEAR): ZonePhase.LEAVING,
+    (ZonePhase.INSIDE, FootPosition.CLEAR_FOR_LONG): ZonePhase.OUTSIDE,
+    (ZonePhase.LEAVING, FootPosition.WITHIN): ZonePhase.INSIDE,
+    (ZonePhase.LEAVING, FootPosition.ON_BORDER): ZonePhase.LEAVING,
+    (ZonePhase.LEAVING, FootPosition.CLEAR): ZonePhase.LEAVING,
+    (ZonePhase.LEAVING, FootPosition.CLEAR_FOR_LONG): ZonePhase.OUTSIDE,
 }
 
 
 @dataclass(slots=True)
-class Stay:
-    """One object and one zone. `*_us` is scene time.
+class ZoneState:
+    """State of one object relative to one zone. `*_us` is scene time.
 
     Attributes:
-        entries: how often it entered so far; number of the present or last stay.
-        entered_us: start of the present or last stay.
-        clear_since_us: since when it has been clear of the zone, if it is.
+        entries: how often it has entered; the number of the current or last stay.
+        entered_us: start of the current or last stay.
+        clear_since_us: since when it has been clear of the zone; None if it is not.
+        last_us: time of the last update.
     """
 
-    where: Whereabouts = Whereabouts.OUTSIDE
+    phase: ZonePhase = ZonePhase.OUTSIDE
     entries: int = 0
     entered_us: int = 0
     clear_since_us: int | None = None
@@ -84,25 +87,25 @@ class Stay:
 
     @property
     def inside(self) -> bool:
-        """In the zone, or not yet away from it for good."""
-        return self.where is not Whereabouts.OUTSIDE
+        """Whether it is in the zone, or has not left it for good."""
+        return self.phase is not ZonePhase.OUTSIDE
 
-    def look(self, foot: Point, height: float, zone: tuple[Point, ...], now_us: int) -> bool:
-        """Take in where the object is now (upright coordinates); True when it just entered."""
+    def update(self, foot: Point, height: float, zone: tuple[Point, ...], now_us: int) -> bool:
+        """Process the position, in upright coordinates. Returns whether the object just entered."""
         # An object that was clear of the zone when it was lost has left, even if it is inside when
-        # found again.
+        # it is found again.
         if self.clear_since_us is not None and now_us - self.clear_since_us >= LEAVE_US:
-            self.where = TRANSITIONS[self.where, Seen.CLEAR_FOR_LONG]
+            self.phase = TRANSITIONS[self.phase, FootPosition.CLEAR_FOR_LONG]
         seen = self._classify(foot, height, zone)
         self.clear_since_us = (
             None
-            if seen is not Seen.CLEAR
+            if seen is not FootPosition.CLEAR
             else self.clear_since_us
             if self.clear_since_us is not None
             else now_us
         )
         was_inside = self.inside
-        self.where = TRANSITIONS[self.where, seen]
+        self.phase = TRANSITIONS[self.phase, seen]
         self.last_us = now_us
         if self.inside and not was_inside:
             self.entries += 1
@@ -110,12 +113,12 @@ class Stay:
             return True
         return False
 
-    def _classify(self, foot: Point, height: float, zone: tuple[Point, ...]) -> Seen:
+    def _classify(self, foot: Point, height: float, zone: tuple[Point, ...]) -> FootPosition:
         if inside_polygon(foot, zone):
-            return Seen.WITHIN
+            return FootPosition.WITHIN
         if not self.inside or distance_to_border(foot, zone) > border(height):
-            return Seen.CLEAR
-        return Seen.ON_BORDER
+            return FootPosition.CLEAR
+        return FootPosition.ON_BORDER
 
 
 class Crossing(StrEnum):
@@ -124,26 +127,27 @@ class Crossing(StrEnum):
 
 
 @dataclass(slots=True)
-class Passage:
-    """One object and one line.
+class LineState:
+    """State of one object relative to one line.
 
     Attributes:
-        side: +1 right, -1 left, 0 before the first look; changes only clear of the line.
-        through: whether the path since the last clear look led through the line an odd number of
-            times, rather than around its end.
+        side: +1 right, -1 left, 0 before the first position; changes only when clear of the line.
+        through: whether the path since the last clear position crossed the line an odd number of
+            times, rather than passing around its end.
+        last: the previous foot point, in upright coordinates.
     """
 
     side: int = 0
     through: bool = False
     last: Point | None = None
 
-    def look(self, foot: Point, height: float, a: Point, b: Point) -> Crossing | None:
-        """Take in where the object is now, in upright coordinates; the crossing just completed."""
+    def update(self, foot: Point, height: float, a: Point, b: Point) -> Crossing | None:
+        """Process the object's position, in upright coordinates. Returns a completed crossing."""
         last, self.last = self.last, foot
         distance = side_of_line(foot, a, b)
         now = 1 if distance >= 0 else -1
         if last is None:
-            # The first look counts even on the border: people come out of a door right at the line.
+            # The first position counts even on the border: a door may be right at the line.
             self.side = now
             return None
         if step_crosses(last, foot, a, b):

@@ -1,10 +1,10 @@
-"""Is what appears here what was lost here? Pure decisions; `tracking` holds the state.
+"""Decides whether a new detection is a lost object that returned. Pure; `tracking` has the state.
 
 A tracker forgets within seconds what the detector misses. A parked car behind a lorry, or one that
-the detector sees in every third frame, would come back as a new car, with a new alarm. So objects
-stay remembered after they are lost: briefly and by reach where they moved, long and by place where
-they stood. Whoever is *seen* to leave a place is remembered elsewhere, and the next one to take the
-place is new.
+is detected in every third frame only, would come back as a new car, with a new alarm. Lost objects
+are therefore remembered: moving ones briefly and by reach, stationary ones long and by place. An
+object that is *seen* leaving its place is remembered elsewhere, and the next one at that place is
+new.
 """
 
 from __future__ import annotations
@@ -15,41 +15,43 @@ from pipelines.domain import PixelBox
 from pipelines.geometry import area, foot_point, intersection
 
 S = 1_000_000
+"""Microseconds per second."""
 
-# Still at its place: the smaller of the two boxes lies with this share in the other one. Not
-# overlap over union, because what passes in front of a parked car cuts its box to a part of it.
-# A walker leaves in a third of a box width, that is about 0.2 s.
+# Same place: at least this share of the smaller box lies inside the other one. Not IoU, because an
+# object passing in front of a parked car reduces its box to a part. A walking person leaves the
+# place within a third of a box width, i.e. about 0.2 s.
 SAME_PLACE_SHARE = 0.7
-# Areas of the same standing object, now over before. Down to a tenth is left of one that goes
-# behind something bit by bit; growing to nearly twice is coming nearer, not standing.
+# Allowed ratio of areas, now over before, of the same stationary object. One that is gradually
+# occluded may shrink to a tenth; one that grows to nearly twice is approaching, not stationary.
 SAME_PLACE_GROWTH = (0.1, 1.7)
 
-# Stands, rather than passes slowly: in the same place for this long.
+# Stationary, rather than passing slowly: in the same place for this long.
 STANDING_US = 3 * S
-# What stood is expected back for twice as long as it stood: a person at a cash machine is not the
-# one of an hour ago, a car parked since morning is. At least as long as a bus stands at a stop or
-# traffic at a red light and hides what is behind; at most an hour, as light and places change.
+# A stationary object is expected back for twice as long as it stood: a person at a cash machine is
+# not the one of an hour ago, but a car parked since morning is the same. At least as long as a bus
+# at a stop, or traffic at a red light, hides what is behind; at most an hour, as light and places
+# change.
 STANDING_MEMORY_FACTOR = 2
 STANDING_MEMORY_MIN_US = 120 * S
 STANDING_MEMORY_MAX_US = 3600 * S
 
-# What moved is found again only by chance after a few seconds: walking past a van takes 2 to 4 s.
+# After a few seconds a moving object is matched only by chance: walking past a van takes 2 to 4 s.
 MOVING_MEMORY_US = 6 * S
-# An object that was never confirmed is noise until it is seen again soon.
+# An unconfirmed object is noise unless it is seen again soon.
 TENTATIVE_MEMORY_US = 2 * S
 
 # Reach of a lost moving object, in box sizes (mean of width and height): half a size at once, plus
-# half a size per second (a walking person does 0.8 heights/s, but mostly towards where the
-# tracker's prediction already looked), never more than two.
+# half a size per second, at most two. A walking person covers 0.8 heights/s, but mostly along the
+# tracker's prediction.
 REACH_AT_ONCE = 0.5
 REACH_PER_S = 0.5
 REACH_MAX = 2.0
-# Height of the same moving object after a few seconds.
+# Allowed ratio of heights of the same moving object after a few seconds.
 REACH_GROWTH = (0.6, 1.67)
 
 
 def same_place(before: PixelBox, now: PixelBox) -> bool:
-    """Whether `now` is the box, or a part of it, of what stood at `before`."""
+    """Whether `now` is the box, or a part of the box, of a stationary object at `before`."""
     area_before, area_now = area(before), area(now)
     smaller = min(area_before, area_now)
     if smaller <= 0.0:
@@ -71,15 +73,16 @@ def within_reach(before: PixelBox, now: PixelBox, gap_us: int) -> bool:
 
 
 def foot_distance(a: PixelBox, b: PixelBox) -> float:
+    """Distance between the foot points of two boxes."""
     (ax, ay), (bx, by) = foot_point(a), foot_point(b)
     return hypot(bx - ax, by - ay)
 
 
-def memory_us(*, confirmed: bool, stood_us: int) -> int:
-    """How long an object is expected back after it was seen last."""
+def memory_us(*, confirmed: bool, stationary_us: int) -> int:
+    """How long after its last detection an object is expected to return."""
     if not confirmed:
         return TENTATIVE_MEMORY_US
-    if stood_us < STANDING_US:
+    if stationary_us < STANDING_US:
         return MOVING_MEMORY_US
-    wanted = STANDING_MEMORY_FACTOR * stood_us
+    wanted = STANDING_MEMORY_FACTOR * stationary_us
     return max(STANDING_MEMORY_MIN_US, min(STANDING_MEMORY_MAX_US, wanted))

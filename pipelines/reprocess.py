@@ -3,7 +3,7 @@
     ray job submit --working-dir . -- python -m pipelines.reprocess --tenant acme --camera gate
     python -m pipelines.reprocess --tenant acme --camera gate --dry-run 's3://bucket/2026/*.mp4'
 
-The parts are in `cluster.batch`; here is only what was asked.
+Only the command line is here; the implementation is in `cluster.batch`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import typer
 
-from cluster.batch.request import DetectorChoice, make_request, read_rules
+from cluster.batch.request import DetectorChoice, parse_request, read_rules
 from cluster.cli.common import exit_code, out, settings, show_error, use_config
 from cluster.core.settings import CONFIG_VARIABLE
 from pipelines.errors import AtalaiaError, InputError
@@ -29,19 +29,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 def reprocess(
-    tenant: Annotated[str, typer.Option(help="Whose camera.")],
-    camera: Annotated[str, typer.Option(help="Its id.")],
+    tenant: Annotated[str, typer.Option(help="Tenant of the camera.")],
+    camera: Annotated[str, typer.Option(help="Id of the camera.")],
     files: Annotated[
         list[str] | None,
         typer.Argument(help="Files, folders, globs, fsspec URLs. Default: the recordings."),
     ] = None,
     from_: Annotated[
-        str | None, typer.Option("--from", help="First capture time, ISO 8601; UTC if it has none.")
+        str | None, typer.Option("--from", help="First capture time, ISO 8601; UTC by default.")
     ] = None,
-    to: Annotated[str | None, typer.Option(help="First capture time no longer to look at.")] = None,
+    to: Annotated[str | None, typer.Option(help="End of the capture times, exclusive.")] = None,
     warm_up: Annotated[
         float | None,
-        typer.Option(help="Seconds before --from that are looked at, too. Default: by the rules."),
+        typer.Option(help="Seconds before --from to analyse as well. Default: by the rules."),
     ] = None,
     start: Annotated[
         str | None,
@@ -51,28 +51,28 @@ def reprocess(
         str | None, typer.Option(help="Other weights: a path, or a name like yolov8s.pt.")
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="JSON list of rules, in place of the camera's.")
+        Path | None, typer.Option(help="JSON list of rules that replaces the camera's.")
     ] = None,
     detector: Annotated[
         DetectorChoice,
-        typer.Option(help="The live cameras' detector, behind their frames, or one of its own."),
+        typer.Option(help="The live detector, at lower priority, or one in each worker."),
     ] = DetectorChoice.AUTO,
-    dry_run: Annotated[bool, typer.Option(help="Write nothing, only the summary.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only print the summary, write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary for programs.")] = False,
     job: Annotated[
-        UUID | None, typer.Option(help="Job whose record is told. Default: a new one's.")
+        UUID | None, typer.Option(help="Job record to update. Default: a new one.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="Settings (YAML).")
     ] = None,
 ) -> None:
-    """Look at a camera's recordings, or at video files, as its watcher would have.
+    """Analyse a camera's recordings, or video files, as its watcher would have.
 
-    What is found is written as if it had been found live; run again, nothing doubles.
+    Results are written as if they had been found live. Idempotent: a second run adds nothing.
     """
     try:
         use_config(config)
-        request = make_request(
+        request = parse_request(
             tenant=tenant,
             camera=camera,
             from_us=_time(from_, "--from"),
@@ -104,7 +104,7 @@ def _time(text: str | None, option: str) -> int | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InputError(
-            f"{option} {text!r} is no time.", hint="Write it like 2026-01-31T08:15:00Z."
+            f"{option} {text!r} is not a time.", hint="Write it like 2026-01-31T08:15:00Z."
         ) from None
     return to_us(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 

@@ -1,4 +1,4 @@
-"""Which frames are looked at: the latest, at the camera's rate, one in flight. Pure."""
+"""Selects the frames to analyse: the latest, at the configured rate, one in flight. Pure."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ class Skip(StrEnum):
     """Why a frame was not analysed. Every skipped frame is counted under one of these."""
 
     RATE = "rate"
-    """Between two samples of `detect_fps`: meant to be skipped."""
+    """Between two samples at `detect_fps`, as intended."""
     BUSY = "busy"
-    """Due, but the detector still had the one before."""
+    """Due, but the detector was still processing the previous frame."""
     UNSTAMPED = "unstamped"
-    """Without capture time: cannot be placed in time."""
+    """Without a capture time."""
     OLD = "old"
     """Captured before the last analysed frame."""
 
 
 JUMP_US = 10_000_000
-"""Capture time this far before the last sample is a camera whose clock was re-anchored."""
+"""A capture time this far before the last sample means that the camera's clock was re-anchored."""
 
 
-# Frames that come hardly faster than they are to be looked at are all looked at: on a grid of
-# almost their own period some cells would hold two of them and others none.
+# If frames arrive hardly faster than they are to be analysed, all are analysed: on a grid of almost
+# their own period, some cells would contain two frames and others none.
 NEAR_RATE = 1.1
 
 
 def grid_phase(key: CameraKey) -> float:
-    """Where in a period the cells of this camera begin, 0..1: by its name, spread evenly.
+    """Phase of this camera's sampling grid, 0..1, derived from its name and evenly distributed.
 
-    With one grid for all, the frames of all cameras come to the detector at one moment of each
-    period: four cameras of five frames a second waited 94 ms for it, and wait 62 ms with this
-    (median, `make bench` on two cores).
+    With one grid for all, the frames of all cameras would reach the detector at the same moment of
+    each period: four cameras at five frames a second then wait 94 ms for it, and 62 ms with
+    distributed phases (median, `make bench` on two cores).
     """
     digest = hashlib.blake2b(key.room.encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
 
 
 class FrameSampler:
-    """Decides frame by frame, on capture time and never on the time of arrival: jitter of the
-    network does not change which frames are looked at.
+    """Decides frame by frame, by capture time and never by arrival time, so that network jitter
+    does not affect which frames are analysed.
 
     Time is divided into cells of one period, counted from 1970, and the first frame of each cell is
-    looked at. So a watcher that joined in the middle, and a job that reads the recording a year
-    later, look at the same frames from their second one on.
+    analysed. A watcher that joins in the middle, and a job that reads the recording a year later,
+    therefore analyse the same frames from their second one on.
 
     Args:
         fps: frames per second to analyse.
-        phase: where in a period cells begin, 0..1; see `grid_phase`.
+        phase: offset of the cells within a period, 0..1; see `grid_phase`.
     """
 
     def __init__(self, fps: float, phase: float = 0.0) -> None:
@@ -71,7 +71,8 @@ class FrameSampler:
             self._last_cell = None
 
     def offer(self, capture_us: int) -> bool:
-        """Whether to analyse the frame captured at `capture_us`; if so, call `done` afterwards."""
+        """Whether to analyse the frame captured at `capture_us` (UTC microseconds); if so, call
+        `done` afterwards."""
         if capture_us <= 0:
             self.skipped[Skip.UNSTAMPED] += 1
             return False
@@ -99,5 +100,5 @@ class FrameSampler:
         return (capture_us - self._offered_us) * NEAR_RATE >= self._period_us
 
     def done(self) -> None:
-        """The frame in flight came back (or failed)."""
+        """The frame in flight was processed, or failed."""
         self._busy = False

@@ -1,7 +1,7 @@
-"""When a rule is armed. Wall time of the schedule's zone decides, as people read a clock:
+"""When a rule is armed, by local wall-clock time in the schedule's time zone:
 
-- In the hour that a clock skips in spring, nothing is armed, for there is no such time.
-- The hour that a clock repeats in autumn is armed both times.
+- The hour that clocks skip in spring does not exist and arms nothing.
+- The hour that clocks repeat in autumn is armed both times.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pipelines.times import moment_of
 
 
 def is_armed(schedule: Schedule | None, at_us: int) -> bool:
-    """Whether `at_us` (UTC, microseconds) lies in a window; no schedule means always.
+    """Whether `at_us` (UTC, microseconds) lies in a window; without a schedule, always.
 
-    A window holds its start and not its end. One that runs over midnight belongs to the day on
+    A window includes its start and excludes its end. One that spans midnight belongs to the day on
     which it starts.
     """
     if schedule is None:
@@ -36,6 +36,6 @@ def _holds(window: Window, local: datetime) -> bool:
 
 
 def _time_of_day_us(text: str) -> int:
-    """`HH:MM` to microseconds after midnight; `24:00` is the end of the day."""
+    """Convert `HH:MM` to microseconds after midnight; `24:00` is the end of the day."""
     hours, minutes = text.split(":")
     return (int(hours) * 60 + int(minutes)) * 60 * 1_000_000

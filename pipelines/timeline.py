@@ -1,17 +1,17 @@
-"""Capture times of real cameras stand still, jump and run backwards; rules need time that does not.
+"""Converts capture times, which can stall, jump and go backwards, into time that rules can rely on.
 
-The timeline turns them into *scene time*: microseconds since the pipeline's first frame, strictly
-growing, equal to differences of capture time wherever those can be believed.
+*Scene time* is in microseconds since the pipeline's first frame. It increases strictly, by the same
+differences as capture time wherever those are plausible.
 """
 
 from __future__ import annotations
 
-# Frames of one camera arrive at most this much out of order; a clock that NTP sets back by less
-# costs that many seconds of frames and no track.
+# Frames of one camera arrive at most this much out of order. If NTP sets the clock back by less,
+# that many seconds of frames are skipped, but no track is lost.
 LATE_US = 1_000_000
 
-# A step further back, or this far ahead, is a clock being set, not time passing: a camera that
-# starts in 1970 and then finds NTP. How long it really took cannot be known.
+# A larger step back, or a step this far ahead, means that the clock was set, e.g. when a camera
+# starts in 1970 and then reaches NTP. The time that really passed is unknown.
 JUMP_US = 24 * 3600 * 1_000_000
 
 
@@ -19,9 +19,9 @@ class Timeline:
     """One camera's scene time.
 
     Args:
-        break_us: how far scene time moves on over a jump of the clock: long enough that nothing is
-            carried over it by motion, for the picture may be another one (a recording that
-            starts again).
+        break_us: by how much scene time advances over a clock jump. Long enough that no moving
+            object is matched across it, because the scene may be different (a recording that
+            restarts).
     """
 
     def __init__(self, break_us: int) -> None:
@@ -30,7 +30,7 @@ class Timeline:
         self._scene_us = 0
 
     def advance(self, capture_us: int) -> int | None:
-        """Scene time of the frame, or None where it is late or a repetition: skip such a frame."""
+        """Scene time of the frame; None if it is late or repeated and must be skipped."""
         if self._capture_us is None:
             self._capture_us = capture_us
             return 0

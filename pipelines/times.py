@@ -1,6 +1,6 @@
-"""Times are UTC microseconds inside, RFC 3339 in UTC with microseconds on the wire.
+"""Conversion of times: UTC microseconds internally, RFC 3339 in UTC with microseconds externally.
 
-Never by way of a float: it cannot hold today's microseconds.
+Never through a float, which cannot represent current times in microseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ def rfc3339(at_us: int) -> str:
 
 
 def zone_named(name: str) -> ZoneInfo:
-    """The time zone of an IANA name. Raises ValueError, whatever is wrong with the name."""
+    """The time zone of an IANA name.
+
+    Raises:
+        ValueError: the name is unknown or malformed.
+    """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

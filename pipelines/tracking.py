@@ -1,8 +1,8 @@
-"""Follows the objects of one camera over time, loss and return.
+"""Tracks the objects of one camera, including those that are lost and return.
 
-Three layers: ByteTrack links boxes from frame to frame (`association`); what it lost and what
-appears is joined by place or reach (`reappearance`); and this module keeps one `_Subject` per
-object, with the name that it keeps for as long as it is remembered.
+Three layers: ByteTrack associates boxes from frame to frame (`association`); lost objects are
+re-identified by place or reach (`reappearance`); and this module keeps one `_Subject` per object,
+with a stable key for as long as it is remembered.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pipelines.reappearance import (
 )
 from pipelines.timeline import Timeline
 
-# Classes that detectors take for each other on the same object, frame by frame. They are followed
-# as one group, so that a parked van does not start anew each time it looks like a truck.
+# Classes that detectors confuse for the same object from frame to frame. They are tracked as one
+# group, so that a parked van does not become a new object each time it is classified as a truck.
 LOOKALIKES = {
     "car": "vehicle",
     "truck": "vehicle",
@@ -38,49 +38,49 @@ LOOKALIKES = {
     "bicycle": "cycle",
     "motorcycle": "cycle",
 }
-# Two boxes of one group and different classes that overlap this much are one object seen twice:
-# detectors suppress doubles within a class only.
+# Two boxes of one group but different classes with at least this IoU are one object detected twice:
+# detectors suppress duplicates within a class only.
 DOUBLE_OVERLAP = 0.8
 
-# Longer side of the picture in tracking units. ByteTrack's noise is in pixels; with fixed units a
+# Longer side of the frame in tracking units. ByteTrack's noise is in pixels; with fixed units a
 # camera behaves the same at every resolution, and may change it (day and night profiles).
 UNITS = 640.0
 
 # Confirmed after three hits over 0.3 s: a reflection that flashes for two frames never is, and
-# nobody crosses a zone in less. A slow camera need not wait for a third hit.
+# no one crosses a zone faster. A slow camera need not wait for a third hit.
 CONFIRM_HITS, CONFIRM_US = 3, 3 * S // 10
 CONFIRM_SLOW_HITS, CONFIRM_SLOW_US = 2, 6 * S // 10
 
-# A track's confidence for rules is the median of its last hits: one lucky frame raises nothing, one
-# blurred frame hides nothing.
+# A track's confidence for rules is the median of its last hits, which is robust against a single
+# lucky or blurred frame.
 STEADY_HITS = 7
 
-# The class is a vote weighted by confidence, of about the last 50 hits; another class must lead
-# clearly, so that a close vote does not swing.
+# The class is a vote of about the last 50 hits, weighted by confidence; another class must lead
+# clearly, so that a close vote does not oscillate.
 VOTE_DECAY = 0.98
 VOTE_LEAD = 1.5
 
-# What is in sight within this time after the camera comes up, or comes back after so long away that
-# nothing is known any more, may have been there before; see `Observation.was_there`.
-FIRST_LOOK_US = 1 * S
+# Objects in sight within STARTUP_US after the camera starts, or returns after a gap of AWAY_US, may
+# have been there before; see `Observation.present_at_start`.
+STARTUP_US = 1 * S
 AWAY_US = 60 * S
 
-# Cap on what one camera remembers; a crowded square shows some 100 objects at once.
+# Limit of remembered objects per camera; a crowded square shows some 100 at once.
 MAX_SUBJECTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One object in one frame, as rules look at it.
+    """One object in one frame, as rules see it.
 
     Attributes:
-        track: what is told to the outside.
-        confirmed: seen often enough to be believed.
+        track: its public representation.
+        confirmed: whether it was seen often enough.
         steady_confidence: median over its last hits.
-        foot: normalized point where it stands.
-        height: of its box, in picture heights.
-        was_there: in sight when the camera came up, and in the same place ever since. Without this,
-            every restart would make every parked car a new one.
+        foot: its foot point, normalized.
+        height: of its box, in frame heights.
+        present_at_start: in sight when the camera started, and in the same place since. Otherwise,
+            every restart would make every parked car a new object.
     """
 
     track: Track
@@ -88,18 +88,18 @@ class Observation:
     steady_confidence: float
     foot: Point
     height: float
-    was_there: bool
+    present_at_start: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One frame, tracked.
+    """One frame with its tracked objects.
 
     Attributes:
         scene_us: time since the first frame (`timeline`), for durations.
         seen: objects in this frame, sorted by key.
-        ended: confirmed tracks that are no longer followed as of this frame; they may come back.
-        forgotten: keys that will never be seen again.
+        ended: confirmed tracks that ByteTrack lost in this frame; they may return.
+        forgotten: keys that will not occur again.
     """
 
     stamp: FrameStamp
@@ -147,7 +147,7 @@ class _Subject:
     tracklet: Tracklet | None = None
     hits: int = 0
     confirmed: bool = False
-    was_there: bool = False
+    present_at_start: bool = False
     votes: dict[str, float] = field(default_factory=dict)
     confidences: deque[float] = field(default_factory=lambda: deque(maxlen=STEADY_HITS))
 
@@ -159,7 +159,7 @@ class _Subject:
         self.place = hit.place
         if not same_place(self.anchor, hit.place):
             self.anchor, self.anchor_us = hit.place, scene_us
-            self.was_there = False
+            self.present_at_start = False
         self.confidences.append(hit.confidence)
         self._vote(hit)
         lived = scene_us - self.started_us
@@ -178,17 +178,19 @@ class _Subject:
             self.label = leader
 
     @property
-    def stood_us(self) -> int:
+    def stationary_us(self) -> int:
         return self.last_us - self.anchor_us
 
     def expired(self, scene_us: int) -> bool:
-        return scene_us - self.last_us > memory_us(confirmed=self.confirmed, stood_us=self.stood_us)
+        return scene_us - self.last_us > memory_us(
+            confirmed=self.confirmed, stationary_us=self.stationary_us
+        )
 
     def return_cost(self, hit: _Hit, scene_us: int) -> tuple[int, float] | None:
-        """How unlikely it is that this hit is the lost subject come back; None: impossible."""
+        """Cost of matching this hit with the lost subject, lower is better; None: impossible."""
         gap = scene_us - self.last_us
         distance = foot_distance(self.place, hit.place)
-        if self.stood_us >= STANDING_US and same_place(self.anchor, hit.place):
+        if self.stationary_us >= STANDING_US and same_place(self.anchor, hit.place):
             return (0, distance)
         if gap <= MOVING_MEMORY_US and within_reach(self.place, hit.place, gap):
             return (1, distance)
@@ -196,10 +198,10 @@ class _Subject:
 
 
 class CameraTracker:
-    """Tracks of one camera. Names and state are this camera's own.
+    """Tracks of one camera. Keys and state are specific to this camera.
 
     Args:
-        activation: confidence from which a detection may start a track, 0..1.
+        activation: minimum confidence of a detection to start a track, 0..1.
     """
 
     def __init__(self, activation: float) -> None:
@@ -208,11 +210,11 @@ class CameraTracker:
         self._subjects: dict[str, _Subject] = {}
         self._timeline = Timeline(break_us=MOVING_MEMORY_US + S)
         self._last_us: int | None = None
-        self._first_look_until_us = 0
+        self._startup_until_us = 0
 
     @property
     def keys(self) -> frozenset[str]:
-        """Keys of everything that is followed or remembered."""
+        """Keys of all objects that are tracked or remembered."""
         return frozenset(self._subjects)
 
     def set_activation(self, activation: float) -> None:
@@ -221,21 +223,21 @@ class CameraTracker:
             associator.set_activation(activation)
 
     def update(self, stamp: FrameStamp, detections: Detections) -> Scene | None:
-        """Take in the detections of the next frame; None where the frame is late or a repetition.
+        """Process the detections of the next frame; None if the frame is late or repeated.
 
-        Rows that are no boxes (not finite, empty, outside the picture) are left out. The order of
-        rows does not matter.
+        Invalid boxes (not finite, empty, outside the frame) are ignored. The order of rows does not
+        matter.
         """
         scene_us = self._timeline.advance(stamp.capture_us)
         if scene_us is None:
             return None
         if self._last_us is None or scene_us - self._last_us > AWAY_US:
-            self._first_look_until_us = scene_us + FIRST_LOOK_US
+            self._startup_until_us = scene_us + STARTUP_US
         self._last_us = scene_us
         hits = _without_doubles(_hits(stamp, detections))
         pairs = self._associate(hits, scene_us)
         seen = self._recognize(pairs, stamp, scene_us)
-        ended = self._let_go()
+        ended = self._detach_lost()
         forgotten = self._forget(scene_us)
         observations = sorted(
             (_observation(subject, hit, stamp) for subject, hit in seen), key=lambda o: o.track.key
@@ -263,7 +265,7 @@ class CameraTracker:
     def _recognize(
         self, pairs: list[tuple[Tracklet, _Hit]], stamp: FrameStamp, scene_us: int
     ) -> list[tuple[_Subject, _Hit]]:
-        """Subject of each hit: the tracklet's own, or one that came back, or a new one."""
+        """The subject of each hit: the tracklet's own, one that returned, or a new one."""
         owners = {s.tracklet: s for s in self._subjects.values() if s.tracklet is not None}
         seen = [(owners[token], hit) for token, hit in pairs if token in owners]
         unknown = [(token, hit) for token, hit in pairs if token not in owners]
@@ -293,13 +295,13 @@ class CameraTracker:
             place=hit.place,
             anchor=hit.place,
             anchor_us=scene_us,
-            was_there=scene_us <= self._first_look_until_us,
+            present_at_start=scene_us <= self._startup_until_us,
         )
         self._subjects[key] = subject
         return subject
 
-    def _let_go(self) -> tuple[str, ...]:
-        """Part subjects from tracklets that ByteTrack gave up; keys of confirmed ones."""
+    def _detach_lost(self) -> tuple[str, ...]:
+        """Detach subjects from tracklets that ByteTrack dropped; returns keys of confirmed ones."""
         alive: set[Tracklet] = set()
         for group, associator in list(self._associators.items()):
             if associator.alive:
@@ -332,7 +334,7 @@ class CameraTracker:
 def _match_returned(
     lost: list[_Subject], unknown: list[tuple[Tracklet, _Hit]], scene_us: int
 ) -> dict[Tracklet, _Subject]:
-    """One-to-one, likeliest first; among equals the one that was seen last."""
+    """One-to-one matching, by lowest cost; ties go to the subject that was seen last."""
     options = []
     for number, (token, hit) in enumerate(unknown):
         for subject in lost:
@@ -352,7 +354,7 @@ def _match_returned(
 
 
 def _hits(stamp: FrameStamp, detections: Detections) -> list[_Hit]:
-    """Usable rows, clipped to the picture, in an order that depends on their content alone."""
+    """Valid rows, clipped to the frame, in an order that depends only on their content."""
     limit = np.array([stamp.width, stamp.height] * 2, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         boxes = np.clip(detections.xyxy.astype(np.float64), 0.0, limit)
@@ -380,7 +382,7 @@ def _hits(stamp: FrameStamp, detections: Detections) -> list[_Hit]:
 
 
 def _without_doubles(hits: list[_Hit]) -> list[_Hit]:
-    """Drop the less confident of two boxes that show one object under two lookalike classes."""
+    """Drop the less confident of two boxes that show one object under two confused classes."""
     labels = {hit.label for hit in hits}
     if len({LOOKALIKES.get(label, label) for label in labels}) == len(labels):
         return hits
@@ -419,5 +421,5 @@ def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation
         steady_confidence=median(subject.confidences),
         foot=(foot[0] / stamp.width, foot[1] / stamp.height),
         height=(hit.box[3] - hit.box[1]) / stamp.height,
-        was_there=subject.was_there,
+        present_at_start=subject.present_at_start,
     )

@@ -49,7 +49,7 @@ async def drive(settings: Settings, request: Request, job: UUID | None = None) -
     async with Database(settings.database_url) as database:
         jobs = database.jobs(request.tenant)
         if job is None:
-            job = (await jobs.add("reprocess", request.described())).id
+            job = (await jobs.add("reprocess", request.as_json())).id
         return await run_reported(jobs, job, work)
 
 

@@ -59,21 +59,21 @@ class Request(Frozen):
             raise ValueError("`to` must be after `from`")
         return self
 
-    def described(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The request as `/v1/jobs` shows it."""
-        described: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "camera": self.camera,
             "files": [redact(file) for file in self.files],
         }
         for name, moment_us in (("from", self.from_us), ("to", self.to_us)):
             if moment_us is not None:
-                described[name] = rfc3339(moment_us)
+                fields[name] = rfc3339(moment_us)
         if self.model is not None:
-            described["model"] = self.model
-        return {name: value for name, value in described.items() if value}
+            fields["model"] = self.model
+        return {name: value for name, value in fields.items() if value}
 
 
-def make_request(**fields: Any) -> Request:
+def parse_request(**fields: Any) -> Request:
     """A validated request. Raises InputError."""
     try:
         return Request(**fields)

@@ -1,4 +1,4 @@
-"""`atalaia tenant`, `key` and `migrate`: the records themselves, without the API."""
+"""`atalaia tenant`, `key` and `migrate`: work on the database directly, without the API."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ R = TypeVar("R")
 tenants = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Create and list tenants, in the database of the settings.",
+    help="Create and list tenants in the configured database.",
     epilog="Example: atalaia tenant create acme --name 'Acme Security'",
 )
 keys = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Create, list and revoke API keys, in the database of the settings.",
+    help="Create, list and revoke API keys in the configured database.",
     epilog="Example: atalaia key create acme",
 )
 
@@ -48,7 +48,7 @@ def _day(at_us: int | None) -> str:
 
 
 def migrate() -> None:
-    """Bring the database's tables up to date. `atalaia up` does it by itself."""
+    """Migrate the database schema to the current version. `atalaia up` does this automatically."""
 
     from cluster.stores import db
 
@@ -62,15 +62,15 @@ def migrate() -> None:
     if before == after:
         out().print(f"the database is up to date ({after})")
     else:
-        out().print(f"the database went from {before or 'empty'} to {after}")
+        out().print(f"the database was migrated from {before or 'empty'} to {after}")
 
 
 @tenants.command("create", epilog="Example: atalaia tenant create acme --name 'Acme Security'")
 def create_tenant(
     tenant: Annotated[str, typer.Argument(help="Its id: a-z, 0-9 and -, at most 40 characters.")],
-    name: Annotated[str | None, typer.Option(help="What people call it. Default: the id.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name. Default: the id.")] = None,
 ) -> None:
-    """Create a tenant, or give an existing one another name."""
+    """Create a tenant, or rename an existing one."""
     made = _on_records(lambda platform: platform.ensure_tenant(tenant, name or tenant))
     out().print(f"tenant {made.slug} ({made.name})", markup=False)
     err().print(f"Next: atalaia key create {made.slug}", style="dim")
@@ -97,14 +97,16 @@ def create_key(
     platform: Annotated[bool, typer.Option("--platform", help="For the platform itself.")] = False,
     label: Annotated[str, typer.Option(help="What it is for.")] = "made by the command line",
 ) -> None:
-    """Create a key. Its secret goes to stdout, this once: only a hash of it is kept."""
+    """Create a key. Its secret is printed to stdout once; only a hash of it is stored."""
     if platform == (tenant is not None):
         raise InputError(
-            "a key is either a tenant's or the platform's.",
-            hint="Write `atalaia key create TENANT` or `atalaia key create --platform`.",
+            "a key belongs either to a tenant or to the platform.",
+            hint="Use `atalaia key create TENANT` or `atalaia key create --platform`.",
         )
     issued = _on_records(lambda known: known.create_key(tenant, label))
-    err().print(f"key {issued.id} of {tenant or 'the platform'}; keep it, it is shown once:")
+    err().print(
+        f"key {issued.id} of {tenant or 'the platform'}; save it now, it is shown only once:"
+    )
     out().print(issued.secret, markup=False)
 
 
@@ -138,6 +140,6 @@ def list_keys(
 def revoke_key(
     key: Annotated[str, typer.Argument(help="Its id, from `atalaia key list`.")],
 ) -> None:
-    """Revoke a key. Whoever still uses it is refused from now on."""
+    """Revoke a key. Requests with it are rejected from now on."""
     _on_records(lambda platform: platform.revoke_key(key))
     out().print(f"revoked {key}", markup=False)

@@ -1,4 +1,4 @@
-"""The command line as a client of the HTTP API."""
+"""The HTTP client of the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from pipelines.errors import (
 )
 
 TIMEOUT_S = 10.0
+"""Default per request."""
 BLOCK_BYTES = 1024 * 1024
+"""Written to the file at a time, so that the thread switch per block does not matter."""
 ACCESS_FILE = "demo.json"
 PLATFORM = "platform"
 
@@ -36,7 +38,7 @@ class ApiClient:
 
     Args:
         base: URL of the API.
-        key: the credential; it alone says which tenant this is.
+        key: the API key, which determines the tenant.
     """
 
     def __init__(self, base: str, key: str) -> None:
@@ -51,13 +53,13 @@ class ApiClient:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> Any:
-        """The decoded answer, or None where it has no body.
+        """Send a request; returns the decoded response, or None if it has no body.
 
         Raises:
-            InputError, UnknownThingError, ConflictError: the API refused, with its own words.
+            InputError, UnknownThingError, ConflictError: the API refused; has the API's message.
             UnavailableError: it cannot be reached, or it failed.
         """
-        async with self._asking(timeout_s) as client:
+        async with self._client(timeout_s) as client:
             response = await client.request(method, self._base + path, json=body)
         if not response.is_success:
             raise _problem(response)
@@ -71,15 +73,15 @@ class ApiClient:
         *,
         timeout_s: float,
     ) -> httpx.Headers:
-        """Write an answer into a file as it comes.
+        """Stream a response into a file.
 
         Args:
-            target: replaced when all of the answer is there, and not before.
-            on_bytes: told how much has come, and how much there is where that is known.
-            timeout_s: how long the API may take before it sends anything, and between two parts.
+            target: replaced once the response is complete.
+            on_bytes: called with the bytes received so far and the total, if known.
+            timeout_s: how long the API may take before the first byte, and between two chunks.
 
         Returns:
-            The answer's headers.
+            The response headers.
 
         Raises:
             InputError: the API refused, or the file cannot be written.
@@ -88,7 +90,7 @@ class ApiClient:
         part = target.with_name(f"{target.name}.part")
         try:
             async with (
-                self._asking(timeout_s) as client,
+                self._client(timeout_s) as client,
                 client.stream("GET", self._base + path) as response,
             ):
                 if not response.is_success:
@@ -107,27 +109,27 @@ class ApiClient:
         return response.headers
 
     @asynccontextmanager
-    async def _asking(self, timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
-        """A client; what keeps it from its answer is an error in words."""
+    async def _client(self, timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
+        """An HTTP client whose transport errors are converted to ours."""
         try:
             async with httpx.AsyncClient(timeout=timeout_s, headers=self._headers) as client:
                 yield client
         except httpx.InvalidURL as error:
-            raise InputError(f"{self._base} is no URL: {error}") from None
+            raise InputError(f"{self._base} is not a URL: {error}") from None
         except httpx.TransportError as error:
             raise UnavailableError(
                 f"the API at {self._base} does not answer ({type(error).__name__}).",
-                hint="Is Atalaia running? `atalaia status` tells, `atalaia up` starts it.",
+                hint="Is Atalaia running? Check with `atalaia status`, start it with `atalaia up`.",
             ) from None
 
     async def cameras(self) -> list[dict[str, Any]]:
-        """Every camera of the tenant, as the API shows them."""
+        """Every camera of the tenant, in the API's format. Raises like `request`."""
         listed = await self.request("GET", "/v1/cameras")
         return list(listed["cameras"])
 
 
 def _problem(response: httpx.Response) -> AtalaiaError:
-    """The API's problem+json as the error that it was."""
+    """Convert the API's problem+json to the corresponding error."""
     try:
         problem = response.json()
     except ValueError:
@@ -149,7 +151,7 @@ def _problem(response: httpx.Response) -> AtalaiaError:
 
 
 def camera_line(tenant: str, camera: dict[str, Any]) -> CameraLine:
-    """One camera of `GET /v1/cameras` for the running view."""
+    """Convert one camera of `GET /v1/cameras` for the running view."""
     state = CameraState(camera["state"])
     stats = camera.get("stats") or {}
     facts = [camera.get("reason") or ""] if state is not CameraState.LIVE else []
@@ -169,14 +171,14 @@ async def camera_lines(base: str, keys: dict[str, str]) -> list[CameraLine]:
 
 
 def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiClient:
-    """A client for the key given, else for a tenant of the demo that runs here.
+    """A client with the given key, else with the key of a tenant of the local demo.
 
     Args:
         key: from `--key` or the environment.
-        tenant: which of the demo's keys to use, default: the first tenant's.
+        tenant: which of the demo's keys to use; default: the first tenant's.
 
     Raises:
-        InputError: there is no key; says where to get one.
+        InputError: there is no key; the hint says where to get one.
     """
     base = running_api(settings)
     if key:
@@ -195,10 +197,10 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
 
 
 def find_platform_client(settings: Settings, key: str | None) -> ApiClient:
-    """A client for the platform key given, else for that of the demo that runs here.
+    """A client with the given platform key, else with that of the local demo.
 
     Raises:
-        InputError: there is no key; says where to get one.
+        InputError: there is no key; the hint says where to get one.
     """
     access = read_json(settings.run_dir / ACCESS_FILE) or {}
     key = key or (access.get("keys") or {}).get(PLATFORM)

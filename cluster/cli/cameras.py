@@ -1,4 +1,4 @@
-"""`atalaia camera …`: a tenant's cameras, through the API."""
+"""`atalaia camera …`: manages a tenant's cameras through the API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 class Mode(StrEnum):
-    """What can be asked for here; a schedule takes windows of the week, and the API."""
+    """Recording modes of the command line; a schedule needs weekly windows, and thus the API."""
 
     OFF = "off"
     ALARM = "alarm"
@@ -37,7 +37,7 @@ KeyOption = Annotated[
     typer.Option("--key", envvar=KEY_VARIABLE, help="Key of the tenant. Default: the demo's."),
 ]
 TenantOption = Annotated[
-    str | None, typer.Option("--tenant", help="Which of the demo's tenants, where no key is given.")
+    str | None, typer.Option("--tenant", help="Tenant of the demo, if no key is given.")
 ]
 
 _COLORS = {"live": "green", "connecting": "yellow", "degraded": "yellow", "offline": "red"}
@@ -52,28 +52,28 @@ def add(
             help="rtsp://, rtsps://, rtmp:// or http(s):// address; - reads it from stdin."
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="What people call it. Default: the id.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name. Default: the id.")] = None,
     substream: Annotated[
         str | None, typer.Option(help="URL of a smaller stream of the same view, for detection.")
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames per second that are analysed.")] = 5.0,
     record: Annotated[
-        Mode, typer.Option(help="What is kept: what surrounds alarms, everything, or nothing.")
+        Mode, typer.Option(help="What to record: around alarms, everything, or nothing.")
     ] = Mode.ALARM,
     pre_roll: Annotated[float, typer.Option(help="Seconds kept before an alarm.")] = 5.0,
     post_roll: Annotated[float, typer.Option(help="Seconds kept after an alarm.")] = 10.0,
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Add a camera. It is pulled and watched within two seconds.
+    """Add a camera. It is connected and analysed within two seconds.
 
-    A password in an argument can be read by every user of this machine while the command runs;
-    with - as the URL it is read from stdin instead.
+    Every user of this machine can read a password in an argument while the command runs; with - as
+    the URL it is read from stdin instead.
     """
     if url == "-":
         url = sys.stdin.readline().strip()
         if not url:
-            raise InputError("no URL came on stdin.", hint="Write it on one line.")
+            raise InputError("there is no URL on stdin.", hint="Write it on one line.")
     body: dict[str, Any] = {"id": camera, "url": url, "detect_fps": fps}
     body["recording"] = {"mode": record.value, "pre_roll_s": pre_roll, "post_roll_s": post_roll}
     if name is not None:
@@ -91,7 +91,7 @@ def list_cameras(
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
-    """List the tenant's cameras and how each of them fares."""
+    """List the tenant's cameras and their states."""
     cameras = asyncio.run(find_client(settings(), key, tenant).cameras())
     if as_json:
         out().print(json.dumps(cameras, indent=2), markup=False)
@@ -116,7 +116,7 @@ def remove(
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Remove a camera and its rules. Its alarms stay."""
+    """Remove a camera and its rules. Its alarms are kept."""
     client = find_client(settings(), key, tenant)
     asyncio.run(client.request("DELETE", f"/v1/cameras/{camera}"))
     out().print(f"removed {camera}", markup=False)

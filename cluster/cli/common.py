@@ -1,4 +1,4 @@
-"""What every command shares: settings, consoles, and how an error looks."""
+"""Shared by all commands: settings, consoles, and the presentation of errors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from pipelines.errors import AtalaiaError, ConfigError, InputError
 EXIT_FAILURE = 1
 EXIT_WRONG_INPUT = 2
 PIPE_COLUMNS = 240
+"""Table width without a terminal: fits the widest rows without wrapping."""
 
 
 def out() -> Console:
-    """For what the user asked for: goes into pipes and files unchanged."""
-    # A pipe has no width, and 80 columns would cut what a program or a file is to get.
+    """The console for a command's result, which goes into pipes and files unchanged."""
+    # A pipe has no width, and 80 columns would truncate the output.
     width = None if sys.stdout.isatty() else PIPE_COLUMNS
     return Console(highlight=False, soft_wrap=True, width=width)
 
 
 def err() -> Console:
-    """For what the user should read besides."""
+    """The console for messages to the user."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def show_error(error: AtalaiaError, console: Console | None = None) -> None:
-    """What is wrong, then what to do. Never a stack trace, never a credential."""
+    """Print the message and the hint of an error. Never a stack trace or a credential."""
     console = console or err()
     console.print(Text.assemble(("error: ", "bold red"), redact(error.message).rstrip()))
     if error.hint:
@@ -44,12 +45,12 @@ def show_error(error: AtalaiaError, console: Console | None = None) -> None:
 
 
 def exit_code(error: AtalaiaError) -> int:
-    """2 where the caller must change something, 1 where something failed."""
+    """2 if the caller must change something, 1 if something failed."""
     return EXIT_WRONG_INPUT if isinstance(error, InputError | ConfigError) else EXIT_FAILURE
 
 
 class Commands(TyperGroup):
-    """A group whose commands may raise AtalaiaError."""
+    """A command group that prints AtalaiaError and exits with its code."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -60,7 +61,7 @@ class Commands(TyperGroup):
 
 
 def use_config(path: Path | None) -> None:
-    """Let every part of this command, and every process it starts, read this settings file."""
+    """Use this settings file in this process and in every process that it starts."""
     if path is not None:
         os.environ[CONFIG_VARIABLE] = str(path.resolve())
 
@@ -71,7 +72,7 @@ def settings() -> Settings:
 
 
 def running_api(settings: Settings) -> str:
-    """URL of the API: the configured one, else that of the Atalaia that runs on this machine."""
+    """URL of the API: the configured one, else that of the instance on this machine."""
     if settings.api.url is None and running_owner(settings) is not None:
         state = read_json(settings.run_dir / STATE_FILE) or {}
         return str(state.get("api") or settings.api_url)

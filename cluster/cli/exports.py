@@ -1,4 +1,4 @@
-"""`atalaia recordings list`, `export` and `verify`: what was recorded, and files made of it."""
+"""`atalaia recordings list`, `export` and `verify`: lists, exports and verifies recordings."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ from cluster.clips.coverage import GAP_US
 from cluster.clips.manifest import Manifest, read_manifest, verify
 from pipelines.errors import InputError, UnavailableError
 
-# The API answers when the file is put together: an hour at 4 Mbit/s is 1.8 GB to copy.
+# The API responds once the file is assembled: an hour at 4 Mbit/s means copying 1.8 GB.
 EXPORT_TIMEOUT_S = 600.0
 PAGE = 1_000
+"""Segments per request."""
 GAP_S = GAP_US / 1_000_000
 
 app = typer.Typer(cls=Commands)
-"""Without a name of its own: its commands stand among those of `cluster.cli.recordings`."""
+"""Has no name of its own: its commands are merged into those of `cluster.cli.recordings`."""
 
-_TIME = "A time like 2026-01-31T08:15:00Z; without an offset it is this machine's."
+_TIME = "A time like 2026-01-31T08:15:00Z; local time if it has no offset."
 FromOption = Annotated[str, typer.Option("--from", help=f"Start. {_TIME}")]
 ToOption = Annotated[str, typer.Option("--to", help="End, exclusive. As --from.")]
 
@@ -55,7 +56,7 @@ def list_recordings(
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
-    """List what was recorded: the stretches without a gap, per camera."""
+    """List recordings: contiguous time ranges per camera."""
     query = {"from": _moment(since), "to": _moment(until)}
     if camera is not None:
         query["camera"] = camera
@@ -64,7 +65,7 @@ def list_recordings(
         out().print(json.dumps(segments, indent=2), markup=False)
         return
     if not segments:
-        out().print("nothing was recorded then")
+        out().print("there are no recordings in this time range")
         return
     table = Table("camera", "from", "to", "files", "size", box=None, header_style="dim")
     for row in _stretches(segments):
@@ -81,12 +82,12 @@ def export(
     since: FromOption,
     until: ToOption,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File. Default: made of camera and time.")
+        Path | None, typer.Option("--output", "-o", help="File. Default: named by camera and time.")
     ] = None,
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Export a stretch as one MP4, without encoding it again, and its manifest beside it."""
+    """Export a time range as one MP4, without re-encoding, and its manifest next to it."""
     start, end = _moment(since), _moment(until)
     target = output or Path(f"{camera}-{datetime.fromisoformat(start):%Y%m%dT%H%M%S}.mp4")
     beside = target.with_name(f"{target.stem}.manifest.json")
@@ -98,7 +99,7 @@ def export(
     out().print(f"{target}: {covered.since:%F %T} to {covered.until:%F %T} UTC", markup=False)
     out().print(f"{beside}: sha256 {manifest.file.sha256}", markup=False)
     if manifest.gaps:
-        err().print(f"{len(manifest.gaps)} gap(s) in it: the manifest says when", style="yellow")
+        err().print(f"{len(manifest.gaps)} gap(s) in it, listed in the manifest", style="yellow")
 
 
 @app.command("verify", epilog="Example: atalaia recordings verify gate.mp4 gate.manifest.json")
@@ -110,13 +111,13 @@ def verify_export(
     online: Annotated[
         bool,
         typer.Option(
-            "--online", help="Also compare the manifest with the one that the API has kept."
+            "--online", help="Also compare the manifest with the copy that the API stored."
         ),
     ] = False,
 ) -> None:
-    """Check that an export is, byte for byte, what its manifest describes. Exit code 2: it is not.
+    """Verify that an export matches its manifest byte for byte. Exit code 2 if it does not.
 
-    A manifest can be forged along with its file; --online asks the API for the one that it kept.
+    A manifest can be forged together with its file; --online compares it with the API's copy.
     """
     described = read_manifest(manifest)
     verify(file, described)
@@ -125,29 +126,29 @@ def verify_export(
         kept = asyncio.run(client.request("GET", f"/v1/recordings/exports/{described.id}"))
         if Manifest.model_validate(kept) != described:
             raise InputError(
-                f"{manifest} is not the manifest that was kept when the export was made.",
-                hint="It was changed since.",
+                f"{manifest} differs from the manifest that the API stored with the export.",
+                hint="It was changed afterwards.",
             )
     out().print(
         f"verified: {described.camera} of {described.tenant}, "
         f"{described.covered.since:%F %T} to {described.covered.until:%F %T} UTC, "
-        f"{described.file.frames} pictures of {len(described.sources)} files",
+        f"{described.file.frames} frames of {len(described.sources)} files",
         markup=False,
     )
 
 
 def _moment(text: str) -> str:
-    """RFC 3339 with an offset. Raises InputError."""
+    """The time in RFC 3339 with an offset. Raises InputError if it is not a time."""
     try:
         return datetime.fromisoformat(text).astimezone().isoformat()
     except ValueError:
         raise InputError(
-            f"{text} is no time.", hint="Write it like 2026-01-31T08:15:00Z."
+            f"{text} is not a time.", hint="Write it like 2026-01-31T08:15:00Z."
         ) from None
 
 
 async def _segments(client: ApiClient, query: dict[str, str]) -> list[dict[str, Any]]:
-    """Every segment of the range, page by page; without its link, which is for the moment."""
+    """Every segment of the range, fetched page by page, without its short-lived link."""
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
@@ -174,7 +175,7 @@ def _stretches(segments: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _runs(segments: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Segments of one camera, oldest first, parted where something is missing between two."""
+    """Contiguous runs of one camera's segments, which come oldest first."""
     runs: list[list[dict[str, Any]]] = []
     for segment in segments:
         start = datetime.fromisoformat(segment["from"])
@@ -194,7 +195,7 @@ async def _export(client: ApiClient, query: str, target: Path, beside: Path) -> 
         console=err(),
         transient=True,
     ) as progress:
-        task = progress.add_task("Putting it together …", total=None)
+        task = progress.add_task("Assembling …", total=None)
         headers = await client.download(
             f"/v1/recordings/export?{query}",
             target,
@@ -211,7 +212,7 @@ async def _export(client: ApiClient, query: str, target: Path, beside: Path) -> 
 
 
 def _show(progress: Progress, task: TaskID, done: int, total: int | None) -> None:
-    progress.update(task, description="Loading", completed=done, total=total)
+    progress.update(task, description="Downloading", completed=done, total=total)
 
 
 def _manifest_path(headers: httpx.Headers) -> str:
@@ -220,5 +221,5 @@ def _manifest_path(headers: httpx.Headers) -> str:
         if link.get("rel") == "describedby" and link["url"].startswith("/v1/"):
             return str(link["url"])
     raise UnavailableError(
-        "the API sent no manifest with the export.", hint="Is it of another version?"
+        "the API sent no manifest with the export.", hint="Does it run another version?"
     )

@@ -23,7 +23,8 @@ log = get_logger("cli")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CAMERA_POLL_S = 2.0
-# Ctrl-C under `make` arrives twice: from the terminal, and passed on by make. One is meant.
+"""The controller's default interval: states do not change more often."""
+# Ctrl-C under `make` arrives twice: from the terminal, and forwarded by make. Count it once.
 SAME_REQUEST_S = 1.0
 
 A = TypeVar("A")
@@ -32,7 +33,7 @@ R = TypeVar("R")
 
 
 class Session(Protocol[A_co]):
-    """Something that runs until it is closed, or until a part of it is lost for good."""
+    """Something that runs until it is closed, or until a part of it fails for good."""
 
     async def start(self) -> A_co: ...
 
@@ -42,18 +43,18 @@ class Session(Protocol[A_co]):
 
 
 class StopRequest:
-    """Signals that ask us to stop. The first is obeyed in order; the second ends at once.
+    """Stop signals. The first triggers an orderly stop; the second exits at once.
 
-    Ending at once leaves nothing behind either: every server has a keeper that sees us go.
+    Exiting at once leaves nothing behind either: every server has a subreaper that notices it.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._asked = asyncio.Event()
-        self._asked_at = 0.0
+        self._requested = asyncio.Event()
+        self._requested_at = 0.0
 
     async def wait(self) -> None:
-        await self._asked.wait()
+        await self._requested.wait()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -69,18 +70,18 @@ class StopRequest:
     def _on(self, number: signal.Signals) -> None:
         now = asyncio.get_running_loop().time()
         if self.signal is not None:
-            if now - self._asked_at > SAME_REQUEST_S:
+            if now - self._requested_at > SAME_REQUEST_S:
                 os._exit(128 + number)
             return
-        self.signal, self._asked_at = number, now
-        self._asked.set()
+        self.signal, self._requested_at = number, now
+        self._requested.set()
 
 
 @contextlib.contextmanager
 def quiet_stderr(log_path: Path) -> Iterator[TextIO]:
     """Send file descriptor 2 to `log_path` and yield the real one.
 
-    Not only Python's: Ray's and LiveKit's native code write there too, and would tear the picture.
+    Ray's and LiveKit's native code write to the descriptor itself and would garble the live view.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -111,17 +112,16 @@ async def run_session(
     """Start, show and end a session.
 
     Args:
-        make: builds the session; it tells the view what happens.
-        describe: what to show once it runs: label and value.
-        cameras: asked every two seconds for the state of the cameras; None: they are not shown.
-        log_path: where stderr goes while a terminal shows the picture.
+        make: builds the session, which reports its progress to the view.
+        describe: labels and values to show once it runs.
+        cameras: polled every two seconds for the states of the cameras; None: not shown.
+        log_path: receives stderr while a terminal shows the live view.
 
     Returns:
-        0 after a stop that was asked for, 1 after a failure, 128 + signal when stopped before
-        everything ran.
+        0 after a requested stop, 1 after a failure, 128 + signal when stopped during the start.
 
     Raises:
-        AtalaiaError: it did not start. It has been closed.
+        AtalaiaError: the session did not start. It has been closed.
     """
     console = Console(highlight=False)
     stop = StopRequest()
@@ -150,7 +150,7 @@ async def run_session(
 
 
 async def _until_stopped(work: Coroutine[Any, Any, R], stop: StopRequest) -> R | None:
-    """What `work` returns, or None when a stop was asked for first; `work` has ended either way."""
+    """The result of `work`, or None if a stop was requested first; `work` has ended either way."""
     doing = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -168,14 +168,14 @@ async def _until_stopped(work: Coroutine[Any, Any, R], stop: StopRequest) -> R |
 async def _watched(
     started: A, cameras: Callable[[A], Awaitable[list[CameraLine]]] | None, view: RunView
 ) -> AsyncIterator[None]:
-    """Keep the cameras' states in the view while the block runs."""
+    """Update the cameras' states in the view while the block runs."""
 
-    async def watch(ask: Callable[[A], Awaitable[list[CameraLine]]]) -> None:
+    async def watch(fetch: Callable[[A], Awaitable[list[CameraLine]]]) -> None:
         while True:
             try:
-                view.cameras(await ask(started))
+                view.cameras(await fetch(started))
             except AtalaiaError as error:
-                log.warning("cannot ask for the cameras", error=error.message)
+                log.warning("cannot fetch the cameras", error=error.message)
             await asyncio.sleep(CAMERA_POLL_S)
 
     task = asyncio.create_task(watch(cameras)) if cameras is not None else None

@@ -1,4 +1,4 @@
-"""`atalaia jobs …`: recordings looked at again, through the API."""
+"""`atalaia jobs …`: reprocesses recordings through the API."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from cluster.stores.db import JobState
 from pipelines.errors import UnavailableError
 
 POLL_S = 1.0
-# An API that is replaced is away for some seconds; the job goes on meanwhile.
+"""Between two requests for a job's progress."""
+# Polls that may fail in a row: an API that is replaced is down for some seconds, while the job
+# continues.
 MAX_MISSES = 30
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Look at recordings again: start, list, follow and cancel jobs of a running Atalaia.",
+    help="Reprocess recordings: start, list, follow and cancel jobs of a running Atalaia.",
     epilog="Example: atalaia jobs submit gate --from 2026-01-31T08:00:00Z --follow",
 )
 
@@ -43,16 +45,16 @@ def submit(
     from_: Annotated[
         str | None, typer.Option("--from", help="First capture time, RFC 3339. Default: all.")
     ] = None,
-    to: Annotated[str | None, typer.Option(help="First capture time no longer to look at.")] = None,
-    model: Annotated[str | None, typer.Option(help="Other weights, of those allowed.")] = None,
+    to: Annotated[str | None, typer.Option(help="End of the capture times, exclusive.")] = None,
+    model: Annotated[str | None, typer.Option(help="Other weights, if allowed.")] = None,
     follow_it: Annotated[bool, typer.Option("--follow", help="Then follow it.")] = False,
     key: KeyOption = None,
     tenant: TenantOption = None,
 ) -> None:
-    """Look at a camera's recordings again, with the rules of now."""
-    asked = {"from": from_, "to": to, "model": model}
+    """Reprocess a camera's recordings with its current rules."""
+    options = {"from": from_, "to": to, "model": model}
     body: dict[str, Any] = {"kind": "reprocess", "camera": camera}
-    body |= {name: value for name, value in asked.items() if value is not None}
+    body |= {name: value for name, value in options.items() if value is not None}
     client = find_client(settings(), key, tenant)
     job = asyncio.run(client.request("POST", "/v1/jobs", body))
     out().print(f"{job['id']} is {job['state']}", markup=False)
@@ -90,20 +92,20 @@ def list_jobs(
 
 @app.command(epilog="Example: atalaia jobs follow 3f2b8c1e-0d6a-4a57-9d0e-5b1f1f0c9a77")
 def follow(job: JobArgument, key: KeyOption = None, tenant: TenantOption = None) -> None:
-    """Watch a job until it ends. Exit code 1 where it does not succeed."""
+    """Watch a job until it ends. Exit code 1 if it does not succeed."""
     _end(asyncio.run(_follow(find_client(settings(), key, tenant), job)))
 
 
 @app.command(epilog="Example: atalaia jobs cancel 3f2b8c1e-0d6a-4a57-9d0e-5b1f1f0c9a77")
 def cancel(job: JobArgument, key: KeyOption = None, tenant: TenantOption = None) -> None:
-    """End a job. What it found so far stays."""
+    """Cancel a job. Its results so far are kept."""
     client = find_client(settings(), key, tenant)
     ended = asyncio.run(client.request("DELETE", f"/v1/jobs/{job}"))
     out().print(f"{job} is {ended['state']}", markup=False)
 
 
 async def _follow(client: ApiClient, job: str) -> dict[str, Any]:
-    """The job at its end; a progress bar until then."""
+    """Show a progress bar until the job ends; returns the job."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -65,7 +65,7 @@ def root(
 
 @app.command(epilog="Example: atalaia servers")
 def servers() -> None:
-    """Find livekit-server and go2rtc, or build them once with Go."""
+    """Find livekit-server and go2rtc, or build them with Go."""
     console = err()
     chosen = settings()
     found = asyncio.run(
@@ -80,7 +80,7 @@ _STYLES = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAI
 
 @app.command(epilog="Example: atalaia doctor --json")
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Check this machine and say how to mend what is wrong. Exit code 1 where something must be."""
+    """Check this machine and say how to fix problems. Exit code 1 if any must be fixed."""
     findings = examine(settings())
     if as_json:
         out().print(json.dumps([finding.as_dict() for finding in findings], indent=2), markup=False)
@@ -89,8 +89,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         for finding in findings:
             mark, style = _STYLES[finding.level]
             detail = Text(finding.detail)
-            if finding.mend:
-                detail.append(f"\n→ {finding.mend}", style="yellow")
+            if finding.remedy:
+                detail.append(f"\n→ {finding.remedy}", style="yellow")
             table.add_row(Text(f"{mark} {finding.name}", style=style), detail)
         out().print(table)
     if any(finding.level is Level.FAILURE for finding in findings):

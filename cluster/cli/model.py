@@ -1,4 +1,4 @@
-"""`atalaia model …`: what a running detector runs, and another model in its place."""
+"""`atalaia model …`: shows and replaces the model of a running detector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cluster.cli.common import Commands, out, settings
 from cluster.core.settings import KEY_VARIABLE
 
 LOAD_TIMEOUT_S = 300.0
-"""Reading, exporting and trying a model takes some 20 s on two free cores."""
+"""Loading, exporting and testing a model takes some 20 s on two idle cores."""
 
 app = typer.Typer(
     cls=Commands,
@@ -29,7 +29,7 @@ KeyOption = Annotated[
 
 @app.command(epilog="Example: atalaia model show")
 def show(key: KeyOption = None) -> None:
-    """Show what the detector runs."""
+    """Show the detector's model."""
     client = find_platform_client(settings(), key)
     _print(asyncio.run(client.request("GET", "/v1/model")))
 
@@ -41,9 +41,9 @@ def replace(
     ],
     key: KeyOption = None,
 ) -> None:
-    """Replace the model without losing a frame; one that cannot be used is refused."""
+    """Replace the model without losing a frame; an unusable one is refused."""
     client = find_platform_client(settings(), key)
-    with out().status("The detector reads, exports and tries the model …"):
+    with out().status("The detector loads, exports and tests the model …"):
         answer = asyncio.run(
             client.request("PUT", "/v1/model", {"weights": weights}, timeout_s=LOAD_TIMEOUT_S)
         )

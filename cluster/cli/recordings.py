@@ -1,4 +1,4 @@
-"""`atalaia recordings …`: recordings that somebody else made."""
+"""`atalaia recordings …`: registers recordings that were made outside of Atalaia."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # it imports libav and SQLAlchemy, and `atalaia --help` shoul
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="List, export, verify recordings; enter those that were made outside of Atalaia.",
+    help="List, export and verify recordings; register those made outside of Atalaia.",
     epilog="Example: atalaia recordings register --tenant acme --camera gate recordings/gate",
 )
 
@@ -29,7 +29,9 @@ app = typer.Typer(
     epilog="Example: atalaia recordings register --tenant acme --camera gate recordings/gate"
 )
 def register(
-    folder: Annotated[Path, typer.Argument(help="Where MediaMTX recorded this camera.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with MediaMTX's recordings of this camera.")
+    ],
     camera: Annotated[str, typer.Option(help="Whose recordings these are.")],
     tenant: Annotated[str, typer.Option(help="Whose camera that is.")],
     timezone: Annotated[
@@ -37,13 +39,13 @@ def register(
         typer.Option(help="Of MediaMTX's machine, like America/Sao_Paulo. Default: this one's."),
     ] = None,
 ) -> None:
-    """Store MediaMTX's recordings and enter them, as if they had been made here.
+    """Store and register MediaMTX's recordings, as if they had been made here. Idempotent.
 
-    The files stay where they are. What cannot be read is skipped, and told; exit code 1 then.
-    Again, it changes nothing.
+    The source files stay where they are. Unreadable files are skipped and reported, with exit
+    code 1.
     """
     done = asyncio.run(_register(folder, camera, tenant, _zone(timezone)))
-    out().print(f"{done.entered} recordings of {camera} entered", markup=False)
+    out().print(f"{done.entered} recordings of {camera} registered", markup=False)
     for path, reason in done.skipped.items():
         err().print(f"skipped {path}: {reason}", style="yellow", markup=False)
     if done.skipped:

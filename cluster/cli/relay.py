@@ -1,4 +1,4 @@
-"""`atalaia relay`: the process between the media gateway and the cameras, where it runs alone."""
+"""`atalaia relay`: runs the relay between the media gateway and the cameras by itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from cluster.cli.common import settings
 
 
 def relay() -> None:
-    """Run the camera relay until it is stopped. `atalaia up` starts one where it starts the
-    gateway; next to a gateway of your own, start this.
+    """Run the camera relay until it is stopped. `atalaia up` starts one together with a managed
+    gateway; use this command next to a gateway of your own.
 
-    It needs gateway.secret, and the addresses of the other services so that it can refuse them. It
-    needs no password of any of them.
+    It needs gateway.secret, and the addresses of the other services so that it can block them. It
+    needs none of their passwords.
     """
     from cluster.core.log import configure_logging
     from cluster.relay.__main__ import run

@@ -1,4 +1,4 @@
-"""What `atalaia up` and `atalaia demo` run: imported when they run, for Ray takes two seconds."""
+"""The sessions of `atalaia up` and `atalaia demo`; imported late, as Ray takes two seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.errors import AtalaiaError
 
 @dataclass(frozen=True, slots=True)
 class UpAccess:
-    """What `up` has to say once everything runs."""
+    """What `up` shows once everything runs."""
 
     api: str
     has_keys: bool
@@ -25,8 +25,8 @@ class UpSession:
     """The local stack and the application on it.
 
     Args:
-        on_event: told of every part of the local stack that moves on.
-        on_step: told what happens next, in words.
+        on_event: called on every phase change of a part of the local stack.
+        on_step: called with a description of the next step.
     """
 
     def __init__(
@@ -41,7 +41,11 @@ class UpSession:
         self._application: Application | None = None
 
     async def start(self) -> UpAccess:
-        """Returns when the API is ready. Raises AtalaiaError: what failed, and what to do."""
+        """Start everything and return once the API is ready.
+
+        Raises:
+            AtalaiaError: something did not start; the hint says what to do.
+        """
         self._on_step("Starting the servers")
         await self.stack.start()
         self._on_step("Starting the models and the API")
@@ -64,7 +68,7 @@ class UpSession:
 
 
 class ForegroundDemo:
-    """The demo, as something to run in the foreground."""
+    """Adapts the demo to the `Session` protocol."""
 
     def __init__(self, session: DemoSession) -> None:
         self._session = session

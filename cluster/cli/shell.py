@@ -1,4 +1,4 @@
-"""`atalaia env`: what Ray's own commands need in a shell."""
+"""`atalaia env`: the shell environment for Ray's own commands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipelines.errors import ConfigError
 
 
 def exports(chosen: Settings) -> Iterator[str]:
-    """Lines for a POSIX shell.
+    """`export` lines for a POSIX shell.
 
     Raises:
-        ConfigError: the cluster is somebody else's, who alone knows where its dashboard is.
+        ConfigError: the cluster is not managed, so its dashboard's address is unknown.
     """
     if chosen.ray.address is not None:
         raise ConfigError(
@@ -28,9 +28,9 @@ def exports(chosen: Settings) -> Iterator[str]:
 
 
 def env() -> None:
-    """Print what `ray` needs in your shell to reach this machine's cluster: eval "$(atalaia env)".
+    """Print the environment with which `ray` reaches this machine's cluster: eval "$(atalaia env)".
 
-    The token itself is not among it: Ray keeps it in ~/.ray/auth_token.
+    The token is not included: Ray keeps it in ~/.ray/auth_token.
     """
     for line in exports(settings()):
         out().print(line, markup=False)

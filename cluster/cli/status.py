@@ -1,4 +1,4 @@
-"""`atalaia status`: what runs here now, asked from outside."""
+"""`atalaia status`: the status of the instance on this machine, observed from outside."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from cluster.core.settings import Settings
 from cluster.local.stack import STATE_FILE, Phase, running_owner
 
 TIMEOUT_S = 5.0
+"""Per request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that runs or does not."""
+    """The status of one component."""
 
     name: str
     ok: bool
@@ -31,7 +32,7 @@ class Line:
 
 
 def stack_lines(state: dict[str, Any]) -> list[Line]:
-    """The local servers, from what the process that owns them wrote down."""
+    """The local servers, from the state file of the process that owns them."""
     lines = []
     for part in state.get("parts", ()):
         facts = [part["detail"]] if part["detail"] else []
@@ -45,7 +46,7 @@ def stack_lines(state: dict[str, Any]) -> list[Line]:
 
 
 async def api_lines(base: str) -> list[Line]:
-    """The API and what it depends on, from `/readyz`."""
+    """The API and its dependencies, from `/readyz`."""
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = (await client.get(f"{base}/readyz")).json()
@@ -71,7 +72,7 @@ def collect(chosen: Settings) -> list[Line]:
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Show what runs. Exit code 0 when everything is ready, else 1."""
+    """Show what runs. Exit code 0 if everything is ready, else 1."""
     lines = collect(settings())
     if as_json:
         out().print(json.dumps([asdict(line) for line in lines], indent=2), markup=False)

@@ -24,12 +24,12 @@ LOG_FILE = "atalaia.log"
 def up(
     address: Annotated[
         str | None,
-        typer.Option("--address", help="A Ray cluster that runs: host:port, or auto."),
+        typer.Option("--address", help="A running Ray cluster: host:port, or auto."),
     ] = None,
 ) -> None:
     """Start Atalaia on this machine and stay in the foreground.
 
-    Servers whose addresses are in the settings are used; the others are started here.
+    Uses the servers whose addresses are in the settings and starts the others.
     """
     chosen = settings()
     if address is not None:
@@ -58,10 +58,10 @@ def up(
 def demo(
     camera: Annotated[
         str | None,
-        typer.Option("--camera", help="URL of a camera of your own; it joins tenant acme."),
+        typer.Option("--camera", help="URL of your own camera; it is added to tenant acme."),
     ] = None,
 ) -> None:
-    """Start everything with demo cameras of two tenants, and stay in the foreground."""
+    """Start everything with the demo cameras of two tenants, and stay in the foreground."""
     chosen = settings()
     configure_logging(chosen.log)
 

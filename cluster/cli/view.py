@@ -1,4 +1,4 @@
-"""What a person sees while Atalaia starts and runs: one calm picture, or plain lines in a log."""
+"""Shows how Atalaia starts and runs: a live view in a terminal, or plain log lines."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class CameraLine:
 
 
 class RunView(Protocol):
-    """Told what happens, in the order in which it happens."""
+    """Receives progress and status in chronological order."""
 
     def event(self, event: StackEvent) -> None:
-        """A part of the local stack moved on."""
+        """A part of the local stack changed its phase."""
         ...
 
     def step(self, text: str) -> None:
-        """What happens next, in words."""
+        """A new step begins, described by `text`."""
         ...
 
     def ready(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Everything runs; `lines` are label and value of what the user needs now."""
+        """Everything runs; `lines` are labels and values to show."""
         ...
 
     def cameras(self, cameras: Iterable[CameraLine]) -> None:
-        """How the cameras fare now."""
+        """The current states of the cameras."""
         ...
 
     def stopping(self) -> None: ...
@@ -72,14 +72,14 @@ class RunView(Protocol):
 
 
 class LineView:
-    """For logs, pipes and CI: a line per event, and nothing that moves."""
+    """For logs, pipes and CI: one line per event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
         self._states: dict[tuple[str, str], CameraState] = {}
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(
             f"[{time.monotonic() - self._began:6.1f} s] {redact(text)}", markup=False
         )
@@ -87,13 +87,13 @@ class LineView:
     def event(self, event: StackEvent) -> None:
         took = f" in {event.seconds:.1f} s" if event.seconds is not None else ""
         detail = f": {event.detail}" if event.detail else ""
-        self._say(f"{event.part} {event.phase}{took}{detail}")
+        self._print(f"{event.part} {event.phase}{took}{detail}")
 
     def step(self, text: str) -> None:
-        self._say(text)
+        self._print(text)
 
     def ready(self, lines: Iterable[tuple[str, str]]) -> None:
-        self._say("ready")
+        self._print("ready")
         for label, value in lines:
             self._console.print(f"  {label}: {value}", markup=False)
 
@@ -103,17 +103,17 @@ class LineView:
             if self._states.get(key) is not line.state:
                 self._states[key] = line.state
                 detail = f" ({line.detail})" if line.detail else ""
-                self._say(f"camera {line.tenant}/{line.camera} is {line.state}{detail}")
+                self._print(f"camera {line.tenant}/{line.camera} is {line.state}{detail}")
 
     def stopping(self) -> None:
-        self._say("stopping")
+        self._print("stopping")
 
     def close(self) -> None:
-        self._say("stopped")
+        self._print("stopped")
 
 
 class LiveView:
-    """For a terminal: a picture that changes in place."""
+    """For a terminal: a view that is redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self._began = time.monotonic()
@@ -206,5 +206,5 @@ class LiveView:
 
 
 def make_view(console: Console) -> RunView:
-    """A live picture where there is a terminal, else lines."""
+    """A live view in a terminal, else log lines."""
     return LiveView(console) if console.is_terminal else LineView(console)

@@ -1,1 +1,1 @@
-"""The one place that repairs: compares desired cameras with what runs, mends the difference."""
+"""The controller: compares the desired cameras with the actual state and repairs differences."""

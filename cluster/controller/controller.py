@@ -1,7 +1,7 @@
-"""The controller: desired cameras on one side, what really runs on the other, repairs between.
+"""The controller's reconciliation loop: compares desired with actual state and repairs differences.
 
-Runs at start, on every change, and every few seconds. Keeps nothing that it could not find out
-again: after a restart it learns from the records, the actors and the gateway.
+It runs at start, on every change, and every few seconds. It holds no state that it cannot recover:
+after a restart it reads the records, the actors and the gateway again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
-from cluster.controller.state import Observation, Repair, advance, observe, repair
+from cluster.controller.state import ObservedCamera, Repair, advance, event_of, repair
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
@@ -33,7 +33,7 @@ log = get_logger("controller")
 
 
 class Fleet(Protocol):
-    """The workers of the cluster, wherever they run. A worker that is away answers None."""
+    """The workers of the cluster, wherever they run. Calls return None if the worker is down."""
 
     async def sync_bridge(
         self, index: int, cameras: tuple[BridgeCamera, ...]
@@ -46,15 +46,19 @@ class Fleet(Protocol):
     async def drop_watcher(self, index: int, key: CameraKey) -> None: ...
 
     async def resize(self, bridges: int, hosts: int) -> None:
-        """Start what is missing and end what is too many."""
+        """Start missing workers and stop surplus ones."""
         ...
 
 
 class Dispatcher(Protocol):
-    """Sends watchers into rooms."""
+    """Dispatches watchers to rooms."""
 
     async def dispatch(self, key: CameraKey) -> None:
-        """Raises AtalaiaError where LiveKit cannot be reached."""
+        """Request a watcher for the camera's room.
+
+        Raises:
+            AtalaiaError: LiveKit cannot be reached.
+        """
         ...
 
 
@@ -67,8 +71,8 @@ class Board(Protocol):
 
 
 @dataclass(slots=True)
-class _Known:
-    """What is remembered of one camera between two rounds."""
+class _CameraEntry:
+    """State of one camera that is kept between rounds."""
 
     version: str
     state: CameraState = CameraState.CONNECTING
@@ -80,17 +84,22 @@ class _Known:
 
 @dataclass(slots=True)
 class _HostLink:
-    """What a host was told, so that only changes travel."""
+    """The plans that a host has received, so that only changes are sent.
+
+    Attributes:
+        incarnation: of the host's process that received them.
+        sent: revision of each camera's plan.
+    """
 
     incarnation: str = ""
-    told: dict[CameraKey, int] = field(default_factory=dict)
+    sent: dict[CameraKey, int] = field(default_factory=dict)
 
 
 class Controller:
-    """Reconciles until told to stop. Runs anywhere; `runtime.services` makes it a Ray actor.
+    """Reconciles until cancelled. Runs anywhere; `runtime.services` makes it a Ray actor.
 
     Args:
-        observe: told after each round how all cameras do.
+        observe: called after each round with the status of all cameras.
     """
 
     def __init__(
@@ -114,7 +123,7 @@ class Controller:
         self._board = board
         self._clock = clock
         self._wake = asyncio.Event()
-        self._known: dict[CameraKey, _Known] = {}
+        self._known: dict[CameraKey, _CameraEntry] = {}
         self._placement: dict[CameraKey, int] = {}
         self._bridge_count = 0
         self._links: dict[int, _HostLink] = {}
@@ -125,11 +134,11 @@ class Controller:
         self.counts: Counter[str] = Counter()
 
     def changed(self) -> None:
-        """Something in the records changed: look now."""
+        """The records changed: start the next round now."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Reconcile for ever; a round that fails is logged and the next one tries again."""
+        """Reconcile until cancelled; a failed round is logged and retried in the next one."""
         while True:
             self._wake.clear()
             try:
@@ -138,7 +147,7 @@ class Controller:
                 log.warning("round failed", error=str(error))
                 self.counts["failed_rounds"] += 1
             except Exception:
-                # Top of the task that keeps every camera covered: it must outlive any bug.
+                # Top of the reconciliation task: it must survive any bug.
                 log.exception("round failed")
                 self.counts["failed_rounds"] += 1
             try:
@@ -148,14 +157,18 @@ class Controller:
                 continue
 
     async def aclose(self) -> None:
-        """Cancel what runs beside the rounds. Call after `run` was cancelled."""
+        """Cancel background probes. Call after `run` was cancelled."""
         await self._diagnosis.aclose()
 
     async def reconcile(self) -> None:
-        """One round: look at everything, mend what differs, publish the states."""
+        """One round: observe all cameras, publish their states, repair differences.
+
+        Raises:
+            AtalaiaError: the records, the gateway or the status board is unavailable.
+        """
         plans = {plan.key: plan for plan in await self._plans.plans()}
         wanted = {key: plan for key, plan in plans.items() if plan.camera.enabled}
-        self._notice(plans)
+        self._track_changes(plans)
         await self._sync_gateway(wanted)
         capacity = self._settings.agents.cameras_per_host
         hosts = workers_for(len(wanted), capacity)
@@ -165,8 +178,8 @@ class Controller:
         bridge_statuses, watchers = await asyncio.gather(
             self._sync_bridges(wanted, bridges), self._sync_hosts(wanted, hosts)
         )
-        observations = {
-            key: Observation(
+        observed = {
+            key: ObservedCamera(
                 now_us=self._clock.now_us(),
                 enabled=plan.camera.enabled,
                 bridge=bridge_statuses.get(key),
@@ -175,15 +188,15 @@ class Controller:
             )
             for key, plan in plans.items()
         }
-        for key, seen in observations.items():
+        for key, seen in observed.items():
             self._step(key, seen)
-        await self._publish(observations, watchers)
-        await self._repair(observations, watchers)
+        await self._publish(observed, watchers)
+        await self._repair(observed, watchers)
 
     # ------------------------------------------------------------ parts of a round
 
-    def _notice(self, plans: dict[CameraKey, CameraPlan]) -> None:
-        """Forget removed cameras; a new, changed or re-enabled one starts over as connecting."""
+    def _track_changes(self, plans: dict[CameraKey, CameraPlan]) -> None:
+        """Forget removed cameras; new, changed and re-enabled ones start as connecting."""
         for key in self._known.keys() - plans.keys():
             del self._known[key]
             self._gateway_errors.pop(key, None)
@@ -192,11 +205,11 @@ class Controller:
             version = _version(plan)
             known = self._known.get(key)
             if known is None:
-                self._known[key] = _Known(version, since_us=self._clock.now_us())
+                self._known[key] = _CameraEntry(version, since_us=self._clock.now_us())
             elif known.version != version or (plan.camera.enabled and not known.enabled):
                 known.version = version
                 self._diagnosis.forget(key)
-                self._enter(key, known, advance(known.state, Event.ENABLED), "")
+                self._set_state(key, known, advance(known.state, Event.ENABLED), "")
             self._known[key].enabled = plan.camera.enabled
 
     async def _sync_gateway(self, wanted: dict[CameraKey, CameraPlan]) -> None:
@@ -223,20 +236,20 @@ class Controller:
     async def _sync_bridges(
         self, wanted: dict[CameraKey, CameraPlan], bridges: int
     ) -> dict[CameraKey, CameraBridgeStatus]:
-        cargo: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
+        assignments: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
         for key, plan in wanted.items():
-            cargo[self._placement[key]].append(self._cargo(plan))
+            assignments[self._placement[key]].append(self._assignment(plan))
         statuses = await asyncio.gather(
-            *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(cargo))
+            *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(assignments))
         )
         return {c.key: c for status in statuses if status for c in status.cameras}
 
-    def _cargo(self, plan: CameraPlan) -> BridgeCamera:
+    def _assignment(self, plan: CameraPlan) -> BridgeCamera:
         main, sub = StreamName(plan.key), StreamName(plan.key, sub=True)
         has_sub = plan.camera.substream_url is not None
         return BridgeCamera(
             key=plan.key,
-            main_url=self._gateway.rtsp_url(str(main), sound=_audible(plan)),
+            main_url=self._gateway.rtsp_url(str(main), sound=_records_audio(plan)),
             detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
             version=_version(plan),
             recording=plan.camera.recording,
@@ -246,10 +259,14 @@ class Controller:
     async def _sync_hosts(
         self, wanted: dict[CameraKey, CameraPlan], hosts: int
     ) -> dict[CameraKey, tuple[int, WatcherStatus, str]]:
-        """Give every host the plans (any may be sent any camera); who watches what, and where."""
+        """Send the plans to every host, as LiveKit may dispatch any camera to any of them.
+
+        Returns:
+            For each watched camera, the host's index, the watcher's status and the host's name.
+        """
         for index in self._links.keys() - set(range(hosts)):
             del self._links[index]
-        statuses = await asyncio.gather(*(self._tell_host(i, wanted) for i in range(hosts)))
+        statuses = await asyncio.gather(*(self._sync_host(i, wanted) for i in range(hosts)))
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]] = {}
         for index, status in enumerate(statuses):
             for watcher in status.watchers if status else ():
@@ -259,38 +276,40 @@ class Controller:
                     watchers[watcher.key] = (index, watcher, status.name)
         return watchers
 
-    async def _tell_host(
+    async def _sync_host(
         self, index: int, wanted: dict[CameraKey, CameraPlan]
     ) -> HostStatus | None:
         link = self._links.setdefault(index, _HostLink())
         revisions = {key: plan.revision for key, plan in wanted.items()}
-        changed = tuple(p for key, p in wanted.items() if link.told.get(key) != p.revision)
-        removed = tuple(link.told.keys() - revisions.keys())
+        changed = tuple(p for key, p in wanted.items() if link.sent.get(key) != p.revision)
+        removed = tuple(link.sent.keys() - revisions.keys())
         status = await self._fleet.sync_host(index, changed, removed)
         if status is not None and status.incarnation != link.incarnation and link.incarnation:
-            # It was restarted since the last round and knows nothing: tell it everything.
+            # It restarted since the last round and has no plans: send all of them.
             status = await self._fleet.sync_host(index, tuple(wanted.values()), ())
         if status is not None and (left := tuple(status.revisions.keys() - wanted.keys())):
-            # Removed while it could not be told: it was away, or this controller was.
+            # These cameras were removed while the host or this controller was down.
             status = await self._fleet.sync_host(index, (), left)
         if status is None:
-            link.told = {}
+            link.sent = {}
             return None
-        link.incarnation, link.told = status.incarnation, revisions
+        link.incarnation, link.sent = status.incarnation, revisions
         return status
 
-    def _step(self, key: CameraKey, seen: Observation) -> None:
+    def _step(self, key: CameraKey, seen: ObservedCamera) -> None:
         known = self._known[key]
-        event, reason = observe(seen, self._settings.controller.stale_after_s)
+        event, reason = event_of(seen, self._settings.controller.stale_after_s)
         if event is Event.LOST and not seen.gateway_error:
             reason = self._diagnosis.reason(key, reason)
         elif event in (Event.WATCHED, Event.VIDEO):
             self._diagnosis.forget(key)
         if event is Event.OPENING and known.state is CameraState.OFFLINE:
             reason = known.reason
-        self._enter(key, known, advance(known.state, event), reason)
+        self._set_state(key, known, advance(known.state, event), reason)
 
-    def _enter(self, key: CameraKey, known: _Known, state: CameraState, reason: str) -> None:
+    def _set_state(
+        self, key: CameraKey, known: _CameraEntry, state: CameraState, reason: str
+    ) -> None:
         if state is not known.state:
             known.since_us = self._clock.now_us()
             log.info("camera state", camera=key.room, state=state.value, reason=reason)
@@ -298,22 +317,22 @@ class Controller:
 
     async def _publish(
         self,
-        observations: dict[CameraKey, Observation],
+        observed: dict[CameraKey, ObservedCamera],
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
     ) -> None:
-        said: dict[CameraKey, CameraStatus] = {}
-        for key, seen in observations.items():
+        statuses_by_key: dict[CameraKey, CameraStatus] = {}
+        for key, seen in observed.items():
             host = watchers[key][2] if key in watchers else None
-            said[key] = self._status(key, seen, host)
-        self._observe(said)
+            statuses_by_key[key] = self._status(key, seen, host)
+        self._observe(statuses_by_key)
         by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
-        for key, status in said.items():
+        for key, status in statuses_by_key.items():
             by_tenant.setdefault(key.tenant, []).append(status)
-        self._tenants = {key.tenant for key in observations}
+        self._tenants = {key.tenant for key in observed}
         for tenant, statuses in by_tenant.items():
             await self._board.put_all(tenant, statuses)
 
-    def _status(self, key: CameraKey, seen: Observation, host: str | None) -> CameraStatus:
+    def _status(self, key: CameraKey, seen: ObservedCamera, host: str | None) -> CameraStatus:
         known = self._known[key]
         main = seen.bridge.main if seen.bridge else None
         watcher = seen.watcher
@@ -336,10 +355,10 @@ class Controller:
 
     async def _repair(
         self,
-        observations: dict[CameraKey, Observation],
+        observed: dict[CameraKey, ObservedCamera],
         watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
     ) -> None:
-        for key, seen in observations.items():
+        for key, seen in observed.items():
             known = self._known[key]
             needed = repair(
                 seen,
@@ -359,7 +378,7 @@ class Controller:
                 await self._dispatcher.dispatch(key)
                 known.dispatched_us = self._clock.now_us()
             except AtalaiaError as error:
-                log.warning("watcher not sent", camera=key.room, error=error.message)
+                log.warning("watcher not dispatched", camera=key.room, error=error.message)
 
 
 def _digest(text: str) -> str:
@@ -367,13 +386,13 @@ def _digest(text: str) -> str:
 
 
 def _version(plan: CameraPlan) -> str:
-    """Changes when the camera has to be pulled anew; says nothing of the URL itself."""
+    """A hash that changes when the camera must be pulled again; does not reveal the URL."""
     camera = plan.camera
     sub = camera.substream_url.get_secret_value() if camera.substream_url else ""
-    sound = "\0sound" if _audible(plan) else ""
+    sound = "\0sound" if _records_audio(plan) else ""
     return _digest(f"{camera.url.get_secret_value()}\0{sub}{sound}")
 
 
-def _audible(plan: CameraPlan) -> bool:
+def _records_audio(plan: CameraPlan) -> bool:
     recording = plan.camera.recording
     return recording.audio and recording.mode is not RecordingMode.OFF

@@ -1,7 +1,8 @@
-"""Why a camera cannot be read, in words that help its owner.
+"""Finds out why a camera cannot be read, in terms that help its owner.
 
-The bridge pulls from the gateway, so it only sees that the gateway has nothing to give. The gateway
-knows why (wrong password, no such host) and is asked beside the rounds: a probe may take seconds.
+The bridge pulls from the gateway, so it only sees that the gateway has no stream. The gateway can
+tell the cause (wrong password, unknown host). It is probed in the background, because a probe may
+take seconds.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from pipelines.errors import AtalaiaError
 
 log = get_logger("diagnosis")
 
-ASK_AGAIN_S = 30.0
-"""A reason may change (first unreachable, then a wrong password); a probe costs a connection."""
+PROBE_INTERVAL_S = 30.0
+"""Seconds. The reason may change (first unreachable, then a wrong password), but each probe costs a
+connection."""
 MAX_PROBES = 4
-"""At once: a site that goes dark takes all its cameras with it."""
+"""Concurrent probes. When a site goes down, all its cameras need one."""
 
 
 @dataclass(slots=True)
 class _Finding:
     reason: str = ""
-    asked_s: float = float("-inf")
+    probed_s: float = float("-inf")
     task: asyncio.Task[None] | None = None
 
 
 class Diagnosis:
-    """Remembers, camera by camera, what the gateway said last. Owns the probes under way."""
+    """Caches the gateway's last reason for each camera. Owns the running probes."""
 
     def __init__(self, gateway: MediaGateway, clock: Clock) -> None:
         self._gateway = gateway
@@ -40,17 +42,17 @@ class Diagnosis:
         self._slots = asyncio.Semaphore(MAX_PROBES)
 
     def reason(self, key: CameraKey, fallback: str) -> str:
-        """The gateway's reason where it is known, else `fallback`; asks the gateway when due."""
+        """The gateway's reason if known, else `fallback`; starts a probe when due."""
         finding = self._findings.setdefault(key, _Finding())
         now_s = self._clock.monotonic()
         idle = finding.task is None or finding.task.done()
-        if idle and now_s - finding.asked_s >= ASK_AGAIN_S:
-            finding.asked_s = now_s
-            finding.task = asyncio.create_task(self._ask(key, finding), name=f"probe {key.room}")
+        if idle and now_s - finding.probed_s >= PROBE_INTERVAL_S:
+            finding.probed_s = now_s
+            finding.task = asyncio.create_task(self._probe(key, finding), name=f"probe {key.room}")
         return finding.reason or fallback
 
     def forget(self, key: CameraKey) -> None:
-        """The camera can be read (or is gone): what was found no longer holds."""
+        """Discard the reason: the camera works again or was removed."""
         finding = self._findings.pop(key, None)
         if finding is not None and finding.task is not None:
             finding.task.cancel()
@@ -62,11 +64,11 @@ class Diagnosis:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._findings.clear()
 
-    async def _ask(self, key: CameraKey, finding: _Finding) -> None:
+    async def _probe(self, key: CameraKey, finding: _Finding) -> None:
         async with self._slots:
             try:
                 await self._gateway.probe(key.room)
             except AtalaiaError as error:
                 finding.reason = str(error)
             else:
-                finding.reason = ""  # it can be read now: the bridge will find out
+                finding.reason = ""  # it can be read again, as the bridge will notice

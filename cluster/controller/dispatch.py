@@ -1,4 +1,4 @@
-"""Sending watchers into rooms through LiveKit's agent dispatch."""
+"""Dispatches watchers to rooms with LiveKit's agent dispatch API."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pipelines.domain import CameraKey
 from pipelines.errors import UnavailableError
 
 REQUEST_TIMEOUT_S = 5.0
+"""Per request to LiveKit's API. A round waits for it, so it is short."""
 
 
 class LiveKitDispatcher:
-    """Explicit dispatches, one at a time per room. Owns its connection to LiveKit's API."""
+    """Keeps at most one explicit dispatch per room. Owns its LiveKit API client."""
 
     def __init__(self, livekit: LiveKitSettings) -> None:
         self._api = api.LiveKitAPI(
@@ -25,10 +26,10 @@ class LiveKitDispatcher:
         )
 
     async def dispatch(self, key: CameraKey) -> None:
-        """Ask for a watcher in the camera's room, after taking back what was asked before.
+        """Request a watcher for the camera's room, replacing any earlier dispatch.
 
         Raises:
-            UnavailableError: LiveKit cannot be reached or refused.
+            UnavailableError: LiveKit cannot be reached, or refused.
         """
         service = self._api.agent_dispatch
         try:
@@ -39,7 +40,7 @@ class LiveKitDispatcher:
                 api.CreateAgentDispatchRequest(agent_name=AGENT_NAME, room=key.room)
             )
         except (api.TwirpError, aiohttp.ClientError, TimeoutError) as error:
-            raise UnavailableError(f"LiveKit did not take the dispatch: {error}") from error
+            raise UnavailableError(f"LiveKit did not accept the dispatch: {error}") from error
 
     async def aclose(self) -> None:
         await self._api.aclose()

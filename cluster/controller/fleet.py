@@ -1,4 +1,4 @@
-"""The workers of the cluster as Ray actors: started by name, found by name, told what to carry."""
+"""The cluster's workers as named Ray actors: starts, finds, updates and stops them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.domain import CameraKey, CameraPlan
 log = get_logger("fleet")
 
 CALL_TIMEOUT_S = 15.0
-"""A first call waits for the actor's process and its imports: some 6 s on a busy small machine."""
+"""The first call waits for the actor's process and imports: some 6 s on a small, busy machine."""
 
 
 class RayFleet:
@@ -47,8 +47,8 @@ class RayFleet:
             await self._end(self._hosts.pop())
 
     def _running(self, pattern: str) -> list[Any]:
-        """What an earlier controller started. More of it than is wanted now must end: two bridges
-        with one camera would throw each other out of its room for ever."""
+        """Actors that an earlier controller started. Surplus ones must be stopped: two bridges with
+        the same camera would keep evicting each other from its room."""
         found: list[Any] = []
         while True:
             name = pattern.format(index=len(found))
@@ -99,14 +99,14 @@ class RayFleet:
         self._hosts, self._bridges = [], []
 
     async def _call(self, reference: Any) -> Any:
-        """The answer, or None where the actor is away (Ray is restarting it), too slow, or broken:
-        one bad worker must not keep the controller from the others."""
+        """The result, or None if the actor is down (Ray is restarting it), too slow, or fails: one
+        bad worker must not keep the controller from the others."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return await reference
         except ray.exceptions.RayTaskError:
-            log.exception("a worker is broken")
+            log.exception("worker failed")
             return None
         except (ray.exceptions.RayActorError, TimeoutError) as error:
-            log.warning("a worker is away", error=type(error).__name__)
+            log.warning("worker unavailable", error=type(error).__name__)
             return None

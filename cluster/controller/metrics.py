@@ -1,6 +1,6 @@
-"""What Prometheus sees of all cameras together, through Ray's own exporter.
+"""Prometheus metrics over all cameras, through Ray's own exporter.
 
-Labels are bounded: no tenant, no camera.
+Label cardinality is bounded: no tenant and no camera.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pipelines.domain import CameraKey, CameraState, RecordingState
 
 
 class Growth:
-    """How much counts have grown, where each belongs to a process that may start over at zero."""
+    """Increments of counters that belong to processes which may restart at zero."""
 
     def __init__(self) -> None:
         self._last: dict[CameraKey, dict[str, int]] = {}
 
     def since_last(self, now: Mapping[CameraKey, Mapping[str, int]]) -> Counter[str]:
-        """By name, of all cameras together. What a camera said when it was first asked about does
-        not count: somebody may have counted it before."""
+        """Increments since the last call, by name, summed over all cameras. A camera's first
+        counts are ignored, because an earlier controller may have counted them already."""
         grown = Counter[str]()
         for key, counts in now.items():
             before = self._last.get(key)
@@ -36,7 +36,7 @@ class Growth:
 
 
 class FleetMetrics:
-    """Made in a process of the Ray cluster."""
+    """The gauges and counters. Create it in a process of the Ray cluster."""
 
     def __init__(self) -> None:
         self._cameras = metrics.Gauge(
@@ -52,7 +52,7 @@ class FleetMetrics:
         )
         self._lost = metrics.Counter(
             "atalaia_recording_lost",
-            description="pictures, pieces of sound and files that were not kept",
+            description="frames, sound packets and files that were lost",
             tag_keys=("what",),
         )
         self._skipped = metrics.Counter(
@@ -63,11 +63,11 @@ class FleetMetrics:
         self._segments_grown, self._lost_grown, self._skipped_grown = Growth(), Growth(), Growth()
 
     def observe(self, cameras: Mapping[CameraKey, CameraStatus]) -> None:
-        """Take what all cameras say of themselves now."""
+        """Update the metrics from the current status of all cameras."""
         states = Counter(status.state for status in cameras.values())
         for state in CameraState:
             self._cameras.set(states[state], tags={"state": state.value})
-        recordings = {key: said.recording for key, said in cameras.items() if said.recording}
+        recordings = {key: status.recording for key, status in cameras.items() if status.recording}
         kept = Counter(recording.state for recording in recordings.values())
         for kind in RecordingState:
             self._recordings.set(kept[kind], tags={"state": kind.value})
@@ -77,6 +77,6 @@ class FleetMetrics:
         lost = {key: recording.dropped for key, recording in recordings.items()}
         for what, count in self._lost_grown.since_last(lost).items():
             self._lost.inc(count, tags={"what": what})
-        skipped = {key: said.skipped for key, said in cameras.items()}
+        skipped = {key: status.skipped for key, status in cameras.items()}
         for cause, count in self._skipped_grown.since_last(skipped).items():
             self._skipped.inc(count, tags={"cause": cause})

@@ -1,4 +1,4 @@
-"""Which camera belongs to which bridge. Pure; cameras move only when they must."""
+"""Assigns cameras to bridges. Pure; cameras move only when necessary."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pipelines.domain import CameraKey
 def place(
     cameras: Iterable[CameraKey], current: Mapping[CameraKey, int], capacity: int
 ) -> dict[CameraKey, int]:
-    """Camera to bridge index, at most `capacity` on each, with as few bridges as hold them all.
+    """Map each camera to a bridge index, with at most `capacity` per bridge and as few bridges as
+    possible.
 
-    A camera stays where it is as long as that bridge is still wanted; new ones go to the emptiest.
+    A camera keeps its bridge as long as that bridge is still needed; new ones go to the least
+    loaded.
     """
     wanted = sorted(cameras)
     bridges = workers_for(len(wanted), capacity)
@@ -33,5 +35,5 @@ def place(
 
 
 def workers_for(cameras: int, capacity: int) -> int:
-    """How many workers carry that many cameras; at least one: the first camera waits less."""
+    """Workers needed for that many cameras; at least one, so the first camera starts faster."""
     return max(1, ceil(cameras / capacity))

@@ -1,4 +1,4 @@
-"""What agent hosts tell the controller."""
+"""Status reports from agent hosts to the controller."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pipelines.domain import CameraKey
 
 @dataclass(frozen=True, slots=True)
 class WatcherStatus:
-    """How one watcher is doing.
+    """Status of one watcher.
 
     Attributes:
         since_us: when it joined the room, UTC microseconds.
         revision: of the plan that it follows.
-        last_frame_us: capture time of the last frame that came, 0 before the first.
-        last_analysed_us: capture time of the last frame that was analysed, 0 before the first.
-        fps: frames that come per second.
-        analysed_fps: frames that are analysed per second.
+        last_frame_us: capture time of the last received frame, 0 before the first.
+        last_analysed_us: capture time of the last analysed frame, 0 before the first.
+        fps: frames received per second.
+        analysed_fps: frames analysed per second.
         skipped: frames that were not analysed, by cause.
-        dropped: what came out of the analysis and could not be handed on, by kind.
+        dropped: results of the analysis that could not be delivered, by kind.
     """
 
     key: CameraKey
@@ -38,14 +38,14 @@ class WatcherStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """How an agent host is doing.
+    """Status of an agent host.
 
     Attributes:
-        incarnation: changes when the actor was restarted (and so forgot its plans).
-        registered: whether LiveKit can send it watchers.
-        revisions: the plans that it holds.
-        counts: what it had to drop, by cause, and what became of its alarms (`alarms_*`) and of
-            what it told of tracks (`tracks_*`).
+        incarnation: changes when the actor restarts, which loses its plans.
+        registered: whether LiveKit can dispatch watchers to it.
+        revisions: revision of each plan that it holds.
+        counts: dropped items by cause, and outcomes of its alarms (`alarms_*`) and track updates
+            (`tracks_*`).
     """
 
     incarnation: str

@@ -1,6 +1,6 @@
-"""The state of a camera: an explicit transition table, and what is observed turned into its events.
+"""The state machine of a camera: its transition table, and the mapping of observations to events.
 
-Pure: time comes in with the observation.
+Pure: the time is part of the observation.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class CameraEvent(StrEnum):
     """What can be observed of a camera."""
 
     ENABLED = "enabled"
-    """It is wanted again, or its URL changed."""
+    """It was enabled again, or its URL changed."""
     DISABLED = "disabled"
-    """Its tenant switched it off."""
+    """Its tenant disabled it."""
     OPENING = "opening"
-    """Somebody is connecting to it for the first time, or no bridge has it yet."""
+    """The first connection is being made, or no bridge has it yet."""
     VIDEO = "video"
-    """Its picture is in the room; a watcher may still be on the way."""
+    """Its video is in the room; a watcher may not have joined yet."""
     WATCHED = "watched"
-    """Its picture is in the room and is analysed."""
+    """Its video is in the room and is analysed."""
     UNWATCHED = "unwatched"
-    """Its picture is in the room, but has not been analysed for too long."""
+    """Its video is in the room, but has not been analysed for too long."""
     LOST = "lost"
     """It cannot be read."""
 
@@ -61,7 +61,7 @@ TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProx
         (_D, _E.LOST): _O,
         (_O, _E.DISABLED): _O,
         (_O, _E.ENABLED): _C,
-        # A retry does not make an offline camera look better than it is: only video does.
+        # A retry does not change an offline camera's state; only video does.
         (_O, _E.OPENING): _O,
         (_O, _E.VIDEO): _C,
         (_O, _E.WATCHED): _L,
@@ -73,7 +73,11 @@ TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProx
 
 
 def advance(state: CameraState, event: CameraEvent) -> CameraState:
-    """The state after `event`. Raises ValueError for a move that the table does not have."""
+    """The state after `event`.
+
+    Raises:
+        ValueError: the table has no such transition.
+    """
     try:
         return TRANSITIONS[state, event]
     except KeyError:
@@ -81,14 +85,14 @@ def advance(state: CameraState, event: CameraEvent) -> CameraState:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """What the controller sees of one camera at one moment.
+class ObservedCamera:
+    """The observed state of one camera at one moment.
 
     Attributes:
-        now_us: when it looked, UTC microseconds.
-        bridge: None where no bridge reports it.
-        watcher: None where no host reports it.
-        gateway_error: why the media gateway could not take it; empty where it did.
+        now_us: time of the observation, UTC microseconds.
+        bridge: the bridge's status; None if no bridge reports the camera.
+        watcher: the watcher's status; None if no host reports one.
+        gateway_error: why the media gateway rejected the stream; empty if it did not.
     """
 
     now_us: int
@@ -98,8 +102,8 @@ class Observation:
     gateway_error: str = ""
 
 
-def observe(seen: Observation, stale_after_s: float) -> tuple[CameraEvent, str]:
-    """What an observation amounts to, and the reason to show; '' where nothing needs one."""
+def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, str]:
+    """The event that an observation means, and the reason to show; empty if none is needed."""
     if not seen.enabled:
         return CameraEvent.DISABLED, "switched off"
     if seen.gateway_error:
@@ -123,7 +127,7 @@ def _fresh(watcher: WatcherStatus | None, now_us: int, stale_us: int) -> bool:
     return watcher is not None and now_us - watcher.last_analysed_us < stale_us
 
 
-def _why_unwatched(seen: Observation, stale_us: int) -> str:
+def _why_unwatched(seen: ObservedCamera, stale_us: int) -> str:
     assert seen.bridge is not None
     if not seen.bridge.in_room:
         return "the live room cannot be reached"
@@ -138,26 +142,27 @@ def _why_unwatched(seen: Observation, stale_us: int) -> str:
 
 
 class Repair(StrEnum):
-    """What the controller does about a camera."""
+    """A repair action for a camera."""
 
     DISPATCH = "dispatch"
-    """Ask LiveKit for a watcher: it never retries a refused or lost dispatch by itself."""
+    """Request a watcher from LiveKit, which never retries a refused or lost dispatch itself."""
     DROP = "drop"
-    """End a watcher that gets no frames although the room has them; a dispatch follows."""
+    """End a watcher that receives no frames although the room has them; a dispatch follows."""
 
 
 STUCK_FACTOR = 3.0
-"""A watcher without frames for this many times `stale_after_s` does not come back by itself."""
+"""A watcher without frames for this many times `stale_after_s` does not recover by itself."""
 
 
 def repair(
-    seen: Observation, *, dispatched_us: int, grace_s: float, stale_after_s: float
+    seen: ObservedCamera, *, dispatched_us: int, grace_s: float, stale_after_s: float
 ) -> Repair | None:
     """The repair that this camera needs now, if any.
 
     Args:
-        dispatched_us: when a watcher was last sent, 0 for never.
-        grace_s: how long a sent watcher may take to appear.
+        dispatched_us: time of the last dispatch, UTC microseconds; 0 for never.
+        grace_s: how long a dispatched watcher may take to appear.
+        stale_after_s: after this long without a fresh frame the camera is degraded.
     """
     if not seen.enabled or seen.bridge is None or not seen.bridge.in_room:
         return None

@@ -1,6 +1,6 @@
-"""The workers as Ray actors: thin, so that whoever looks one up by name imports nothing heavy.
+"""Thin Ray actor classes for the workers, so that using an actor's handle imports nothing heavy.
 
-Ray imports an actor's class wherever its handle is used. With the workers themselves as actor
+Ray imports an actor's class wherever its handle is used. When the workers themselves were the actor
 classes, the API's first snapshot imported livekit-agents and took seven seconds.
 """
 
@@ -18,36 +18,40 @@ from cluster.core.settings import Settings
 from pipelines.domain import CameraKey, CameraPlan
 
 HOST_MODULE, HOST_CLASS = "agents.host", "AgentHost"
-"""Named, not imported: cluster leans on nothing above it. Ray Serve names its apps the same way."""
+"""By name, because `cluster` must not import `agents`; Ray Serve references apps the same way."""
 
 
 END_GRACE_S = 2.0
+"""Time for Python's own shutdown after the main thread has ended."""
 
 
 def prepare_worker() -> None:
-    """What both kinds of worker need before anything else happens in their process.
+    """Initialize the process of a worker. Call first.
 
-    LiveKit's SDK makes its native client on first use, without a lock: two watchers that start at
-    once made two, and one of them waited for ever on events that went to the other.
+    LiveKit's SDK creates its native client on first use, without a lock: two watchers that started
+    simultaneously created two, and one of them waited forever for events that went to the other.
 
     And a process whose main thread has ended, by a signal or a panic of native code, must not live
-    on in its other threads: LiveKit would go on sending it watchers.
+    on in its other threads: LiveKit would keep dispatching watchers to it.
+
+    Raises:
+        RuntimeError: LiveKit's native client did not start.
     """
     from livekit.rtc._ffi_client import FfiClient
 
     if FfiClient.instance is None:
         raise RuntimeError("LiveKit's native client did not start")
-    threading.Thread(target=_end_with_main_thread, name="end with main", daemon=True).start()
+    threading.Thread(target=_exit_with_main_thread, name="end with main", daemon=True).start()
 
 
-def _end_with_main_thread() -> None:
+def _exit_with_main_thread() -> None:
     threading.main_thread().join()
     time.sleep(END_GRACE_S)
     os._exit(1)
 
 
 class Host(Protocol):
-    """What an agent host offers; `agents.host.AgentHost` is one."""
+    """Interface of an agent host, implemented by `agents.host.AgentHost`."""
 
     async def sync(
         self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
@@ -61,7 +65,7 @@ class Host(Protocol):
 
 
 class HostActor:
-    """An agent host in an actor's process. Arguments and errors are those of the host."""
+    """An agent host as an actor. Arguments and errors are those of the host."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         prepare_worker()
@@ -84,7 +88,7 @@ class HostActor:
 
 
 class BridgeActor:
-    """A bridge in an actor's process."""
+    """A bridge as an actor. Arguments and errors are those of the bridge."""
 
     def __init__(self, settings: Settings) -> None:
         from cluster.bridge.bridge import Bridge

@@ -1,18 +1,18 @@
-"""Which addresses a camera may have: one pure rule, asked before every connection.
+"""Which addresses a camera may have: one pure policy, checked before every connection.
 
-A tenant types the address of a camera, so every address is an attacker's until it was checked. An
-address and port may be a camera's when all of this holds:
+Tenants enter camera addresses, so every address is untrusted until it is checked. An address and
+port are permitted for a camera if all of these hold:
 
-1. No service of Atalaia listens there.
+1. None of Atalaia's services listens there.
 2. No entry of `gateway.deny` matches.
 3. An entry of `gateway.allow` matches. `private` and `public` mean ordinary networks. Addresses
-   that lead back into this machine, or to no single host (loopback, link-local, multicast,
-   unspecified, reserved), match neither word: only an entry that names a network inside that range
-   opens them, so that `0.0.0.0/0` does not. A machine of Atalaia's own needs an entry for just that
-   address.
+   that lead to this machine or to no single host (loopback, link-local, multicast, unspecified,
+   reserved) match neither. They are permitted only by an entry that names a network inside the
+   special range, so `0.0.0.0/0` does not permit them. One of Atalaia's own machines needs an entry
+   for exactly its address.
 
-IPv6 addresses that stand for an IPv4 address (mapped, NAT64) are judged as that; those that carry
-one (6to4, Teredo) must be permitted as both.
+IPv6 addresses that represent an IPv4 address (mapped, NAT64) are checked as that address; those
+that embed one (6to4, Teredo) must be permitted as both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressKind(StrEnum):
-    """What an address leads to, by the special-purpose registries of IANA (RFC 6890)."""
+    """Kind of an address, by IANA's special-purpose registries (RFC 6890)."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -39,8 +39,8 @@ class AddressKind(StrEnum):
 
 
 WIDEST_SPECIAL = 8
-"""Bits of the prefix of the widest ranges that are all of one special kind, such as 127.0.0.0/8 and
-ff00::/8. In a narrower one, both ends are of one kind only if all of it is."""
+"""Prefix length of the widest ranges of a single special kind, such as 127.0.0.0/8 and ff00::/8. In
+a narrower network, both ends have the same kind only if all of it has."""
 ORDINARY = frozenset({AddressKind.PUBLIC, AddressKind.PRIVATE})
 
 # RFC 1918, RFC 6598 (carriers and some site-to-site networks) and RFC 4193.
@@ -48,20 +48,20 @@ _PRIVATE = tuple(
     ipaddress.ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
-# RFC 6052, RFC 8215 and RFC 2765: the last 32 bits are an IPv4 address, and nothing else counts.
+# RFC 6052, RFC 8215 and RFC 2765: only the last 32 bits matter, which are an IPv4 address.
 _TRANSLATED = tuple(
     ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/96", "::ffff:0:0:0/96")
 )
-# Where clouds tell a machine its secrets, outside of the link-local range (Alibaba, Azure, AWS).
+# Metadata services of clouds outside the link-local range (Alibaba, Azure, AWS).
 _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
 )
-# The only range that IANA has given out to hosts of the Internet.
+# The only range that IANA has allocated for global unicast.
 _GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
 
 
 def kind_of(address: IpAddress) -> AddressKind:
-    """What `address` leads to, as it is written; see `readings` for what is hidden inside it."""
+    """The kind of `address` as written; `interpretations` covers addresses embedded in it."""
     if address in _METADATA:
         return AddressKind.OTHER
     if address.is_loopback:
@@ -77,10 +77,10 @@ def kind_of(address: IpAddress) -> AddressKind:
     return AddressKind.PUBLIC
 
 
-def readings(address: IpAddress) -> tuple[IpAddress, ...]:
-    """`address`, and the IPv4 addresses that a network could take it for.
+def interpretations(address: IpAddress) -> tuple[IpAddress, ...]:
+    """`address` and the IPv4 addresses embedded in it, all of which must be permitted.
 
-    An address that is only a way to write an IPv4 address (mapped, translated) is read as that.
+    An address that merely represents an IPv4 address (mapped, translated) yields only that.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return (address,)
@@ -97,8 +97,8 @@ class AddressRule:
     """One entry of `gateway.allow` or `gateway.deny`.
 
     Attributes:
-        kind: `private` or `public`; None where networks are named.
-        network: None where a kind is named.
+        kind: `private` or `public`; None for an entry with a network.
+        network: None for an entry with a kind.
         ports: first and last; None for all.
     """
 
@@ -107,7 +107,7 @@ class AddressRule:
     ports: tuple[int, int] | None
 
     def matches(self, address: IpAddress, port: int) -> bool:
-        """Whether the entry speaks of `address` and `port`, whatever kind of address it is."""
+        """Whether the entry matches `address` and `port`, regardless of special ranges."""
         if self.ports is not None and not self.ports[0] <= port <= self.ports[1]:
             return False
         if self.network is None:
@@ -115,7 +115,7 @@ class AddressRule:
         return address.version == self.network.version and address in self.network
 
     def names_only(self, kind: AddressKind) -> bool:
-        """Whether the entry's whole network is of that kind, so that it was meant."""
+        """Whether the entry's whole network has that kind, so that the match is intentional."""
         if self.network is None or self.network.prefixlen < WIDEST_SPECIAL:
             return False
         ends = (self.network.network_address, self.network.broadcast_address)
@@ -123,6 +123,7 @@ class AddressRule:
 
     @property
     def single(self) -> bool:
+        """Whether the entry names exactly one address."""
         return self.network is not None and self.network.num_addresses == 1
 
 
@@ -134,18 +135,18 @@ _BARE_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/\d{1,3
 
 
 def parse_rule(text: str) -> AddressRule:
-    """An entry as it stands in the settings: `private`, `10.0.0.0/8`, `127.0.0.1:8554`,
+    """Parse an entry of the settings: `private`, `10.0.0.0/8`, `127.0.0.1:8554`,
     `192.0.2.0/24:554-8554`, `[fd00::/8]:554`.
 
     Raises:
-        ValueError: it is none; says what is allowed.
+        ValueError: it is malformed; the message says what is allowed.
     """
     if _BARE_IPV6.fullmatch(text):
         text = f"[{text}]"
     found = _RULE.fullmatch(text)
     if found is None:
         raise ValueError(
-            f"{text!r} is no entry: write private, public, 10.0.0.0/8, 10.0.0.5:554-8554 "
+            f"{text!r} is not a valid entry: use private, public, 10.0.0.0/8, 10.0.0.5:554-8554 "
             "or [fd00::/8]:554"
         )
     where, ports = found["where"], _ports(found["first"], found["last"])
@@ -154,7 +155,7 @@ def parse_rule(text: str) -> AddressRule:
     try:
         network = ipaddress.ip_network(where.strip("[]"))
     except ValueError as error:
-        raise ValueError(f"{text!r} is no entry: {error}") from None
+        raise ValueError(f"{text!r} is not a valid entry: {error}") from None
     return AddressRule(None, network, ports)
 
 
@@ -163,30 +164,32 @@ def _ports(first: str | None, last: str | None) -> tuple[int, int] | None:
         return None
     bounds = int(first), int(last or first)
     if not 1 <= bounds[0] <= bounds[1] <= 65_535:
-        raise ValueError(f"{first}-{last or first} are no ports: use 1 to 65535, smaller first")
+        raise ValueError(
+            f"{first}-{last or first} are not valid ports: use 1 to 65535, the smaller first"
+        )
     return bounds
 
 
 @dataclass(frozen=True, slots=True)
 class OwnServices:
-    """Where Atalaia itself listens, resolved.
+    """The resolved addresses of Atalaia's own services.
 
     Attributes:
         ports: addresses and ports of services.
-        hosts: addresses of this machine, and of those that services run on.
-        lost_ports: of services whose addresses are not known now: they may be at any address but
-            a public one.
+        hosts: addresses of this machine, and of the machines that services run on.
+        unresolved_ports: of services that cannot be resolved now; they may be at any address that
+            is not public.
     """
 
     ports: frozenset[tuple[IpAddress, int]] = frozenset()
     hosts: frozenset[IpAddress] = frozenset()
-    lost_ports: frozenset[int] = frozenset()
+    unresolved_ports: frozenset[int] = frozenset()
 
     def listen(self, address: IpAddress, port: int) -> bool:
-        """Whether a service of ours is behind that address, which may be another of its host's."""
+        """Whether one of our services listens there, also via another address of its host."""
         if (address, port) in self.ports:
             return True
-        if port in self.lost_ports and kind_of(address) is not AddressKind.PUBLIC:
+        if port in self.unresolved_ports and kind_of(address) is not AddressKind.PUBLIC:
             return True
         here = address.is_loopback or address in self.hosts
         return here and any(
@@ -197,19 +200,25 @@ class OwnServices:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """`gateway.allow` and `gateway.deny`. See the module for the rule."""
+    """`gateway.allow` and `gateway.deny`; see the module for the rules."""
 
     allow: tuple[AddressRule, ...]
     deny: tuple[AddressRule, ...] = ()
 
     @classmethod
     def parse(cls, allow: Iterable[str], deny: Iterable[str] = ()) -> AddressPolicy:
-        """Raises ValueError where an entry is none."""
+        """Parse the entries of the settings.
+
+        Raises:
+            ValueError: an entry is malformed.
+        """
         return cls(tuple(map(parse_rule, allow)), tuple(map(parse_rule, deny)))
 
     def permits(self, address: IpAddress, port: int, own: OwnServices) -> bool:
         """Whether a camera may be at `address` and `port`."""
-        return all(self._permits(reading, port, own) for reading in readings(address))
+        return all(
+            self._permits(interpretation, port, own) for interpretation in interpretations(address)
+        )
 
     def _permits(self, address: IpAddress, port: int, own: OwnServices) -> bool:
         if own.listen(address, port):

@@ -1,4 +1,4 @@
-"""What the standard library leaves out about files."""
+"""File helpers that the standard library lacks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipelines.errors import ConfigError
 
 
 def digest(path: Path) -> tuple[int, str]:
-    """Size in bytes, and SHA-256 in hexadecimal. Blocking. Raises OSError."""
+    """Size in bytes, and hexadecimal SHA-256, of a file. Blocking. Raises OSError."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), sha256
 
 
 def sync(path: Path) -> None:
-    """Make what was written to a file, by whomever, or the names of new and renamed files in a
-    folder survive a power cut. Raises OSError."""
+    """Fsync a file, or a folder with new or renamed entries, so that it survives a power loss.
+    Blocking. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -29,10 +29,10 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file that another process of ours wrote; None where there is none.
+    """The JSON object in a file written by another of our processes; None if there is none.
 
     Raises:
-        ConfigError: it cannot be read, or holds no JSON.
+        ConfigError: the file cannot be read, or is not JSON.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

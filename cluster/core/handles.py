@@ -1,8 +1,8 @@
-"""How processes of ours call the deployments: by value, through Serve's gRPC transport.
+"""Handles for calling Serve deployments by value, through Serve's gRPC transport.
 
-A Serve handle normally sends each argument through Ray's object store. For one 384x640 frame per
-call, four callers with one in flight each, on two cores (Ray 2.60, CPU of caller, replica and Ray;
-single runs of 4 s on a machine that others used too, so take the order, not the digits):
+A Serve handle normally sends each argument through Ray's object store. Measured with one 384x640
+frame per call and four callers with one call in flight each, on two cores (Ray 2.60; CPU of caller,
+replica and Ray; single runs of 4 s on a shared machine, so only the order is significant):
 
 | transport                                  | calls/s | CPU per call |
 |--------------------------------------------|---------|--------------|
@@ -29,12 +29,12 @@ __all__ = ["SERVE_ENVIRONMENT", "by_value", "deployment"]
 
 
 def by_value(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
-    """The same deployment, called through gRPC with plain pickle."""
+    """A handle of the same deployment that uses gRPC with plain pickle."""
     return handle.options(
         _by_reference=False, request_serialization="pickle", response_serialization="pickle"
     )
 
 
 def deployment(name: str) -> DeploymentHandle[Any]:
-    """A by-value handle of a deployment in `core.names`, from anywhere in the cluster."""
+    """A by-value handle of a deployment named in `core.names`, from anywhere in the cluster."""
     return by_value(serve.get_deployment_handle(name, SERVE_APP))

@@ -1,7 +1,7 @@
-"""Structured logs: a static message, fields beside it, credentials never in either.
+"""Structured logs: a static message plus fields, with credentials redacted in both.
 
-Every text is cut to a bound before anything else is done with it, so that a log line costs no more
-than its length, however long the thing that it tells of is.
+Every text is truncated before any other processing, so that the cost of a log line is bounded,
+however long the logged value is.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from cluster.core.settings import LogSettings
 __all__ = ["configure_logging", "get_logger", "redact"]
 
 
-# Of a list or a dictionary: more than anybody reads in a line.
+# Items shown of a list or a dictionary: more than anyone reads in a line.
 MAX_ITEMS = 100
-# Of lists and dictionaries within each other; what lies deeper is shown by its repr.
+# Nesting depth of lists and dictionaries; deeper values are shown by their repr.
 MAX_DEPTH = 4
 # Fields that structlog makes of `exc_info` and `stack_info`.
 _MANY_LINES = ("exception", "stack")
 
 
 def _redacted(value: object, depth: int = 0) -> object:
-    """`value` without credentials and of bounded length; what a renderer would show by its repr
-    becomes that text."""
+    """`value` without credentials and with bounded length. Values that a renderer would show by
+    their repr are converted to it."""
     if isinstance(value, str):
         return redact(value, LOG_MAX_TEXT)
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth < MAX_DEPTH and isinstance(value, dict):
         shown = {_key(k): _redacted(v, depth + 1) for k, v in islice(value.items(), MAX_ITEMS)}
-        return shown | ({"…": _left_out(value)} if len(value) > MAX_ITEMS else {})
+        return shown | ({"…": _omitted(value)} if len(value) > MAX_ITEMS else {})
     if depth < MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         items = [_redacted(item, depth + 1) for item in islice(value, MAX_ITEMS)]
-        return items + ([_left_out(value)] if len(value) > MAX_ITEMS else [])
+        return items + ([_omitted(value)] if len(value) > MAX_ITEMS else [])
     return redact(repr(value), LOG_MAX_TEXT)
 
 
@@ -55,7 +55,7 @@ def _key(key: object) -> object:
     return _redacted(key, MAX_DEPTH)
 
 
-def _left_out(value: Sized) -> str:
+def _omitted(value: Sized) -> str:
     return f"[{len(value) - MAX_ITEMS:,} more]"
 
 
@@ -69,7 +69,7 @@ def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Send every log line of this process to stderr in the chosen format. Call at entry points."""
+    """Log to stderr in the configured format. Call once, at an entry point."""
     logging.getLogger("httpx").addFilter(RedactingFilter())
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -94,4 +94,5 @@ def configure_logging(settings: LogSettings) -> None:
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines have the field `component` with this name."""
     return cast("FilteringBoundLogger", structlog.get_logger(component=name))

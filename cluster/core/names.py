@@ -1,6 +1,6 @@
 """Names by which the parts of a running cluster find each other.
 
-agents and serve never import each other: these names are where they meet.
+`agents` and `serve` never import each other; they are connected through these names.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ BRIDGE_ACTOR = "atalaia-bridge-{index}"
 HOST_ACTOR = "atalaia-host-{index}"
 
 AGENT_NAME = "atalaia-watcher"
-"""Name under which agent hosts register with LiveKit, and under which watchers are dispatched."""
+"""Agent name with which hosts register with LiveKit, and with which watchers are dispatched."""
 
 BRIDGE_IDENTITY = "camera"
 WATCHER_IDENTITY = "watcher"
-"""Participants of a camera's room. Fixed, so that a second one replaces the first."""
+"""Participant identities in a camera's room. Fixed, so that a second one replaces the first."""
 
 MAIN_TRACK = "main"
 DETECT_TRACK = "detect"
 DETECTIONS_TRACK = "detections"
-"""Names of the tracks in a camera's room: picture, optional sub-stream, data."""
+"""Names of the tracks in a camera's room: video, optional sub-stream, data."""
 
 SERVE_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -36,9 +36,9 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
 }
-"""For the environment of whoever starts Ray or joins it; what it saves: `cluster/core/handles.py`.
-Serve's controller looks at its replicas twice a second: ten times took 3 % of a core.
+"""Environment for every process that starts or joins Ray; `cluster/core/handles.py` has the gains.
+Serve's controller checks its replicas twice a second; ten times took 3 % of a core.
 
-It holds because our deployments never block their loop, and because every process calls its handles
-from one loop only.
+This is safe because our deployments never block their event loop, and because every process calls
+its handles from one loop only.
 """

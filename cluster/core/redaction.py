@@ -1,12 +1,12 @@
-"""Takes credentials out of text. Rather hides too much than too little.
+"""Redacts credentials in text. When in doubt, it hides too much rather than too little.
 
-`cluster.core.log` runs every logged string through `redact`; `cluster.media.urls` shows single URLs
-with `redact_parameters`.
+`cluster.core.log` passes every logged string through `redact`; `cluster.media.urls` displays single
+URLs with `redact_parameters`.
 
-The text may come from a stranger, so all of it takes time proportional to its length, whatever it
-holds. Two rules keep it so: a pattern that can begin anywhere in a run of characters begins only at
-the run's start, and a repetition is possessive (`*+`), so nothing is read again from a later start
-or for another split.
+The text is untrusted, so the run time is linear in its length, whatever it contains. Two rules
+ensure this: a pattern that could match anywhere in a run of characters starts only at the run's
+beginning, and repetitions are possessive (`*+`), so nothing is scanned again from a later start or
+for another split.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import string
 
 HIDDEN = "***"
 
-# Characters of one value in a log: the longest address that the API takes.
+# Characters of one logged value: the longest URL that the API accepts.
 LOG_MAX_TEXT = 8_192
-# Of a traceback: one of a request has some 3,000 characters and its message, so that several causes
+# Characters of a traceback. That of a request has some 3,000 plus its message, so several causes
 # and a message of the length above fit.
 LOG_MAX_LINES = 32_768
 
@@ -30,28 +30,28 @@ _NAMES = (
 
 
 def _scheme(apart: str) -> str:
-    """Pattern of a URL's scheme: the rest of a run of scheme characters from its first word that
-    begins with a letter. What stands before that word in the run is skipped, not tried as a start
-    of its own. `fresh`: one of the characters `apart` stands in front of it."""
+    """Pattern of a URL's scheme: the rest of a run of scheme characters from the first word that
+    begins with a letter. Anything before that word is skipped, not tried as a start of its own.
+    `fresh` matches if one of the characters `apart` precedes it."""
     return (
         r"(?<![a-z0-9+.-])(?:(?!\b[a-z])[a-z0-9+.-])*+"
         rf"(?P<scheme>(?P<fresh>(?<=[{apart}]))?[a-z][a-z0-9+.-]*+)"
     )
 
 
-# An address that stands right behind :// cannot be a user name.
+# An address directly after :// cannot be a user name.
 _ADDRESS = r"(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]++\])(?::\d{1,5})?(?:[/?#\s\"']|$)"
 _APART = r"\s\"'(<\["
-# Credentials reach from :// to the last @ before the next URL on the line, which has white space, a
-# quote or a bracket in front of it (`fresh`): a raw password may hold `@`, `/`, `?`, quotes, spaces
-# and, between other characters, `://`. `opens`: credentials may begin here.
+# Credentials extend from :// to the last @ before the next URL on the line, which is preceded by
+# white space, a quote or a bracket (`fresh`): a raw password may contain `@`, `/`, `?`, quotes,
+# spaces and, between other characters, `://`. `opens`: credentials may begin here.
 _USERINFO = re.compile(rf"\n|{_scheme(_APART)}://(?P<opens>(?!{_ADDRESS}))?", re.IGNORECASE)
 # The same, inside a percent-encoded URL, such as a gateway's `?src=rtsp%3A%2F%2Fuser%3A…%40host`.
 _ENCODED_APART = r"\s\"'&"
 _ENCODED_USERINFO = re.compile(
     rf"[{_ENCODED_APART}]|{_scheme(_ENCODED_APART)}%3A%2F%2F(?P<opens>)", re.IGNORECASE
 )
-# `?user=a&password=b`: a value ends where the next pair begins, as the camera reads it too.
+# `?user=a&password=b`: a value ends where the next pair begins, as cameras parse it too.
 _QUERY = re.compile(
     rf"(?P<name>[?&;](?:{_NAMES})=)(?:(?![&;][\w.-]++=)\S)*+",
     re.IGNORECASE,
@@ -60,9 +60,9 @@ _ENCODED_QUERY = re.compile(
     rf"(?P<name>(?:%3F|%26|%3B)(?:{_NAMES})%3D)(?:(?!%26[\w.-]++%3D)[^\s&\"'])*+", re.IGNORECASE
 )
 # `/user=admin_password=x_channel=1.sdp`, common in video recorders: a value ends where `_`, `&` or
-# `;` begins the next pair. Underscores are word characters too, so words are taken whole: one
-# without `=` behind it belongs to the value, one with it up to the first underscore that a name can
-# follow.
+# `;` begins the next pair. Underscores are word characters too, so words are matched whole: a word
+# not followed by `=` belongs to the value; of one followed by `=`, the part up to the first
+# underscore that a name can follow does.
 _PATH = re.compile(
     rf"""(?P<name>[/_](?:{_NAMES})=)
     (?:
@@ -73,52 +73,50 @@ _PATH = re.compile(
     )*+""",
     re.IGNORECASE | re.VERBOSE,
 )
-# `s3://key:secret@bucket`: a raw secret may hold a slash. ARNs of access points hold colons.
+# `s3://key:secret@bucket`: a raw secret may contain a slash. ARNs of access points contain colons.
 _BUCKET = re.compile(r"(?:s3a?|gs|gcs)://(?:[^/]*@|(?!arn:)[^/]*:)", re.IGNORECASE)
 _PAIR = re.compile(
     r"(?P<scheme>\b(?:s3a?|gs|gcs)://)(?!arn:)[^/\s\"':]*+:[^\s\"']*+", re.IGNORECASE
 )
-# A signed token (RFC 7519), wherever it stands: a link to media has one for its last part. It may
-# begin inside of a run of its characters (`before`), at a word.
+# A signed token (RFC 7519), at any position: it is the last part of a media link. It may begin
+# inside a run of its characters (`before`), at a word boundary.
 _TOKEN = re.compile(
     r"(?<![\w-])(?P<before>(?:(?!\beyJ[\w-])[\w-])*+)eyJ[\w-]++\.[\w-]++\.[\w-]*+", re.ASCII
 )
 
-# A token whose end was cut away, among the characters of tokens that stand before the cut.
+# A token whose end was truncated, among the token characters before the cut.
 _CUT_TOKEN = re.compile(r"\beyJ.*", re.ASCII)
 _TOKEN_CHARACTERS = string.ascii_letters + string.digits + "_-."
-# Stands where text was cut: no character of a token, and none that can follow an address.
+# Marks where text was cut: neither a token character nor one that can follow an address.
 _CUT = "…"
 
 
 def redact_parameters(target: str) -> str:
-    """Path and query of one URL with the values of credential-like parameters replaced."""
+    """Redact the values of credential-like parameters in one URL's path and query."""
     return _PATH.sub(rf"\g<name>{HIDDEN}", _QUERY.sub(rf"\g<name>{HIDDEN}", target))
 
 
 def redact(text: str, limit: int | None = None) -> str:
-    """`text` with every token, and the credentials of every URL in it, replaced; hosts stay
-    readable.
+    """Redact all tokens, and the credentials of all URLs, in `text`; hosts stay readable.
 
     Args:
-        limit: characters of `text` to look at and to show; the number of those left out is added.
-            What the cut makes of a credential is hidden too, though its end is not there to be
-            recognized. None: all of it.
+        limit: truncate `text` to this many characters and append the number omitted. A credential
+            that is cut is redacted too, although its end is missing. None: no limit.
     """
-    left_out = 0 if limit is None else max(0, len(text) - limit)
-    if left_out == 0:
+    omitted = 0 if limit is None else max(0, len(text) - limit)
+    if omitted == 0:
         return _redacted(text)
-    return f"{_redacted(text[:limit] + _CUT, cut=True)} [{left_out:,} more characters]"
+    return f"{_redacted(text[:limit] + _CUT, cut=True)} [{omitted:,} more characters]"
 
 
 def redact_lines(text: str, limit: int) -> str:
-    """As `redact`, of a text of many lines whose last ones matter most, such as a traceback: where
-    it is longer than `limit` characters, whole lines from its end stay, and as much of its begin.
+    """Like `redact`, for multi-line text whose last lines matter most, such as a traceback: beyond
+    `limit` characters, keeps whole lines from the end, and as much from the beginning.
     """
     if len(text) <= limit:
         return redact(text)
     half = limit // 2
-    # No credential reaches over a line's end, so that one which begins before the cut ends there.
+    # No credential spans lines, so one that begins before the cut also ends before it.
     line = text.find("\n", len(text) - half)
     if line < 0:
         return redact(text, limit)
@@ -126,7 +124,7 @@ def redact_lines(text: str, limit: int) -> str:
 
 
 def _redacted(text: str, *, cut: bool = False) -> str:
-    """`cut`: `text` ends with `_CUT`; what stood there, nobody knows."""
+    """`cut`: `text` was truncated and ends with `_CUT`."""
     text = _TOKEN.sub(rf"\g<before>{HIDDEN}", text)
     if cut:
         known = text.removesuffix(_CUT)
@@ -140,13 +138,13 @@ def _redacted(text: str, *, cut: bool = False) -> str:
 
 
 def _hidden_up_to_last(end: str, marks: re.Pattern[str], text: str, cut: bool) -> str:
-    """`text` with what stands from a URL's scheme to the last `end` of its stretch replaced.
+    """Redact `text` from a URL's scheme to the last `end` in its section.
 
     Args:
-        end: what ends credentials.
-        marks: finds where a stretch ends: every match that has no `scheme`, or that is `fresh`; and
-            where credentials may begin: at the end of every match that `opens`.
-        cut: credentials that begin in the last stretch reach over the end of the text.
+        end: the delimiter after credentials.
+        marks: finds the ends of sections, i.e. matches without `scheme` or with `fresh`; and the
+            starts of credentials, i.e. the ends of matches with `opens`.
+        cut: whether credentials in the last section extend beyond the end of the text.
     """
     shown: list[str] = []
     done = 0
@@ -169,21 +167,22 @@ def _hidden_up_to_last(end: str, marks: re.Pattern[str], text: str, cut: bool) -
 
 
 def refuse_bucket_credentials(url: str) -> None:
-    """Raises ValueError: the URL of a bucket has credentials in it, where nothing reads them; the
-    text holds none."""
+    """Check that a bucket's URL has no credentials, which would not be used there.
+
+    Raises:
+        ValueError: it has some; the message does not contain them.
+    """
     if _BUCKET.match(url):
-        raise ValueError(
-            "the URL of a bucket holds no credentials; they belong into the environment"
-        )
+        raise ValueError("a bucket URL must not contain credentials; put them into the environment")
 
 
 class RedactingFilter(logging.Filter):
-    """For loggers of libraries that log whole URLs, as httpx does with every request."""
+    """A filter for the loggers of libraries that log URLs, as httpx does for every request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage(), LOG_MAX_TEXT), ()
         if record.exc_info:
-            # A formatter takes this text, where there is one, in place of making its own.
+            # A formatter uses this text, if it is set, instead of creating its own.
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
             record.exc_text = redact_lines(record.exc_text, LOG_MAX_LINES)

@@ -1,4 +1,4 @@
-"""Calls to Serve handles and Ray actors: bounded in time, with errors of ours in place of Ray's."""
+"""Calls to Serve handles and Ray actors, with time-outs, and with our errors in place of Ray's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipelines.errors import AtalaiaError, UnavailableError
 
 @asynccontextmanager
 async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
-    """Bound the time of a remote call to `what`.
+    """Run a remote call to `what` with a time-out.
 
     Raises:
-        AtalaiaError: what the other side raised on purpose, as it was.
-        UnavailableError: nobody answered, or not in time.
+        AtalaiaError: raised by the remote side, unchanged.
+        UnavailableError: no response, or not in time.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -32,21 +32,23 @@ async def ray_errors(what: str, timeout_s: float) -> AsyncIterator[None]:
 
 @contextmanager
 def _our_errors(what: str) -> Iterator[None]:
-    """Ray's errors become ours; TimeoutError passes, whichever side raised it."""
+    """Convert Ray's errors to ours; TimeoutError passes, whichever side raised it."""
     try:
         yield
     except RayTaskError as error:
-        # Also an instance of the cause's class, but with the remote stack trace as its text.
+        # Also an instance of the cause's class, but its text is the remote stack trace.
         if isinstance(error.cause, AtalaiaError):
             raise error.cause from None
         if isinstance(error.cause, RayError | RayServeException):
-            raise away(what) from error
+            raise unavailable(what) from error
         raise
     except (AtalaiaError, TimeoutError):
         raise
     except (RayError, RayServeException) as error:
-        raise away(what) from error
+        raise unavailable(what) from error
 
 
-def away(what: str) -> UnavailableError:
-    return UnavailableError(f"The {what} is not there right now.", hint="Try again in a moment.")
+def unavailable(what: str) -> UnavailableError:
+    return UnavailableError(
+        f"The {what} is not available right now.", hint="Try again in a moment."
+    )

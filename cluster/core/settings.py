@@ -1,8 +1,8 @@
-"""One typed tree of settings: YAML in `configs/`, overlaid by the environment, parsed once.
+"""The typed settings: YAML from `configs/`, overridden by the environment, parsed once.
 
-`ATALAIA_CONFIG` names the YAML file. Environment variables win over it: `ATALAIA_` and the path of
-the key with two underscores between levels, e.g. `ATALAIA_LIVEKIT__API_SECRET`. Unknown keys and
-wrong values are refused with the key, where it was set, and what is allowed.
+`ATALAIA_CONFIG` names the YAML file. Environment variables override it: `ATALAIA_` and the key's
+path, with two underscores between levels, e.g. `ATALAIA_LIVEKIT__API_SECRET`. Unknown keys and
+invalid values are rejected with the key, where it was set, and what is allowed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ ENV_PREFIX = "ATALAIA_"
 ENV_DELIMITER = "__"
 CONFIG_VARIABLE = "ATALAIA_CONFIG"
 KEY_VARIABLE = "ATALAIA_KEY"
-"""The command line's credential for the API: ours by prefix, but no setting."""
+"""The command line's API key: has our prefix, but is not a setting."""
 REDIS_VARIABLE = "REDIS_URL"
-"""The name that hosting platforms use; the file and ATALAIA_REDIS__URL win over it."""
+"""The name that hosting platforms use; the file and ATALAIA_REDIS__URL override it."""
 
 MAX_SOCKET_PATH = 107
-"""Bytes; Linux's `sun_path` has 108 with the zero at its end (unix(7))."""
+"""Bytes; Linux's `sun_path` has 108 including the terminating zero (unix(7))."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -68,7 +68,7 @@ class LiveKitSettings(Section):
 
 
 class GatewaySettings(Section):
-    """The media gateway, one pull for each camera, and the relay through which it reaches them."""
+    """The media gateway, which pulls each camera once, and the relay through which it does."""
 
     kind: Literal["go2rtc", "mediamtx"] = "go2rtc"
     api_url: str | None = Field(
@@ -78,7 +78,7 @@ class GatewaySettings(Section):
     )
     rtsp_url: str = "rtsp://127.0.0.1:8554"
     managed: bool = Field(True, description="start the gateway and its relay on this machine")
-    username: str | None = Field(None, description="default: made up where the gateway is managed")
+    username: str | None = Field(None, description="default: generated if the gateway is managed")
     password: SecretStr | None = None
     secret: SecretStr | None = Field(
         None,
@@ -164,7 +164,7 @@ class RaySettings(Section):
 
 
 class DetectorSettings(Section):
-    """The model that looks at frames."""
+    """The object detection model."""
 
     weights: str = Field("yolov8n.pt", description="path, or a name that ultralytics knows")
     runtime: Literal["auto", "openvino", "tensorrt", "torch"] = Field(
@@ -185,7 +185,7 @@ class DetectorSettings(Section):
 
 
 class EmbedderSettings(Section):
-    """The model that turns a crop into a vector. `builtin` installs offline."""
+    """The model that embeds crops as vectors. `builtin` works offline."""
 
     model: str = Field("builtin", description="builtin, or a folder with a CLIP-like model")
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
@@ -201,8 +201,7 @@ class BridgeSettings(Section):
 
 
 class RecordingSettings(Section):
-    """What becomes of recordings on their way to the blob storage. What is kept of a camera is the
-    camera's own business."""
+    """How recordings are stored. What is recorded is configured per camera."""
 
     segment_s: Annotated[float, Field(ge=2, le=600)] = Field(
         60.0, description="length of a file; it ends at the next key frame"
@@ -241,7 +240,7 @@ class ApiSettings(Section):
     max_image_megapixels: Annotated[float, Field(gt=0, le=200)] = 40.0
     image_memory_mb: Annotated[int, Field(ge=32, le=65_536)] = Field(
         640,
-        description="memory that one replica decodes pictures in, all at once; further ones wait, "
+        description="memory in which one replica decodes images, all together; further ones wait, "
         "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
         "their kind, so the default takes any of them, or two JPEGs",
     )
@@ -263,7 +262,7 @@ class ApiSettings(Section):
 
 
 class BatchSettings(Section):
-    """Jobs that look at recordings again."""
+    """Jobs that reprocess recordings."""
 
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="processes of one job that look; default: one per two CPUs of the cluster"
@@ -275,10 +274,10 @@ class BatchSettings(Section):
         0.0, description="GPUs of each worker; a fraction shares one"
     )
     nice: Annotated[int, Field(ge=0, le=19)] = Field(
-        19, description="how far workers stand back on CPUs that live work wants, too"
+        19, description="nice value of workers, so that live work on the same CPUs comes first"
     )
     chunk_s: Annotated[float, Field(ge=1, le=3600)] = Field(
-        30.0, description="about as much of a video is one step: what is done again after a crash"
+        30.0, description="approximate length of video per step, which is repeated after a crash"
     )
     jobs_per_tenant: Annotated[int, Field(ge=1, le=100)] = Field(
         2, description="jobs of one tenant that may be queued or running; more are refused"
@@ -294,13 +293,13 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """The whole tree. Build it with `load_settings`, once, at an entry point; pass it on."""
+    """All settings. Create them with `load_settings`, once, at an entry point; pass them on."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER, extra="forbid", frozen=True
     )
 
-    data_dir: Path = Field(Path(".local"), description="everything that this machine keeps")
+    data_dir: Path = Field(Path(".local"), description="folder for all data of this machine")
     livekit: LiveKitSettings = LiveKitSettings()
     gateway: GatewaySettings = GatewaySettings()
     redis: RedisSettings = RedisSettings()
@@ -327,10 +326,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # The YAML comes in as init arguments, so the environment must stand before it.
+        # The YAML is passed as init arguments, so the environment must come first.
         return env_settings, init_settings
 
-    # -- places and defaults that depend on other settings
+    # -- paths, and defaults that depend on other settings
 
     @property
     def redis_url(self) -> str:
@@ -376,12 +375,12 @@ class Settings(BaseSettings):
 
     @property
     def scratch_dir(self) -> Path:
-        """For files that are made, sent and removed."""
+        """For temporary files that are created, sent and deleted."""
         return self.data_dir.resolve() / "tmp"
 
     @property
     def gateway_socket(self) -> Path:
-        """Where the API of a gateway that is started here listens."""
+        """Where the API of a managed gateway listens."""
         wanted = self.run_dir / "gateway.sock"
         if len(os.fsencode(wanted)) <= MAX_SOCKET_PATH:
             return wanted
@@ -405,7 +404,11 @@ NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file. Raises ConfigError where it is missing, broken or no mapping."""
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, malformed, or not a mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -423,17 +426,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_settings(path: Path | None = None) -> Settings:
-    """Read the settings file (argument, else `ATALAIA_CONFIG`, else none) and the environment.
+    """Load the settings file (argument, else `ATALAIA_CONFIG`, else none) and the environment.
 
     Raises:
-        ConfigError: names every wrong key, where it was set, and what is allowed.
+        ConfigError: names every invalid key, where it was set, and what is allowed.
     """
     if path is None and os.environ.get(CONFIG_VARIABLE):
         path = Path(os.environ[CONFIG_VARIABLE])
     content = read_yaml(path) if path else {}
     if os.environ.get(REDIS_VARIABLE):
         redis = content.setdefault("redis", {})
-        if isinstance(redis, dict):  # anything else is refused below, with its key
+        if isinstance(redis, dict):  # anything else is rejected below, with its key
             redis.setdefault("url", os.environ[REDIS_VARIABLE])
     unknown = _unknown_variables()
     if unknown:
@@ -448,7 +451,7 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def _unknown_variables() -> list[str]:
-    """Environment names with our prefix whose first level is no section (others pydantic finds)."""
+    """Variables with our prefix whose first level is not a section; pydantic finds the others."""
     known = {name.upper() for name in Settings.model_fields} | {"CONFIG", "KEY"}
     return sorted(
         name

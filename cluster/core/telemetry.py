@@ -1,10 +1,10 @@
-"""Libraries that tell their makers how they are used are told not to.
+"""Disables the telemetry of libraries.
 
-Found by watching what every Python process of the demo connects to (`tests/witness`): OpenVINO
-reports its import, and the operations of each network that it converts, to an analytics service,
-without asking; ultralytics asks public resolvers whether there is an internet when it is imported,
-and counts what it does; Ray reports its use and, with that switched off, once that it is off.
-Cameras of a closed network have nobody to talk to, and under the LGPD nobody they should.
+Found by monitoring the connections of every Python process of the demo (`tests/witness`): OpenVINO
+reports its import, and the operations of each network it converts, to an analytics service, without
+consent; ultralytics queries public resolvers at import to check for an internet connection, and
+reports usage; Ray reports usage and, if that is disabled, once that it is. A closed camera network
+cannot reach such services, and under the LGPD must not.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import sys
 
 RAY_SILENCE = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Where it says that it is off: the discard port of this machine, on which nobody listens.
+    # Receives the report that it is off: the local discard port, where nothing listens.
     "RAY_USAGE_STATS_REPORT_URL": "http://127.0.0.1:9/",
 }
 ULTRALYTICS_SILENCE = {
-    # No events and no look-ups. A model that is named is downloaded all the same.
+    # No events and no look-ups. Models requested by name are still downloaded.
     "YOLO_OFFLINE": "true",
-    # It would otherwise install packages by itself, at run time, from wherever pip looks.
+    # Otherwise it installs packages at run time, from whatever index pip uses.
     "YOLO_AUTOINSTALL": "false",
 }
 
 
 def silence_models() -> None:
-    """Call before OpenVINO or ultralytics is imported. What the environment says already, stays."""
+    """Call before importing OpenVINO or ultralytics. Does not override the environment."""
     for name, value in ULTRALYTICS_SILENCE.items():
         os.environ.setdefault(name, value)
-    # None stands for "cannot be imported"; OpenVINO then does without, as it is made to.
+    # None makes the import fail; OpenVINO is designed to work without this module.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What everything that is made for one tenant asks first."""
+"""Validation of tenant names, shared by all tenant-specific code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ _SLUG = re.compile(SLUG_PATTERN)
 
 
 def require_tenant(name: str) -> None:
-    """Raises InputError where `name` cannot be a tenant's."""
+    """Check that `name` is a valid tenant name.
+
+    Raises:
+        InputError: it is not.
+    """
     if not _SLUG.fullmatch(name):
         raise InputError(
             f"{name!r} is not a tenant's name.",

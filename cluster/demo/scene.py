@@ -51,16 +51,16 @@ class Actor:
     id: str
     figure: Figure
     height: float
-    way: tuple[Waypoint, ...]
+    trajectory: tuple[Waypoint, ...]
     mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.way) < 2 or any(a.at_s >= b.at_s for a, b in pairwise(self.way)):
-            raise ValueError(f"{self.id}: a way needs at least two waypoints, in time order")
+        if len(self.trajectory) < 2 or any(a.at_s >= b.at_s for a, b in pairwise(self.trajectory)):
+            raise ValueError(f"{self.id}: a trajectory needs at least two waypoints, in time order")
 
     def position(self, at_s: float) -> tuple[float, float] | None:
         """Normalized foot point at a second of the loop; None while absent."""
-        for a, b in pairwise(self.way):
+        for a, b in pairwise(self.trajectory):
             if a.at_s <= at_s < b.at_s:
                 share = (at_s - a.at_s) / (b.at_s - a.at_s)
                 return a.x + (b.x - a.x) * share, a.y + (b.y - a.y) * share
@@ -82,7 +82,10 @@ class Scene:
     fps: int = 25
 
     def __post_init__(self) -> None:
-        if any(a.way[0].at_s <= 0 or a.way[-1].at_s >= self.duration_s for a in self.actors):
+        if any(
+            a.trajectory[0].at_s <= 0 or a.trajectory[-1].at_s >= self.duration_s
+            for a in self.actors
+        ):
             raise ValueError(f"{self.name}: every figure must enter and leave within the loop")
 
     @property

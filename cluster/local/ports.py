@@ -1,4 +1,4 @@
-"""The ports that the local stack needs: checked before anything starts, all of them at once."""
+"""The ports of the local stack, all checked before anything starts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from pipelines.errors import ConfigError
 
 
 class PortTakenError(ConfigError):
+    """A port that Atalaia needs is in use."""
+
     code = "port-taken"
 
 
 @dataclass(frozen=True, slots=True)
 class PortNeed:
-    """A port that something of ours will listen on.
+    """A port that one of our servers will listen on.
 
     Attributes:
-        purpose: what for, in a word or two.
-        move: environment variable that moves it, with `{port}` where a free port goes.
+        purpose: a word or two for messages.
+        move: assignment to the environment variable that changes it, with the placeholder `{port}`.
     """
 
     purpose: str
@@ -34,22 +36,26 @@ class PortNeed:
 
 
 def split_address(url: str, default_port: int) -> tuple[str, int]:
-    """Host and port of a URL. Raises ConfigError where it has no host or a wrong port."""
+    """Host and port of a URL.
+
+    Raises:
+        ConfigError: it has no host, or an invalid port.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
     if not host:
-        raise ConfigError(f"{url!r} is no URL with a host.", hint="Write scheme://host:port.")
+        raise ConfigError(f"{url!r} is not a URL with a host.", hint="Use scheme://host:port.")
     return host, port or default_port
 
 
 def is_free(host: str, port: int, kind: Literal["tcp", "udp"] = "tcp") -> bool:
-    """Whether one could listen there now."""
+    """Whether the address can be bound now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as probe:
-        if kind == "tcp":  # connections that wait for their end after a restart do not count
+        if kind == "tcp":  # connections in TIME_WAIT after a restart do not count
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -59,7 +65,7 @@ def is_free(host: str, port: int, kind: Literal["tcp", "udp"] = "tcp") -> bool:
 
 
 def free_port(kind: Literal["tcp", "udp"] = "tcp") -> int:
-    """A port on loopback that nobody uses at this moment."""
+    """A port on loopback that is free at this moment."""
     with socket.socket(
         socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
     ) as probe:
@@ -68,7 +74,7 @@ def free_port(kind: Literal["tcp", "udp"] = "tcp") -> int:
 
 
 def holder(need: PortNeed) -> str:
-    """Who listens there, as far as this user may know."""
+    """The process that listens there, if this user may see it."""
     try:
         connections = psutil.net_connections(kind=need.kind)
     except psutil.AccessDenied:
@@ -84,16 +90,21 @@ def holder(need: PortNeed) -> str:
 
 
 def taken(needs: Iterable[PortNeed]) -> list[PortNeed]:
-    """Those of `needs` on which nobody could listen now."""
+    """Those of `needs` that cannot be bound now."""
     return [need for need in needs if not is_free(need.host, need.port, need.kind)]
 
 
-def how_to_mend(need: PortNeed) -> str:
+def remedy_for(need: PortNeed) -> str:
+    """How to resolve the conflict on a port that is taken."""
     return f"Stop it, or set {need.move.format(port=free_port(need.kind))}"
 
 
 def check_ports(needs: Iterable[PortNeed]) -> None:
-    """Raises PortTakenError naming every port that is taken, by whom, and how to move ours."""
+    """Check that every port is free and used only once.
+
+    Raises:
+        PortTakenError: names every conflict, the process involved, and how to move our port.
+    """
     needs = list(needs)
     seen: dict[tuple[int, str], PortNeed] = {}
     lines = []
@@ -106,7 +117,7 @@ def check_ports(needs: Iterable[PortNeed]) -> None:
             )
     lines += [
         f"port {need.port}/{need.kind} for {need.purpose} is taken by {holder(need)}. "
-        + how_to_mend(need)
+        + remedy_for(need)
         for need in taken(needs)
     ]
     if lines:

@@ -1,4 +1,4 @@
-"""Is a server ready? Each probe answers None when it is, else why not."""
+"""Readiness probes. Each returns None if the server is ready, else the reason why not."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Protocol
 from cluster.local.ports import split_address
 
 PROBE_TIMEOUT_S = 2.0
+"""For one probe on loopback, where a healthy server answers within milliseconds."""
 
 
 class Probe(Protocol):
     async def __call__(self) -> str | None:
-        """None when the server answers as it should, else what is wrong, in a few words."""
+        """None if the server responds as expected, else a short description of the problem."""
         ...
 
 
 async def _exchange(host: str | Path, port: int | None, request: bytes, size: int) -> bytes:
-    """Send `request` on a fresh connection and return the first bytes of the answer."""
+    """Send `request` on a new connection and return the first bytes of the response."""
     async with asyncio.timeout(PROBE_TIMEOUT_S):
         reader, writer = await (
             asyncio.open_unix_connection(host)
@@ -37,7 +38,7 @@ async def _exchange(host: str | Path, port: int | None, request: bytes, size: in
 
 
 class TcpProbe:
-    """Something accepts connections there.
+    """Checks that the address accepts connections.
 
     Args:
         host: a host, or the path of a Unix socket.
@@ -64,7 +65,7 @@ class TcpProbe:
 
 
 class HttpProbe(TcpProbe):
-    """`GET path` answers with the expected status."""
+    """Checks that `GET path` returns the expected status."""
 
     def __init__(
         self, host: str | Path, port: int | None, path: str = "/", *, status: int = 200
@@ -79,14 +80,14 @@ class HttpProbe(TcpProbe):
 
 
 class RedisProbe(TcpProbe):
-    """`PING` answers `PONG`: a server that still loads its file says LOADING instead."""
+    """Checks that `PING` returns `PONG`; a server still loading its file returns LOADING."""
 
     async def __call__(self) -> str | None:
         return await self._answer(b"PING\r\n", r"\+PONG")
 
 
 class AllOf:
-    """Every one of several probes; the first complaint counts."""
+    """Combines several probes; returns the first problem found."""
 
     def __init__(self, *probes: Probe) -> None:
         self._probes = probes
@@ -99,10 +100,10 @@ class AllOf:
 
 
 def reachable(url: str, default_port: int) -> TcpProbe:
-    """Whether something accepts connections at `url`, which may be a unix:// one.
+    """A probe for `url`, which may be a unix:// URL.
 
     Raises:
-        ConfigError: no URL with a host.
+        ConfigError: not a URL with a host.
     """
     if url.startswith("unix://"):
         return TcpProbe(Path(url.removeprefix("unix://")), None)

@@ -1,4 +1,4 @@
-"""One supervised server process: started, probed, logged, started again, and stopped for good."""
+"""One supervised server process: start, probe, log, restart and stop it."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ from pipelines.errors import UnavailableError
 
 log = get_logger("cluster.local.process")
 
-KEEPER = Path(__file__).with_name("subreaper.py")
+SUBREAPER = Path(__file__).with_name("subreaper.py")
 
-# A ready server is probed this often; three silent probes in a row are a hang, one is just load.
+# Interval of health probes. Three consecutive failures mean a hang; a single one is just load.
 HEALTH_INTERVAL_S = 5.0
 HEALTH_FAILURES = 3
-# Before it is ready it is probed ten times a second: servers here take 0.05 s to 1 s to start.
+# Interval of readiness probes; these servers take 0.05 s to 1 s to start.
 READY_POLL_S = 0.1
-# The keeper needs a moment after its own deadline to collect what it killed.
-KEEPER_MARGIN_S = 6.0
+# Time for the subreaper, after its own deadline, to reap the processes that it killed.
+SUBREAPER_MARGIN_S = 6.0
 PUMP_CHUNK = 65_536
+"""Bytes per read of a server's output: the size of a Linux pipe."""
 
 
-def kept_argv(argv: tuple[str, ...], grace_s: float) -> list[str]:
-    """Command line that runs `argv` under a keeper owned by this process."""
-    return [sys.executable, "-I", "-S", str(KEEPER), str(os.getpid()), str(grace_s), "--", *argv]
+def supervised_argv(argv: tuple[str, ...], grace_s: float) -> list[str]:
+    """The command line that runs `argv` under a subreaper, owned by this process."""
+    return [sys.executable, "-I", "-S", str(SUBREAPER), str(os.getpid()), str(grace_s), "--", *argv]
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to run and how to tell that it runs.
+    """How to run and probe a server.
 
     Attributes:
-        name: for logs and people; also the log file's name.
-        argv: command line; never holds a secret, every user of the machine can read it.
+        name: for logs and messages; also the log file's name.
+        argv: command line; never contains a secret, as every user of the machine can read it.
         prepare: called before every start, e.g. to write the configuration file.
         environment: added to this process's environment.
     """
@@ -65,12 +66,12 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """What can be said of a process now.
+    """The current status of a process.
 
     Attributes:
-        pid: the server itself, not its keeper; None while it does not run.
-        start_s: how long the latest start took until ready; None before.
-        reason: why it was lost last; empty when it never was.
+        pid: of the server itself, not of its subreaper; None while it does not run.
+        start_s: seconds from the latest start until ready; None before that.
+        reason: why it was last lost; empty if it never was.
         log_tail: last lines of its log, oldest first, credentials redacted.
     """
 
@@ -132,10 +133,10 @@ class SupervisedProcess:
         )
 
     async def start(self) -> None:
-        """Start, and return once the server is ready.
+        """Start the server and return once it is ready.
 
         Raises:
-            UnavailableError: it was lost too often before it was ready; holds its last words.
+            UnavailableError: the start failed too often; includes the last log lines.
         """
         self._log = LogFile(self._log_path)
         self._advance(Trigger.START)
@@ -177,16 +178,16 @@ class SupervisedProcess:
             self._advance(Trigger.RETRY)
 
     async def _run_once(self) -> str:
-        """One life of the process. Returns why it ended."""
+        """Run the process until it ends. Returns the reason."""
         began = self._clock.monotonic()
         self.spec.prepare()
         process = self._process = await asyncio.create_subprocess_exec(
-            *kept_argv(self.spec.argv, self.spec.stop_timeout_s),
+            *supervised_argv(self.spec.argv, self.spec.stop_timeout_s),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **self.spec.environment},
-            # A group of its own: Ctrl-C in the terminal is for us, we stop the servers in order.
+            # Its own group: Ctrl-C in the terminal reaches only us, and we stop servers in order.
             start_new_session=True,
         )
         pump = asyncio.create_task(self._pump(process), name=f"log of {self.spec.name}")
@@ -203,13 +204,13 @@ class SupervisedProcess:
             self._process = None
 
     async def _until_ready(self, process: asyncio.subprocess.Process, began: float) -> str | None:
-        """None once the probe is content, else why the start failed."""
+        """None once the probe succeeds, else the reason why the start failed."""
         complaint: str | None = "it was not probed"
         while self._clock.monotonic() - began < self.spec.start_timeout_s:
             if process.returncode is not None:
                 return _exit_reason(process.returncode)
             complaint = await self.spec.probe()
-            # Something else may answer on the port while ours has just died: look again.
+            # Something else may answer on the port after ours has died: check again.
             if complaint is None and process.returncode is None:
                 return None
             await asyncio.sleep(READY_POLL_S)
@@ -234,19 +235,21 @@ class SupervisedProcess:
             self._log.feed(chunk)
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
-        """Stop the keeper and with it the server's whole tree; then its group, to be sure."""
+        """Stop the subreaper and with it the server's process tree; then kill its group."""
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), self.spec.stop_timeout_s + KEEPER_MARGIN_S)
+                await asyncio.wait_for(
+                    process.wait(), self.spec.stop_timeout_s + SUBREAPER_MARGIN_S
+                )
             except TimeoutError:
                 log.warning("server does not stop", server=self.spec.name)
-        # The keeper may have been killed from outside: its group then still holds the rest.
+        # If the subreaper was killed from outside, its group still contains the others.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
-    # -- what is known
+    # -- status
 
     @property
     def _log_path(self) -> Path:
@@ -269,16 +272,16 @@ class SupervisedProcess:
 
     def _failure(self) -> UnavailableError:
         last = self._log.tail(8) if self._log else []
-        words = "".join(f"\n    {line}" for line in last)
+        lines = "".join(f"\n    {line}" for line in last)
         return UnavailableError(
             f"{self.spec.name} could not be started: {self._reason}."
-            + (f" Its last words:{words}" if words else ""),
-            hint=f"\nThe whole log: {self._log_path}",
+            + (f" Last log lines:{lines}" if lines else ""),
+            hint=f"\nFull log: {self._log_path}",
         )
 
 
 def _exit_reason(code: int) -> str:
-    """The keeper's exit code in words; 128 + n is signal n, the way shells write it."""
+    """Describe the subreaper's exit code; 128 + n means signal n, as in shells."""
     number = code - 128 if code > 128 else -code if code < 0 else 0
     if number:
         with contextlib.suppress(ValueError):

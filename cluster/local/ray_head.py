@@ -1,8 +1,8 @@
-"""A Ray cluster on this machine: on loopback, with a token, and gone when its owner is gone.
+"""A Ray cluster on this machine: on loopback, with a token, and never outliving its owner.
 
 Measured: after SIGKILL of a process that had called `ray.init()`, two of Ray's agents were still
-running a minute later. So the head runs under a keeper like every other server, and this process
-only connects to it.
+running a minute later. The head therefore runs under a subreaper like every other server, and this
+process only connects to it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipelines.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
 
-# Named for macOS and Windows, but what it does when off is what we want on Linux, too: the node's
-# address becomes 127.0.0.1. Without it Ray turns even an explicit loopback address into a reachable
-# one, and its object store, scheduler and workers listen on every interface.
+# Named for macOS and Windows, but switching it off has the effect we want on Linux too: the node's
+# address becomes 127.0.0.1. Otherwise Ray replaces even an explicit loopback address with a
+# reachable one, and its object store, scheduler and workers listen on every interface.
 LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 RAY_ENVIRONMENT = {
@@ -37,27 +37,28 @@ RAY_ENVIRONMENT = {
     **RAY_SILENCE,
 }
 
-# 13 s on two idle cores, 40 s on two cores that eight others share.
+# Measured: 13 s on two idle cores, 40 s on two cores shared with eight other loads.
 START_TIMEOUT_S = 180.0
 TOKEN_BYTES = 32
-# Nothing in the head is worth a longer farewell: what must last is in Redis, SQL and files.
+# The head needs no longer shutdown: persistent state is in Redis, SQL and files.
 STOP_TIMEOUT_S = 2.0
 KEEP_SESSIONS = 1
-# Ray opens its folder to everybody (mode 0777), so it gets one inside ours, which stays closed.
+"""Old sessions to keep, for their logs."""
+# Ray makes its folder world-writable (mode 0777), so it gets one inside ours, which is private.
 SESSIONS = "s"
 
 
 def session_root(settings: Settings) -> Path:
-    """Folder of Ray's sessions. Not in `data_dir`: a socket's path has 107 bytes at most."""
+    """Folder for Ray's sessions. Outside `data_dir`, as a socket path has at most 107 bytes."""
     digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
     return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
 
 
 def ensure_token() -> None:
-    """Make the token that a cluster of this user asks for, where there is none yet.
+    """Create this user's Ray token if there is none yet.
 
-    In Ray's own place, so that `ray job submit` and `ray status` find it, too. `ray.init()` would
-    make it by itself; `ray start` ends with an error instead.
+    In Ray's default location, so that `ray job submit` and `ray status` find it too. `ray.init()`
+    would create it; `ray start` fails instead.
     """
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
@@ -68,18 +69,18 @@ def ensure_token() -> None:
 
 
 def use_loopback() -> None:
-    """Make this process and those that it starts join Ray on loopback; call before `ray.init`."""
+    """Let this process and its children join Ray on loopback. Call before `ray.init`."""
     os.environ.update(RAY_ENVIRONMENT)
     if constants := sys.modules.get("ray._private.ray_constants"):
-        # It read the environment when it was imported.
+        # It read the environment at import.
         vars(constants)["ENABLE_RAY_CLUSTER"] = False
     if raylet := sys.modules.get("ray._raylet"):
-        # So did its native part, where the default mode is "no token": without this, joining fails.
+        # So did its native part, whose default mode is "no token": without this, joining fails.
         raylet.Config.initialize("")
 
 
 def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
-    """The head node. It is not started again when lost: whoever connected to it must start anew."""
+    """The head node. It is not restarted when lost, because its drivers would have to reconnect."""
     root = session_root(settings)
     sessions = root / SESSIONS
     path = os.pathsep.join([own_python(), os.environ.get("PATH", os.defpath)])
@@ -88,7 +89,7 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
     argv += [f"--node-ip-address={LOOPBACK}", f"--port={gcs_port}", f"--temp-dir={sessions}"]
     argv += [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={ray.dashboard_port}"]
     argv += [f"--dashboard-agent-listen-port={free_port()}", "--include-log-monitor=false"]
-    # Fixed by default, so that a second cluster on this machine would not start.
+    # These ports are fixed by default, which prevents a second cluster on this machine.
     argv += [
         f"--ray-client-server-port={free_port()}",
         "--min-worker-port=0",
@@ -116,12 +117,16 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
 
 
 def own_python() -> str:
-    """The folder of the Python that has our packages, which `ray job submit -- python …` means."""
+    """The folder of our Python, for the PATH of `ray job submit -- python …`."""
     return str(Path(sys.executable).parent)
 
 
 def connect(address: str, namespace: str) -> None:
-    """Make this process a driver of the cluster at `address`. Blocks for seconds."""
+    """Make this process a driver of the cluster at `address`. Blocks for seconds.
+
+    Raises:
+        ConnectionError, RuntimeError, ValueError: from `ray.init`, if it cannot join.
+    """
     import logging
 
     import ray
@@ -129,7 +134,7 @@ def connect(address: str, namespace: str) -> None:
     ray.init(
         address=address,
         namespace=namespace,
-        log_to_driver=False,  # workers write to their own logs; the terminal stays calm
+        log_to_driver=False,  # workers write to their own logs, not to the terminal
         logging_level=logging.ERROR,
     )
 
@@ -142,11 +147,11 @@ def disconnect() -> None:
 
 
 def _prepare_root(root: Path) -> None:
-    """Make the folder ours alone, and drop sessions that ended long ago."""
+    """Make the folder private, and delete old sessions."""
     root.mkdir(mode=PRIVATE_DIR, exist_ok=True)
     if root.is_symlink() or root.stat().st_uid != os.getuid():
         raise ConfigError(
-            f"{root} belongs to somebody else.", hint="Remove it, or set TMPDIR to another folder."
+            f"{root} belongs to another user.", hint="Remove it, or set TMPDIR to another folder."
         )
     root.chmod(PRIVATE_DIR)
     old = sorted(path for path in (root / SESSIONS).glob("session_2*") if path.is_dir())

@@ -1,4 +1,4 @@
-"""Secrets of the local servers: made once per data folder, never a default, never printed."""
+"""Secrets of the local servers: generated once per data folder, never defaulted or printed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from cluster.core.settings import Settings
 from cluster.local.files import ensure_private_dir, write_private
 from pipelines.errors import ConfigError
 
-# LiveKit refuses less than 32 characters (its tokens are HMAC-SHA256); 32 bytes make 43.
+# LiveKit rejects fewer than 32 characters (its tokens use HMAC-SHA256); 32 bytes encode to 43.
 SECRET_BYTES = 32
 MIN_SECRET_CHARS = 32
+"""LiveKit's minimum."""
 
 
 def livekit_secret_path(settings: Settings) -> Path:
@@ -23,10 +24,10 @@ def livekit_secret_path(settings: Settings) -> Path:
 def with_secrets(settings: Settings) -> Settings:
     """`settings` with LiveKit's secret filled in.
 
-    A managed server without a configured secret gets one of its own, kept in `run_dir`.
+    A managed server without a configured secret gets a generated one, kept in `run_dir`.
 
     Raises:
-        ConfigError: the secret is too short, or the server is not ours and no secret is set.
+        ConfigError: the secret is too short, or missing for a server that is not managed.
     """
     configured = settings.livekit.api_secret.get_secret_value()
     if configured and len(configured) < MIN_SECRET_CHARS:
@@ -39,7 +40,7 @@ def with_secrets(settings: Settings) -> Settings:
         return settings
     if not settings.livekit.managed:
         raise ConfigError(
-            "livekit.api_secret is not set, and the LiveKit server is not ours to give one.",
+            "livekit.api_secret is not set, and the LiveKit server is not managed by Atalaia.",
             hint="Set ATALAIA_LIVEKIT__API_KEY and ATALAIA_LIVEKIT__API_SECRET to the server's.",
         )
     livekit = settings.livekit.model_copy(update={"api_secret": SecretStr(_own_secret(settings))})

@@ -1,4 +1,4 @@
-"""What to run for the settings given: one spec per server that is ours to start."""
+"""Process specs, one per managed server, derived from the settings."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ GATEWAY_API_PORT = 1984
 GATEWAY_RTSP_PORT = 8554
 RELAY_PORT = 8655
 
-# Synced at every write: with `everysec`, alarms that had been acknowledged were seen lost by a
-# SIGKILL. It costs 0.3 ms per alarm.
+# `appendfsync always`: with `everysec`, a SIGKILL lost acknowledged alarms. It costs 0.3 ms per
+# alarm.
 VALKEY_CONFIG = """\
 bind {host}
 port {port}
@@ -49,7 +49,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _own_address(url: str, default_port: int, setting: str) -> tuple[str, int]:
-    """Where a server of ours listens. Servers without a password of their own stay on loopback."""
+    """Where a managed server listens. Always on loopback, as some have no password."""
     host, port = split_address(url, default_port)
     if not is_loopback(host):
         raise ConfigError(
@@ -60,24 +60,28 @@ def _own_address(url: str, default_port: int, setting: str) -> tuple[str, int]:
 
 
 def livekit_config(settings: Settings) -> dict[str, Any]:
-    """livekit-server's configuration: loopback only, also for media."""
+    """livekit-server's configuration: loopback only, for media too.
+
+    Raises:
+        ConfigError: `livekit.url` is not on loopback.
+    """
     host, port = _own_address(settings.livekit.url, LIVEKIT_PORT, "livekit.url")
     network = f"{host}/{ipaddress.ip_address(host).max_prefixlen}"
     return {
         "port": port,
         "bind_addresses": [host],
         "rtc": {
-            # Media over TCP would listen on every interface, whatever the addresses say; between
-            # programs of one machine UDP always arrives.
+            # Media over TCP would listen on every interface regardless of `bind_addresses`; within
+            # one machine, UDP always works.
             "tcp_port": 0,
             "udp_port": settings.livekit.rtc_udp_port,
             "use_external_ip": False,
             "node_ip": host,
             "enable_loopback_candidate": True,
             "ips": {"includes": [network]},
-            # Without a name here every participant is told to ask public STUN servers for its
-            # address, of which nobody has any use on loopback. The discard port; never that of
-            # media: libwebrtc takes all that comes from a STUN server for its answer.
+            # Without an entry, every participant is directed to public STUN servers, which are
+            # useless on loopback. This is the discard port. Never use the media port: libwebrtc
+            # takes everything that comes from a STUN server for its response.
             "stun_servers": [f"{host}:9"],
         },
         "keys": {settings.livekit.api_key: settings.livekit.api_secret.get_secret_value()},
@@ -102,14 +106,17 @@ def livekit_spec(settings: Settings, binary: Path) -> ProcessSpec:
     )
 
 
-# What a gateway needs to pull from the relay and to serve RTSP.
-# Without the others there is no `exec:`, `echo:`, `expr:` or `ffmpeg:`, and no page that makes a
-# source out of a query.
+# The modules needed to pull from the relay and to serve RTSP. Leaving out the others disables
+# `exec:`, `echo:`, `expr:` and `ffmpeg:` sources, and pages that turn a query into a source.
 GO2RTC_MODULES = ("api", "rtsp", "rtmp", "http")
 
 
 def go2rtc_config(settings: Settings) -> dict[str, Any]:
-    """go2rtc's configuration: few modules, an API behind a password, RTSP on loopback."""
+    """go2rtc's configuration: few modules, API and RTSP on loopback behind a password.
+
+    Raises:
+        ConfigError: an address is not on loopback, or there is no secret.
+    """
     rtsp_host, rtsp_port = _own_address(
         settings.gateway.rtsp_url, GATEWAY_RTSP_PORT, "gateway.rtsp_url"
     )
@@ -124,7 +131,7 @@ def go2rtc_config(settings: Settings) -> dict[str, Any]:
         "api": {
             "listen": listen,
             "unix_listen": str(socket or ""),
-            # Else whoever is on this machine needs no password.
+            # Otherwise local clients need no password.
             "local_auth": True,
             "allow_paths": ["/api", "/api/streams"],
             **login,
@@ -136,7 +143,7 @@ def go2rtc_config(settings: Settings) -> dict[str, Any]:
 
 
 def gateway_socket(settings: Settings) -> Path | None:
-    """The Unix socket of the gateway's API; None where it listens on a port."""
+    """The Unix socket of the gateway's API; None if it listens on a port."""
     url = settings.gateway_api_url
     if not url.startswith("unix://"):
         return None
@@ -156,11 +163,11 @@ def go2rtc_spec(settings: Settings, binary: Path) -> ProcessSpec:
     def prepare() -> None:
         if socket is not None:
             ensure_private_dir(socket.parent)
-        # It writes every stream into its configuration. Whose cameras those are may have changed
-        # while it was away, so it starts empty and the controller tells it again.
+        # go2rtc saves every stream in its configuration. The cameras may have changed while it was
+        # down, so it starts empty and the controller sets the streams again.
         _write_yaml(config, content)
 
-    # 401 is an answer: the probe has no business with the password.
+    # A 401 proves that it responds, so the probe needs no password.
     api = (
         HttpProbe(*_gateway_api(settings), "/api", status=401)
         if socket is None
@@ -169,7 +176,7 @@ def go2rtc_spec(settings: Settings, binary: Path) -> ProcessSpec:
     return ProcessSpec(
         name="go2rtc",
         argv=(str(binary), "-config", str(config)),
-        # It logs a port that it cannot have and goes on without, so both are asked for.
+        # If a port is taken, go2rtc only logs it and continues, so both are probed.
         probe=AllOf(api, TcpProbe(rtsp_host, int(rtsp_port))),
         log_dir=settings.log_dir,
         prepare=prepare,
@@ -212,13 +219,13 @@ def valkey_spec(settings: Settings, binary: Path) -> ProcessSpec:
         probe=RedisProbe(host, port),
         log_dir=settings.log_dir,
         prepare=prepare,
-        # A long append-only file is read before it answers.
+        # It reads its append-only file, which may be long, before it responds.
         start_timeout_s=60.0,
     )
 
 
 def needed_ports(settings: Settings) -> list[PortNeed]:
-    """Every port that the parts we start will listen on."""
+    """Every port that the managed servers and the API will listen on."""
     needs = [PortNeed("the API", settings.api.host, settings.api.port, "ATALAIA_API__PORT={port}")]
     if settings.livekit.managed:
         host, port = _own_address(settings.livekit.url, LIVEKIT_PORT, "livekit.url")

@@ -1,4 +1,4 @@
-"""Everything that Atalaia leans on, on one machine: started together, watched, stopped together."""
+"""All servers that Atalaia depends on, on one machine: started, supervised, stopped together."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ log = get_logger("cluster.local.stack")
 
 LOCK_FILE = "stack.lock"
 STATE_FILE = "stack.json"
-"""In `run_dir`: what runs, for other processes to read."""
+"""In `run_dir`: the status of the stack, for other processes."""
 
 DISCONNECT_TIMEOUT_S = 10.0
-# What uses others stops first: Ray holds the bridges and watchers, Redis takes their last alarms.
+"""For `ray.shutdown()`; afterwards the head is stopped in any case."""
+# Dependents stop first: Ray runs the bridges and watchers, whose last alarms go to Redis.
 STOP_ORDER = ("ray", "go2rtc", "relay", "livekit", "valkey")
 
 Rng = random.Random
@@ -64,7 +65,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StackEvent:
-    """One part of the stack moved on.
+    """One part of the stack changed its phase.
 
     Attributes:
         detail: for people: what is being built, why it was lost, where it runs.
@@ -79,7 +80,7 @@ class StackEvent:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part as it is now; `managed` is False for a server that somebody else runs."""
+    """The current status of one part; `managed` is False if Atalaia did not start it."""
 
     part: str
     phase: Phase
@@ -102,7 +103,7 @@ _PHASES = {
 
 
 def running_owner(settings: Settings) -> int | None:
-    """Process id of the stack that runs with this data folder now, or None."""
+    """Process id of the stack that runs with this data folder, or None."""
     try:
         with (settings.run_dir / LOCK_FILE).open(encoding="utf-8") as lock:
             try:
@@ -115,13 +116,16 @@ def running_owner(settings: Settings) -> int | None:
 
 
 class LocalStack:
-    """Owns livekit-server, go2rtc, relay, Valkey and Ray, as far as the settings leave them to us.
+    """Owns livekit-server, go2rtc, relay, Valkey and Ray, as far as the settings say so.
 
-    Use `settings` of this object from then on: it has what was made up here (secret, addresses).
+    Use this object's `settings` from then on: they include generated values (secret, addresses).
 
     Args:
         settings: as loaded.
-        on_event: called in the event loop whenever a part moves on.
+        on_event: called on the event loop whenever a part changes its phase.
+
+    Raises:
+        ConfigError: the gateway is of a kind that Atalaia cannot start, or a secret is missing.
     """
 
     def __init__(
@@ -145,17 +149,18 @@ class LocalStack:
         self._parts: dict[str, PartStatus] = {}
         self._lock: TextIO | None = None
         self._failed: asyncio.Queue[ProcessStatus] = asyncio.Queue()
-        # One thread of its own: Ray's client calls block, and belong to one thread.
+        # A dedicated thread: Ray's client calls block and must stay on one thread.
         self._ray_thread = ThreadPoolExecutor(1, thread_name_prefix="ray-driver")
         self._connected = False
         self._closed = False
 
     async def start(self) -> None:
-        """Start what is ours, check what is not, and return when all of it is ready.
+        """Start the managed servers, check the others, and return once all are ready.
 
         Raises:
             ConfigError: another stack runs in this data folder, or a port is taken.
-            UnavailableError: a server cannot be had, or does not start. Nothing is left running.
+            UnavailableError: a server is missing, unreachable or does not start. Nothing is left
+                running.
         """
         started = False
         try:
@@ -174,7 +179,7 @@ class LocalStack:
                 await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop everything that was started, clients before what they use. Idempotent."""
+        """Stop everything that was started, clients before servers. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -193,21 +198,21 @@ class LocalStack:
             self._lock = None
 
     def status(self) -> list[PartStatus]:
-        """Every part, in the order in which people think of them."""
+        """Every part, in the reverse of the stop order."""
         return [self._parts[part] for part in reversed(STOP_ORDER) if part in self._parts]
 
     async def wait_failed(self) -> UnavailableError:
-        """Returns once a part was lost for good, with why and its last log lines."""
+        """Wait until a part is lost for good; returns the reason with its last log lines."""
         status = await self._failed.get()
-        words = "".join(f"\n    {line}" for line in status.log_tail[-8:])
+        lines = "".join(f"\n    {line}" for line in status.log_tail[-8:])
         return UnavailableError(
-            f"{status.name} was lost and could not be brought back: {status.reason}."
-            + (f" Its last words:{words}" if words else ""),
-            hint=f"\nThe whole log: {status.log_path}",
+            f"{status.name} was lost and could not be restarted: {status.reason}."
+            + (f" Last log lines:{lines}" if lines else ""),
+            hint=f"\nFull log: {status.log_path}",
         )
 
     async def in_ray_thread(self, call: Callable[[], T]) -> T:
-        """Run a blocking call of Ray's API off the event loop, in the thread that is connected."""
+        """Run a blocking call of Ray's API on the connected thread, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._ray_thread, call)
 
     # -- starting
@@ -235,7 +240,7 @@ class LocalStack:
 
     async def _start_go(self, server: GoServer, part: str) -> None:
         def building(message: str) -> None:
-            self._tell(StackEvent(part, Phase.BUILDING, message))
+            self._report(StackEvent(part, Phase.BUILDING, message))
 
         binary = await ensure_binary(server, self.settings.data_dir.resolve(), building)
         spec = livekit_spec if server is LIVEKIT else go2rtc_spec
@@ -264,7 +269,9 @@ class LocalStack:
             )
             await self._run(ray_head.ray_spec(self.settings, port), announce_ready=False)
         else:
-            self._tell(StackEvent("ray", Phase.STARTING, f"connecting to {address}"), managed=False)
+            self._report(
+                StackEvent("ray", Phase.STARTING, f"connecting to {address}"), managed=False
+            )
         began = self._clock.monotonic()
         try:
             await self.in_ray_thread(lambda: ray_head.connect(str(address), ray.namespace))
@@ -274,23 +281,23 @@ class LocalStack:
                 hint="Is it running, of the same Ray version, and is its token in RAY_AUTH_TOKEN?",
             ) from error
         self._connected = True
-        _take_signals_back()
+        _restore_signal_handlers()
         process = self._processes.get("ray")
         seconds = (process.status().start_s or 0) if process else 0.0
         seconds += self._clock.monotonic() - began
-        self._tell(StackEvent("ray", Phase.READY, address, seconds), managed=process is not None)
+        self._report(StackEvent("ray", Phase.READY, address, seconds), managed=process is not None)
 
     async def _check(self, part: str, url: str, default_port: int) -> None:
-        """A server that is not ours must at least be reachable."""
+        """Check that a server that is not managed is reachable."""
         probe = reachable(url, default_port)
         where = redact(url)
-        self._tell(StackEvent(part, Phase.STARTING, f"looking for {where}"), managed=False)
+        self._report(StackEvent(part, Phase.STARTING, f"looking for {where}"), managed=False)
         if complaint := await probe():
             raise UnavailableError(
                 f"{part} at {where} cannot be reached: {complaint}.",
                 hint="Start it, or correct its URL in the settings.",
             )
-        self._tell(StackEvent(part, Phase.READY, where), managed=False)
+        self._report(StackEvent(part, Phase.READY, where), managed=False)
 
     async def _run(self, spec: ProcessSpec, *, announce_ready: bool = True) -> None:
         def changed(status: ProcessStatus) -> None:
@@ -300,15 +307,15 @@ class LocalStack:
                 return
             detail = status.reason if status.state in (State.WAITING, State.FAILED) else ""
             seconds = status.start_s if status.state is State.READY else None
-            self._tell(StackEvent(spec.name, _PHASES[status.state], detail, seconds))
+            self._report(StackEvent(spec.name, _PHASES[status.state], detail, seconds))
 
         process = SupervisedProcess(spec, clock=self._clock, rng=self._rng, on_change=changed)
         self._processes[spec.name] = process
         await process.start()
 
-    # -- telling
+    # -- reporting
 
-    def _tell(self, event: StackEvent, *, managed: bool = True) -> None:
+    def _report(self, event: StackEvent, *, managed: bool = True) -> None:
         process = self._processes.get(event.part)
         known = process.status() if process else None
         self._parts[event.part] = PartStatus(
@@ -328,7 +335,7 @@ class LocalStack:
         self._on_event(event)
 
     def _write_state(self) -> None:
-        """`stack.json` tells other processes, like `atalaia status`, what runs here."""
+        """Write `stack.json`, which other processes, like `atalaia status`, read."""
         if self._lock is None:
             return
         state = {
@@ -368,22 +375,23 @@ class LocalStack:
         self._lock = lock
 
     def _export_environment(self) -> None:
-        """Ray's workers load the settings themselves: let them find what was made up here."""
+        """Export generated values to Ray's workers, which load the settings themselves."""
         secret = self.settings.livekit.api_secret.get_secret_value()
         os.environ["ATALAIA_LIVEKIT__API_SECRET"] = secret
         os.environ.update(SERVE_ENVIRONMENT)
         os.environ["ATALAIA_DATA_DIR"] = str(self.settings.data_dir.resolve())
 
 
-def _take_signals_back() -> None:
-    """Joining Ray puts native handlers over Python's, which print stacks at every orderly stop."""
+def _restore_signal_handlers() -> None:
+    """Restore Python's signal handlers: joining Ray installs native ones, which print a stack trace
+    at every orderly stop."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.getsignal(number))
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """One error to show: of several that came at once, the first says enough."""
+    """The first of several simultaneous errors; one is enough to show."""
     error: Exception = group
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

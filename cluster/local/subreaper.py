@@ -1,13 +1,13 @@
-"""Runs one server so that nothing of it outlives its owner. A script; standard library only.
+"""Runs one server so that no process of it outlives its owner. A script; standard library only.
 
     python -I -S subreaper.py OWNER_PID GRACE_S -- ARGV...
 
-Why a process in between: PR_SET_PDEATHSIG alone reaches the server but not what the server starts,
-and it fires when the *thread* that forked ends. The keeper watches the owner's process through a
-pidfd, adopts every descendant of the server as its subreaper, and empties that tree before it
-goes. Should the keeper itself be killed, PR_SET_PDEATHSIG ends the server: a keeper has one thread.
+Why an intermediate process: PR_SET_PDEATHSIG alone reaches the server but not its children, and it
+fires when the *thread* that forked ends. The subreaper watches the owner's process through a pidfd,
+adopts every orphaned descendant of the server, and kills that tree before it exits. If the
+subreaper itself is killed, PR_SET_PDEATHSIG ends the server; the subreaper has only one thread.
 
-Exit code: the server's, or 128 + signal number; 127 where the server could not be executed.
+Exit code: the server's, or 128 + signal number; 127 if the server could not be executed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LINUX = sys.platform == "linux"
 
-# Where there is no pidfd (macOS, old kernels) the parent is looked at this often.
+# Polling interval for the parent where there is no pidfd (macOS, old kernels).
 OWNER_POLL_S = 0.5
 # SIGKILL takes effect within milliseconds; longer means a process stuck in the kernel.
 KILL_DEADLINE_S = 5.0
 KILL_POLL_S = 0.02
+"""Between two looks at what is left of the process tree."""
 
 
 def prctl(option: int, value: int) -> None:
-    """Set one attribute of this process; does nothing where the system has no prctl."""
+    """Set one attribute of this process; a no-op on systems without prctl. Raises OSError."""
     if LINUX and ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
 def descendants(root: int) -> list[int]:
-    """Every process under `root`, children before grandchildren; empty where /proc is missing."""
+    """Every process below `root`, children before grandchildren; empty without /proc."""
     children: dict[int, list[int]] = {}
     for pid, parent in _processes():
         children.setdefault(parent, []).append(pid)
@@ -61,16 +62,16 @@ def _processes() -> Iterator[tuple[int, int]]:
             with open(f"/proc/{name}/stat", "rb") as file:
                 stat = file.read()
         except OSError:
-            continue  # it ended while we were looking
-        # The command's name stands in parentheses and may hold anything.
+            continue  # it ended meanwhile
+        # The command's name is in parentheses and may contain anything.
         yield int(name), int(stat[stat.rindex(b")") + 1 :].split()[1])
 
 
-def execute(argv: list[str], keeper: int) -> None:
-    """Become the server. Runs in the forked child; never returns."""
+def execute(argv: list[str], subreaper: int) -> None:
+    """Replace this process with the server. Runs in the forked child; never returns."""
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != keeper:  # the keeper died before the line above took effect
+        if os.getppid() != subreaper:  # the subreaper died before the line above took effect
             os._exit(1)
         for number in (
             signal.SIGTERM,
@@ -86,11 +87,11 @@ def execute(argv: list[str], keeper: int) -> None:
     os._exit(127)
 
 
-class Keeper:
-    """One server, its owner, and the end of both.
+class Subreaper:
+    """Runs one server for as long as its owner lives.
 
     Args:
-        owner: process id whose end is the server's end.
+        owner: process id; when that process ends, the server is stopped.
         grace_s: seconds between SIGTERM and SIGKILL.
         argv: the server's command line.
     """
@@ -102,14 +103,14 @@ class Keeper:
         self._server = 0
         self._status: int | None = None
         self._deadline: float | None = None
-        self._stop_asked = False
+        self._stop_requested = False
 
     def run(self) -> int:
         """Start the server and return its exit code once it and its descendants are gone."""
         woken = self._catch_signals()
         owner = self._watch_owner()
         if os.getppid() != self._owner:
-            return 0  # the owner died before we looked: there is nothing to keep
+            return 0  # the owner has already died
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         me = os.getpid()
         self._server = os.fork()
@@ -118,23 +119,23 @@ class Keeper:
         while self._status is None:
             self._wait(woken, owner)
             self._reap()
-            if self._stop_asked or os.getppid() != self._owner:
+            if self._stop_requested or os.getppid() != self._owner:
                 self._begin_stop()
             if self._deadline is not None and time.monotonic() > self._deadline:
                 break
-        self._empty()
+        self._kill_remaining()
         return self._exit_code()
 
     def _catch_signals(self) -> int:
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._ask_stop)
+            signal.signal(number, self._request_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return reader
 
-    def _ask_stop(self, *_: object) -> None:
-        self._stop_asked = True
+    def _request_stop(self, *_: object) -> None:
+        self._stop_requested = True
 
     def _watch_owner(self) -> int | None:
         try:
@@ -143,7 +144,7 @@ class Keeper:
             return None
 
     def _wait(self, woken: int, owner: int | None) -> None:
-        """Until a signal comes, the owner ends, or a deadline passes."""
+        """Wait for a signal, the owner's end, or the deadline."""
         watched = [woken] if owner is None or self._deadline is not None else [woken, owner]
         timeout = OWNER_POLL_S if owner is None or self._deadline is not None else None
         ready, _, _ = select.select(watched, [], [], timeout)
@@ -156,7 +157,7 @@ class Keeper:
             os.kill(self._server, signal.SIGTERM)
 
     def _reap(self) -> None:
-        """Collect every ended child: the server and whatever it left to us."""
+        """Reap every ended child: the server and its orphans."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -167,8 +168,8 @@ class Keeper:
             if pid == self._server:
                 self._status = status
 
-    def _empty(self) -> None:
-        """Kill and collect what is left of the tree."""
+    def _kill_remaining(self) -> None:
+        """Kill and reap the remaining processes of the tree."""
         deadline = time.monotonic() + KILL_DEADLINE_S
         while time.monotonic() < deadline:
             left = descendants(os.getpid()) if LINUX else [self._server] * (self._status is None)
@@ -190,12 +191,12 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> int:
-    """Parse `OWNER_PID GRACE_S -- ARGV...` and keep that server."""
+    """Parse `OWNER_PID GRACE_S -- ARGV...` and run that server."""
     owner, grace_s, separator, *argv = arguments
     if separator != "--" or not argv:
-        os.write(2, b"usage: keeper.py OWNER_PID GRACE_S -- ARGV...\n")
+        os.write(2, b"usage: subreaper.py OWNER_PID GRACE_S -- ARGV...\n")
         return 2
-    return Keeper(int(owner), float(grace_s), argv).run()
+    return Subreaper(int(owner), float(grace_s), argv).run()
 
 
 if __name__ == "__main__":

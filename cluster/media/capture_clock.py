@@ -1,17 +1,17 @@
-"""When was a frame captured? Cameras' own clocks cannot be asked, so their spacing is used only.
+"""Estimates when a frame was captured. A camera's own clock is unknown; only its spacing is used.
 
-A packet has a PTS, whose spacing is exact and whose origin and rate mean nothing (hours off,
-drifting, back to 0 after a reconnect), and an arrival, whose origin is right and whose spacing
-carries the network's jitter. `CaptureClock` joins the two:
+A packet has a PTS, whose spacing is exact but whose origin and rate are meaningless (hours off,
+drifting, back to 0 after a reconnect), and an arrival time, whose origin is correct but whose
+spacing includes network jitter. `CaptureClock` combines the two:
 
-    line = PTS + offset, where offset follows the least (arrival - PTS) of the last seconds.
+    line = PTS + offset, where offset follows the minimum (arrival - PTS) of the last seconds.
 
-The least, because delay only ever adds: the packet with the least delay tells the offset best, and
-neither a burst at connect nor a stall of the network moves it. What remains in it is the constant
-part of encoder and network delay, which nothing on this side can see.
+The minimum, because delay is never negative: the packet with the least delay gives the best offset,
+and neither a burst at connect nor a network stall moves it. The constant part of encoder and
+network delay remains in the offset; it cannot be observed on this side.
 
-The line moves towards the wall clock so slowly that spacing stays that of the PTS, except where it
-must not wait: a frame cannot be captured after it arrived, and a PTS that jumps is anchored anew.
+The line moves towards the wall clock slowly enough to preserve the PTS spacing, with two
+exceptions: a frame cannot be captured after it arrived, and a PTS that jumps is anchored anew.
 
 Pure: arrivals are arguments. Not thread-safe: one clock per stream and thread.
 """
@@ -25,42 +25,43 @@ from enum import StrEnum
 from fractions import Fraction
 
 WINDOW_S = 10.0
-"""How far back the least delay is looked for. Long enough to hold an undisturbed packet of a busy
-network; short enough that a clock wrong by 100 ppm biases the line by 1 ms."""
+"""Window for the minimum delay. Long enough to contain an undelayed packet on a busy network; short
+enough that a clock error of 100 ppm biases the line by only 1 ms."""
 
 SETTLE_S = 2.0
-"""After an anchor, corrections towards earlier are taken at once: gateways hand out up to a group
-of pictures in one burst at connect, and its first frame is the most delayed."""
+"""For this long after an anchor, corrections to earlier times apply at once: gateways send up to
+one GOP in a burst at connect, and its first frame is the most delayed."""
 
 SLEW = 0.02
-"""Part of the spacing by which the line may bend: 0.8 ms of a frame at 25 fps. Follows clocks that
-are wrong by up to 2 %; a quartz is wrong by 0.01 %."""
+"""Largest correction as a fraction of the frame spacing: 0.8 ms per frame at 25 fps. Follows clock
+errors of up to 2 %; a quartz is off by 0.01 %."""
 
 CATCH_UP_SLEW = 0.10
-"""The same, where the line is later than arrivals, which cannot be."""
+"""The same while the line is later than arrivals, which is impossible and is corrected faster."""
 
 JUMP_BACK_S = 0.2
-"""A PTS this far behind its predecessor was reset. Less is repetition or disorder."""
+"""A PTS this far behind its predecessor was reset. Smaller steps are repeats or reordering."""
 
 JUMP_AHEAD_S = 0.5
-"""A frame that seems captured this long after its arrival: its PTS jumped ahead."""
+"""If a frame appears captured this long after its arrival, its PTS jumped ahead."""
 
 LAG_S = 0.5
-"""Every packet of a whole window later than the line by this: the PTS stood still, or the path
-became longer for good."""
+"""If every packet of a full window is later than the line by this much, the PTS stood still or the
+network delay grew permanently."""
 
 MAX_LAG_S = 10.0
-"""A packet later than the line by this: whatever it was, waiting for the window makes it worse."""
+"""If a packet is later than the line by this much, re-anchor at once instead of waiting for the
+window."""
 
 MIN_STEP_US = 1_000
-"""Least distance of two outputs. An RTP tick is 11 µs, and decoders see disorder at less."""
+"""Minimum distance between outputs. An RTP tick is 11 µs; below it decoders see reordering."""
 
 WALL_STEP_US = 1_000_000
-"""The machine's UTC is followed by slewing; if it is ahead by this, in one step. Never backwards:
-capture times only grow."""
+"""The system's UTC is followed by slewing, or in one step if it is ahead by this much. Never
+backwards: capture times are strictly increasing."""
 
 _MAX_PTS_S = 1e11
-"""Beyond this (3000 years), a float cannot tell two frames apart: such a PTS is garbage."""
+"""Beyond this (3000 years) a float cannot distinguish two frames; such a PTS is garbage."""
 
 
 class ClockEventKind(StrEnum):
@@ -73,12 +74,12 @@ class ClockEventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClockEvent:
-    """Something worth a log line or a counter.
+    """A correction of the clock, for logs and counters.
 
     Attributes:
         kind: what happened.
-        shift_us: by how much later the line now says a frame of the same PTS was captured
-            (for WALL_STEPPED: by how much UTC went ahead); 0 for the very first anchor.
+        shift_us: how much later the line now places the same PTS (for WALL_STEPPED: how far UTC
+            moved ahead); 0 for the first anchor.
     """
 
     kind: ClockEventKind
@@ -87,13 +88,13 @@ class ClockEvent:
 
 @dataclass(frozen=True, slots=True)
 class CaptureStamp:
-    """Times of one frame. Both grow strictly from frame to frame.
+    """Times of one frame. Both increase strictly from frame to frame.
 
     Attributes:
         capture_us: UTC microseconds.
-        timestamp_us: monotonic microseconds, for RTP: their spacing is that of the PTS, and
-            MIN_STEP_US at least.
-        events: mostly empty.
+        timestamp_us: monotonic microseconds for RTP, spaced like the PTS but at least MIN_STEP_US
+            apart.
+        events: usually empty.
     """
 
     capture_us: int
@@ -102,7 +103,7 @@ class CaptureStamp:
 
 
 def pts_seconds(pts: int | None, time_base: Fraction | None) -> float | None:
-    """A packet's PTS in seconds; None where it has none, or no usable time base."""
+    """A packet's PTS in seconds; None without a PTS or a usable time base."""
     if pts is None or time_base is None or time_base <= 0:
         return None
     seconds = float(pts * Fraction(time_base))
@@ -110,9 +111,10 @@ def pts_seconds(pts: int | None, time_base: Fraction | None) -> float | None:
 
 
 class CaptureClock:
-    """Turns PTS and arrival of each frame of one stream into its capture time.
+    """Computes the capture time of each frame of one stream from its PTS and arrival.
 
-    Keep it over reconnects, so that outputs go on growing, and call `reconnected`.
+    Keep the same clock across reconnects, so that its outputs keep increasing, and call
+    `reconnected`.
     """
 
     def __init__(self) -> None:
@@ -133,7 +135,7 @@ class CaptureClock:
         Args:
             pts_s: presentation time in seconds, or None; see `pts_seconds`.
             arrival_us: UTC microseconds.
-            arrival_s: monotonic seconds; going back is taken for standing still.
+            arrival_s: monotonic seconds; a step back counts as no time passed.
         """
         arrival_s = max(arrival_s, self._last_arrival_s)
         if pts_s is not None and (not math.isfinite(pts_s) or abs(pts_s) > _MAX_PTS_S):
@@ -154,7 +156,7 @@ class CaptureClock:
         return CaptureStamp(timestamp_us + wall_us, timestamp_us, tuple(events))
 
     def reconnected(self) -> None:
-        """Anchor the next PTS anew, even if it looks as if it went on from the last one."""
+        """Anchor the next PTS anew, even if it appears to continue the last one."""
         self._last_pts = None
 
     # -- the line: monotonic seconds at which the frame was captured
@@ -180,7 +182,7 @@ class CaptureClock:
         return event, pts_s + (self._offset if self._offset is not None else offset)
 
     def _guess(self, arrival_s: float) -> float:
-        """For a frame whose PTS says nothing: as long after the last one as it arrived."""
+        """For a frame without a usable PTS: spaced from the last frame like its arrival."""
         if self._last_us is None:
             return arrival_s
         return min(arrival_s, self._last_line_s + (arrival_s - self._last_arrival_s))
@@ -214,11 +216,11 @@ class CaptureClock:
 
 
 DRIFT_REPORT_S = 0.25
-"""How much correction, summed up, is worth an event: each 40 minutes for a clock 100 ppm wrong."""
+"""Accumulated correction that triggers an event: every 40 minutes for a clock 100 ppm off."""
 
 
 class _SlidingMinimum:
-    """The least of the values added in the last `span_s` seconds, in amortized constant time."""
+    """Minimum of the values added in the last `span_s` seconds, in amortized constant time."""
 
     def __init__(self, span_s: float) -> None:
         self._span_s = span_s
@@ -240,13 +242,13 @@ class _SlidingMinimum:
 
 
 class _WallOffset:
-    """UTC minus monotonic time, in microseconds, smoothed so that capture times only grow."""
+    """UTC minus monotonic time, in microseconds, smoothed so that capture times only increase."""
 
     def __init__(self) -> None:
         self._offset_us: int | None = None
 
     def follow(self, measured_us: int, elapsed_us: int) -> tuple[int, int]:
-        """The offset for a frame `elapsed_us` after the last one, and how far it was stepped."""
+        """The offset for a frame `elapsed_us` after the last one, and the size of any step."""
         if self._offset_us is None:
             self._offset_us = measured_us
             return measured_us, 0

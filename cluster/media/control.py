@@ -1,4 +1,4 @@
-"""HTTP to a gateway's control API: time limits, retries, and errors of ours only."""
+"""HTTP client for a gateway's control API, with time-outs, retries and our own errors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from cluster.core.settings import Settings
 from cluster.media.sealing import GatewayKeys
 from pipelines.errors import UnavailableError
 
-# Gateways answer in milliseconds from their own memory; what takes seconds is in trouble.
+# Gateways answer from memory within milliseconds; seconds mean trouble.
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 5.0
 ATTEMPTS = 3
+"""Per request, while the gateway cannot be reached."""
 
-# httpx logs the URL of every request at INFO, and camera URLs travel inside it.
+# httpx logs the URL of every request at INFO, and those contain camera URLs.
 logging.getLogger("httpx").addFilter(RedactingFilter())
 
 
 class GatewayControl:
     """One gateway's control API.
 
-    Only idempotent requests go through here, so each is tried up to three times, with jittered
-    pauses, where the gateway cannot be reached.
+    All requests are idempotent, so each is tried up to three times, with jittered pauses, while the
+    gateway cannot be reached.
     """
 
     def __init__(self, settings: Settings, keys: GatewayKeys) -> None:
@@ -42,7 +43,7 @@ class GatewayControl:
             base_url="http://gateway" if local else self._api_url,
             auth=auth,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            # Cameras and gateways are on our own networks: no proxy of the environment.
+            # Gateways are on our own networks: ignore proxies from the environment.
             trust_env=False,
             transport=httpx.AsyncHTTPTransport(uds=socket) if local else None,
         )
@@ -57,11 +58,14 @@ class GatewayControl:
         read_timeout_s: float = READ_TIMEOUT_S,
         attempts: int = ATTEMPTS,
     ) -> httpx.Response:
-        """Send one idempotent request; any status below 500 that is not about login is returned,
-        and so is 500, which gateways use for "the camera fails".
+        """Send one idempotent request.
+
+        Returns:
+            The response, unless its status means a login failure or exceeds 500. Gateways use 500
+            for camera failures.
 
         Raises:
-            UnavailableError: the gateway is away, or wants other credentials of ours.
+            UnavailableError: the gateway is unreachable, rejects our credentials, or fails.
         """
         timeout = httpx.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
@@ -91,7 +95,7 @@ class GatewayControl:
         return response
 
     def misbehaved(self, response: httpx.Response) -> UnavailableError:
-        """The error for an answer that the gateway should not give."""
+        """The error for an unexpected response of the gateway."""
         return UnavailableError(
             f"The media gateway ({self._kind}) answers {response.status_code} "
             f"to {response.request.method} {response.request.url.path}.",

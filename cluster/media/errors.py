@@ -1,7 +1,7 @@
-"""Why a camera cannot be read, in words that help its owner. One edge where foreign errors end.
+"""Why a camera cannot be read, in terms that help its owner. Converts foreign errors to ours.
 
-Gateways and libav say the same thing in many ways ("connection refused", errno 111, `wrong
-user/pass`); `problem_of` turns each into one `CameraProblem`.
+Gateways and libav report the same problem in many ways ("connection refused", errno 111, `wrong
+user/pass`); `problem_of` maps each to one `CameraProblem`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CameraProblem(StrEnum):
 
     @property
     def transient(self) -> bool:
-        """Whether it may go away by itself. Trying wrong credentials again locks some cameras."""
+        """Whether it may resolve itself. Retrying wrong credentials locks some cameras."""
         return self not in _LASTING
 
     @property
@@ -109,11 +109,11 @@ _TEXTS: dict[CameraProblem, tuple[str, str]] = {
 
 
 class UnreadableCameraError(CameraError):
-    """A CameraError that also says which problem it is.
+    """A CameraError with its CameraProblem.
 
     Attributes:
         problem: for programs; `message` and `hint` are for people.
-        detail: what the gateway or library said, without credentials; may be empty.
+        detail: the message of the gateway or library, without credentials; may be empty.
     """
 
     def __init__(self, problem: CameraProblem, detail: str = "") -> None:
@@ -125,7 +125,7 @@ class UnreadableCameraError(CameraError):
         return (UnreadableCameraError, (self.problem, self.detail))
 
 
-# First match wins: what a camera says about credentials or path outranks how its connection ended.
+# First match wins: a message about credentials or the path outranks how the connection ended.
 _PATTERNS: tuple[tuple[CameraProblem, str], ...] = (
     (
         CameraProblem.CREDENTIALS,
@@ -172,14 +172,14 @@ _BY_TYPE: tuple[tuple[type[Exception], CameraProblem], ...] = (
 
 
 def problem_of(text: str) -> CameraProblem:
-    """The problem that a gateway's error text speaks of."""
+    """The problem that a gateway's error message describes."""
     return next(
         (problem for problem, pattern in _COMPILED if pattern.search(text)), CameraProblem.UNKNOWN
     )
 
 
 def problem_of_av(error: av.error.FFmpegError) -> CameraProblem:
-    """The problem that an error of libav speaks of."""
+    """The problem that a libav error describes."""
     for kind, problem in _BY_TYPE:
         if isinstance(error, kind):
             return problem
@@ -187,11 +187,11 @@ def problem_of_av(error: av.error.FFmpegError) -> CameraProblem:
 
 
 def problem_of_errno(error: OSError) -> CameraProblem:
-    """The problem that a failed connection speaks of."""
+    """The problem behind a failed connection."""
     return _BY_ERRNO.get(error.errno or 0, CameraProblem.UNREACHABLE)
 
 
 def unreadable(cause: str | av.error.FFmpegError) -> UnreadableCameraError:
-    """The error to raise for what a gateway said or libav raised."""
+    """The error to raise for a gateway's error message or a libav error."""
     problem = problem_of(cause) if isinstance(cause, str) else problem_of_av(cause)
     return UnreadableCameraError(problem, str(cause))

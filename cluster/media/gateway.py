@@ -1,9 +1,9 @@
-"""The one protocol behind which media gateways live, and what is the same for all of them.
+"""The protocol that all media gateways implement, and what they share.
 
-A gateway pulls each camera once, whoever watches, and serves it over RTSP. Here a stream is called
-`<tenant>.<camera>`, and `<tenant>.<camera>.sub` for a camera's sub-stream. Slugs hold no dot, so
-neither can be mistaken for the other. The gateway itself knows streams only by sealed names, which
-nobody can guess, and cameras only as URLs of the relay (`cluster.media.sealing`).
+A gateway pulls each camera once, however many watch it, and serves it over RTSP. A stream is named
+`<tenant>.<camera>`, or `<tenant>.<camera>.sub` for a camera's sub-stream. Slugs contain no dot, so
+the two cannot be confused. The gateway itself knows streams only by sealed, unguessable names, and
+cameras only as relay URLs (`cluster.media.sealing`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SUB_SUFFIX = ".sub"
 
 
 class StreamName(NamedTuple):
-    """What a stream on the gateway carries."""
+    """The name of a stream on the gateway."""
 
     key: CameraKey
     sub: bool = False
@@ -30,7 +30,7 @@ class StreamName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> StreamName | None:
-        """What `name` carries, or None where the stream is not one of ours."""
+        """Parse `name`; None if the stream is not one of ours."""
         key = CameraKey.from_room(name)
         if key:
             return cls(key)
@@ -40,16 +40,16 @@ class StreamName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a camera sends.
+    """Properties of a camera's stream.
 
     Attributes:
         codec: libav's name, e.g. `h264`, `hevc`, `mjpeg`.
-        profile: e.g. `High`; empty where the codec has none.
+        profile: e.g. `High`; empty if the codec has none.
         width, height: source pixels.
-        fps: frames per second, measured where possible; 0.0 where unknown.
-        has_b_frames: whether frames come in another order than they are shown.
-        audio: names of the audio codecs that the camera offers, as the gateway calls them.
-        transcode_reason: why the bridge cannot pass this video unchanged; empty where it can.
+        fps: frames per second, measured if possible; 0.0 if unknown.
+        has_b_frames: whether decoding order differs from presentation order.
+        audio: the audio codecs that the camera offers, in the gateway's terms.
+        transcode_reason: why the bridge cannot pass this video through; empty if it can.
     """
 
     codec: str
@@ -63,47 +63,53 @@ class ProbeResult:
 
 
 class MediaGateway(Protocol):
-    """Keeps the streams of cameras on a gateway. Every call has a time limit.
+    """Manages camera streams on a gateway. Every call has a time-out.
 
-    Each method raises UnavailableError where the gateway cannot be reached or misbehaves.
+    Each asynchronous method raises UnavailableError if the gateway is unreachable or fails.
     """
 
     async def ensure(self, name: str, url: SecretStr) -> bool:
-        """Make the stream `name` pull `url`, through the relay. Doing so again changes nothing.
+        """Make the stream `name` pull `url` through the relay. Idempotent.
 
         Returns:
-            Whether something changed. Those who watch a stream that was replaced go on seeing the
-            old camera until they connect again.
+            Whether anything changed. Viewers of a replaced stream keep seeing the old camera until
+            they reconnect.
 
         Raises:
-            InputError: `name` is no stream of ours, or `url` no URL of a camera.
+            InputError: `name` is not one of our streams, or `url` is not a camera URL.
         """
         ...
 
     async def remove(self, name: str) -> None:
-        """Take the stream away; a name that is not there is fine. Who watches it must disconnect.
+        """Remove the stream if it exists. Viewers must disconnect themselves.
 
         Raises:
-            InputError: `name` is no stream of ours.
+            InputError: `name` is not one of our streams.
         """
         ...
 
     async def names(self) -> set[str]:
-        """The streams of ours on the gateway; what others put there is left out."""
+        """Our streams on the gateway, without those of others."""
         ...
 
     def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
-        """Where the video of stream `name` can be pulled, with `sound` where it is wanted (and some
-        may come without). A secret: who knows it can watch."""
+        """The RTSP URL of stream `name`. A secret: whoever knows it can watch.
+
+        Args:
+            sound: also request audio; some gateways include it in any case.
+        """
         ...
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
-        """Look at what a camera sends: a stream by its name, or a URL (secret) not yet ensured.
+        """Inspect a camera's stream.
+
+        Args:
+            target: the name of a stream, or the URL (secret) of a camera that has none yet.
 
         Raises:
-            UnreadableCameraError: the camera cannot be read; says why.
-            UnknownThingError: the gateway has no stream of that name.
-            InputError: no URL of a camera.
+            UnreadableCameraError: the camera cannot be read; has the cause.
+            UnknownThingError: the gateway has no such stream.
+            InputError: not a camera URL.
         """
         ...
 
@@ -111,7 +117,11 @@ class MediaGateway(Protocol):
 
 
 def checked_name(name: str) -> StreamName:
-    """Raises InputError where `name` is no stream of ours."""
+    """Parse the name of one of our streams.
+
+    Raises:
+        InputError: `name` is not one.
+    """
     parsed = StreamName.parse(name)
     if parsed is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Which media gateway the settings name."""
+"""Selects the client for the configured media gateway."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from cluster.media.mediamtx import MediaMtxGateway
 
 
 def make_gateway(settings: Settings) -> MediaGateway:
-    """The client for the gateway that the settings name. Raises ConfigError without a secret."""
+    """The client for the configured gateway.
+
+    Raises:
+        ConfigError: no secret is set.
+    """
     if settings.gateway.kind == "mediamtx":
         return MediaMtxGateway(settings)
     return Go2RtcGateway(settings)

@@ -1,17 +1,17 @@
 """Client for go2rtc 1.9: https://github.com/AlexxIT/go2rtc, read at v1.9.14.
 
-What its API does not say, and what follows from it here:
+Undocumented behaviour of its API, and the consequences here:
 
-- `PUT /api/streams` answers 200 to any source, so a source is checked before and the result after;
-  and 400 when only the writing of its configuration file fails, though the stream is there.
-- Its modules for `exec:` and the like are not loaded (`cluster.local.servers`), and what reaches it
-  as a source is a URL of the relay.
-- `DELETE` changes a map without a lock: our changes go one after another.
-- What is replaced or removed while somebody watches lives on, unlisted, until the last watcher has
-  disconnected; then its camera connection closes too.
-- Its RTSP client speaks TCP only. (`#transport=` would name a WebSocket.) Asking for audio on a
-  stream whose video plays makes it connect to the camera again: everybody pulls `?video` only, but
-  for the bridge where it records the sound.
+- `PUT /api/streams` answers 200 to any source, so a source is checked before and the result after.
+  It answers 400 if only writing its configuration file fails, although the stream exists.
+- Its modules for `exec:` and similar sources are not loaded (`cluster.local.servers`), and every
+  source is a relay URL.
+- `DELETE` modifies a map without a lock, so our changes are serialized.
+- A stream that is replaced or removed while someone watches it stays alive, unlisted, until the
+  last viewer disconnects; then its camera connection closes too.
+- Its RTSP client supports TCP only (`#transport=` would name a WebSocket). Requesting audio on a
+  stream whose video already plays opens a second camera connection, so everyone pulls `?video`
+  only, except a bridge that records sound.
 """
 
 from __future__ import annotations
@@ -36,16 +36,19 @@ from pipelines.clock import Clock, SystemClock
 from pipelines.errors import UnavailableError, UnknownThingError
 
 _PATH = "/api/streams"
-# No two-way audio: some cameras allow one such connection only. The comma-free `#name=value` form
-# is go2rtc's own; it never reaches the camera.
+# No two-way audio: some cameras allow only one such connection. `#name=value` options are go2rtc's
+# own and never reach the camera.
 _RTSP_OPTIONS = "#backchannel=0"
-# An underscore cannot stand in a slug, so this is never a camera.
+# A slug contains no underscore, so this is never a camera.
 _PROBE_PREFIX = "probe_"
 _PROBE_MAX_AGE_S = 120
-# 5 s to dial and 5 s to describe, per go2rtc's own limits, and as much again for a second try.
+"""Seconds, longer than any probe takes; older ones belong to a dead process."""
+# go2rtc allows 5 s to connect and 5 s for DESCRIBE; doubled for its second attempt, plus a margin.
 _REASON_TIMEOUT_S = 21.0
 _PROBE_THREADS = 4
+"""As `cluster.controller.diagnosis.MAX_PROBES`."""
 _MEDIA_POLL_S = 0.15
+"""Several times within the second that an inspection takes (`inspection.INSPECT_S`)."""
 
 _Streams = dict[str, dict[str, object]]
 
@@ -104,7 +107,7 @@ class Go2RtcGateway:
         try:
             return await self._inspect(on_gateway, on_gateway)
         finally:
-            # Shielded: a caller who gives up must not leave the stream behind.
+            # Shielded: a cancelled caller must not leave the stream behind.
             await asyncio.shield(self._delete(on_gateway))
 
     async def aclose(self) -> None:
@@ -127,7 +130,7 @@ class Go2RtcGateway:
         if present is None or not _shows(present, source):
             raise self._control.misbehaved(response)
         if response.status_code != 200:
-            # It runs, but would be forgotten with a restart; the controller would set it again.
+            # It works, but is lost on a restart; the controller then sets it again.
             log.warning(
                 "gateway did not save the stream", stream=name, answer=response.text.strip()
             )
@@ -147,8 +150,8 @@ class Go2RtcGateway:
         return _shows(present, source)
 
     async def _sweep(self, streams: _Streams) -> None:
-        """Remove what go2rtc's configuration file kept: probes whose process died, and streams of
-        an Atalaia before 0.2, whose names could be guessed."""
+        """Remove leftovers from go2rtc's configuration file: probes whose process died, and streams
+        from before version 0.2, whose names were guessable."""
         now_s = self._clock.now_us() // 1_000_000
         for name in streams:
             started = name.removeprefix(_PROBE_PREFIX).partition("_")[0]
@@ -163,19 +166,19 @@ class Go2RtcGateway:
     # ------------------------------------------------------------ probing
 
     async def _inspect(self, on_gateway: str, name: str) -> ProbeResult:
-        """Args: name: of the stream, for people."""
+        """Inspect a stream; `name` is used in error messages only."""
         loop = asyncio.get_running_loop()
         url = self._pull_url(on_gateway).get_secret_value()
-        looking = loop.run_in_executor(self._threads, inspect_stream, url)
+        inspection = loop.run_in_executor(self._threads, inspect_stream, url)
         audio: tuple[str, ...] = ()
         try:
-            while not looking.done():
-                await asyncio.wait({looking}, timeout=_MEDIA_POLL_S)
-                # Only while somebody watches does go2rtc know what the camera offers.
+            while not inspection.done():
+                await asyncio.wait({inspection}, timeout=_MEDIA_POLL_S)
+                # go2rtc knows what the camera offers only while someone watches.
                 audio = audio or await self._audio(on_gateway)
-            return replace(looking.result(), audio=audio)
-        except UnreadableCameraError as seen:
-            raise await self._reason(on_gateway, name, seen) from seen
+            return replace(inspection.result(), audio=audio)
+        except UnreadableCameraError as observed:
+            raise await self._reason(on_gateway, name, observed) from observed
 
     async def _audio(self, name: str) -> tuple[str, ...]:
         response = await self._control.request("GET", _PATH, params={"src": name})
@@ -186,16 +189,16 @@ class Go2RtcGateway:
         return audio_codecs(medias)
 
     async def _reason(
-        self, on_gateway: str, name: str, seen: UnreadableCameraError
+        self, on_gateway: str, name: str, observed: UnreadableCameraError
     ) -> UnreadableCameraError | UnknownThingError | UnavailableError:
-        """Over RTSP go2rtc says 404 whatever the camera's trouble. The relay knows more, and of
-        what it did not meet go2rtc's API has the words."""
-        if seen.problem is CameraProblem.REFUSED:
+        """The actual cause: over RTSP go2rtc answers 404 to any camera problem. The relay knows the
+        cause; for problems that it did not see, go2rtc's API has an error message."""
+        if observed.problem is CameraProblem.REFUSED:
             return UnavailableError(
                 "The media gateway (go2rtc) does not answer on its RTSP port.",
                 hint="Check that it runs and that gateway.rtsp_url is right.",
             )
-        if seen.problem is CameraProblem.CREDENTIALS:
+        if observed.problem is CameraProblem.CREDENTIALS:
             return UnavailableError(
                 "The media gateway (go2rtc) refuses our credentials on its RTSP port.",
                 hint="Check gateway.username and gateway.password.",
@@ -206,10 +209,10 @@ class Go2RtcGateway:
         for url in _urls(stream):
             if known := await self._sources.why(url):
                 return known
-        return await self._gateway_reason(on_gateway, name, seen)
+        return await self._gateway_reason(on_gateway, name, observed)
 
     async def _gateway_reason(
-        self, on_gateway: str, name: str, seen: UnreadableCameraError
+        self, on_gateway: str, name: str, observed: UnreadableCameraError
     ) -> UnreadableCameraError | UnknownThingError:
         response = await self._control.request(
             "GET",
@@ -222,30 +225,30 @@ class Go2RtcGateway:
             return UnknownThingError(f"The media gateway has no stream {name!r}.")
         if response.status_code == 500:
             return unreadable(response.text.strip())
-        if seen.problem is CameraProblem.NOT_FOUND:
-            # It failed a moment ago and works now.
+        if observed.problem is CameraProblem.NOT_FOUND:
+            # It failed a moment ago and works again.
             return UnreadableCameraError(CameraProblem.LOST)
-        return seen
+        return observed
 
 
 def _wanted(source: GatewaySource) -> str:
-    """A source as go2rtc wants it, with its options."""
+    """A source in go2rtc's format, with its options."""
     return source.url + (_RTSP_OPTIONS if source.scheme == "rtsp" else "")
 
 
 def _urls(stream: dict[str, object]) -> list[str]:
-    """What a stream's producers pull. A running one hides options."""
+    """The URLs that a stream's producers pull. Running producers do not show options."""
     producers = cast("list[dict[str, object]]", stream.get("producers") or [])
     return [str(producer["url"]).partition("#")[0] for producer in producers if producer.get("url")]
 
 
 def _shows(stream: dict[str, object], source: str) -> bool:
-    """Whether the one producer that pulls is the one of `source`."""
+    """Whether the stream has exactly one producer, which pulls `source`."""
     return _urls(stream) == [source.partition("#")[0]]
 
 
 def audio_codecs(medias: list[str]) -> tuple[str, ...]:
-    """Names of the codecs that a camera sends, from go2rtc's `audio, recvonly, PCMA/8000, …`."""
+    """The audio codecs that a camera sends, from go2rtc's `audio, recvonly, PCMA/8000, …`."""
     fields = [media.split(", ") for media in medias]
     codecs = [
         codec.partition("/")[0]

@@ -1,8 +1,8 @@
-"""H.264 access units as byte strings: what a stream holds and whether WebRTC can carry it as it is.
+"""H.264 access units as byte strings: their contents, and whether WebRTC can carry them unchanged.
 
-Pure functions on one access unit (all the NAL units of one picture). Annex B puts a start code in
-front of each NAL unit: that is what RTSP demuxers yield and what the bridge publishes. AVCC (from
-RTMP and MP4) puts a length there, and its extradata begins with 0x01.
+Pure functions on one access unit (all NAL units of one frame). Annex B prefixes each NAL unit with
+a start code: RTSP demuxers yield this format and the bridge publishes it. AVCC (from RTMP and MP4)
+prefixes a length instead, and its extradata begins with 0x01.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _START = re.compile(rb"\x00\x00\x01")
 
 
 class NalType(IntEnum):
-    """The nal_unit_type values that matter here (ITU-T H.264, table 7-1)."""
+    """The nal_unit_type values used here (ITU-T H.264, table 7-1)."""
 
     SLICE = 1
     PARTITION_A = 2
@@ -29,7 +29,7 @@ class NalType(IntEnum):
 
 
 def nal_type(nal: bytes) -> int:
-    """nal_unit_type of a NAL unit without start code; 0 (unspecified) where it is empty."""
+    """nal_unit_type of a NAL unit without start code; 0 (unspecified) if it is empty."""
     return nal[0] & 0x1F if nal else 0
 
 
@@ -38,7 +38,7 @@ def iter_nal_units(au: bytes) -> Iterator[bytes]:
     starts = [found.end() for found in _START.finditer(au)]
     ends = [*(start - 3 for start in starts[1:]), len(au)] if starts else []
     for start, end in zip(starts, ends, strict=True):
-        # A NAL unit never ends in a zero byte; what is there belongs to the next start code.
+        # A NAL unit never ends in a zero byte; trailing zeros belong to the next start code.
         nal = au[start:end].rstrip(b"\x00")
         if nal:
             yield nal
@@ -60,16 +60,16 @@ def parameter_sets(au: bytes) -> bytes:
 
 
 def is_key_frame(au: bytes) -> bool:
-    """Whether a decoder can start here: the access unit is an IDR picture."""
+    """Whether a decoder can start here, i.e. the access unit contains an IDR slice."""
     return any(nal_type(nal) == NalType.IDR for nal in iter_nal_units(au))
 
 
 @dataclass(frozen=True, slots=True)
 class AvcConfig:
-    """AVCC extradata (avcC, ISO/IEC 14496-15) taken apart.
+    """Parsed AVCC extradata (avcC, ISO/IEC 14496-15).
 
     Attributes:
-        length_size: bytes of the length in front of each NAL unit, 1 to 4.
+        length_size: bytes of each NAL unit's length prefix, 1 to 4.
         parameter_sets: SPS and PPS in Annex B.
     """
 
@@ -78,7 +78,7 @@ class AvcConfig:
 
     @classmethod
     def parse(cls, extradata: bytes) -> AvcConfig | None:
-        """None where `extradata` is not AVCC (it is Annex B then, or empty, or broken)."""
+        """Parse AVCC extradata; None if it is Annex B, empty or malformed."""
         if len(extradata) < 7 or extradata[0] != 1:
             return None
         sets = bytearray()
@@ -99,9 +99,9 @@ class AvcConfig:
 
 
 def to_annex_b(au: bytes, extradata: bytes = b"") -> bytes:
-    """The access unit in Annex B. Unchanged unless `extradata` says that its stream is AVCC.
+    """The access unit in Annex B. Unchanged unless `extradata` marks the stream as AVCC.
 
-    A length that points past the end, as in a packet cut short, ends the access unit there.
+    A length that points past the end, as in a truncated packet, ends the access unit.
     """
     config = AvcConfig.parse(extradata)
     if config is None:
@@ -119,11 +119,11 @@ def to_annex_b(au: bytes, extradata: bytes = b"") -> bytes:
 
 
 def with_parameter_sets(au: bytes, extradata: bytes | None) -> bytes:
-    """The access unit in Annex B; a key frame has SPS and PPS in front of it.
+    """The access unit in Annex B, with SPS and PPS in front of a key frame.
 
-    They are taken from `extradata` (Annex B or AVCC, as `codec_context.extradata` gives it) and
-    only put where the access unit does not carry its own, which may be newer. An access unit
-    delimiter stays first, where the standard wants it.
+    They come from `extradata` (Annex B or AVCC, as in `codec_context.extradata`) and are inserted
+    only if the access unit does not carry its own, which may be newer. An access unit delimiter
+    stays first, as the standard requires.
     """
     extradata = extradata or b""
     au = to_annex_b(au, extradata)
@@ -140,13 +140,13 @@ def with_parameter_sets(au: bytes, extradata: bytes | None) -> bytes:
     return au[:end] + sets + au[end:]
 
 
-# ---------------------------------------------------------------- what a stream may contain
+# ---------------------------------------------------------------- stream properties
 
 
 class _Bits:
-    """Reads the bits of a NAL unit's payload, emulation prevention bytes removed.
+    """Bit reader for a NAL unit's payload, without emulation prevention bytes.
 
-    Raises EOFError where the payload ends early.
+    Its methods raise EOFError if the payload ends early.
     """
 
     def __init__(self, payload: bytes) -> None:
@@ -169,7 +169,7 @@ class _Bits:
         while not self.bits(1):
             zeros += 1
             if zeros > 32:
-                raise EOFError("no Exp-Golomb code")
+                raise EOFError("invalid Exp-Golomb code")
         return (1 << zeros) - 1 + self.bits(zeros)
 
     def se(self) -> int:
@@ -180,18 +180,19 @@ class _Bits:
 
 _HIGH_PROFILES = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _EXTENDED_SAR = 255
+"""aspect_ratio_idc that is followed by an explicit ratio (table E-1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sps:
-    """What of a sequence parameter set decides whether WebRTC can carry the stream.
+    """The fields of a sequence parameter set that decide whether WebRTC can carry the stream.
 
     Attributes:
-        profile: profile_idc: 66 baseline, 77 main, 100 high, 110 and up more than 8 bits or 4:2:0.
+        profile: profile_idc: 66 baseline, 77 main, 100 high, 110 and up beyond 8 bits or 4:2:0.
         chroma_format: 1 is 4:2:0, the only one that browsers decode.
         bit_depth: of luma samples.
-        interlaced: pictures may be fields.
-        reorder_frames: frames that wait for a later one (max_num_reorder_frames); None: not said.
+        interlaced: whether frames may consist of fields.
+        reorder_frames: max_num_reorder_frames; None if it is not signalled.
     """
 
     profile: int
@@ -202,7 +203,7 @@ class Sps:
 
     @classmethod
     def parse(cls, nal: bytes) -> Sps | None:
-        """None where `nal` is no SPS, or a broken one."""
+        """Parse an SPS; None if `nal` is not one, or is malformed."""
         if nal_type(nal) != NalType.SPS:
             return None
         try:
@@ -269,7 +270,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _read_reorder(bits: _Bits) -> int | None:
-    """max_num_reorder_frames at the end of the VUI parameters, or None where it is not there."""
+    """max_num_reorder_frames at the end of the VUI parameters; None if it is absent."""
     if bits.flag() and bits.bits(8) == _EXTENDED_SAR:  # aspect_ratio_info_present_flag
         bits.bits(32)
     if bits.flag():  # overscan_info_present_flag
@@ -297,7 +298,7 @@ def _read_reorder(bits: _Bits) -> int | None:
 
 
 def _skip_hrd(bits: _Bits) -> bool:
-    """Skip one set of HRD parameters; False where there is none."""
+    """Skip one set of HRD parameters; False if there is none."""
     if not bits.flag():
         return False
     count = bits.ue() + 1
@@ -327,20 +328,20 @@ def has_b_slices(au: bytes) -> bool:
     return False
 
 
-# Subscribers who join, and every lost packet, wait for the next key frame. Cameras send one each
-# 1 to 4 s, "smart" codecs each 10 s; streams with intra refresh never again.
+# Joining subscribers, and every lost packet, wait for the next key frame. Cameras send one every 1
+# to 4 s, "smart" codecs every 10 s; streams with intra refresh send only the first.
 MAX_KEY_INTERVAL_S = 12.0
 MAX_KEY_INTERVAL_FRAMES = 400
-# A clock that jumps goes back once; reordered frames go back again and again, by a few frames.
+# A clock jump goes back once; reordered frames go back repeatedly, by a few frames.
 MAX_BACK_STEPS = 3
 BACK_STEP_S = 0.5
 
 
 class PassthroughCheck:
-    """Says whether a stream may go into a WebRTC room unchanged, from what it announces and sends.
+    """Decides whether a stream may enter a WebRTC room unchanged, by its headers and contents.
 
-    `reason` is empty as long as it may. Once it is not, it stays so: a bridge that has changed to
-    transcoding does not change back in the middle of a stream. Show it every access unit.
+    `reason` stays empty as long as it may. Once set, it remains: a bridge that has switched to
+    transcoding does not switch back in the middle of a stream. Pass it every access unit.
 
     Args:
         codec: libav's name of the codec.
@@ -361,7 +362,7 @@ class PassthroughCheck:
             self._refuse(f"the camera sends {codec}, not H.264")
             return
         config = AvcConfig.parse(extradata)
-        self._judge_sps(config.parameter_sets if config else extradata)
+        self._check_sps(config.parameter_sets if config else extradata)
         if reorder_depth > 0:
             self._refuse_reordering("announces frames out of order (B-frames)")
 
@@ -370,20 +371,20 @@ class PassthroughCheck:
         return not self.reason
 
     def observe(self, au: bytes, pts_s: float | None) -> bool:
-        """Look at the next access unit, as demuxed. Returns `allowed`.
+        """Check the next access unit, as demuxed. Returns `allowed`.
 
         Args:
-            au: the access unit; AVCC where the extradata is.
-            pts_s: its presentation time in seconds; None where it has none.
+            au: the access unit; AVCC if the extradata is.
+            pts_s: its presentation time in seconds, if it has one.
         """
         if self.reason:
             return False
         au = to_annex_b(au, self._extradata)
-        self._judge_sps(au)
+        self._check_sps(au)
         if has_b_slices(au):
             self._refuse_reordering("uses B-frames")
-        self._judge_order(pts_s)
-        self._judge_key_interval(au, pts_s)
+        self._check_order(pts_s)
+        self._check_key_interval(au, pts_s)
         return self.allowed
 
     def _refuse(self, reason: str) -> None:
@@ -393,7 +394,7 @@ class PassthroughCheck:
         self.reorders = True
         self._refuse(f"the camera's H.264 {reason}, which WebRTC cannot carry")
 
-    def _judge_sps(self, data: bytes) -> None:
+    def _check_sps(self, data: bytes) -> None:
         for nal in iter_nal_units(data):
             if nal_type(nal) != NalType.SPS or nal == self._sps_seen:
                 continue
@@ -408,7 +409,7 @@ class PassthroughCheck:
             if sps.chroma_format != 1 or sps.bit_depth != 8:
                 self._refuse("the camera's H.264 is not 8-bit 4:2:0, which browsers cannot decode")
 
-    def _judge_order(self, pts_s: float | None) -> None:
+    def _check_order(self, pts_s: float | None) -> None:
         if pts_s is None:
             return
         if self._last_pts is not None and -BACK_STEP_S < pts_s - self._last_pts < 0:
@@ -417,7 +418,7 @@ class PassthroughCheck:
                 self._refuse_reordering("sends frames out of order")
         self._last_pts = pts_s
 
-    def _judge_key_interval(self, au: bytes, pts_s: float | None) -> None:
+    def _check_key_interval(self, au: bytes, pts_s: float | None) -> None:
         if is_key_frame(au):
             self._since_key = 0
             self._last_key_pts = pts_s
@@ -426,7 +427,7 @@ class PassthroughCheck:
         if self._last_key_pts is None:
             self._last_key_pts = pts_s
         if pts_s is None or self._last_key_pts is None or pts_s < self._last_key_pts:
-            # No usable time: count.
+            # Without usable times, count frames.
             late = self._since_key > MAX_KEY_INTERVAL_FRAMES
         else:
             late = pts_s - self._last_key_pts > MAX_KEY_INTERVAL_S

@@ -1,4 +1,4 @@
-"""What a recording has to know of H.265: key frames carry their parameter sets."""
+"""H.265 for recordings: key frames with their parameter sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cluster.media.h264 import START_CODE, iter_nal_units
 
 
 class HevcNalType(IntEnum):
-    """The nal_unit_type values that matter here (ITU-T H.265, table 7-1)."""
+    """The nal_unit_type values used here (ITU-T H.265, table 7-1)."""
 
     VPS = 32
     SPS = 33
@@ -20,13 +20,13 @@ _SETS = frozenset({HevcNalType.VPS, HevcNalType.SPS, HevcNalType.PPS})
 
 
 def hevc_nal_type(nal: bytes) -> int:
-    """nal_unit_type of a NAL unit without start code; -1 where it is empty."""
+    """nal_unit_type of a NAL unit without start code; -1 if it is empty."""
     return nal[0] >> 1 & 0x3F if nal else -1
 
 
 def with_hevc_parameter_sets(key_frame: bytes, extradata: bytes) -> bytes:
-    """An Annex-B key frame with VPS, SPS and PPS in it: its own, which may be newer than those of
-    the description, else those of `extradata` (Annex B, as RTSP demuxers give it)."""
+    """An Annex B key frame with VPS, SPS and PPS: its own, which may be newer than those of the
+    SDP, else those of `extradata` (Annex B, as RTSP demuxers provide it)."""
     nals = list(iter_nal_units(key_frame))
     if {hevc_nal_type(nal) for nal in nals} >= _SETS:
         return key_frame

@@ -1,4 +1,4 @@
-"""Opens a stream with libav for a second and says what it carries. Blocking; run it in a thread."""
+"""Opens a stream with libav for a second and reports its properties. Blocking; run in a thread."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from cluster.media.gateway import ProbeResult
 from cluster.media.h264 import PassthroughCheck
 
 OPEN_TIMEOUT_S = 12.0
-"""go2rtc needs up to 5 s to dial the camera and 5 s for its description."""
+"""go2rtc needs up to 5 s to connect to the camera and 5 s for DESCRIBE."""
 READ_TIMEOUT_S = 5.0
-# Long enough to see B-frames and the frame rate at 5 fps; short enough for a person who waits.
-LOOK_S = 1.2
+"""As `bridge.read_timeout_s` by default."""
+# Long enough to see B-frames and the frame rate at 5 fps; short enough for a waiting user.
+INSPECT_S = 1.2
 MAX_FPS = 240.0
+"""Higher announced or measured rates are errors of the stream's time base."""
 
-# Without a limit libav analyses for 5 s where a stream is announced that sends nothing, and 1.5 s
-# for the frame rate alone; size and profile are in the first key frame or in the SDP.
+# Without a limit libav analyses for 5 s if an announced stream sends nothing, and for 1.5 s for the
+# frame rate alone; size and profile are in the first key frame or in the SDP.
 ANALYZE_US = 300_000
-# Some cameras say neither before the next key frame, which may be seconds away.
+# Some cameras announce neither before the next key frame, which may be seconds away.
 PATIENT_ANALYZE_US = 8_000_000
 
 
 def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> ProbeResult:
-    """What the video at `url` is like.
+    """Properties of the video at `url`.
 
     Raises:
-        UnreadableCameraError: it cannot be opened, or no frame comes.
+        UnreadableCameraError: it cannot be opened, or sends no frame.
     """
     result = _inspect(url, ANALYZE_US, open_timeout_s)
     if result is None:
         result = _inspect(url, PATIENT_ANALYZE_US, open_timeout_s)
     if result is None:
-        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no picture size is announced")
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no frame size is announced")
     return result
 
 
 def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | None:
-    """None where libav could not find out the size of the picture in that time."""
+    """None if libav could not determine the frame size within `analyze_us`."""
     options = {"analyzeduration": str(analyze_us)}
     if url.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
@@ -53,18 +55,18 @@ def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | 
                 raise UnreadableCameraError(CameraProblem.NO_VIDEO)
             if not container.streams.video[0].codec_context.width:
                 return None
-            return _look(container)
+            return _inspect_container(container)
     except av.error.FFmpegError as error:
         raise unreadable(error) from error
 
 
-def _look(container: InputContainer) -> ProbeResult:
+def _inspect_container(container: InputContainer) -> ProbeResult:
     stream = container.streams.video[0]
     context = stream.codec_context
     check = PassthroughCheck(
         codec=context.name, extradata=context.extradata or b"", reorder_depth=context.reorder_depth
     )
-    stamps = _watch(container, stream, check)
+    stamps = _read_packets(container, stream, check)
     if not stamps:
         raise UnreadableCameraError(CameraProblem.LOST)
     return ProbeResult(
@@ -78,12 +80,12 @@ def _look(container: InputContainer) -> ProbeResult:
     )
 
 
-def _watch(
+def _read_packets(
     container: InputContainer, stream: VideoStream, check: PassthroughCheck
 ) -> list[float | None]:
-    """PTS in seconds of the packets of about LOOK_S."""
+    """PTS in seconds of the packets that arrive within INSPECT_S."""
     stamps: list[float | None] = []
-    until = time.monotonic() + LOOK_S
+    until = time.monotonic() + INSPECT_S
     for packet in container.demux(stream):
         if packet.size == 0:
             break
@@ -98,6 +100,6 @@ def _watch(
 def _frame_rate(stamps: list[float | None], announced: Fraction | None) -> float:
     known = sorted(pts for pts in stamps if pts is not None)
     span = known[-1] - known[0] if known else 0.0
-    if span >= LOOK_S / 2 and 0 < (len(known) - 1) / span <= MAX_FPS:
+    if span >= INSPECT_S / 2 and 0 < (len(known) - 1) / span <= MAX_FPS:
         return round((len(known) - 1) / span, 2)
     return round(float(announced), 2) if announced and announced <= MAX_FPS else 0.0

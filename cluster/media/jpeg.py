@@ -1,4 +1,4 @@
-"""Frames as pictures for people."""
+"""JPEG encoding of frames."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import simplejpeg
 from pipelines.imaging import I420
 
 JPEG_QUALITY = 85
+"""As `pipelines.imaging.CROP_QUALITY`."""
 
 
 def to_jpeg(planes: I420, quality: int = JPEG_QUALITY) -> bytes:
-    """The picture as JPEG, from the planes without colour conversion."""
+    """Encode a frame as JPEG, directly from its planes without colour conversion."""
     return cast("bytes", simplejpeg.encode_jpeg_yuv_planes(planes.y, planes.u, planes.v, quality))

@@ -1,9 +1,9 @@
-"""Client for MediaMTX 1.x and its control API (`/v3`), as seen on 1.20.
+"""Client for MediaMTX 1.x and its control API (`/v3`), tested with 1.20.
 
-`POST …/paths/replace/<name>` sets a path whether it is there or not; what is set this way is
-forgotten with a restart, and the controller sets it again. A path that is replaced or deleted
-drops its readers, who connect again. MediaMTX tells nobody but its log why a source fails, so a
-probe that fails asks the relay, and then looks through the relay at the camera itself.
+`POST …/paths/replace/<name>` creates or replaces a path. Such paths are lost on a restart, and the
+controller sets them again. A replaced or deleted path drops its readers, who then reconnect.
+MediaMTX reports only to its log why a source fails, so a failed probe asks the relay, and then
+inspects the camera through the relay.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ from pipelines.errors import InputError, UnavailableError, UnknownThingError
 
 _CONFIG = "/v3/config/paths"
 _PAGE = 500
-# An underscore cannot stand in a slug, so this is never a camera.
+"""Paths per page of a listing."""
+# A slug contains no underscore, so this is never a camera.
 _PROBE_PREFIX = "probe_"
 _PROBE_THREADS = 4
+"""As `cluster.controller.diagnosis.MAX_PROBES`."""
 _TRACK_POLL_S = 0.15
+"""Several times within the second that an inspection takes (`inspection.INSPECT_S`)."""
 # Names of MediaMTX's tracks that are not audio.
 _VIDEO_TRACKS = frozenset({"AV1", "VP9", "VP8", "H265", "H264", "MPEG-4 Video", "MPEG-1/2 Video",
                            "M-JPEG", "KLV", "Generic"})  # fmt: skip
@@ -80,7 +83,7 @@ class MediaMtxGateway:
             body = response.json()
             found |= {str(item["name"]) for item in body["items"]}
             page, pages = page + 1, int(body["pageCount"])
-        # Streams of an Atalaia before 0.2, whose names could be guessed.
+        # Streams from before version 0.2, whose names were guessable.
         for guessable in filter(StreamName.parse, found):
             await self._delete(guessable)
         return {name for sealed in found if (name := self._sources.name_of(sealed))}
@@ -99,7 +102,7 @@ class MediaMtxGateway:
         try:
             return await self._inspect(on_gateway, source.url)
         finally:
-            # Shielded: a caller who gives up must not leave the path behind.
+            # Shielded: a cancelled caller must not leave the path behind.
             await asyncio.shield(self._delete(on_gateway))
 
     async def aclose(self) -> None:
@@ -137,28 +140,29 @@ class MediaMtxGateway:
     async def _inspect(self, on_gateway: str, source: str) -> ProbeResult:
         url = self._sources.pull_url(on_gateway).get_secret_value()
         loop = asyncio.get_running_loop()
-        looking = loop.run_in_executor(self._threads, inspect_stream, url)
+        inspection = loop.run_in_executor(self._threads, inspect_stream, url)
         audio: tuple[str, ...] = ()
         try:
-            while not looking.done():
-                await asyncio.wait({looking}, timeout=_TRACK_POLL_S)
+            while not inspection.done():
+                await asyncio.wait({inspection}, timeout=_TRACK_POLL_S)
                 audio = audio or await self._audio(on_gateway)
-            return replace(looking.result(), audio=audio)
-        except UnreadableCameraError as seen:
-            if seen.problem is CameraProblem.REFUSED:
+            return replace(inspection.result(), audio=audio)
+        except UnreadableCameraError as observed:
+            if observed.problem is CameraProblem.REFUSED:
                 raise UnavailableError(
                     "The media gateway (mediamtx) does not answer on its RTSP port.",
                     hint="Check that it runs and that gateway.rtsp_url is right.",
-                ) from seen
-            if seen.problem is CameraProblem.CREDENTIALS:
+                ) from observed
+            if observed.problem is CameraProblem.CREDENTIALS:
                 raise UnavailableError(
                     "The media gateway (mediamtx) refuses our credentials on its RTSP port.",
                     hint="Check gateway.username and gateway.password.",
-                ) from seen
+                ) from observed
         raise await self._reason(source)
 
     async def _reason(self, source: str) -> UnreadableCameraError:
-        """MediaMTX itself would only say "no stream": ask the relay, then look through it."""
+        """The cause: MediaMTX only reports "no stream", so ask the relay, then inspect the camera
+        the camera through it."""
         if known := await self._sources.why(source):
             return known
         loop = asyncio.get_running_loop()
@@ -177,7 +181,7 @@ class MediaMtxGateway:
 
 
 def _path(source: GatewaySource) -> dict[str, Any]:
-    """The configuration of a path that pulls the camera only while somebody watches."""
+    """Configuration of a path that pulls the camera only while someone watches."""
     path: dict[str, Any] = {"source": source.url, "sourceOnDemand": True}
     if source.scheme == "rtsp":
         path["rtspTransport"] = "tcp"

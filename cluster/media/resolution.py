@@ -1,7 +1,7 @@
-"""From a camera's host to addresses that were checked: the one place that looks names up.
+"""Resolves a camera's host to checked addresses. The only place that performs DNS look-ups.
 
-Whoever connects to a camera connects to an address from here, never to a name, so nothing is looked
-up a second time between the check and the connection.
+Connections to cameras use an address from here, never a name, so that no second look-up happens
+between the check and the connection.
 """
 
 from __future__ import annotations
@@ -28,37 +28,42 @@ from pipelines.clock import Clock, SystemClock
 log = get_logger("media.resolution")
 
 LOOKUP_TIMEOUT_S = 5.0
-"""What glibc's resolver waits for one server by default (resolv.conf(5))."""
+"""glibc's default time-out per name server (resolv.conf(5))."""
 OWN_REFRESH_S = 60.0
-"""Services move rarely; within this time a moved one is still refused at its old address."""
-LOST_REFRESH_S = 1.0
+"""Services rarely move; within this time a moved one is still blocked at its old address."""
+UNRESOLVED_REFRESH_S = 1.0
+"""The same while a service is unresolved and its port is blocked at every private address."""
 BROWSER_PORTS = frozenset({80, 443})
-"""Addresses for browsers may be unknown in here; cameras have these ports, too."""
+"""Public URLs may not resolve inside the cluster, and cameras use these ports too, so they are not
+blocked while unresolved."""
 THREADS = 16
+"""Concurrent look-ups of camera hosts: MAX_LOOKUPS_PER_TENANT for four tenants."""
 OWN_THREADS = 4
-MAX_LOOKUPS_PER_PAYER = 4
-"""So that names that answer slowly delay the cameras of their own tenant, and nobody else's."""
+"""Concurrent look-ups of our own services, of which there are about ten."""
+MAX_LOOKUPS_PER_TENANT = 4
+"""So that slow name servers delay only the cameras of their own tenant."""
 
 RAY_CLIENT_PORT = 10_001
+"""Ray's default for its client server."""
 _DEFAULT_PORTS = {
     "ws": 80, "http": 80, "wss": 443, "https": 443, "rtsp": 554, "redis": 6379, "rediss": 6379,
 }  # fmt: skip
-# The variables by which S3's clients are pointed at another server (see docs/operations.md).
+# Environment variables that point S3 clients to another server (see docs/operations.md).
 _S3_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 Lookup = Callable[[str], list[str]]
-"""Blocking: a host's addresses as text; raises OSError where the name is not known."""
+"""Blocking: a host's addresses as text; raises OSError if the name is unknown."""
 
 
 class ServiceAddress(NamedTuple):
-    """Where a service of Atalaia listens: a host as the settings name it, and a TCP port."""
+    """Where one of Atalaia's services listens: the host from the settings, and a TCP port."""
 
     host: str
     port: int
 
 
 def own_services(settings: Settings) -> tuple[ServiceAddress, ...]:
-    """Every service that the settings name, whoever runs it."""
+    """Every service in the settings, whoever runs it."""
     urls = [
         settings.livekit.url,
         settings.livekit.public_url,
@@ -98,20 +103,20 @@ LOCALHOST: tuple[IpAddress, ...] = (
 )
 
 
-def _give_back(done: asyncio.Future[list[str]], place: asyncio.Semaphore) -> None:
-    place.release()
+def _release(done: asyncio.Future[list[str]], slot: asyncio.Semaphore) -> None:
+    slot.release()
     if not done.cancelled():
-        done.exception()  # whoever waited has it; nobody may
+        done.exception()  # retrieved, in case no one awaits it any more
 
 
 def is_localhost(host: str) -> bool:
-    """Whether a name means this machine, whatever a resolver says of it (RFC 6761, 6.3)."""
+    """Whether a name means this machine, regardless of the resolver (RFC 6761, 6.3)."""
     name = host.lower().rstrip(".")
     return name == "localhost" or name.endswith(".localhost")
 
 
 def system_lookup(host: str) -> list[str]:
-    """What this machine's resolver says, in its order of preference."""
+    """Resolve with this machine's resolver, in its order of preference. Raises OSError."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -128,12 +133,12 @@ def machine_addresses() -> frozenset[IpAddress]:
 
 
 class CameraAddresses:
-    """Looks hosts up and lets through only what the policy permits. Close it with `close`.
+    """Resolves hosts and returns only addresses that the policy permits. Close it with `close`.
 
     Args:
-        services: of Atalaia's own, never permitted.
-        lookup: blocking; a host's addresses.
-        here: this machine's addresses.
+        services: Atalaia's own services, which are never permitted.
+        lookup: blocking; resolves a host.
+        here: returns this machine's addresses.
     """
 
     def __init__(
@@ -148,12 +153,12 @@ class CameraAddresses:
         self._policy = policy
         self._services = tuple(services)
         self._lookup = lookup
-        self._here = here
+        self._local_addresses = here
         self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lookup")
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._slots: dict[str, asyncio.Semaphore] = {}
         self._own_threads = ThreadPoolExecutor(OWN_THREADS, thread_name_prefix="own lookup")
-        self._own_known: OwnServices | None = None
+        self._own_services: OwnServices | None = None
         self._own_due_s = float("-inf")
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -161,18 +166,18 @@ class CameraAddresses:
     def of(cls, settings: Settings) -> CameraAddresses:
         return cls(settings.gateway.policy, own_services(settings))
 
-    async def resolve(self, host: str, port: int, payer: str = "") -> tuple[IpAddress, ...]:
-        """Where a camera can be reached: every address of its host, all of them permitted.
+    async def resolve(self, host: str, port: int, tenant: str = "") -> tuple[IpAddress, ...]:
+        """All addresses of a camera's host, every one of them permitted.
 
         Args:
             host: a name, or an address in any notation that the resolver understands.
-            payer: whose look-ups wait for one another; a tenant.
+            tenant: whose camera it is; look-ups of one tenant share a limit.
 
         Raises:
-            UnreadableCameraError: NOT_ALLOWED where any address is not permitted, whatever listens
-                there; DNS where the name is not known; TIMEOUT where nobody answers in time.
+            UnreadableCameraError: NOT_ALLOWED if any address is not permitted, whatever listens
+                there; DNS if the name is unknown; TIMEOUT if no name server answers in time.
         """
-        addresses = await self._addresses(host, payer)
+        addresses = await self._addresses(host, tenant)
         own = await self._own()
         if not all(self._policy.permits(address, port, own) for address in addresses):
             raise UnreadableCameraError(CameraProblem.NOT_ALLOWED)
@@ -184,24 +189,24 @@ class CameraAddresses:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._own_threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _addresses(self, host: str, payer: str) -> tuple[IpAddress, ...]:
+    async def _addresses(self, host: str, tenant: str) -> tuple[IpAddress, ...]:
         try:
             return (ipaddress.ip_address(host),)
         except ValueError:
             pass  # a name, or an address written in another way
         if _OLD_NOTATION.fullmatch(host):
             try:
-                # `127.1`, `0x7f.1`, `2130706433`: no name server has to be asked for these.
+                # `127.1`, `0x7f.1`, `2130706433`: these need no look-up.
                 return (ipaddress.IPv4Address(socket.inet_aton(host)),)
             except OSError:
                 pass  # the resolver decides
         if is_localhost(host):
             return LOCALHOST
-        place = self._places.setdefault(payer, asyncio.Semaphore(MAX_LOOKUPS_PER_PAYER))
+        slot = self._slots.setdefault(tenant, asyncio.Semaphore(MAX_LOOKUPS_PER_TENANT))
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                await place.acquire()
-                found = await self._look_up(host, place, self._threads)
+                await slot.acquire()
+                found = await self._look_up(host, slot, self._threads)
         except TimeoutError:
             raise UnreadableCameraError(CameraProblem.TIMEOUT, "the name server") from None
         except (OSError, UnicodeError) as error:
@@ -211,48 +216,48 @@ class CameraAddresses:
         return found
 
     async def _look_up(
-        self, host: str, place: asyncio.Semaphore, threads: ThreadPoolExecutor
+        self, host: str, slot: asyncio.Semaphore, threads: ThreadPoolExecutor
     ) -> tuple[IpAddress, ...]:
-        """`place` is given back when the thread is done, which may be long after we gave up."""
-        looking = asyncio.get_running_loop().run_in_executor(threads, self._lookup, host)
-        looking.add_done_callback(lambda done: _give_back(done, place))
-        texts = await asyncio.shield(looking)
+        """`slot` is released when the thread is done, which may be long after the time-out."""
+        lookup = asyncio.get_running_loop().run_in_executor(threads, self._lookup, host)
+        lookup.add_done_callback(lambda done: _release(done, slot))
+        texts = await asyncio.shield(lookup)
         # A scope such as `fe80::1%eth0` says which interface, not which address.
         return tuple(ipaddress.ip_address(text.partition("%")[0]) for text in texts)
 
     async def _own(self) -> OwnServices:
-        """What is known of our own services; looked up anew beside, when it is due."""
+        """Our own services as last resolved; starts a refresh in the background when due."""
         if self._clock.monotonic() >= self._own_due_s and (
             self._refreshing is None or self._refreshing.done()
         ):
             self._refreshing = asyncio.create_task(self._refresh_own(), name="own services")
-        if self._own_known is None:
+        if self._own_services is None:
             assert self._refreshing is not None
             await asyncio.shield(self._refreshing)
-        return self._own_known or OwnServices()
+        return self._own_services or OwnServices()
 
     async def _refresh_own(self) -> None:
         found = await asyncio.gather(*map(self._own_addresses, self._services))
         current: set[tuple[IpAddress, int]] = set()
-        lost: set[int] = set()
-        before = self._own_known.ports if self._own_known else frozenset()
+        unresolved: set[int] = set()
+        before = self._own_services.ports if self._own_services else frozenset()
         for service, addresses in zip(self._services, found, strict=True):
             current |= {(address, service.port) for address in addresses}
             if not addresses:
-                # It stays refused where it was last seen; if it never was, wherever it may be.
+                # It stays blocked at its last known address; without one, at every private address.
                 seen = {pair for pair in before if pair[1] == service.port}
                 current |= seen
                 if not seen and service.port not in BROWSER_PORTS:
-                    lost.add(service.port)
+                    unresolved.add(service.port)
         remote = {address for address, _ in current if not address.is_unspecified}
-        self._own_known = OwnServices(
-            frozenset(current), frozenset(self._here() | remote), frozenset(lost)
+        self._own_services = OwnServices(
+            frozenset(current), frozenset(self._local_addresses() | remote), frozenset(unresolved)
         )
-        again_s = LOST_REFRESH_S if lost else OWN_REFRESH_S
+        again_s = UNRESOLVED_REFRESH_S if unresolved else OWN_REFRESH_S
         self._own_due_s = self._clock.monotonic() + again_s
 
     async def _own_addresses(self, service: ServiceAddress) -> tuple[IpAddress, ...]:
-        """Empty where the name is not known. In threads that no tenant's look-ups occupy."""
+        """Empty if the name is unknown. Uses threads that no tenant's look-ups occupy."""
         try:
             return (ipaddress.ip_address(service.host),)
         except ValueError:
@@ -261,8 +266,8 @@ class CameraAddresses:
             return LOCALHOST
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-                place = asyncio.Semaphore(0)
-                return await self._look_up(service.host, place, self._own_threads)
+                slot = asyncio.Semaphore(0)
+                return await self._look_up(service.host, slot, self._own_threads)
         except (TimeoutError, OSError, UnicodeError) as error:
             log.debug("service not resolved", host=service.host, error=repr(error))
             return ()

@@ -1,4 +1,4 @@
-"""What a gateway is told of streams: sealed names, sealed sources, and where they are pulled."""
+"""Stream names and sources as a gateway sees them: sealed, and pulled through the relay."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cluster.media.target import Target, relay_url, seal_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from pipelines.errors import UnavailableError
 
-WHY_TIMEOUT_S = 2.0
-"""The relay answers from its memory."""
+FAILURE_TIMEOUT_S = 2.0
+"""The relay answers from memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class GatewaySource:
     """What a gateway pulls for a camera.
 
     Attributes:
-        url: of the relay. A secret.
-        camera: what was asked for.
+        url: on the relay. A secret.
+        camera: the URL of the camera itself.
     """
 
     url: str
@@ -37,19 +37,21 @@ class GatewaySource:
         return self.url.partition("://")[0]
 
 
-class _Why(BaseModel):
+class _RelayFailure(BaseModel):
     problem: CameraProblem
     detail: str
 
 
 class GatewaySources:
-    """Translates between what Atalaia and what a gateway calls streams. Close it with `aclose`."""
+    """Maps Atalaia's stream names to a gateway's and back. Close it with `aclose`."""
 
     def __init__(self, settings: Settings, keys: GatewayKeys) -> None:
         self._gateway = settings.gateway
         self._keys = keys
         self._relay = f"http://{urlsplit(settings.gateway.relay_url).netloc}"
-        self._http = httpx.AsyncClient(base_url=self._relay, timeout=WHY_TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self._relay, timeout=FAILURE_TIMEOUT_S, trust_env=False
+        )
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -57,16 +59,16 @@ class GatewaySources:
     # ------------------------------------------------------------ names
 
     def sealed_name(self, name: str) -> str:
-        """What the gateway calls the stream `name`."""
+        """The gateway's name for the stream `name`."""
         return self._keys.names.seal(name)
 
     def name_of(self, sealed: str) -> str | None:
-        """The stream that the gateway calls `sealed`; None where it is not one of ours."""
+        """The stream with the gateway's name `sealed`; None if it is not one of ours."""
         name = self._keys.names.open(sealed)
         return name if name is not None and StreamName.parse(name) else None
 
     def pull_url(self, on_gateway: str, query: str = "") -> SecretStr:
-        """The gateway's RTSP URL of what it calls `on_gateway`, with its credentials."""
+        """The gateway's RTSP URL, with credentials, of the stream it calls `on_gateway`."""
         base = parse_camera_url(self._gateway.rtsp_url)
         password = self._keys.password.get_secret_value() if self._keys.password else base.password
         url = replace(
@@ -80,15 +82,18 @@ class GatewaySources:
 
     # ------------------------------------------------------------ sources
 
-    def of(self, url: SecretStr, payer: str) -> GatewaySource:
-        """What the gateway has to pull for a camera's URL. Raises InputError where it is none."""
-        target = Target(payer, parse_camera_url(url.get_secret_value()))
+    def of(self, url: SecretStr, tenant: str) -> GatewaySource:
+        """The source for a camera's URL.
+
+        Raises:
+            InputError: not a camera URL.
+        """
+        target = Target(tenant, parse_camera_url(url.get_secret_value()))
         sealed = seal_target(self._keys.sources, target)
         return GatewaySource(relay_url(self._gateway.relay_url, target, sealed), target.url)
 
     async def why(self, source: str) -> UnreadableCameraError | None:
-        """Why the relay could not read what it was asked for as `source`; None where it could, or
-        was not asked.
+        """Why the relay could not read `source`; None if it could, or was not asked to.
 
         Raises:
             UnavailableError: the relay does not answer.
@@ -107,10 +112,10 @@ class GatewaySources:
         if response.status_code != 200:
             return None
         try:
-            why = _Why.model_validate_json(response.content)
+            why = _RelayFailure.model_validate_json(response.content)
         except ValidationError as error:
             raise UnavailableError(
-                "The camera relay answers what it should not.",
+                "The camera relay sent an unexpected response.",
                 hint="Check that gateway.relay_url is the relay's and of the same version.",
             ) from error
         return UnreadableCameraError(why.problem, why.detail)

@@ -1,24 +1,24 @@
-"""Camera URLs as people type them, made safe to hand to a media gateway.
+"""Parses camera URLs as people type them and makes them safe for a media gateway.
 
-People paste passwords with any character into a URL, raw or percent-encoded, and gateways read the
-result in different ways. `parse_camera_url` decides once what was meant and `CameraUrl.encoded`
-writes it so that every reader agrees.
+People paste passwords with arbitrary characters into URLs, raw or percent-encoded, and gateways
+parse the result in different ways. `parse_camera_url` decides once what was meant, and
+`CameraUrl.encoded` writes it so that every parser agrees.
 
-What is meant, where a raw password makes the text ambiguous:
+Rules for URLs that a raw password makes ambiguous:
 
 1. The credentials end at an `@` that is followed by a host, an optional port, and then `/`, `?`,
    `#` or the end. So `admin:p@ss@10.0.0.5/s` has the password `p@ss`.
-2. `/`, `?` and `#` may stand in a raw password (`admin:a/b@10.0.0.5/s`). Of several readings, the
-   first wins whose host is an IP address, `localhost` or has a dot; else the first one. A later
-   `@` is taken only when there is a `:` before the first `/`, `?` or `#`: an `@` in a path or query
-   of a URL without credentials stays where it is.
-3. The user ends at the first `:`; everything after it is the password.
-4. User and password are, each for itself, percent-encoded if every `%` in it begins an escape
-   (`%40`); else every `%` is a plain character. To say `%40` literally, write `%2540`.
+2. `/`, `?` and `#` may occur in a raw password (`admin:a/b@10.0.0.5/s`). Of several readings, the
+   first wins whose host is an IP address, `localhost` or contains a dot; else the first one. A
+   later `@` counts only if there is a `:` before the first `/`, `?` or `#`: an `@` in the path or
+   query of a URL without credentials stays where it is.
+3. The user name ends at the first `:`; everything after it is the password.
+4. User name and password are, independently, percent-encoded if every `%` begins an escape (`%40`);
+   otherwise every `%` is a plain character. To write a literal `%40`, use `%2540`.
 
-Whoever wants to leave nothing to these rules percent-encodes user and password.
+Percent-encode user name and password to avoid any ambiguity.
 
-Only schemes that open a network connection are let through. A gateway such as go2rtc would *run*
+Only schemes that open a network connection are accepted. A gateway such as go2rtc would *execute*
 `exec:`, `echo:` or `ffmpeg:` sources, and expand `${NAME}` from its environment.
 """
 
@@ -34,10 +34,11 @@ from cluster.core.redaction import HIDDEN, redact_parameters
 from pipelines.errors import InputError
 
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
-"""Allowed schemes, with the port that each stands for."""
+"""Allowed schemes and their default ports."""
 
 MAX_URL_LENGTH = 4096
-# Of a host in an error; an IPv6 address with its zone has 55 characters.
+"""Characters; sealed, such a URL takes 5.5 KB of a request."""
+# Characters of a host quoted in an error; an IPv6 address with its zone has 55.
 MAX_QUOTED = 80
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -49,8 +50,8 @@ _FIRST_DELIMITER = re.compile(r"[/?#]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# Everything RFC 3986 lets stand in a path or query; braces and `#` are not among them, which is
-# what keeps go2rtc's `{input}`, `${NAME}` and `#option` syntax out of a source.
+# Everything RFC 3986 allows in a path or query. Braces and `#` are not allowed, which keeps
+# go2rtc's `{input}`, `${NAME}` and `#option` syntax out of a source.
 _TARGET_SAFE = "/?:@!$&'()*+,;=-._~%"
 _GATEWAY_OPTION = re.compile(
     r"#(?:backchannel|media|timeout|transport|video|audio|input|raw|rotate|width|height|hardware"
@@ -60,15 +61,15 @@ _GATEWAY_OPTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class CameraUrl:
-    """A camera's URL, taken apart and decoded.
+    """A camera's URL, parsed and decoded.
 
     Attributes:
         scheme: one of DEFAULT_PORTS.
-        username: decoded; empty where there is none. Bytes that are no UTF-8 are surrogates.
-        password: decoded; None where there is none.
+        username: decoded, with surrogates for bytes that are not UTF-8; empty if there is none.
+        password: decoded; None if there is none.
         host: name or IP address; IPv6 without brackets.
-        port: None where the scheme's default is meant.
-        target: path and query, percent-encoded, beginning with `/` or `?` or empty.
+        port: None for the scheme's default.
+        target: path and query, percent-encoded; empty, or beginning with `/` or `?`.
     """
 
     scheme: str
@@ -84,27 +85,27 @@ class CameraUrl:
 
     @property
     def encoded(self) -> str:
-        """The URL with everything percent-encoded that needs it. Holds the password."""
+        """The URL, percent-encoded where necessary. Contains the password."""
         return f"{self.scheme}://{self._userinfo}{self.authority}{self.target}"
 
     @property
     def authority(self) -> str:
-        """Host, in brackets where it is IPv6, and port where one was given. No credentials."""
+        """Host, in brackets for IPv6, and port if one was given. No credentials."""
         return self._authority(self.port)
 
     def with_port(self) -> str:
-        """Like `encoded`, always with a port: go2rtc dials an IPv6 host without one wrongly."""
+        """Like `encoded`, always with a port: go2rtc mishandles an IPv6 host without one."""
         return (
             f"{self.scheme}://{self._userinfo}{self._authority(self.effective_port)}{self.target}"
         )
 
     @property
     def public(self) -> str:
-        """The URL with every credential replaced: in front of the host, in path and query."""
+        """The URL with every credential replaced, before the host and in path and query."""
         hidden = f"{HIDDEN}@" if self._userinfo else ""
         target = redact_parameters(self.target)
         if not hidden and not _plausible_host(self.host):
-            # `admin:12/34@cam` was read as host, port and path, but may have been meant otherwise.
+            # `admin:12/34@cam` was parsed as host, port and path, but may contain a password.
             target = re.sub(r"^.*@", f"/{HIDDEN}@", target)
         return f"{self.scheme}://{hidden}{self.authority}{target}"
 
@@ -124,20 +125,20 @@ class CameraUrl:
 
 
 def normalize_camera_url(raw: str) -> str:
-    """The URL that a gateway should be given for what a user typed. See the module's rules.
+    """The canonical form of a URL that a user typed, by the module's rules.
 
-    Normalizing twice changes nothing. The result holds the password.
+    Idempotent. The result contains the password.
 
     Raises:
-        InputError: not a URL of a camera; the message never holds the password.
+        InputError: not a camera URL; the message never contains the password.
     """
     return parse_camera_url(raw).encoded
 
 
 def public_url(raw: str) -> str:
-    """`raw` as it may be shown and logged: credentials replaced by `***`.
+    """`raw` for display and logs, with credentials replaced by `***`.
 
-    Never raises: text that is no camera URL shows its scheme at most.
+    Never raises: of text that is not a camera URL, at most the scheme is shown.
     """
     try:
         return parse_camera_url(raw).public
@@ -148,10 +149,10 @@ def public_url(raw: str) -> str:
 
 
 def parse_camera_url(raw: str) -> CameraUrl:
-    """Take a camera's URL apart by the module's rules.
+    """Parse a camera's URL by the module's rules.
 
     Raises:
-        InputError: not a URL of a camera; the message never holds the password.
+        InputError: not a camera URL; the message never contains the password.
     """
     text = raw.strip()
     if len(text) > MAX_URL_LENGTH:
@@ -187,7 +188,7 @@ class _Reading(NamedTuple):
 
 
 def _plausible_host(host: str) -> bool:
-    """Whether it looks like a host, rather than like a user or a piece of a password."""
+    """Whether it looks like a host rather than a user name or part of a password."""
     return ":" in host or "." in host or host.lower() == "localhost"
 
 

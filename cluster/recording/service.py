@@ -10,7 +10,7 @@ from cluster.recording.camera import CameraRecording
 from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.shipper import Shipper
 from cluster.stores.blobs.tenant import TenantBlobs
-from cluster.stores.bus import AlarmPassage, open_redis
+from cluster.stores.bus import AlarmLag, open_redis
 from cluster.stores.db import Database
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey
@@ -36,7 +36,7 @@ class RecordingService:
             self._outbox,
             self._database,
             partial(TenantBlobs, settings.blob_url),
-            AlarmPassage(self._redis).waiting_s,
+            AlarmLag(self._redis).waiting_s,
             grace_s=settings.recording.grace_s,
             clock=clock,
         )

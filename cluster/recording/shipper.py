@@ -67,7 +67,7 @@ class Shipper:
         database: closed by the caller.
         open_blobs: opens the storage of a tenant; closed here.
         alarms_wait_s: how many seconds the oldest alarm of a tenant has been in transit to the
-            database (`stores.bus.AlarmPassage`). Raises UnavailableError if that is unknown. While
+            database (`stores.bus.AlarmLag`). Raises UnavailableError if that is unknown. While
             it is long or unknown, no file is dropped.
         grace_s: how long an alarm may take to reach the database.
 

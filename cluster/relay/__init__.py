@@ -1,7 +1,7 @@
 """The relay: a process between the media gateway and the cameras. The only one that dials cameras.
 
-The gateway is given URLs of the relay in which the camera's URL is sealed. So the gateway holds no
-address and no password of a camera, and cannot be led anywhere: the relay looks the name up, asks
-the policy, connects to what was checked, signs in, and hands on media only. Redirects are checked
-like any other address; sizes that a camera announces are bounded.
+The gateway receives relay URLs with the camera's URL sealed inside. It therefore holds no camera
+address or password and cannot be redirected anywhere. The relay resolves the host name, checks the
+address against the policy, connects to the checked address, authenticates, and forwards media only.
+Redirects are checked like any other address. Every size that a camera announces is bounded.
 """

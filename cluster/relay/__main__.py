@@ -1,7 +1,7 @@
 """`python -m cluster.relay FILE`: run the relay until SIGINT or SIGTERM.
 
-FILE holds a RelayConfig as JSON, as the local stack writes it. `atalaia relay` runs it by the
-settings.
+FILE holds a RelayConfig as JSON, written by the local stack. `atalaia relay` runs the relay from
+the settings instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ log = get_logger("relay")
 
 
 async def run(config: RelayConfig) -> None:
-    """Serve until a signal comes. Raises ConfigError where the port cannot be had."""
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: the relay cannot listen on the configured address and port.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -31,8 +35,8 @@ async def run(config: RelayConfig) -> None:
     except OSError as error:
         raise ConfigError(
             f"the relay cannot listen on {config.bind}:{config.port}: {error.strerror}.",
-            hint="Set gateway.relay_bind and gateway.relay_url to an address and port of this "
-            "machine that are free.",
+            hint="Set gateway.relay_bind and gateway.relay_url to a free address and port on this "
+            "machine.",
         ) from error
     log.info("relay listens", bind=config.bind, port=config.port)
     try:
@@ -47,7 +51,7 @@ def main(arguments: list[str]) -> int:
     try:
         asyncio.run(run(config))
     except AtalaiaError as error:
-        print(error, file=sys.stderr)  # noqa: T201 -- what a command says to who started it
+        print(error, file=sys.stderr)  # noqa: T201 -- the command's own error output
         return 1
     return 0
 

@@ -1,6 +1,7 @@
-"""AMF0, the encoding of RTMP's commands ("Action Message Format -- AMF 0", Adobe 2007).
+"""AMF0, the encoding of RTMP commands ("Action Message Format -- AMF 0", Adobe 2007).
 
-Pure, and only as much as a relay needs: values are walked over and replaced, not understood.
+Pure, and only the subset that a relay needs: it skips and replaces values without interpreting
+them.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ NUMBER, BOOLEAN, STRING, OBJECT, NULL, UNDEFINED = 0, 1, 2, 3, 5, 6
 ECMA_ARRAY, OBJECT_END, STRICT_ARRAY, DATE, LONG_STRING = 8, 9, 10, 11, 12
 
 MAX_DEPTH = 8
-"""Commands of RTMP nest two objects; cameras' metadata no more."""
+"""RTMP commands nest at most two objects, and camera metadata does not nest deeper."""
 
 
 class AmfError(Exception):
-    """The bytes are no AMF0, or nest too deep."""
+    """The bytes are not valid AMF0, or nest too deeply."""
 
 
 def end_of(data: bytes, start: int, depth: int = 0) -> int:
-    """Where the value that starts at `start` ends. Raises AmfError where it does not."""
+    """The end offset of the value that starts at `start`.
+
+    Raises:
+        AmfError: the value is truncated, of an unknown type, or nested too deeply.
+    """
     if depth > MAX_DEPTH:
-        raise AmfError("too deep")
+        raise AmfError("nested too deeply")
     kind, at = _byte(data, start), start + 1
     if kind == STRING:
         at += 2 + _size(data, at, 2)
@@ -38,15 +43,19 @@ def end_of(data: bytes, start: int, depth: int = 0) -> int:
     else:
         fixed = {NUMBER: 8, BOOLEAN: 1, NULL: 0, UNDEFINED: 0, DATE: 10}
         if kind not in fixed:
-            raise AmfError(f"a value of type {kind}")
+            raise AmfError(f"unsupported value type {kind}")
         at += fixed[kind]
     if at > len(data):
-        raise AmfError("a value without its end")
+        raise AmfError("truncated value")
     return at
 
 
 def values(data: bytes) -> list[tuple[int, int]]:
-    """Where each value of a command starts and ends. Raises AmfError."""
+    """Start and end offsets of each value in a command.
+
+    Raises:
+        AmfError: a value is malformed.
+    """
     found: list[tuple[int, int]] = []
     at = 0
     while at < len(data):
@@ -57,7 +66,11 @@ def values(data: bytes) -> list[tuple[int, int]]:
 
 
 def text(data: bytes, start: int) -> str:
-    """The string that starts at `start`; empty where it is none. Raises AmfError."""
+    """The string that starts at `start`; empty if the value is not a string.
+
+    Raises:
+        AmfError: the value is truncated.
+    """
     if _byte(data, start) != STRING:
         return ""
     size = _size(data, start + 1, 2)
@@ -65,7 +78,11 @@ def text(data: bytes, start: int) -> str:
 
 
 def fields(data: bytes, start: int) -> dict[str, str]:
-    """The strings in the object that starts at `start`. Raises AmfError."""
+    """The string fields of the object that starts at `start`; empty if it is not an object.
+
+    Raises:
+        AmfError: the object is malformed.
+    """
     if _byte(data, start) != OBJECT:
         return {}
     pairs, _ = _pairs(data, start + 1, 0)
@@ -73,7 +90,11 @@ def fields(data: bytes, start: int) -> dict[str, str]:
 
 
 def with_fields(data: bytes, start: int, changes: Mapping[str, str]) -> bytes:
-    """`data` with strings of the object that starts at `start` replaced. Raises AmfError."""
+    """`data` with the given string fields of the object at `start` replaced.
+
+    Raises:
+        AmfError: the object is malformed, or a new string is too long.
+    """
     pairs, _ = _pairs(data, start + 1, 0)
     for key, at, end in reversed(pairs):
         if key in changes:
@@ -82,15 +103,19 @@ def with_fields(data: bytes, start: int, changes: Mapping[str, str]) -> bytes:
 
 
 def string(content: str) -> bytes:
-    """A string value. Raises AmfError where it has more than 65,535 bytes."""
+    """Encode a string value.
+
+    Raises:
+        AmfError: the string exceeds 65,535 bytes, the limit of its 16-bit length.
+    """
     raw = content.encode("utf-8", "surrogateescape")
     if len(raw) > 0xFFFF:
-        raise AmfError("a string that is too long")
+        raise AmfError("string too long")
     return struct.pack(">BH", STRING, len(raw)) + raw
 
 
 def _pairs(data: bytes, at: int, depth: int) -> tuple[list[tuple[str, int, int]], int]:
-    """Key, start and end of each value of an object's inside, and where the object ends."""
+    """Key, start and end of each field in an object's body, and the object's end offset."""
     found: list[tuple[str, int, int]] = []
     while True:
         size = _size(data, at, 2)
@@ -105,11 +130,11 @@ def _pairs(data: bytes, at: int, depth: int) -> tuple[list[tuple[str, int, int]]
 
 def _byte(data: bytes, at: int) -> int:
     if at >= len(data):
-        raise AmfError("a value without its end")
+        raise AmfError("truncated value")
     return data[at]
 
 
 def _size(data: bytes, at: int, width: int) -> int:
     if at + width > len(data):
-        raise AmfError("a value without its end")
+        raise AmfError("truncated value")
     return int.from_bytes(data[at : at + width], "big")

@@ -1,6 +1,6 @@
-"""Signing in at a camera: Basic (RFC 7617) and Digest (RFC 2617 and 7616), for RTSP and HTTP.
+"""Camera authentication: Basic (RFC 7617) and Digest (RFC 2617 and 7616), for RTSP and HTTP.
 
-Pure. Cameras offer several ways at once; the strongest that we know is taken.
+Pure. Cameras may offer several schemes at once; the strongest supported one is used.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from urllib.request import parse_http_list
 
 _STRENGTH = ("SHA-256", "MD5")
 MAX_CHALLENGES = 8
+"""Headers read per response. Cameras send one or two; this bounds what a hostile one costs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way in that a camera offers.
+    """One authentication challenge from a camera.
 
     Attributes:
-        algorithm: `SHA-256` or `MD5` of Digest, with `-sess` where the session is hashed in; empty
-            for Basic.
+        algorithm: `SHA-256` or `MD5` for Digest, with the suffix `-sess` for the session variant;
+            empty for Basic.
     """
 
     realm: str
@@ -39,7 +40,7 @@ class Challenge:
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """The ways in that are known here, strongest first. What cannot be read is left out."""
+    """The supported challenges, strongest first. Malformed ones are skipped."""
     found: list[Challenge] = []
     for header in list(headers)[:MAX_CHALLENGES]:
         for scheme, fields in _split(header):
@@ -55,7 +56,7 @@ def _rank(challenge: Challenge) -> int:
 
 
 def _split(header: str) -> list[tuple[str, list[str]]]:
-    """`Digest a="1", b=2, Basic realm="x"` as schemes with their fields."""
+    """Split `Digest a="1", b=2, Basic realm="x"` into schemes and their fields."""
     found: list[tuple[str, list[str]]] = []
     for part in parse_http_list(header):
         head, space, rest = part.partition(" ")
@@ -94,10 +95,10 @@ def _parsed(scheme: str, fields: list[str]) -> Challenge | None:
 
 @dataclass(slots=True)
 class Login:
-    """Signs requests for one user at one camera. Without a user name it signs nothing.
+    """Authenticates requests of one user at one camera. Does nothing without a user name.
 
     Args:
-        client_nonce: makes the random text that Digest wants of the client.
+        client_nonce: generates the client nonce for Digest.
     """
 
     username: str
@@ -107,8 +108,12 @@ class Login:
     _count: int = 0
 
     def accept(self, challenges: list[Challenge]) -> bool:
-        """Take a refusal in. Returns whether it is worth trying again: there is a user name, and
-        the last try was unsigned or signed with a nonce that has gone stale."""
+        """Process the challenges of a 401 response.
+
+        Returns:
+            Whether a retry can succeed: there is a user name, and the last attempt carried no
+            credentials or used a stale nonce.
+        """
         if not self.username or not challenges:
             return False
         before, self._challenge = self._challenge, challenges[0]
@@ -120,7 +125,7 @@ class Login:
         return fresh and challenges[0].stale
 
     def authorization(self, method: str, uri: str) -> str | None:
-        """The value of the header, or None while nobody asked for one."""
+        """The value of the `Authorization` header, or None before the first challenge."""
         challenge = self._challenge
         if challenge is None or not self.username:
             return None
@@ -153,7 +158,7 @@ class Login:
         if challenge.opaque is not None:
             fields["opaque"] = challenge.opaque
         parts = [f'{name}="{_quoted(value)}"' for name, value in fields.items()]
-        # Old cameras know no `algorithm`, and MD5 is what its absence means.
+        # Old cameras do not know `algorithm`; without it, MD5 is the default.
         if challenge.algorithm != "MD5":
             parts.append(f"algorithm={challenge.algorithm}")
         if challenge.qop or challenge.algorithm.endswith("-sess"):
@@ -164,7 +169,7 @@ class Login:
 
 
 def _unquoted(text: str) -> str:
-    """RFC 9110, 5.6.4: a quoted string, or a token as it stands."""
+    """The content of a quoted string (RFC 9110, 5.6.4); a token is returned unchanged."""
     if len(text) < 2 or not text.startswith('"') or not text.endswith('"'):
         return text
     return re.sub(r"\\(.)", r"\1", text[1:-1])

@@ -1,7 +1,7 @@
-"""RTMP's chunk stream ("Real-Time Messaging Protocol 1.0", Adobe 2012, section 5.3).
+"""The RTMP chunk stream ("Real-Time Messaging Protocol 1.0", Adobe 2012, section 5.3).
 
-Pure: bytes in, whole messages out, and back. What a camera announces is bounded, and what goes to a
-gateway is written anew, in the plainest form that there is.
+Pure: assembles chunks into messages and splits messages into chunks. Every size that a camera
+announces is bounded, and messages to a gateway are re-encoded in the simplest chunk format.
 """
 
 from __future__ import annotations
@@ -14,28 +14,32 @@ SET_CHUNK_SIZE, ABORT, ACKNOWLEDGEMENT, USER_CONTROL, WINDOW_SIZE, PEER_BANDWIDT
 AUDIO, VIDEO, DATA, COMMAND = 8, 9, 18, 20
 
 MAX_MESSAGE = 8 * 1024 * 1024
-"""One key frame; at 25 Mbit/s and a key frame every two seconds it is below 3 MB."""
-MAX_HELD = 2 * MAX_MESSAGE
-"""In messages that are not complete: audio and video may be interleaved."""
+"""Bytes. The largest message is a key frame: below 3 MB at 25 Mbit/s with one every two seconds."""
+MAX_PARTIAL = 2 * MAX_MESSAGE
+"""Bytes held for all incomplete messages together: audio and video may be interleaved."""
 MAX_STREAMS = 32
-"""Chunk streams; servers use fewer than ten."""
+"""Chunk streams per connection; servers use fewer than ten."""
 DEFAULT_CHUNK = 128
+"""Bytes; the initial chunk size (section 5.4.1)."""
 MIN_CHUNK = 64
-"""The specification wants 128 at least; smaller ones would only cost time."""
+"""Bytes. The specification requires at least 128; smaller chunks only cost CPU time."""
 MAX_CHUNK = 0xFFFFFF
+"""Bytes; the largest effective chunk size, since a message's length has 24 bits (section 5.4.1)."""
 MAX_MESSAGES = 2048
-"""In what was read at once, 64 KB: sound comes in messages of 100 bytes and more."""
+"""Messages per read of 64 KB; audio messages have 100 bytes or more."""
 CONTROL_STREAM = 2
+"""The chunk stream reserved for protocol control messages (section 5.4)."""
 _EXTENDED = 0xFFFFFF
+"""Timestamp value that announces a 32-bit one (section 5.3.1.3)."""
 
 
 class ChunkError(Exception):
-    """The other side does not speak RTMP, or goes beyond a bound."""
+    """The peer does not speak RTMP, or exceeds a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class RtmpMessage:
-    """A message. `time_ms` counts from the start of the stream, modulo 2**32."""
+    """One message. `time_ms` counts from the start of the stream, modulo 2**32."""
 
     kind: int
     stream: int
@@ -52,20 +56,20 @@ class _Stream:
     kind: int = 0
     stream: int = 0
     extended: bool = False
-    held: bytearray | None = None
+    partial: bytearray | None = None
 
     def move(self, form: int, stamp: int, before: _Stream) -> None:
-        """Set the time that a header of that form means (section 5.3.1.2)."""
+        """Set the timestamp from a message header of the given format (section 5.3.1.2)."""
         if form == 0:
             self.time_ms, self.delta_ms = stamp, 0
         elif form < 3:
             self.time_ms, self.delta_ms = (before.time_ms + stamp) & 0xFFFFFFFF, stamp
-        elif before.held is None:
+        elif before.partial is None:
             self.time_ms = (before.time_ms + before.delta_ms) & 0xFFFFFFFF
 
 
 class ChunkReader:
-    """Puts messages together. Follows the chunk size that the other side sets."""
+    """Assembles messages from chunks. Follows the chunk size that the peer sets."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -73,7 +77,11 @@ class ChunkReader:
         self._chunk = DEFAULT_CHUNK
 
     def feed(self, data: bytes) -> Iterator[RtmpMessage]:
-        """Messages that are complete now, without those about chunks. Raises ChunkError."""
+        """Take in bytes and yield the messages they complete, except chunk control messages.
+
+        Raises:
+            ChunkError: the peer violates the protocol or exceeds a limit.
+        """
         self._buffer += data
         at, chunks = 0, 0
         try:
@@ -81,46 +89,46 @@ class ChunkReader:
                 at, message = step
                 chunks += 1
                 if chunks > MAX_MESSAGES:
-                    raise ChunkError("too many messages at once")
-                if message is not None and not self._about_chunks(message):
+                    raise ChunkError("too many messages in one read")
+                if message is not None and not self._handle_control(message):
                     yield message
         finally:
             del self._buffer[:at]
 
     def _chunk_at(self, at: int) -> tuple[int, RtmpMessage | None] | None:
-        """Read one chunk. None where it is not complete: nothing has changed then."""
+        """Read one chunk. Returns None, without any state change, if it is incomplete."""
         head = self._basic(at)
         if head is None:
             return None
         form, number, at = head
-        known = self._streams.get(number)
-        if known is None:
+        previous = self._streams.get(number)
+        if previous is None:
             if form != 0 or len(self._streams) >= MAX_STREAMS:
-                raise ChunkError("a chunk that follows none, or too many chunk streams")
-            known = _Stream()
-        header = self._header(form, known, at)
+                raise ChunkError("first chunk without a full header, or too many chunk streams")
+            previous = _Stream()
+        header = self._header(form, previous, at)
         if header is None:
             return None
         fields, at = header
-        held = known.held if known.held is not None else bytearray()
+        partial = previous.partial if previous.partial is not None else bytearray()
         size = fields.size
         if size > MAX_MESSAGE:
-            raise ChunkError(f"a message of {size} bytes")
-        part = min(self._chunk, size - len(held))
+            raise ChunkError(f"message of {size} bytes is too large")
+        part = min(self._chunk, size - len(partial))
         if len(self._buffer) < at + part:
             return None
-        held += self._buffer[at : at + part]
-        fields.held = held
+        partial += self._buffer[at : at + part]
+        fields.partial = partial
         self._streams[number] = fields
-        if len(held) < size:
-            self._check_held()
+        if len(partial) < size:
+            self._check_partial()
             return at + part, None
-        fields.held = None
-        payload = bytes(held)
+        fields.partial = None
+        payload = bytes(partial)
         return at + part, RtmpMessage(fields.kind, fields.stream, fields.time_ms, number, payload)
 
     def _basic(self, at: int) -> tuple[int, int, int] | None:
-        """Form, number of the chunk stream, and where the header goes on."""
+        """Header format, chunk stream id, and the offset of the message header."""
         buffer = self._buffer
         if at >= len(buffer):
             return None
@@ -134,16 +142,16 @@ class ChunkReader:
             return form, 64 + buffer[at + 1] + 256 * buffer[at + 2], at + 3
         return form, low, at + 1
 
-    def _header(self, form: int, known: _Stream, at: int) -> tuple[_Stream, int] | None:
+    def _header(self, form: int, previous: _Stream, at: int) -> tuple[_Stream, int] | None:
         width = (11, 7, 3, 0)[form]
         head = self._buffer[at : at + width]
         if len(head) < width:
             return None
         at += width
-        fields = replace(known)
+        fields = replace(previous)
         if form < 3:
-            # In the middle of a message it gives that up, as an abort does.
-            fields.held = None
+            # A new header in the middle of a message discards it, as an abort does.
+            fields.partial = None
             fields.extended = head[:3] == _EXTENDED.to_bytes(3, "big")
         if form < 2:
             fields.size = int.from_bytes(head[3:6], "big")
@@ -157,46 +165,49 @@ class ChunkReader:
                 return None
             at += 4
             stamp = int.from_bytes(more, "big")
-        fields.move(form, stamp, known)
+        fields.move(form, stamp, previous)
         return fields, at
 
-    def _check_held(self) -> None:
-        if sum(len(s.held) for s in self._streams.values() if s.held is not None) > MAX_HELD:
-            raise ChunkError("too much in messages that do not end")
+    def _check_partial(self) -> None:
+        if (
+            sum(len(s.partial) for s in self._streams.values() if s.partial is not None)
+            > MAX_PARTIAL
+        ):
+            raise ChunkError("too much data in incomplete messages")
 
-    def _about_chunks(self, message: RtmpMessage) -> bool:
+    def _handle_control(self, message: RtmpMessage) -> bool:
         if message.kind == SET_CHUNK_SIZE:
             size = int.from_bytes(message.payload[:4], "big") if len(message.payload) == 4 else 0
             if not MIN_CHUNK <= size <= 0x7FFFFFFF:
-                raise ChunkError("a chunk size that is none")
+                raise ChunkError("invalid chunk size")
             self._chunk = min(size, MAX_CHUNK)
             return True
         if message.kind == ABORT:
             number = int.from_bytes(message.payload[:4], "big")
             if number in self._streams:
-                self._streams[number].held = None
+                self._streams[number].partial = None
             return True
         return False
 
 
 class ChunkWriter:
-    """Writes messages, each with a whole header.
+    """Encodes messages, each with a full header.
 
     Args:
-        chunk: bytes of a message between two headers. The other side is told first.
+        chunk: chunk size in bytes; announced to the peer before the first message.
     """
 
     def __init__(self, chunk: int) -> None:
         self._chunk = chunk
-        self._told = False
+        self._announced = False
 
     def encode(self, message: RtmpMessage) -> bytes:
         parts = []
-        if not self._told:
-            self._told = True
+        if not self._announced:
+            self._announced = True
             size = struct.pack(">I", self._chunk)
             parts += [_head(SET_CHUNK_SIZE, 0, 0, CONTROL_STREAM, 4), size]
-        # Numbers beyond 63 take more bytes, and no gateway needs to tell them apart.
+        # Ids above 63 need longer headers, and no gateway distinguishes them.
         number = message.chunk_stream if 2 <= message.chunk_stream <= 63 else 63
         payload = message.payload
         parts.append(_head(message.kind, message.stream, message.time_ms, number, len(payload)))

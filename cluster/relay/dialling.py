@@ -1,4 +1,4 @@
-"""Connections to cameras: looked up, checked, then opened to the address that was checked."""
+"""Connections to cameras: resolve the host, check the addresses, connect to a checked address."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from cluster.media.resolution import CameraAddresses
 from cluster.media.target import Target
 
 DIAL_TIMEOUT_S = 5.0
-"""For all addresses of a host together; what the gateways allow a camera themselves."""
+"""For all addresses of a host together; the gateways allow a camera the same."""
 MAX_ADDRESSES = 4
+"""Addresses tried per host; a camera has one or two."""
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @functools.cache
 def tls_context(*, verified: bool) -> ssl.SSLContext:
-    """Cameras that are named must prove their name. Those with an address only have certificates
-    that nobody signed: there TLS keeps out listeners, not impostors."""
+    """The TLS client context. Cameras addressed by name must present a valid certificate. Cameras
+    addressed by IP have self-signed ones: there TLS prevents eavesdropping, not impersonation."""
     context = ssl.create_default_context()
     if not verified:
         context.check_hostname = False
@@ -42,13 +43,13 @@ async def dial(target: Target, addresses: CameraAddresses, *, limit: int) -> Con
     """Connect to a camera.
 
     Args:
-        limit: bytes that the reader buffers before the camera has to wait.
+        limit: bytes that the reader buffers before it applies back-pressure to the camera.
 
     Raises:
-        UnreadableCameraError: says why; NOT_ALLOWED before anything is sent.
+        UnreadableCameraError: with the cause; NOT_ALLOWED is raised before anything is sent.
     """
     url = target.url
-    found = await addresses.resolve(url.host, url.effective_port, target.payer)
+    found = await addresses.resolve(url.host, url.effective_port, target.tenant)
     context = None
     if url.scheme in ("rtsps", "rtmps", "https"):
         context = tls_context(verified=not is_address(url.host))
@@ -72,7 +73,7 @@ async def dial(target: Target, addresses: CameraAddresses, *, limit: int) -> Con
 async def _first(
     hosts: list[str], port: int, context: ssl.SSLContext | None, name: str, limit: int
 ) -> Connection:
-    """The first address that takes a connection; the error of the last one where none does."""
+    """Connect to the first address that accepts; if none does, raise the last one's error."""
     server_name = name if context is not None else None
     for host in hosts[:-1]:
         try:

@@ -1,6 +1,6 @@
-"""Why the relay could not read a camera, remembered for those who ask afterwards.
+"""The last failure of each camera, kept so that the cluster can query it.
 
-Gateways tell their users little of why a source fails; the relay knows, and the cluster asks it.
+Gateways report little about why a source fails. The relay knows, and the cluster asks it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 
 MAX_REMEMBERED = 4096
-"""As many cameras as one gateway could ever serve, at some 200 bytes each."""
+"""More cameras than one gateway can serve, at some 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Failure:
     """Why a camera could not be read.
 
     Attributes:
-        detail: what the camera or the network said, without credentials; may be empty.
+        detail: the message of the camera or the network, without credentials; may be empty.
     """
 
     problem: CameraProblem
@@ -27,7 +27,7 @@ class Failure:
 
 
 class Failures:
-    """The last failure of each sealed target, until it works again."""
+    """The last failure of each sealed target, cleared when the target works again."""
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
         self._limit = limit

@@ -1,7 +1,7 @@
-"""HTTP cameras: one GET of a gateway, one GET of the camera, media in between.
+"""HTTP cameras: each GET from a gateway becomes one GET to the camera.
 
-A gateway only ever sees addresses of the relay: redirects are followed here, after a look at the
-policy, and playlists are rewritten.
+A gateway only sees relay URLs: the relay follows redirects itself, after the policy check, and
+rewrites playlists.
 """
 
 from __future__ import annotations
@@ -23,35 +23,37 @@ from cluster.relay.dialling import Connection, dial
 from cluster.relay.flv import FlvTags, UnknownMediaError
 from cluster.relay.media_types import (
     BOUNDARY,
+    MAX_IMAGE,
     MAX_PART,
-    MAX_PICTURE,
     MAX_PLAYLIST,
     PEEK,
     Media,
-    Pictures,
-    RawPictures,
+    MultipartImages,
+    RawImages,
     media_of,
     rewritten_playlist,
 )
 from cluster.relay.mpegts import TransportPackets
-from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
 from pipelines.errors import InputError
 
 READ_TIMEOUT_S = 10.0
-"""Slow cameras send a picture every few seconds; one that sends none for ten is gone."""
+"""Slow cameras send an image every few seconds; ten seconds of silence mean that it is lost."""
 HEAD_TIMEOUT_S = 10.0
+"""For the response headers; as READ_TIMEOUT_S."""
 WHOLE_TIMEOUT_S = 30.0
-"""For a picture, a playlist or a file of one: the gateways give up sooner."""
+"""For a complete image, playlist or segment; the gateways give up sooner."""
 READ_SIZE = 64 * 1024
+"""Bytes per read."""
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a gateway is given.
+    """The response body for a gateway.
 
     Attributes:
-        size: bytes; None where it ends with the connection.
+        size: bytes; None if the body ends with the connection.
     """
 
     content_type: str
@@ -60,7 +62,10 @@ class Body:
 
 
 class CameraResponse:
-    """One GET of a camera. Close it with `close`; every method raises UnreadableCameraError."""
+    """One GET to a camera. Close it with `close`.
+
+    `send_request` and `chunks` raise UnreadableCameraError when the camera fails or times out.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._reader, self._writer = connection
@@ -72,7 +77,7 @@ class CameraResponse:
         self._writer.transport.abort()
 
     def all(self, name: str) -> list[str]:
-        """Every value of a header."""
+        """All values of a header."""
         wanted = name.lower().encode()
         return [
             value.decode("utf-8", "surrogateescape")
@@ -83,8 +88,12 @@ class CameraResponse:
     def get(self, name: str) -> str:
         return next(iter(self.all(name)), "")
 
-    async def ask(self, url: CameraUrl, authorization: str | None) -> None:
-        """Send the request and wait for the head of the response."""
+    async def send_request(self, url: CameraUrl, authorization: str | None) -> None:
+        """Send the request and read the response headers.
+
+        Raises:
+            UnreadableCameraError: the connection failed or timed out.
+        """
         host = f"[{url.host}]" if ":" in url.host else url.host
         headers = [
             ("Host", f"{host}:{url.effective_port}" if url.port else host),
@@ -106,21 +115,25 @@ class CameraResponse:
                 while isinstance(event, h11.InformationalResponse):
                     event = await self._event()
         except TimeoutError:
-            raise UnreadableCameraError(CameraProblem.TIMEOUT, "the head") from None
+            raise UnreadableCameraError(CameraProblem.TIMEOUT, "response headers") from None
         if not isinstance(event, h11.Response):
             raise UnreadableCameraError(CameraProblem.LOST)
         self.status = event.status_code
         self._headers = [(name, value) for name, value in event.headers]
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, as it comes."""
+        """The body, chunk by chunk.
+
+        Raises:
+            UnreadableCameraError: the connection failed or timed out.
+        """
         while isinstance(event := await self._event(), h11.Data):
             yield bytes(event.data)
-            # Many small pieces may be at hand: the other cameras come in between.
+            # Many small chunks may already be buffered: let other connections run.
             await asyncio.sleep(0)
 
     async def _event(self) -> h11.Event | None:
-        """None where the connection ends before the body does."""
+        """The next event; None if the connection ends before the body is complete."""
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 async with asyncio.timeout(READ_TIMEOUT_S):
@@ -135,25 +148,25 @@ class CameraResponse:
 
 
 def request_target(url: CameraUrl) -> str:
-    """Path and query as they stand in a request."""
+    """Path and query for the request line."""
     return url.target if url.target.startswith("/") else f"/{url.target}"
 
 
 async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraResponse, CameraUrl]:
-    """GET a camera's URL: signed where the camera asks, redirected where the policy permits.
+    """GET a camera's URL, with authentication and policy-checked redirects.
 
     Returns:
-        The response with status 200, to be closed by the caller; and the URL that gave it.
+        The response with status 200, which the caller must close, and the final URL.
 
     Raises:
-        UnreadableCameraError: says why there is none.
+        UnreadableCameraError: the camera gave no such response.
     """
     login = Login(target.url.username, target.url.password or "")
     for _ in range(2 * (1 + MAX_REDIRECTS)):
         url = target.url
         response = CameraResponse(await dial(target, addresses, limit=READ_SIZE))
         try:
-            await response.ask(url, login.authorization("GET", request_target(url)))
+            await response.send_request(url, login.authorization("GET", request_target(url)))
             if response.status == 200:
                 return response, url
             target, login = _next_try(response, target, login)
@@ -165,7 +178,11 @@ async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraRespons
 
 
 def _next_try(response: CameraResponse, target: Target, login: Login) -> tuple[Target, Login]:
-    """Where to ask next. Raises UnreadableCameraError where that is no use."""
+    """Target and login of the next request.
+
+    Raises:
+        UnreadableCameraError: another request cannot succeed.
+    """
     status = response.status
     if status == 401 and login.accept(parse_challenges(response.all("WWW-Authenticate"))):
         return target, login
@@ -176,17 +193,17 @@ def _next_try(response: CameraResponse, target: Target, login: Login) -> tuple[T
     before = target.url
     base = f"{before.scheme}://{before.authority}{request_target(before)}"
     try:
-        url = _linked(urljoin(base, response.get("Location")))
+        url = _http_url(urljoin(base, response.get("Location")))
     except ValueError:
         url = None
     if url is None:
-        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "a redirect to no camera")
-    url = moved(before, url)
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "redirect to an unsupported URL")
+    url = redirected(before, url)
     return target.at(url), Login(url.username, url.password or "")
 
 
-def _linked(text: str) -> CameraUrl | None:
-    """An address that a camera names, where HTTP reads it."""
+def _http_url(text: str) -> CameraUrl | None:
+    """Parse a URL from a camera's response; None unless it is a valid HTTP(S) URL."""
     try:
         url = parse_camera_url(text)
     except InputError:
@@ -195,10 +212,10 @@ def _linked(text: str) -> CameraUrl | None:
 
 
 class HttpRelay:
-    """Answers the GETs of a gateway.
+    """Serves the GET requests of a gateway.
 
     Args:
-        relay: where gateways reach the relay (tcp://…), for the addresses in playlists.
+        relay: where gateways reach the relay (tcp://…), for the URLs in playlists.
     """
 
     def __init__(self, seal: Seal, addresses: CameraAddresses, relay: str) -> None:
@@ -207,7 +224,7 @@ class HttpRelay:
         self._relay = relay
 
     async def open(self, target: Target) -> tuple[Body, CameraResponse]:
-        """The camera's media, and the response to close when they were read or are not wanted.
+        """The camera's media, and the response, which the caller must close afterwards.
 
         Raises:
             UnreadableCameraError: the camera cannot be read, or sends no video.
@@ -224,24 +241,24 @@ class HttpRelay:
 
     async def _body(self, target: Target, response: CameraResponse) -> Body:
         if response.get("Content-Encoding").lower() not in ("", "identity"):
-            raise UnknownMediaError("a compressed body")
+            raise UnknownMediaError("compressed response body")
         chunks = response.chunks()
         first = b""
         async for chunk in chunks:
             first += chunk
-            if len(first) >= PEEK or _known(response.get("Content-Type"), first):
+            if len(first) >= PEEK or _identifiable(response.get("Content-Type"), first):
                 break
         content_type = response.get("Content-Type")
         media = media_of(content_type, first[:PEEK], part=target.part)
         if media is Media.PLAYLIST:
             return await self._playlist(target, first, chunks)
         if is_playlist(target):
-            # Readers of playlists take all of it into memory.
-            raise UnknownMediaError("a playlist that is none")
-        if media is Media.PICTURE:
-            return _whole("image/jpeg", await _read_whole(first, chunks, MAX_PICTURE))
+            # Gateways read a playlist into memory as a whole.
+            raise UnknownMediaError("expected a playlist")
+        if media is Media.IMAGE:
+            return _complete("image/jpeg", await _read_whole(first, chunks, MAX_IMAGE))
         if target.part:
-            return _whole(content_type, await _read_part(media, first, chunks))
+            return _complete(content_type, await _read_part(media, first, chunks))
         return _endless(media, first, chunks)
 
     async def _playlist(self, target: Target, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
@@ -249,31 +266,31 @@ class HttpRelay:
         url = target.url
 
         def link(address: str, playlist: bool) -> str | None:
-            linked = _linked(address)
+            linked = _http_url(address)
             if linked is None:
                 return None
-            found = target.at(moved(url, linked), part=not playlist)
+            found = target.at(redirected(url, linked), part=not playlist)
             return relay_url(self._relay, found, seal_target(self._seal, found))
 
         base = f"{url.scheme}://{url.authority}{request_target(url)}"
-        return _whole(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
+        return _complete(PLAYLIST_TYPE, rewritten_playlist(text, base, link).encode())
 
 
 def _endless(media: Media, first: bytes, chunks: AsyncIterator[bytes]) -> Body:
-    """A stream, taken apart where its format has lengths inside."""
+    """An unbounded stream, validated where its format embeds lengths."""
     if media is Media.STREAM:
         return Body("application/octet-stream", None, _continued(first, chunks))
     if media is Media.TRANSPORT_STREAM:
         return Body("video/mp2t", None, _checked(TransportPackets(), first, chunks))
     if media is Media.FLV:
         return Body("video/x-flv", None, _checked(FlvTags(), first, chunks))
-    feeder = Pictures() if media is Media.PICTURES else RawPictures()
+    feeder = MultipartImages() if media is Media.MULTIPART_IMAGES else RawImages()
     kind = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
     return Body(kind, None, _checked(feeder, first, chunks))
 
 
-def _known(content_type: str, first: bytes) -> bool:
-    """Whether the first bytes say enough; some cameras send text before their first JPEG."""
+def _identifiable(content_type: str, first: bytes) -> bool:
+    """Whether the first bytes identify the format; some cameras send text before the first JPEG."""
     try:
         media_of(content_type, first, part=True)
     except UnknownMediaError:
@@ -282,12 +299,12 @@ def _known(content_type: str, first: bytes) -> bool:
 
 
 async def _read_part(media: Media, first: bytes, chunks: AsyncIterator[bytes]) -> bytes:
-    """A file of a playlist. Raises UnknownMediaError where it is no part of a stream."""
+    """A segment of a playlist. Raises UnknownMediaError unless it is part of a stream."""
     if media is Media.TRANSPORT_STREAM:
         data = await _read_whole(first, chunks, MAX_PART)
         return b"".join(TransportPackets().feed(data))
     if media is not Media.STREAM:
-        raise UnknownMediaError("a playlist's file that is no part of a stream")
+        raise UnknownMediaError("playlist segment is not part of a stream")
     return await _read_whole(first, chunks, MAX_PART)
 
 
@@ -298,13 +315,13 @@ async def _read_whole(first: bytes, chunks: AsyncIterator[bytes], limit: int) ->
             async for chunk in chunks:
                 data += chunk
                 if len(data) > limit:
-                    raise UnknownMediaError(f"a file of more than {limit} bytes")
+                    raise UnknownMediaError(f"file exceeds {limit} bytes")
     except TimeoutError:
-        raise UnreadableCameraError(CameraProblem.TIMEOUT, "a whole file") from None
+        raise UnreadableCameraError(CameraProblem.TIMEOUT, "reading a file") from None
     return bytes(data)
 
 
-def _whole(content_type: str, data: bytes) -> Body:
+def _complete(content_type: str, data: bytes) -> Body:
     async def once() -> AsyncIterator[bytes]:
         yield data
 
@@ -318,7 +335,7 @@ async def _continued(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterato
 
 
 async def _checked(
-    feeder: Pictures | RawPictures | FlvTags | TransportPackets,
+    feeder: MultipartImages | RawImages | FlvTags | TransportPackets,
     first: bytes,
     chunks: AsyncIterator[bytes],
 ) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
-"""What an HTTP camera sends, told from its first bytes, and made safe for those who read it.
+"""Identifies what an HTTP camera sends by its first bytes, and sanitizes it for the gateway.
 
-Pure. Gateways allocate what a part of a stream announces and read whole files into memory, so here
-every announced size is checked, and what is not known as video does not pass.
+Pure. Gateways allocate whatever size a part announces and read whole files into memory, so every
+announced size is checked here, and only known video formats pass.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from urllib.parse import urljoin
 
 from cluster.relay.flv import UnknownMediaError
 
-MAX_PICTURE = 16 * 1024 * 1024
-"""A JPEG of 8K at best quality has some 12 MB."""
+MAX_IMAGE = 16 * 1024 * 1024
+"""Bytes. An 8K JPEG at best quality has some 12 MB."""
 MAX_PART = 32 * 1024 * 1024
-"""A file of a playlist: ten seconds at 25 Mbit/s."""
+"""Bytes of one playlist segment: ten seconds at 25 Mbit/s."""
 MAX_PLAYLIST = 1024 * 1024
+"""Bytes: MAX_PLAYLIST_LINKS lines of 1 KB."""
 MAX_PLAYLIST_LINKS = 1000
-"""Some hours of ten-second files; sealing them takes 40 ms."""
+"""Some hours of ten-second segments; sealing their URLs takes 40 ms."""
 MAX_PART_HEAD = 8 * 1024
+"""Bytes; cameras send some hundred."""
 PEEK = 4096
-"""Some cameras put text before their first JPEG (go2rtc 747)."""
+"""Bytes inspected to identify the format. Some cameras send text before the first JPEG (go2rtc
+issue 747)."""
 
 BOUNDARY = b"atalaia"
+"""Of the relay's own multipart bodies."""
 JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 
 
 _BOUNDARY = re.compile(rb"(?:[ \t]*\r?\n)*+--[^\r\n]*+\r?\n(?:--[^\r\n]*+\r?\n)?")
-"""One camera writes every boundary twice (go2rtc 1258)."""
+"""One camera model sends every boundary twice (go2rtc issue 1258)."""
 _BOUNDARY_BEGUN = re.compile(rb"[\r\n \t]*+(?:--|-?$)")
 _HEAD_END = re.compile(rb"(?<=\n)\r?\n|\r?\n\r?\n")
 _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,9})[ \t]*\r?$")
@@ -38,19 +42,19 @@ _NEXT_BOUNDARY = re.compile(rb"\r?\n--")
 
 
 class Media(StrEnum):
-    """What a body is."""
+    """Format of a response body."""
 
-    PICTURES = "multipart"
-    """JPEG after JPEG, each with a head (multipart/x-mixed-replace)."""
-    RAW_PICTURES = "mjpeg"
-    """JPEG after JPEG, with nothing between."""
-    PICTURE = "jpeg"
-    """One JPEG; its reader asks again for the next."""
+    MULTIPART_IMAGES = "multipart"
+    """JPEG images, each with its own headers (multipart/x-mixed-replace)."""
+    RAW_IMAGES = "mjpeg"
+    """Concatenated JPEG images without separators."""
+    IMAGE = "jpeg"
+    """A single JPEG; the reader requests the next one."""
     PLAYLIST = "playlist"
     FLV = "flv"
     TRANSPORT_STREAM = "mpeg-ts"
     STREAM = "stream"
-    """H.264, AAC or a part of an MP4."""
+    """H.264, AAC or a fragment of an MP4."""
 
 
 _STREAM_STARTS = (b"\x00\x00\x00\x01", b"\xff\xf1", b"\xff\xf9", b"ID3")
@@ -58,21 +62,22 @@ _MP4_BOXES = (b"ftyp", b"styp", b"moof", b"sidx", b"moov", b"emsg", b"prft")
 
 
 def media_of(content_type: str, first: bytes, *, part: bool = False) -> Media:
-    """What a body is. Gateways decide by the first bytes too, and must come to the same.
+    """Identify the format of a body. Gateways use the first bytes too and must reach the same
+    result.
 
     Args:
-        part: it is a file of a playlist, which alone may be a part of an MP4.
-        content_type: as the camera says; may be empty.
+        part: whether it is a playlist segment; only those may be MP4 fragments.
+        content_type: from the response headers; may be empty.
         first: up to PEEK bytes of the body.
 
     Raises:
-        UnknownMediaError: none of these.
+        UnknownMediaError: the format is not supported.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "multipart/x-mixed-replace" or first.startswith(b"--"):
-        return Media.PICTURES
+        return Media.MULTIPART_IMAGES
     if kind == "image/jpeg":
-        return Media.PICTURE
+        return Media.IMAGE
     if first.startswith(b"#EXTM3U"):
         return Media.PLAYLIST
     if first.startswith(b"FLV"):
@@ -84,12 +89,12 @@ def media_of(content_type: str, first: bytes, *, part: bool = False) -> Media:
     ):
         return Media.STREAM
     if JPEG_START in first:
-        return Media.RAW_PICTURES
-    raise UnknownMediaError(f"{kind or 'a body without a type'} is no video")
+        return Media.RAW_IMAGES
+    raise UnknownMediaError(f"{kind or 'a body without a type'} is not video")
 
 
-class Pictures:
-    """Takes multipart/x-mixed-replace apart and puts it together again, with checked sizes."""
+class MultipartImages:
+    """Parses multipart/x-mixed-replace and re-encodes it with checked sizes."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -98,36 +103,40 @@ class Pictures:
         self._seen = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Whole parts, each with a head of our own. Raises UnknownMediaError beyond a bound."""
+        """Take in bytes and yield complete parts with rewritten headers.
+
+        Raises:
+            UnknownMediaError: the stream is malformed or exceeds a limit.
+        """
         self._buffer += data
         while self._in_part or self._read_head():
             end = self._end()
             if end is None:
                 return
-            picture = bytes(self._buffer[:end])
+            image = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._in_part = False
-            yield part_of(picture)
+            yield part_of(image)
 
     def _read_head(self) -> bool:
-        """Drop the boundary and head of a part. Returns whether they were whole."""
+        """Consume the boundary and headers of a part. Returns False if they are incomplete."""
         buffer = self._buffer
         found = _BOUNDARY.match(buffer, 0, 2 * MAX_PART_HEAD)
         ended = _HEAD_END.search(buffer, found.end() - 1, 3 * MAX_PART_HEAD) if found else None
         if ended is None:
             if not _BOUNDARY_BEGUN.match(buffer) or len(buffer) > MAX_PART_HEAD:
-                raise UnknownMediaError("a part without a boundary, or with an endless head")
+                raise UnknownMediaError("multipart boundary missing, or part headers too long")
             return False
         announced = _LENGTH.search(buffer, 0, ended.end())
         self._size = int(announced[1]) if announced else None
-        if self._size is not None and self._size > MAX_PICTURE:
-            raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
+        if self._size is not None and self._size > MAX_IMAGE:
+            raise UnknownMediaError(f"image exceeds {MAX_IMAGE} bytes")
         del buffer[: ended.end()]
         self._in_part, self._seen = True, 0
         return True
 
     def _end(self) -> int | None:
-        """Where the part ends: by its length, else before the next boundary."""
+        """The end of the part: by its length if announced, else before the next boundary."""
         buffer = self._buffer
         if self._size is not None:
             return self._size if len(buffer) >= self._size else None
@@ -135,45 +144,49 @@ class Pictures:
         if found is not None:
             return found.start()
         self._seen = len(buffer)
-        if self._seen > MAX_PICTURE:
-            raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
+        if self._seen > MAX_IMAGE:
+            raise UnknownMediaError(f"image exceeds {MAX_IMAGE} bytes")
         return None
 
 
-def part_of(picture: bytes) -> bytes:
-    """A JPEG as a part of our own multipart body."""
+def part_of(image: bytes) -> bytes:
+    """Encode a JPEG as one part of the relay's multipart body."""
     head = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
-    return head % (BOUNDARY, len(picture)) + picture + b"\r\n"
+    return head % (BOUNDARY, len(image)) + image + b"\r\n"
 
 
-class RawPictures:
-    """The same for JPEG after JPEG with nothing between. They end up as parts, too."""
+class RawImages:
+    """Splits concatenated JPEG images and encodes each as a multipart part."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._seen = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Whole pictures as parts. Raises UnknownMediaError where one does not end."""
+        """Take in bytes and yield complete images as parts.
+
+        Raises:
+            UnknownMediaError: an image exceeds MAX_IMAGE.
+        """
         self._buffer += data
         while True:
-            # The end of one and the start of the next: FF D9 alone may stand in a thumbnail.
+            # An end marker followed by a start marker: FF D9 alone may belong to a thumbnail.
             at = self._buffer.find(JPEG_END + JPEG_START[:2], max(0, self._seen - 3))
             if at < 0:
                 break
-            picture = bytes(self._buffer[: at + 2])
+            image = bytes(self._buffer[: at + 2])
             del self._buffer[: at + 2]
             self._seen = 0
-            start = picture.find(JPEG_START)
+            start = image.find(JPEG_START)
             if start >= 0:
-                yield part_of(picture[start:])
+                yield part_of(image[start:])
         self._seen = len(self._buffer)
-        if self._seen > MAX_PICTURE:
-            raise UnknownMediaError(f"a picture of more than {MAX_PICTURE} bytes")
+        if self._seen > MAX_IMAGE:
+            raise UnknownMediaError(f"image exceeds {MAX_IMAGE} bytes")
 
 
-# Tags that say how to read the files that are named on lines of their own (RFC 8216, 4.3). All
-# others may name addresses, in ways that each reader understands differently, and are left out.
+# Tags that describe the segments listed on lines of their own (RFC 8216, 4.3). All other tags may
+# contain URLs, which readers interpret differently, and are dropped.
 _PLAIN_TAGS = re.compile(
     r"#(?:EXTM3U|EXT-X-(?:VERSION|TARGETDURATION|MEDIA-SEQUENCE|DISCONTINUITY-SEQUENCE):\d{1,20}"
     r"|EXT-X-(?:DISCONTINUITY|ENDLIST|INDEPENDENT-SEGMENTS)|EXT-X-PLAYLIST-TYPE:(?:EVENT|VOD)"
@@ -188,15 +201,15 @@ Link = Callable[[str, bool], str | None]
 
 
 def rewritten_playlist(text: str, base: str, link: Link) -> str:
-    """A playlist (RFC 8216) in which every address leads through `link`.
+    """Rewrite a playlist (RFC 8216) so that all URLs go through `link`. Unknown tags are dropped.
 
     Args:
-        base: URL of the playlist, which relative addresses refer to.
-        link: a relay's URL for an absolute one and whether that is a playlist too; None where it
-            may not be linked. Those lines are left out, and so is every tag that is not known.
+        base: URL of the playlist, against which relative URLs are resolved.
+        link: maps an absolute URL, and whether it is a playlist itself, to a relay URL; returns
+            None to drop the line.
 
     Raises:
-        UnknownMediaError: it has too many lines.
+        UnknownMediaError: the playlist has too many lines.
     """
     if text.count("\n") > 4 * MAX_PLAYLIST_LINKS:
         raise UnknownMediaError(f"a playlist of more than {MAX_PLAYLIST_LINKS} files")
@@ -217,7 +230,7 @@ def rewritten_playlist(text: str, base: str, link: Link) -> str:
 
 
 def _safe_tag(line: str, base: str, link: Link) -> list[str]:
-    """The tag, written anew; nothing where it is not known."""
+    """The tag, re-encoded; empty if it is unknown."""
     if line.startswith(_STREAM_INF):
         bandwidth, codecs = _BANDWIDTH.search(line), _CODECS.search(line)
         attributes = [f"BANDWIDTH={bandwidth[1] if bandwidth else 1}"]
@@ -227,7 +240,7 @@ def _safe_tag(line: str, base: str, link: Link) -> list[str]:
         target = _absolute(found[1], base, link, False)
         return [f'#EXT-X-MAP:URI="{target}"'] if target else []
     if line.startswith("#EXTINF:"):
-        line = line.partition(",")[0] + ","  # the title is for people
+        line = line.partition(",")[0] + ","  # drop the title
     return [line] if _PLAIN_TAGS.fullmatch(line) else []
 
 
@@ -235,4 +248,4 @@ def _absolute(address: str, base: str, link: Link, playlist: bool) -> str | None
     try:
         return link(urljoin(base, address), playlist)
     except ValueError:
-        return None  # no address at all
+        return None  # not a URL

@@ -1,7 +1,7 @@
-"""RTSP as it travels over TCP (RFC 2326, and section 10.12 for interleaved packets), taken apart.
+"""Parser for RTSP over TCP (RFC 2326; section 10.12 for interleaved packets).
 
-Pure: bytes in, messages and runs of packets out. Every size that the other side announces is
-bounded here, because those who read behind us allocate what they are told.
+Pure: takes in bytes and yields messages and runs of packets. Every size that the peer announces is
+bounded here, because the readers behind the relay allocate whatever is announced.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MAX_HEAD = 32 * 1024
-"""The longest request has a sealed URL of 4096 characters, which takes 5.5 KB, perhaps twice."""
+"""Bytes. A sealed URL of 4096 characters takes 5.5 KB and may appear twice in a request."""
 MAX_BODY = 64 * 1024
-"""SDP of a camera with many tracks and long parameter sets has some 4 KB."""
+"""Bytes. The SDP of a camera with many tracks and long parameter sets has some 4 KB."""
 MAX_MESSAGES = 64
-"""In what was read at once, 64 KB: clients and cameras send one at a time."""
+"""Messages per read of 64 KB; clients and cameras send one at a time."""
 MAX_NOISE = 64 * 1024
-"""Some cameras put stray bytes between packets; more than one packet of them is no camera."""
+"""Bytes. Some cameras send stray bytes between packets, but never more than a packet's worth."""
 
 _DOLLAR = 0x24
+"""First byte of an interleaved packet (section 10.12)."""
 _START = re.compile(rb"\$|RTSP/1\.|[A-Z_]{3,20} \S")
 _LINE_END = re.compile(rb"\r?\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -27,12 +28,12 @@ _TOKEN = re.compile(r"[A-Za-z0-9-]+")
 
 
 class ProtocolError(Exception):
-    """The other side does not speak RTSP, or goes beyond a bound."""
+    """The peer does not speak RTSP, or exceeds a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """One or more whole interleaved packets, as they came."""
+    """One or more complete interleaved packets, unmodified."""
 
     data: bytes
 
@@ -42,8 +43,8 @@ class Message:
     """A request or response.
 
     Attributes:
-        start: first line, without its end.
-        headers: names as they came, in order; a name may come twice.
+        start: the first line, without its line end.
+        headers: in the order received, names as sent; a name may occur more than once.
     """
 
     start: str
@@ -56,10 +57,10 @@ class Message:
 
     @property
     def status(self) -> int:
-        """Of a response. Raises ProtocolError where the first line has none."""
+        """Status code of a response. Raises ProtocolError if the first line has none."""
         parts = self.start.split(None, 2)
         if len(parts) < 2 or not re.fullmatch(r"[1-5]\d\d", parts[1]):
-            raise ProtocolError("a response without a status")
+            raise ProtocolError("response without a status code")
         return int(parts[1])
 
     @property
@@ -68,28 +69,28 @@ class Message:
 
     @property
     def uri(self) -> str:
-        """Of a request. Raises ProtocolError where the first line is none."""
+        """URI of a request. Raises ProtocolError if the first line is not a request line."""
         parts = self.start.split(" ")
         if len(parts) != 3 or not parts[2].startswith("RTSP/1."):
-            raise ProtocolError("no RTSP request")
+            raise ProtocolError("not an RTSP request")
         return parts[1]
 
     def get(self, name: str) -> str | None:
-        """The first header of that name."""
+        """The first header with that name."""
         return next(iter(self.all(name)), None)
 
     def all(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name.lower()]
 
     def with_headers(self, changes: dict[str, str | None]) -> Message:
-        """The message with headers replaced, or removed where the value is None."""
+        """A copy with the given headers replaced; None removes a header."""
         gone = {name.lower() for name in changes}
         kept = tuple(pair for pair in self.headers if pair[0].lower() not in gone)
         new = tuple((name, value) for name, value in changes.items() if value is not None)
         return Message(self.start, (*new, *kept), self.body)
 
     def encode(self) -> bytes:
-        """As it goes over the wire; the length of the body is its true one."""
+        """The wire format, with the actual length of the body."""
         lines = [self.start]
         lines += [f"{k}: {v}" for k, v in self.headers if k.lower() != "content-length"]
         if self.body:
@@ -98,7 +99,7 @@ class Message:
 
 
 class Framer:
-    """Takes a stream of bytes apart, however it is cut. Holds less than one message or packet."""
+    """Incremental parser. Buffers less than one message or packet."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -107,10 +108,10 @@ class Framer:
         self._body_size = 0
 
     def feed(self, data: bytes) -> Iterator[Packets | Message]:
-        """What is complete now, in order.
+        """Take in bytes and yield the messages and packets they complete, in order.
 
         Raises:
-            ProtocolError: no RTSP, or beyond a bound. The stream is of no use any more.
+            ProtocolError: the data is not RTSP or exceeds a limit. The stream cannot be resumed.
         """
         self._buffer += data
         messages = 0
@@ -125,13 +126,13 @@ class Framer:
                     return
                 messages += 1
                 if messages > MAX_MESSAGES:
-                    raise ProtocolError("too many messages at once")
+                    raise ProtocolError("too many messages in one read")
                 yield message
             elif not self._skip_noise():
                 return
 
     def _packets(self) -> bytes:
-        """As many whole packets as stand at the beginning."""
+        """All complete packets at the start of the buffer."""
         buffer, end = self._buffer, 0
         while end + 4 <= len(buffer) and buffer[end] == _DOLLAR:
             size = 4 + (buffer[end + 2] << 8 | buffer[end + 3])
@@ -148,14 +149,14 @@ class Framer:
         return _START.match(self._buffer) is not None
 
     def _skip_noise(self) -> bool:
-        """Drop bytes that begin nothing. Returns whether something may begin now."""
+        """Drop bytes up to the next possible item. Returns whether there is one."""
         found = _START.search(self._buffer)
-        # What stands at the very end may be the first half of a beginning.
+        # The last bytes may be the first half of an item's start.
         end = found.start() if found else max(0, len(self._buffer) - 24)
         self._noise += end
         del self._buffer[:end]
         if self._noise > MAX_NOISE:
-            raise ProtocolError("the other side does not speak RTSP")
+            raise ProtocolError("the peer does not speak RTSP")
         return found is not None
 
     def _message(self) -> Message | None:
@@ -164,7 +165,7 @@ class Framer:
             found = _HEAD_END.search(buffer, 0, MAX_HEAD)
             if found is None:
                 if len(buffer) >= MAX_HEAD:
-                    raise ProtocolError(f"a head of more than {MAX_HEAD} bytes")
+                    raise ProtocolError(f"headers exceed {MAX_HEAD} bytes")
                 return None
             self._head = Message(*_parsed_head(bytes(buffer[: found.start()])))
             self._body_size = _content_length(self._head)
@@ -182,12 +183,12 @@ def _parsed_head(head: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
     start, *lines = (line.decode("utf-8", "surrogateescape") for line in _LINE_END.split(head))
     pairs = (line.partition(":") for line in lines)
     headers = ((name.strip(), value.strip()) for name, _, value in pairs)
-    # A line that continues another, or is none at all, is of no use to anybody here.
+    # Folded and malformed header lines are not needed here and are dropped.
     return start, tuple((n, v) for n, v in headers if _TOKEN.fullmatch(n) and "\r" not in v)
 
 
 def _content_length(head: Message) -> int:
     text = head.get("Content-Length") or "0"
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > MAX_BODY:
-        raise ProtocolError(f"a body of {text[:20]} bytes")
+        raise ProtocolError(f"body of {text[:20]} bytes is too large")
     return int(text)

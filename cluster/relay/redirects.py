@@ -1,4 +1,4 @@
-"""Where a camera may send us, and with what."""
+"""Redirect rules: how many are followed, and when credentials are carried over."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from cluster.media.urls import CameraUrl
 
 MAX_REDIRECTS = 3
-"""Video recorders redirect once, to the channel's own address; a load balancer may, before that."""
+"""Video recorders redirect once, to the channel's URL; a load balancer may add another redirect."""
 REDIRECTS = frozenset({301, 302, 303, 305, 307, 308})
 
 
-def moved(before: CameraUrl, after: CameraUrl) -> CameraUrl:
-    """`after`, which a camera at `before` named. Credentials go along only to the same host and
-    port, and not from TLS to none, so that nobody else is shown them."""
+def redirected(before: CameraUrl, after: CameraUrl) -> CameraUrl:
+    """The URL to follow from `before` to `after`. Credentials are carried over only to the same
+    host and port, and never from TLS to plain text, so that no one else receives them."""
     own = after.username or after.password is not None
     same = (after.host, after.effective_port) == (before.host, before.effective_port)
     if own or not same or (before.scheme.endswith("s") and not after.scheme.endswith("s")):

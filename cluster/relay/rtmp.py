@@ -1,8 +1,8 @@
-"""One RTMP connection of a gateway, and the one to its camera.
+"""Relays one RTMP connection of a gateway to its camera.
 
-The gateway connects to an application that is a sealed target; the camera is asked for its own.
-Both sides' messages are taken apart and written anew, so no length that a camera made up and no
-command but those of a player goes through.
+The gateway's application name is the sealed target; the camera receives its own application name.
+Messages of both sides are parsed and re-encoded, so that no invalid length from a camera and no
+commands other than a player's pass through.
 """
 
 from __future__ import annotations
@@ -28,21 +28,27 @@ from cluster.relay.failures import Failures
 log = get_logger("relay.rtmp")
 
 VERSION = b"\x03"
+"""First byte of the handshake."""
 HANDSHAKE = 1536
+"""Bytes of each handshake packet (section 5.2)."""
 ANSWER_TIMEOUT_S = 5.0
+"""For a handshake or command; as `rtsp.ANSWER_TIMEOUT_S`."""
 IDLE_TIMEOUT_S = 60.0
+"""As `rtsp.IDLE_TIMEOUT_S`."""
 READ_SIZE = 64 * 1024
+"""Bytes per read."""
 CAMERA_CHUNK = 4096
-"""What OBS and go2rtc set, so cameras know it."""
+"""Bytes. OBS and go2rtc use this chunk size, so cameras support it."""
 GATEWAY_CHUNK = 64 * 1024
+"""Bytes. Large, so that few chunk headers are needed; gateways accept any size."""
 MAX_COMMAND = 8 * 1024
-"""Commands of a player and their answers have some hundred bytes."""
+"""Bytes. A player's commands and their responses have some hundred bytes."""
 
 _PLAYER_COMMANDS = frozenset(
     {"createStream", "deleteStream", "getStreamLength", "FCSubscribe", "_result", "_checkbw"}
 )
 _MISSING = frozenset({"NetStream.Play.StreamNotFound", "NetStream.Play.Failed"})
-# Lengths that the messages about the connection have (sections 5.4 and 7.1.7 of the specification).
+# Payload lengths of the control messages (sections 5.4 and 7.1.7 of the specification).
 _CONTROL_SIZES = {
     chunks.ACKNOWLEDGEMENT: (4,),
     chunks.USER_CONTROL: (6, 10),
@@ -52,8 +58,8 @@ _CONTROL_SIZES = {
 
 
 def application_of(url: CameraUrl) -> tuple[str, str]:
-    """Application and stream that a camera's URL names: the last part of the path, and its query,
-    is the stream. With one part only it is the application."""
+    """Application and stream name in a camera's URL. The last path segment, with the query, is the
+    stream name; a single segment is the application."""
     path, mark, query = url.target.partition("?")
     application, _, stream = path.strip("/").rpartition("/")
     if not application:
@@ -77,10 +83,17 @@ class RtmpRelay:
         self._playing = False
 
     async def run(self, first: bytes) -> None:
-        """`first`: what was read already. Raises ChunkError, AmfError or OSError where a side
-        misbehaves or goes away."""
+        """Relay until either side closes the connection.
+
+        Args:
+            first: bytes that were already read from the gateway.
+
+        Raises:
+            ChunkError, AmfError: the gateway violates the protocol.
+            OSError: a connection was lost; TimeoutError: a side did not answer.
+        """
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            rest = await self._greet_gateway(first)
+            rest = await self._handshake_with_gateway(first)
         messages = _messages(self._from_gateway, self._reader, rest)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             connect = await self._connect_command(messages)
@@ -97,7 +110,7 @@ class RtmpRelay:
     ) -> None:
         reader, writer = await dial(target, self._addresses, limit=READ_SIZE)
         try:
-            await _greet_camera(reader, writer)
+            await _handshake_with_camera(reader, writer)
             writer.write(self._to_camera.encode(_connect_to(target.url, connect)))
             await until_first_ends(
                 self._pump_up(target.url, messages, writer), self._pump_down(reader)
@@ -107,8 +120,8 @@ class RtmpRelay:
 
     # ------------------------------------------------------------ from the gateway
 
-    async def _greet_gateway(self, first: bytes) -> bytes:
-        """The server's side of the handshake (section 5.2). Returns what came behind it."""
+    async def _handshake_with_gateway(self, first: bytes) -> bytes:
+        """The server's side of the handshake (section 5.2). Returns the bytes after it."""
         greeting = first
         while len(greeting) < 1 + HANDSHAKE:
             greeting += await _read(self._reader)
@@ -126,7 +139,7 @@ class RtmpRelay:
                 application = amf.fields(message.payload, found[2][0]).get("app", "")
                 self._sealed = application.partition("?")[0].strip("/").partition("/")[0]
                 return message
-        raise ChunkError("no connect")
+        raise ChunkError("connection closed before the connect command")
 
     async def _pump_up(
         self, url: CameraUrl, messages: AsyncIterator[RtmpMessage], writer: asyncio.StreamWriter
@@ -141,7 +154,7 @@ class RtmpRelay:
     async def _pump_down(self, reader: asyncio.StreamReader) -> None:
         try:
             async for message in _messages(self._from_camera, reader, b""):
-                if self._may_pass(message):
+                if self._should_forward(message):
                     self._writer.write(self._to_gateway.encode(message))
                     await self._writer.drain()
         except (ChunkError, AmfError) as error:
@@ -151,20 +164,24 @@ class RtmpRelay:
         if not self._playing:
             raise UnreadableCameraError(CameraProblem.LOST)
 
-    def _may_pass(self, message: RtmpMessage) -> bool:
-        """Whether a camera's message goes on. Raises UnreadableCameraError where it refuses."""
+    def _should_forward(self, message: RtmpMessage) -> bool:
+        """Whether to forward a camera's message.
+
+        Raises:
+            UnreadableCameraError: the camera rejects the connection or the stream.
+        """
         if message.kind in (chunks.AUDIO, chunks.VIDEO):
             if not self._playing:
                 self._playing = True
                 self._failures.forget(self._sealed)
-            return flv.is_whole(message.kind, message.payload)
+            return flv.is_well_formed(message.kind, message.payload)
         if message.kind == chunks.COMMAND:
-            return self._may_answer(message)
+            return self._should_forward_reply(message)
         if message.kind == chunks.DATA:
             return len(message.payload) <= MAX_COMMAND
         return len(message.payload) in _CONTROL_SIZES.get(message.kind, ())
 
-    def _may_answer(self, message: RtmpMessage) -> bool:
+    def _should_forward_reply(self, message: RtmpMessage) -> bool:
         if len(message.payload) > MAX_COMMAND:
             return False
         found = amf.values(message.payload)
@@ -172,28 +189,34 @@ class RtmpRelay:
         status = amf.fields(message.payload, found[-1][0]) if found else {}
         code = status.get("code", "")
         if name == "_error" or code == "NetConnection.Connect.Rejected":
-            said = f"{code} {status.get('description', '')}"
-            login = "auth" in said.lower()
+            message_text = f"{code} {status.get('description', '')}"
+            login = "auth" in message_text.lower()
             problem = CameraProblem.CREDENTIALS if login else CameraProblem.NOT_FOUND
-            raise UnreadableCameraError(problem, said.strip()[:200])
+            raise UnreadableCameraError(problem, message_text.strip()[:200])
         if code in _MISSING:
             raise UnreadableCameraError(CameraProblem.NOT_FOUND, code)
         return name in ("_result", "onStatus")
 
 
-async def _greet_camera(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The client's side of the handshake. Raises UnreadableCameraError."""
+async def _handshake_with_camera(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """The client's side of the handshake.
+
+    Raises:
+        UnreadableCameraError: the camera does not complete it.
+    """
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             writer.write(VERSION + bytes(8) + secrets.token_bytes(HANDSHAKE - 8))
             answer = await reader.readexactly(1 + 2 * HANDSHAKE)
             writer.write(answer[1 : 1 + HANDSHAKE])
     except TimeoutError:
-        raise UnreadableCameraError(CameraProblem.TIMEOUT, "the handshake") from None
+        raise UnreadableCameraError(CameraProblem.TIMEOUT, "RTMP handshake") from None
     except (asyncio.IncompleteReadError, OSError) as error:
         raise UnreadableCameraError(CameraProblem.LOST, str(error)) from error
     if answer[:1] != VERSION:
-        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no RTMP")
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "not RTMP")
 
 
 def _name(message: RtmpMessage) -> str:
@@ -201,7 +224,7 @@ def _name(message: RtmpMessage) -> str:
 
 
 def _connect_to(url: CameraUrl, connect: RtmpMessage) -> RtmpMessage:
-    """The gateway's `connect`, for the camera's own application."""
+    """The gateway's `connect` command, rewritten for the camera's application."""
     application, _ = application_of(url)
     found = amf.values(connect.payload)
     scheme = url.scheme
@@ -210,7 +233,7 @@ def _connect_to(url: CameraUrl, connect: RtmpMessage) -> RtmpMessage:
 
 
 def _player_message(url: CameraUrl, message: RtmpMessage) -> RtmpMessage | None:
-    """What a gateway's message is to the camera; None where a player has no business with it."""
+    """A gateway's message rewritten for the camera; None for anything a player does not send."""
     if message.kind != chunks.COMMAND:
         return message if message.kind in _CONTROL_SIZES else None
     name = _name(message)
@@ -228,12 +251,12 @@ def _player_message(url: CameraUrl, message: RtmpMessage) -> RtmpMessage | None:
 async def _messages(
     chunk_reader: ChunkReader, reader: asyncio.StreamReader, first: bytes
 ) -> AsyncIterator[RtmpMessage]:
-    """What comes, until the connection ends."""
+    """Messages until the connection ends."""
     data = first
     while True:
         for message in chunk_reader.feed(data):
             yield message
-        # More may be at hand: the other cameras come in between.
+        # More data may already be buffered: let other connections run.
         await asyncio.sleep(0)
         async with asyncio.timeout(IDLE_TIMEOUT_S):
             data = await reader.read(READ_SIZE)
@@ -244,5 +267,5 @@ async def _messages(
 async def _read(reader: asyncio.StreamReader) -> bytes:
     data = await reader.read(READ_SIZE)
     if not data:
-        raise ConnectionResetError("the gateway left")
+        raise ConnectionResetError("the gateway closed the connection")
     return data

@@ -1,9 +1,9 @@
-"""One RTSP connection of a gateway, and the one to its camera.
+"""Relays one RTSP connection of a gateway to its camera.
 
-Requests and responses go one at a time until the camera plays; then packets flow both ways. The
-gateway speaks of the relay's URL, the camera hears its own; the relay signs the requests and
-follows redirects to what the policy permits. A response carries on only the headers that a client
-needs, so nothing in it can lead a gateway elsewhere.
+Until the camera plays, requests and responses alternate; then packets flow both ways. Requests from
+the gateway name the relay's URL, which is replaced with the camera's own. The relay adds
+authentication and follows redirects that the policy permits. It forwards only the response headers
+that a client needs, so a response cannot direct the gateway elsewhere.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from cluster.relay.authentication import Login, parse_challenges
 from cluster.relay.dialling import dial
 from cluster.relay.failures import Failures
 from cluster.relay.messages import Framer, Message, Packets, ProtocolError
-from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, moved
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
 from pipelines.errors import InputError
 
 log = get_logger("relay.rtsp")
 
 ANSWER_TIMEOUT_S = 5.0
-"""For one response; what go2rtc itself allows a camera (pkg/rtsp/client.go, v1.9.14)."""
+"""For one response; go2rtc allows a camera the same (pkg/rtsp/client.go, v1.9.14)."""
 IDLE_TIMEOUT_S = 60.0
-"""Gateways give a camera up after 5 to 10 s without packets; this is for one that does not."""
+"""Gateways give up after 5 to 10 s without packets; this limit covers those that do not."""
 READ_SIZE = 64 * 1024
+"""Bytes per read."""
 MAX_PENDING = 16
-"""Requests without response, while it plays: clients send a keep-alive every 20 to 60 s."""
+"""Unanswered requests while playing; clients send a keep-alive every 20 to 60 s."""
 
 _KEPT_HEADERS = ("Session", "Transport", "Content-Type", "Range", "RTP-Info", "Public", "Date")
 _CONTENT_BASE = re.compile(r"rtsps?://[^\s]+")
@@ -48,7 +49,7 @@ _OTHER_STATUS = "503 Service Unavailable"
 
 
 class Wire:
-    """One side of the relay: a connection as items of RTSP."""
+    """One connection of the relay, read as RTSP messages and packets."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b""
@@ -58,18 +59,23 @@ class Wire:
         self._items = self._framer.feed(first)
 
     async def next(self) -> Packets | Message | None:
-        """The next item; None at the end of the connection. Raises ProtocolError, OSError."""
+        """The next message or run of packets; None at the end of the connection.
+
+        Raises:
+            ProtocolError: the peer does not speak RTSP or exceeds a limit.
+            OSError: the connection was lost.
+        """
         while (item := next(self._items, None)) is None:
             data = await self._reader.read(READ_SIZE)
             if not data:
                 return None
             self._items = self._framer.feed(data)
-            # More may be at hand: the other cameras come in between.
+            # More data may already be buffered: let other connections run.
             await asyncio.sleep(0)
         return item
 
     async def send(self, data: bytes) -> None:
-        """Waits while the other side is slow, so that nothing piles up here."""
+        """Send with back-pressure: waits while the peer is slow. Raises OSError."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -79,7 +85,7 @@ class Wire:
 
 @dataclass(slots=True)
 class _Pending:
-    """A request that the camera has not answered; `number` is the gateway's own for it."""
+    """A request that the camera has not answered; `number` is the gateway's CSeq."""
 
     request: Message
     number: str
@@ -104,18 +110,23 @@ class RtspRelay:
         self._pending: dict[str, _Pending] = {}
 
     async def run(self) -> None:
-        """Raises ProtocolError or OSError where a side misbehaves or goes away."""
+        """Relay until either side closes the connection.
+
+        Raises:
+            ProtocolError: a side violates the protocol.
+            OSError: a connection was lost; TimeoutError: a side was idle for too long.
+        """
         try:
-            if await self._converse():
+            if await self._negotiate():
                 await self._stream()
         finally:
             if self._camera is not None:
                 self._camera.abort()
 
-    # ------------------------------------------------------------ one at a time
+    # ------------------------------------------------------------ before PLAY
 
-    async def _converse(self) -> bool:
-        """Answer requests until the camera plays. Returns whether it does."""
+    async def _negotiate(self) -> bool:
+        """Handle requests until the camera plays. Returns whether it does."""
         while True:
             async with asyncio.timeout(IDLE_TIMEOUT_S):
                 item = await self._gateway.next()
@@ -139,10 +150,14 @@ class RtspRelay:
                 return False
 
     async def _answer(self, request: Message) -> Message:
-        """The camera's response, as the gateway may see it. Raises UnreadableCameraError."""
+        """The camera's response, filtered for the gateway.
+
+        Raises:
+            UnreadableCameraError: the camera cannot be reached or refuses the request.
+        """
         if self._camera is None and not await self._open(request):
             return _reply(request, "404 Not Found")
-        # Each camera on the way may ask for a signature first.
+        # Each host on the redirect path may require authentication first.
         for _ in range(2 * (1 + MAX_REDIRECTS)):
             response = await self._exchange(request)
             if response.status == 401 and self._accepts(response):
@@ -168,7 +183,7 @@ class RtspRelay:
         return _cleaned(response, request.get("CSeq") or "0")
 
     async def _open(self, request: Message) -> bool:
-        """Connect to the camera that a request's URL stands for. False where it is not sealed."""
+        """Connect to the camera of a request's sealed URL. Returns False if the URL is not ours."""
         sealed = urlsplit(request.uri).path.strip("/").partition("/")[0]
         target = open_target(self._seal, sealed)
         if target is None or target.url.scheme not in ("rtsp", "rtsps"):
@@ -193,13 +208,13 @@ class RtspRelay:
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, error.message) from error
         if url.scheme not in ("rtsp", "rtsps"):
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, f"redirect to {url.scheme}")
-        await self._connect(self._target.at(moved(self._target.url, url)))
+        await self._connect(self._target.at(redirected(self._target.url, url)))
 
     def _accepts(self, response: Message) -> bool:
         return self._login.accept(parse_challenges(response.all("WWW-Authenticate")))
 
     async def _exchange(self, request: Message) -> Message:
-        """Send a request and wait for its response; packets on the way are handed on."""
+        """Send a request and wait for its response; forwards packets that arrive meanwhile."""
         camera = self._camera
         assert camera is not None
         try:
@@ -214,7 +229,7 @@ class RtspRelay:
                     elif not item.is_response:
                         await self._refuse(item)
                     elif item.status >= 200:
-                        # One request is open: it is its response, whatever number it bears.
+                        # Only one request is open, so this answers it, whatever its CSeq.
                         self._pending.clear()
                         return item
         except TimeoutError:
@@ -224,7 +239,7 @@ class RtspRelay:
         except OSError as error:
             raise UnreadableCameraError(CameraProblem.LOST, str(error)) from error
 
-    # ------------------------------------------------------------ both ways at once
+    # ------------------------------------------------------------ while playing
 
     async def _stream(self) -> None:
         await until_first_ends(self._to_camera(), self._to_gateway())
@@ -237,7 +252,7 @@ class RtspRelay:
                 await camera.send(item.data)
             elif not item.is_response:
                 if len(self._pending) >= MAX_PENDING:
-                    raise ProtocolError("the camera answers no request any more")
+                    raise ProtocolError("the camera stopped answering requests")
                 await self._send(item)
 
     async def _to_gateway(self) -> None:
@@ -253,10 +268,10 @@ class RtspRelay:
             elif not item.is_response:
                 await self._refuse(item)
             else:
-                await self._late(item)
+                await self._forward_response(item)
 
-    async def _late(self, response: Message) -> None:
-        """The response to a request that was sent while the camera played."""
+    async def _forward_response(self, response: Message) -> None:
+        """Forward the response to a request that was sent while playing."""
         pending = self._pending.pop(self._number_of(response), None)
         if pending is None or response.status < 200:
             return
@@ -267,10 +282,10 @@ class RtspRelay:
             response = Message("RTSP/1.0 454 Session Not Found")
         await self._gateway.send(_cleaned(response, pending.number).encode())
 
-    # ------------------------------------------------------------ texts
+    # ------------------------------------------------------------ requests and URIs
 
     async def _send(self, request: Message) -> str:
-        """Send a request as the camera wants it; returns the number that its response will have."""
+        """Send a request with the camera's URI and credentials; returns its CSeq."""
         camera = self._camera
         assert camera is not None
         self._sequence += 1
@@ -283,8 +298,8 @@ class RtspRelay:
         return number
 
     async def _refuse(self, request: Message) -> None:
-        """What a camera asks for (announcements, redirects) goes to nobody. Its pings do, as well:
-        an answer is all that they want."""
+        """Answer a request of the camera without forwarding it. Keep-alives get a 200; all others
+        (ANNOUNCE, REDIRECT) are refused."""
         camera = self._camera
         assert camera is not None
         pings = ("OPTIONS", "GET_PARAMETER", "SET_PARAMETER")
@@ -292,17 +307,17 @@ class RtspRelay:
         await camera.send(_reply(request, status).encode())
 
     def _number_of(self, response: Message) -> str:
-        """Which request a response is for; the oldest, where a camera does not say."""
+        """CSeq of the request that a response answers; the oldest request if it has no CSeq."""
         return response.get("CSeq") or next(iter(self._pending), "")
 
     def _sealed_uri(self, uri: str) -> bool:
         return urlsplit(uri).path.strip("/").partition("/")[0] == self._sealed
 
     def _camera_uri(self, uri: str) -> str:
-        """The camera's own URI for one of the relay's.
+        """The camera's URI for one of the relay's.
 
-        A camera may name its tracks by whole URLs. They go back over the connection that is open,
-        so they lead nowhere else.
+        A camera may name its tracks by absolute URLs. Those are sent back unchanged over the open
+        connection, so they cannot lead elsewhere.
         """
         parts = urlsplit(uri)
         if not self._sealed_uri(uri):
@@ -314,7 +329,7 @@ class RtspRelay:
 
 
 def _bare(url: CameraUrl) -> str:
-    """The URL as it stands in a request: without credentials, with its port."""
+    """The URL for a request line: without credentials, with an explicit port."""
     return replace(url, username="", password=None).with_port()
 
 

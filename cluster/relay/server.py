@@ -1,12 +1,12 @@
-"""The relay's one port: RTSP, RTMP and HTTP of gateways, and questions of the cluster.
+"""The relay's single port: RTSP, RTMP and HTTP for gateways, and status queries of the cluster.
 
     rtsp://relay/<sealed>      a camera that speaks RTSP
     rtmp://relay/<sealed>/live a camera that speaks RTMP
     http://relay/<sealed>      a camera that speaks HTTP
-    http://relay/why/<sealed>  the last failure of a camera, as JSON; 404 where there is none
-    http://relay/healthz       the process lives
+    http://relay/why/<sealed>  the last failure of a camera, as JSON; 404 if there is none
+    http://relay/healthz       liveness
 
-Whoever has no sealed text gets nothing: there is nothing to list and nothing to guess.
+Without a sealed URL there is no access: nothing can be listed and nothing can be guessed.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ from pipelines.clock import SystemClock
 log = get_logger("relay")
 
 HEAD_TIMEOUT_S = 10.0
-"""For a request's head on a new connection; ours come in one packet."""
+"""For the first request on a new connection; our clients send it in one packet."""
 MAX_HTTP_HEAD = 16 * 1024
-"""A sealed URL of 4096 characters takes 5.5 KB."""
+"""Bytes. A sealed URL of 4096 characters takes 5.5 KB."""
 MAX_CONNECTIONS = 2048
-"""Two for each camera of as many as one gateway serves, within the 4096 files of most machines."""
+"""Each needs one more for its camera; together they stay within the usual limit of 4096 files."""
 READ_SIZE = 64 * 1024
+"""Bytes per read."""
 CLOSE_TIMEOUT_S = 2.0
+"""For flushing a response that a gateway no longer reads."""
 
 _PHRASES = {200: "OK", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405:
             "Method Not Allowed", 502: "Bad Gateway", 504: "Gateway Timeout"}  # fmt: skip
@@ -59,12 +61,12 @@ _STATUS = {
 
 
 class RelayConfig(BaseModel):
-    """What a relay has to know, and nothing else: it holds no key of any other part.
+    """The minimum that a relay needs. It holds no secret of any other component.
 
     Attributes:
-        url: where gateways reach it (tcp://…).
-        secret: `gateway.secret`, or what stands for it.
-        services: of Atalaia itself, which no camera may be.
+        url: where gateways reach the relay (tcp://…).
+        secret: `gateway.secret`, or the secret derived in its place.
+        services: addresses of Atalaia's own services, which cameras may not have.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,7 +82,11 @@ class RelayConfig(BaseModel):
 
     @classmethod
     def of(cls, settings: Settings) -> RelayConfig:
-        """Raises ConfigError where the secret is missing or short."""
+        """The relay's part of the settings.
+
+        Raises:
+            ConfigError: the secret is missing or too short.
+        """
         gateway = settings.gateway
         return cls(
             bind=gateway.relay_bind,
@@ -94,13 +100,13 @@ class RelayConfig(BaseModel):
         )
 
     def to_json(self) -> str:
-        """With the secret: for a private file."""
+        """JSON that includes the secret; write it to a private file only."""
         content = self.model_dump(mode="json") | {"secret": self.secret.get_secret_value()}
         return json.dumps(content)
 
 
 class RelayServer:
-    """Listens from `start` to `aclose`, in the event loop that starts it."""
+    """Listens from `start` until `aclose`, on the event loop that called `start`."""
 
     def __init__(self, config: RelayConfig, addresses: CameraAddresses | None = None) -> None:
         self._config = config
@@ -113,13 +119,17 @@ class RelayServer:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
+        """Start listening.
+
+        Raises:
+            OSError: the address or port cannot be bound.
+        """
         self._server = await asyncio.start_server(
             self._accept, self._config.bind, self._config.port, limit=READ_SIZE
         )
 
     async def aclose(self) -> None:
-        """Stop listening and cut every connection. Harmless when called twice."""
+        """Stop listening and close every connection. Idempotent."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -161,7 +171,7 @@ class RelayServer:
         except (ProtocolError, ChunkError, AmfError, OSError, TimeoutError) as error:
             log.debug("connection ended", reason=repr(error))
         except Exception:
-            # Top of a connection's task: one camera must not end the others.
+            # Top of a connection's task: a bug must not affect other connections.
             log.exception("connection failed")
         finally:
             writer.transport.abort()
@@ -175,7 +185,7 @@ class RelayServer:
             while b"\r\n\r\n" not in first:
                 more = await reader.read(READ_SIZE)
                 if not more or len(first) > MAX_HTTP_HEAD:
-                    raise ProtocolError("no whole HTTP request")
+                    raise ProtocolError("incomplete HTTP request")
                 first += more
         method, _, rest = first.decode("latin-1").partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
@@ -184,17 +194,17 @@ class RelayServer:
         elif path == "/healthz":
             _respond(writer, 200, body=b"ok\n")
         elif path.startswith("/why/"):
-            self._why(writer, path.removeprefix("/why/"))
+            self._send_failure(writer, path.removeprefix("/why/"))
         else:
             sealed = path.strip("/").partition("/")[0]
-            await self._while_wanted(reader, self._serve_camera(sealed, writer))
+            await self._until_hangup(reader, self._serve_camera(sealed, writer))
         await writer.drain()
 
-    async def _while_wanted(
+    async def _until_hangup(
         self, reader: asyncio.StreamReader, serving: Coroutine[None, None, None]
     ) -> None:
-        """Serve until it is done, or until the gateway hangs up, whatever the camera does."""
-        tasks = asyncio.create_task(serving), asyncio.create_task(_ended(reader))
+        """Serve until the response is complete or the gateway closes the connection."""
+        tasks = asyncio.create_task(serving), asyncio.create_task(_wait_for_hangup(reader))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -205,7 +215,7 @@ class RelayServer:
         if isinstance(failed, Exception):
             raise failed
 
-    def _why(self, writer: asyncio.StreamWriter, sealed: str) -> None:
+    def _send_failure(self, writer: asyncio.StreamWriter, sealed: str) -> None:
         failure = self._failures.of(sealed)
         if failure is None:
             _respond(writer, 404)
@@ -238,8 +248,8 @@ class RelayServer:
             camera.close()
 
 
-async def _ended(reader: asyncio.StreamReader) -> None:
-    """Returns once the other side has hung up; what it sends meanwhile counts for nothing."""
+async def _wait_for_hangup(reader: asyncio.StreamReader) -> None:
+    """Wait until the peer closes the connection; discards whatever it sends."""
     while await reader.read(READ_SIZE):
         pass
 

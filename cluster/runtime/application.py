@@ -1,7 +1,7 @@
 """The application on a connected Ray cluster: schema, Serve deployments, controller and listener.
 
-`atalaia up`, the demo, the tests and the benchmarks all start it here. Where it runs, one machine
-or a cluster, is the business of whoever connected Ray.
+`atalaia up`, the demo, the tests and the benchmarks all start it here. Whoever connects Ray decides
+whether it runs on one machine or on a cluster.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from pipelines.errors import UnavailableError
 log = get_logger("application")
 
 SERVE_BUILDER = ("serve.app", "build")
-"""Named, not imported: cluster leans on nothing above it; Serve's own config files do the same."""
+"""By name, because `cluster` must not import `serve`; Serve's own config files do the same."""
 
 READY_TIMEOUT_S = 240.0
-"""A first start exports the model, which takes a minute on two cores."""
+"""The first start exports the model, which takes a minute on two cores."""
 POLL_S = 0.5
+"""Between requests to `/readyz`."""
 
 
 class Application:
-    """Starts and ends everything that is ours. Ray must be connected before `start`."""
+    """Starts and stops all of Atalaia's own components. Ray must be connected before `start`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def start(self) -> None:
-        """Bring the schema up to date, deploy, start the services, wait until the API is ready.
+        """Migrate the schema, deploy, start the services, and wait until the API is ready.
 
         Raises:
-            UnavailableError: it did not become ready in time; says what was missing.
+            UnavailableError: it did not become ready in time; the message says what was missing.
         """
         await migrate(self._settings.database_url)
         await asyncio.to_thread(self._deploy)
@@ -49,7 +50,7 @@ class Application:
         await self.wait_ready()
 
     async def aclose(self) -> None:
-        """End services, workers and deployments. Safe to call twice."""
+        """Stop services, workers and deployments. Idempotent."""
         await services.stop(self._settings)
         if ray.is_initialized():
             await asyncio.to_thread(serve.shutdown)
@@ -61,10 +62,10 @@ class Application:
         serve.run(build(self._settings), name=SERVE_APP, route_prefix="/")
 
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Return once `/readyz` says yes.
+        """Wait until `/readyz` succeeds.
 
         Raises:
-            UnavailableError: not within `timeout_s`; the message holds its last answer.
+            UnavailableError: not within `timeout_s`; the message has the last response.
         """
         answer = "no answer"
         url = f"http://{self._settings.api.host}:{self._settings.api.port}/readyz"
@@ -82,5 +83,5 @@ class Application:
         except TimeoutError:
             raise UnavailableError(
                 f"the API did not become ready within {timeout_s:.0f} s: {answer}",
-                hint="Run `atalaia doctor`, and look into the logs.",
+                hint="Run `atalaia doctor`, and check the logs.",
             ) from None

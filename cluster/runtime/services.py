@@ -1,4 +1,4 @@
-"""The cluster's own services as Ray actors: controller and listener, started once, by name."""
+"""Controller and listener as named Ray actors, one of each per cluster."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from pipelines.errors import UnavailableError
 log = get_logger("services")
 
 STOP_TIMEOUT_S = 20.0
+"""For one service with its workers; afterwards its actor is killed."""
 
 
 class ControllerService:
-    """The controller with its real surroundings.
+    """The controller with its real dependencies.
 
-    Made inside a running event loop (an asynchronous Ray actor has one): it works from the start,
-    also when Ray has just restarted it and nobody calls.
+    Create it inside a running event loop (an asynchronous Ray actor has one). It works from
+    construction on, so that it also resumes when Ray restarts it and no one calls it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,10 +61,10 @@ class ControllerService:
     async def _run(self, settings: Settings) -> None:
         try:
             sent = await replay_left_spools(settings.redis_url, settings.spool_dir)
-            log.info("alarms that hosts had left were sent", alarms=sent)
+            log.info("spooled alarms of earlier hosts published", alarms=sent)
         except UnavailableError as error:
-            # They stay on the disk, for the next start or for a host of the same name.
-            log.warning("alarms that hosts had left stay where they are", error=error.message)
+            # They stay on disk for the next start, or for a host of the same name.
+            log.warning("spooled alarms of earlier hosts not published", error=error.message)
         await self._controller.run()
 
     async def ping(self) -> bool:
@@ -71,16 +72,16 @@ class ControllerService:
         return not self._task.done()
 
     async def changed(self, tenant: str, camera: str | None = None) -> None:
-        """This tenant's records changed: look now rather than at the next round."""
+        """This tenant's records changed: reconcile now instead of at the next round."""
         log.debug("change noticed", tenant=tenant, camera=camera)
         self._controller.changed()
 
     async def counts(self) -> dict[str, int]:
-        """What was repaired, by kind, since this incarnation began."""
+        """Repairs by kind since this process started."""
         return dict(self._controller.counts)
 
     async def aclose(self) -> None:
-        """Stop repairing, then end every worker. Safe to call twice."""
+        """Stop reconciling, then stop every worker. Idempotent."""
         if self._task.cancelled():
             return
         self._task.cancel()
@@ -94,8 +95,8 @@ class ControllerService:
 
 
 class ListenerService:
-    """Writes the alarms of every tenant's stream into the records, and beside them, at its own
-    pace, what tracks did. Works from the start too."""
+    """Writes the alarms of every tenant's stream into the records and, independently, the track
+    updates. Works from construction on, like `ControllerService`."""
 
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
@@ -119,7 +120,7 @@ class ListenerService:
         return not any(task.done() for task in self._tasks)
 
     async def aclose(self) -> None:
-        """Stop after the entries in hand. Safe to call twice."""
+        """Cancel both listeners; unacknowledged entries are delivered again. Idempotent."""
         if any(task.cancelled() for task in self._tasks):
             return
         for task in self._tasks:
@@ -146,7 +147,7 @@ def _ensure_actor(kind: type, name: str, settings: Settings) -> Any:
 
 
 async def ensure(settings: Settings) -> None:
-    """Start the controller and the listener where they do not run yet. Ray must be connected."""
+    """Start the controller and the listener unless they run already. Ray must be connected."""
     actors = [
         _ensure_actor(ListenerService, LISTENER_ACTOR, settings),
         _ensure_actor(ControllerService, CONTROLLER_ACTOR, settings),
@@ -155,9 +156,9 @@ async def ensure(settings: Settings) -> None:
 
 
 async def stop(settings: Settings) -> None:
-    """End controller, listener and every worker. Does nothing where they do not run."""
+    """Stop controller, listener and every worker, if they run."""
     if not ray.is_initialized():
-        return  # any call below would make Ray look for a cluster to join
+        return  # any call below would make Ray join a cluster
     for name in (CONTROLLER_ACTOR, LISTENER_ACTOR):
         try:
             actor = ray.get_actor(name, namespace=settings.ray.namespace)

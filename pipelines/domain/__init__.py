@@ -1,9 +1,9 @@
-"""The vocabulary that every package shares: frozen types without I/O.
+"""The vocabulary shared by all packages: frozen types without I/O.
 
-Coordinate frames, named in every field that holds coordinates:
-- *normalized*: x and y in 0..1 of the picture, origin top left, y down. Zones, lines, alarm boxes.
+Coordinate frames, named for every field that has coordinates:
+- *normalized*: x and y in 0..1 of the frame, origin top left, y down. Zones, lines, alarm boxes.
 - *source pixels*: pixels of the frame as the camera sent it. Detections and tracks.
-- *input pixels*: pixels of the letterboxed picture that the model sees. Never leaves the detector.
+- *input pixels*: pixels of the letterboxed model input. Never used outside the detector.
 
 Times: `*_us` is UTC in microseconds since 1970; `*_s` and `*_ms` are durations.
 """

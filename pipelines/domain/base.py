@@ -1,4 +1,4 @@
-"""What the rest of the vocabulary is made of: identities, units, and the frozen model."""
+"""Building blocks of the vocabulary: identities, units, and the frozen base model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 SLUG_PATTERN = r"^[a-z0-9][a-z0-9-]{0,39}$"
 Slug = Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
-"""Identity of a tenant, camera or rule. Without a dot, so `<tenant>.<camera>` splits one way."""
+"""Id of a tenant, camera or rule. Contains no dot, so `<tenant>.<camera>` is unambiguous."""
 
 Micros = Annotated[int, Field(ge=0, le=2**63 - 1)]
-"""UTC microseconds since 1970, as far as a database's BIGINT goes."""
+"""UTC microseconds since 1970, within the range of a database's BIGINT."""
 UnitFloat = Annotated[float, Field(ge=0.0, le=1.0)]
 NormalizedPoint = tuple[UnitFloat, UnitFloat]
 PixelBox = tuple[float, float, float, float]
@@ -20,13 +20,13 @@ PixelBox = tuple[float, float, float, float]
 
 
 class Frozen(BaseModel):
-    """Immutable, and strict about unknown keys: a typing slip is an error, not a silent default."""
+    """Immutable, and rejects unknown keys: a typo is an error, not a silent default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class CameraKey(NamedTuple):
-    """Which camera of which tenant. The one way to name a camera inside the cluster."""
+    """A camera and its tenant. Identifies cameras throughout the cluster."""
 
     tenant: str
     camera: str
@@ -38,7 +38,7 @@ class CameraKey(NamedTuple):
 
     @classmethod
     def from_room(cls, room: str) -> CameraKey | None:
-        """The camera of a room, or None where the name is not one of ours."""
+        """The camera of a room; None if the name is not one of ours."""
         tenant, dot, camera = room.partition(".")
         slug = re.compile(SLUG_PATTERN)
         if not dot or not slug.fullmatch(tenant) or not slug.fullmatch(camera):

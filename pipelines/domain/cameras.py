@@ -1,4 +1,4 @@
-"""Cameras, and what is recorded of them."""
+"""Cameras and their recording settings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pipelines.domain.geometry import Polygon
 from pipelines.domain.schedules import Schedule
 
 MAX_MASKS = 32
+"""Masks per camera; bounds the cost of painting each frame."""
 
 
 class CameraState(StrEnum):
@@ -29,20 +30,20 @@ class RecordingMode(StrEnum):
 
 
 class MaskedRecording(StrEnum):
-    """What is recorded of a camera that has privacy masks. There is no third way: what the masks
-    hide is never written."""
+    """How a camera with privacy masks is recorded. Masked content is never written, so there is no
+    other option."""
 
     TRANSCODE = "transcode"
-    """Pictures are encoded anew with the masks painted into them."""
+    """Frames are re-encoded with the masks painted over."""
     OFF = "off"
 
 
 class Recording(Frozen):
-    """What of a camera is kept. Durations are seconds.
+    """Recording settings of a camera. Durations are in seconds.
 
-    `alarm` keeps what lies from `pre_roll_s` before to `post_roll_s` after an alarm, in whole
-    segments; the other modes keep everything, always or within the schedule. The clip of an alarm
-    reaches as far in every mode.
+    Mode `alarm` keeps whole segments from `pre_roll_s` before to `post_roll_s` after an alarm; the
+    other modes keep everything, always or within the schedule. An alarm's clip covers the same
+    range in every mode.
     """
 
     mode: RecordingMode = RecordingMode.ALARM
@@ -61,21 +62,22 @@ class Recording(Frozen):
 
 class RecordingState(StrEnum):
     OFF = "off"
-    """Nothing is to be recorded, by the camera's mode or because of its masks."""
+    """Recording is disabled, by the camera's mode or because of its masks."""
     IDLE = "idle"
-    """Nothing is to be recorded now, by the schedule, or no frame came yet."""
+    """Outside the schedule, or no frame has arrived yet."""
     RECORDING = "recording"
     FAILING = "failing"
-    """Frames are lost; `reason` says why."""
+    """Frames are being lost; `reason` says why."""
 
 
 class RecordingStatus(Frozen):
-    """How the recording of one camera is doing.
+    """Recording status of one camera.
 
     Attributes:
-        reason: why it fails, is off, or why files wait on the bridge's disk; for people.
-        segments: files that were finished since the bridge has the camera.
-        dropped: `pictures` and pieces of `sound` that were not written, `files` that were lost.
+        reason: for people: why it fails or is off, or why files wait on the bridge's disk.
+        segments: files completed since the bridge took the camera over.
+        dropped: counts of `pictures` (frames) and `sound` packets that were not written, and of
+            `files` that were lost.
     """
 
     state: RecordingState = RecordingState.OFF
@@ -85,7 +87,7 @@ class RecordingStatus(Frozen):
 
 
 class Camera(Frozen):
-    """A camera as its tenant wants it. `url` may hold credentials: it is a secret everywhere."""
+    """A camera as configured by its tenant. `url` may contain credentials, so it is a secret."""
 
     tenant: Slug
     id: Slug
@@ -96,7 +98,7 @@ class Camera(Frozen):
     enabled: bool = True
     recording: Recording = Recording()
     masks: Annotated[tuple[Polygon, ...], Field(max_length=MAX_MASKS)] = ()
-    """Parts of the picture that are painted over before anything looks at it or keeps it."""
+    """Regions of the frame that are painted over before it is analysed or stored."""
 
     @property
     def key(self) -> CameraKey:

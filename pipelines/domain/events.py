@@ -1,4 +1,4 @@
-"""What comes of looking: alarms, objects, paths, recordings."""
+"""Results of the analysis: alarms, objects and paths; and recorded segments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AlarmSource(StrEnum):
 
 
 class Stages(Frozen):
-    """When an alarm's frame passed each stage, UTC microseconds; 0 where there is no such stage."""
+    """When an alarm's frame passed each stage, UTC microseconds; 0 if it skipped the stage."""
 
     capture_us: int
     received_us: int = 0
@@ -32,7 +32,7 @@ class Stages(Frozen):
 
 
 class Alarm(Frozen):
-    """A rule that fired. `id` is a function of what happened: saying it twice changes nothing."""
+    """A rule that fired. `id` is derived from the event itself, so delivery is idempotent."""
 
     version: Literal[1] = 1
     id: UUID
@@ -58,7 +58,7 @@ class Alarm(Frozen):
 
 
 class Sighting(Frozen):
-    """One object that was seen: what the tenant's memory holds beside its vector."""
+    """One object that was seen: stored in the tenant's memory with its embedding."""
 
     version: Literal[1] = 1
     tenant: Slug
@@ -70,19 +70,19 @@ class Sighting(Frozen):
     last_seen_us: int
     box: tuple[UnitFloat, UnitFloat, UnitFloat, UnitFloat]
     colour: str | None = None
-    """One of `pipelines.colour.COLOURS`; None where nobody looked, or could tell."""
+    """One of `pipelines.colour.COLOURS`; None if unknown."""
     snapshot: str | None = None
 
 
 class SightingFilter(Frozen):
-    """Which sightings; what is None does not matter.
+    """Filter for sightings; None matches everything.
 
     Attributes:
-        camera: of this camera.
-        label: of this class.
-        colour: of this colour, by its name.
-        since_us: in sight at or after, UTC microseconds.
-        until_us: in sight before, UTC microseconds.
+        camera: id of the camera.
+        label: class name.
+        colour: name of the colour.
+        since_us: in sight at or after this time, UTC microseconds.
+        until_us: in sight before this time, UTC microseconds.
     """
 
     camera: Slug | None = None
@@ -95,15 +95,16 @@ class SightingFilter(Frozen):
 EVERY_SIGHTING = SightingFilter()
 
 PathPoint = tuple[int, int, int, int, int]
-"""Milliseconds after the path's start; then x1, y1, x2, y2 in 1/10000 of the picture."""
+"""Milliseconds after the path's start; then x1, y1, x2, y2 in 1/10000 of the frame."""
 PATH_SCALE = 10_000
+"""Units per frame width and height in a PathPoint."""
 
 
 class TrackPath(Frozen):
-    """Where one track was during a part of its life: at most some seconds of it, so that a track
-    which never ends is told of while it lasts. Said twice, it changes nothing.
+    """A piece of one track's trajectory, a few seconds long, so that long tracks are reported while
+    they last. Delivery is idempotent.
 
-    `start_us` names it, in whole milliseconds; `end_us` is the capture time of its last point.
+    `start_us` identifies it, in whole milliseconds; `end_us` is the capture time of its last point.
     """
 
     version: Literal[1] = 1
@@ -112,7 +113,7 @@ class TrackPath(Frozen):
     track: str
     label: str
     confidence: UnitFloat
-    """The highest of these points."""
+    """The highest confidence among these points."""
     start_us: int
     end_us: int
     points: Annotated[tuple[PathPoint, ...], Field(min_length=1, max_length=1_000)]
@@ -120,19 +121,19 @@ class TrackPath(Frozen):
 
 
 class Segment(Frozen):
-    """A file of a recording, as the records know it.
+    """One file of a recording, as stored in the records.
 
     Attributes:
-        start_us: capture time of its first picture.
-        end_us: when its last picture ends.
-        origin_us: time 0 of the file: capture times are this plus the times in the file.
-        codec: of the video as libav names it; width and height in source pixels.
-        audio: codec of the sound in the file, None where there is none.
+        start_us: capture time of its first frame.
+        end_us: end of its last frame.
+        origin_us: time 0 of the file: capture time = `origin_us` + time in the file.
+        codec: of the video, by libav's name; width and height in source pixels.
+        audio: codec of the audio track; None if there is none.
         size: bytes.
         sha256: of the whole file, hexadecimal.
         blob: key of the file in the tenant's blob storage.
-        masked: whether privacy masks are painted into the pictures.
-        note: what people should know of it, like sound that was left out; empty where all is plain.
+        masked: whether privacy masks are painted into the frames.
+        note: a remark for people, e.g. that audio was omitted; usually empty.
     """
 
     camera: Slug
@@ -153,11 +154,11 @@ class Segment(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The picture of one object at its best moment, and what is known of it.
+    """The best image of one object, with its sighting.
 
     Attributes:
         pixels: uint8 (height, width, 3), RGB, source resolution.
-        sighting: what to remember with it.
+        sighting: stored together with the image.
     """
 
     pixels: npt.NDArray[np.uint8]

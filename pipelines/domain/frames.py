@@ -1,4 +1,4 @@
-"""Frames, what a detector saw in them, and the tracks that come of it."""
+"""Frames, detections and tracks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.domain.base import PixelBox
 
 @dataclass(frozen=True, slots=True)
 class FrameStamp:
-    """Identity of one frame: when the camera saw it, its number, and its size in source pixels."""
+    """Identity of one frame: its capture time, number, and size in source pixels."""
 
     capture_us: int
     frame_id: int
@@ -22,13 +22,13 @@ class FrameStamp:
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """How a source picture was scaled and centred into the model's input, and the way back.
+    """Mapping between a source frame and the model's input, scaled and centred.
 
     Attributes:
         source: width, height in source pixels.
         input: width, height in input pixels.
         scale: input pixels per source pixel, the same on both axes.
-        pad: left and top border in input pixels.
+        pad: left and top padding in input pixels.
     """
 
     source: tuple[int, int]
@@ -38,7 +38,11 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source: tuple[int, int], input: tuple[int, int]) -> Letterbox:
-        """The largest centred placement of `source` in `input` that keeps the aspect ratio."""
+        """The largest centred placement of `source` in `input` that keeps the aspect ratio.
+
+        Raises:
+            ValueError: a size is not positive.
+        """
         if min(source) <= 0 or min(input) <= 0:
             raise ValueError(f"sizes must be positive: {source=} {input=}")
         scale = min(input[0] / source[0], input[1] / source[1])
@@ -47,14 +51,14 @@ class Letterbox:
 
     @property
     def content(self) -> tuple[int, int]:
-        """Width and height of the scaled picture inside the borders, at least 1x1."""
+        """Width and height of the scaled frame without padding, at least 1x1."""
         return (
             max(1, round(self.source[0] * self.scale)),
             max(1, round(self.source[1] * self.scale)),
         )
 
     def to_source(self, xyxy: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Boxes (n, 4) in input pixels to source pixels, clipped to the picture."""
+        """Convert boxes, float32 (n, 4), from input to source pixels, clipped to the frame."""
         pad = np.array([self.pad[0], self.pad[1]] * 2, dtype=np.float32)
         limit = np.array(self.source * 2, dtype=np.float32)
         boxes = (np.asarray(xyxy, dtype=np.float32).reshape(-1, 4) - pad) / np.float32(self.scale)
@@ -64,11 +68,14 @@ class Letterbox:
 
 @dataclass(frozen=True, slots=True)
 class LetterboxedFrame:
-    """What a detector takes: one picture at the model's input size.
+    """Input of a detector: one frame at the model's input size.
 
     Attributes:
-        pixels: uint8 (height, width, 3), RGB, borders filled with 114.
-        letterbox: the way back to source pixels.
+        pixels: uint8 (height, width, 3), RGB, padding filled with 114.
+        letterbox: maps boxes back to source pixels.
+
+    Raises:
+        ValueError: `pixels` does not have the input size, or is not uint8.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -84,12 +91,15 @@ class LetterboxedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What a detector saw in one frame; n rows.
+    """The detections in one frame; n rows.
 
     Attributes:
         xyxy: float32 (n, 4), source pixels.
         confidence: float32 (n,), 0..1.
         labels: n class names.
+
+    Raises:
+        ValueError: the shapes do not match.
     """
 
     xyxy: npt.NDArray[np.float32]
@@ -117,7 +127,7 @@ class Track:
     """One object followed over time, as of the current frame.
 
     Attributes:
-        key: made from what was seen first (capture time, class, place), never from a counter.
+        key: derived from the first detection (capture time, class, position), never a counter.
         box: source pixels of the current frame.
         age: frames in which it was detected so far, this one included.
     """

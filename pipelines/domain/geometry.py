@@ -9,13 +9,14 @@ from pydantic import AfterValidator, Field
 
 from pipelines.domain.base import NormalizedPoint
 
-# 1e-4 of the picture is a 9x9 pixel patch at 1080p: smaller zones are a slip of the hand.
+# 1e-4 of the frame is some 14x14 pixels at 1080p: smaller zones are drawn by mistake.
 MIN_ZONE_AREA = 1e-4
+# Normalized length, 10 to 20 pixels at 1080p: shorter lines are drawn by mistake.
 MIN_LINE_LENGTH = 1e-2
 
 
 def polygon_area(points: tuple[NormalizedPoint, ...]) -> float:
-    """Area of a simple polygon by the shoelace formula, in units of the picture."""
+    """Area of a simple polygon by the shoelace formula, as a fraction of the frame."""
     x = np.array([p[0] for p in points])
     y = np.array([p[1] for p in points])
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
@@ -49,6 +50,6 @@ Polygon = Annotated[
     Field(min_length=3, max_length=64),
     AfterValidator(_simple_polygon),
 ]
-"""Three to 64 corners in order; it neither crosses itself nor is it empty."""
+"""Three to 64 corners in order, without self-intersection and with a non-zero area."""
 
 Line = tuple[NormalizedPoint, NormalizedPoint]

@@ -1,4 +1,4 @@
-"""Rules: what is to be told of, and the plan that hands them to a watcher."""
+"""Rules that raise alarms, and the plan that carries them to a watcher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ClassName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class RuleBase(Frozen):
-    """What every rule has. `classes` empty means: every class that the model knows."""
+    """Fields of every rule. Empty `classes` match every class of the model."""
 
     id: Slug
     name: Annotated[str, StringConstraints(max_length=120)] = ""
@@ -40,14 +40,14 @@ class ZoneRule(RuleBase):
 
 
 class ZoneEntryRule(ZoneRule):
-    """A track's foot point is inside the polygon after having been outside, or appears inside."""
+    """A track's foot point enters the polygon, or first appears inside it."""
 
     kind: Literal[RuleKind.ZONE_ENTRY] = RuleKind.ZONE_ENTRY
 
 
 class LineCrossRule(RuleBase):
-    """A track's foot point crosses the line. Left and right are those of someone who stands on
-    the first point and looks at the second, in the picture."""
+    """A track's foot point crosses the line. Left and right are as seen in the frame from the first
+    point towards the second."""
 
     kind: Literal[RuleKind.LINE_CROSS] = RuleKind.LINE_CROSS
     line: Line
@@ -70,7 +70,7 @@ class LoiterRule(ZoneRule):
 
 
 class CountRule(ZoneRule):
-    """At least `n` tracks are inside the polygon for `seconds` without a break."""
+    """At least `n` tracks are inside the polygon for `seconds` without interruption."""
 
     kind: Literal[RuleKind.COUNT] = RuleKind.COUNT
     n: Annotated[int, Field(ge=1, le=1_000)]
@@ -83,7 +83,7 @@ Rule = Annotated[
 
 
 class CameraPlan(Frozen):
-    """All that a watcher has to know of its camera. A higher `revision` replaces a lower one."""
+    """Everything a watcher needs to know about its camera. Higher revisions replace lower ones."""
 
     camera: Camera
     rules: tuple[Rule, ...] = ()

@@ -1,4 +1,4 @@
-"""Times of the week, as people say them."""
+"""Weekly schedules in local time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$
 
 
 class Window(Frozen):
-    """A part of the day in local time; `end` before `start` runs over midnight.
+    """A period of the day in local time; it spans midnight if `end` is before `start`.
 
     `days` names the days on which the window *starts*.
     """
@@ -32,7 +32,7 @@ class Window(Frozen):
 
 
 class Schedule(Frozen):
-    """When a rule is armed, or a camera recorded, in the wall time of `timezone` (IANA name)."""
+    """When a rule is armed or a camera is recorded, in local time of `timezone` (IANA name)."""
 
     timezone: str = "UTC"
     windows: Annotated[tuple[Window, ...], Field(min_length=1, max_length=32)]

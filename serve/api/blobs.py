@@ -5,7 +5,7 @@ from __future__ import annotations
 from cluster.stores.blobs.tenant import TenantBlobs
 
 
-class BlobShelf:
+class BlobPool:
     """Gives the storage of a tenant. Each holds a few threads, so it is kept, and closed with us.
 
     Args:

@@ -23,7 +23,7 @@ from cluster.stores.db import Database
 from pipelines.clock import SystemClock
 from pipelines.errors import AtalaiaError
 from serve.api.app import create_app
-from serve.api.blobs import BlobShelf
+from serve.api.blobs import BlobPool
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import (
     Actors,
@@ -73,7 +73,7 @@ class Api:
         self._redis = open_redis(settings.redis_url)
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings)
-        self._blobs = BlobShelf(settings.blob_url)
+        self._blobs = BlobPool(settings.blob_url)
         self._addresses = CameraAddresses.of(settings)
         actors = Actors(settings.ray.namespace)
         models = RayDetector(detector), RayEmbedder(embedder), RayMemory(memory)

@@ -131,7 +131,7 @@ async def get_track(
     later."""
     record = await scope.tracks.object(track, camera)
     since_us = micros(since) or 0
-    paths = await scope.tracks.way(
+    paths = await scope.tracks.trajectory(
         record.sighting.camera, record.sighting.track, since_us=since_us, limit=MAX_PATHS + 1
     )
     more = len(paths) > MAX_PATHS

@@ -17,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.core.handles import by_value
 from cluster.core.names import CONTROLLER_ACTOR
-from cluster.core.remote import away, ray_errors
+from cluster.core.remote import ray_errors, unavailable
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter
 from pipelines.errors import UnknownThingError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
@@ -61,7 +61,7 @@ class RayDetector:
         async with ray_errors("detector", LOAD_TIMEOUT_S):
             loaded = await self._handle.broadcast("load", weights).results_async()
             if not loaded:
-                raise away("detector")
+                raise unavailable("detector")
             return cast("LoadedModel", loaded[0])
 
 
@@ -122,14 +122,14 @@ class Actors:
             # A blocking call, hence the thread.
             return await asyncio.to_thread(ray.get_actor, name, self._namespace)
         except ValueError as error:
-            raise away(what) from error
+            raise unavailable(what) from error
 
     async def ping(self, name: str) -> None:
         """Returns where the actor says that it works. Raises UnavailableError."""
         async with ray_errors(name, PING_TIMEOUT_S):
             actor = await self.get(name, name)
             if not await actor.ping.remote():
-                raise away(name)
+                raise unavailable(name)
 
 
 class RayController:
@@ -178,12 +178,12 @@ class RayJobs:
             async with asyncio.timeout(JOBS_TIMEOUT_S):
                 return await asyncio.to_thread(lambda: call(self._connected()))
         except OSError as error:  # TimeoutError and the HTTP client's errors are some
-            raise away("job submission") from error
+            raise unavailable("job submission") from error
         except RuntimeError as error:
             # Ray has no other way to tell an unknown job.
             if "404" in str(error):
                 raise UnknownThingError("Ray knows no such job.") from None
-            raise away("job submission") from error
+            raise unavailable("job submission") from error
 
     def _connected(self) -> JobSubmissionClient:
         if self._client is None:

@@ -16,7 +16,7 @@ from cluster.controller.fleet import RayFleet
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import Stage
 from pipelines.domain import CameraKey
-from tests.chaos.world import CAMERAS, CAMERAS_PER_HOST, ROLES, Look, World, now_us, until
+from tests.chaos.world import CAMERAS, CAMERAS_PER_HOST, ROLES, Probe, World, now_us, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -165,17 +165,17 @@ async def test_no_alarm_was_lost_in_all_this(world: World) -> None:
     await until("every alarm in the records", _recorded(world))
 
 
-def _recorded(world: World) -> Look:
+def _recorded(world: World) -> Probe:
     """Whether the records hold every alarm that was raised until now. One whose watcher died with
     it does not count: between its picture and its sending there are some milliseconds."""
     raised = world.raised_ids()
     assert raised
 
-    async def look() -> str:
+    async def probe() -> str:
         missing = raised - world.forgiven - await world.alarm_ids()
         return f"missing in the records: {missing}" if missing else ""
 
-    return look
+    return probe
 
 
 async def _add(world: World, client: Any, name: str, **fields: object) -> None:
@@ -186,20 +186,20 @@ async def _add(world: World, client: Any, name: str, **fields: object) -> None:
     (await client.post("/v1/cameras", json=body)).raise_for_status()
 
 
-def _bridges(world: World, count: int) -> Look:
-    async def look() -> str:
+def _bridges(world: World, count: int) -> Probe:
+    async def probe() -> str:
         found = len(world.actor_processes("BridgeActor"))
         return "" if found == count else f"{found} bridges"
 
-    return look
+    return probe
 
 
-def _state_is(world: World, key: CameraKey, state: str) -> Look:
-    async def look() -> str:
+def _state_is(world: World, key: CameraKey, state: str) -> Probe:
+    async def probe() -> str:
         camera = (await world.states()).get(key)
         return "" if camera and camera["state"] == state else f"{camera}"
 
-    return look
+    return probe
 
 
 async def _shortly_before_alarms(world: World) -> None:

@@ -36,7 +36,7 @@ CAMERAS = frozenset(CameraKey(role.tenant, role.id) for role in ROLES)
 
 CAMERAS_PER_HOST = 8
 
-Look = Callable[[], Awaitable[str]]
+Probe = Callable[[], Awaitable[str]]
 """Looks once; returns what is still wrong, '' where nothing is."""
 
 
@@ -44,14 +44,14 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
-async def until(what: str, look: Look, within_s: float = PATIENCE_S) -> None:
-    """Wait until `look` has nothing to complain about; fails with its last complaint."""
+async def until(what: str, probe: Probe, within_s: float = PATIENCE_S) -> None:
+    """Wait until `probe` has nothing to complain about; fails with its last complaint."""
     complaint = "it was not looked at"
     deadline = time.monotonic() + within_s
     while complaint and time.monotonic() < deadline:
         try:
             async with asyncio.timeout(within_s):
-                complaint = await look()
+                complaint = await probe()
         except (httpx.TransportError, TimeoutError, ray.exceptions.RayError) as error:
             complaint = f"{type(error).__name__}: {error}"
         if complaint:
@@ -147,11 +147,11 @@ class World:
             if picture.stat().st_mtime * 1e6 >= stored_from_us
         }
 
-    def all_well(self, since_us: int) -> Look:
+    def all_well(self, since_us: int) -> Probe:
         """Whether every camera is live on frames captured after `since_us`, and nothing is left
         over: one bridge and one watcher in each room, one stream each on the gateway."""
 
-        async def look() -> str:
+        async def probe() -> str:
             states = await self.states()
             if wrong := {
                 k.room: (c["state"], c["reason"]) for k, c in states.items() if c["state"] != "live"
@@ -169,12 +169,12 @@ class World:
             streams = await self.streams()
             return "" if streams == {key.room for key in CAMERAS} else f"streams: {streams}"
 
-        return look
+        return probe
 
-    def boxes_arrive(self, key: CameraKey) -> Look:
+    def boxes_arrive(self, key: CameraKey) -> Probe:
         """Whether a viewer who joins now gets detections."""
 
-        async def look() -> str:
+        async def probe() -> str:
             async with self.client(key.tenant) as client:
                 answer = (await client.post(f"/v1/cameras/{key.camera}/join")).raise_for_status()
             came = asyncio.Event()
@@ -200,7 +200,7 @@ class World:
                 await room.disconnect()
             return ""
 
-        return look
+        return probe
 
     # ------------------------------------------------------------ breaking
 

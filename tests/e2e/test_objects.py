@@ -17,10 +17,10 @@ PATIENCE_S = 90.0
 T = TypeVar("T")
 
 
-def _until(what: str, look: Callable[[], T]) -> T:
+def _until(what: str, probe: Callable[[], T]) -> T:
     """The first answer that says something."""
     deadline = time.monotonic() + PATIENCE_S
-    while not (found := look()):
+    while not (found := probe()):
         assert time.monotonic() < deadline, f"no {what} within {PATIENCE_S:g} s"
         time.sleep(0.5)
     return found

@@ -1,7 +1,7 @@
 """The bus: what travels through Redis. Every message is typed and versioned."""
 
 from cluster.stores.bus.connection import open_redis, redis_errors
-from cluster.stores.bus.lag import AlarmPassage
+from cluster.stores.bus.lag import AlarmLag
 from cluster.stores.bus.listener import Listener, ListenerStats, TrackListener
 from cluster.stores.bus.publisher import (
     AlarmPublisher,
@@ -13,10 +13,10 @@ from cluster.stores.bus.spool import AlarmSpool
 from cluster.stores.bus.spool_file import SpoolFullError
 from cluster.stores.bus.status import CameraStatus, CameraStatusBoard
 from cluster.stores.bus.stream import AlarmStream, StreamEntry, StreamFullError, StreamGapError
-from cluster.stores.bus.tracks import TrackNews, TrackPublisher, TrackStream
+from cluster.stores.bus.tracks import TrackPublisher, TrackStream, TrackUpdate
 
 __all__ = [
-    "AlarmPassage",
+    "AlarmLag",
     "AlarmPublisher",
     "AlarmSpool",
     "AlarmStream",
@@ -31,9 +31,9 @@ __all__ = [
     "StreamFullError",
     "StreamGapError",
     "TrackListener",
-    "TrackNews",
     "TrackPublisher",
     "TrackStream",
+    "TrackUpdate",
     "open_redis",
     "redis_errors",
     "replay_left_spools",

@@ -32,7 +32,7 @@ _LOG = get_logger("bus.listener")
 T = TypeVar("T")
 
 
-class Lane(Protocol[T]):
+class StreamHandler(Protocol[T]):
     """One kind of stream, and where what it carries is kept.
 
     Attributes:
@@ -110,7 +110,7 @@ class Consumer(Generic[T]):
         self,
         redis: Redis,
         tenants: Callable[[], Awaitable[Sequence[str]]],
-        lane: Lane[T],
+        handler: StreamHandler[T],
         consumer: str,
         *,
         clock: Clock | None = None,
@@ -118,7 +118,7 @@ class Consumer(Generic[T]):
     ) -> None:
         self._redis = redis
         self._name_tenants = tenants
-        self._lane = lane
+        self._handler = handler
         self._consumer = consumer
         self._clock = clock or SystemClock()
         self._claim_idle_ms = claim_idle_ms
@@ -139,7 +139,7 @@ class Consumer(Generic[T]):
             except UnavailableError as error:
                 if not away:
                     _LOG.warning(
-                        "entries wait to be recorded", what=self._lane.name, reason=str(error)
+                        "entries wait to be recorded", what=self._handler.name, reason=str(error)
                     )
                 away = True
                 # Entries may have been given to us in a reply that never arrived.
@@ -148,7 +148,7 @@ class Consumer(Generic[T]):
                 await asyncio.sleep(backoff.next_delay_s())
             else:
                 if away:
-                    _LOG.info("entries are recorded again", what=self._lane.name)
+                    _LOG.info("entries are recorded again", what=self._handler.name)
                 away = False
                 backoff.reset()
 
@@ -171,7 +171,7 @@ class Consumer(Generic[T]):
             await self._handle(key, deliveries)
 
     async def _find_tenants(self) -> None:
-        wanted = {self._lane.key(tenant): tenant for tenant in await self._name_tenants()}
+        wanted = {self._handler.key(tenant): tenant for tenant in await self._name_tenants()}
         for key in wanted:
             # Again for known ones too: a Redis that lost its data has lost the group.
             with redis_errors():
@@ -201,7 +201,12 @@ class Consumer(Generic[T]):
         while True:
             with redis_errors():
                 answer: Any = await self._redis.xautoclaim(
-                    key, GROUP, self._consumer, self._claim_idle_ms, start, count=self._lane.batch
+                    key,
+                    GROUP,
+                    self._consumer,
+                    self._claim_idle_ms,
+                    start,
+                    count=self._handler.batch,
                 )
             start, raw, deleted = answer
             if raw or deleted:
@@ -216,7 +221,7 @@ class Consumer(Generic[T]):
     ) -> list[tuple[str, list[_Delivery]]]:
         with redis_errors():
             answer: Any = await self._redis.xreadgroup(
-                GROUP, self._consumer, positions, count=self._lane.batch, block=block_ms
+                GROUP, self._consumer, positions, count=self._handler.batch, block=block_ms
             )
         return [(key.decode(), _deliveries(raw)) for key, raw in answer or []]
 
@@ -232,15 +237,15 @@ class Consumer(Generic[T]):
                 _LOG.error("an entry vanished before it was recorded", stream=key)
                 continue
             try:
-                items[delivery.entry_id] = self._lane.decode(tenant, delivery.fields)
+                items[delivery.entry_id] = self._handler.decode(tenant, delivery.fields)
             except UnreadableEntryError as error:
-                await self._bury(key, delivery, str(error))
+                await self._dead_letter(key, delivery, str(error))
         await self._record(key, items, {d.entry_id: d for d in deliveries})
         done = [d.entry_id for d in deliveries if d.fields is None or d.entry_id in items]
         with redis_errors():
             if done:
                 await self._redis.xack(key, GROUP, *done)
-        await self._lane.trim(tenant)
+        await self._handler.trim(tenant)
 
     async def _record(
         self, key: str, items: dict[bytes, T], deliveries: dict[bytes, _Delivery]
@@ -249,22 +254,22 @@ class Consumer(Generic[T]):
         the culprit is buried (and taken out of `items`)."""
         tenant = self._tenants[key]
         try:
-            self._count(await self._lane.record(tenant, list(items.values())), len(items))
+            self._count(await self._handler.record(tenant, list(items.values())), len(items))
             return
         except InputError:
             _LOG.warning("a batch is recorded one by one", stream=key, count=len(items))
         for entry_id, item in list(items.items()):
             try:
-                self._count(await self._lane.record(tenant, [item]), 1)
+                self._count(await self._handler.record(tenant, [item]), 1)
             except InputError as error:
                 del items[entry_id]
-                await self._bury(key, deliveries[entry_id], str(error))
+                await self._dead_letter(key, deliveries[entry_id], str(error))
 
     def _count(self, recorded: int, of: int) -> None:
         self.stats.recorded += recorded
         self.stats.known += of - recorded
 
-    async def _bury(self, key: str, delivery: _Delivery, reason: str) -> None:
+    async def _dead_letter(self, key: str, delivery: _Delivery, reason: str) -> None:
         """Move an entry to the dead stream, in one step with its acknowledgement."""
         fields: dict[Any, Any] = {
             **(delivery.fields or {}),

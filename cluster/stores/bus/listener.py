@@ -15,7 +15,7 @@ from cluster.stores.bus.stream import (
     decode_entry,
     stream_key,
 )
-from cluster.stores.bus.tracks import TrackNews, TrackStream, decode_news, track_stream_key
+from cluster.stores.bus.tracks import TrackStream, TrackUpdate, decode_update, track_stream_key
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Sighting, TrackPath
 
@@ -36,7 +36,7 @@ class TrackRecords(Protocol):
     async def record_objects(self, sightings: list[Sighting]) -> None: ...
 
 
-class _AlarmLane:
+class _AlarmHandler:
     name = "alarms"
     # One SQL transaction takes 2 ms for one alarm and 36 ms for a hundred (SQLite,
     # synchronous=FULL).
@@ -60,7 +60,7 @@ class _AlarmLane:
         await AlarmStream(self._redis, tenant).trim(GROUP, self._keep)
 
 
-class _TrackLane:
+class _TrackHandler:
     name = "tracks"
     batch = 200
 
@@ -71,10 +71,10 @@ class _TrackLane:
     def key(self, tenant: str) -> str:
         return track_stream_key(tenant)
 
-    def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> TrackNews:
-        return decode_news(tenant, fields)
+    def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
+        return decode_update(tenant, fields)
 
-    async def record(self, tenant: str, items: list[TrackNews]) -> int:
+    async def record(self, tenant: str, items: list[TrackUpdate]) -> int:
         records = self._records(tenant)
         await records.record_objects([item for item in items if isinstance(item, Sighting)])
         await records.record_paths([item for item in items if isinstance(item, TrackPath)])
@@ -103,11 +103,13 @@ class Listener(Consumer[Alarm]):
         claim_idle_ms: int = CLAIM_IDLE_MS,
         keep: int = KEEP_FOR_READERS,
     ) -> None:
-        lane = _AlarmLane(redis, records, keep)
-        super().__init__(redis, tenants, lane, consumer, clock=clock, claim_idle_ms=claim_idle_ms)
+        handler = _AlarmHandler(redis, records, keep)
+        super().__init__(
+            redis, tenants, handler, consumer, clock=clock, claim_idle_ms=claim_idle_ms
+        )
 
 
-class TrackListener(Consumer[TrackNews]):
+class TrackListener(Consumer[TrackUpdate]):
     """Records objects and paths, then drops them from their stream; see `Consumer`.
 
     Args:
@@ -124,5 +126,7 @@ class TrackListener(Consumer[TrackNews]):
         clock: Clock | None = None,
         claim_idle_ms: int = CLAIM_IDLE_MS,
     ) -> None:
-        lane = _TrackLane(redis, records)
-        super().__init__(redis, tenants, lane, consumer, clock=clock, claim_idle_ms=claim_idle_ms)
+        handler = _TrackHandler(redis, records)
+        super().__init__(
+            redis, tenants, handler, consumer, clock=clock, claim_idle_ms=claim_idle_ms
+        )

@@ -23,7 +23,7 @@ from cluster.stores.bus.stream import TRIM, UnreadableEntryError
 from pipelines.domain import Sighting, TrackPath
 from pipelines.errors import InputError, UnavailableError
 
-TrackNews = TrackPath | Sighting
+TrackUpdate = TrackPath | Sighting
 
 # A path of 5 s at 5 frames per second takes some 800 bytes of Redis' memory, so one tenant whose
 # listener is away takes 16 MB; with 100 cameras and ten objects in each that is 100 s.
@@ -60,28 +60,28 @@ def track_stream_key(tenant: str) -> str:
     return f"atalaia:{{{tenant}}}:tracks"
 
 
-def encode_news(news: TrackNews) -> tuple[bytes, bytes]:
+def encode_update(update: TrackUpdate) -> tuple[bytes, bytes]:
     """Field and value of an entry."""
-    field = _PATH if isinstance(news, TrackPath) else _OBJECT
-    return field, news.model_dump_json().encode()
+    field = _PATH if isinstance(update, TrackPath) else _OBJECT
+    return field, update.model_dump_json().encode()
 
 
-def decode_news(tenant: str, fields: Mapping[bytes, bytes]) -> TrackNews:
+def decode_update(tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
     """What an entry's fields say. Raises UnreadableEntryError, whose message is the reason."""
     for field, kind in ((_PATH, TrackPath), (_OBJECT, Sighting)):
         payload = fields.get(field)
         if payload is None:
             continue
         try:
-            news: TrackNews = kind.model_validate_json(payload)
+            update: TrackUpdate = kind.model_validate_json(payload)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "all of it"
             what = field.decode()
             raise UnreadableEntryError(f"no such {what}: {place}: {first['msg']}.") from None
-        if news.tenant != tenant:
-            raise UnreadableEntryError(f"it belongs to tenant {news.tenant}.")
-        return news
+        if update.tenant != tenant:
+            raise UnreadableEntryError(f"it belongs to tenant {update.tenant}.")
+        return update
     raise UnreadableEntryError("the entry has neither a path nor an object.")
 
 
@@ -104,7 +104,7 @@ class TrackStream:
         self._publish = redis.register_script(_PUBLISH)
         self._trim = redis.register_script(TRIM)
 
-    async def publish(self, news: Sequence[TrackNews]) -> int:
+    async def publish(self, updates: Sequence[TrackUpdate]) -> int:
         """Put news at the end of the stream, as far as there is room; how many it took.
 
         Raises:
@@ -112,13 +112,13 @@ class TrackStream:
             UnavailableError: Redis is away. Some may be in the stream all the same; to say them
                 again changes nothing.
         """
-        if any(item.tenant != self.tenant for item in news):
+        if any(item.tenant != self.tenant for item in updates):
             raise InputError("an object or path belongs to another tenant.")
-        if not news:
+        if not updates:
             return 0
         args: list[bytes | int] = [self._capacity]
-        for item in news:
-            args += encode_news(item)
+        for item in updates:
+            args += encode_update(item)
         with redis_errors():
             return int(await self._publish(keys=[self.key], args=args))
 
@@ -165,7 +165,7 @@ class TrackPublisher:
         self._redis = open_redis(redis_url, timeout_s=PUBLISH_TIMEOUT_S)
         self._capacity = capacity
         self._stream_capacity = stream_capacity
-        self._waiting: deque[TrackNews] = deque()
+        self._waiting: deque[TrackUpdate] = deque()
         self._lock = threading.Lock()
         self._counts = TrackCounts()
         self._streams: dict[str, TrackStream] = {}
@@ -177,10 +177,10 @@ class TrackPublisher:
         if self._task is None and not self._closed:
             self._task = asyncio.create_task(self._keep_sending(), name="track news")
 
-    def offer(self, news: Iterable[TrackNews]) -> None:
+    def offer(self, updates: Iterable[TrackUpdate]) -> None:
         """Have news sent, soon; where too much waits already, the oldest is dropped for it."""
         with self._lock:
-            for item in news:
+            for item in updates:
                 if len(self._waiting) >= self._capacity:
                     self._waiting.popleft()
                     self._counts.dropped += 1
@@ -236,7 +236,7 @@ class TrackPublisher:
         their place meanwhile."""
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-        by_tenant: dict[str, list[TrackNews]] = {}
+        by_tenant: dict[str, list[TrackUpdate]] = {}
         for item in batch:
             by_tenant.setdefault(item.tenant, []).append(item)
         try:
@@ -248,7 +248,7 @@ class TrackPublisher:
             if by_tenant:
                 self._put_back([item for items in by_tenant.values() for item in items])
 
-    def _put_back(self, batch: list[TrackNews]) -> None:
+    def _put_back(self, batch: list[TrackUpdate]) -> None:
         with self._lock:
             room = max(0, self._capacity - len(self._waiting))
             kept = batch[max(0, len(batch) - room) :] if room else []

@@ -153,7 +153,7 @@ class TenantTracks:
             )
         return object_record_of(rows[0])
 
-    async def way(
+    async def trajectory(
         self, camera: str, track: str, *, since_us: int = 0, limit: int = MAX_PATHS
     ) -> list[TrackPath]:
         """The paths of one track, oldest first, from the one that reaches `since_us` on."""

@@ -105,7 +105,7 @@ async def test_the_memory_of_held_crops_is_bounded(
         assert watcher.held_crops <= MAX_HELD_CROPS
     assert len({crop.sighting.track for crop in host.crops}) <= CROWD
     # Whose crop had to go is told of all the same, without a picture.
-    assert any(isinstance(news, Sighting) for news in host.news)
+    assert any(isinstance(update, Sighting) for update in host.update)
 
 
 async def test_the_bridge_leaves_and_another_comes(
@@ -118,16 +118,16 @@ async def test_the_bridge_leaves_and_another_comes(
         watching(servers, host) as watcher,
     ):
         await until("looking", lambda: watcher.status().analysed >= 5)
-        cargo = (await servers.cargo(GATE, url),)
+        assignment = (await servers.assignment(GATE, url),)
         await bridge.sync(())
         await servers.eventually("camera left", partial(servers.identities, GATE), {"watcher"})
         analysed = watcher.status().analysed
-        await bridge.sync(cargo)
+        await bridge.sync(assignment)
         await until("looking again", lambda: watcher.status().analysed >= analysed + 10)
         # And one that takes the place of another without a good-bye, as after a crash.
         other = Bridge(servers.settings)
         try:
-            await other.sync(cargo)
+            await other.sync(assignment)
             await until("the other one", lambda: other.status().cameras[0].in_room)
             await bridge.sync(())
             analysed = watcher.status().analysed
@@ -145,13 +145,13 @@ async def test_the_sub_stream_is_watched_where_there_is_one(
         url, sub_url = SecretStr(camera.url()), SecretStr(small.url())
         async with watching(servers, host) as watcher:
             # The watcher may be there first.
-            await bridge.sync((await servers.cargo(GATE, url, sub_url),))
+            await bridge.sync((await servers.assignment(GATE, url, sub_url),))
             await until("sub-stream", lambda: _size(watcher) == (256, 256))
             analysed = watcher.status().analysed
             await until("analysed", lambda: watcher.status().analysed > analysed + 5)
             assert _size(watcher) == (256, 256)
             # Its owner takes the sub-stream away.
-            await bridge.sync((await servers.cargo(GATE, url, version="2"),))
+            await bridge.sync((await servers.assignment(GATE, url, version="2"),))
             await until("main", lambda: _size(watcher) == (320, 192))
             analysed = watcher.status().analysed
             await until("analysed", lambda: watcher.status().analysed > analysed + 5)
@@ -178,12 +178,12 @@ async def test_a_watcher_that_is_let_go_of_leaves_nothing(
             await until("in flight", lambda: host.in_flight == 1)
             await watcher.aclose()
             crops = len(host.crops)
-            paths = sum(isinstance(news, TrackPath) for news in host.news)
+            paths = sum(isinstance(update, TrackPath) for update in host.update)
             assert crops > 0
             assert paths > 0
             await watcher.aclose()
             assert len(host.crops) == crops
-            assert sum(isinstance(news, TrackPath) for news in host.news) == paths
+            assert sum(isinstance(update, TrackPath) for update in host.update) == paths
         await servers.eventually("left", partial(servers.identities, GATE), {"camera"})
         left = [t.get_name() for t in asyncio.all_tasks() if GATE.room in t.get_name()]
         assert not [name for name in left if name.startswith(("read ", "analyse "))]

@@ -91,8 +91,8 @@ async def test_two_watchers_of_one_process_see_each_its_own_camera(
     ):
         await bridge.sync(
             (
-                await servers.cargo(GATE, url),
-                await servers.cargo(yard, SecretStr(camera.url())),
+                await servers.assignment(GATE, url),
+                await servers.assignment(yard, SecretStr(camera.url())),
             )
         )
         sizes: dict[CameraKey, set[tuple[int, int]]] = {GATE: set(), yard: set()}

@@ -84,7 +84,7 @@ class Host:
     most_in_flight: int = 0
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
-    news: list[TrackPath | Sighting] = field(default_factory=list)
+    updates: list[TrackPath | Sighting] = field(default_factory=list)
     input_size: tuple[int, int] = (640, 384)
 
     def plan(self, key: CameraKey) -> CameraPlan | None:
@@ -109,8 +109,8 @@ class Host:
     def remember(self, crop: Crop) -> None:
         self.crops.append(crop)
 
-    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
-        self.news += news
+    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
+        self.updates += updates
 
     def services(self) -> WatcherServices:
         """For watchers on the running loop, which is the host's, too."""
@@ -156,7 +156,7 @@ async def gate_on_air(
     """The numbered scene, played by a camera and carried into its room. Yields its URL."""
     (camera,) = await cameras.start()
     try:
-        await bridge.sync((await servers.cargo(GATE, camera.url),))
+        await bridge.sync((await servers.assignment(GATE, camera.url),))
         yield camera.url
     finally:
         await cameras.aclose()

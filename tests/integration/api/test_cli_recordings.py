@@ -56,7 +56,7 @@ async def test_the_list_shows_stretches(atalaia: Shell) -> None:
     rows = json.loads((await atalaia("list", *WHEN, "--json")).stdout)
     assert len(rows) == 6
     assert all("url" not in row and len(row["sha256"]) == 64 for row in rows)
-    assert "nothing was recorded" in (await atalaia("list", *WHEN, "--camera", "yard")).stdout
+    assert "there are no recordings" in (await atalaia("list", *WHEN, "--camera", "yard")).stdout
 
 
 async def test_an_export_is_verified_until_somebody_touches_it(
@@ -71,7 +71,7 @@ async def test_an_export_is_verified_until_somebody_touches_it(
 
     verified = await atalaia("verify", "gate.mp4", "gate.manifest.json", "--online")
     assert verified.exit_code == 0, verified.output
-    assert "100 pictures of 6 files" in verified.stdout
+    assert "100 frames of 6 files" in verified.stdout
 
     content = bytearray(file.read_bytes())
     content[-100] ^= 1
@@ -90,7 +90,7 @@ async def test_an_export_is_verified_until_somebody_touches_it(
     assert (await atalaia("verify", "gate.mp4", "gate.manifest.json")).exit_code == 0
     online = await atalaia("verify", "gate.mp4", "gate.manifest.json", "--online")
     assert online.exit_code == 2
-    assert "was kept" in online.stderr
+    assert "differs from the manifest that the API stored" in online.stderr
 
 
 async def test_what_cannot_be_exported_leaves_no_file(atalaia: Shell, tmp_path: Path) -> None:

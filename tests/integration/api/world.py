@@ -29,7 +29,7 @@ from cluster.stores.bus import AlarmStream, open_redis
 from cluster.stores.db import Database
 from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
-from serve.api.blobs import BlobShelf
+from serve.api.blobs import BlobPool
 from serve.api.ports import Deps
 from serve.api.state import ApiState, state_of
 from tests.integration.api.ports import (
@@ -60,7 +60,7 @@ class World:
     hosts: Hosts
     jobs: Jobs
     memory: VectorMemory
-    shelf: BlobShelf
+    blob_pool: BlobPool
     keys: dict[str, str]
     stack: AsyncExitStack
 
@@ -78,7 +78,7 @@ class World:
         return AlarmStream(self.redis, tenant)
 
     def blobs(self, tenant: str) -> TenantBlobs:
-        return self.shelf(tenant)
+        return self.blob_pool(tenant)
 
 
 @dataclass
@@ -138,8 +138,8 @@ async def open_world(
             keys[tenant] = (await platform.create_key(tenant, "tests")).secret
         detector, controller, hosts, jobs = StillDetector(), Controller(), Hosts(), Jobs()
         memory = await stack.enter_async_context(VectorMemory.opened(path.parent / "qdrant"))
-        shelf = BlobShelf(settings.blob_url)
-        stack.push_async_callback(shelf.aclose)
+        blob_pool = BlobPool(settings.blob_url)
+        stack.push_async_callback(blob_pool.aclose)
         addresses = CameraAddresses.of(settings)
         stack.callback(addresses.close)
         deps = Deps(
@@ -153,7 +153,7 @@ async def open_world(
             controller=controller,
             hosts=hosts,
             jobs=jobs,
-            blobs=shelf,
+            blobs=blob_pool,
             addresses=addresses,
         )
         app = create_app(deps)
@@ -169,7 +169,7 @@ async def open_world(
             hosts,
             jobs,
             memory,
-            shelf,
+            blob_pool,
             keys,
             stack,
         )

@@ -75,17 +75,17 @@ async def new_job(records: Database) -> JobRecord:
 
 
 async def becomes(records: Database, job: UUID, wanted: Callable[[JobRecord], bool]) -> JobRecord:
-    async def query() -> JobRecord | None:
+    async def probe() -> JobRecord | None:
         found = await records.jobs("acme").job(job)
         return found if wanted(found) else None
 
-    return await eventually(query)
+    return await eventually(probe)
 
 
-async def eventually(query: Callable[[], Awaitable[JobRecord | None]]) -> JobRecord:
+async def eventually(probe: Callable[[], Awaitable[JobRecord | None]]) -> JobRecord:
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            found = await query()
+            found = await probe()
             if found is not None:
                 return found
             await asyncio.sleep(0.1)

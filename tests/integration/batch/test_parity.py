@@ -92,7 +92,7 @@ class ModelHost(live.Host):
         (found,) = await asyncio.to_thread(self.model.detect, [frame])
         return found
 
-    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
         """Ignored here."""
 
 
@@ -176,14 +176,14 @@ async def watched(
         watcher = await stack.enter_async_context(live.watching(servers, host))
         (camera,) = await cameras.start()
         stack.push_async_callback(cameras.aclose)
-        cargo = await servers.cargo(CameraKey("acme", "gate"), camera.url)
+        assignment = await servers.assignment(CameraKey("acme", "gate"), camera.url)
         always = Recording(mode=RecordingMode.CONTINUOUS)
-        await bridge.sync((replace(cargo, recording=always),))
+        await bridge.sync((replace(assignment, recording=always),))
         await until("a frame", lambda: host.seen)
         before = watcher.status().skipped
         await asyncio.sleep(seconds)
         skipped = watcher.status().skipped
-        await bridge.sync((cargo,))  # ends the recording's last file
+        await bridge.sync((assignment,))  # ends the recording's last file
         await bridge.sync(())
         # If the watcher left while a frame is at the model, only the job would analyse that frame.
         await until("all analysed", lambda: watcher.status().analysed == len(host.seen))

@@ -67,7 +67,7 @@ async def test_h264_passes_unchanged(servers: Servers, bridge: Bridge, clip: Cli
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         shown = await viewer.frames(WATCHED_FRAMES)
         status = state_of(bridge, GATE)
         assert status.in_room
@@ -96,7 +96,7 @@ async def test_b_frames_are_transcoded_and_the_status_says_why(
         RtspCamera(clip, presentation=order).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         shown = await viewer.frames(75)
         main = state_of(bridge, GATE).main
     assert (main.codec, main.transcoded) == ("h264", True)
@@ -120,7 +120,7 @@ async def test_h265_is_transcoded_and_the_status_says_why(servers: Servers, brid
     try:
         (camera,) = await cameras.start()
         async with Viewer(servers.settings.livekit, GATE) as viewer:
-            await bridge.sync((await servers.cargo(GATE, camera.url),))
+            await bridge.sync((await servers.assignment(GATE, camera.url),))
             shown = await viewer.frames(75)
             main = state_of(bridge, GATE).main
     finally:
@@ -144,7 +144,7 @@ async def test_mjpeg_is_transcoded(servers: Servers, bridge: Bridge) -> None:
         mjpeg_camera(pictures) as url,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(url)),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(url)),))
         shown = await viewer.frames(30)
         main = state_of(bridge, GATE).main
     assert (main.codec, main.transcoded) == ("mjpeg", True)
@@ -161,7 +161,7 @@ async def test_another_size_in_the_middle_of_the_stream_is_followed(
         RtspCamera(clip, in_band=True).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         await viewer.frames(25)
         camera.next_clip = night_clip
         await until("night", lambda: viewer.shown[-1].size == (256, 256))
@@ -191,7 +191,7 @@ async def test_another_size_after_a_break_is_followed(
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         await viewer.frames(25)
         camera.clip = night_clip
         await camera.drop_all()
@@ -212,8 +212,8 @@ async def test_a_sub_stream_is_a_second_track(
         RtspCamera(night_clip).serving() as sub,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        cargo = await servers.cargo(GATE, SecretStr(camera.url()), SecretStr(sub.url()))
-        await bridge.sync((cargo,))
+        assignment = await servers.assignment(GATE, SecretStr(camera.url()), SecretStr(sub.url()))
+        await bridge.sync((assignment,))
         main = await viewer.frames(25, "main")
         detect = await viewer.frames(25, "detect")
         status = state_of(bridge, GATE)
@@ -242,8 +242,8 @@ async def test_streams_wait_for_each_other_in_no_way(
         nowhere = SecretStr("rtsp://user:s3cret@127.0.0.1:9/none")
         await bridge.sync(
             (
-                await servers.cargo(wrong, nowhere),
-                await servers.cargo(GATE, SecretStr(camera.url())),
+                await servers.assignment(wrong, nowhere),
+                await servers.assignment(GATE, SecretStr(camera.url())),
             )
         )
         await until("failed", lambda: state_of(bridge, wrong).main.phase is StreamPhase.FAILED)

@@ -61,7 +61,7 @@ async def test_a_camera_that_is_cut_comes_back_and_its_time_goes_on(
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         await viewer.frames(25)
         for _ in range(3):
             # Where the gateway is quick the bridge's own pull survives; else it is made anew.
@@ -88,7 +88,7 @@ async def test_a_camera_that_falls_silent_is_lost_and_comes_back(
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         await viewer.frames(25)
         camera.mood = Mood.SILENT
         await camera.drop_all()
@@ -104,7 +104,7 @@ async def test_livekit_is_killed_and_the_bridge_is_back_in_the_room(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:
     async with RtspCamera(clip).serving() as camera:
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         async with Viewer(servers.settings.livekit, GATE) as viewer:
             before = (await viewer.frames(25))[-1]
         pid = servers.livekit.status().pid
@@ -134,8 +134,8 @@ async def test_the_gateway_is_killed_and_frames_flow_again(
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        cargo = await servers.cargo(GATE, SecretStr(camera.url()))
-        await bridge.sync((cargo,))
+        assignment = await servers.assignment(GATE, SecretStr(camera.url()))
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         pid = servers.go2rtc.status().pid
         assert pid is not None
@@ -144,7 +144,7 @@ async def test_the_gateway_is_killed_and_frames_flow_again(
         await until("failed", lambda: state_of(bridge, GATE).main.phase is StreamPhase.FAILED)
         await until("server back", lambda: servers.go2rtc.state is State.READY)
         # It starts empty; the controller tells it again, here the test.
-        await servers.cargo(GATE, SecretStr(camera.url()))
+        await servers.assignment(GATE, SecretStr(camera.url()))
         await until("back", lambda: streaming(bridge, GATE))
         await viewer.frames(len(viewer.shown) + 25)
     captures = [frame.capture_us for frame in viewer.shown]
@@ -156,7 +156,7 @@ async def test_livekit_may_come_after_the_bridge(
 ) -> None:
     await servers.livekit.aclose()
     async with RtspCamera(clip).serving() as camera:
-        await bridge.sync((await servers.cargo(GATE, SecretStr(camera.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
         await until("pulled", lambda: state_of(bridge, GATE).main.dropped.get("room_away", 0) > 0)
         assert not state_of(bridge, GATE).in_room
         fresh = servers.new_livekit()
@@ -170,8 +170,8 @@ async def test_a_removed_camera_leaves_room_and_gateway(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:
     async with RtspCamera(clip).serving() as camera, RtspCamera(clip).serving() as other:
-        gate = await servers.cargo(GATE, SecretStr(camera.url()))
-        yard = await servers.cargo(YARD, SecretStr(other.url()))
+        gate = await servers.assignment(GATE, SecretStr(camera.url()))
+        yard = await servers.assignment(YARD, SecretStr(other.url()))
         await bridge.sync((gate, yard))
         await until("both", lambda: streaming(bridge, GATE) and streaming(bridge, YARD))
         assert await servers.identities(GATE) == {"camera"}
@@ -197,10 +197,10 @@ async def test_another_version_is_pulled_anew(
         RtspCamera(night_clip).serving() as new,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        await bridge.sync((await servers.cargo(GATE, SecretStr(old.url())),))
+        await bridge.sync((await servers.assignment(GATE, SecretStr(old.url())),))
         await viewer.frames(10)
-        cargo = await servers.cargo(GATE, SecretStr(new.url()), version="2")
-        status = await bridge.sync((cargo,))
+        assignment = await servers.assignment(GATE, SecretStr(new.url()), version="2")
+        status = await bridge.sync((assignment,))
         assert [camera.version for camera in status.cameras] == ["2"]
         await until("the new one", lambda: viewer.shown[-1].size == (256, 256))
         await until("the old one let go", lambda: old.playing == 0)
@@ -214,19 +214,19 @@ async def test_another_version_is_pulled_anew(
 async def test_nothing_is_left_after_the_end(servers: Servers, bridge: Bridge, clip: Clip) -> None:
     before = {thread.name for thread in threading.enumerate()}
     async with RtspCamera(clip).serving() as camera:
-        cargo = [
-            await servers.cargo(CameraKey("acme", f"c{n}"), SecretStr(camera.url()))
+        assignments = [
+            await servers.assignment(CameraKey("acme", f"c{n}"), SecretStr(camera.url()))
             for n in range(6)
         ]
-        await bridge.sync(tuple(cargo))
-        await until("all", lambda: all(streaming(bridge, one.key) for one in cargo))
+        await bridge.sync(tuple(assignments))
+        await until("all", lambda: all(streaming(bridge, one.key) for one in assignments))
         # One that is removed at the moment of the end, and one that never came up.
-        await bridge.sync(tuple(cargo[1:]))
+        await bridge.sync(tuple(assignments[1:]))
         await bridge.aclose()
         await bridge.aclose()
         assert pumps() == []
         assert bridge.status().cameras == ()
-        for one in cargo:
+        for one in assignments:
             await servers.eventually("left", partial(servers.identities, one.key), set())
         await until("camera let go", lambda: camera.playing == 0)
     left = {t.name for t in threading.enumerate()} - before

@@ -100,7 +100,7 @@ class Servers:
         await self.relay.aclose()
         await self.livekit.aclose()
 
-    async def cargo(
+    async def assignment(
         self,
         key: CameraKey,
         url: SecretStr,

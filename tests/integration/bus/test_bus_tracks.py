@@ -65,9 +65,9 @@ async def test_what_is_offered_is_recorded(
     valkey: str, redis_client: Redis, database: Database
 ) -> None:
     """From another thread, as watchers do it; and then the stream is empty again."""
-    news = [make_path(0), make_sighting(0), make_path(1), make_sighting(0, "globex")]
+    updates = [make_path(0), make_sighting(0), make_path(1), make_sighting(0, "globex")]
     async with _publishing(valkey) as publisher, _listening(redis_client, database):
-        thread = threading.Thread(target=publisher.offer, args=(news,))
+        thread = threading.Thread(target=publisher.offer, args=(updates,))
         thread.start()
         thread.join()
 

@@ -1,4 +1,4 @@
-"""Servers and bridge are those of the bridge's tests."""
+"""Reuses the servers and bridge of the bridge tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller with real servers: states with reasons that help, and nothing done twice."""
+"""The controller with real servers: states with helpful reasons, and no repeated work."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GATE = CameraKey("acme", "gate")
 PASSWORD = "s3cret@#/ "
 
 
-async def test_a_wrong_password_is_a_reason_and_the_right_one_mends_it(
+async def test_a_wrong_password_is_reported_and_correcting_it_recovers(
     servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
 ) -> None:
     async with (
@@ -49,7 +49,7 @@ async def test_a_wrong_password_is_a_reason_and_the_right_one_mends_it(
 async def test_a_new_controller_disturbs_nothing(
     servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
 ) -> None:
-    """It finds cameras on gateway and bridge that it never put there."""
+    """It finds cameras on gateway and bridge that an earlier controller put there."""
     async with (
         RtspCamera(clip).serving() as camera,
         site(servers, bridge, redis_client) as here,
@@ -66,7 +66,7 @@ async def test_a_new_controller_disturbs_nothing(
         assert camera.played == 1
 
 
-async def test_a_gateway_that_forgot_everything_is_told_again(
+async def test_a_gateway_that_lost_its_streams_gets_them_again(
     servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
 ) -> None:
     async with (
@@ -86,7 +86,7 @@ async def test_a_gateway_that_forgot_everything_is_told_again(
             assert await servers.gateway.names() == {GATE.room}
 
 
-async def test_a_camera_that_is_taken_away_leaves_nothing(
+async def test_a_removed_camera_leaves_nothing_behind(
     servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
 ) -> None:
     async with (
@@ -112,8 +112,8 @@ async def test_a_camera_that_is_taken_away_leaves_nothing(
         assert await servers.gateway.names() == set()
 
 
-async def test_dispatches_do_not_add_up(servers: Servers) -> None:
-    """LiveKit would send one watcher for each, and they would throw each other out."""
+async def test_dispatches_do_not_accumulate(servers: Servers) -> None:
+    """LiveKit would send one watcher per dispatch, and they would evict each other."""
     livekit = servers.settings.livekit
     dispatcher = LiveKitDispatcher(livekit)
     secret = livekit.api_secret.get_secret_value()
@@ -130,7 +130,7 @@ async def test_dispatches_do_not_add_up(servers: Servers) -> None:
         await dispatcher.aclose()
 
 
-async def test_a_livekit_that_is_away_is_an_error_of_ours(servers: Servers) -> None:
+async def test_an_unreachable_livekit_raises_our_error(servers: Servers) -> None:
     await servers.livekit.aclose()
     dispatcher = LiveKitDispatcher(servers.settings.livekit)
     try:
@@ -140,7 +140,7 @@ async def test_a_livekit_that_is_away_is_an_error_of_ours(servers: Servers) -> N
         await dispatcher.aclose()
 
 
-async def test_a_new_recording_mode_takes_effect_within_two_seconds_and_is_told(
+async def test_a_new_recording_mode_takes_effect_within_two_seconds_and_is_reported(
     servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
 ) -> None:
     async with (

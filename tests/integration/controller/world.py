@@ -48,7 +48,7 @@ class OneBridge:
 
 
 class Site:
-    """What outlives a controller: the records, the servers, the bridge."""
+    """Everything that outlives a controller: the records, the servers, the bridge."""
 
     def __init__(self, servers: Servers, bridge: Bridge, redis: Redis, database: Database) -> None:
         self.servers = servers
@@ -58,7 +58,7 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def controller(self) -> AsyncIterator[Controller]:
-        """A controller that runs, and that knows nothing at its start."""
+        """A running controller that starts without state."""
         dispatcher = LiveKitDispatcher(self.servers.settings.livekit)
         controller = Controller(
             self.servers.settings,
@@ -85,7 +85,7 @@ class Site:
         )
 
     async def state(self, key: CameraKey, wanted: str, words: str = "") -> str:
-        """Wait until that camera is in that state with a reason that says so; the reason."""
+        """Wait until that camera is in that state with a matching reason; returns the reason."""
         seen = None
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -101,9 +101,9 @@ async def test_the_way_of_one_track(tracks: TenantTracks) -> None:
     await tracks.record_paths(parts)
     await tracks.record_paths([make_path(0), make_path(track="t", camera="yard")])
 
-    assert await tracks.way("gate", "t") == parts
-    assert await tracks.way("gate", "t", since_us=T0_US + 6 * S) == parts[1:]
-    assert await tracks.way("gate", "t", limit=1) == parts[:1]
+    assert await tracks.trajectory("gate", "t") == parts
+    assert await tracks.trajectory("gate", "t", since_us=T0_US + 6 * S) == parts[1:]
+    assert await tracks.trajectory("gate", "t", limit=1) == parts[:1]
 
 
 async def test_many_at_once(tracks: TenantTracks) -> None:
@@ -281,7 +281,7 @@ ATTEMPTS: dict[str, Callable[[TenantTracks], Awaitable[Any]]] = {
     "record_paths": lambda t: t.record_paths([make_path(1, "globex", camera="vault")]),
     "record_objects": lambda t: t.record_objects([make_sighting(1, "globex", camera="vault")]),
     "paths": lambda t: t.paths("vault", 0, T0_US * 2),
-    "way": lambda t: t.way("vault", "theirs"),
+    "trajectory": lambda t: t.trajectory("vault", "theirs"),
     "object": lambda t: t.object("theirs"),
     "objects": lambda t: t.objects(ObjectQuery()),
     "path_points": lambda t: _all_points(t, "vault"),

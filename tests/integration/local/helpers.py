@@ -1,4 +1,4 @@
-"""What the tests of the local servers share."""
+"""Helpers of the local server tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.ports import free_port
 
 
 def free_settings(data_dir: Path, **changes: Any) -> dict[str, Any]:
-    """Settings, as the file would hold them, that collide with nothing on this machine."""
+    """Settings, as in a file, that conflict with nothing on this machine."""
     loopback = "127.0.0.1"
     base: dict[str, Any] = {
         "data_dir": str(data_dir),
@@ -36,7 +36,7 @@ def free_settings(data_dir: Path, **changes: Any) -> dict[str, Any]:
 
 
 def alive(pid: int) -> bool:
-    """Whether that process still runs; one that only waits to be collected does not."""
+    """Whether that process still runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -54,7 +54,7 @@ async def gone(pids: list[int], within_s: float) -> list[int]:
 
 
 async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
-    """Wait for something that another process brings about."""
+    """Wait for an effect of another process."""
     async with asyncio.timeout(within_s):
         while True:
             if condition():

@@ -1,4 +1,4 @@
-"""Building a server, with a `go` that does what it is told: the real one takes minutes."""
+"""Building a server with a fake `go`: the real one takes minutes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ printf '#!/bin/sh\\n' > "$2" && chmod +x "$2"
 
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the pretended `go` was called with; nothing else is on PATH but the system's tools."""
+    """The log of the fake `go`; otherwise PATH has only the system's tools."""
     make_go(tmp_path, WRITES.format(log=tmp_path / "calls", more="sleep 0.3"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     return tmp_path / "calls"
 
 
 def calls(log: Path) -> list[str]:
-    """One command line per call of the pretended `go`."""
+    """One command line per call of the fake `go`."""
     return log.read_text().splitlines()
 
 
@@ -40,32 +40,30 @@ def make_go(folder: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-async def test_a_server_is_built_once_also_when_two_ask_at_the_same_time(
-    tmp_path: Path, log: Path
-) -> None:
-    said: list[str] = []
+async def test_concurrent_requests_build_a_server_once(tmp_path: Path, log: Path) -> None:
+    messages: list[str] = []
     paths = await asyncio.gather(
-        *(ensure_binary(GO2RTC, tmp_path, said.append) for _ in range(2)),
+        *(ensure_binary(GO2RTC, tmp_path, messages.append) for _ in range(2)),
     )
     assert paths[0] == paths[1] == tmp_path / "bin" / "go2rtc"
     assert os.access(paths[0], os.X_OK)
     (call,) = calls(log)
     for flag in ("-trimpath", "-mod=readonly", "github.com/AlexxIT/go2rtc"):
         assert flag in call
-    assert any("waiting for another process" in line for line in said)
-    assert "go2rtc: downloading github.com/pion/rtp" in said
-    assert said[-1].startswith("built go2rtc in")
+    assert any("waiting for another process" in line for line in messages)
+    assert "go2rtc: downloading github.com/pion/rtp" in messages
+    assert messages[-1].startswith("built go2rtc in")
     assert [path.name for path in (tmp_path / "bin").glob("*.new")] == []
 
 
-async def test_other_pins_are_built_again(tmp_path: Path, log: Path) -> None:
+async def test_changed_pins_trigger_a_rebuild(tmp_path: Path, log: Path) -> None:
     binary = await ensure_binary(GO2RTC, tmp_path, lambda _: None)
     binary.with_name(".go2rtc.pin").write_text(LIVEKIT.pin())
     await ensure_binary(GO2RTC, tmp_path, lambda _: None)
     assert len(calls(log)) == 2
 
 
-async def test_a_build_that_fails_shows_the_words_of_go_and_leaves_nothing(
+async def test_a_failed_build_shows_the_output_of_go_and_leaves_nothing(
     tmp_path: Path, log: Path
 ) -> None:
     script = WRITES.format(log=log, more='echo "dial tcp: no such host" >&2; exit 1')
@@ -76,7 +74,7 @@ async def test_a_build_that_fails_shows_the_words_of_go_and_leaves_nothing(
     assert find_binary("livekit-server", tmp_path) is None
 
 
-async def test_a_build_that_is_given_up_ends_go(tmp_path: Path, log: Path) -> None:
+async def test_a_cancelled_build_ends_go(tmp_path: Path, log: Path) -> None:
     pid = tmp_path / "pid"
     make_go(tmp_path, WRITES.format(log=log, more=f"echo $$ > {pid}; exec sleep 600"))
     building = asyncio.create_task(ensure_binary(LIVEKIT, tmp_path, lambda _: None))

@@ -1,4 +1,4 @@
-"""The real servers, supervised: started, probed, brought back, stopped, never left behind."""
+"""The real servers under supervision: start, probe, restart, stop, and no leftovers."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ def _assert_loopback_only(pid: int) -> None:
             assert connection.laddr.ip in ("127.0.0.1", "::1"), connection
 
 
-async def test_what_valkey_was_told_survives_kill_9(
-    settings: Settings, binaries: dict[str, Path]
-) -> None:
+async def test_valkey_data_survives_kill_9(settings: Settings, binaries: dict[str, Path]) -> None:
     import redis.asyncio
 
     process = SupervisedProcess(spec_of("valkey", settings, binaries), clock=SystemClock())
@@ -115,7 +113,7 @@ LISTEN = """
 """
 
 
-async def test_a_server_that_cannot_start_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+async def test_a_failed_start_reports_the_last_log_lines(tmp_path: Path) -> None:
     spec = python_spec(tmp_path, "raise SystemExit('my file is broken')", free_port())
     process = SupervisedProcess(spec, clock=SystemClock())
     with pytest.raises(UnavailableError, match="my file is broken"):
@@ -126,7 +124,7 @@ async def test_a_server_that_cannot_start_is_given_up_with_its_last_words(tmp_pa
     await process.aclose()
 
 
-async def test_a_program_that_is_missing_is_said_to_be_missing(tmp_path: Path) -> None:
+async def test_a_missing_program_is_reported_as_missing(tmp_path: Path) -> None:
     spec = ProcessSpec("x", ("/nowhere/x",), TcpProbe("127.0.0.1", free_port()), tmp_path)
     process = SupervisedProcess(spec, clock=SystemClock())
     with pytest.raises(UnavailableError, match="cannot execute /nowhere/x"):
@@ -134,7 +132,7 @@ async def test_a_program_that_is_missing_is_said_to_be_missing(tmp_path: Path) -
     await process.aclose()
 
 
-async def test_a_crash_loop_spends_the_budget_and_is_visible(tmp_path: Path) -> None:
+async def test_a_crash_loop_exhausts_the_budget_and_is_visible(tmp_path: Path) -> None:
     port = free_port()
     more = "import threading, os; threading.Timer(0.3, os._exit, [3]).start()"
     policy = RestartPolicy(budget=2, initial_s=0.05, cap_s=0.1)
@@ -151,7 +149,7 @@ async def test_a_crash_loop_spends_the_budget_and_is_visible(tmp_path: Path) -> 
 
 
 async def test_a_server_that_hangs_is_started_again(tmp_path: Path) -> None:
-    """It still runs and still holds its port, but answers nobody."""
+    """It still runs and holds its port, but does not respond."""
     from cluster.local.probes import RedisProbe
 
     port = free_port()
@@ -203,7 +201,7 @@ async def test_a_server_deaf_to_sigterm_and_its_grandchildren_are_killed(tmp_pat
     assert await gone([server, grandchild], 2) == []
 
 
-async def test_a_keeper_that_is_killed_takes_its_server_along(tmp_path: Path) -> None:
+async def test_a_killed_subreaper_takes_its_server_along(tmp_path: Path) -> None:
     port = free_port()
     spec = python_spec(tmp_path, LISTEN.format(port=port, more=""), port)
     process = SupervisedProcess(spec, clock=SystemClock())
@@ -211,9 +209,9 @@ async def test_a_keeper_that_is_killed_takes_its_server_along(tmp_path: Path) ->
         await process.start()
         server = process.status().pid
         assert server is not None
-        keeper = psutil.Process(server).ppid()
-        assert keeper != os.getpid()
-        os.kill(keeper, signal.SIGKILL)
+        subreaper = psutil.Process(server).ppid()
+        assert subreaper != os.getpid()
+        os.kill(subreaper, signal.SIGKILL)
         await until(lambda: process.status().restarts == 1 and process.state is State.READY)
         assert await gone([server], 2) == []
     finally:

@@ -1,4 +1,4 @@
-"""The whole local stack with Ray: one start, then what only a whole one can show."""
+"""The complete local stack with Ray, started once: what only a complete stack can show."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _listening(pids: list[int] | None) -> list[tuple[str, int]]:
 
 
 @pytest.mark.timeout(300)
-async def test_a_stack_starts_tells_and_stops(
+async def test_a_stack_starts_reports_and_stops(
     settings: Settings, binaries: dict[str, Path]
 ) -> None:
     events: list[StackEvent] = []
@@ -109,7 +109,7 @@ async def test_a_stack_starts_tells_and_stops(
     await stack.aclose()
 
 
-async def test_a_taken_port_is_said_with_who_has_it_and_how_to_move(
+async def test_a_taken_port_is_reported_with_its_holder_and_a_remedy(
     tmp_path: Path, binaries: dict[str, Path]
 ) -> None:
     settings = Settings(**free_settings(tmp_path / "data"))
@@ -123,7 +123,7 @@ async def test_a_taken_port_is_said_with_who_has_it_and_how_to_move(
     assert running_owner(settings) is None
 
 
-async def test_a_server_that_somebody_else_should_run_must_be_there(
+async def test_an_unmanaged_server_must_be_reachable(
     tmp_path: Path, binaries: dict[str, Path]
 ) -> None:
     content = free_settings(tmp_path / "data")

@@ -65,7 +65,7 @@ class Go2Rtc:
         return self.settings.gateway_socket
 
     def client(self) -> httpx.AsyncClient:
-        """Somebody who has the gateway's password."""
+        """A client with the gateway's password."""
         keys = GatewayKeys.of(self.settings)
         assert keys.username
         assert keys.password
@@ -77,7 +77,7 @@ class Go2Rtc:
         )
 
     def sealed(self, name: str) -> str:
-        """What the gateway calls the stream `name`."""
+        """The gateway's name for the stream `name`."""
         return GatewayKeys.of(self.settings).names.seal(name)
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""HTTP servers that play a camera, or somebody who pretends to be one."""
+"""HTTP servers that act as a camera, or as an impostor of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HttpCamera:
 
     pages: Pages
     url: str = ""
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +34,7 @@ class HttpCamera:
                 return
             head = (first + await reader.readuntil(b"\r\n\r\n")).decode()
             path = head.split(" ")[1]
-            self.asked.append(path)
+            self.requested.append(path)
             self.heads.append(head)
             status, headers, body = self.pages(path)
             lines = [f"HTTP/1.1 {status} -", *(f"{k}: {v}" for k, v in headers.items())]
@@ -60,7 +60,7 @@ async def http_camera(pages: Pages) -> AsyncIterator[HttpCamera]:
 
 
 def home_page(path: str) -> Answer:
-    """A web server that has a home page, and no camera."""
+    """A web server with a home page, but no camera."""
     if path == "/":
         return 200, {"Content-Type": "text/html"}, b"<html>hello</html>"
     return 404, {}, b""

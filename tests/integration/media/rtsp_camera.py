@@ -92,7 +92,7 @@ class RtspCamera:
             await self.drop_all()
 
     async def drop_all(self) -> None:
-        """Cut every connection, as a camera that restarts."""
+        """Cut every connection, like a restarting camera."""
         clients = list(self._clients)
         for client in clients:
             client.cancel()
@@ -188,7 +188,7 @@ class RtspCamera:
         return "\r\n".join([*lines, ""])
 
     def _packet(self, number: int) -> tuple[bytes, int]:
-        """Packet `number` of the endless repetition, and the frame number at which it is shown."""
+        """Packet `number` of the endless loop, and its frame number in presentation order."""
         loop, index = divmod(number, len(self.clip.packets))
         if index == 0 and self.next_clip is not None:
             self.clip, self.next_clip = self.next_clip, None

@@ -176,7 +176,7 @@ async def test_nothing_is_executed(
     assert not marker.exists()
 
 
-async def test_the_gateways_environment_stays_its_own(
+async def test_the_gateways_environment_is_not_expanded(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc
 ) -> None:
     go2rtc.environment = {"LEAK_ME": "t0psecret"}
@@ -199,7 +199,7 @@ async def test_one_pull_however_many_watch(
         await until(lambda: camera.playing == 0)
 
 
-async def test_a_replaced_stream_shows_the_new_camera_to_who_connects_again(
+async def test_a_replaced_stream_shows_the_new_camera_after_reconnecting(
     gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     small = encode({"profile": "baseline"}, frames=25, gop=25, size=(160, 96))
@@ -259,7 +259,7 @@ async def test_a_camera_that_drops_is_pulled_again(gateway: Go2RtcGateway, clip:
 # ---------------------------------------------------------------- probing
 
 
-async def test_probe_tells_what_the_camera_sends(
+async def test_probe_reports_what_the_camera_sends(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, clip: Clip
 ) -> None:
     async with RtspCamera(clip, "admin", "p#1").serving() as camera:
@@ -283,7 +283,9 @@ async def test_probe_finds_b_frames(gateway: Go2RtcGateway) -> None:
     assert "B-frames" in result.transcode_reason
 
 
-async def test_probe_waits_for_a_camera_that_says_its_size_late(gateway: Go2RtcGateway) -> None:
+async def test_probe_waits_for_a_camera_that_announces_its_size_late(
+    gateway: Go2RtcGateway,
+) -> None:
     rare = encode({"profile": "main"}, frames=75, gop=75, size=(320, 192))
     async with RtspCamera(rare, in_band=True).serving() as camera:
         result = await gateway.probe(SecretStr(camera.url()))
@@ -343,7 +345,7 @@ async def test_probing_a_playing_camera_does_not_disturb_it(
         assert camera.connections == 1
 
 
-async def test_a_probe_given_up_leaves_nothing(
+async def test_a_cancelled_probe_leaves_nothing(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, clip: Clip
 ) -> None:
     async with RtspCamera(clip, mood=Mood.SILENT).serving() as camera:
@@ -374,7 +376,7 @@ async def test_probes_of_a_dead_process_are_swept(go2rtc: Go2Rtc) -> None:
 # ---------------------------------------------------------------- the gateway itself in trouble
 
 
-async def test_a_gateway_that_is_away(go2rtc: Go2Rtc) -> None:
+async def test_an_unreachable_gateway(go2rtc: Go2Rtc) -> None:
     gateway = Go2RtcGateway(go2rtc.settings)
     await go2rtc.stop()
     started = time.monotonic()

@@ -96,7 +96,7 @@ async def test_ensure_sets_a_path_once(gateway: MediaMtxGateway, api: ControlApi
     assert relay == "rtsp://127.0.0.1:1"
     target = open_target(keys.sources, source)
     assert target is not None
-    assert target.payer == "acme"
+    assert target.tenant == "acme"
     assert target.url.encoded == f"rtsp://admin:{quote(NASTY, safe='')}@10.255.0.1:554/s?x=1"
     assert not await gateway.ensure(NAME, url)
     assert await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.2/s"))
@@ -130,7 +130,7 @@ async def test_remove(gateway: MediaMtxGateway, api: ControlApi) -> None:
         await gateway.remove("all_others")
 
 
-async def test_what_mediamtx_refuses_is_told_without_the_password(
+async def test_a_refusal_by_mediamtx_is_reported_without_the_password(
     gateway: MediaMtxGateway,
 ) -> None:
     with pytest.raises(InputError, match="invalid source") as caught:
@@ -194,7 +194,7 @@ async def test_a_failed_probe_asks_the_camera_why(api: ControlApi, clip: Clip) -
         await gateway.aclose()
 
 
-async def test_mediamtx_away(api: ControlApi) -> None:
+async def test_an_unreachable_mediamtx(api: ControlApi) -> None:
     gateway = MediaMtxGateway(settings_for(f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(UnavailableError):
         await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.1/s"))

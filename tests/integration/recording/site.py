@@ -15,7 +15,7 @@ from cluster.recording.segment import SegmentWriter, VideoFormat
 from cluster.recording.shipper import Shipper
 from cluster.recording.tags import NO_TAGS, Tags
 from cluster.stores.blobs.tenant import TenantBlobs
-from cluster.stores.bus import AlarmPassage
+from cluster.stores.bus import AlarmLag
 from cluster.stores.db import Database, migrate
 from pipelines.clock import ManualClock
 from pipelines.domain import CameraKey, Segment
@@ -94,10 +94,8 @@ async def open_site(folder: Path, blobs_url: str, redis: Redis) -> AsyncIterator
         await database.platform().ensure_tenant("acme", "Acme")
         await database.tenant("acme").add_camera(make_camera())
         open_blobs = partial(TenantBlobs, blobs_url)
-        passage = AlarmPassage(redis)
-        shipper = Shipper(
-            outbox, database, open_blobs, passage.waiting_s, grace_s=GRACE_S, clock=clock
-        )
+        lag = AlarmLag(redis)
+        shipper = Shipper(outbox, database, open_blobs, lag.waiting_s, grace_s=GRACE_S, clock=clock)
         yield Site(folder, blobs_url, database, outbox, shipper, clock)
         await shipper.aclose()
     outbox.close()

@@ -83,8 +83,10 @@ async def test_a_live_stream_is_recorded_exact_to_the_frame(
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        cargo = replace(await servers.cargo(GATE, SecretStr(camera.url())), recording=ALWAYS)
-        await bridge.sync((cargo,))
+        assignment = replace(
+            await servers.assignment(GATE, SecretStr(camera.url())), recording=ALWAYS
+        )
+        await bridge.sync((assignment,))
         rows = await segments(database, 3)
         status = state_of(bridge, GATE).recording
     assert status.state is RecordingState.RECORDING
@@ -112,16 +114,16 @@ async def test_a_new_mode_takes_effect_without_reconnecting(
     servers: Servers, bridge: Bridge, database: Database, clip: Clip
 ) -> None:
     async with RtspCamera(clip).serving() as camera:
-        cargo = await servers.cargo(GATE, SecretStr(camera.url()))
-        await bridge.sync((cargo,))
+        assignment = await servers.assignment(GATE, SecretStr(camera.url()))
+        await bridge.sync((assignment,))
         await until("live", lambda: state_of(bridge, GATE).main.units > 0)
         assert state_of(bridge, GATE).recording.state is RecordingState.OFF
-        await bridge.sync((replace(cargo, recording=ALWAYS),))
+        await bridge.sync((replace(assignment, recording=ALWAYS),))
         await until(
             "on", lambda: state_of(bridge, GATE).recording.state is RecordingState.RECORDING, 2.0
         )
         await asyncio.sleep(1.0)
-        await bridge.sync((cargo,))
+        await bridge.sync((assignment,))
         assert state_of(bridge, GATE).recording.state is RecordingState.OFF
         (row,) = await segments(database, 1)
         assert state_of(bridge, GATE).main.reconnects == 0
@@ -142,8 +144,10 @@ async def test_b_frames_are_recorded_as_sent_at_the_times_of_the_room(
         RtspCamera(clip, presentation=order).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        cargo = replace(await servers.cargo(GATE, SecretStr(camera.url())), recording=ALWAYS)
-        await bridge.sync((cargo,))
+        assignment = replace(
+            await servers.assignment(GATE, SecretStr(camera.url())), recording=ALWAYS
+        )
+        await bridge.sync((assignment,))
         rows = await segments(database, 3)
         status = state_of(bridge, GATE)
     assert status.main.transcoded
@@ -165,8 +169,8 @@ async def test_h265_is_recorded_as_sent_at_the_times_of_the_room(
     try:
         (camera,) = await cameras.start()
         async with Viewer(servers.settings.livekit, GATE) as viewer:
-            cargo = replace(await servers.cargo(GATE, camera.url), recording=ALWAYS)
-            await bridge.sync((cargo,))
+            assignment = replace(await servers.assignment(GATE, camera.url), recording=ALWAYS)
+            await bridge.sync((assignment,))
             rows = await segments(database, 3)
             status = state_of(bridge, GATE)
     finally:
@@ -203,8 +207,8 @@ async def test_mjpeg_is_recorded_as_its_transcode(
     image = io.BytesIO()
     Image.fromarray(np.full((192, 320, 3), 90, np.uint8)).save(image, "JPEG")
     async with mjpeg_camera([image.getvalue()]) as url:
-        cargo = replace(await servers.cargo(GATE, SecretStr(url)), recording=ALWAYS)
-        await bridge.sync((cargo,))
+        assignment = replace(await servers.assignment(GATE, SecretStr(url)), recording=ALWAYS)
+        await bridge.sync((assignment,))
         rows = await segments(database, 1)
     assert [(row.codec, row.width, row.height) for row in rows] == [("h264", 320, 192)]
     assert len(await frames(servers, rows[0])) == rows[0].frames
@@ -215,16 +219,16 @@ async def test_a_masked_camera_is_recorded_masked_or_not_at_all(
 ) -> None:
     top = (((0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (0.0, 0.5)),)
     async with RtspCamera(clip).serving() as camera:
-        cargo = replace(
-            await servers.cargo(GATE, SecretStr(camera.url())), recording=ALWAYS, masks=top
+        assignment = replace(
+            await servers.assignment(GATE, SecretStr(camera.url())), recording=ALWAYS, masks=top
         )
         off = ALWAYS.model_copy(update={"masked": MaskedRecording.OFF})
-        await bridge.sync((replace(cargo, recording=off),))
+        await bridge.sync((replace(assignment, recording=off),))
         await until("live", lambda: state_of(bridge, GATE).main.units > 25)
         status = state_of(bridge, GATE).recording
         assert status.state is RecordingState.OFF
         assert "masks" in status.reason
-        await bridge.sync((cargo,))
+        await bridge.sync((assignment,))
         rows = await segments(database, 2)
     assert all(row.masked for row in rows)
     for row in rows:
@@ -241,8 +245,10 @@ async def test_only_segments_around_an_alarm_are_kept(
     records = database.tenant("acme")
     await records.add_camera(make_camera())
     async with RtspCamera(clip).serving() as camera:
-        cargo = replace(await servers.cargo(GATE, SecretStr(camera.url())), recording=around)
-        await bridge.sync((cargo,))
+        assignment = replace(
+            await servers.assignment(GATE, SecretStr(camera.url())), recording=around
+        )
+        await bridge.sync((assignment,))
         await until("two files", lambda: state_of(bridge, GATE).recording.segments >= 2)
         alarm_us = time.time_ns() // 1_000
         await records.record_alarms([make_alarm(stages={"capture_us": alarm_us})])
@@ -269,14 +275,16 @@ async def test_a_disk_error_is_reported_and_does_not_affect_the_room(
         RtspCamera(clip).serving() as camera,
         Viewer(servers.settings.livekit, GATE) as viewer,
     ):
-        cargo = replace(await servers.cargo(GATE, SecretStr(camera.url())), recording=ALWAYS)
-        await bridge.sync((cargo,))
+        assignment = replace(
+            await servers.assignment(GATE, SecretStr(camera.url())), recording=ALWAYS
+        )
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         status = state_of(bridge, GATE).recording
         assert status.state is RecordingState.FAILING
         assert "outbox" in status.reason
         outbox.unlink()
-        await bridge.sync((cargo,))  # as the controller does every two seconds
+        await bridge.sync((assignment,))  # as the controller does every two seconds
         await segments(database, 1)
         assert state_of(bridge, GATE).recording.state is RecordingState.RECORDING
         assert state_of(bridge, GATE).main.reconnects == 0

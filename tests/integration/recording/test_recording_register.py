@@ -111,7 +111,7 @@ def test_recordings_are_entered_once_and_broken_ones_reported(
     for _ in range(2):
         result = run(folder, "gate", "--timezone", "UTC")
         assert result.exit_code == 1
-        assert "1 recordings of gate entered" in result.output
+        assert "1 recordings of gate registered" in result.output
         assert "17-31-00" in result.output
         assert "Traceback" not in result.output
 

@@ -42,7 +42,7 @@ async def go2rtc(tmp_path: Path) -> AsyncIterator[Go2Rtc]:
 
 
 async def refusal(gateway: Go2RtcGateway, url: str) -> UnreadableCameraError:
-    """Why a tenant's camera of that URL cannot be read."""
+    """The reason why a tenant's camera with that URL cannot be read."""
     await gateway.ensure(SPY, SecretStr(url))
     with pytest.raises(UnreadableCameraError) as caught:
         await gateway.probe(SPY)
@@ -73,7 +73,7 @@ async def test_another_tenants_camera_cannot_be_pulled_through_the_gateways_own_
 async def test_names_on_the_gateway_cannot_be_guessed(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, clip: Clip
 ) -> None:
-    """For whoever reaches its RTSP port: on this machine it asks nobody for a password."""
+    """A client on this machine: there go2rtc's RTSP port requires no password."""
     async with RtspCamera(clip).serving() as yard:
         await gateway.ensure(YARD, SecretStr(yard.url()))
         for path in (YARD, quote(YARD, safe=""), f"{YARD}.sub", "", "*"):
@@ -119,7 +119,7 @@ def _ask_rtsp(port: int, method: str, path: str, *, play: bool = False) -> int:
     return int(answers[0].split(" ")[1]) if answers and answers[0] else 0
 
 
-async def test_the_gateways_api_has_no_doors(go2rtc: Go2Rtc, tmp_path: Path) -> None:
+async def test_the_gateways_api_cannot_be_abused(go2rtc: Go2Rtc, tmp_path: Path) -> None:
     marker = tmp_path / "pwned"
     command = quote(f"exec:'sh''-c''id>{marker}'", safe="")
     sources = [command, quote(f"echo:touch {marker}", safe=""), quote(f"ffmpeg:{marker}", safe="")]
@@ -162,7 +162,7 @@ async def test_the_gateway_holds_no_camera(gateway: Go2RtcGateway, go2rtc: Go2Rt
 # ---------------------------------------------------------------- led elsewhere by a camera
 
 
-async def test_an_rtsp_redirect_leads_to_what_is_permitted_only(
+async def test_rtsp_redirects_are_followed_only_where_permitted(
     gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     async with trap() as caught, RtspCamera(clip, "admin", "pw").serving() as other:
@@ -189,14 +189,14 @@ async def test_an_rtsp_redirect_leads_to_what_is_permitted_only(
         assert caught.connections == []
 
 
-async def test_what_a_description_names_is_asked_over_the_same_connection(
+async def test_absolute_urls_in_an_sdp_use_the_open_connection(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
     async with trap() as caught:
 
         def answer(method: str, url: str, number: str) -> bytes:
-            asked.append(f"{method} {url}")
+            requested.append(f"{method} {url}")
             if method == "DESCRIBE":
                 sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\n"
                 sdp += f"c=IN IP4 {FORBIDDEN}\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
@@ -212,12 +212,12 @@ async def test_what_a_description_names_is_asked_over_the_same_connection(
         async with scripted_rtsp(answer) as camera:
             await gateway.ensure(SPY, SecretStr(f"rtsp://{camera}/a"))
             await asyncio.to_thread(_ask_rtsp, go2rtc.rtsp_port, "DESCRIBE", go2rtc.sealed(SPY))
-        assert f"SETUP rtsp://{caught.address}/track" in asked
+        assert f"SETUP rtsp://{caught.address}/track" in requested
         assert caught.connections == []
 
 
 @pytest.mark.parametrize("way", ["redirect", "variant", "segment", "key", "map", "next"])
-async def test_http_leads_to_what_is_permitted_only(
+async def test_http_links_are_followed_only_where_permitted(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, way: str
 ) -> None:
     async with trap() as caught:
@@ -239,7 +239,7 @@ async def test_http_leads_to_what_is_permitted_only(
         async with http_camera(pages) as camera:
             await gateway.ensure(SPY, SecretStr(f"{camera.url}/live/index.m3u8"))
             await asyncio.to_thread(_ask_rtsp, go2rtc.rtsp_port, "DESCRIBE", go2rtc.sealed(SPY))
-            assert camera.asked
+            assert camera.requested
             if way == "redirect":
                 refused = await refusal(gateway, f"{camera.url}/live/index.m3u8")
                 assert refused.problem is CameraProblem.NOT_ALLOWED
@@ -249,7 +249,7 @@ async def test_http_leads_to_what_is_permitted_only(
 async def test_a_stream_in_the_place_of_a_playlist_is_not_read(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc
 ) -> None:
-    """go2rtc takes all of what it is told is a playlist into memory."""
+    """go2rtc reads anything announced as a playlist into memory."""
     flv = {"Content-Type": "video/x-flv"}, b"FLV\x01\x05\x00\x00\x00\x09" + bytes(30_000_000)
     async with http_camera(lambda _: (200, *flv)) as camera:
         refused = await refusal(gateway, f"{camera.url}/live/index.m3u8")
@@ -288,7 +288,7 @@ async def test_a_gateway_that_hangs_up_leaves_nothing_at_the_relay(
                     await asyncio.sleep(0.02)
 
 
-async def test_a_name_that_moves_is_looked_up_again_at_each_connection(
+async def test_a_host_name_is_resolved_again_for_each_connection(
     go2rtc: Go2Rtc, gateway: Go2RtcGateway, clip: Clip
 ) -> None:
     assert go2rtc.relay is not None
@@ -321,12 +321,12 @@ async def test_a_refusal_does_not_depend_on_what_listens_there(
 ) -> None:
     async with trap() as caught:
         closed = f"{FORBIDDEN}:{free_port()}"
-        said = set()
+        reported = set()
         for address in (caught.address, closed, "169.254.169.254:80", "255.255.255.255:554"):
             for scheme in ("rtsp", "http", "rtmp", "https"):
                 error = await refusal(gateway, f"{scheme}://{address}/a/b")
-                said.add((error.problem, str(error), error.detail))
-        assert len(said) == 1
+                reported.add((error.problem, str(error), error.detail))
+        assert len(reported) == 1
         assert caught.connections == []
 
 
@@ -343,7 +343,7 @@ HOSTILE_RTSP = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_RTSP)
-async def test_no_rtsp_response_ends_the_gateway(
+async def test_no_rtsp_response_crashes_the_gateway(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, clip: Clip, kind: str
 ) -> None:
     async with (
@@ -406,7 +406,7 @@ HOSTILE_HTTP: dict[str, tuple[dict[str, str], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE_HTTP)
-async def test_no_http_body_ends_the_gateway(
+async def test_no_http_body_crashes_the_gateway(
     gateway: Go2RtcGateway, go2rtc: Go2Rtc, kind: str
 ) -> None:
     headers, body = HOSTILE_HTTP[kind]
@@ -415,12 +415,12 @@ async def test_no_http_body_ends_the_gateway(
         await asyncio.to_thread(
             _ask_rtsp, go2rtc.rtsp_port, "DESCRIBE", go2rtc.sealed(SPY), play=True
         )
-        assert camera.asked
+        assert camera.requested
     _assert_small(go2rtc)
 
 
 def _assert_small(go2rtc: Go2Rtc) -> None:
-    """The gateway lives, and holds no more than it needs: 25 MB when it has just started."""
+    """The gateway is alive and uses little memory: 25 MB right after its start."""
     assert go2rtc.process is not None
     assert go2rtc.process.returncode is None
     assert psutil.Process(go2rtc.process.pid).memory_info().rss < 120 * 2**20

@@ -1,4 +1,4 @@
-"""Every kind of camera plays through relay and go2rtc, whatever it asks of a client."""
+"""Every kind of camera plays through relay and go2rtc, whatever authentication it needs."""
 
 from __future__ import annotations
 

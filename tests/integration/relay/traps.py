@@ -1,4 +1,4 @@
-"""Servers that nobody may reach, and cameras that lead to them."""
+"""Servers that must not be reached, and cameras that redirect to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FORBIDDEN = "127.0.0.66"
 
 @dataclass
 class Trap:
-    """Counts who connects."""
+    """Counts connections."""
 
     address: str = ""
     connections: list[bytes] = field(default_factory=list)
@@ -40,7 +40,7 @@ Script = Callable[[str, str, str], bytes]
 
 @asynccontextmanager
 async def scripted_rtsp(script: Script) -> AsyncIterator[str]:
-    """An RTSP server that answers whatever it likes. Yields host and port."""
+    """An RTSP server with arbitrary responses. Yields host and port."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Cameras that speak other protocols than RTSP, and ways to look through a gateway."""
+"""Cameras with other protocols than RTSP, and clients of a gateway."""
 
 from __future__ import annotations
 

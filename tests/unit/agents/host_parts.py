@@ -84,7 +84,7 @@ class HostParts:
     detected: int = 0
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
-    news: list[TrackPath | Sighting] = field(default_factory=list)
+    updates: list[TrackPath | Sighting] = field(default_factory=list)
     input_size: tuple[int, int] = INPUT
 
     def plan(self, key: CameraKey) -> CameraPlan | None:
@@ -106,9 +106,9 @@ class HostParts:
         self._called()
         self.crops.append(crop)
 
-    def tell(self, news: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
         self._called()
-        self.news += news
+        self.updates += updates
 
     def services(self) -> WatcherServices:
         """The running loop is the host's."""

@@ -138,7 +138,7 @@ async def test_a_track_is_remembered_with_its_crop_and_its_path_is_told(desk: De
     assert width == pytest.approx((right - left) * SIZE[0], abs=4)
     assert height == pytest.approx((bottom - top) * SIZE[1], abs=8)
     await desk.analysis.aclose()
-    paths = [news for news in desk.host.news if isinstance(news, TrackPath)]
+    paths = [updates for updates in desk.host.updates if isinstance(updates, TrackPath)]
     assert sum(len(path.points) for path in paths) >= 3 * FPS - 1
 
 
@@ -160,7 +160,7 @@ async def test_crops_that_show_what_is_masked_by_now_are_not_kept(
     # Without a crop an object is told of all the same.
     await desk.analysis.aclose()
     assert len(desk.host.crops) == held
-    assert sum(isinstance(news, Sighting) for news in desk.host.news) == 1 - held
+    assert sum(isinstance(updates, Sighting) for updates in desk.host.updates) == 1 - held
 
 
 async def test_held_crops_are_bounded() -> None:
@@ -188,12 +188,12 @@ async def test_closing_drops_the_frame_in_flight_and_hands_over_the_rest(desk: D
     await desk.analysis.aclose()
     assert desk.analysis.analysed == 3
     assert len(desk.host.crops) == 1
-    assert any(isinstance(news, TrackPath) for news in desk.host.news)
-    told = len(desk.host.news)
+    assert any(isinstance(updates, TrackPath) for updates in desk.host.updates)
+    told = len(desk.host.updates)
     await desk.analysis.aclose()
     desk.analysis.offer(make_prepared(4))
     await asyncio.sleep(0)
-    assert (len(desk.host.crops), len(desk.host.news)) == (1, told)
+    assert (len(desk.host.crops), len(desk.host.updates)) == (1, told)
     assert desk.host.detected == detected + 1
 
 

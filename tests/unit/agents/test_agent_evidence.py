@@ -13,7 +13,7 @@ from agents import evidence
 from agents.evidence import MAX_REMEMBERS_IN_FLIGHT, Evidence
 from cluster.media.jpeg import to_jpeg
 from cluster.stores.blobs.tenant import TenantBlobs
-from cluster.stores.bus import TrackNews
+from cluster.stores.bus import TrackUpdate
 from pipelines.domain import Alarm, Crop, Sighting
 from pipelines.errors import UnavailableError
 from pipelines.identity import object_snapshot_key
@@ -28,7 +28,7 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.alarms: list[tuple[Alarm, bool]] = []
-        self.news: list[tuple[TrackNews, bool]] = []
+        self.updates: list[tuple[TrackUpdate, bool]] = []
         self.refuses = False
         self.came = asyncio.Event()
 
@@ -39,10 +39,10 @@ class Outbox:
         self.alarms.append((alarm, self._stored(alarm.tenant, alarm.snapshot)))
         self.came.set()
 
-    def tell(self, news: Sequence[TrackNews]) -> None:
-        for item in news:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
+        for item in updates:
             snapshot = item.snapshot if isinstance(item, Sighting) else None
-            self.news.append((item, self._stored(item.tenant, snapshot)))
+            self.updates.append((item, self._stored(item.tenant, snapshot)))
 
     def _stored(self, tenant: str, key: str | None) -> bool:
         return key is not None and (self._folder / tenant / key).stat().st_size > 0
@@ -146,7 +146,7 @@ async def test_an_object_is_told_and_embedded_with_its_colour_and_image(
     await world.evidence.aclose()
     key = object_snapshot_key("gate", "track-0")
     wanted = make_sighting(colour="red", snapshot=key)
-    assert world.outbox.news == [(wanted, True)]
+    assert world.outbox.updates == [(wanted, True)]
     assert [crop.sighting for crop in world.embedder.crops] == [wanted]
     assert world.evidence.counts == {}
 
@@ -159,7 +159,7 @@ async def test_an_object_is_told_and_embedded_without_an_image_that_cannot_be_st
     world.evidence.remember(make_crop())
     await world.evidence.aclose()
     wanted = make_sighting(colour="red")
-    assert world.outbox.news == [(wanted, False)]
+    assert world.outbox.updates == [(wanted, False)]
     assert [crop.sighting for crop in world.embedder.crops] == [wanted]
     assert world.evidence.counts == {"object_pictures_failed": 1}
 
@@ -168,7 +168,7 @@ async def test_an_embedder_that_is_away_is_counted(world: World) -> None:
     world.embedder.away = True
     world.evidence.remember(make_crop())
     await world.evidence.aclose()
-    assert len(world.outbox.news) == 1
+    assert len(world.outbox.updates) == 1
     assert world.evidence.counts == {"remembers_failed": 1}
 
 
@@ -177,12 +177,12 @@ async def test_crops_in_flight_are_bounded_and_every_object_is_told(world: World
     for number in range(MAX_REMEMBERS_IN_FLIGHT):
         world.evidence.remember(make_crop(number))
     world.evidence.remember(make_crop(100))
-    assert world.outbox.news == [(make_sighting(100), False)]
+    assert world.outbox.updates == [(make_sighting(100), False)]
     assert world.evidence.counts == {"remembers_dropped": 1}
     world.embedder.hold.set()
     await world.evidence.aclose()
     assert len(world.embedder.crops) == MAX_REMEMBERS_IN_FLIGHT
-    assert len(world.outbox.news) == MAX_REMEMBERS_IN_FLIGHT + 1
+    assert len(world.outbox.updates) == MAX_REMEMBERS_IN_FLIGHT + 1
 
 
 async def test_there_is_room_again_where_crops_could_not_be_embedded(world: World) -> None:

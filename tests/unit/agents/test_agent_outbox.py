@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from agents.outbox import Outbox
-from cluster.stores.bus import PublisherStats, PublishOutcome, SpoolFullError, TrackNews
+from cluster.stores.bus import PublisherStats, PublishOutcome, SpoolFullError, TrackUpdate
 from cluster.stores.bus.tracks import TrackCounts
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, Stages
@@ -41,14 +41,14 @@ class Alarms:
 
 class Tracks:
     def __init__(self) -> None:
-        self.taken: list[TrackNews] = []
+        self.taken: list[TrackUpdate] = []
         self.started = self.closed = 0
 
     def start(self) -> None:
         self.started += 1
 
-    def offer(self, news: Sequence[TrackNews]) -> None:
-        self.taken += news
+    def offer(self, updates: Sequence[TrackUpdate]) -> None:
+        self.taken += updates
 
     @property
     def stats(self) -> TrackCounts:
@@ -96,7 +96,7 @@ async def test_a_spool_that_is_in_use_is_opened_again_by_a_fresh_publisher() -> 
 async def test_counts_are_named_after_what_they_count() -> None:
     box, tracks = outbox(Alarms())
     await box.publish(make_alarm())
-    box.tell((make_path(), make_sighting()))
+    box.record_updates((make_path(), make_sighting()))
     assert tracks.taken == [make_path(), make_sighting()]
     counts = box.counts
     assert counts["alarms_published"] == 1

@@ -118,7 +118,7 @@ def test_the_next_path_of_a_track_says_how_long_the_last_point_was() -> None:
 
 
 def test_tracks_side_by_side() -> None:
-    """Told in turns, as the records give them."""
+    """Interleaved, as they come from the records."""
     paths = [
         ("t", 0, [(0, *LEFT_TOP), (500, *LEFT_TOP)]),
         ("u", 0, [(200, *RIGHT_LOW)]),
@@ -134,7 +134,7 @@ def test_a_gap_counts_for_two_seconds_only() -> None:
     assert heat(("t", 0, [(0, *LEFT_TOP), (60_000, *LEFT_TOP)])) == [[4.0, 0], [0, 0]]
 
 
-def test_only_the_time_that_is_asked_for() -> None:
+def test_only_time_in_the_requested_range_counts() -> None:
     points = [(n * 1000, *RIGHT_LOW) for n in range(10)]
 
     assert heat(("t", 0, points), between=(2_500_000, 4 * S)) == [[0, 0], [0, 1.5]]

@@ -1,4 +1,4 @@
-"""ByteTrack behind our seam: the same token for the same object, whatever the rate."""
+"""ByteTrack behind our interface: a stable token per object, whatever the rate."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_weak_boxes_prolong_and_do_not_start() -> None:
 
 
 @pytest.mark.parametrize("fps", [1, 5, 25])
-def test_a_lost_one_is_kept_for_seconds_not_for_frames(fps: float) -> None:
+def test_a_lost_track_is_kept_for_seconds_not_for_frames(fps: float) -> None:
     associator = Associator(0.4)
     (token, *_) = follow(associator, [(n / fps, 100) for n in range(5)])
     last = 4 / fps

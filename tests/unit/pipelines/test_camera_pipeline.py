@@ -82,7 +82,7 @@ def test_a_new_plan_keeps_tracks_and_the_state_of_rules_that_stay() -> None:
     ]
 
 
-def test_a_rule_made_now_does_not_tell_of_those_who_are_inside() -> None:
+def test_a_new_rule_does_not_fire_for_objects_already_inside() -> None:
     stream = list(frames(PEOPLE, 40, 5))
     pipeline = CameraPipeline(plan())
     run(pipeline, stream[:50])  # both are inside, or on their way
@@ -90,7 +90,7 @@ def test_a_rule_made_now_does_not_tell_of_those_who_are_inside() -> None:
     assert alarms(run(pipeline, stream[50:])) == []
 
 
-def test_a_rule_drawn_anew_does_not_repeat_its_ids() -> None:
+def test_an_edited_rule_does_not_reuse_alarm_ids() -> None:
     path = chain(walk((0.1, 0.8), (0.9, 0.8), 0, 10), walk((0.9, 0.8), (0.1, 0.8), 10, 20))
     stream = list(frames([Thing(path)], 20, 5))
     pipeline = CameraPipeline(plan(LINE))
@@ -106,7 +106,7 @@ def test_an_overtaken_plan_is_ignored_and_a_wrong_one_refused() -> None:
     pipeline = CameraPipeline(plan(ENTRY, revision=5))
     pipeline.apply(plan(revision=4))
     assert pipeline.plan.revision == 5
-    with pytest.raises(ValueError, match="for the pipeline of"):
+    with pytest.raises(ValueError, match="to the pipeline of"):
         pipeline.apply(plan(camera="other", revision=9))
 
 
@@ -167,7 +167,7 @@ def test_empty_frames() -> None:
     assert pipeline.finish() == StepResult()
 
 
-def test_memory_is_given_back() -> None:
+def test_memory_is_released() -> None:
     """After the last walker is forgotten, nothing of the state is left but the rules."""
     pipeline = CameraPipeline(plan(*EVERYTHING))
     walkers = [

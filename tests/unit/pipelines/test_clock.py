@@ -12,7 +12,7 @@ from pipelines.clock import rate_per_s
 
 
 @pytest.mark.parametrize("times", [(), (5,), (5, 5), (9, 5)])
-def test_too_little_to_tell_is_no_rate(times: tuple[int, ...]) -> None:
+def test_fewer_than_two_events_have_no_rate(times: tuple[int, ...]) -> None:
     assert rate_per_s(times) == 0.0
 
 

@@ -93,7 +93,7 @@ def test_real_crops(street: Pixels, what: str, box: tuple[int, int, int, int], n
     assert dominant_colour(street[y1:y2, x1:x2]) == name, what
 
 
-def test_what_has_no_basic_name_gets_a_neighbour_of_it(street: Pixels) -> None:
+def test_other_colours_get_the_nearest_basic_name(street: Pixels) -> None:
     """A coat that people call beige."""
     assert dominant_colour(street[500:680, 80:180]) in {"brown", "grey", "white"}
 
@@ -106,7 +106,7 @@ def test_the_middle_counts_and_not_what_is_around() -> None:
     assert dominant_colour(crop) == "red"
 
 
-def test_a_motley_thing_has_no_colour() -> None:
+def test_a_multicoloured_object_has_no_colour() -> None:
     stripes = ["000000", "ffffff", "ff0000", "ffff00", "008000", "0000ff"]
     crop = np.concatenate([plain(colour, (32, 16)) for colour in stripes * 4], axis=1)
 

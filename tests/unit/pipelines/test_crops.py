@@ -1,4 +1,4 @@
-"""Which looks are kept of a track, and when they are to be remembered."""
+"""Which crops of a track are kept, and when they are stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.pipelines.world import (
 )
 
 
-def look(*things: Thing, seconds: float, fps: float = 5) -> list[StepResult]:
+def run_things(*things: Thing, seconds: float, fps: float = 5) -> list[StepResult]:
     return run(CameraPipeline(plan(fps=fps)), frames(things, seconds, fps))
 
 
@@ -48,7 +48,7 @@ PERSON = Thing(walk((0.2, 0.8), (0.8, 0.8), 0, 10))
 
 
 def test_remembered_soon_and_at_the_end() -> None:
-    results = look(PERSON, seconds=30)
+    results = run_things(PERSON, seconds=30)
     (soon, first), (late, last) = remembered(results)
     assert soon == pytest.approx(1.4, abs=0.21)  # 1 s after confirmation
     assert 10 < late <= 17
@@ -60,7 +60,7 @@ def test_remembered_soon_and_at_the_end() -> None:
 
 
 def test_a_crop_comes_before_its_memory_and_never_after_it_is_forgotten() -> None:
-    results = look(
+    results = run_things(
         PERSON, Thing(walk((0.4, 0.5), (0.6, 0.5), 3, 9)), with_gaps(PERSON, (4, 8)), seconds=40
     )
     have: set[str] = set()
@@ -74,7 +74,7 @@ def test_a_crop_comes_before_its_memory_and_never_after_it_is_forgotten() -> Non
     assert gone >= keys(results)
 
 
-def test_better_looks_replace_worse_ones_and_not_every_frame() -> None:
+def test_better_crops_replace_worse_ones_but_not_in_every_frame() -> None:
     """Coming nearer: the box grows to four times its size."""
     results = []
     pipeline = CameraPipeline(plan())
@@ -89,14 +89,14 @@ def test_better_looks_replace_worse_ones_and_not_every_frame() -> None:
     assert heights[-1] > 0.85 * 1.1 * 0.397 * SIZE[1]
 
 
-def test_whole_and_unhidden_beats_large() -> None:
+def test_complete_and_unoccluded_beats_large() -> None:
     cut_off = Thing(walk((0.02, 0.8), (0.3, 0.8), 0, 6))
-    (_, last) = crops(look(cut_off, seconds=6))[-1]
+    (_, last) = crops(run_things(cut_off, seconds=6))[-1]
     assert last.box[0] > 0
     hidden_at_first = Thing(stand((0.5, 0.7)), width=0.1, height=0.4)
     steps_aside = chain(stand((0.52, 0.75), 0, 2), walk((0.52, 0.75), (0.9, 0.75), 2, 6))
     before_it = Thing(steps_aside, width=0.1, height=0.4)
-    results = look(hidden_at_first, before_it, seconds=8)
+    results = run_things(hidden_at_first, before_it, seconds=8)
     late = [at for at, crop in crops(results) if abs(crop.box[3] - 0.72 * 720) < 5]
     assert late
     assert max(late) > 2
@@ -105,7 +105,7 @@ def test_whole_and_unhidden_beats_large() -> None:
 def test_a_flickering_car_is_not_remembered_every_time() -> None:
     gaps = [(10 + 10 * i, 16 + 10 * i) for i in range(12)]
     car = with_gaps(Thing(stand((0.5, 0.6)), width=0.2, height=0.15, label="car"), *gaps)
-    results = look(car, seconds=140)
+    results = run_things(car, seconds=140)
     at = [when for when, _ in remembered(results)]
     assert len(at) <= 5
     assert all(b - a >= 60 for a, b in itertools.pairwise(at[1:]))
@@ -121,9 +121,9 @@ def test_the_end_of_the_stream_remembers_what_is_left() -> None:
 
 
 def test_a_short_track_is_remembered_once_and_a_flash_never() -> None:
-    short = look(Thing(stand((0.5, 0.5), 1, 1.7)), seconds=20)
+    short = run_things(Thing(stand((0.5, 0.5), 1, 1.7)), seconds=20)
     assert len(remembered(short)) == 1
-    assert remembered(look(Thing(stand((0.5, 0.5), 1, 1.1)), seconds=20)) == []
+    assert remembered(run_things(Thing(stand((0.5, 0.5), 1, 1.1)), seconds=20)) == []
 
 
 @PROPERTY
@@ -131,7 +131,7 @@ def test_a_short_track_is_remembered_once_and_a_flash_never() -> None:
     st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
     st.tuples(*[st.floats(-0.5, 1.5) for _ in range(4)]),
 )
-def test_crop_boxes_lie_in_the_picture(
+def test_crop_boxes_lie_in_the_frame(
     size: tuple[int, int], corners: tuple[float, float, float, float]
 ) -> None:
     xs = sorted(corner * size[0] for corner in corners[:2])

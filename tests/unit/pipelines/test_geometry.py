@@ -111,7 +111,7 @@ def test_side_is_at_most_the_distance_to_the_segment(p: Point, a: Point, b: Poin
     assert abs(side_of_line(p, a, b)) <= distance_to_segment(p, a, b) + 1e-9
 
 
-def test_right_is_right_in_the_picture() -> None:
+def test_right_is_right_in_the_frame() -> None:
     # Standing at the left edge, looking right: the lower half of the picture is at the right hand.
     assert side_of_line((0.5, 0.9), (0.0, 0.5), (1.0, 0.5)) > 0
     # Standing at the bottom, looking up: the right half is.

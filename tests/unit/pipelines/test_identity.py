@@ -1,4 +1,4 @@
-"""Names are functions of what was seen, and no two things share one."""
+"""Ids are functions of what was seen, and unique."""
 
 from __future__ import annotations
 

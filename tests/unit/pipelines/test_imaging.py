@@ -63,7 +63,7 @@ def planes_of(rgb: npt.NDArray[np.uint8]) -> I420:
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_both_ways_in_give_the_same_picture(width: int, height: int) -> None:
+def test_rgb_and_i420_give_the_same_input(width: int, height: int) -> None:
     rgb = picture(width, height)
     one, other = letterbox_rgb(rgb, INPUT), letterbox_i420(planes_of(rgb), INPUT)
     assert one.letterbox == other.letterbox
@@ -136,7 +136,7 @@ def test_colours_are_right() -> None:
         assert np.abs(to_rgb(planes_of(rgb)).astype(int) - rgb).max() <= 3
 
 
-def test_even_pictures_convert_as_opencv_does() -> None:
+def test_even_frames_convert_as_opencv_does() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     packed = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
     planes = I420.from_buffer(packed.tobytes(), 64, 48)
@@ -145,7 +145,7 @@ def test_even_pictures_convert_as_opencv_does() -> None:
 
 @PROPERTY
 @given(st.data(), st.sampled_from([(64, 48), (33, 31), (2, 2), (1, 1), (7, 40)]))
-def test_a_crop_is_that_part_of_the_picture(data: st.DataObject, size: tuple[int, int]) -> None:
+def test_a_crop_is_that_part_of_the_frame(data: st.DataObject, size: tuple[int, int]) -> None:
     width, height = size
     x1 = data.draw(st.integers(0, width - 1))
     y1 = data.draw(st.integers(0, height - 1))
@@ -163,7 +163,7 @@ def test_a_crop_is_that_part_of_the_picture(data: st.DataObject, size: tuple[int
 @pytest.mark.parametrize(
     "box", [(0, 0, 0, 5), (5, 5, 4, 9), (-1, 0, 5, 5), (0, 0, 65, 5), (0, 0, 5, 49)]
 )
-def test_a_box_outside_the_picture_is_refused(box: tuple[int, int, int, int]) -> None:
+def test_a_box_outside_the_frame_is_rejected(box: tuple[int, int, int, int]) -> None:
     rgb = picture(64, 48)
     with pytest.raises(ValueError, match="not inside"):
         cut_crop_rgb(rgb, box)
@@ -171,7 +171,7 @@ def test_a_box_outside_the_picture_is_refused(box: tuple[int, int, int, int]) ->
         cut_crop_i420(planes_of(rgb), box)
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_invalid_arrays_are_rejected() -> None:
     with pytest.raises(ValueError, match="expected uint8"):
         letterbox_rgb(np.zeros((4, 4), np.uint8), INPUT)
     with pytest.raises(ValueError, match="expected chroma"):

@@ -1,4 +1,4 @@
-"""Masks: nothing that they cover shows, and not much more is lost."""
+"""Masks hide everything that they cover, and little more."""
 
 from __future__ import annotations
 

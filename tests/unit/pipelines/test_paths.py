@@ -1,4 +1,4 @@
-"""Paths: every box of a confirmed track once, in order, in pieces whose names no driver chooses."""
+"""Paths: every box of a confirmed track once, in order, in pieces with deterministic ids."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def paths(results: list[StepResult]) -> list[TrackPath]:
     return [path for result in results for path in result.paths]
 
 
-def points(told: list[TrackPath]) -> dict[str, list[tuple[int, Box]]]:
-    """Milliseconds since 1970 and box, by track, in the order of telling."""
+def points(finished: list[TrackPath]) -> dict[str, list[tuple[int, Box]]]:
+    """Milliseconds since 1970 and box, by track, in the order of the paths."""
     joined = defaultdict(list)
-    for path in told:
+    for path in finished:
         for at_ms, x1, y1, x2, y2 in path.points:
             joined[path.track].append((path.start_us // 1_000 + at_ms, (x1, y1, x2, y2)))
     return joined
@@ -56,18 +56,18 @@ def points(told: list[TrackPath]) -> dict[str, list[tuple[int, Box]]]:
 def test_a_thing_that_stands_for_12_seconds() -> None:
     """From a cell's start: 5 s, 5 s and the rest, five points each second, all in one place."""
     start_us = START_US - START_US % CELL_US
-    told = paths(watch(list(frames([STANDS], 12, 5, start_us=start_us))))
+    finished = paths(watch(list(frames([STANDS], 12, 5, start_us=start_us))))
 
-    assert [path.start_us - start_us for path in told] == [0, 5_000_000, 10_000_000]
-    assert [path.end_us - start_us for path in told] == [4_800_000, 9_800_000, 11_800_000]
-    assert [len(path.points) for path in told] == [25, 25, 10]
-    assert [point[0] for point in told[1].points] == list(range(0, 5_000, 200))
-    assert {tuple(point[1:]) for path in told for point in path.points} == {tuple(CORNERS)}
-    assert {(p.tenant, p.camera, p.label) for p in told} == {("acme", "gate", "person")}
-    assert all(path.confidence == pytest.approx(0.85) for path in told)
+    assert [path.start_us - start_us for path in finished] == [0, 5_000_000, 10_000_000]
+    assert [path.end_us - start_us for path in finished] == [4_800_000, 9_800_000, 11_800_000]
+    assert [len(path.points) for path in finished] == [25, 25, 10]
+    assert [point[0] for point in finished[1].points] == list(range(0, 5_000, 200))
+    assert {tuple(point[1:]) for path in finished for point in path.points} == {tuple(CORNERS)}
+    assert {(p.tenant, p.camera, p.label) for p in finished} == {("acme", "gate", "person")}
+    assert all(path.confidence == pytest.approx(0.85) for path in finished)
 
 
-def test_told_with_the_first_frame_after_the_cell() -> None:
+def test_a_path_ends_with_the_first_frame_after_its_cell() -> None:
     start_us = START_US - START_US % CELL_US
     results = watch(list(frames([STANDS], 12, 5, start_us=start_us)))
 
@@ -93,7 +93,7 @@ def test_what_is_never_confirmed_has_no_path() -> None:
     assert paths([pipeline.finish()]) == []
 
 
-def test_the_end_tells_the_rest_once() -> None:
+def test_finish_returns_the_remaining_paths_once() -> None:
     pipeline = CameraPipeline(plan())
     run(pipeline, frames([STANDS], 2, 5))
 
@@ -105,10 +105,10 @@ def test_lost_and_found_within_a_cell_is_one_path() -> None:
     """Ended and come back before the cell was over: a second path would replace the first."""
     start_us = START_US - START_US % CELL_US
     thing = with_gaps(STANDS, (1.0, 4.0))
-    told = paths(watch(list(frames([thing], 6, 5, start_us=start_us))))
+    finished = paths(watch(list(frames([thing], 6, 5, start_us=start_us))))
 
-    assert [path.start_us - start_us for path in told] == [0, 5_000_000]
-    assert [point[0] for point in told[0].points] == [
+    assert [path.start_us - start_us for path in finished] == [0, 5_000_000]
+    assert [point[0] for point in finished[0].points] == [
         0,
         200,
         400,
@@ -118,7 +118,7 @@ def test_lost_and_found_within_a_cell_is_one_path() -> None:
     ]
 
 
-def test_boxes_are_clipped_to_the_picture_and_follow_its_size() -> None:
+def test_boxes_are_clipped_to_the_frame_and_follow_its_size() -> None:
     """The same place at two resolutions; a camera may change it."""
     half = Thing(stand((0.0, 0.5)), width=0.2, height=0.5)
     stream = list(frames([half], 2, 5))
@@ -139,21 +139,21 @@ def test_the_most_sure_point_gives_the_confidence() -> None:
 
 def test_a_fast_camera_fills_paths_before_the_cell_ends() -> None:
     start_us = START_US - START_US % CELL_US
-    told = paths(watch(list(frames([STANDS], 4, 500, start_us=start_us))))
+    finished = paths(watch(list(frames([STANDS], 4, 500, start_us=start_us))))
 
-    assert [len(path.points) for path in told] == [MAX_POINTS, MAX_POINTS]
-    assert [path.start_us - start_us for path in told] == [0, 2_000_000]
+    assert [len(path.points) for path in finished] == [MAX_POINTS, MAX_POINTS]
+    assert [path.start_us - start_us for path in finished] == [0, 2_000_000]
 
 
 def test_a_clock_that_is_set_back_replaces_nothing() -> None:
     start_us = START_US - START_US % CELL_US
     stream = list(frames([STANDS], 8, 5, start_us=start_us))
     again = [(replace(s, capture_us=s.capture_us - 6_000_000), d) for s, d in stream[20:]]
-    told = paths(watch(stream + again))
+    finished = paths(watch(stream + again))
 
-    names = [(path.track, path.start_us) for path in told]
+    names = [(path.track, path.start_us) for path in finished]
     assert len(names) == len(set(names))
-    assert sum(len(path.points) for path in told) == len(stream + again)
+    assert sum(len(path.points) for path in finished) == len(stream + again)
 
 
 @PROPERTY
@@ -187,9 +187,9 @@ def test_paths_of_a_track_are_its_boxes_in_order(
             box = np.clip(scaled, 0, PATH_SCALE).astype(int).tolist()
             expected[track.key].append((stamp.capture_us // 1_000, tuple(box)))
             confirmed_from.setdefault(track.key, stamp.capture_us // 1_000)
-    told = points(paths(results))
-    assert told.keys() == keys(results)
-    for key, joined in told.items():
+    finished = points(paths(results))
+    assert finished.keys() == keys(results)
+    for key, joined in finished.items():
         assert [p for p in joined if p[0] >= confirmed_from[key]] == expected[key]
         assert [at for at, _ in joined] == sorted({at for at, _ in joined})
         assert int(key.partition("-")[0], 16) == joined[0][0]  # from its very first frame on
@@ -197,7 +197,7 @@ def test_paths_of_a_track_are_its_boxes_in_order(
 
 @PROPERTY
 @given(fps=st.sampled_from([2, 5, 12, 25]), seed=st.integers(0, 100))
-def test_names_do_not_depend_on_which_frames_were_looked_at(fps: float, seed: int) -> None:
+def test_path_ids_do_not_depend_on_which_frames_were_analysed(fps: float, seed: int) -> None:
     """A busy detector skips a third of the frames, but not the first and not a whole cell."""
     chance = random.Random(seed)
     whole = list(frames([STANDS], 13, fps))

@@ -1,4 +1,4 @@
-"""When what appears is what was lost."""
+"""Matching of new detections with lost objects."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_reach_is_in_box_sizes() -> None:
 @PROPERTY
 @given(st.booleans(), st.integers(0, 10**12), st.integers(0, 10**12))
 def test_memory_is_bounded_and_grows_with_standing(confirmed: bool, stood: int, more: int) -> None:
-    memory = memory_us(confirmed=confirmed, stood_us=stood)
-    assert memory <= memory_us(confirmed=confirmed, stood_us=stood + more)
+    memory = memory_us(confirmed=confirmed, stationary_us=stood)
+    assert memory <= memory_us(confirmed=confirmed, stationary_us=stood + more)
     assert 0 < memory <= STANDING_MEMORY_MAX_US
 
 
 def test_memory_of_each_kind() -> None:
-    assert memory_us(confirmed=False, stood_us=3600 * S) == 2 * S
-    assert memory_us(confirmed=True, stood_us=0) == MOVING_MEMORY_US
-    assert memory_us(confirmed=True, stood_us=10 * S) == STANDING_MEMORY_MIN_US
-    assert memory_us(confirmed=True, stood_us=600 * S) == 1200 * S
+    assert memory_us(confirmed=False, stationary_us=3600 * S) == 2 * S
+    assert memory_us(confirmed=True, stationary_us=0) == MOVING_MEMORY_US
+    assert memory_us(confirmed=True, stationary_us=10 * S) == STANDING_MEMORY_MIN_US
+    assert memory_us(confirmed=True, stationary_us=600 * S) == 1200 * S

@@ -1,4 +1,4 @@
-"""Rules, as whoever guards a place expects them, through the whole pipeline."""
+"""Rules through the whole pipeline, as a guard expects them to behave."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_a_car_that_stood_there_when_the_camera_came_up_has_not_entered() -> Non
     assert watch(ENTRY, leaves_later, 70) == []
 
 
-def test_someone_who_moves_in_the_first_picture_is_told() -> None:
+def test_an_object_that_moves_in_the_first_frame_fires() -> None:
     stirs = Thing(chain(stand((0.5, 0.8), 0, 6), walk((0.5, 0.8), (0.6, 0.8), 6, 10)))
     assert len(watch(ENTRY, stirs, 10)) == 1
     assert len(watch(ENTRY, Thing(walk((0.4, 0.8), (0.6, 0.8), 0, 10)), 10)) == 1
@@ -224,12 +224,12 @@ def test_walking_around_the_line_does_not_alarm() -> None:
 # ------------------------------------------------------------ loiter and count
 
 
-def test_loiter_counts_one_stay_and_tells_once() -> None:
+def test_loiter_fires_once_per_stay() -> None:
     assert times(watch(LOITER, Thing(stand((0.5, 0.8), 2, 60)), 60)) == [12.0]
     assert watch(LOITER, Thing(stand((0.5, 0.8), 2, 11)), 30) == []
 
 
-def test_loiter_starts_anew_after_a_real_leave() -> None:
+def test_loiter_starts_anew_after_a_complete_exit() -> None:
     path = chain(
         stand((0.35, 0.8), 0, 8),
         walk((0.35, 0.8), (0.2, 0.8), 8, 11),
@@ -294,14 +294,14 @@ NINE = round(datetime(2026, 3, 2, 9, 0, tzinfo=UTC).timestamp()) * 1_000_000
 FROM_NINE = Schedule(timezone="America/Sao_Paulo", windows=(Window(start="06:00", end="18:00"),))
 
 
-def test_an_entry_before_the_schedule_is_not_told_later() -> None:
+def test_an_entry_before_the_schedule_does_not_fire_later() -> None:
     armed = ENTRY.model_copy(update={"schedule": FROM_NINE})
     stays = Thing(chain(walk((0.1, 0.8), (0.5, 0.8), 0, 10), stand((0.5, 0.8), 10)))
     assert len(watch(armed, stays, 60, start_us=NINE)) == 1
     assert watch(armed, stays, 60, start_us=NINE - 30_000_000) == []
 
 
-def test_loitering_before_the_schedule_is_told_in_it() -> None:
+def test_loitering_that_began_before_the_schedule_fires_in_it() -> None:
     armed = LOITER.model_copy(update={"schedule": FROM_NINE})
     (alarm,) = watch(armed, Thing(stand((0.5, 0.8))), 60, start_us=NINE - 30_000_000)
     assert alarm.capture_us == NINE + 10_000_000
@@ -331,7 +331,7 @@ def test_steady_traffic_does_not_silence_a_rule() -> None:
     assert found[1] - found[0] >= 10
 
 
-def test_loitering_that_outlasts_the_cooldown_is_told() -> None:
+def test_loitering_that_outlasts_the_cooldown_fires() -> None:
     quiet = LOITER.model_copy(update={"cooldown_s": 30})
     pair = [Thing(stand((0.4, 0.8), 0)), Thing(stand((0.6, 0.8), 5))]
     assert times(watch(quiet, pair, 90)) == [10.0, 40.0]

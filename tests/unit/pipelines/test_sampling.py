@@ -37,7 +37,7 @@ def test_the_wanted_rate_is_kept(camera_fps: float, detect_fps: float) -> None:
     st.lists(st.integers(-5_000, 5_000), min_size=80, max_size=80),
     st.integers(0, 40),
 )
-def test_whoever_joins_later_looks_at_the_same_frames(
+def test_a_late_joiner_analyses_the_same_frames(
     phase_us: int, camera_fps: float, detect_fps: float, jitter: list[int], joined: int
 ) -> None:
     """A live watcher and a job over the recording: from their second common frame on."""
@@ -60,7 +60,7 @@ def _taken(times: list[int], fps: float) -> list[int]:
     return taken
 
 
-def test_cameras_are_looked_at_at_different_moments() -> None:
+def test_cameras_are_sampled_at_different_moments() -> None:
     """At no moment of the period are there many more than their share of 1,000 cameras."""
     phases = [grid_phase(CameraKey("acme", f"cam-{n}")) for n in range(1_000)]
     tenths = Counter(int(phase * 10) for phase in phases)
@@ -122,7 +122,7 @@ def test_frames_without_or_with_old_capture_time_are_not_analysed() -> None:
     assert sampler.skipped == {Skip.UNSTAMPED: 1, Skip.OLD: 1}
 
 
-def test_a_clock_that_was_set_back_does_not_blind_the_camera() -> None:
+def test_a_clock_set_back_does_not_stop_sampling() -> None:
     sampler = FrameSampler(5)
     assert sampler.offer(START_US)
     sampler.done()

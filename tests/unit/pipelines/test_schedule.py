@@ -1,4 +1,4 @@
-"""Schedules against a table of every minute, drawn up by another way of counting."""
+"""Schedules against a table of every minute, computed independently."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_any_schedule_on_any_such_day(given_windows: list[Window], place: tuple[
     check_every_minute(Schedule(timezone=zone, windows=tuple(given_windows)), day)
 
 
-def test_a_window_holds_its_start_and_not_its_end() -> None:
+def test_a_window_includes_its_start_and_excludes_its_end() -> None:
     schedule = Schedule(windows=(Window(start="08:00", end="09:00"),))
     start = microseconds(datetime(2026, 3, 2, 8, tzinfo=UTC))
     hour = 3600 * 1_000_000

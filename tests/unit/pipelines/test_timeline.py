@@ -40,7 +40,7 @@ def test_late_and_repeated_frames_are_skipped() -> None:
     assert timeline.advance(10 * LATE_US + 5) == 5
 
 
-def test_a_clock_that_is_set_breaks_the_line_and_does_not_end_it() -> None:
+def test_a_clock_jump_interrupts_the_timeline_but_does_not_end_it() -> None:
     timeline = Timeline(BREAK_US)
     timeline.advance(10**15)
     assert timeline.advance(0) == BREAK_US  # reset to 0 after a reconnect

@@ -77,7 +77,7 @@ def test_a_flash_is_never_confirmed() -> None:
 
 
 @pytest.mark.parametrize("fps", [2, 5, 25])
-def test_crossing_walkers_keep_two_names(fps: float) -> None:
+def test_crossing_walkers_keep_their_keys(fps: float) -> None:
     there = Thing(walk((0.1, 0.70), (0.9, 0.70), 0, 10))
     back = Thing(walk((0.9, 0.90), (0.1, 0.90), 0, 10), width=0.06, height=0.32)
     scenes = track(frames([there, back], 10, fps))
@@ -101,7 +101,7 @@ def test_steady_confidence_is_a_median() -> None:
 
 
 @pytest.mark.parametrize("gap_s", [1, 2.5, 4, 5.5])
-def test_a_walker_behind_a_van_keeps_its_name(gap_s: float) -> None:
+def test_a_walker_behind_a_van_keeps_its_key(gap_s: float) -> None:
     # 0.35 of its box sizes per second, so well in reach when it comes out again.
     slow = Thing(walk((0.3, 0.8), (0.6, 0.8), 0, 20))
     scenes = track(frames([with_gaps(slow, (6, 6 + gap_s))], 20, 5))
@@ -118,7 +118,7 @@ PARKED = Thing(stand((0.5, 0.6)), width=0.15, height=0.12, label="car")
 
 
 @pytest.mark.parametrize("fps", [1, 5])
-def test_a_parked_car_keeps_its_name_through_long_losses(fps: float) -> None:
+def test_a_parked_car_keeps_its_key_through_long_losses(fps: float) -> None:
     car = with_gaps(PARKED, (8, 30), (40, 41), (45, 160), (170, 480))
     scenes = track(frames([car], 500, fps, noise=0.03))
     assert len(names(scenes)) == 1
@@ -127,14 +127,14 @@ def test_a_parked_car_keeps_its_name_through_long_losses(fps: float) -> None:
 
 
 @pytest.mark.parametrize("chance", [0.2, 0.35, 0.6])
-def test_a_parked_car_that_flickers_keeps_its_name(chance: float) -> None:
+def test_a_parked_car_that_flickers_keeps_its_key(chance: float) -> None:
     rng = random.Random(4)
     luck = {round(t / 5, 6): rng.random() < chance for t in range(1500)}
     car = replace(PARKED, seen=lambda t: luck[round(t, 6)])
     assert len(names(track(frames([car], 300, 5, noise=0.03)))) == 1
 
 
-def test_a_car_hidden_bit_by_bit_keeps_its_name() -> None:
+def test_a_gradually_occluded_car_keeps_its_key() -> None:
     """A lorry comes between: the box shrinks from one side, is gone, and grows from that side."""
 
     def boxes(t: float) -> list[list[float]]:
@@ -205,14 +205,14 @@ def test_a_clock_that_is_set_back(back_s: float) -> None:
     assert scenes[-1].seen
 
 
-def test_a_recording_that_starts_again_makes_no_chimera() -> None:
+def test_a_restarted_recording_does_not_merge_tracks() -> None:
     loop = list(frames([Thing(walk((0.2, 0.8), (0.5, 0.8), 0, 10))], 10, 5))
     again = list(frames([Thing(walk((0.5, 0.8), (0.2, 0.8), 0, 10))], 10, 5))
     scenes = track(loop + again)
     assert len(names(scenes)) == 2
 
 
-def test_two_that_start_together_in_one_cell_differ_whatever_the_order() -> None:
+def test_keys_of_two_objects_in_one_cell_do_not_depend_on_order() -> None:
     pair = [
         Thing(stand((0.500, 0.50)), width=0.02, height=0.05),
         Thing(stand((0.53, 0.50)), width=0.02, height=0.05),
@@ -222,7 +222,7 @@ def test_two_that_start_together_in_one_cell_differ_whatever_the_order() -> None
     assert one == other  # each has the same name in both, not only the two the same names
 
 
-def test_the_size_of_the_picture_may_change() -> None:
+def test_the_frame_size_may_change() -> None:
     day = list(frames([Thing(WALK), PARKED], 10, 5))
     night = list(frames([Thing(WALK), PARKED], 10, 5, begin_s=10, size=(640, 360)))
     assert len(names(track(day + night))) == 2
@@ -234,7 +234,7 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
     assert len(names(scenes)) == 1
 
 
-def test_rows_that_are_no_boxes_are_left_out() -> None:
+def test_invalid_boxes_are_ignored() -> None:
     rows = np.array(
         [
             [100, 100, 200, 200],
@@ -268,11 +268,11 @@ def test_cameras_do_not_share_anything() -> None:
     assert together[1] == track(streams[1])
 
 
-def test_what_was_there_is_told_from_what_came() -> None:
+def test_objects_present_at_start_differ_from_new_ones() -> None:
     comes = replace(PARKED, path=stand((0.2, 0.9), 10, 100))
     scenes = track(frames([PARKED, comes, Thing(WALK)], 20, 5))
-    assert [seen.was_there for seen in scenes[0].seen] == [True, True]
-    assert sorted(seen.was_there for seen in scenes[-1].seen) == [
+    assert [seen.present_at_start for seen in scenes[0].seen] == [True, True]
+    assert sorted(seen.present_at_start for seen in scenes[-1].seen) == [
         False,
         False,
         True,
@@ -314,7 +314,7 @@ def detections_of(rows: list[tuple[tuple[float, ...], float, str]]) -> Detection
 
 @PROPERTY
 @given(st.lists(st.tuples(st.integers(0, 10**16), messy_rows), max_size=20))
-def test_nothing_makes_it_fail(
+def test_arbitrary_detections_never_raise(
     stream: list[tuple[int, list[tuple[tuple[float, ...], float, str]]]],
 ) -> None:
     tracker = CameraTracker(0.1)

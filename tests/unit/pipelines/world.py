@@ -1,4 +1,4 @@
-"""A small world of moving boxes: what a perfect, or a poor, detector would say of it."""
+"""A synthetic scene of moving boxes, as a perfect, or a poor, detector would report it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def chain(*paths: Path) -> Path:
 def detections(
     things: Iterable[Thing], t: float, size: tuple[int, int], noise: float = 0.0, seed: int = 0
 ) -> Detections:
-    """What is detected at `t`; `noise` is the tremble of box edges in shares of the box."""
+    """Detections at `t`; `noise` is the jitter of box edges as a fraction of the box."""
     chance = random.Random(f"{seed}/{t:.6f}")
     boxes: list[list[float]] = []
     confidences: list[float] = []
@@ -139,5 +139,5 @@ def keys(results: Iterable[StepResult]) -> set[str]:
 
 
 def with_gaps(thing: Thing, *gaps: tuple[float, float]) -> Thing:
-    """The same thing, not detected in these spans of time."""
+    """The same object, undetected in these time ranges."""
     return replace(thing, seen=lambda t: not any(a <= t < b for a, b in gaps))

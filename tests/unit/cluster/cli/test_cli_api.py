@@ -36,7 +36,7 @@ from pipelines.errors import (
         (500, UnavailableError, 1),
     ],
 )
-def test_what_the_api_refuses_keeps_its_words(
+def test_a_refusal_keeps_the_message_of_the_api(
     status: int, kind: type[AtalaiaError], code: int
 ) -> None:
     error = _problem(httpx.Response(status, json={"detail": "no such thing.", "hint": "Look."}))
@@ -46,7 +46,7 @@ def test_what_the_api_refuses_keeps_its_words(
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"errors": ["x"]}'])
-def test_an_answer_that_is_no_problem_json_is_still_an_error_in_words(body: bytes) -> None:
+def test_a_response_that_is_not_problem_json_is_still_a_readable_error(body: bytes) -> None:
     assert "502" in _problem(httpx.Response(502, content=body)).message
 
 
@@ -56,7 +56,7 @@ def test_fields_that_the_message_does_not_name_are_added() -> None:
     assert error.message == "wrong: #/id too long\n  #/url: no URL"
 
 
-def test_who_has_no_key_is_told_how_to_get_one() -> None:
+def test_a_missing_key_has_a_hint_how_to_get_one() -> None:
     assert "atalaia key create" in _problem(httpx.Response(401, json={"detail": "no"})).hint
 
 
@@ -108,12 +108,12 @@ def test_no_credential_is_ever_shown() -> None:
     view = LineView(console)
     view.event(StackEvent("go2rtc", Phase.LOST, "rtsp://u:hunter2@h/ failed"))
     view.step("pulling rtsp://u:hunter2@h/")
-    said = stream.getvalue()
-    assert "hunter2" not in said
-    assert said.count("***@h") == 4
+    output = stream.getvalue()
+    assert "hunter2" not in output
+    assert output.count("***@h") == 4
 
 
-def test_markup_in_words_of_others_is_not_obeyed() -> None:
+def test_markup_in_foreign_text_is_not_interpreted() -> None:
     stream = io.StringIO()
     view = LineView(Console(file=stream, width=200))
     view.step("[red]x[/red] and [/nonsense]")

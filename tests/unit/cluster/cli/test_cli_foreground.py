@@ -17,7 +17,7 @@ from pipelines.errors import AtalaiaError, UnavailableError
 
 
 class Scripted:
-    """A session whose start and end are given: what the runner drives, nothing else."""
+    """A fake session with a given start and end."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ async def run(tmp_path: Path, make: Callable[[RunView], Scripted]) -> tuple[int,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_stop_that_was_asked_for_is_no_failure(
+async def test_a_requested_stop_is_not_a_failure(
     number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def make(view: RunView) -> Scripted:
@@ -85,19 +85,19 @@ async def test_a_stop_that_was_asked_for_is_no_failure(
 
     code, session = await run(tmp_path, make)
     assert (code, session.closed) == (0, 1)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for words in ("starting it", "Dashboard: http://127.0.0.1:1", "acme/gate is live", "stopped"):
-        assert words in said
+        assert words in output
 
 
-async def test_a_stop_before_everything_ran_is_told_by_the_exit_code(tmp_path: Path) -> None:
+async def test_a_stop_during_the_start_sets_the_exit_code(tmp_path: Path) -> None:
     code, session = await run(
         tmp_path, lambda view: Scripted(view, lambda: signalled(signal.SIGTERM), starts=False)
     )
     assert (code, session.closed) == (128 + 15, 1)
 
 
-async def test_a_part_that_is_lost_for_good_ends_it_with_its_last_words(
+async def test_a_part_lost_for_good_ends_the_session_with_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failure = UnavailableError("livekit was lost", hint="The whole log: x")

@@ -1,4 +1,4 @@
-"""Every command explains itself; a mistake is answered in words, with the right exit code."""
+"""Every command has help; a mistake gets a message and the right exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     return CliRunner()
 
 
-def test_the_commands_are_those_that_are_promised() -> None:
+def test_the_documented_commands_exist() -> None:
     promised = {"demo", "up", "status", "doctor", "migrate", "servers", "env"}
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
@@ -57,8 +57,8 @@ def test_every_command_has_help_and_an_example(name: str, runner: CliRunner) -> 
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name])
-def test_every_example_is_understood(name: str) -> None:
-    """The words of the example are parsed by the command that it stands at."""
+def test_every_example_parses(name: str) -> None:
+    """Each example is parsed by its own command."""
     import shlex
 
     example = COMMANDS[name].epilog.removeprefix("Example: ")
@@ -75,29 +75,29 @@ def test_every_example_is_understood(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (["camera", "list"], "no key for any tenant"),
         (["camera", "list", "--key", "k"], "does not answer"),
-        (["key", "create"], "either a tenant's or the platform's"),
-        (["key", "create", "acme", "--platform"], "either a tenant's or the platform's"),
+        (["key", "create"], "either to a tenant or to the platform"),
+        (["key", "create", "acme", "--platform"], "either to a tenant or to the platform"),
         (["-c", "/nowhere/a.yaml", "doctor"], "/nowhere/a.yaml"),
-        (["camera", "add", "gate", "-"], "no URL came on stdin"),
-        (["recordings", "list", "--from", "soon", "--to", "later"], "soon is no time"),
+        (["camera", "add", "gate", "-"], "there is no URL on stdin"),
+        (["recordings", "list", "--from", "soon", "--to", "later"], "soon is not a time"),
         (["recordings", "verify", "/nowhere/a.mp4", "/nowhere/a.json"], "/nowhere/a.json"),
     ],
 )
-def test_a_mistake_is_answered_with_what_to_do(
-    arguments: list[str], said: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+def test_a_mistake_gets_a_hint(
+    arguments: list[str], output: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATALAIA_API__PORT", "1")
     result = runner.invoke(app, arguments)
-    assert said in result.output
+    assert output in result.output
     assert "Traceback" not in result.output
-    assert result.exit_code == (1 if "does not answer" in said else 2)
+    assert result.exit_code == (1 if "does not answer" in output else 2)
 
 
-def test_an_unknown_variable_of_ours_is_refused_by_name(
+def test_an_unknown_atalaia_variable_is_rejected_by_name(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATALAIA_LIVEKITT__URL", "ws://127.0.0.1:1")

@@ -12,7 +12,7 @@ from cluster.core.settings import RaySettings, Settings
 from pipelines.errors import ConfigError
 
 
-def test_a_shell_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_evaluates_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the folder of our Python is called, and PATH is kept behind it."""
     monkeypatch.setattr(sys, "executable", "/opt/it's $HOME here/bin/python")
     lines = "\n".join(exports(Settings(ray=RaySettings(dashboard_port=8277))))
@@ -30,12 +30,12 @@ def test_a_shell_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_cluster_of_others_is_not_guessed_at() -> None:
+def test_an_unmanaged_cluster_is_refused() -> None:
     with pytest.raises(ConfigError, match="auto"):
         list(exports(Settings(ray=RaySettings(address="auto"))))
 
 
-def test_our_python_is_the_first_that_jobs_find(tmp_path: Path) -> None:
+def test_our_python_comes_first_on_the_path(tmp_path: Path) -> None:
     from cluster.local.ray_head import ray_spec
 
     spec = ray_spec(Settings(data_dir=tmp_path), 6379)

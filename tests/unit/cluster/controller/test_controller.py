@@ -1,4 +1,4 @@
-"""The controller against a small world of workers: what it repairs, and what it leaves alone."""
+"""The controller with fake workers: what it repairs, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _plan(key: CameraKey, *, revision: int = 1, enabled: bool = True, url: str =
 
 @dataclass
 class World:
-    """Workers that do at once what they are told, unless a test breaks them."""
+    """Fake workers that comply at once, unless a test breaks them."""
 
     clock: ManualClock
     plans_now: dict[CameraKey, CameraPlan] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class World:
     watchers: dict[CameraKey, int] = field(default_factory=dict)
     dispatches: list[CameraKey] = field(default_factory=list)
     drops: list[CameraKey] = field(default_factory=list)
-    told: list[CameraKey] = field(default_factory=list)
+    sent: list[CameraKey] = field(default_factory=list)
     refuse_dispatch: bool = False
     livekit_away: bool = False
     mute_watchers: bool = False
@@ -118,7 +118,7 @@ class World:
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
     ) -> HostStatus | None:
         plans = self.host_plans[index]
-        self.told += [plan.key for plan in changed]
+        self.sent += [plan.key for plan in changed]
         plans.update({plan.key: plan.revision for plan in changed})
         for key in removed:
             plans.pop(key, None)
@@ -196,7 +196,7 @@ async def test_a_new_camera_is_covered_in_two_rounds(controller: Controller, wor
     assert world.state(GATE) == (CameraState.LIVE, "")
 
 
-async def test_what_is_to_be_recorded_travels_without_a_new_pull(
+async def test_recording_settings_change_without_a_new_pull(
     controller: Controller, world: World
 ) -> None:
     plan = _plan(GATE)
@@ -225,7 +225,7 @@ async def test_a_covered_camera_is_left_alone(controller: Controller, world: Wor
     world.plans_now[GATE] = _plan(GATE)
     await _rounds(controller, world, 20)
     assert world.dispatches == [GATE]
-    assert world.told == [GATE]
+    assert world.sent == [GATE]
 
 
 async def test_a_lost_watcher_is_replaced(controller: Controller, world: World) -> None:
@@ -264,9 +264,7 @@ async def test_a_watcher_that_hangs_is_dropped_and_replaced(
     assert world.state(GATE)[0] is CameraState.LIVE
 
 
-async def test_a_restarted_host_is_told_everything_again(
-    controller: Controller, world: World
-) -> None:
+async def test_a_restarted_host_gets_all_plans_again(controller: Controller, world: World) -> None:
     world.plans_now[GATE] = _plan(GATE)
     await _rounds(controller, world, 10)
     world.restart_host(0)
@@ -275,17 +273,19 @@ async def test_a_restarted_host_is_told_everything_again(
     assert world.state(GATE)[0] is CameraState.LIVE
 
 
-async def test_only_changed_plans_travel(controller: Controller, world: World) -> None:
+async def test_only_changed_plans_are_sent(controller: Controller, world: World) -> None:
     other = CameraKey("globex", "gate")
     world.plans_now = {GATE: _plan(GATE), other: _plan(other)}
     await _rounds(controller, world, 3)
-    world.told.clear()
+    world.sent.clear()
     world.plans_now[other] = _plan(other, revision=2)
     await _rounds(controller, world, 3)
-    assert world.told == [other]
+    assert world.sent == [other]
 
 
-async def test_a_gateway_that_forgot_is_told_again(controller: Controller, world: World) -> None:
+async def test_a_gateway_that_lost_its_streams_is_set_up_again(
+    controller: Controller, world: World
+) -> None:
     world.plans_now[GATE] = _plan(GATE)
     await _rounds(controller, world, 2)
     world.streams.clear()
@@ -352,7 +352,7 @@ async def test_an_unreadable_camera_is_a_state_with_a_reason_and_comes_back(
     assert world.state(GATE)[0] is CameraState.LIVE
 
 
-async def test_a_dead_bridge_shows_as_connecting_and_is_told_again(
+async def test_a_dead_bridge_shows_as_connecting_and_gets_its_cameras_again(
     controller: Controller, world: World
 ) -> None:
     world.plans_now[GATE] = _plan(GATE)
@@ -365,7 +365,7 @@ async def test_a_dead_bridge_shows_as_connecting_and_is_told_again(
     assert world.state(GATE)[0] is CameraState.LIVE
 
 
-async def test_livekit_away_is_survived(controller: Controller, world: World) -> None:
+async def test_an_unreachable_livekit_is_survived(controller: Controller, world: World) -> None:
     world.plans_now[GATE] = _plan(GATE)
     world.livekit_away = True
     await _rounds(controller, world, 5)
@@ -385,7 +385,7 @@ async def test_a_new_controller_takes_over_without_disturbing(world: World) -> N
     assert world.state(GATE)[0] is CameraState.LIVE
 
 
-async def test_what_was_removed_while_nobody_could_tell_the_host_is_removed_now(
+async def test_cameras_removed_while_the_host_was_unreachable_are_removed_later(
     world: World,
 ) -> None:
     """A camera goes while the controller is dead: its watcher must not stay for ever."""

@@ -9,11 +9,11 @@ from pipelines.domain import CameraKey
 GATE, YARD = CameraKey("acme", "gate"), CameraKey("globex", "yard")
 
 
-def test_what_was_there_at_first_does_not_count() -> None:
+def test_initial_counts_are_ignored() -> None:
     assert Growth().since_last({GATE: {"busy": 7}}) == {}
 
 
-def test_cameras_are_added_up_by_name() -> None:
+def test_counts_are_summed_by_name() -> None:
     growth = Growth()
     growth.since_last({GATE: {"busy": 1}, YARD: {}})
     assert growth.since_last({GATE: {"busy": 3, "old": 1}, YARD: {"busy": 5}}) == {
@@ -22,7 +22,7 @@ def test_cameras_are_added_up_by_name() -> None:
     }
 
 
-def test_a_camera_that_is_away_for_a_round_is_known_afterwards() -> None:
+def test_a_camera_missing_for_a_round_is_still_known_afterwards() -> None:
     growth = Growth()
     growth.since_last({GATE: {"busy": 2}})
     assert growth.since_last({}) == {}
@@ -31,7 +31,7 @@ def test_a_camera_that_is_away_for_a_round_is_known_afterwards() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1), min_size=1))
 def test_every_restart_counts_from_zero(lives: list[list[int]]) -> None:
-    """Each life of a worker begins at 0 and may be looked at then; nothing is lost or doubled."""
+    """Counters restart at 0 with each process; nothing is lost or counted twice."""
     growth = Growth()
     growth.since_last({GATE: {"busy": 0}})
     total = 0

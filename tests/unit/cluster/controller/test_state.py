@@ -9,10 +9,10 @@ from cluster.controller.reports import WatcherStatus
 from cluster.controller.state import (
     TRANSITIONS,
     CameraEvent,
-    Observation,
+    ObservedCamera,
     Repair,
     advance,
-    observe,
+    event_of,
     repair,
 )
 from pipelines.domain import CameraKey, CameraState
@@ -40,7 +40,7 @@ WATCHER = WatcherStatus(
     skipped={},
     dropped={},
 )
-SEEN = Observation(now_us=NOW_US, enabled=True, bridge=STREAMING, watcher=WATCHER)
+SEEN = ObservedCamera(now_us=NOW_US, enabled=True, bridge=STREAMING, watcher=WATCHER)
 
 
 def _main(**changes: object) -> CameraBridgeStatus:
@@ -49,7 +49,9 @@ def _main(**changes: object) -> CameraBridgeStatus:
 
 @pytest.mark.parametrize("state", list(CameraState))
 @pytest.mark.parametrize("event", list(CameraEvent))
-def test_every_event_has_an_answer_in_every_state(state: CameraState, event: CameraEvent) -> None:
+def test_every_event_has_a_transition_in_every_state(
+    state: CameraState, event: CameraEvent
+) -> None:
     after = advance(state, event)
     expected = {
         CameraEvent.ENABLED: {CameraState.CONNECTING},
@@ -120,16 +122,16 @@ def test_an_unknown_move_is_refused() -> None:
         ),
     ],
 )
-def test_what_is_seen_has_a_name_and_a_reason(
-    seen: Observation, event: CameraEvent, reason: str
+def test_an_observation_maps_to_an_event_and_a_reason(
+    seen: ObservedCamera, event: CameraEvent, reason: str
 ) -> None:
-    got, why = observe(seen, STALE_S)
+    got, why = event_of(seen, STALE_S)
     assert got is event
     assert reason in why
     assert bool(reason) == bool(why)
 
 
-def _repair(seen: Observation, dispatched_ago_s: float = 1e6) -> Repair | None:
+def _repair(seen: ObservedCamera, dispatched_ago_s: float = 1e6) -> Repair | None:
     return repair(
         seen,
         dispatched_us=NOW_US - round(dispatched_ago_s * 1e6),
@@ -142,7 +144,7 @@ def test_a_covered_camera_needs_nothing() -> None:
     assert _repair(SEEN) is None
 
 
-def test_a_room_without_watcher_gets_one_and_the_one_on_its_way_gets_time() -> None:
+def test_a_room_without_watcher_gets_one_after_the_grace_period() -> None:
     blind = replace(SEEN, watcher=None)
     assert _repair(blind) is Repair.DISPATCH
     assert _repair(blind, dispatched_ago_s=9.9) is None
@@ -152,7 +154,9 @@ def test_a_room_without_watcher_gets_one_and_the_one_on_its_way_gets_time() -> N
 @pytest.mark.parametrize(
     "bridge", [None, replace(STREAMING, in_room=False), _main(phase=StreamPhase.FAILED)]
 )
-def test_nobody_is_sent_into_a_room_without_picture(bridge: CameraBridgeStatus | None) -> None:
+def test_no_watcher_is_dispatched_to_a_room_without_video(
+    bridge: CameraBridgeStatus | None,
+) -> None:
     assert _repair(replace(SEEN, watcher=None, bridge=bridge)) is None
 
 

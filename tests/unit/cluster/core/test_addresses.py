@@ -13,9 +13,9 @@ from cluster.core.addresses import (
     AddressKind,
     AddressPolicy,
     OwnServices,
+    interpretations,
     kind_of,
     parse_rule,
-    readings,
 )
 
 DEFAULT = AddressPolicy.parse(("private", "public"))
@@ -101,7 +101,7 @@ def test_deny_wins_over_allow() -> None:
     assert not permits(policy, "::ffff:10.9.0.5")
 
 
-def test_services_of_ours_are_no_cameras_whatever_is_allowed() -> None:
+def test_our_own_services_are_never_permitted() -> None:
     redis, lan, any_address = (
         ipaddress.ip_address(text) for text in ("10.0.0.9", "192.168.1.5", "0.0.0.0")
     )
@@ -133,8 +133,8 @@ def test_services_of_ours_are_no_cameras_whatever_is_allowed() -> None:
         "1.2.3", "[10.0.0.1]:5:6",
     ],
 )  # fmt: skip
-def test_what_is_no_entry_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no entry|no ports"):
+def test_malformed_entries_are_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a valid entry|not valid ports"):
         parse_rule(text)
 
 
@@ -150,21 +150,21 @@ ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
 
 @given(ADDRESSES, st.integers(1, 65_535))
-def test_a_mapped_address_is_judged_as_its_own(
+def test_a_mapped_address_is_checked_as_its_ipv4_address(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
 ) -> None:
     if isinstance(address, ipaddress.IPv4Address):
         mapped = ipaddress.IPv6Address(b"\x00" * 10 + b"\xff\xff" + address.packed)
         assert DEFAULT.permits(mapped, port, NOTHING) is DEFAULT.permits(address, port, NOTHING)
-    assert all(kind_of(reading) for reading in readings(address))
+    assert all(kind_of(reading) for reading in interpretations(address))
 
 
 @given(ADDRESSES, st.integers(1, 65_535))
-def test_what_leads_back_here_is_never_permitted_by_default(
+def test_addresses_of_this_machine_are_never_permitted_by_default(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
 ) -> None:
     if DEFAULT.permits(address, port, NOTHING):
-        for reading in readings(address):
+        for reading in interpretations(address):
             assert kind_of(reading) in (AddressKind.PRIVATE, AddressKind.PUBLIC)
             assert not reading.is_loopback
             assert not reading.is_link_local

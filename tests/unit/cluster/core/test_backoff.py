@@ -28,12 +28,12 @@ def test_reset_starts_over() -> None:
     assert backoff.next_delay_s() <= 1.0
 
 
-def test_two_cameras_do_not_return_in_step() -> None:
+def test_two_cameras_do_not_retry_in_step() -> None:
     delays = {Backoff(1.0, 60.0, random.Random(seed)).next_delay_s() for seed in range(100)}
     assert len(delays) == 100
 
 
 @pytest.mark.parametrize(("initial", "cap"), [(0.0, 1.0), (-1.0, 1.0), (2.0, 1.0)])
-def test_nonsense_is_refused(initial: float, cap: float) -> None:
+def test_invalid_bounds_are_rejected(initial: float, cap: float) -> None:
     with pytest.raises(ValueError, match="initial"):
         Backoff(initial, cap)

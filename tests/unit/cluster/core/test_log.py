@@ -27,7 +27,7 @@ Log = Callable[..., str]
 
 @pytest.fixture
 def logged() -> Iterator[Log]:
-    """Logs at level info, and gives the line that is written."""
+    """Log at level info and return the line written."""
     before = structlog.get_config()
     configure_logging(LogSettings())
     written = io.StringIO()
@@ -58,7 +58,7 @@ def logged() -> Iterator[Log]:
     ],
     ids=["text", "list", "dict", "key", "tuple as key", "repr", "bytes", "nested"],
 )
-def test_a_long_value_is_cut_and_hides_what_the_cut_went_through(
+def test_a_long_value_is_truncated_and_a_cut_credential_is_hidden(
     logged: Log, value: object
 ) -> None:
     line = logged(value=value)
@@ -71,7 +71,7 @@ def test_the_message_is_cut_too(logged: Log) -> None:
     assert len(logged("x" * 100_000)) < LOG_MAX_TEXT + 500
 
 
-def test_long_collections_say_how_much_is_left_out(logged: Log) -> None:
+def test_long_collections_say_how_much_is_omitted(logged: Log) -> None:
     line = json.loads(
         logged(many=list(range(MAX_ITEMS + 7)), by_name={f"k{n}": n for n in range(1_000)})
     )
@@ -80,7 +80,7 @@ def test_long_collections_say_how_much_is_left_out(logged: Log) -> None:
     assert line["by_name"]["…"] == "[900 more]"
 
 
-def test_what_lies_deep_is_shown_by_its_repr(logged: Log) -> None:
+def test_deeply_nested_values_are_shown_by_their_repr(logged: Log) -> None:
     endless: list[object] = [URL]
     endless.append(endless)
     line = logged(endless=endless)
@@ -126,8 +126,8 @@ def test_the_filter_cuts_messages_and_tracebacks_of_libraries() -> None:
     assert SECRET[:2] not in text
 
 
-def test_the_time_does_not_grow_with_what_is_left_out(logged: Log) -> None:
-    """So that the cut comes first: the second text is 64 times as long."""
+def test_the_run_time_does_not_grow_with_the_omitted_part(logged: Log) -> None:
+    """Truncation must come first: the second text is 64 times as long."""
     short, long = "a." * LOG_MAX_TEXT, "a." * (64 * LOG_MAX_TEXT)
     least_short = min(spent_s(lambda: logged(value=short)) for _ in range(8))
     least_long = min(spent_s(lambda: logged(value=long)) for _ in range(8))

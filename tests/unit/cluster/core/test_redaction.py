@@ -58,7 +58,7 @@ def test_credentials_in_the_query_and_in_encoded_urls(password: str) -> None:
         ("nothing to hide", "nothing to hide"),
     ],
 )
-def test_what_is_left(line: str, expected: str) -> None:
+def test_text_without_credentials_is_unchanged(line: str, expected: str) -> None:
     assert redact(line) == expected
 
 

@@ -1,4 +1,4 @@
-"""Redaction takes time in proportion to its input, and hides what simpler patterns hide."""
+"""Redaction runs in linear time, and hides everything that simpler patterns hide."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ CREDENTIALS = [
 
 
 @pytest.mark.parametrize("text", CREDENTIALS)
-def test_a_cut_shows_no_head_of_a_credential(text: str) -> None:
+def test_a_cut_shows_no_part_of_a_credential(text: str) -> None:
     assert SECRET[:2] not in redact(text)
     for limit in range(len(text)):
         assert SECRET[:2] not in redact(text, limit), limit

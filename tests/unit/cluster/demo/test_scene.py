@@ -83,23 +83,23 @@ def test_cut_outs_are_solid_figures(figure: Figure) -> None:
 
 
 @pytest.mark.parametrize(
-    "way",
+    "trajectory",
     [
         (Waypoint(1, 0, 0),),
         (Waypoint(2, 0, 0), Waypoint(1, 1, 0)),
         (Waypoint(1, 0, 0), Waypoint(1, 1, 0)),
     ],
 )
-def test_a_path_needs_two_waypoints_in_order(way: tuple[Waypoint, ...]) -> None:
+def test_a_path_needs_two_waypoints_in_order(trajectory: tuple[Waypoint, ...]) -> None:
     with pytest.raises(ValueError, match="at least two waypoints, in time order"):
-        Actor("x", Figure.BUS, 0.5, way)
+        Actor("x", Figure.BUS, 0.5, trajectory)
 
 
 @pytest.mark.parametrize("ends", [(0.0, 5.0), (1.0, 10.0)])
 def test_a_figure_must_enter_and_leave_within_the_loop(ends: tuple[float, float]) -> None:
-    way = (Waypoint(ends[0], 0, 0.5), Waypoint(ends[1], 1, 0.5))
+    trajectory = (Waypoint(ends[0], 0, 0.5), Waypoint(ends[1], 1, 0.5))
     with pytest.raises(ValueError, match="within the loop"):
-        Scene("x", Backdrop.STREET, 10.0, (Actor("a", Figure.BUS, 0.5, way),))
+        Scene("x", Backdrop.STREET, 10.0, (Actor("a", Figure.BUS, 0.5, trajectory),))
 
 
 def test_figures_move_at_constant_speed() -> None:

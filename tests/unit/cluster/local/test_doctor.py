@@ -27,11 +27,11 @@ def findings(tmp_path: Path, **changes: Any) -> dict[str, Finding]:
     return {finding.name: finding for finding in examine(Settings(**{**base, **changes}))}
 
 
-def test_whatever_is_wrong_says_how_to_mend_it(tmp_path: Path) -> None:
+def test_every_problem_has_a_remedy(tmp_path: Path) -> None:
     found = findings(tmp_path)
     assert {"python", "packages", "livekit-server", "go2rtc", "redis", "ports"} <= set(found)
     assert {"model", "gpu", "dashboard", "disk", "memory", "open files"} <= set(found)
-    assert all(finding.mend for finding in found.values() if finding.level is not Level.OK)
+    assert all(finding.remedy for finding in found.values() if finding.level is not Level.OK)
 
 
 def test_without_a_server_and_without_go_it_says_what_to_install(
@@ -40,7 +40,7 @@ def test_without_a_server_and_without_go_it_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     found = findings(tmp_path)
     assert found["livekit-server"].level is Level.FAILURE
-    assert "https://go.dev/dl" in found["livekit-server"].mend
+    assert "https://go.dev/dl" in found["livekit-server"].remedy
 
 
 def test_another_version_on_path_is_a_warning(
@@ -53,7 +53,7 @@ def test_another_version_on_path_is_a_warning(
     found = findings(tmp_path)["go2rtc"]
     assert found.level is Level.WARNING
     assert "1.2.3" in found.detail
-    assert "1.9.14" in found.mend
+    assert "1.9.14" in found.remedy
 
 
 def test_a_taken_port_is_found(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_taken_port_is_found(tmp_path: Path) -> None:
         found = findings(tmp_path, api={"port": port})
     assert found["port"].level is Level.FAILURE
     assert str(port) in found["port"].detail
-    assert "ATALAIA_API__PORT=" in found["port"].mend
+    assert "ATALAIA_API__PORT=" in found["port"].remedy
 
 
 def test_a_model_that_is_not_there_is_found(tmp_path: Path) -> None:
@@ -74,22 +74,20 @@ def test_a_model_that_is_not_there_is_found(tmp_path: Path) -> None:
     assert hub.level is Level.WARNING
 
 
-def test_a_gpu_that_is_asked_for_must_be_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_requested_gpu_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert findings(tmp_path)["gpu"].level is Level.OK
     assert findings(tmp_path, detector={"num_gpus": 1})["gpu"].level is Level.FAILURE
 
 
-def test_a_server_of_somebody_else_is_asked_and_its_password_not_shown(tmp_path: Path) -> None:
+def test_an_unmanaged_server_is_probed_without_showing_its_password(tmp_path: Path) -> None:
     url = f"redis://user:hunter2@127.0.0.1:{free_port()}/0"
     found = findings(tmp_path, redis={"url": url})["redis"]
     assert found.level is Level.FAILURE
-    assert "hunter2" not in found.detail + found.mend
+    assert "hunter2" not in found.detail + found.remedy
 
 
-def test_a_wrong_setting_is_a_finding_and_the_rest_is_still_looked_at(tmp_path: Path) -> None:
+def test_a_wrong_setting_is_a_finding_and_other_checks_still_run(tmp_path: Path) -> None:
     found = findings(tmp_path, livekit={"url": "ws://0.0.0.0:7880"})
     assert found["ports"].level is Level.FAILURE
     assert "loopback" in found["ports"].detail

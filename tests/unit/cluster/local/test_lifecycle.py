@@ -15,7 +15,7 @@ from cluster.local.lifecycle import (
     advance,
 )
 
-STEADY = RestartPolicy(budget=3, window_s=60, initial_s=1, cap_s=3, barren=2, jitter=0)
+STEADY = RestartPolicy(budget=3, window_s=60, initial_s=1, cap_s=3, max_failed_starts=2, jitter=0)
 
 
 @pytest.mark.parametrize(("state", "trigger"), TRANSITIONS)
@@ -31,7 +31,7 @@ def test_every_other_move_is_refused(state: State, trigger: Trigger) -> None:
         advance(state, trigger)
 
 
-def test_failed_and_stopped_are_ends_and_all_else_can_be_stopped() -> None:
+def test_failed_and_stopped_are_final_and_all_others_can_be_stopped() -> None:
     for state in State:
         leaves = [trigger for trigger in Trigger if (state, trigger) in TRANSITIONS]
         if state in (State.FAILED, State.STOPPED):
@@ -59,7 +59,7 @@ def test_starts_that_never_get_ready_are_given_up_however_slowly_they_fail() -> 
     assert budget.take(1_000, was_ready=False) is None
 
 
-def test_one_ready_life_forgives_earlier_barren_starts() -> None:
+def test_one_successful_start_resets_the_failed_ones() -> None:
     budget = RestartBudget(STEADY, random.Random(1))
     budget.take(0, was_ready=False)
     budget.take(1_000, was_ready=True)
@@ -79,8 +79,9 @@ def test_no_budget_means_no_restart() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": -1}, {"window_s": 0}, {"initial_s": 0}, {"barren": 0}, {"jitter": 1.5}]
+    "wrong",
+    [{"budget": -1}, {"window_s": 0}, {"initial_s": 0}, {"max_failed_starts": 0}, {"jitter": 1.5}],
 )
-def test_a_senseless_policy_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"positive|share"):
+def test_an_invalid_policy_is_rejected(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"positive|between 0 and 1"):
         RestartPolicy(**wrong)  # type: ignore[arg-type]

@@ -30,12 +30,12 @@ def test_an_address_is_taken_out_of_a_url(url: str, expected: tuple[str, int]) -
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ws://host:notaport", "ws://host:99999"])
-def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="no URL with a host"):
+def test_an_invalid_url_is_rejected(url: str) -> None:
+    with pytest.raises(ConfigError, match="not a URL with a host"):
         split_address(url, 99)
 
 
-def test_a_taken_port_is_named_with_its_holder_and_a_way_out() -> None:
+def test_a_taken_port_is_named_with_its_holder_and_a_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         need = PortNeed("the API", "127.0.0.1", port, "ATALAIA_API__PORT={port}")
@@ -67,7 +67,7 @@ def test_one_port_for_two_purposes_is_refused() -> None:
 
 
 def test_a_port_that_was_just_left_is_free() -> None:
-    """Connections that wait for their end must not keep a restart from happening."""
+    """Connections in TIME_WAIT must not prevent a restart."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         client = socket.create_connection(("127.0.0.1", port))

@@ -119,7 +119,7 @@ def test_a_secret_that_is_configured_stays_and_a_short_one_is_refused(tmp_path: 
     assert with_secrets(made(tmp_path)).livekit.api_secret.get_secret_value() == SECRET
     with pytest.raises(ConfigError, match="5 characters"):
         with_secrets(made(tmp_path, livekit={"api_secret": "short"}))
-    with pytest.raises(ConfigError, match="not ours"):
+    with pytest.raises(ConfigError, match="not managed"):
         with_secrets(made(tmp_path, livekit={"managed": False}))
 
 
@@ -160,7 +160,7 @@ def test_redis_url_is_taken_where_nothing_closer_is_set(
     assert load_settings(config).redis_url == "redis://127.0.0.1:7003/0"
 
 
-def test_a_user_without_a_ray_token_gets_one_for_himself_alone(
+def test_a_missing_ray_token_is_created_with_private_permissions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fresh machine has none, and `ray start` would end with an error."""

@@ -70,7 +70,7 @@ def demux(source: io.BytesIO | str) -> Clip:
 
 
 def decodes(data: list[bytes]) -> int:
-    """How many frames a fresh decoder makes of Annex-B access units, without extradata."""
+    """Number of frames that a new decoder gets from Annex B access units, without extradata."""
     context = av.CodecContext.create("h264", "r")
     count = 0
     for au in data:

@@ -1,4 +1,4 @@
-"""Capture times under every kind of clock that cameras have been seen with (FIELD 7)."""
+"""Capture times under every kind of camera clock seen in the field (FIELD 7)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FPS = 25.0
 def run(
     frames: Iterable[tuple[float | None, float]], clock: CaptureClock | None = None
 ) -> list[CaptureStamp]:
-    """Stamps of (pts, arrival) frames; arrivals are monotonic seconds, UTC runs along."""
+    """Stamps of (pts, arrival) frames; arrivals are monotonic seconds, in step with UTC."""
     clock = clock or CaptureClock()
     return [clock.stamp(pts, UTC0_US + round(arrival * 1e6), arrival) for pts, arrival in frames]
 
@@ -57,7 +57,7 @@ def camera(
 def errors_ms(
     frames: list[tuple[float, float, float]], stamps: list[CaptureStamp], delay_s: float = 0.05
 ) -> list[float]:
-    """Stamped minus true capture, the constant delay taken out, in ms."""
+    """Stamped minus true capture time, without the constant delay, in ms."""
     return [
         (stamp.capture_us - UTC0_US) / 1e3 - (true + delay_s) * 1e3
         for (true, _, _), stamp in zip(frames, stamps, strict=True)
@@ -208,7 +208,7 @@ def test_a_jump_in_the_middle(jump_s: float) -> None:
     assert max(abs(e) for e in errors_ms(frames, stamps)) < 2
 
 
-def test_a_path_that_became_longer_for_good_is_found_out() -> None:
+def test_a_permanent_increase_in_delay_is_detected() -> None:
     frames = [
         (true, pts, arrival + (3.0 if true >= 20 else 0.0)) for true, pts, arrival in camera(60)
     ]

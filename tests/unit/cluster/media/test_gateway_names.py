@@ -1,4 +1,4 @@
-"""Stream names, sources and what go2rtc says of media."""
+"""Stream names, sources, and go2rtc's media descriptions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ slugs = st.from_regex(SLUG_PATTERN, fullmatch=True).filter(lambda s: not s.endsw
 
 
 @given(slugs, slugs, st.booleans())
-def test_names_say_what_they_carry(tenant: str, camera: str, sub: bool) -> None:
+def test_stream_names_parse(tenant: str, camera: str, sub: bool) -> None:
     name = StreamName(CameraKey(tenant, camera), sub)
     assert StreamName.parse(str(name)) == name
 
@@ -76,7 +76,7 @@ def test_a_managed_gateway_has_a_password_of_its_own() -> None:
     assert len(keys.password.get_secret_value()) == 64
     assert SECRET not in keys.password.get_secret_value()
     assert GatewayKeys.of(settings(managed=False)).password is None
-    with pytest.raises(ConfigError, match="one without the other"):
+    with pytest.raises(ConfigError, match="must be set together"):
         GatewayKeys.of(settings(username="me"))
     with pytest.raises(ConfigError, match="5 characters"):
         GatewayKeys.of(settings(secret="short"))

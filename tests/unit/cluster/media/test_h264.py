@@ -1,4 +1,4 @@
-"""Access units of real encoders: x264 in several moods, AVCC containers, a published clip."""
+"""Access units of real encoders: x264 with several settings, AVCC containers, a public clip."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_nal_units_of_either_start_code_and_padding() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_are_too_strange(data: bytes) -> None:
+def test_arbitrary_bytes_never_raise(data: bytes) -> None:
     units = list(iter_nal_units(data))
     assert all(units)
     has_b_slices(data)

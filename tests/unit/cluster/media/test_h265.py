@@ -14,7 +14,7 @@ def nal(kind: int, content: bytes = b"\x55") -> bytes:
 VPS, SPS, PPS, AUD, IDR, SEI = nal(32), nal(33), nal(34), nal(35), nal(19), nal(39)
 
 
-def test_sets_of_the_description_are_put_where_there_are_none() -> None:
+def test_parameter_sets_of_the_sdp_are_inserted_if_missing() -> None:
     assert with_hevc_parameter_sets(IDR, VPS + SPS + PPS) == VPS + SPS + PPS + IDR
     assert with_hevc_parameter_sets(AUD + IDR, VPS + SEI + SPS + PPS) == AUD + VPS + SPS + PPS + IDR
 
@@ -24,5 +24,5 @@ def test_sets_of_the_frame_itself_are_newer() -> None:
     assert with_hevc_parameter_sets(own, VPS + SPS + PPS) == own
 
 
-def test_nothing_to_put() -> None:
+def test_nothing_is_inserted_without_parameter_sets() -> None:
     assert with_hevc_parameter_sets(IDR, b"") == IDR

@@ -1,4 +1,4 @@
-"""What gateways and libav say, and what a camera's owner reads."""
+"""Errors of gateways and libav, and the messages for a camera's owner."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_each_problem_tells_its_owner_what_to_do(problem: CameraProblem) -> None
     assert error.hint.endswith(".")
 
 
-def test_what_trying_again_cannot_mend() -> None:
+def test_lasting_problems_are_not_transient() -> None:
     assert not CameraProblem.CREDENTIALS.transient
     assert CameraProblem.REFUSED.transient
 

@@ -1,4 +1,4 @@
-"""Hosts are looked up once, by us, and every answer is checked."""
+"""Hosts are resolved once, by us, and every address is checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cluster.core.addresses import AddressPolicy, IpAddress
 from cluster.core.settings import DatabaseSettings, GatewaySettings, RedisSettings, Settings
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import (
-    MAX_LOOKUPS_PER_PAYER,
+    MAX_LOOKUPS_PER_TENANT,
     OWN_REFRESH_S,
     CameraAddresses,
     ServiceAddress,
@@ -27,14 +27,14 @@ LAN = "192.168.7.7"
 
 
 class Names:
-    """A name server of our own."""
+    """A fake name server."""
 
     def __init__(self, known: Mapping[str, list[str]]) -> None:
         self.known = dict(known)
-        self.asked: list[str] = []
+        self.queries: list[str] = []
 
     def __call__(self, host: str) -> list[str]:
-        self.asked.append(host)
+        self.queries.append(host)
         if host not in self.known:
             raise OSError(f"unknown: {host}")
         return self.known[host]
@@ -94,7 +94,7 @@ async def test_every_answer_is_checked(addresses: CameraAddresses, names: Names)
     assert await problem(addresses, "unknown") is CameraProblem.DNS
     assert await problem(addresses, "none") is CameraProblem.DNS
     # An address in its usual notation asks nobody.
-    assert "127.0.0.1" not in names.asked
+    assert "127.0.0.1" not in names.queries
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ async def test_localhost_is_this_machine_whatever_a_resolver_says(
 ) -> None:
     names.known[host] = ["10.0.0.5"]
     assert await problem(addresses, host) is CameraProblem.NOT_ALLOWED
-    assert host not in names.asked
+    assert host not in names.queries
 
 
 async def test_a_name_is_looked_up_each_time(addresses: CameraAddresses, names: Names) -> None:
@@ -131,14 +131,14 @@ async def test_services_are_refused_where_they_are_now_and_where_they_were_last_
 
 
 async def refreshed(addresses: CameraAddresses, clock: ManualClock) -> None:
-    """Our own services are looked up anew, beside a question that does not wait for it."""
+    """Our own services are refreshed in the background, without delaying a look-up."""
     clock.advance(OWN_REFRESH_S)
     await problem(addresses, "10.0.0.77")
     assert addresses._refreshing is not None
     await addresses._refreshing
 
 
-async def test_a_service_that_was_never_found_may_be_anywhere(
+async def test_a_service_that_never_resolved_is_blocked_everywhere(
     addresses: CameraAddresses, names: Names, clock: ManualClock
 ) -> None:
     del names.known["redis"]
@@ -164,13 +164,13 @@ async def test_slow_names_delay_their_own_tenant_only(clock: ManualClock) -> Non
     )
     slow = [
         asyncio.create_task(addresses.resolve(f"slow{n}", 554, "acme"))
-        for n in range(3 * MAX_LOOKUPS_PER_PAYER)
+        for n in range(3 * MAX_LOOKUPS_PER_TENANT)
     ]
     await asyncio.sleep(0)
     assert await addresses.resolve("cam", 554, "globex")
     assert not any(task.done() for task in slow)
     let_go.set()
-    assert len(await asyncio.gather(*slow)) == 3 * MAX_LOOKUPS_PER_PAYER
+    assert len(await asyncio.gather(*slow)) == 3 * MAX_LOOKUPS_PER_TENANT
     addresses.close()
 
 

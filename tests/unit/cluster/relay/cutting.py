@@ -1,4 +1,4 @@
-"""Streams of bytes in pieces, as they come from a network."""
+"""Byte streams split into pieces, as from a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Feeder(Protocol[T_co]):
 
 
 def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """`data`, cut at places that any numbers name."""
+    """`data`, split at arbitrary positions."""
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 

@@ -1,4 +1,4 @@
-"""Signatures, against the examples that the RFCs work out."""
+"""Digest and Basic authentication, against the examples in the RFCs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_basic() -> None:
     assert signed.authorization("GET", "/") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
 
 
-def test_of_several_ways_the_strongest_is_taken() -> None:
+def test_the_strongest_challenge_is_used() -> None:
     one_line = 'Basic realm="r", Digest realm="r", nonce="n"'
     assert [c.algorithm for c in parse_challenges([one_line])] == ["MD5", ""]
     unknown = ['Digest realm="r", nonce="n", algorithm=SHA-3', 'Basic realm="r"']
@@ -97,7 +97,7 @@ def test_a_stale_nonce_is_replaced() -> None:
     assert not signed.accept(parse_challenges(['Digest realm="r", nonce="b", stale=true']))
 
 
-def test_nobody_is_not_signed() -> None:
+def test_nothing_is_sent_without_a_user_name() -> None:
     nobody = Login("", "")
     assert not nobody.accept(parse_challenges(['Basic realm="r"']))
     assert nobody.authorization("GET", "/") is None
@@ -105,6 +105,6 @@ def test_nobody_is_not_signed() -> None:
 
 
 @given(st.lists(st.text(max_size=80), max_size=3))
-def test_any_header_is_read_or_left_out(headers: list[str]) -> None:
+def test_arbitrary_headers_are_parsed_or_skipped(headers: list[str]) -> None:
     for challenge in parse_challenges(headers):
         assert challenge.algorithm in ("", "MD5", "SHA-256", "MD5-sess", "SHA-256-sess")

@@ -1,4 +1,4 @@
-"""Bodies of HTTP cameras: what they are, and what of them goes on."""
+"""Bodies of HTTP cameras: their formats, and what is forwarded."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from cluster.relay.flv import UnknownMediaError
 from cluster.relay.media_types import (
+    MAX_IMAGE,
     MAX_PART_HEAD,
-    MAX_PICTURE,
     Media,
-    Pictures,
-    RawPictures,
+    MultipartImages,
+    RawImages,
     media_of,
     part_of,
     rewritten_playlist,
@@ -26,11 +26,11 @@ OTHER = b"\xff\xd8\xff\xdb" + b"another" * 5 + b"\xff\xd9"
 @pytest.mark.parametrize(
     ("content_type", "first", "media"),
     [
-        ("multipart/x-mixed-replace; boundary=x", b"", Media.PICTURES),
-        ("", b"--x\r\n", Media.PICTURES),
-        ("image/jpeg", JPEG, Media.PICTURE),
-        ("video/mjpeg", JPEG, Media.RAW_PICTURES),
-        ("", b"HTTP noise" + JPEG, Media.RAW_PICTURES),
+        ("multipart/x-mixed-replace; boundary=x", b"", Media.MULTIPART_IMAGES),
+        ("", b"--x\r\n", Media.MULTIPART_IMAGES),
+        ("image/jpeg", JPEG, Media.IMAGE),
+        ("video/mjpeg", JPEG, Media.RAW_IMAGES),
+        ("", b"HTTP noise" + JPEG, Media.RAW_IMAGES),
         ("text/plain", b"#EXTM3U\n", Media.PLAYLIST),
         ("", b"FLV\x01", Media.FLV),
         ("", b"\x47" + bytes(187), Media.TRANSPORT_STREAM),
@@ -44,7 +44,7 @@ def test_media(content_type: str, first: bytes, media: Media) -> None:
 @pytest.mark.parametrize(
     "first", [b"", b"<html>", b'{"keys": ["secret"]}', b"-ERR unknown command", b"SSH-2.0-x"]
 )
-def test_what_is_no_video_does_not_pass(first: bytes) -> None:
+def test_other_formats_are_rejected(first: bytes) -> None:
     with pytest.raises(UnknownMediaError):
         media_of("text/html", first)
 
@@ -59,51 +59,51 @@ def multipart(*pictures: bytes, declared: bool = True) -> bytes:
 
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_pictures_are_taken_out_of_their_parts(declared: bool, size: int) -> None:
+def test_images_are_extracted_from_their_parts(declared: bool, size: int) -> None:
     data = multipart(JPEG, OTHER, JPEG, declared=declared) + b"--frame\r\n"
-    pictures = Pictures()
+    pictures = MultipartImages()
     parts = [p for i in range(0, len(data), size) for p in pictures.feed(data[i : i + size])]
     assert parts == [part_of(JPEG), part_of(OTHER), part_of(JPEG)]
 
 
 def test_a_doubled_boundary_as_one_camera_sends_it() -> None:
     data = b"--frame\r\n" + multipart(JPEG)
-    assert list(Pictures().feed(data)) == [part_of(JPEG)]
+    assert list(MultipartImages().feed(data)) == [part_of(JPEG)]
 
 
 @pytest.mark.parametrize("length", [b"99999999", b"-1", b"999999999999999999"])
-def test_a_length_that_would_hurt_a_reader(length: bytes) -> None:
+def test_an_excessive_length(length: bytes) -> None:
     head = b"--frame\r\nContent-Length: " + length + b"\r\n\r\n"
     with pytest.raises(UnknownMediaError):
-        fed(Pictures(), [head, *[bytes(2**20)] * (MAX_PICTURE // 2**20 + 2)])
+        fed(MultipartImages(), [head, *[bytes(2**20)] * (MAX_IMAGE // 2**20 + 2)])
 
 
-def test_an_endless_head_and_no_boundary() -> None:
+def test_endless_headers_and_a_missing_boundary() -> None:
     for data in (
         b"--x\r\nA: " + b"b" * (2 * MAX_PART_HEAD),
         b"x" * (2 * MAX_PART_HEAD),
         b"\x00abc",
     ):
         with pytest.raises(UnknownMediaError):
-            list(Pictures().feed(data))
+            list(MultipartImages().feed(data))
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_raw_pictures(size: int) -> None:
+def test_raw_images(size: int) -> None:
     data = b"noise" + JPEG + OTHER + JPEG[:20]
-    raw = RawPictures()
+    raw = RawImages()
     parts = [p for i in range(0, len(data), size) for p in raw.feed(data[i : i + size])]
     assert parts == [part_of(JPEG), part_of(OTHER)]
 
 
-def test_a_raw_picture_that_does_not_end() -> None:
+def test_an_endless_raw_image() -> None:
     with pytest.raises(UnknownMediaError):
-        fed(RawPictures(), [b"\xff\xd8\xff" + bytes(2**20)] * (MAX_PICTURE // 2**20 + 2))
+        fed(RawImages(), [b"\xff\xd8\xff" + bytes(2**20)] * (MAX_IMAGE // 2**20 + 2))
 
 
 @given(st.binary(max_size=500), st.integers(1, 50))
 def test_any_bytes_end_in_parts_or_an_error(data: bytes, size: int) -> None:
-    for feeder in (Pictures(), RawPictures()):
+    for feeder in (MultipartImages(), RawImages()):
         try:
             for i in range(0, len(data), size):
                 list(feeder.feed(data[i : i + size]))
@@ -111,7 +111,7 @@ def test_any_bytes_end_in_parts_or_an_error(data: bytes, size: int) -> None:
             pass
 
 
-def test_every_address_of_a_playlist_leads_through_the_relay() -> None:
+def test_every_url_of_a_playlist_goes_through_the_relay() -> None:
     text = """#EXTM3U
 #EXT-X-KEY:METHOD=AES-128,URI="http://169.254.169.254/key"
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="b",URI=http://127.0.0.1:9997/v3
@@ -125,14 +125,14 @@ sub/stream
 #EXTINF:2,
 gopher://cam/two
 """
-    asked: list[tuple[str, bool]] = []
+    links: list[tuple[str, bool]] = []
 
     def link(address: str, playlist: bool) -> str | None:
-        asked.append((address, playlist))
-        return f"R{len(asked)}" if address.startswith("http") else None
+        links.append((address, playlist))
+        return f"R{len(links)}" if address.startswith("http") else None
 
     out = rewritten_playlist(text, "http://cam/live/index.m3u8?a=1", link).splitlines()
-    assert asked == [
+    assert links == [
         ("http://cam/live/init.mp4", False),
         ("http://cam/live/sub/stream", True),
         ("http://cam/abs/one.ts", False),

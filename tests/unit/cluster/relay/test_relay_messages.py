@@ -1,4 +1,4 @@
-"""RTSP taken apart: however it is cut, whatever it claims."""
+"""The RTSP parser: any chunking, any announced size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def taken_apart(data: bytes, *cuts: int) -> tuple[list[Message], bytes]:
     ),
     st.lists(st.integers(0, 5000), max_size=6),
 )
-def test_cuts_change_nothing(parts: list[bytes], cuts: list[int]) -> None:
+def test_chunk_boundaries_do_not_matter(parts: list[bytes], cuts: list[int]) -> None:
     messages, packets = taken_apart(b"".join(parts), *cuts)
     assert [m.start for m in messages] == [
         part.split(b"\r\n")[0].decode() for part in parts if part in (OK, PLAY)
@@ -59,18 +59,18 @@ def test_any_bytes_end_in_items_or_a_protocol_error(data: bytes, cuts: list[int]
 @pytest.mark.parametrize(
     "length", [b"-1", b"99999999999", b"0x10", b"5, 5", b"%d" % (MAX_BODY + 1)]
 )
-def test_a_length_that_would_hurt_a_reader_is_refused(length: bytes) -> None:
+def test_an_excessive_length_is_rejected(length: bytes) -> None:
     with pytest.raises(ProtocolError):
         list(Framer().feed(b"RTSP/1.0 200 OK\r\nContent-Length: " + length + b"\r\n\r\n"))
 
 
-def test_an_endless_head_is_refused() -> None:
+def test_endless_headers_are_rejected() -> None:
     lines = [b"RTSP/1.0 200 OK\r\nX: " + b"x" * 100 + b"\r\n"] * (MAX_HEAD // 100)
     with pytest.raises(ProtocolError):
         fed(Framer(), lines)
 
 
-def test_what_is_no_rtsp_ends_soon() -> None:
+def test_other_protocols_are_rejected_early() -> None:
     with pytest.raises(ProtocolError):
         fed(Framer(), [b"\x00\x01\x02\x03" * 1000] * 100)
 

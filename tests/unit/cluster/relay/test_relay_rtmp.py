@@ -1,4 +1,4 @@
-"""RTMP's chunks, AMF0 and FLV tags: whole ones come through, others do not."""
+"""RTMP chunks, AMF0 and FLV tags: only well-formed ones pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cluster.relay.chunks import (
     ChunkWriter,
     RtmpMessage,
 )
-from cluster.relay.flv import HEADER, FlvTags, UnknownMediaError, is_whole
+from cluster.relay.flv import HEADER, FlvTags, UnknownMediaError, is_well_formed
 from cluster.relay.rtmp import application_of
 from tests.unit.cluster.relay.cutting import fed, pieces
 
@@ -88,7 +88,7 @@ def test_two_messages_may_be_interleaved() -> None:
         b"".join(bytes([n]) + bytes.fromhex("000000 000001 09 00000000 00") for n in range(2, 60)),
     ],
 )
-def test_what_would_hurt_a_reader_is_refused(data: bytes) -> None:
+def test_excessive_sizes_are_rejected(data: bytes) -> None:
     assert MAX_MESSAGE < 0xFFFFFF
     assert MAX_STREAMS < 58
     with pytest.raises(ChunkError):
@@ -185,13 +185,13 @@ UNITS = b"\x00\x00\x00\x02\x65\x01" + b"\x00\x00\x00\x01\x41"
         (7, b"abcdef", False),
     ],
 )
-def test_only_whole_tags_pass(kind: int, payload: bytes, whole: bool) -> None:
-    assert is_whole(kind, payload) is whole
+def test_only_well_formed_tags_pass(kind: int, payload: bytes, whole: bool) -> None:
+    assert is_well_formed(kind, payload) is whole
 
 
 @given(st.sampled_from([8, 9]), st.binary(max_size=200))
 def test_any_tag_is_judged(kind: int, payload: bytes) -> None:
-    if is_whole(kind, payload):
+    if is_well_formed(kind, payload):
         assert len(payload) >= (2 if kind == 8 else 5)
 
 
@@ -200,7 +200,7 @@ def tag(kind: int, payload: bytes) -> bytes:
     return bytes(4) + head + payload
 
 
-def test_flv_goes_on_tag_by_tag_without_what_is_broken() -> None:
+def test_flv_is_forwarded_without_malformed_tags() -> None:
     good = tag(9, b"\x17\x01\x00\x00\x00" + UNITS)
     data = b"FLV\x01\x05\x00\x00\x00\x0aX" + good + tag(9, b"\x17") + tag(8, b"") + good
     for size in (1, 7, len(data)):
@@ -218,6 +218,6 @@ def test_flv_goes_on_tag_by_tag_without_what_is_broken() -> None:
         HEADER + bytes(4) + b"\x09\xff\xff\xff" + bytes(20),
     ],
 )
-def test_flv_that_would_hurt_a_reader_is_refused(data: bytes) -> None:
+def test_flv_with_excessive_sizes_is_rejected(data: bytes) -> None:
     with pytest.raises(UnknownMediaError):
         list(FlvTags().feed(data))
