@@ -50,12 +50,15 @@ class RemoteFile:
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position, in bytes; returns the new one."""
         return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
+        """The position, in bytes."""
         return int(self._file.tell())
 
     def seekable(self) -> bool:
+        """Always true."""
         return True
 
 

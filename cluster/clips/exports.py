@@ -72,7 +72,7 @@ async def make_export(
         stitched = await scratch.run(stitcher.close)
         if stitched is None:
             raise UnknownThingError(
-                f"camera {request.camera} has no recording in that time range.",
+                f"nothing of camera {request.camera} was recorded in that time range.",
                 hint="GET /v1/recordings lists all recordings.",
             )
     manifest = manifest_of(

@@ -135,7 +135,7 @@ def read_manifest(path: Path) -> Manifest:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(
-            f"{path} is not an export manifest: {where}: {first['msg']}.",
+            f"{path} is not the manifest of an export: {where}: {first['msg']}.",
             hint="`atalaia recordings export` writes one beside the file.",
         ) from None
 

@@ -14,8 +14,8 @@ import av
 
 from pipelines.errors import ConfigError
 
-CLOCK_HZ = 90_000
-PAYLOAD_TYPE = 96
+CLOCK_HZ = 90_000  # for video, RFC 6184 and RFC 7798
+PAYLOAD_TYPE = 96  # the first dynamic one, RFC 3551
 # Ethernet's 1500 bytes minus IP, TCP and RTP headers, with room for a tunnel, as cameras do.
 MAX_PAYLOAD = 1_400
 
@@ -57,6 +57,7 @@ class Clip:
 
     @property
     def duration_s(self) -> float:
+        """Duration of the loop, seconds."""
         return float(len(self.units) / self.fps)
 
     def unit(self, number: int) -> AccessUnit:

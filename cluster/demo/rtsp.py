@@ -29,9 +29,9 @@ log = get_logger(__name__)
 
 _REALM = "Atalaia demo camera"
 _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER, SET_PARAMETER, TEARDOWN"
-_SESSION_TIMEOUT_S = 60
-_MAX_HEAD = 16_384
-_MAX_BODY = 65_536
+_SESSION_TIMEOUT_S = 60  # RFC 2326's default, announced explicitly
+# Bytes. Far above any real RTSP request, and small enough to hold for every client.
+_MAX_HEAD, _MAX_BODY = 16_384, 65_536
 # Three seconds of the busiest clip. A client further behind will not catch up: cameras disconnect
 # it, and so do we, instead of growing a buffer.
 _MAX_UNSENT = 512 * 1024
@@ -63,7 +63,11 @@ class _Request:
 
     @property
     def channel(self) -> str:
-        """First part of the path: `rtsp://host/gate/trackID=0` belongs to channel `gate`."""
+        """First part of the path: `rtsp://host/gate/trackID=0` belongs to channel `gate`.
+
+        Raises:
+            BadRequest: the URL is malformed.
+        """
         try:
             path = urlsplit(self.url).path
         except ValueError as error:
@@ -109,6 +113,7 @@ class CameraServer:
 
     @property
     def port(self) -> int:
+        """The port in use; before `start`, the requested one."""
         return self._port
 
     async def start(self) -> None:
@@ -188,12 +193,15 @@ class _Connection:
 
     @property
     def playing(self) -> bool:
+        """Whether frames are being sent."""
         return self._sender is not None and not self._sender.done()
 
     def abort(self) -> None:
+        """Drop the connection at once."""
         self._writer.transport.abort()
 
     async def run(self) -> None:
+        """Serve the client until either side ends the connection."""
         try:
             while (request := await self._read()) is not None:
                 if not self._handle(request):

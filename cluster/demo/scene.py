@@ -90,6 +90,7 @@ class Scene:
 
     @property
     def frames(self) -> int:
+        """Number of frames in the loop."""
         return round(self.duration_s * self.fps)
 
 
@@ -132,6 +133,7 @@ class GroundTruth:
             yield from ((number, o) for o in objects if o.actor == actor)
 
     def actors(self) -> tuple[str, ...]:
+        """Ids of all figures, in order of appearance."""
         return tuple(dict.fromkeys(o.actor for objects in self.frames for o in objects))
 
 

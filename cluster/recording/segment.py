@@ -142,6 +142,7 @@ class SegmentWriter:
 
     @property
     def path(self) -> Path:
+        """Of the file."""
         return self._path
 
     def write(self, unit: VideoUnit) -> None:

@@ -170,7 +170,7 @@ async def watched(
     model = await asyncio.to_thread(
         load_model, settings.detector.weights, settings.detector, settings.model_cache
     )
-    host = ModelHost(plan, spec=lambda _: Detections.empty(), model=model)
+    host = ModelHost(plan, look=lambda _: Detections.empty(), model=model)
     cameras = DemoCameras(Settings(data_dir=videos_dir), roles=(role,))
     async with contextlib.AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(live.watching(servers, host))

@@ -63,7 +63,9 @@ async def segments(database: Database, count: int) -> list[Segment]:
         raise AssertionError(f"only {len(rows)} segments") from None
 
 
-async def frames(servers: Servers, segment: Segment) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+async def recorded_frames(
+    servers: Servers, segment: Segment
+) -> list[tuple[int, npt.NDArray[np.uint8]]]:
     """Capture time and I420 data, uint8 (height * 3 / 2 * width,), of every frame of a segment."""
     async with TenantBlobs(servers.settings.blob_url, "acme") as blobs:
         content = await blobs.get(segment.blob)
@@ -93,7 +95,7 @@ async def test_a_live_stream_is_recorded_exact_to_the_frame(
     assert status.segments >= 3
     assert (status.reason, status.dropped) == ("", {})
     assert all((row.codec, row.width, row.height) == ("h264", 320, 192) for row in rows)
-    frames = [frame for row in rows for frame in await frames(servers, row)]
+    frames = [frame for row in rows for frame in await recorded_frames(servers, row)]
     captures = [capture_us for capture_us, _ in frames]
     steps = sorted(b - a for a, b in itertools.pairwise(captures))
     assert steps[0] > 0
@@ -128,7 +130,7 @@ async def test_a_new_mode_takes_effect_without_reconnecting(
         (row,) = await segments(database, 1)
         assert state_of(bridge, GATE).main.reconnects == 0
         assert camera.played == 1
-    assert len(await frames(servers, row)) == row.frames
+    assert len(await recorded_frames(servers, row)) == row.frames
 
 
 async def test_b_frames_are_recorded_as_sent_at_the_times_of_the_room(
@@ -157,7 +159,7 @@ async def test_b_frames_are_recorded_as_sent_at_the_times_of_the_room(
     decoder = av.CodecContext.create("h264", "r")
     frames = [frame for packet in clip.packets for frame in decoder.decode(av.Packet(packet))]
     sent = {frame.to_ndarray().tobytes() for frame in [*frames, *decoder.decode(None)]}
-    recorded = [pixels.tobytes() for _, pixels in await frames(servers, rows[1])]
+    recorded = [pixels.tobytes() for _, pixels in await recorded_frames(servers, rows[1])]
     assert set(recorded) <= sent
 
 
@@ -183,7 +185,7 @@ async def test_h265_is_recorded_as_sent_at_the_times_of_the_room(
 async def assert_as_sent(servers: Servers, rows: list[Segment], viewer: Viewer, codec: str) -> None:
     """Files have the camera's own codec, and each frame has the same time as in the room."""
     assert {row.codec for row in rows} == {codec}
-    frames = [frame for row in rows for frame in await frames(servers, row)]
+    frames = [frame for row in rows for frame in await recorded_frames(servers, row)]
     captures = [capture_us for capture_us, _ in frames]
     assert captures == sorted(captures)
     assert sum(row.frames for row in rows) == len(frames)
@@ -211,7 +213,7 @@ async def test_mjpeg_is_recorded_as_its_transcode(
         await bridge.sync((assignment,))
         rows = await segments(database, 1)
     assert [(row.codec, row.width, row.height) for row in rows] == [("h264", 320, 192)]
-    assert len(await frames(servers, rows[0])) == rows[0].frames
+    assert len(await recorded_frames(servers, rows[0])) == rows[0].frames
 
 
 async def test_a_masked_camera_is_recorded_masked_or_not_at_all(
@@ -232,7 +234,7 @@ async def test_a_masked_camera_is_recorded_masked_or_not_at_all(
         rows = await segments(database, 2)
     assert all(row.masked for row in rows)
     for row in rows:
-        for _, pixels in await frames(servers, row):
+        for _, pixels in await recorded_frames(servers, row):
             luma = pixels[: 320 * 192].reshape(192, 320)
             assert luma[:96].max() <= 24
             assert luma[110:].mean() > 30

@@ -137,7 +137,7 @@ def test_impossible_imports_are_rejected(settings: Settings, tmp_path: Path) -> 
     assert result.exit_code == 2
     assert "is not a folder" in result.output
     folder.mkdir()
-    assert "no recording" in run(folder).output
+    assert "no MediaMTX recordings" in run(folder).output
     record(folder / "2026-11-25_17-30-00-000000.mp4", 1)
     assert "no camera" in run(folder, "nowhere").output
     masked = run(folder, "yard")

@@ -142,7 +142,7 @@ async def test_while_alarms_are_held_up_no_file_is_dropped(
         server.kill()
         assert await site.two_rounds(200)  # files wait, but nothing needs an immediate retry
         assert len(site.files) == 2
-        assert site.shipper.problem == "alarms do not reach the records."
+        assert site.shipper.problem == "alarms do not reach the database."
         server.start()
         assert await site.two_rounds(GRACE_S - 1)
         assert site.shipper.problem == ""
