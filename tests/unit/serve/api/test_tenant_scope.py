@@ -13,7 +13,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from cluster.clips.timeline import Span
+from cluster.clips.coverage import Span
 from cluster.stores.db import Database
 from pipelines.clock import ManualClock
 from pipelines.domain import EVERY_SIGHTING

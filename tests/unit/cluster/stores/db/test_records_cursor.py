@@ -16,7 +16,7 @@ KINDS = pytest.mark.parametrize(
     ids=["alarm", "object", "recording"],
 )
 TIMES = st.integers(0, 2**63 - 1)
-SLUGS = st.from_regex(r"[a-z0-9](-?[a-z0-9]){0,30}", fullmatch=True)
+SLUGS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,39}", fullmatch=True)
 
 
 @given(TIMES, st.uuids())
