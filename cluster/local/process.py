@@ -23,7 +23,7 @@ from pipelines.errors import UnavailableError
 
 log = get_logger("cluster.local.process")
 
-KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER = Path(__file__).with_name("subreaper.py")
 
 # A ready server is probed this often; three silent probes in a row are a hang, one is just load.
 HEALTH_INTERVAL_S = 5.0
