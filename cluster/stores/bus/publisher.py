@@ -18,6 +18,7 @@ from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.stores.bus.connection import open_redis
 from cluster.stores.bus.spool import MAX_SPOOL_BYTES, AlarmSpool
+from cluster.stores.bus.spool_file import SUFFIX, left_spools
 from cluster.stores.bus.stream import AlarmStream, redis_epoch
 from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Alarm
@@ -111,7 +112,7 @@ class AlarmPublisher:
             raise ConfigError(f"{name!r} cannot name a spool file.")
         self._core = _Core(
             open_redis(redis_url, timeout_s=timeout_s),
-            spool_dir / f"{name}.spool",
+            spool_dir / f"{name}{SUFFIX}",
             timeout_s,
             max_spool_bytes,
             clock or SystemClock(),
@@ -213,7 +214,13 @@ class _Core:
         self._counts = dict.fromkeys(("published", "known", "spooled", "replayed", "restored"), 0)
 
     async def start(self) -> None:
-        self._spool = AlarmSpool(self._spool_path, self._max_spool_bytes)
+        spool = AlarmSpool(self._spool_path, self._max_spool_bytes)
+        try:
+            await spool.open()
+        except BaseException:
+            await spool.aclose()
+            raise
+        self._spool = spool
         try:
             self._epoch = await redis_epoch(self._redis)
         except UnavailableError as error:
@@ -335,22 +342,19 @@ async def replay_left_spools(redis_url: str, spool_dir: Path) -> int:
     redis = open_redis(redis_url)
     total = 0
     try:
-        for path in await asyncio.to_thread(_spools_in, spool_dir):
-            try:
-                spool = AlarmSpool(path)
-            except ConfigError as error:
-                _LOG.info("a spool is left alone", spool=path.name, reason=str(error))
-                continue
-            try:
-                total += await spool.drain(
-                    lambda alarm: AlarmStream(redis, alarm.tenant).publish(alarm)
-                )
-            finally:
-                await spool.aclose()
+        for path in await asyncio.to_thread(left_spools, spool_dir):
+            total += await _replay(redis, AlarmSpool(path))
     finally:
         await redis.aclose()
     return total
 
 
-def _spools_in(spool_dir: Path) -> list[Path]:
-    return sorted(spool_dir.glob("*.spool"))
+async def _replay(redis: Redis, spool: AlarmSpool) -> int:
+    try:
+        await spool.open()
+        return await spool.drain(lambda alarm: AlarmStream(redis, alarm.tenant).publish(alarm))
+    except ConfigError as error:
+        _LOG.info("a spool is left alone", reason=str(error))
+        return 0
+    finally:
+        await spool.aclose()
