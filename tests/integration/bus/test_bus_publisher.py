@@ -22,7 +22,7 @@ from cluster.stores.bus import (
     open_redis,
     replay_left_spools,
 )
-from cluster.stores.bus.spool_file import PAGE_BYTES
+from cluster.stores.bus.spool_file import PAGE_BYTES, SpoolFile
 from pipelines.errors import ConfigError, UnavailableError
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer, free_port
@@ -200,6 +200,49 @@ async def test_a_cancelled_caller_does_not_lose_its_alarm(
         with pytest.raises(asyncio.CancelledError):
             await publishing
     assert await _on_stream(redis_client) == [7]
+
+
+async def test_a_cancelled_caller_on_another_loop_does_not_lose_its_alarm(
+    valkey: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    async with AlarmPublisher(valkey, tmp_path, "host-0") as publisher:
+
+        async def give_up() -> None:
+            publishing = asyncio.create_task(publisher.publish(make_alarm(7)))
+            await asyncio.sleep(0)
+            publishing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await publishing
+
+        watcher = threading.Thread(target=lambda: asyncio.run(give_up()))
+        watcher.start()
+        watcher.join()  # this loop has had no turn yet
+        await _until(lambda: publisher.stats.published == 1)
+    assert await _on_stream(redis_client) == [7]
+
+
+async def test_the_loop_does_not_wait_for_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor has the publisher a thread beside the one that does."""
+    writers = set()
+
+    def append(_spool: SpoolFile, _payload: bytes) -> None:
+        writers.add(threading.current_thread().name)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(SpoolFile, "append", append)
+    before = set(threading.enumerate())
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    async with AlarmPublisher(away, tmp_path, "host-0") as publisher:
+        publishing = asyncio.create_task(publisher.publish(make_alarm(1)))
+        turns = 0
+        while not publishing.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert turns > 10
+        assert {thread.name for thread in set(threading.enumerate()) - before} == writers
+        assert len(writers) == 1
 
 
 async def test_one_publisher_per_name(valkey: str, tmp_path: Path) -> None:
