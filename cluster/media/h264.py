@@ -1,8 +1,8 @@
 """H.264 access units as byte strings: what a stream holds and whether WebRTC can carry it as it is.
 
 Pure functions on one access unit (all the NAL units of one picture). Annex B puts a start code in
-front of each NAL unit: that is what RTSP demuxers yield and what the bridge publishes. AVCC (from
-RTMP and MP4) puts a length there, and its extradata begins with 0x01.
+front of each NAL unit: that is what RTSP demuxers yield and what the bridge publishes. What comes
+with lengths there (AVCC, from RTMP and MP4) goes through libav's `h264_mp4toannexb` first.
 """
 
 from __future__ import annotations
@@ -64,73 +64,16 @@ def is_key_frame(au: bytes) -> bool:
     return any(nal_type(nal) == NalType.IDR for nal in iter_nal_units(au))
 
 
-@dataclass(frozen=True, slots=True)
-class AvcConfig:
-    """AVCC extradata (avcC, ISO/IEC 14496-15) taken apart.
-
-    Attributes:
-        length_size: bytes of the length in front of each NAL unit, 1 to 4.
-        parameter_sets: SPS and PPS in Annex B.
-    """
-
-    length_size: int
-    parameter_sets: bytes
-
-    @classmethod
-    def parse(cls, extradata: bytes) -> AvcConfig | None:
-        """None where `extradata` is not AVCC (it is Annex B then, or empty, or broken)."""
-        if len(extradata) < 7 or extradata[0] != 1:
-            return None
-        sets = bytearray()
-        position = 5
-        for mask in (0x1F, 0xFF):
-            if position >= len(extradata):
-                break
-            count = extradata[position] & mask
-            position += 1
-            for _ in range(count):
-                size = int.from_bytes(extradata[position : position + 2])
-                nal = extradata[position + 2 : position + 2 + size]
-                if len(nal) != size or not nal:
-                    return None
-                sets += START_CODE + nal
-                position += 2 + size
-        return cls((extradata[4] & 3) + 1, bytes(sets))
-
-
-def to_annex_b(au: bytes, extradata: bytes = b"") -> bytes:
-    """The access unit in Annex B. Unchanged unless `extradata` says that its stream is AVCC.
-
-    A length that points past the end, as in a packet cut short, ends the access unit there.
-    """
-    config = AvcConfig.parse(extradata)
-    if config is None:
-        return au
-    units = bytearray()
-    position = 0
-    while position + config.length_size < len(au):
-        start = position + config.length_size
-        position = start + int.from_bytes(au[position:start])
-        if position > len(au):
-            break
-        if position > start:
-            units += START_CODE + au[start:position]
-    return bytes(units)
-
-
 def with_parameter_sets(au: bytes, extradata: bytes | None) -> bytes:
-    """The access unit in Annex B; a key frame has SPS and PPS in front of it.
+    """The access unit; a key frame has SPS and PPS in front of it.
 
-    They are taken from `extradata` (Annex B or AVCC, as `codec_context.extradata` gives it) and
-    only put where the access unit does not carry its own, which may be newer. An access unit
-    delimiter stays first, where the standard wants it.
+    They are taken from `extradata` (as RTSP demuxers give it) and only put where the access unit
+    does not carry its own, which may be newer. An access unit delimiter stays first, where the
+    standard wants it.
     """
-    extradata = extradata or b""
-    au = to_annex_b(au, extradata)
     if not is_key_frame(au) or has_parameter_sets(au):
         return au
-    config = AvcConfig.parse(extradata)
-    sets = config.parameter_sets if config else parameter_sets(extradata)
+    sets = parameter_sets(extradata or b"")
     if not sets:
         return au
     first = next(iter_nal_units(au))
@@ -344,14 +287,13 @@ class PassthroughCheck:
 
     Args:
         codec: libav's name of the codec.
-        extradata: of the codec context; Annex B or AVCC.
+        extradata: of the codec context.
         reorder_depth: of the codec context after opening (libav's has_b_frames).
     """
 
     def __init__(self, codec: str, extradata: bytes = b"", reorder_depth: int = 0) -> None:
         self.reason = ""
         self.reorders = False
-        self._extradata = extradata
         self._sps_seen: bytes = b""
         self._last_pts: float | None = None
         self._back_steps = 0
@@ -360,8 +302,7 @@ class PassthroughCheck:
         if codec != "h264":
             self._refuse(f"the camera sends {codec}, not H.264")
             return
-        config = AvcConfig.parse(extradata)
-        self._judge_sps(config.parameter_sets if config else extradata)
+        self._judge_sps(extradata)
         if reorder_depth > 0:
             self._refuse_reordering("announces frames out of order (B-frames)")
 
@@ -373,12 +314,11 @@ class PassthroughCheck:
         """Look at the next access unit, as demuxed. Returns `allowed`.
 
         Args:
-            au: the access unit; AVCC where the extradata is.
+            au: the access unit.
             pts_s: its presentation time in seconds; None where it has none.
         """
         if self.reason:
             return False
-        au = to_annex_b(au, self._extradata)
         self._judge_sps(au)
         if has_b_slices(au):
             self._refuse_reordering("uses B-frames")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
 import av.error
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from cluster.media.errors import CameraProblem, UnreadableCameraError, unreadable
@@ -83,16 +85,25 @@ def _watch(
 ) -> list[float | None]:
     """PTS in seconds of the packets of about LOOK_S."""
     stamps: list[float | None] = []
+    annex_b = _annex_b(stream)
     until = time.monotonic() + LOOK_S
     for packet in container.demux(stream):
         if packet.size == 0:
             break
         pts = None if packet.pts is None else float(packet.pts * (packet.time_base or Fraction(1)))
-        check.observe(bytes(packet), pts)
+        check.observe(annex_b(packet), pts)
         stamps.append(pts)
         if time.monotonic() > until:
             break
     return stamps
+
+
+def _annex_b(stream: VideoStream) -> Callable[[Packet[VideoStream]], bytes]:
+    """Gives the bytes of a packet as RTSP has them, where the URL was of RTMP or of HTTP."""
+    if stream.codec_context.name != "h264":
+        return bytes
+    to_annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream)
+    return lambda packet: b"".join(bytes(out) for out in to_annex_b.filter(packet))
 
 
 def _frame_rate(stamps: list[float | None], announced: Fraction | None) -> float:
