@@ -18,6 +18,7 @@ from cluster.core.log import get_logger
 from cluster.core.names import DETECTOR
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
+from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import ModelError, UnavailableError
 
@@ -74,7 +75,8 @@ class SharedEyes:
     group = SHARED_GROUP
     calls = SHARED_CALLS
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         # A handle belongs to the loop on which it was made (`core.handles`); a worker has none.
         self._detector: DeploymentHandle[Any] | None = None
         self._loop = asyncio.new_event_loop()
@@ -83,13 +85,13 @@ class SharedEyes:
     def look(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
         """Raises UnavailableError where no answer came for `PATIENCE_S`."""
         backoff = Backoff(0.5, 10.0)
-        until_s = time.monotonic() + PATIENCE_S
+        until_s = self._clock.monotonic() + PATIENCE_S
         while True:
             asking = asyncio.run_coroutine_threadsafe(self._ask(frames), self._loop)
             try:
                 return asking.result()
             except UnavailableError as error:
-                if time.monotonic() > until_s:
+                if self._clock.monotonic() > until_s:
                     raise
                 log.info("the detector is waited for", reason=error.message)
             time.sleep(backoff.next_delay_s())

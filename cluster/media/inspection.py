@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -15,6 +14,7 @@ from av.video.stream import VideoStream
 from cluster.media.errors import CameraProblem, UnreadableCameraError, unreadable
 from cluster.media.gateway import ProbeResult
 from cluster.media.h264 import PassthroughCheck
+from pipelines.clock import Clock, SystemClock
 
 OPEN_TIMEOUT_S = 12.0
 """go2rtc needs up to 5 s to dial the camera and 5 s for its description."""
@@ -30,21 +30,24 @@ ANALYZE_US = 300_000
 PATIENT_ANALYZE_US = 8_000_000
 
 
-def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> ProbeResult:
+def inspect_stream(
+    url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S, clock: Clock | None = None
+) -> ProbeResult:
     """What the video at `url` is like.
 
     Raises:
         UnreadableCameraError: it cannot be opened, or no frame comes.
     """
-    result = _inspect(url, ANALYZE_US, open_timeout_s)
+    clock = clock or SystemClock()
+    result = _inspect(url, ANALYZE_US, open_timeout_s, clock)
     if result is None:
-        result = _inspect(url, PATIENT_ANALYZE_US, open_timeout_s)
+        result = _inspect(url, PATIENT_ANALYZE_US, open_timeout_s, clock)
     if result is None:
         raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no picture size is announced")
     return result
 
 
-def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | None:
+def _inspect(url: str, analyze_us: int, open_timeout_s: float, clock: Clock) -> ProbeResult | None:
     """None where libav could not find out the size of the picture in that time."""
     options = {"analyzeduration": str(analyze_us)}
     if url.startswith("rtsp"):
@@ -55,18 +58,18 @@ def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | 
                 raise UnreadableCameraError(CameraProblem.NO_VIDEO)
             if not container.streams.video[0].codec_context.width:
                 return None
-            return _look(container)
+            return _look(container, clock)
     except av.error.FFmpegError as error:
         raise unreadable(error) from error
 
 
-def _look(container: InputContainer) -> ProbeResult:
+def _look(container: InputContainer, clock: Clock) -> ProbeResult:
     stream = container.streams.video[0]
     context = stream.codec_context
     check = PassthroughCheck(
         codec=context.name, extradata=context.extradata or b"", reorder_depth=context.reorder_depth
     )
-    stamps = _watch(container, stream, check)
+    stamps = _watch(container, stream, check, clock)
     if not stamps:
         raise UnreadableCameraError(CameraProblem.LOST)
     return ProbeResult(
@@ -81,19 +84,19 @@ def _look(container: InputContainer) -> ProbeResult:
 
 
 def _watch(
-    container: InputContainer, stream: VideoStream, check: PassthroughCheck
+    container: InputContainer, stream: VideoStream, check: PassthroughCheck, clock: Clock
 ) -> list[float | None]:
     """PTS in seconds of the packets of about LOOK_S."""
     stamps: list[float | None] = []
     annex_b = _annex_b(stream)
-    until = time.monotonic() + LOOK_S
+    until = clock.monotonic() + LOOK_S
     for packet in container.demux(stream):
         if packet.size == 0:
             break
         pts = None if packet.pts is None else float(packet.pts * (packet.time_base or Fraction(1)))
         check.observe(annex_b(packet), pts)
         stamps.append(pts)
-        if time.monotonic() > until:
+        if clock.monotonic() > until:
             break
     return stamps
 
