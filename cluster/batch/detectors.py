@@ -18,6 +18,7 @@ from cluster.core.log import get_logger
 from cluster.core.names import DETECTOR
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
+from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import ModelError, UnavailableError
 
@@ -86,7 +87,8 @@ class RemoteDetector:
     batch_size = SHARED_BATCH_SIZE
     concurrency = SHARED_CONCURRENCY
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         # A handle is bound to the event loop that made it (`core.handles`). A worker has no loop.
         self._detector: DeploymentHandle[Any] | None = None
         self._loop = asyncio.new_event_loop()
@@ -99,13 +101,13 @@ class RemoteDetector:
             UnavailableError: no answer for `MAX_WAIT_S`.
         """
         backoff = Backoff(0.5, 10.0)
-        until_s = time.monotonic() + MAX_WAIT_S
+        until_s = self._clock.monotonic() + MAX_WAIT_S
         while True:
             call = asyncio.run_coroutine_threadsafe(self._call(frames), self._loop)
             try:
                 return call.result()
             except UnavailableError as error:
-                if time.monotonic() > until_s:
+                if self._clock.monotonic() > until_s:
                     raise
                 log.info("waiting for the detector", reason=error.message)
             time.sleep(backoff.next_delay_s())

@@ -6,7 +6,6 @@ Demuxing blocks and releases the GIL, so a thread per stream is the cheap way to
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -216,11 +215,11 @@ class StreamPump:
     def _publish(self, size: tuple[int, int]) -> None:
         # Publishing takes some 100 ms; meanwhile the socket holds the stream, so nothing is lost.
         future = self._open_track(self._sink, size)
-        deadline = time.monotonic() + PUBLISH_TIMEOUT_S
+        deadline = self._clock.monotonic() + PUBLISH_TIMEOUT_S
         while not future.done():
             if self._stop.wait(0.01):
                 return
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 raise UnavailableError("LiveKit did not take the track in time")
         future.result()
 

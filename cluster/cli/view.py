@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from cluster.core.log import redact
 from cluster.local.stack import Phase, StackEvent
+from pipelines.clock import Clock, SystemClock
 from pipelines.domain import CameraState
 
 REFRESH_HZ = 4
@@ -74,14 +74,15 @@ class RunView(Protocol):
 class LineView:
     """For logs, pipes and CI: one line per event."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._console = console
-        self._began = time.monotonic()
+        self._began = self._clock.monotonic()
         self._states: dict[tuple[str, str], CameraState] = {}
 
     def _print(self, text: str) -> None:
         self._console.print(
-            f"[{time.monotonic() - self._began:6.1f} s] {redact(text)}", markup=False
+            f"[{self._clock.monotonic() - self._began:6.1f} s] {redact(text)}", markup=False
         )
 
     def event(self, event: StackEvent) -> None:
@@ -115,8 +116,9 @@ class LineView:
 class LiveView:
     """For a terminal: a view that is redrawn in place."""
 
-    def __init__(self, console: Console) -> None:
-        self._began = time.monotonic()
+    def __init__(self, console: Console, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._began = self._clock.monotonic()
         self._step = "Starting"
         self._events: dict[str, StackEvent] = {}
         self._starts: dict[str, float] = {}
@@ -170,7 +172,7 @@ class LiveView:
     def _head(self) -> RenderableType:
         if not self._step:
             return Text("Atalaia runs" if self._facts else "Atalaia", style="bold")
-        elapsed = time.monotonic() - self._began
+        elapsed = self._clock.monotonic() - self._began
         self._spinner.update(text=Text(f"{self._step}  {elapsed:.0f} s"))
         return self._spinner
 

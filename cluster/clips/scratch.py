@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from cluster.core.log import get_logger
+from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, UnavailableError
 
@@ -43,10 +43,12 @@ class Scratch:
     Args:
         folder: created on first use.
         threads: how many files are made in parallel.
+        clock: for the age of what a killed process left.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, *, clock: Clock | None = None) -> None:
         self._folder = folder
+        self._clock = clock or SystemClock()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="evidence")
         self._swept = False
 
@@ -81,7 +83,7 @@ class Scratch:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not self._swept:
                 self._swept = True
-                _sweep(self._folder)
+                _sweep(self._folder, self._clock.now_us())
             free = shutil.disk_usage(self._folder).free
             if free < size + SPARE_BYTES:
                 raise UnavailableError(
@@ -131,8 +133,8 @@ def _append(path: Path, block: bytes) -> None:
         ) from error
 
 
-def _sweep(folder: Path) -> None:
+def _sweep(folder: Path, now_us: int) -> None:
     """Remove folders of killed processes. Other replicas may be using the same parent folder."""
     for left in folder.glob(f"{PREFIX}*"):
-        if time.time() - left.stat().st_mtime > LEFT_AFTER_S:
+        if now_us / 1e6 - left.stat().st_mtime > LEFT_AFTER_S:
             shutil.rmtree(left, ignore_errors=True)

@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from cluster.core.log import get_logger
 from cluster.stores.bus.connection import redis_errors
+from cluster.stores.bus.keys import MODEL_KEY
 from pipelines.domain import Frozen
 
-KEY = "atalaia:model"
 _LOG = get_logger("bus.model_choice")
 
 
@@ -40,20 +40,20 @@ class ModelChoice:
         """From now on `weights`; the configured ones end the choice. Raises UnavailableError."""
         with redis_errors():
             if weights == self._configured:
-                await self._redis.delete(KEY)
+                await self._redis.delete(MODEL_KEY)
                 return
             choice = _Choice(weights=weights, instead_of=self._configured)
-            await self._redis.set(KEY, choice.model_dump_json())
+            await self._redis.set(MODEL_KEY, choice.model_dump_json())
 
     async def current(self) -> str:
         """The weights that a detector is to run. Raises UnavailableError."""
         with redis_errors():
-            kept = await self._redis.get(KEY)
+            kept = await self._redis.get(MODEL_KEY)
         if kept is None:
             return self._configured
         try:
             choice = _Choice.model_validate_json(kept)
         except ValidationError:
-            _LOG.warning("the kept choice of a model cannot be read", key=KEY)
+            _LOG.warning("the kept choice of a model cannot be read", key=MODEL_KEY)
             return self._configured
         return choice.weights if choice.instead_of == self._configured else self._configured

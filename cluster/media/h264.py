@@ -1,8 +1,8 @@
 """H.264 access units as byte strings: their contents, and whether WebRTC can carry them unchanged.
 
 Pure functions on one access unit (all NAL units of one frame). Annex B prefixes each NAL unit with
-a start code: RTSP demuxers yield this format and the bridge publishes it. AVCC (from RTMP and MP4)
-prefixes a length instead, and its extradata begins with 0x01.
+a start code: RTSP demuxers yield this format and the bridge publishes it. Length-prefixed units
+(AVCC, from RTMP and MP4) go through libav's `h264_mp4toannexb` first.
 """
 
 from __future__ import annotations
@@ -64,73 +64,16 @@ def is_key_frame(au: bytes) -> bool:
     return any(nal_type(nal) == NalType.IDR for nal in iter_nal_units(au))
 
 
-@dataclass(frozen=True, slots=True)
-class AvcConfig:
-    """Parsed AVCC extradata (avcC, ISO/IEC 14496-15).
-
-    Attributes:
-        length_size: bytes of each NAL unit's length prefix, 1 to 4.
-        parameter_sets: SPS and PPS in Annex B.
-    """
-
-    length_size: int
-    parameter_sets: bytes
-
-    @classmethod
-    def parse(cls, extradata: bytes) -> AvcConfig | None:
-        """Parse AVCC extradata; None if it is Annex B, empty or malformed."""
-        if len(extradata) < 7 or extradata[0] != 1:
-            return None
-        sets = bytearray()
-        position = 5
-        for mask in (0x1F, 0xFF):
-            if position >= len(extradata):
-                break
-            count = extradata[position] & mask
-            position += 1
-            for _ in range(count):
-                size = int.from_bytes(extradata[position : position + 2])
-                nal = extradata[position + 2 : position + 2 + size]
-                if len(nal) != size or not nal:
-                    return None
-                sets += START_CODE + nal
-                position += 2 + size
-        return cls((extradata[4] & 3) + 1, bytes(sets))
-
-
-def to_annex_b(au: bytes, extradata: bytes = b"") -> bytes:
-    """The access unit in Annex B. Unchanged unless `extradata` marks the stream as AVCC.
-
-    A length that points past the end, as in a truncated packet, ends the access unit.
-    """
-    config = AvcConfig.parse(extradata)
-    if config is None:
-        return au
-    units = bytearray()
-    position = 0
-    while position + config.length_size < len(au):
-        start = position + config.length_size
-        position = start + int.from_bytes(au[position:start])
-        if position > len(au):
-            break
-        if position > start:
-            units += START_CODE + au[start:position]
-    return bytes(units)
-
-
 def with_parameter_sets(au: bytes, extradata: bytes | None) -> bytes:
-    """The access unit in Annex B, with SPS and PPS in front of a key frame.
+    """The access unit, with SPS and PPS in front of a key frame.
 
-    They come from `extradata` (Annex B or AVCC, as in `codec_context.extradata`) and are inserted
-    only if the access unit does not carry its own, which may be newer. An access unit delimiter
-    stays first, as the standard requires.
+    They come from `extradata`, as RTSP demuxers give it, and are inserted only if the access unit
+    does not carry its own, which may be newer. An access unit delimiter stays first, as the
+    standard requires.
     """
-    extradata = extradata or b""
-    au = to_annex_b(au, extradata)
     if not is_key_frame(au) or has_parameter_sets(au):
         return au
-    config = AvcConfig.parse(extradata)
-    sets = config.parameter_sets if config else parameter_sets(extradata)
+    sets = parameter_sets(extradata or b"")
     if not sets:
         return au
     first = next(iter_nal_units(au))
@@ -345,14 +288,13 @@ class PassthroughCheck:
 
     Args:
         codec: libav's name of the codec.
-        extradata: of the codec context; Annex B or AVCC.
+        extradata: of the codec context.
         reorder_depth: of the codec context after opening (libav's has_b_frames).
     """
 
     def __init__(self, codec: str, extradata: bytes = b"", reorder_depth: int = 0) -> None:
         self.reason = ""
         self.reorders = False
-        self._extradata = extradata
         self._sps_seen: bytes = b""
         self._last_pts: float | None = None
         self._back_steps = 0
@@ -361,8 +303,7 @@ class PassthroughCheck:
         if codec != "h264":
             self._refuse(f"the camera sends {codec}, not H.264")
             return
-        config = AvcConfig.parse(extradata)
-        self._check_sps(config.parameter_sets if config else extradata)
+        self._check_sps(extradata)
         if reorder_depth > 0:
             self._refuse_reordering("announces frames out of order (B-frames)")
 
@@ -374,12 +315,11 @@ class PassthroughCheck:
         """Check the next access unit, as demuxed. Returns `allowed`.
 
         Args:
-            au: the access unit; AVCC if the extradata is.
+            au: the access unit.
             pts_s: its presentation time in seconds, if it has one.
         """
         if self.reason:
             return False
-        au = to_annex_b(au, self._extradata)
         self._check_sps(au)
         if has_b_slices(au):
             self._refuse_reordering("uses B-frames")

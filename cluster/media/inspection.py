@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from fractions import Fraction
 
 import av
 import av.error
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from cluster.media.errors import CameraProblem, UnreadableCameraError, unreadable
 from cluster.media.gateway import ProbeResult
 from cluster.media.h264 import PassthroughCheck
+from pipelines.clock import Clock, SystemClock
 
 OPEN_TIMEOUT_S = 12.0
 """go2rtc needs up to 5 s to connect to the camera and 5 s for DESCRIBE."""
@@ -30,21 +32,24 @@ ANALYZE_US = 300_000
 PATIENT_ANALYZE_US = 8_000_000
 
 
-def inspect_stream(url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S) -> ProbeResult:
+def inspect_stream(
+    url: str, *, open_timeout_s: float = OPEN_TIMEOUT_S, clock: Clock | None = None
+) -> ProbeResult:
     """Properties of the video at `url`.
 
     Raises:
         UnreadableCameraError: it cannot be opened, or sends no frame.
     """
-    result = _inspect(url, ANALYZE_US, open_timeout_s)
+    clock = clock or SystemClock()
+    result = _inspect(url, ANALYZE_US, open_timeout_s, clock)
     if result is None:
-        result = _inspect(url, PATIENT_ANALYZE_US, open_timeout_s)
+        result = _inspect(url, PATIENT_ANALYZE_US, open_timeout_s, clock)
     if result is None:
         raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "no frame size is announced")
     return result
 
 
-def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | None:
+def _inspect(url: str, analyze_us: int, open_timeout_s: float, clock: Clock) -> ProbeResult | None:
     """None if libav could not determine the frame size within `analyze_us`."""
     options = {"analyzeduration": str(analyze_us)}
     if url.startswith("rtsp"):
@@ -55,18 +60,18 @@ def _inspect(url: str, analyze_us: int, open_timeout_s: float) -> ProbeResult | 
                 raise UnreadableCameraError(CameraProblem.NO_VIDEO)
             if not container.streams.video[0].codec_context.width:
                 return None
-            return _inspect_container(container)
+            return _inspect_container(container, clock)
     except av.error.FFmpegError as error:
         raise unreadable(error) from error
 
 
-def _inspect_container(container: InputContainer) -> ProbeResult:
+def _inspect_container(container: InputContainer, clock: Clock) -> ProbeResult:
     stream = container.streams.video[0]
     context = stream.codec_context
     check = PassthroughCheck(
         codec=context.name, extradata=context.extradata or b"", reorder_depth=context.reorder_depth
     )
-    stamps = _read_packets(container, stream, check)
+    stamps = _read_packets(container, stream, check, clock)
     if not stamps:
         raise UnreadableCameraError(CameraProblem.LOST)
     return ProbeResult(
@@ -81,20 +86,29 @@ def _inspect_container(container: InputContainer) -> ProbeResult:
 
 
 def _read_packets(
-    container: InputContainer, stream: VideoStream, check: PassthroughCheck
+    container: InputContainer, stream: VideoStream, check: PassthroughCheck, clock: Clock
 ) -> list[float | None]:
     """PTS in seconds of the packets that arrive within INSPECT_S."""
     stamps: list[float | None] = []
-    until = time.monotonic() + INSPECT_S
+    annex_b = _annex_b(stream)
+    until = clock.monotonic() + INSPECT_S
     for packet in container.demux(stream):
         if packet.size == 0:
             break
         pts = None if packet.pts is None else float(packet.pts * (packet.time_base or Fraction(1)))
-        check.observe(bytes(packet), pts)
+        check.observe(annex_b(packet), pts)
         stamps.append(pts)
-        if time.monotonic() > until:
+        if clock.monotonic() > until:
             break
     return stamps
+
+
+def _annex_b(stream: VideoStream) -> Callable[[Packet[VideoStream]], bytes]:
+    """Gives the bytes of a packet as RTSP has them, where the URL was of RTMP or of HTTP."""
+    if stream.codec_context.name != "h264":
+        return bytes
+    to_annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream)
+    return lambda packet: b"".join(bytes(out) for out in to_annex_b.filter(packet))
 
 
 def _frame_rate(stamps: list[float | None], announced: Fraction | None) -> float:

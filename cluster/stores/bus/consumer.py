@@ -13,7 +13,8 @@ from redis.exceptions import ResponseError
 from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.stores.bus.connection import redis_errors
-from cluster.stores.bus.stream import GROUP, UnreadableEntryError, dead_key
+from cluster.stores.bus.keys import dead_key
+from cluster.stores.bus.stream import GROUP, UnreadableEntryError
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InputError, UnavailableError
 

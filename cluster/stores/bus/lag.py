@@ -5,7 +5,8 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from cluster.stores.bus.connection import redis_errors
-from cluster.stores.bus.stream import FIND_GROUP, GROUP, stream_key
+from cluster.stores.bus.keys import alarms_key
+from cluster.stores.bus.stream import FIND_GROUP, GROUP
 
 # Milliseconds since the oldest entry was added that group ARGV[1] has not acknowledged; 0 where
 # there is none. By Redis' own clock, which gave the entries their ids.
@@ -47,7 +48,7 @@ class AlarmLag:
         Raises:
             InputError: `tenant` is no slug; UnavailableError: Redis is away.
         """
-        key = stream_key(tenant)
+        key = alarms_key(tenant)
         with redis_errors():
             age_ms = await self._oldest(keys=[key], args=[GROUP])
         return int(age_ms) / 1e3

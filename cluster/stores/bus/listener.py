@@ -8,14 +8,14 @@ from typing import Protocol
 from redis.asyncio import Redis
 
 from cluster.stores.bus.consumer import CLAIM_IDLE_MS, Consumer, ListenerStats
+from cluster.stores.bus.keys import alarms_key, tracks_key
 from cluster.stores.bus.stream import (
     GROUP,
     KEEP_FOR_READERS,
     AlarmStream,
     decode_entry,
-    stream_key,
 )
-from cluster.stores.bus.tracks import TrackStream, TrackUpdate, decode_update, track_stream_key
+from cluster.stores.bus.tracks import TrackStream, TrackUpdate, decode_update
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Sighting, TrackPath
 
@@ -48,7 +48,7 @@ class _AlarmHandler:
         self._keep = keep
 
     def key(self, tenant: str) -> str:
-        return stream_key(tenant)
+        return alarms_key(tenant)
 
     def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
         return decode_entry(tenant, fields)
@@ -69,7 +69,7 @@ class _TrackHandler:
         self._records = records
 
     def key(self, tenant: str) -> str:
-        return track_stream_key(tenant)
+        return tracks_key(tenant)
 
     def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
         return decode_update(tenant, fields)

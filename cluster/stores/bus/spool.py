@@ -24,16 +24,14 @@ _Args = TypeVarTuple("_Args")
 
 
 class AlarmSpool:
-    """A bounded queue of alarms in a file, in order, that survives a crash at any byte.
+    """A bounded queue of alarms on the disk, in order, that survives a crash at any moment.
 
-    Belongs to one event loop. The file is touched by one thread of its own only.
+    Belongs to one event loop, which never waits for the disk: the file is touched by one thread of
+    the spool's own. Open it first, and close it also where that failed.
 
     Args:
-        path: the file; one publisher at a time may have it.
+        path: names the spool, see `spool_file`; one publisher at a time may have it.
         max_bytes: how large it may grow.
-
-    Raises:
-        ConfigError: the file is in use, or cannot be written.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_SPOOL_BYTES) -> None:
@@ -43,6 +41,10 @@ class AlarmSpool:
         self._closed = False
         self.refused = 0
         """Alarms that found no room."""
+
+    async def open(self) -> None:
+        """Raises ConfigError: the spool is in use, or cannot be written."""
+        await self._run(self._file.open)
 
     @property
     def pending(self) -> int:
@@ -86,12 +88,12 @@ class AlarmSpool:
         while records := await self._run(self._file.peek, _DRAIN_BATCH):
             taken = 0
             try:
-                for record in records:
-                    alarm = self._decoded(record)
+                for number, payload in records:
+                    alarm = self._decoded(payload)
                     if alarm is not None:
                         await publish(alarm)
                         total += 1
-                    taken += 1
+                    taken = number
             finally:
                 if taken:
                     # Shielded: where this task is cancelled, what was published is still taken out.
@@ -103,12 +105,12 @@ class AlarmSpool:
         if not self._closed:
             self._closed = True
             await self._run(self._file.close)
-            self._executor.shutdown(wait=False)
+            self._executor.shutdown()  # its one thread has nothing left to do
 
-    def _decoded(self, record: bytes | None) -> Alarm | None:
+    def _decoded(self, payload: bytes | None) -> Alarm | None:
         try:
-            if record is not None:
-                return Alarm.model_validate_json(record)
+            if payload is not None:
+                return Alarm.model_validate_json(payload)
             reason = "checksum"
         except ValidationError as error:
             reason = str(error.errors(include_url=False, include_input=False)[0]["msg"])

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from cluster.core.log import get_logger
 from cluster.stores.bus.connection import redis_errors
-from cluster.stores.bus.stream import stream_key
+from cluster.stores.bus.keys import cameras_key
 from pipelines.domain import CameraState, Frozen, RecordingStatus, Slug
 
 # The controller writes every 2 s. A board that nobody has written for this long says nothing any
@@ -52,10 +52,6 @@ class CameraStatus(Frozen):
     recording: RecordingStatus | None = None
 
 
-def board_key(tenant: str) -> str:
-    return stream_key(tenant).removesuffix("alarms") + "cameras"
-
-
 class CameraStatusBoard:
     """One hash per tenant: camera → CameraStatus.
 
@@ -70,7 +66,7 @@ class CameraStatusBoard:
 
     async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None:
         """Replace the tenant's whole board, in one step. Raises UnavailableError."""
-        key = board_key(tenant)
+        key = cameras_key(tenant)
         board: dict[Any, Any] = {status.camera: status.model_dump_json() for status in statuses}
         with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipeline:
@@ -83,7 +79,7 @@ class CameraStatusBoard:
     async def get_all(self, tenant: str) -> dict[str, CameraStatus]:
         """The statuses by camera; empty where nobody keeps them. Raises UnavailableError."""
         with redis_errors():
-            board = await self._redis.hgetall(board_key(tenant))
+            board = await self._redis.hgetall(cameras_key(tenant))
         statuses = {}
         for camera, content in board.items():
             try:

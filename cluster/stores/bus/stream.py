@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from cluster.core.log import get_logger
-from cluster.core.tenancy import require_tenant
 from cluster.stores.bus.connection import MAX_BLOCK_MS, redis_errors
+from cluster.stores.bus.keys import alarm_marker_key, alarms_key
 from pipelines.domain import Alarm
 from pipelines.errors import AtalaiaError, InputError, UnavailableError
 
@@ -110,12 +110,6 @@ class StreamEntry:
     alarm: Alarm
 
 
-def stream_key(tenant: str) -> str:
-    """The braces keep all keys of a tenant in one slot. Raises InputError where it is no slug."""
-    require_tenant(tenant)
-    return f"atalaia:{{{tenant}}}:alarms"
-
-
 async def redis_epoch(redis: Redis) -> str:
     """Names the current run of the server: another one after a restart or a fail-over.
 
@@ -129,11 +123,6 @@ async def redis_epoch(redis: Redis) -> str:
     with redis_errors():
         info = await redis.info("server")
     return str(info["run_id"])
-
-
-def dead_key(stream: str) -> str:
-    """Key of the stream of entries of `stream` that could not be recorded, each with its reason."""
-    return f"{stream}:dead"
 
 
 def decode_entry(tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
@@ -166,7 +155,7 @@ class AlarmStream:
 
     def __init__(self, redis: Redis, tenant: str, *, capacity: int = STREAM_CAPACITY) -> None:
         self.tenant = tenant
-        self.key = stream_key(tenant)
+        self.key = alarms_key(tenant)
         self._redis = redis
         self._capacity = capacity
         self._publish = redis.register_script(_PUBLISH)
@@ -192,7 +181,7 @@ class AlarmStream:
         with redis_errors():
             answer = _text(
                 await self._publish(
-                    keys=[self.key, f"{self.key}:id:{alarm.id}"],
+                    keys=[self.key, alarm_marker_key(self.tenant, alarm.id)],
                     args=[alarm.model_dump_json(), self._capacity, MARKER_LIFE_S, epoch or ""],
                 )
             )

@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 
 from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
-from cluster.core.tenancy import require_tenant
 from cluster.stores.bus.connection import open_redis, redis_errors
+from cluster.stores.bus.keys import tracks_key
 from cluster.stores.bus.stream import TRIM, UnreadableEntryError
 from pipelines.domain import Sighting, TrackPath
 from pipelines.errors import InputError, UnavailableError
@@ -52,12 +52,6 @@ for i = 2, #ARGV, 2 do
 end
 return taken
 """
-
-
-def track_stream_key(tenant: str) -> str:
-    """The braces keep all keys of a tenant in one slot. Raises InputError where it is no slug."""
-    require_tenant(tenant)
-    return f"atalaia:{{{tenant}}}:tracks"
 
 
 def encode_update(update: TrackUpdate) -> tuple[bytes, bytes]:
@@ -99,7 +93,7 @@ class TrackStream:
 
     def __init__(self, redis: Redis, tenant: str, *, capacity: int = STREAM_CAPACITY) -> None:
         self.tenant = tenant
-        self.key = track_stream_key(tenant)
+        self.key = tracks_key(tenant)
         self._capacity = capacity
         self._publish = redis.register_script(_PUBLISH)
         self._trim = redis.register_script(TRIM)

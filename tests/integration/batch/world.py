@@ -13,7 +13,6 @@ from cluster.core.settings import Settings
 from cluster.demo.cast import CAST
 from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import GroundTruth
-from cluster.media.h264 import with_parameter_sets
 from cluster.recording.segment import SegmentWriter, VideoFormat, VideoUnit
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import AlarmQuery, AlarmRecord, Database, ObjectQuery
@@ -113,13 +112,15 @@ def _segments(video: Path, length_us: int) -> list[list[VideoUnit]]:
     found: list[list[VideoUnit]] = []
     with av.open(str(video)) as container:
         stream = container.streams.video[0]
+        annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream)
         for packet in container.demux(stream):
             if packet.pts is None or packet.time_base is None:
                 continue
             at_us = START_US + round(packet.pts * packet.time_base * 1_000_000)
-            data = with_parameter_sets(bytes(packet), stream.codec_context.extradata)
-            unit = VideoUnit(data, packet.is_keyframe, at_us, at_us)
-            if not found or (packet.is_keyframe and at_us - found[-1][0].capture_us >= length_us):
+            key_frame = packet.is_keyframe
+            data = b"".join(bytes(out) for out in annex_b.filter(packet))
+            unit = VideoUnit(data, key_frame, at_us, at_us)
+            if not found or (key_frame and at_us - found[-1][0].capture_us >= length_us):
                 found.append([])
             found[-1].append(unit)
     return found

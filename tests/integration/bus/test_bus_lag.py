@@ -9,12 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from cluster.stores.bus import AlarmLag, AlarmStream, open_redis
-from cluster.stores.bus.stream import GROUP, stream_key
+from cluster.stores.bus.keys import alarms_key
+from cluster.stores.bus.stream import GROUP
 from pipelines.errors import UnavailableError
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer
 
-KEY = stream_key("acme")
+KEY = alarms_key("acme")
 PAUSE_S = 0.05
 
 

@@ -14,8 +14,9 @@ import pytest
 from redis.asyncio import Redis
 
 from cluster.stores.bus import AlarmPublisher, AlarmStream, Listener, open_redis
+from cluster.stores.bus.keys import alarms_key, dead_key
 from cluster.stores.bus.listener import GROUP
-from cluster.stores.bus.stream import FIELD, dead_key, stream_key
+from cluster.stores.bus.stream import FIELD
 from cluster.stores.db import AlarmQuery, Database
 from pipelines.domain import Alarm
 from pipelines.errors import UnavailableError
@@ -51,7 +52,7 @@ async def _all_recorded(database: Database, count: int, tenant: str = "acme") ->
 
 async def _all_acknowledged(redis: Redis, tenant: str = "acme") -> None:
     async def done() -> bool:
-        (group,) = await redis.xinfo_groups(stream_key(tenant))
+        (group,) = await redis.xinfo_groups(alarms_key(tenant))
         return bool(group["pending"] == 0 and group["lag"] == 0)
 
     await _until(done)
@@ -157,7 +158,7 @@ async def test_what_cannot_be_recorded_is_put_aside_with_its_reason(
         await _all_recorded(database, 2)
         await _all_acknowledged(redis_client)
         assert (listener.stats.recorded, listener.stats.dead) == (2, 4)
-    dead = [fields for _, fields in await redis_client.xrange(dead_key(stream_key("acme")))]
+    dead = [fields for _, fields in await redis_client.xrange(dead_key(alarms_key("acme")))]
     assert [fields[b"reason"].decode().split(".")[0] for fields in dead] == [
         "not an alarm: all of it: Invalid JSON: expected value at line 1 column 1",
         "the entry has no field named alarm",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from cluster.inference.model_choice import KEY, ModelChoice
+from cluster.inference.model_choice import ModelChoice
 from cluster.stores.bus import open_redis
+from cluster.stores.bus.keys import MODEL_KEY
 from pipelines.errors import UnavailableError
 
 CONFIGURED, OTHER = "yolov8n.pt", "/models/mine.pt"
@@ -30,13 +31,13 @@ async def test_choosing_what_is_configured_leaves_nothing_behind(redis_client: R
     choice = ModelChoice(redis_client, CONFIGURED)
     await choice.choose(OTHER)
     await choice.choose(CONFIGURED)
-    assert await redis_client.exists(KEY) == 0
+    assert await redis_client.exists(MODEL_KEY) == 0
     assert await choice.current() == CONFIGURED
 
 
 @pytest.mark.parametrize("kept", ["", "{}", '{"version": 2, "weights": "x", "instead_of": "y"}'])
 async def test_what_cannot_be_read_counts_for_nothing(redis_client: Redis, kept: str) -> None:
-    await redis_client.set(KEY, kept)
+    await redis_client.set(MODEL_KEY, kept)
     assert await ModelChoice(redis_client, CONFIGURED).current() == CONFIGURED
 
 

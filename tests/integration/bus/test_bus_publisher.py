@@ -22,11 +22,12 @@ from cluster.stores.bus import (
     open_redis,
     replay_left_spools,
 )
-from cluster.stores.bus.spool_file import encode_record
+from cluster.stores.bus.spool_file import PAGE_BYTES, SpoolFile
 from pipelines.errors import ConfigError, UnavailableError
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer
 from tests.ports import free_port
+from tests.unit.cluster.stores.bus.spools import old_line
 
 
 async def _until(done: Callable[[], bool], timeout_s: float = 15) -> None:
@@ -139,12 +140,13 @@ async def test_what_redis_took_and_forgot_is_published_again(
 
 async def test_a_full_spool_refuses_and_counts(tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
-    size = len(encode_record(make_alarm().model_dump_json().encode()))
-    async with AlarmPublisher(url, tmp_path, "host-0", max_spool_bytes=size) as publisher:
-        assert await publisher.publish(make_alarm(0)) is PublishOutcome.SPOOLED
+    # A page for the schema, and one that one alarm fills.
+    bound, large = 2 * PAGE_BYTES, {"snapshot": "x" * (PAGE_BYTES // 2)}
+    async with AlarmPublisher(url, tmp_path, "host-0", max_spool_bytes=bound) as publisher:
+        assert await publisher.publish(make_alarm(0, **large)) is PublishOutcome.SPOOLED
         for number in (1, 2, 3):
             with pytest.raises(SpoolFullError):
-                await publisher.publish(make_alarm(number))
+                await publisher.publish(make_alarm(number, **large))
         stats = publisher.stats
         assert (stats.spooled, stats.refused, stats.pending) == (1, 3, 1)
 
@@ -175,6 +177,20 @@ async def test_what_another_host_left_can_be_sent(
     assert await _on_stream(redis_client) == [1, 2]
 
 
+async def test_what_an_earlier_version_left_is_sent(
+    valkey: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    """By the host of the same name, or by the controller where that host does not come back."""
+    for name, number in (("host-1", 1), ("host-2", 2)):
+        payload = make_alarm(number).model_dump_json().encode()
+        (tmp_path / f"{name}.spool").write_bytes(old_line(payload))
+    async with AlarmPublisher(valkey, tmp_path, "host-1") as publisher:
+        await _until(lambda: publisher.stats.replayed == 1)
+    assert await replay_left_spools(valkey, tmp_path) == 1
+    assert await _on_stream(redis_client) == [1, 2]
+    assert await replay_left_spools(valkey, tmp_path) == 0
+
+
 async def test_a_cancelled_caller_does_not_lose_its_alarm(
     valkey: str, redis_client: Redis, tmp_path: Path
 ) -> None:
@@ -185,6 +201,49 @@ async def test_a_cancelled_caller_does_not_lose_its_alarm(
         with pytest.raises(asyncio.CancelledError):
             await publishing
     assert await _on_stream(redis_client) == [7]
+
+
+async def test_a_cancelled_caller_on_another_loop_does_not_lose_its_alarm(
+    valkey: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    async with AlarmPublisher(valkey, tmp_path, "host-0") as publisher:
+
+        async def give_up() -> None:
+            publishing = asyncio.create_task(publisher.publish(make_alarm(7)))
+            await asyncio.sleep(0)
+            publishing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await publishing
+
+        watcher = threading.Thread(target=lambda: asyncio.run(give_up()))
+        watcher.start()
+        watcher.join()  # this loop has had no turn yet
+        await _until(lambda: publisher.stats.published == 1)
+    assert await _on_stream(redis_client) == [7]
+
+
+async def test_the_loop_does_not_wait_for_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor has the publisher a thread beside the one that does."""
+    writers = set()
+
+    def append(_spool: SpoolFile, _payload: bytes) -> None:
+        writers.add(threading.current_thread().name)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(SpoolFile, "append", append)
+    before = set(threading.enumerate())
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    async with AlarmPublisher(away, tmp_path, "host-0") as publisher:
+        publishing = asyncio.create_task(publisher.publish(make_alarm(1)))
+        turns = 0
+        while not publishing.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+        assert turns > 10
+        assert {thread.name for thread in set(threading.enumerate()) - before} == writers
+        assert len(writers) == 1
 
 
 async def test_one_publisher_per_name(valkey: str, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cluster.stores.bus import AlarmStream, Listener, TrackListener, TrackPublisher, TrackStream
-from cluster.stores.bus.stream import dead_key
-from cluster.stores.bus.tracks import track_stream_key
+from cluster.stores.bus.keys import dead_key, tracks_key
 from cluster.stores.db import AlarmQuery, Database, ObjectQuery
 from pipelines.domain import Sighting, TrackPath
 from pipelines.errors import InputError, UnavailableError
@@ -80,7 +79,7 @@ async def test_what_is_offered_is_recorded(
         assert await _objects(database, "globex") == [make_sighting(0, "globex")]
 
         async def emptied() -> bool:
-            return not await redis_client.xlen(track_stream_key("acme"))
+            return not await redis_client.xlen(tracks_key("acme"))
 
         await _until(emptied)
         stats = publisher.stats
@@ -105,7 +104,7 @@ async def test_the_oldest_goes_where_too_much_waits(valkey: str, redis_client: R
 
     await publisher.aclose()
 
-    entries = await redis_client.xrange(track_stream_key("acme"))
+    entries = await redis_client.xrange(tracks_key("acme"))
     told = [TrackPath.model_validate_json(fields[b"path"]).track for _, fields in entries]
     assert told == [f"track-{n}" for n in range(15, 25)]
     assert publisher.stats.published == 10
@@ -122,8 +121,8 @@ async def test_a_full_stream_refuses_and_that_is_counted(valkey: str, redis_clie
 
         await _until(sent)
         assert publisher.stats.published == 6
-    assert await redis_client.xlen(track_stream_key("acme")) == 5
-    assert await redis_client.xlen(track_stream_key("globex")) == 1
+    assert await redis_client.xlen(tracks_key("acme")) == 5
+    assert await redis_client.xlen(tracks_key("globex")) == 1
 
 
 async def test_redis_away_and_back(start_valkey: Callable[[], ValkeyServer]) -> None:
@@ -157,7 +156,7 @@ async def test_closing_while_redis_is_away_drops_and_counts() -> None:
 
 
 async def test_what_cannot_be_read_is_buried(redis_client: Redis, database: Database) -> None:
-    key = track_stream_key("acme")
+    key = tracks_key("acme")
     await redis_client.xadd(key, {"path": b"{}"})
     await redis_client.xadd(key, {"path": make_path(0, "globex").model_dump_json()})
     await redis_client.xadd(key, {"other": b"x"})
@@ -201,10 +200,10 @@ async def test_alarms_pass_a_track_stream_that_is_stuck(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert await redis_client.xlen(track_stream_key("acme")) == 500
+    assert await redis_client.xlen(tracks_key("acme")) == 500
 
 
 async def test_a_stream_takes_only_its_tenants_news(redis_client: Redis) -> None:
     with pytest.raises(InputError, match="another tenant"):
         await TrackStream(redis_client, "acme").publish([make_path(0), make_path(1, "globex")])
-    assert await redis_client.xlen(track_stream_key("acme")) == 0
+    assert await redis_client.xlen(tracks_key("acme")) == 0

@@ -21,7 +21,7 @@ from cluster.recording.shipper import blob_key
 from cluster.recording.tags import Tags
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import open_redis
-from cluster.stores.bus.stream import stream_key
+from cluster.stores.bus.keys import alarms_key
 from pipelines.domain import CameraKey, Segment
 from pipelines.errors import UnknownThingError
 from tests.factories import make_alarm
@@ -163,11 +163,11 @@ async def test_while_alarms_are_not_stored_no_file_is_dropped(
     """Redis has the alarm, but the listener that stores alarms is not running."""
     judged = site.record(ON_ALARM)
     alarm = make_alarm(stages={"capture_us": judged.start_us})
-    await redis_client.xadd(stream_key("acme"), {"alarm": "…"}, id="1000-0")  # long ago
+    await redis_client.xadd(alarms_key("acme"), {"alarm": "…"}, id="1000-0")  # long ago
     assert await site.two_rounds(200)
     assert len(site.files) == 1
     assert site.shipper.problem
-    await redis_client.delete(stream_key("acme"))  # as the listener does after storing it
+    await redis_client.delete(alarms_key("acme"))  # as the listener does after storing it
     await site.database.tenant("acme").record_alarms([alarm])
     assert await site.two_rounds(GRACE_S)
     assert site.shipper.problem == ""

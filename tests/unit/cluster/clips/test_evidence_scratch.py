@@ -11,6 +11,7 @@ import pytest
 
 from cluster.clips.scratch import BLOCK_BYTES, LEFT_AFTER_S, Scratch
 from cluster.stores.blobs.tenant import TenantBlobs
+from pipelines.clock import ManualClock
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, UnavailableError, UnknownThingError
 from tests.unit.cluster.clips.test_evidence_coverage import segment
@@ -100,3 +101,14 @@ async def test_a_segment_is_copied_and_checked(tmp_path: Path, blobs: TenantBlob
         await scratch.fetch(blobs, row(CONTENT), tmp_path / "none" / "copy")
     scratch.close()
     await blobs.aclose()
+
+
+async def test_what_is_old_is_told_by_the_clock_that_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "evidence-new").mkdir()
+    clock = ManualClock(time.time_ns() // 1000)
+    for passed_s, stays in ((LEFT_AFTER_S - 60, True), (120, False)):
+        clock.advance(passed_s)
+        scratch = Scratch(tmp_path, 1, clock=clock)
+        async with scratch.folder_for(1):
+            assert (tmp_path / "evidence-new").exists() is stays
+        scratch.close()

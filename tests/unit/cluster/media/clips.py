@@ -5,9 +5,15 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from cluster.media.h264 import START_CODE, NalType, iter_nal_units, nal_type, parameter_sets
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,38 @@ def encode(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
 ) -> Clip:
-    """Encode a moving square into `container` (h264: Annex B; mp4 or flv: AVCC), demux it again."""
+    """Encode a moving square into `container`, demux it again (see `demux`)."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as output:
+    _write(buffer, container, options, frames, gop, size, b_frames, codec, pix_fmt)
+    return demux(io.BytesIO(buffer.getvalue()))
+
+
+def encode_file(
+    path: Path,
+    options: dict[str, str],
+    *,
+    b_frames: int = 0,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+) -> Path:
+    """The same, as a file; what it holds is told by its suffix."""
+    with path.open("wb") as file:
+        _write(file, path.suffix[1:], options, 40, 10, (128, 96), b_frames, codec, pix_fmt)
+    return path
+
+
+def _write(
+    target: BinaryIO,
+    container: str,
+    options: dict[str, str],
+    frames: int,
+    gop: int,
+    size: tuple[int, int],
+    b_frames: int,
+    codec: str,
+    pix_fmt: str,
+) -> None:
+    with av.open(target, "w", format=container) as output:
         stream = output.add_stream(codec, rate=25, options={"sc_threshold": "0", **options})
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
@@ -48,18 +83,23 @@ def encode(
             frame.pts, frame.time_base = n, Fraction(1, 25)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    return demux(io.BytesIO(buffer.getvalue()))
 
 
 def demux(source: io.BytesIO | str) -> Clip:
-    """The packets of the first video stream, as a demuxer yields them."""
+    """The packets of the first video stream, as an RTSP demuxer yields them.
+
+    From MP4 and FLV: as of a camera that tells its parameter sets in the description alone.
+    """
     with av.open(source) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
         base = stream.time_base or Fraction(1, 25)
+        extradata, data = stream.codec_context.extradata or b"", [bytes(p) for p in packets]
+        if extradata.startswith(b"\x01"):
+            extradata, data = _as_rtsp(stream, packets)
         return Clip(
-            extradata=stream.codec_context.extradata or b"",
-            packets=[bytes(packet) for packet in packets],
+            extradata=extradata,
+            packets=data,
             pts_s=[
                 float((packet.pts if packet.pts is not None else n) * base)
                 for n, packet in enumerate(packets)
@@ -67,6 +107,23 @@ def demux(source: io.BytesIO | str) -> Clip:
             reorder_depth=stream.codec_context.reorder_depth,
             profile=stream.codec_context.profile or "",
         )
+
+
+def _as_rtsp(stream: VideoStream, packets: list[Packet[VideoStream]]) -> tuple[bytes, list[bytes]]:
+    """Parameter sets, and access units without any."""
+    annex_b = av.BitStreamFilterContext("h264_mp4toannexb", stream)
+    copies = [av.Packet(bytes(packet)) for packet in packets]
+    for copy, packet in zip(copies, packets, strict=True):
+        copy.is_keyframe = packet.is_keyframe
+    units = [b"".join(bytes(out) for out in annex_b.filter(copy)) for copy in copies]
+    return parameter_sets(units[0]), [
+        b"".join(
+            START_CODE + nal
+            for nal in iter_nal_units(unit)
+            if nal_type(nal) not in (NalType.SPS, NalType.PPS)
+        )
+        for unit in units
+    ]
 
 
 def decodes(data: list[bytes]) -> int:

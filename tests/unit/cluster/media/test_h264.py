@@ -1,4 +1,4 @@
-"""Access units of real encoders: x264 with several settings, AVCC containers, a public clip."""
+"""Access units of real encoders: x264 with several settings, several containers, a public clip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from cluster.media.h264 import (
     MAX_KEY_INTERVAL_FRAMES,
     START_CODE,
-    AvcConfig,
     NalType,
     PassthroughCheck,
     Sps,
@@ -22,7 +21,6 @@ from cluster.media.h264 import (
     iter_nal_units,
     nal_type,
     parameter_sets,
-    to_annex_b,
     with_parameter_sets,
 )
 from tests.unit.cluster.media.clips import Clip, decodes, demux, encode
@@ -40,8 +38,7 @@ def verdict(clip: Clip) -> PassthroughCheck:
 
 
 def sps_of(clip: Clip) -> Sps:
-    config = AvcConfig.parse(clip.extradata)
-    data = config.parameter_sets if config else clip.extradata or clip.packets[0]
+    data = clip.extradata or clip.packets[0]
     [sps] = [Sps.parse(nal) for nal in iter_nal_units(data) if nal_type(nal) == NalType.SPS]
     assert sps is not None
     return sps
@@ -65,28 +62,9 @@ def test_arbitrary_bytes_never_raise(data: bytes) -> None:
     has_b_slices(data)
     Sps.parse(data)
     Sps.parse(b"\x67" + data)
-    to_annex_b(data, data)
-    to_annex_b(data, b"\x01" + data)
     with_parameter_sets(data, data)
     check = PassthroughCheck("h264", data)
     check.observe(data, None)
-
-
-@given(st.lists(st.binary(min_size=1, max_size=40), max_size=5))
-def test_avcc_round_trip(payloads: list[bytes]) -> None:
-    # 0x61 in front and 0x80 behind: valid NAL units hold no start code; these are kept free of it.
-    nals = [b"\x61" + p.replace(b"\x00", b"\x01") + b"\x80" for p in payloads]
-    for size in (1, 2, 4):
-        extradata = bytes([1, 66, 0, 30, 0xFC | (size - 1), 0xE0, 0])
-        avcc = b"".join(len(nal).to_bytes(size) + nal for nal in nals)
-        assert to_annex_b(avcc, extradata) == b"".join(START_CODE + nal for nal in nals)
-        assert list(iter_nal_units(to_annex_b(avcc, extradata))) == nals
-
-
-def test_a_packet_cut_short_keeps_what_is_whole() -> None:
-    extradata = bytes([1, 66, 0, 30, 0xFF, 0xE0, 0])
-    avcc = b"\x00\x00\x00\x02\x61a\x00\x00\x00\x09\x61b"
-    assert to_annex_b(avcc, extradata) == START_CODE + b"\x61a"
 
 
 # ---------------------------------------------------------------- parameter sets
@@ -95,14 +73,12 @@ def test_a_packet_cut_short_keeps_what_is_whole() -> None:
 @pytest.mark.parametrize("options", [{}, {"x264-params": "aud=1"}, {"x264-params": "slices=4"}])
 def test_key_frames_get_their_parameter_sets_once(options: dict[str, str]) -> None:
     clip = encode({"profile": "baseline", **options}, container="mp4")
-    config = AvcConfig.parse(clip.extradata)
-    assert config is not None
     out = [with_parameter_sets(au, clip.extradata) for au in clip.packets]
     keys = [n for n, au in enumerate(out) if is_key_frame(au)]
     assert keys == [0, 10, 20, 30]
     for n, au in enumerate(out):
         assert has_parameter_sets(au) == (n in keys)
-        assert with_parameter_sets(au, config.parameter_sets) == au
+        assert with_parameter_sets(au, clip.extradata) == au
         if NalType.AUD in types(au) and n > 0:
             # (x264 itself puts an SEI in front of the very first one.)
             assert types(au)[0] == NalType.AUD
@@ -113,11 +89,9 @@ def test_key_frames_get_their_parameter_sets_once(options: dict[str, str]) -> No
 
 def test_annex_b_extradata_as_rtsp_gives_it() -> None:
     clip = encode({"profile": "baseline"}, container="mp4")
-    config = AvcConfig.parse(clip.extradata)
-    assert config is not None
-    bare = [to_annex_b(au, clip.extradata) for au in clip.packets]
-    assert not has_parameter_sets(bare[0])
-    out = [with_parameter_sets(au, config.parameter_sets) for au in bare]
+    assert clip.extradata.startswith(START_CODE)
+    assert not has_parameter_sets(clip.packets[0])
+    out = [with_parameter_sets(au, clip.extradata) for au in clip.packets]
     assert decodes(out[10:]) == 30
 
 
@@ -195,21 +169,19 @@ def test_b_frames_are_found(profile: str, container: str) -> None:
     assert check.reorders
     assert "B-frames" in check.reason
     # Also where nothing announces them: from slices, and from PTS alone.
-    assert any(has_b_slices(to_annex_b(au, clip.extradata)) for au in clip.packets)
+    assert any(has_b_slices(au) for au in clip.packets)
     by_slice = PassthroughCheck("h264")
     by_pts = PassthroughCheck("h264")
-    config = AvcConfig.parse(clip.extradata)
+    timed = container != "h264"  # a raw stream has no times
     for au, pts in zip(clip.packets, clip.pts_s, strict=True):
         bare = b"".join(
-            START_CODE + nal
-            for nal in iter_nal_units(to_annex_b(au, clip.extradata if config else b""))
-            if nal_type(nal) != NalType.SPS
+            START_CODE + nal for nal in iter_nal_units(au) if nal_type(nal) != NalType.SPS
         )
         by_slice.observe(bare, None)
-        if config:
+        if timed:
             by_pts.observe(START_CODE + b"\x65x", pts)
     assert "uses B-frames" in by_slice.reason
-    if config:
+    if timed:
         assert "out of order" in by_pts.reason
 
 

@@ -1,0 +1,52 @@
+"""Every key that Atalaia has in Redis. No other module makes one.
+
+| Key                                 | Type   | Holds                                   |
+| ----------------------------------- | ------ | --------------------------------------- |
+| `atalaia:{<tenant>}:alarms`         | stream | alarms on their way to the records      |
+| `atalaia:{<tenant>}:alarms:id:<id>` | string | the alarm was published; for seven days |
+| `atalaia:{<tenant>}:tracks`         | stream | objects and paths, likewise             |
+| `<stream>:dead`                     | stream | its entries that can never be recorded  |
+| `atalaia:{<tenant>}:cameras`        | hash   | camera → its status                     |
+| `atalaia:model`                     | string | the weights chosen at run time          |
+
+The braces keep all keys of a tenant in one slot of a Redis cluster: scripts and transactions may
+touch several of them at once.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from cluster.core.tenancy import require_tenant
+
+MODEL_KEY = "atalaia:model"
+
+
+def alarms_key(tenant: str) -> str:
+    """Raises InputError where `tenant` is no slug."""
+    return _tenant_key(tenant, "alarms")
+
+
+def alarm_marker_key(tenant: str, alarm: UUID) -> str:
+    """Raises InputError where `tenant` is no slug."""
+    return f"{alarms_key(tenant)}:id:{alarm}"
+
+
+def tracks_key(tenant: str) -> str:
+    """Raises InputError where `tenant` is no slug."""
+    return _tenant_key(tenant, "tracks")
+
+
+def cameras_key(tenant: str) -> str:
+    """Raises InputError where `tenant` is no slug."""
+    return _tenant_key(tenant, "cameras")
+
+
+def dead_key(stream: str) -> str:
+    """Where the dead letters of `stream` go, a key of `alarms_key` or `tracks_key`."""
+    return f"{stream}:dead"
+
+
+def _tenant_key(tenant: str, what: str) -> str:
+    require_tenant(tenant)
+    return f"atalaia:{{{tenant}}}:{what}"
