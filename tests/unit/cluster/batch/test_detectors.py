@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from cluster.batch.detectors import MAX_WAIT_S, SharedEyes
+from cluster.batch.detectors import MAX_WAIT_S, RemoteDetector
 from pipelines.clock import ManualClock
 from pipelines.domain import Detections, LetterboxedFrame
 from pipelines.errors import UnavailableError
 
 
-class _Away(SharedEyes):
+class _Away(RemoteDetector):
     """Answers after so many calls that find no detector, of a minute and a half each."""
 
     def __init__(self, calls: int) -> None:
@@ -20,7 +20,7 @@ class _Away(SharedEyes):
         self.left = calls
         super().__init__(self.time)
 
-    async def _ask(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+    async def _call(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
         self.time.advance(90.0)
         if self.left:
             self.left -= 1
@@ -33,19 +33,19 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.batch.detectors.time.sleep", lambda _: None)
 
 
-def _end(eyes: SharedEyes) -> None:
-    eyes._loop.call_soon_threadsafe(eyes._loop.stop)
+def _end(detector: RemoteDetector) -> None:
+    detector._loop.call_soon_threadsafe(detector._loop.stop)
 
 
 def test_a_detector_that_comes_back_is_waited_for() -> None:
-    eyes = _Away(calls=3)
-    assert eyes.look([]) == []
-    _end(eyes)
+    detector = _Away(calls=3)
+    assert detector.detect([]) == []
+    _end(detector)
 
 
 def test_a_detector_that_stays_away_is_given_up() -> None:
-    eyes = _Away(calls=100)
+    detector = _Away(calls=100)
     with pytest.raises(UnavailableError):
-        eyes.look([])
-    assert MAX_WAIT_S < eyes.time.monotonic() < MAX_WAIT_S + 91
-    _end(eyes)
+        detector.detect([])
+    assert MAX_WAIT_S < detector.time.monotonic() < MAX_WAIT_S + 91
+    _end(detector)
