@@ -105,7 +105,7 @@ async def test_the_memory_of_held_crops_is_bounded(
         assert watcher.held_crops <= MAX_HELD_CROPS
     assert len({crop.sighting.track for crop in host.crops}) <= CROWD
     # Whose crop had to go is told of all the same, without a picture.
-    assert any(isinstance(update, Sighting) for update in host.update)
+    assert any(isinstance(update, Sighting) for update in host.updates)
 
 
 async def test_the_bridge_leaves_and_another_comes(
@@ -178,12 +178,12 @@ async def test_a_watcher_that_is_let_go_of_leaves_nothing(
             await until("in flight", lambda: host.in_flight == 1)
             await watcher.aclose()
             crops = len(host.crops)
-            paths = sum(isinstance(update, TrackPath) for update in host.update)
+            paths = sum(isinstance(update, TrackPath) for update in host.updates)
             assert crops > 0
             assert paths > 0
             await watcher.aclose()
             assert len(host.crops) == crops
-            assert sum(isinstance(update, TrackPath) for update in host.update) == paths
+            assert sum(isinstance(update, TrackPath) for update in host.updates) == paths
         await servers.eventually("left", partial(servers.identities, GATE), {"camera"})
         left = [t.get_name() for t in asyncio.all_tasks() if GATE.room in t.get_name()]
         assert not [name for name in left if name.startswith(("read ", "analyse "))]

@@ -118,7 +118,7 @@ def _check_crops(host: Host) -> None:
 
 def _check_paths(host: Host, guard: Guard) -> None:
     """Each box that viewers were shown is in a path, told once, at its time."""
-    paths = [update for update in host.update if isinstance(update, TrackPath)]
+    paths = [update for update in host.updates if isinstance(update, TrackPath)]
     assert len({(path.track, path.start_us) for path in paths}) == len(paths)
     points = {
         (path.track, path.start_us // 1_000 + at_ms): box
