@@ -40,17 +40,18 @@ SUPERVISED := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 
 # One run for each kind: unit tests send themselves signals, which does not go well in a process in
 # which the native libraries of the servers' clients have put up their own handlers.
-# Integration tests run side by side, in lanes (tests/lanes.py); the end-to-end tests look at frame
-# rates of the whole product, and have the machine to themselves. Nothing runs twice: a test that
+# Integration tests run side by side, in lanes (tests/lanes.py). The end-to-end tests, and those marked
+# `quiet`, depend on how many frames get through in time: they have the machine to themselves. Nothing runs twice: a test that
 # fails now and then shows a defect, of the product or of its own.
 UNIT := tests/unit -n 2 --dist worksteal
 INTEGRATION := tests/integration tests/chaos -n 4 --dist loadgroup
+QUIET := tests/integration/batch tests/e2e -m "quiet or e2e"
 .PHONY: test test-unit test-integration test-e2e check
 check: lint test-unit  ## What to run before a commit: style, types, import rules, unit tests
 test: ready-to-test  ## Every test that passes in CI
 	@$(BIN)/python -m pytest $(UNIT)
-	@$(BIN)/python -m pytest $(INTEGRATION)
-	@$(BIN)/python -m pytest tests/e2e
+	@$(BIN)/python -m pytest $(INTEGRATION) -m "not quiet"
+	@$(BIN)/python -m pytest $(QUIET)
 test-unit: install  ## Pure code: no network, no server; ARGS='-k name' picks some
 	@$(BIN)/python -m pytest $(UNIT) $(ARGS)
 test-integration: install servers  ## Against real servers on loopback

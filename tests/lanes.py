@@ -31,7 +31,6 @@ BUSY = (
 REAL_TIME = (
     "tests/chaos/",
     "tests/integration/agents/",
-    "tests/integration/batch/test_parity.py",
     "tests/integration/bridge/",
     "tests/integration/controller/",
     "tests/integration/recording/test_recording_live.py",

@@ -59,7 +59,7 @@ from tests.integration.bridge.world import Servers, until
 
 __all__ = ["bridge", "servers"]
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.quiet, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_session")]
 
 DETECT_FPS = 2.5
 FRAME_US = 40_000
