@@ -34,7 +34,7 @@ log = get_logger("analysis")
 
 FPS_WINDOW = 50
 MAX_HELD_CROPS = 64
-"""Crops that wait for their track to be remembered; with more tracks than that the oldest goes."""
+"""Crops held until their track is remembered. Beyond this the oldest is dropped."""
 LOG_EVERY_NTH_ERROR = 50
 
 
@@ -69,7 +69,7 @@ class CameraAnalysis:
     Args:
         plan: what to watch for at the start.
         services: the host.
-        gate: told when the frame in flight is done.
+        gate: opened again when the frame in flight is done.
         show: sends a frame's tracks to the viewers; called on the host's loop.
         clock: for the stages of alarms.
     """
@@ -154,7 +154,7 @@ class CameraAnalysis:
                 log.warning("frame not analysed", room=self._key.room, error=error.message)
             self.errors += 1
         except Exception:
-            # Top of a task: without this the camera would go blind in silence.
+            # Top of a task: without this, analysis of the camera would stop unnoticed.
             self.errors += 1
             log.exception("analysis failed", room=self._key.room)
         finally:

@@ -1,4 +1,4 @@
-"""The images that prove an alarm or show an object: stored first, so that readers find them."""
+"""Images of alarms and objects: stored before the alarm or sighting that names them is sent."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Evidence:
     async def _raise(self, alarm: Alarm, jpeg: bytes) -> None:
         """Store the image, then publish: whoever reads the alarm finds its snapshot.
 
-        The disk is waited for afterwards: an fsync takes 1 ms, but hundreds beside recordings.
+        The fsync comes afterwards: it takes 1 ms, but hundreds beside recordings.
         """
         key = f"alarms/{alarm.id}.jpg"
         blobs = await self._stored(alarm, key, jpeg)
@@ -99,7 +99,7 @@ class Evidence:
     # ------------------------------------------------------------ objects
 
     def remember(self, crop: Crop) -> None:
-        """Store and embed a crop; with too many in flight only its sighting is told."""
+        """Store and embed a crop. If too many are in flight, only its sighting is recorded."""
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
             self.counts["remembers_dropped"] += 1
             self._outbox.record_updates((crop.sighting,))

@@ -8,7 +8,7 @@ from pipelines.sampling import FrameSampler, Skip
 
 
 class FrameGate:
-    """A sampler that may be used from any thread: the SDK's offers frames, the host's loop is done.
+    """A thread-safe frame sampler. The SDK's thread offers frames; the host's loop reopens it.
 
     Args:
         fps: frames per second to analyse.

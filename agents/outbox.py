@@ -1,4 +1,4 @@
-"""What leaves this host for the records: alarms, and what tracks did."""
+"""What leaves this host for the records: alarms and track updates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.errors import ConfigError, UnavailableError
 log = get_logger("outbox")
 
 RETRY_S = 1.0
-"""A predecessor that was killed gives its spool free when its process is gone."""
+"""A killed predecessor holds the lock of its spool until its process is gone."""
 
 
 class AlarmSender(Protocol):
@@ -89,12 +89,12 @@ class Outbox:
         try:
             await self._alarms.publish(alarm.model_copy(update={"stages": stages}))
         except UnavailableError as error:
-            # Redis and the spool both refused: the one way to lose an alarm, so it is said loudly.
+            # Redis and the spool both refused: the one way to lose an alarm.
             self._lost["alarms_lost"] += 1
             log.error("alarm lost", alarm=str(alarm.id), error=str(error))
 
     def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
-        """Send what tracks did, soon."""
+        """Queue track updates for sending."""
         self._tracks.offer(updates)
 
     @property
@@ -105,6 +105,6 @@ class Outbox:
         return alarms | tracks | dict(self._lost)
 
     async def aclose(self) -> None:
-        """Publish what is still to be published. Safe to call twice."""
+        """Publish what is still queued. Idempotent."""
         await self._alarms.aclose()
         await self._tracks.aclose()

@@ -39,9 +39,9 @@ class EvidenceStore(Protocol):
         ...
 
 
-class TrackTeller(Protocol):
+class TrackRecorder(Protocol):
     def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
-        """What tracks did, for the records."""
+        """Queue track updates for the records."""
         ...
 
 
@@ -57,4 +57,4 @@ class WatcherServices:
     plans: Plans
     detector: Detector
     evidence: EvidenceStore
-    outbox: TrackTeller
+    outbox: TrackRecorder

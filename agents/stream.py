@@ -1,8 +1,8 @@
-"""The decoded frames of one track: only the newest is kept, and only those looked at are copied.
+"""The decoded frames of one track: only the newest is kept, and only analysed ones are copied.
 
 `rtc.VideoStream` copies each frame and hands it through a queue to an event loop, and it wakes that
 loop for the frames of every other stream in the process too: 16 cameras of 25 frames/s wake each
-other 6,400 times a second. A watcher looks at one frame of five. So this reads the same events of
+other 6,400 times a second. A watcher analyses one frame of five. So this reads the same events of
 the SDK (1.1.21; `tests/integration/agents` would tell if another version changed them) where they
 arrive, and a frame that nobody wants costs neither a copy nor a wake-up.
 """
@@ -44,7 +44,7 @@ class DecodedFrame:
         self.stamp = stamp
         self.received_us = received_us
         self._buffer: video_frame_pb2.OwnedVideoBuffer | None = buffer
-        # Gives the decoder's memory back when this frame is let go.
+        # Returns the decoder's memory when this frame is released.
         self._handle = FfiHandle(buffer.handle.id)
         self._painter = painter
         self._planes: I420 | None = None
@@ -81,7 +81,7 @@ def _planes_of(frame: rtc.VideoFrame) -> I420:
 
 
 class FrameStream:
-    """Tells of every decoded frame of a track, in the thread in which the SDK tells of it.
+    """Reports every decoded frame of a track, in the thread in which the SDK reports it.
 
     Made on the event loop that waits for its end.
 

@@ -28,7 +28,7 @@ log = get_logger("watcher")
 class Watcher:
     """Follows the camera's track in a connected room, on the event loop that it is made on.
 
-    A frame goes one way: the SDK's thread tells of it (`receive`) and wakes this loop for those
+    A frame goes one way: the SDK's thread reports it (`receive`) and wakes this loop if it is
     to be analysed; this loop copies and scales it (`_prepare`) and hands it to the host's loop
     (`CameraAnalysis`), where its results leave.
 
@@ -132,8 +132,8 @@ class Watcher:
             wanted.set_subscribed(True)
 
     def _ask_again(self) -> None:
-        """The SDK tells of tracks while it is still reconnecting, and what is asked of it then is
-        lost (one time in five after LiveKit was killed)."""
+        """The SDK reports tracks while it is still reconnecting, and loses requests made then
+        (one in five after LiveKit was killed)."""
         self._select_track()
         if self._selected is not None and not self._selected.subscribed:
             self._selected.set_subscribed(True)

@@ -61,9 +61,10 @@ class Finding:
     remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """For `atalaia doctor --json`, where the remedy has the key `mend`."""
+        """For `atalaia doctor --json`. The key `mend` stays: scripts may read it."""
         fields = asdict(self)
-        return fields | {"mend": fields.pop("remedy")}
+        fields["mend"] = fields.pop("remedy")
+        return fields
 
 
 def examine(settings: Settings) -> list[Finding]:
