@@ -170,7 +170,9 @@ class DetectorSettings(Section):
     runtime: Literal["auto", "openvino", "tensorrt", "torch"] = Field(
         "auto", description="auto: CUDA where there is one, else OpenVINO"
     )
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
+        "auto", description="auto: fp16 on GPUs; on CPUs fp32, or bf16 where that is faster"
+    )
     input_width: Annotated[int, Field(ge=64, le=1920, multiple_of=32)] = 640
     input_height: Annotated[int, Field(ge=64, le=1920, multiple_of=32)] = 384
     confidence: Annotated[float, Field(ge=0.01, le=1)] = 0.25

@@ -32,6 +32,9 @@ from pipelines.domain import Frozen
 from pipelines.errors import InputError, ModelError
 
 _GRAPHS = (".xml", ".onnx")
+# Vectors are kept for months and compared across machines, so none may depend on what the CPU of
+# the day computes in.
+_OPTIONS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
 _PAD = 114
 
 
@@ -171,6 +174,6 @@ class ClipEmbedder:
 
 def _compile(graph: Path) -> Any:
     try:
-        return ov.Core().compile_model(graph, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        return ov.Core().compile_model(graph, "CPU", _OPTIONS)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO cannot read {graph}: {str(error)[:300]}") from error

@@ -130,7 +130,7 @@ class TrackCounts:
         published: taken by Redis.
         dropped: lost, because too much waited in this process, or the process ended.
         refused: lost, because the tenant's stream was full.
-        pending: waits in this process now.
+        pending: in this process now, what is on its way to Redis included.
     """
 
     published: int = 0
@@ -160,6 +160,7 @@ class TrackPublisher:
         self._capacity = capacity
         self._stream_capacity = stream_capacity
         self._waiting: deque[TrackUpdate] = deque()
+        self._in_flight = 0
         self._lock = threading.Lock()
         self._counts = TrackCounts()
         self._streams: dict[str, TrackStream] = {}
@@ -183,7 +184,8 @@ class TrackPublisher:
     @property
     def stats(self) -> TrackCounts:
         counts = self._counts
-        return TrackCounts(counts.published, counts.dropped, counts.refused, len(self._waiting))
+        pending = len(self._waiting) + self._in_flight
+        return TrackCounts(counts.published, counts.dropped, counts.refused, pending)
 
     async def aclose(self) -> None:
         """Send what waits, within CLOSE_DEADLINE_S; the rest is dropped. Idempotent."""
@@ -230,6 +232,7 @@ class TrackPublisher:
         their place meanwhile."""
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            self._in_flight = len(batch)
         by_tenant: dict[str, list[TrackUpdate]] = {}
         for item in batch:
             by_tenant.setdefault(item.tenant, []).append(item)
@@ -239,11 +242,11 @@ class TrackPublisher:
                 self._counts.published += taken
                 self._counts.refused += len(by_tenant.pop(tenant)) - taken
         finally:
-            if by_tenant:
-                self._put_back([item for items in by_tenant.values() for item in items])
+            self._put_back([item for items in by_tenant.values() for item in items])
 
     def _put_back(self, batch: list[TrackUpdate]) -> None:
         with self._lock:
+            self._in_flight = 0
             room = max(0, self._capacity - len(self._waiting))
             kept = batch[max(0, len(batch) - room) :] if room else []
             self._counts.dropped += len(batch) - len(kept)

@@ -56,7 +56,8 @@ async def test_from_many_threads_and_loops(
     valkey: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     """As watchers use it: each runs in a thread with a loop of its own."""
-    async with AlarmPublisher(valkey, tmp_path, "host-0") as publisher:
+    # A long time-out: on a busy machine Redis may take longer than a watcher would wait.
+    async with AlarmPublisher(valkey, tmp_path, "host-0", timeout_s=20) as publisher:
 
         async def watch(camera: int) -> None:
             for number in range(20):

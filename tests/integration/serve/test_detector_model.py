@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import openvino as ov
 import pytest
 import supervision as sv
 
@@ -15,6 +16,7 @@ from cluster.core.settings import DetectorSettings
 from cluster.inference.checkpoint import load_network
 from cluster.inference.export import ExportCache
 from cluster.inference.model import DetectionModel, load_model
+from cluster.inference.openvino_runtime import possible_precisions
 from cluster.inference.runtime import RuntimeOptions
 from cluster.inference.runtimes import open_runtime
 from cluster.inference.weights import resolve_weights
@@ -129,9 +131,11 @@ def test_a_batch_gives_what_single_frames_give(exact: DetectionModel, bus: Pictu
     assert exact.detect([]) == []
 
 
-def test_bf16_or_whatever_this_cpu_takes_sees_what_float32_sees(
-    model: DetectionModel, exact: DetectionModel, bus: Picture
+def test_the_lowest_precision_of_this_cpu_sees_what_float32_sees(
+    exact: DetectionModel, bus: Picture, model_cache: Path
 ) -> None:
+    lowest = possible_precisions(ov.Core(), "auto")[-1]
+    model = load_model("yolov8n.pt", DetectorSettings(precision=lowest), model_cache)
     expected = detect(exact, bus)
     sure = expected.confidence > 0.4
     expected = Detections(
@@ -171,7 +175,6 @@ def test_a_network_without_suppression_agrees_too(tmp_path: Path) -> None:
 def test_the_onnx_for_tensorrt_takes_any_batch(tmp_path: Path) -> None:
     """The half of the TensorRT path that needs no GPU; OpenVINO reads the file instead."""
     pytest.importorskip("onnx", reason="the extra gpu is not installed")
-    import openvino as ov
     import torch
 
     from cluster.inference.tensorrt_runtime import export_onnx
@@ -216,6 +219,21 @@ def test_the_export_is_reused_and_mended(model_cache: Path, tmp_path: Path, bus:
     assert graph.stat().st_mtime_ns > made
     (seen,) = mended.detect([letterbox_rgb(bus, (320, 192))])
     assert counts(seen)["bus"] == 1
+
+
+def test_the_precision_is_measured_once(tmp_path: Path) -> None:
+    if len(possible_precisions(ov.Core(), "auto")) == 1:
+        pytest.skip("this CPU computes in float32 alone")
+    settings = DetectorSettings(input_width=320, input_height=192)
+    taken = load_model("yolov8n.pt", settings, tmp_path).info.precision
+    (kept,) = tmp_path.glob("exports/*/precision.txt")
+    assert kept.read_text() == taken
+    other = {"fp32": "bf16", "bf16": "fp32"}[taken]
+    kept.write_text(other)
+    assert load_model("yolov8n.pt", settings, tmp_path).info.precision == other
+    kept.write_text("")  # a disk that was full
+    assert load_model("yolov8n.pt", settings, tmp_path).info.precision in ("fp32", "bf16")
+    assert kept.read_text() in ("fp32", "bf16")
 
 
 @pytest.mark.parametrize(
