@@ -6,8 +6,8 @@ export interface HeldFrame {
   close(): void;
 }
 
-/** 120 ms at 60 frames per second, and one more. */
-const CAPACITY = 9;
+/** 250 ms at 30 frames per second, and one more; hardware decoders own few pictures. */
+export const CAPACITY = 9;
 
 export class FrameRing<Frame extends HeldFrame> {
   #frames: Frame[] = [];
@@ -27,9 +27,13 @@ export class FrameRing<Frame extends HeldFrame> {
     if (this.#frames.length > CAPACITY) this.#drop();
   }
 
-  /** The newest frame that was ready at `readyMs` or before; the older ones are closed. The caller closes it. */
+  /**
+   * The newest frame that was ready at `readyMs` or before; the older ones are closed. Where there is
+   * no room for another, the oldest counts as due: at 60 frames per second none would ever be, else.
+   * The caller closes it.
+   */
   take(readyMs: number): Frame | null {
-    let due = 0;
+    let due = this.#frames.length === CAPACITY ? 1 : 0;
     while (due < this.#frames.length && (this.#frames[due]?.presentedMs ?? 0) <= readyMs) due += 1;
     if (due === 0) return null;
     for (let i = 1; i < due; i += 1) this.#drop();

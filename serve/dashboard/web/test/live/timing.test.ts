@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { FrameRing } from '../../src/live/frame-ring';
+import { CAPACITY, FrameRing } from '../../src/live/frame-ring';
 import { HoldBack, MAX_HOLD_MS, percentile } from '../../src/live/holdback';
 import { MatchStats } from '../../src/live/match-stats';
 import { STALL_CHECKS, StallWatch } from '../../src/live/stall';
@@ -126,6 +126,18 @@ describe('FrameRing', () => {
     const push = (ms: number) => ring.push({ presentedMs: ms, close: () => closed.push(ms) });
     return { ring, push, closed };
   };
+
+  it('shows the oldest in time where frames come faster than it can hold them back', () => {
+    const { ring, push } = make();
+    const shown: number[] = [];
+    for (let ms = 0; ms < 1_000; ms += 16) {
+      push(ms);
+      const taken = ring.take(ms - MAX_HOLD_MS);
+      if (taken) shown.push(ms - taken.presentedMs);
+    }
+    expect(new Set(shown)).toEqual(new Set([(CAPACITY - 1) * 16]));
+    expect(ring.passedOver).toBe(0);
+  });
 
   it('gives a frame when its time has come, and not before', () => {
     const { ring, push } = make();
