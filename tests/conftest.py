@@ -19,7 +19,6 @@ BUILT_SERVERS = TESTS.parent / ".local" / "bin"
 
 def pytest_configure() -> None:
     """What `make servers` built counts as installed, after what is on PATH already."""
-    take_priority(os.environ.get("PYTEST_XDIST_WORKER", ""))
     os.environ["PATH"] = os.pathsep.join(
         [*filter(None, [os.environ.get("PATH")]), str(BUILT_SERVERS)]
     )
@@ -47,6 +46,13 @@ def environment_stays() -> Iterator[None]:
     """
     with environment_kept():
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """In a process that shares the machine with other lanes, a module has its lane's priority."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        take_priority(item.nodeid)
 
 
 _STATUS = pytest.StashKey[int]()

@@ -10,8 +10,8 @@ lane, and a lane has workers of its own:
   other.
 - everything else shares the remaining workers.
 
-A worker whose lane is empty helps in the last one. Each module stays on one worker, so that servers
-which its tests share are started once.
+A worker whose lane is empty helps in the last one, then in the busy one, at its priority. A module
+stays on one worker, so that servers that its tests share are started once.
 """
 
 from __future__ import annotations
@@ -48,17 +48,20 @@ def lane_of(path: str) -> tuple[str, ...]:
     return REAL_TIME if max(prefixes, key=len) in REAL_TIME else BUSY
 
 
-def take_priority(worker: str) -> None:
-    """Give way to the other lanes, where this process is a worker of the busy one."""
-    if WORKERS.get(worker) is BUSY:
-        os.nice(LOWEST_PRIORITY)
+def take_priority(path: str) -> None:
+    """Give way to the other lanes, where the module belongs to the busy one.
+
+    There is no way back, and none is needed: what a worker has left to do is busy, too.
+    """
+    if lane_of(path) is BUSY and os.getpriority(os.PRIO_PROCESS, 0) < LOWEST_PRIORITY:
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
 
 
 class Lanes(LoadFileScheduling):
     """Sends whole modules to workers, each worker's own lane first."""
 
     def _next_module(self, node: WorkerController) -> str | None:
-        """Of the node's own lane, else of one that has no worker (any more)."""
+        """Of the node's own lane, else of one that has no worker (any more), else a busy one."""
         served = [
             WORKERS[other.gateway.id]
             for other in self.nodes
@@ -68,7 +71,8 @@ class Lanes(LoadFileScheduling):
         lanes = {module: lane_of(module) for module in self.workqueue}
         mine = (module for module, lane in lanes.items() if lane == own)
         orphans = (module for module, lane in lanes.items() if lane not in served)
-        return next(mine, None) or next(orphans, None)
+        busy = (module for module, lane in lanes.items() if lane == BUSY)
+        return next(mine, None) or next(orphans, None) or next(busy, None)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         module = self._next_module(node)
