@@ -104,7 +104,7 @@ class CameraAnalysis:
         self._services.loop.call_soon_threadsafe(self._start, frame)
 
     async def aclose(self) -> None:
-        """Drop the frame in flight; hand over what is still to be remembered. Idempotent."""
+        """Drop the frame in flight; flush what is still to be remembered. Idempotent."""
         closing = asyncio.run_coroutine_threadsafe(self._finish(), self._services.loop)
         await asyncio.wrap_future(closing)
 

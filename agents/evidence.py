@@ -69,7 +69,7 @@ class Evidence:
             self._spawn(self._raise(alarm, jpeg))
 
     async def _raise(self, alarm: Alarm, jpeg: bytes) -> None:
-        """Store the image, then publish: whoever reads the alarm finds its snapshot.
+        """Store the image, then publish, so that a reader of the alarm finds its snapshot.
 
         The fsync comes afterwards: it takes 1 ms, but hundreds beside recordings.
         """

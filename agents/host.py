@@ -61,7 +61,7 @@ class AgentHost:
     async def sync(
         self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
     ) -> HostStatus:
-        """Take new plans (older revisions are ignored), drop removed cameras, tell how all are."""
+        """Take new plans (older revisions are ignored), drop removed cameras, return all states."""
         self._plans.update(changed, removed)
         self._jobs.end_unwanted()
         return self.status()

@@ -50,7 +50,7 @@ class WatcherServices:
     """The parts of the host, all of which run on its loop.
 
     Attributes:
-        loop: the host's; whatever is not said to be safe from any thread is called on it.
+        loop: the host's; all that is not documented as safe from any thread runs on it.
     """
 
     loop: asyncio.AbstractEventLoop

@@ -3,7 +3,7 @@
 `rtc.VideoStream` copies each frame and hands it through a queue to an event loop, and it wakes that
 loop for the frames of every other stream in the process too: 16 cameras of 25 frames/s wake each
 other 6,400 times a second. A watcher analyses one frame of five. So this reads the same events of
-the SDK (1.1.21; `tests/integration/agents` would tell if another version changed them) where they
+the SDK (1.1.21; `tests/integration/agents` fails if another version changes them) where they
 arrive, and a frame that nobody wants costs neither a copy nor a wake-up.
 """
 
@@ -27,10 +27,10 @@ log = get_logger("stream")
 
 
 class DecodedFrame:
-    """A frame in the decoder's memory, until its planes are asked for. Safe from any thread.
+    """A frame in the decoder's memory, until its planes are read. Safe from any thread.
 
     Attributes:
-        stamp: its identity; `capture_us` and `frame_id` are 0 where the sender did not tell.
+        stamp: its identity; `capture_us` and `frame_id` are 0 where the sender gave none.
         received_us: when it was decoded, UTC microseconds.
     """
 
@@ -87,7 +87,7 @@ class FrameStream:
 
     Args:
         track: a subscribed video track.
-        painter: asked for each frame, so that new masks hold from the next frame on.
+        painter: called for each frame, so that new masks hold from the next frame on.
         on_frame: called in the SDK's thread, for every stream of the process: it must be quick.
         clock: for the time of receipt.
     """
@@ -156,6 +156,6 @@ class FrameStream:
         try:
             self._on_frame(frame)
         except Exception:
-            # Top of the SDK's thread: whatever this frame did, the stream goes on.
+            # Top of the SDK's thread: whatever this frame did, the stream continues.
             log.exception("frame not taken", frame_id=stamp.frame_id)
         return False

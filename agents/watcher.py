@@ -82,7 +82,7 @@ class Watcher:
         self._select_track()
 
     async def aclose(self) -> None:
-        """Take no more frames; hand over what is still to be remembered. Safe to call twice."""
+        """Take no more frames; flush what is still to be remembered. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -142,7 +142,7 @@ class Watcher:
         if track.kind != rtc.TrackKind.KIND_VIDEO or self._closed:
             return
         if self._selected is None or pub.sid != self._selected.sid:
-            return  # asked for a moment ago, and given up since
+            return  # requested a moment ago, and given up since
         if self._reader is not None:
             self._reader.cancel()
         self._reader = asyncio.create_task(self._read(track), name=f"read {self.key.room}")

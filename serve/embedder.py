@@ -43,7 +43,7 @@ class Embedder:
     """Turns pictures and words into vectors; L2-normalised float32.
 
     Args:
-        settings: the whole tree, parsed by whoever deploys.
+        settings: the whole tree, parsed where it is deployed.
         memory: handle of the Memory deployment.
     """
 

@@ -50,7 +50,7 @@ class Memory:
     """Sightings and their vectors, always of one tenant at a time.
 
     Args:
-        settings: the whole tree, parsed by whoever deploys.
+        settings: the whole tree, parsed where it is deployed.
         embedder: whose vectors are kept here; each embedder has a collection of its own.
     """
 

@@ -26,7 +26,7 @@ class StartFrom(StrEnum):
     RECORDING = "recording"
     """From the recorder: exact to the microsecond."""
     OPTION = "option"
-    """From whoever started the job."""
+    """From the caller that started the job."""
     TAG = "tag"
     """From the file's `creation_time` tag."""
     FILE = "file"

@@ -66,7 +66,7 @@ class CameraBridge:
             pump.start()
 
     def update(self, camera: BridgeCamera) -> None:
-        """Follow what may change while the pull goes on."""
+        """Apply what may change without a new pull."""
         self.camera = camera
         self._recording.apply(camera.recording, camera.masks)
 
@@ -90,7 +90,7 @@ class CameraBridge:
             pump.request_stop()
         self._recording.request_stop()
         if not await asyncio.to_thread(self._recording.join, timeout_s):
-            # It is mended and sent by whoever comes next.
+            # The next process repairs and ships it.
             log.warning("a recording is not finished", room=self.camera.key.room)
         for name, pump in self._pumps.items():
             if not await asyncio.to_thread(pump.join, timeout_s):
@@ -116,7 +116,7 @@ class Bridge:
         self._recordings: RecordingService | None = None
 
     async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
-        """Carry exactly these cameras, and tell how each is doing. Idempotent."""
+        """Bridge exactly these cameras; returns the state of each. Idempotent."""
         if self._recordings is None:  # from the start: what was left on the disk is to be sent
             self._recordings = RecordingService(self._settings, self._clock)
         await self._carry(cameras, self._recordings)

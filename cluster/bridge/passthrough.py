@@ -16,7 +16,7 @@ from cluster.media.transcode import EncodedFrame
 
 
 class CannotPassError(Exception):
-    """This stream has to be transcoded; the message says why, in words for the camera's state."""
+    """This stream has to be transcoded; the message is the camera's reason."""
 
 
 class Passthrough:

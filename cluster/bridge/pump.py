@@ -29,7 +29,7 @@ from pipelines.errors import CameraError, UnavailableError
 log = get_logger("bridge.pump")
 
 FPS_WINDOW = 50
-"""Capture times over which the frame rate is told: two seconds at 25 frames/s."""
+"""Capture times over which the frame rate is measured: two seconds at 25 frames/s."""
 PUBLISH_TIMEOUT_S = 15.0
 STEADY_AFTER_S = 10.0
 """A stream that held this long counts as recovered: the next break starts the back-off anew."""
@@ -202,7 +202,7 @@ class StreamPump:
         """Ask the gateway again how the stream is to be decoded.
 
         A gateway that reconnects to a camera splices the new stream into our pull. Most cameras
-        tell their parameter sets in the description alone, and may have come back with others.
+        send their parameter sets in the description alone, and may have come back with others.
 
         Raises:
             _NewDescriptionError: what follows cannot be decoded with what was opened.

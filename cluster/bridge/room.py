@@ -221,8 +221,8 @@ class RoomPublisher:
         """Wait until a connection in progress is made or refused, and leave the room again.
 
         `Room.connect` must not be cancelled (livekit 1.1.21, python-sdks issue 784): its last step
-        tells the native side that we are ready for events. Without that step the native side gives
-        up after 15 s and ends the process by SIGTERM, and every camera of this bridge with it.
+        reports to the native side that we are ready for events. Without it the native side gives up
+        after 15 s and ends the process by SIGTERM, and every camera of this bridge with it.
         """
         if self._join is None:
             return

@@ -63,7 +63,7 @@ class StreamStatus:
     """The state of one stream of one camera.
 
     Attributes:
-        reason: why it failed, or why it is transcoded; empty if there is nothing to say.
+        reason: why it failed, or why it is transcoded; else empty.
         since_us: start of the phase, UTC microseconds.
         dropped: access units that did not reach the room, by cause.
     """

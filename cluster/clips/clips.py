@@ -263,7 +263,7 @@ class ClipMaker:
             clip = await self._scratch.run(lambda: _playable(stitched, run[0].codec, folder))
             file = _describe(clip, run, segments)
             await storage.put_file(clip_key(alarm.id, "mp4"), clip.path)
-            # Last: whoever finds the description must find the clip.
+            # Last: a reader that finds the description must find the clip.
             await storage.put(clip_key(alarm.id, "clip.json"), file.model_dump_json().encode())
         return Clip(ClipState.READY, file.span, file=file)
 

@@ -139,7 +139,7 @@ def parse_rule(text: str) -> AddressRule:
     `192.0.2.0/24:554-8554`, `[fd00::/8]:554`.
 
     Raises:
-        ValueError: it is malformed; the message says what is allowed.
+        ValueError: it is malformed; the message has what is allowed.
     """
     if _BARE_IPV6.fullmatch(text):
         text = f"[{text}]"

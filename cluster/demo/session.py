@@ -80,7 +80,7 @@ class DemoSession:
 
     @property
     def access_file(self) -> Path:
-        """The file that tells other programs how to reach the demo."""
+        """The file from which other programs learn how to reach the demo."""
         return self.settings.run_dir / ACCESS_FILE
 
     async def start(self) -> DemoAccess:

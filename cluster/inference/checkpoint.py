@@ -58,7 +58,7 @@ def load_network(weights: Weights) -> DetectorNetwork:
 
 
 def _require_intact(weights: Weights) -> None:
-    # torch does not look at the checksums in its own files: with one flipped byte it would load a
+    # torch does not check the checksums in its own files: with one flipped byte it would load a
     # network that sees other things.
     if not zipfile.is_zipfile(weights.path):
         return  # cut off or another format, which `_read_module` says better

@@ -53,7 +53,7 @@ class ClipDescription(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class ClipFolder:
-    """A folder that was looked at: its description and where its graphs lie."""
+    """A checked folder: its description and the paths of its graphs."""
 
     path: Path
     description: ClipDescription

@@ -17,7 +17,7 @@ from cluster.inference.embedder import EmbedderInfo, Pixels, Vectors
 from pipelines.errors import InputError
 
 BINS = 8
-# Crops are compared at one size, so that a near and a far look at a person weigh their parts alike.
+# Crops are compared at one size, so that near and far views of a person weigh their parts alike.
 _SIZE = (48, 96)  # width, height: a standing person's shape
 
 

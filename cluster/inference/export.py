@@ -74,6 +74,6 @@ class ExportCache:
     def _locked(self, key: ExportKey) -> Iterator[None]:
         self._root.mkdir(parents=True, exist_ok=True)
         with (self._root / f".{key.digest}.lock").open("w") as lock:
-            # Falls with the process, so one that is killed blocks nobody.
+            # Released with the process, so one that is killed blocks no other.
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -24,7 +24,7 @@ class RuntimeOptions:
         input_size: width, height in input pixels.
         precision: `auto`, `bf16`, `fp16` or `fp32`.
         confidence: least score that is returned.
-        iou: overlap above which the weaker box of a class goes.
+        iou: overlap above which the weaker box of a class is dropped.
         max_batch: most frames of one call, where the runtime gains from batches.
         threads: CPU threads, 0 for all cores.
         pinned: whether CPU threads may be bound to cores (not where several replicas share them).

@@ -29,7 +29,7 @@ OWNER_POLL_S = 0.5
 # SIGKILL takes effect within milliseconds; longer means a process stuck in the kernel.
 KILL_DEADLINE_S = 5.0
 KILL_POLL_S = 0.02
-"""Between two looks at what is left of the process tree."""
+"""Between two checks of what is left of the process tree."""
 
 
 def prctl(option: int, value: int) -> None:

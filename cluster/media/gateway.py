@@ -93,7 +93,7 @@ class MediaGateway(Protocol):
         ...
 
     def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
-        """The RTSP URL of stream `name`. A secret: whoever knows it can watch.
+        """The RTSP URL of stream `name`. A secret: it is enough to watch.
 
         Args:
             sound: also request audio; some gateways include it in any case.

@@ -1,6 +1,6 @@
 """Unguessable stream names, and camera URLs that only the relay can read.
 
-Everything a gateway knows about a camera is visible to whoever gains access to the gateway: its
+Everything a gateway knows about a camera is visible to anyone with access to the gateway: its
 API, its configuration file, its log. It therefore receives sealed texts only: a stream name, and a
 relay URL that contains the camera's URL. AES-SIV (RFC 5297) encrypts and authenticates without a
 nonce, so the same text always has the same sealed form: names survive a restart, and a source can

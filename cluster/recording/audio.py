@@ -47,7 +47,7 @@ class AudioPlan:
     Attributes:
         format: format in the file; None: no audio track.
         convert: libav's name of the codec to decode; empty: packets are copied.
-        note: remark for people; empty if there is nothing to say.
+        note: remark for people, or empty.
     """
 
     format: AudioFormat | None = None

@@ -67,7 +67,7 @@ class RecordingState(StrEnum):
     """Outside the schedule, or no frame has arrived yet."""
     RECORDING = "recording"
     FAILING = "failing"
-    """Frames are being lost; `reason` says why."""
+    """Frames are being lost; see `reason`."""
 
 
 class RecordingStatus(Frozen):

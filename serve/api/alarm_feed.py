@@ -194,8 +194,8 @@ class Subscription:
     ) -> AsyncGenerator[StreamEntry | Gap]:
         """Every entry after the cursor, once each, in order.
 
-        Ends when the application stops, and when `still_good`, asked every `RECHECK_S`, says no.
-        After a Gap it goes on with the oldest entry that the stream still has: what was trimmed
+        Ends when the application stops, and when `still_good`, called every `RECHECK_S`, is false.
+        After a Gap it continues with the oldest entry that the stream still has: what was trimmed
         before that one had been recorded, so list and stream together hold everything.
         """
         while not self._feed.closed and await still_good():

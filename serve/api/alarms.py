@@ -153,7 +153,7 @@ async def list_alarms(
 
 async def alarm_of(scope: TenantScope, alarm: UUID) -> Alarm:
     """An alarm of the tenant. Raises UnknownThingError."""
-    # A page that follows the stream asks before the listener has written the record.
+    # A page that follows the stream requests it before the listener has written the record.
     return scope.alarm_feed.recent(alarm) or (await scope.records.alarm(alarm)).alarm
 
 
@@ -190,7 +190,7 @@ async def subscribed(
 async def stream_alarms(
     subscription: Annotated[Subscription, Depends(subscribed)], request: Request, state: StateDep
 ) -> EventSourceResponse:
-    """`state` is always `new` here: the stream says what was raised, GET /v1/alarms what became of
+    """`state` is always `new` here: the stream has what was raised, GET /v1/alarms what became of
     it."""
 
     async def still_good() -> bool:

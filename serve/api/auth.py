@@ -1,4 +1,4 @@
-"""Who asks: `Authorization: Bearer <key>`, checked before anything else of a request is read.
+"""The caller's identity: `Authorization: Bearer <key>`, checked before the rest of a request.
 
 `RequireKey` guards the whole of `/v1/`, so that a route cannot be added without it. What a good key
 may touch is in `scope`.
@@ -25,7 +25,7 @@ from serve.api.problems import (
     response_for,
 )
 
-# A revoked key works for at most this long; a busy dashboard asks SQL this often instead of for
+# A revoked key works for at most this long; a busy dashboard reads SQL this often instead of for
 # every request.
 CACHE_TTL_S = 2.0
 CACHE_SIZE = 4096
@@ -43,7 +43,7 @@ log = get_logger("api")
 class Authenticator:
     """Finds the principal of a key, with a short memory, and slows down those who guess.
 
-    A key that was good a moment ago is asked about again even while its address is blocked: a
+    A key that was good a moment ago is checked again even while its address is blocked: a
     guesser cannot lock out the others behind the same address.
     """
 
@@ -64,7 +64,7 @@ class Authenticator:
         """The principal of an `Authorization` header sent from `address`.
 
         Raises:
-            UnauthorizedError: no key, or one that nobody issued or that was revoked.
+            UnauthorizedError: no key, an unknown one, or one that was revoked.
             TooManyRequestsError: too many wrong keys from this address.
         """
         secret = _bearer(header)
@@ -87,13 +87,13 @@ class Authenticator:
         return principal
 
     async def still_good(self, header: str | None, address: str) -> bool:
-        """Whether a key that opened a long answer is still one; asked while that answer lasts."""
+        """Whether a key that opened a stream is still good; checked while the stream lasts."""
         try:
             await self.principal(header, address)
         except (UnauthorizedError, TooManyRequestsError):
             return False
         except UnavailableError:
-            # Nobody can say. Records that are away for a while shall not end the alarm streams.
+            # Unknown: records that are away for a while shall not end the alarm streams.
             return True
         return True
 

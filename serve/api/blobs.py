@@ -1,4 +1,4 @@
-"""The blob storages of all tenants that this process has asked for, each opened once."""
+"""The blob storages of all tenants that this process has used, each opened once."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class TenantAnnouncer:
     tenant: str
 
     async def changed(self, camera: str) -> None:
-        """Does not raise where nobody listens."""
+        """Does not raise where the controller is away."""
         await self.announcer.changed(self.tenant, camera)
 
 

@@ -80,7 +80,7 @@ def _without_defaults(schema: dict[str, Any]) -> None:
 class CameraPatch(RequestBody):
     """What to change; a key left out stays as it is. `substream_url: null` removes that stream."""
 
-    # The defaults only make the keys optional: `model_fields_set` tells what was sent.
+    # The defaults only make the keys optional: `model_fields_set` has what was sent.
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_defaults)
 
     name: DisplayName = Field("", examples=["South gate"])
@@ -210,8 +210,8 @@ def _recording_stats(report: RecordingStatus) -> RecordingStats:
 async def checked_url(secret: SecretStr, addresses: TenantAddresses) -> SecretStr:
     """A camera URL in its one correct spelling.
 
-    A name that nobody knows now is let through: the camera says so in its state. Whatever is let
-    through here is looked at again before each connection.
+    A name that does not resolve now is accepted: the camera's state reports it. Whatever is let
+    through here is checked again before each connection.
 
     Raises:
         InputError: it is no URL of a camera, or its address is none that cameras may have. The
@@ -243,7 +243,7 @@ async def _view(scope: TenantScope, camera: Camera) -> CameraView:
     responses=responses(400, 409, 413) | CREATED,
 )
 async def add_camera(body: NewCamera, scope: TenantDep, response: Response) -> CameraView:
-    """The camera is pulled and watched within two seconds; `state` tells how it goes."""
+    """The camera is pulled and watched within two seconds; see its `state`."""
     substream_url = body.substream_url
     camera = scope.new_camera(
         id=body.id,
@@ -260,7 +260,7 @@ async def add_camera(body: NewCamera, scope: TenantDep, response: Response) -> C
     await scope.records.add_camera(camera)
     await scope.announcer.changed(camera.id)
     response.headers["Location"] = f"/v1/cameras/{camera.id}"
-    # A status of an earlier camera of this id says nothing of the new one.
+    # A status of an earlier camera of this id does not apply to the new one.
     return camera_view(camera, None)
 
 

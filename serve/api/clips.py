@@ -70,7 +70,7 @@ class ClipView(ResponseBody):
 
 @router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm")
 async def alarm_clip(alarm: AlarmPath, scope: TenantDep, state: StateDep) -> ClipView:
-    """Made when it is first asked for, from what was recorded around the alarm. `pending`: ask
+    """Made at the first request, from what was recorded around the alarm. `pending`: request it
     again in some seconds. `none`: there will be none, and why."""
     known = await alarm_of(scope, alarm)
     kept = await _kept(scope, state.deps.settings.recording, known.camera)
@@ -103,7 +103,7 @@ async def _write_boxes(alarm: Alarm, file: ClipFile, scope: TenantScope, *, comp
         if is_complete(await scope.blobs.get(name)):
             return
     except UnknownThingError:
-        pass  # asked for the first time
+        pass  # the first request
     span = file.span
     paths = await scope.tracks.paths(alarm.camera, span.from_us, span.to_us)
     frames = annotated_frames(alarm, paths, span)

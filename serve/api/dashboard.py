@@ -26,7 +26,7 @@ The API works without them; /openapi.json describes it.
 
 
 class HashedFiles(StaticFiles):
-    """Files whose names change with their content: a browser never has to ask again."""
+    """Files whose names change with their content: a browser never has to revalidate."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory=directory, check_dir=False)

@@ -13,7 +13,7 @@ from serve.api.problems import TooManyRequestsError
 
 
 class Slots:
-    """So many at once, and no queue: who finds none free is told when to come back."""
+    """So many at once, without a queue: where none is free, the error says when to retry."""
 
     def __init__(self, count: int) -> None:
         self._free = count

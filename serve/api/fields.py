@@ -103,4 +103,4 @@ def get_sighting_filter(
 
 
 SightingFilterDep = Annotated[SightingFilter, Depends(get_sighting_filter)]
-"""What narrows a question about what was seen, the same wherever one is asked."""
+"""Filters of sightings, the same on every route."""

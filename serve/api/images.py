@@ -1,4 +1,4 @@
-"""Pictures that strangers send: from bytes to RGB, or to an error that says what is wrong.
+"""Pictures that strangers send: from bytes to RGB, or to an error with the reason.
 
 What a picture costs is known from its header before anything is decoded (`picture_header`,
 `picture_cost`). Decoding runs in threads of its own, waits for its share of the memory that all
@@ -92,7 +92,7 @@ _T = TypeVar("_T")
 
 
 def checked_header(data: bytes, max_megapixels: float) -> PictureHeader:
-    """The header of a picture that may be decoded, as far as one can tell from it.
+    """The header of a picture that may be decoded, as far as the header shows.
 
     Raises:
         InputError, MediaTypeError, TooLargeError: as `decode`.
@@ -108,7 +108,7 @@ def checked_header(data: bytes, max_megapixels: float) -> PictureHeader:
 
 
 def decode(data: bytes, max_megapixels: float, max_side: int | None = None) -> Rgb:
-    """RGB pixels, uint8 (height, width, 3), turned as the EXIF orientation says.
+    """RGB pixels, uint8 (height, width, 3), turned by the EXIF orientation.
 
     Of an animation it is the first frame. Peak memory is at most
     `picture_cost.memory_needed` of the header.
@@ -129,7 +129,7 @@ def decode(data: bytes, max_megapixels: float, max_side: int | None = None) -> R
         if max_side is None or max(header.upright) <= max_side:
             return _whole(header, tile)
         return _shrunk(header, tile, max_side)
-    # Pillow warns of what is half as large; where warnings are errors, it says the same.
+    # Pillow warns of what is half as large; where warnings are errors, it raises the same.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise TooLargeError(
             "The picture has more pixels than can be decoded.", hint="Scale it down first."

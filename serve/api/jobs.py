@@ -1,4 +1,4 @@
-"""`/v1/jobs`: recordings looked at again, in the background."""
+"""`/v1/jobs`: recordings analysed again, in the background."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["jobs"], responses=responses(401, 403, 422, 429, 503))
 
-# A job's process says every few seconds that it lives. Starting one takes some 10 s on busy cores.
+# A job's process reports every few seconds. Starting one takes some 10 s on busy cores.
 SILENT_US = 30_000_000
 
 PROGRAM = "pipelines.reprocess"
@@ -38,12 +38,12 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 
 
 class NewJob(RequestBody):
-    """What to look at again."""
+    """Which recordings to analyse again."""
 
     kind: Literal["reprocess"]
     camera: Slug
     from_: AwareDatetime | None = Field(None, alias="from", description="First capture time.")
-    to: AwareDatetime | None = Field(None, description="First capture time no longer to look at.")
+    to: AwareDatetime | None = Field(None, description="End of the range, exclusive.")
     model: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None, description="Other weights, of those that are allowed; default: the live detector's."
     )
@@ -63,13 +63,13 @@ class Accepted(ResponseBody):
 class JobView(ResponseBody):
     id: UUID
     kind: str
-    request: dict[str, JsonValue] = Field(description="What was asked for.")
+    request: dict[str, JsonValue] = Field(description="The request, as it was made.")
     state: JobState
     progress: float = Field(description="0..1")
     summary: dict[str, JsonValue] | None = Field(description="What it did; null before its end.")
     error: str | None = Field(description="Why it failed.")
     created_at: str
-    updated_at: str = Field(description="When it was last heard of.")
+    updated_at: str = Field(description="Time of its last report.")
 
 
 class JobList(ResponseBody):
@@ -93,7 +93,7 @@ def _view(job: JobRecord) -> JobView:
 @router.post(
     "/v1/jobs",
     status_code=202,
-    summary="Look at recordings again",
+    summary="Analyse recordings again",
     responses=responses(400, 404, 409, 413) | ACCEPTED,
 )
 async def start_job(body: NewJob, scope: TenantDep, deps: DepsDep, response: Response) -> Accepted:
@@ -134,7 +134,7 @@ async def get_job(job: JobPath, scope: TenantDep, deps: DepsDep) -> JobView:
 
 @router.delete("/v1/jobs/{job}", summary="Cancel a job", responses=responses(404))
 async def cancel_job(job: JobPath, scope: TenantDep) -> JobView:
-    """What it found so far stays, and what it looked at need not be looked at again. A job that has
+    """What it found so far stays, and what it analysed need not be analysed again. A job that has
     ended stays as it is."""
     found = await scope.jobs.job(job)
     if await scope.jobs.finish(job, JobState.CANCELLED) and found.submission is not None:
@@ -173,9 +173,9 @@ async def _notice_the_dead(scope: TenantScope, job: JobRecord, clock: Clock) -> 
 
 
 async def _why_silent(job: JobRecord, processes: TenantProcesses) -> str | None:
-    """None where the job may yet say something: it waits for its turn, or Ray is away."""
+    """None where the job may yet report: it waits for its turn, or Ray is away."""
     if job.submission is None:
-        return "nothing was heard of it any more"
+        return "its reports stopped"
     try:
         return await processes.ending(job.submission)
     except AtalaiaError:

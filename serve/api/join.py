@@ -1,4 +1,4 @@
-"""`/v1/cameras/{camera}/join`: a LiveKit token to look at one room, and to do nothing else."""
+"""`/v1/cameras/{camera}/join`: a LiveKit token that can watch one room and do nothing else."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ from serve.api.state import StateDep
 
 router = APIRouter(tags=["recordings"], responses=responses(403, 404, 422, 503))
 
-# What a player asks for at once, and what one client holds of our memory.
+# What a player reads at once, and what one client holds of our memory.
 BLOCK_BYTES = 1024 * 1024
 MAX_TOKEN_LENGTH = 2_048
 
 
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"*/*": {}}, "description": "The file."},
-    206: {"content": {"*/*": {}}, "description": "The range that was asked for."},
+    206: {"content": {"*/*": {}}, "description": "The requested range."},
     304: {"description": "You have this version."},
 }
 

@@ -1,4 +1,4 @@
-"""Links to one blob of one tenant that work for some minutes, for whoever holds them.
+"""Links to one blob of one tenant that work for some minutes, for any holder.
 
 A `<video>` cannot send a key, and a key does not belong into an address. So the API, asked with the
 key, gives out a signed address: the tenant and the blob stand in the token, and nothing of them can
@@ -117,7 +117,7 @@ class MediaLinks:
         return grant
 
     def seconds_left(self, grant: MediaGrant) -> int:
-        """How long the grant goes on working; not above 0: it has expired."""
+        """How long the grant is still valid; 0 or below: it has expired."""
         return grant.expires_s - self._now_s()
 
     def _now_s(self) -> int:

@@ -1,4 +1,4 @@
-"""A number of bytes that tasks share: who asks first is served first."""
+"""A number of bytes that tasks share, first come first served."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import deque
 
 
 class MemoryBudget:
-    """Hands out shares of `total` bytes, in the order in which they were asked for.
+    """Hands out shares of `total` bytes, in the order of the requests.
 
-    A large share is not overtaken by small ones, so it comes; whoever waits behind it waits for it.
+    A large share is not overtaken by small ones, so it comes; those behind it wait.
     How many may wait is for the caller to bound. For one event loop, and not for threads.
     """
 
@@ -20,7 +20,7 @@ class MemoryBudget:
 
     @property
     def free(self) -> int:
-        """Bytes that nobody holds."""
+        """Bytes that are free."""
         return self._free
 
     async def acquire(self, size: int) -> None:

@@ -1,6 +1,6 @@
 """Prometheus metrics of this API process.
 
-Labels are bounded: the route's template, never the path that was asked for; no tenant, no camera.
+Labels are bounded: the route's template, never the requested path; no tenant, no camera.
 Each application has a registry of its own, so that two in one process do not collide.
 """
 
@@ -59,7 +59,7 @@ class Metrics:
         )
         self.announce_errors = Counter(
             "atalaia_controller_announce_errors",
-            "Changes that the controller could not be told of at once (its timer finds them).",
+            "Changes of which the controller could not be notified at once (its timer finds them).",
             registry=self.registry,
         )
 

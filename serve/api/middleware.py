@@ -21,7 +21,7 @@ MULTIPART_OVERHEAD = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 
 # Our keys have 56 characters, the longest cookie that browsers keep has 4 KiB, and browsers send
-# some 20 headers. 8 KiB for one and 32 KiB for all is what nginx takes unless told otherwise.
+# some 20 headers. 8 KiB for one and 32 KiB for all are nginx's defaults.
 MAX_HEADER_BYTES = 8 * 1024
 MAX_HEADERS_BYTES = 32 * 1024
 MAX_HEADERS = 100
@@ -66,7 +66,7 @@ def _head_refusal(scope: Scope) -> Response | None:
 
 
 class LimitBody:
-    """Refuses a body that is too large: at once where its length is said, else while it comes."""
+    """Refuses a body that is too large: at once by its declared length, else while it arrives."""
 
     def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
         self._app = app

@@ -127,7 +127,7 @@ async def get_track(
     camera: CameraOfTrack = None,
     since: Annotated[Moment, Query(description="Leave out what was before.")] = None,
 ) -> TrackView:
-    """The object with each of its boxes, oldest first. What is in sight now is told some seconds
+    """The object with each of its boxes, oldest first. What is in sight now appears some seconds
     later."""
     record = await scope.tracks.object(track, camera)
     since_us = micros(since) or 0

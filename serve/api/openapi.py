@@ -25,8 +25,8 @@ TAGS = [
     {"name": "detect", "description": "The detector, for one picture."},
     {"name": "search", "description": "What was seen that looks like this."},
     {"name": "objects", "description": "What was seen, when, and its way through the picture."},
-    {"name": "analytics", "description": "What many objects say together."},
-    {"name": "jobs", "description": "Recordings, looked at again."},
+    {"name": "analytics", "description": "Statistics over many objects."},
+    {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]

@@ -1,8 +1,8 @@
-"""What a picture's file says of itself, read without decoding a pixel of it.
+"""A picture's header, read without decoding a pixel.
 
 The parsers walk the parts of a file and keep which of them the pixels need. Only those are given to
 a decoder (`essence`), so text, colour profiles, EXIF blocks and further frames cost nothing: Pillow
-would parse them all, and a 64 kB EXIF block alone can ask it for 350 MB.
+would parse them all, and a 64 kB EXIF block alone can take 350 MB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_SIDE = 65_535
 MAX_PARTS = 70_000
 
 # EXIF blocks of more than 64 kB are spread over segments; cameras use one, some editors a few.
-# Also as many segments of JFIF and of Adobe, which say how colours are coded; one is usual.
+# Also as many segments of JFIF and of Adobe, which define how colours are coded; one is usual.
 _MAX_SAME_SEGMENTS = 16
 
 # As Pillow has it (PngImagePlugin.MAX_TEXT_CHUNK): a compressed text beyond it is not read.
@@ -71,7 +71,7 @@ class PictureHeader:
         scans: JPEG: how often the file goes over the picture, never counted too low.
         tables: WebP: bytes that the decoder keeps for code tables; 0 where nothing is lossless.
         run_length: BMP: whether it is run-length encoded.
-        orientation: 1..8 as EXIF has it; 1 where it says nothing or nonsense.
+        orientation: 1..8 as EXIF has it; 1 where it is missing or invalid.
         offset: WebP animations: left, top of the first frame on the canvas, else None.
         frame: width and height of what is decoded: the first frame of an animation, or the picture.
         parts: byte ranges (start, end) of the file that the decoder needs.
@@ -332,7 +332,7 @@ def _webp(data: bytes) -> PictureHeader:
         elif name in (b"VP8 ", b"VP8L", b"ALPH") and offset is None:
             chunks.append((name, start, end))
         elif name == b"ANMF" and offset is None:
-            # The first frame alone: nobody asked for the others.
+            # The first frame alone; the others are not needed.
             offset = (2 * _u24(data, start + 8), 2 * _u24(data, start + 11))
             frame = (_u24(data, start + 14) + 1, _u24(data, start + 17) + 1)
             chunks = list(_riff(data, start + 24, end))

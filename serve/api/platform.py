@@ -116,7 +116,7 @@ async def issue_key(body: NewKey, platform: PlatformDep, response: Response) -> 
 
 @router.get("/v1/keys", summary="List keys", responses=responses(403))
 async def list_keys(platform: PlatformDep) -> KeyList:
-    """Without their secrets, which nobody has any more."""
+    """Without their secrets, which are stored nowhere."""
     return KeyList(keys=[_key_view(key) for key in await platform.keys()])
 
 

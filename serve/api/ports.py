@@ -109,7 +109,7 @@ class MemoryPort(Protocol):
 
 class ControllerPort(Protocol):
     async def changed(self, tenant: str, camera: str | None) -> None:
-        """Ask the controller to look at the records now. Does not wait for what it does."""
+        """Have the controller read the records now. Does not wait for the outcome."""
         ...
 
 
@@ -163,8 +163,8 @@ class Deps:
 
     Attributes:
         blobs: the blob storage of a tenant.
-        addresses: tells which addresses cameras may have.
-        probes: further dependencies of `/readyz` by name; database and Redis are always asked.
+        addresses: decides which addresses cameras may have.
+        probes: further dependencies of `/readyz` by name; database and Redis are always probed.
     """
 
     settings: Settings

@@ -35,7 +35,7 @@ from pipelines.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
-# The status board and the controller settle within a few seconds; asking sooner only adds load.
+# The status board and the controller settle within a few seconds; an earlier retry only adds load.
 RETRY_AFTER_S = 2
 
 # A sentence or two for a person. What is longer quotes what the caller sent.
@@ -44,14 +44,14 @@ MAX_DETAIL = 500
 MAX_QUOTED = 80
 # Wrong values that one answer points at; a rule with 64 corners has that many coordinates and more.
 MAX_FIELD_ERRORS = 200
-# Of each name that leads to one; ours are short, and names that nobody knows are a caller's.
+# Of each name that leads to one; ours are short; unknown names are the caller's.
 MAX_POINTER = 200
 
 log = get_logger("api")
 
 
 class UnauthorizedError(AtalaiaError):
-    """No credential, or one that nobody issued."""
+    """No credential, or an unknown one."""
 
     code = "unauthorized"
 
@@ -63,7 +63,7 @@ class ForbiddenError(AtalaiaError):
 
 
 class TooManyRequestsError(AtalaiaError):
-    """The caller asks too often; `retry_after_s` says when to come back."""
+    """Too many requests; retry after `retry_after_s`."""
 
     code = "too-many-requests"
     retryable = True
@@ -147,7 +147,7 @@ _CODES: dict[int, str] = {
 
 
 def status_of(error: AtalaiaError) -> HTTPStatus:
-    """The HTTP status that tells a caller what kind of error this is."""
+    """The HTTP status for this kind of error."""
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return status
@@ -284,7 +284,7 @@ async def _on_http_exception(
 
 
 def _allowed_methods(path: str, routes: Sequence[Route]) -> str:
-    """All methods of an address; the router tells only those of the first route that it found."""
+    """All methods of an address; the router knows only those of the first route that it found."""
     methods: set[str] = set()
     for route in routes:
         if route.path_regex.match(path):
@@ -322,7 +322,7 @@ def install_handlers(app: FastAPI, routes: Sequence[Route]) -> None:
     """Make `app` answer every error with a problem document.
 
     Args:
-        routes: all that it has; a 405 says what is possible at an address.
+        routes: all that it has; a 405 lists the methods of an address.
     """
     app.add_exception_handler(AtalaiaError, _on_atalaia_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

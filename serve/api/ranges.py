@@ -27,7 +27,7 @@ class Wanted:
 
 
 def wanted_bytes(header: str | None, size: int) -> Wanted | None:
-    """What a `Range` header asks for; None where it asks for nothing that is there (416).
+    """The bytes that a `Range` header wants; None where none of them exist (416).
 
     What is no single range of bytes is ignored, as the RFC allows: several ranges, other units,
     and what nobody can read.

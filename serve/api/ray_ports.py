@@ -125,7 +125,7 @@ class Actors:
             raise unavailable(what) from error
 
     async def ping(self, name: str) -> None:
-        """Returns where the actor says that it works. Raises UnavailableError."""
+        """Returns where the actor reports that it works. Raises UnavailableError."""
         async with ray_errors(name, PING_TIMEOUT_S):
             actor = await self.get(name, name)
             if not await actor.ping.remote():
@@ -180,7 +180,7 @@ class RayJobs:
         except OSError as error:  # TimeoutError and the HTTP client's errors are some
             raise unavailable("job submission") from error
         except RuntimeError as error:
-            # Ray has no other way to tell an unknown job.
+            # Ray has no other way to report an unknown job.
             if "404" in str(error):
                 raise UnknownThingError("Ray knows no such job.") from None
             raise unavailable("job submission") from error

@@ -11,10 +11,10 @@ from pipelines.errors import AtalaiaError
 from serve.api.fields import ResponseBody
 from serve.api.ports import Deps, Probe
 
-# Orchestrators ask every few seconds and give up after 5 to 10.
+# Orchestrators probe every few seconds and give up after 5 to 10.
 PROBE_TIMEOUT_S = 2.0
 
-# Anybody may ask, so the answer is shared: a flood of questions is no flood of probes.
+# Anybody may call, so the result is shared: a flood of requests is no flood of probes.
 READY_TTL_S = 1.0
 
 log = get_logger("api.health")

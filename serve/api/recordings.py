@@ -27,7 +27,7 @@ from serve.api.times import micros, rfc3339
 
 router = APIRouter(tags=["recordings"], responses=responses(401, 403, 422, 429, 503))
 
-# An hour of segments of ten seconds is 360; more than this is a range that nobody can handle.
+# An hour of segments of ten seconds is 360; more than this is no sensible range.
 MAX_SOURCES = 5_000
 
 _SINCE = Query(alias="from", description="RFC 3339, inclusive.", examples=["2026-01-31T08:00:00Z"])
@@ -177,7 +177,7 @@ async def exported(
             "content": {"video/mp4": {}},
             "description": "The file. `Link` names its manifest (`rel=describedby`).",
         },
-        206: {"content": {"video/mp4": {}}, "description": "The range that was asked for."},
+        206: {"content": {"video/mp4": {}}, "description": "The requested range."},
     },
 )
 async def export(

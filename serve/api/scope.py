@@ -43,7 +43,7 @@ class TenantScope:
 
     Args:
         tenant: whose; from the key.
-        key_id: of the key that asks.
+        key_id: of the caller's key.
         state: where the stores come from.
     """
 
@@ -52,7 +52,7 @@ class TenantScope:
         self._state = state
         self._deps = state.deps
         self.actor = f"key:{key_id}"
-        """Who asks, as records name it."""
+        """The caller, as records name it."""
 
     # ------------------------------------------------------------ SQL and blobs
 

@@ -23,7 +23,7 @@ from serve.api.times import rfc3339
 from serve.api.upload_route import UploadRoute
 from serve.api.uploads import MULTIPART, media_type
 
-# Embedders look at 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
+# Embedders see 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
 MAX_QUERY_SIDE = 1024
 
 router = APIRouter(
@@ -120,20 +120,20 @@ async def search(
     """By a picture of the object, by an object that was seen (`like`, without a body), or by text
     where the embedder has a text side."""
     embedder = state.deps.embedder
-    asked = like or await _question(request, state.decoder)
+    query = like or await _question(request, state.decoder)
     known: tuple[str, str] | None = None
-    if isinstance(asked, WordsQuery) and asked.text is not None:
-        vector = await embedder.embed_text(asked.text)
-    elif isinstance(asked, WordsQuery | str):
-        track = asked if isinstance(asked, str) else str(asked.like)
+    if isinstance(query, WordsQuery) and query.text is not None:
+        vector = await embedder.embed_text(query.text)
+    elif isinstance(query, WordsQuery | str):
+        track = query if isinstance(query, str) else str(query.like)
         found_object = await scope.tracks.object(track, like_camera)
         known = (found_object.sighting.camera, track)
         vector = await scope.memory.vector(*known)
     else:
-        vector = await embedder.embed_image(asked)
+        vector = await embedder.embed_image(query)
     found = await scope.memory.search(
         vector,
-        # The object itself is the best match, and not what was asked for.
+        # The object itself is the best match, and not wanted.
         limit + (known is not None),
         only,
     )
@@ -142,7 +142,7 @@ async def search(
 
 
 async def _question(request: Request, decoder: ImageDecoder) -> WordsQuery | Rgb:
-    """What the body asks for: words or an object, or the pixels of a picture."""
+    """The query in the body: words or an object, or the pixels of a picture."""
     kind = media_type(request)
     if kind == "application/json":
         return _words(await request.body())

@@ -13,7 +13,7 @@ from serve.api.uploads import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES, MULTIPART,
 
 
 class UploadRequest(Request):
-    """A request whose form is bounded, whoever reads it."""
+    """A request whose form is bounded for every reader."""
 
     def form(
         self,

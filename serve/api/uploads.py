@@ -1,4 +1,4 @@
-"""What an upload may hold in memory before anybody looks at it, and how many may be in hand.
+"""What an upload may hold in memory before it is parsed, and how many may be in flight.
 
 Starlette keeps the first megabyte of a file in memory and the rest on disk, and all of a field that
 is no file in memory. So the bounds are: one file, few and short fields, and MAX_UPLOADS at once,

@@ -1,7 +1,7 @@
 """How many code tables a lossless WebP makes its decoder keep.
 
 A file may give each block of its picture prefix codes of its own, up to 65,536 groups of five, and
-libwebp keeps tables of all of them: 0.3 MB can ask for 380 MB and 6 MB for a gigabyte. Encoders
+libwebp keeps tables of all of them: 0.3 MB can need 380 MB and 6 MB a gigabyte. Encoders
 write 2,600 groups at the most. How fine the blocks are stands behind the transforms, whose own
 small pictures have to be walked to find it. Values of pixels are not needed for that, only how many
 bits each takes. Format: RFC 9649, section 3.

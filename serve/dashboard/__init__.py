@@ -16,7 +16,7 @@ STATIC_DIR = Path(__file__).parent / "static"
 _HTTP_SCHEME = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 _SOCKET_SCHEME = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
-# What both pages are held to: nothing foreign, nothing inline, in nobody's frame.
+# What both pages are held to: nothing foreign, nothing inline, in no other site's frame.
 _EVERY_PAGE = (
     "default-src 'none'",
     "script-src 'self'",
@@ -45,7 +45,7 @@ def content_security_policy(livekit_url: str) -> str:
     """The Content-Security-Policy header of the page.
 
     Everything comes from our own origin, except the connection to the LiveKit server: its socket,
-    and the HTTP request by which the client asks why a socket was refused.
+    and the HTTP request by which the client learns why a socket was refused.
 
     Args:
         livekit_url: the URL that browsers get from `/join` (ws, wss, http or https).

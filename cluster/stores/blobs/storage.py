@@ -18,7 +18,7 @@ BLOCK_BYTES = 4 << 20
 # 666 MB of memory; with these, 39.
 PART_BYTES = 8 << 20
 # Tries of the file system; each is up to twice that of botocore. Their defaults, five times five,
-# took 3 to 13 s to say that nobody listens on a port; these took 0.1 to 0.9 s.
+# took 3 to 13 s to report a closed port; these took 0.1 to 0.9 s.
 _TRIES = 2
 _CONNECT_S, _ANSWER_S = 5.0, 15.0
 
@@ -30,7 +30,7 @@ _S3: dict[str, Any] = {
         "retries": {"mode": "standard", "total_max_attempts": 2},
     },
 }
-# Its tries and waits are fixed, half a minute together: whoever calls has a time-out of his own.
+# Its tries and waits are fixed, half a minute together; callers have time-outs of their own.
 _GCS: dict[str, Any] = {"use_listings_cache": False}
 _OPTIONS = {"s3": _S3, "s3a": _S3, "gs": _GCS, "gcs": _GCS}
 _S3_PARTS: dict[str, Any] = {"chunksize": PART_BYTES, "max_concurrency": 2}
@@ -63,7 +63,7 @@ class Storage:
 
 
 def open_storage(url: str) -> Storage:
-    """The storage that a path or an fsspec URL names. Nothing is asked of it yet.
+    """The storage that a path or an fsspec URL names. Opens no connection yet.
 
     Raises:
         ValueError: there is no such kind of storage, its package is not installed, or the URL
@@ -92,7 +92,7 @@ def code_of(error: BaseException) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What may be told of a storage's error. Texts of vendors may quote URLs, which may hold a
+    """What of a storage's error may be shown. Texts of vendors may quote URLs, which may hold a
     credential, so only names, codes and the system's own words are."""
     name, code = type(error).__name__, code_of(error)
     if code:

@@ -180,7 +180,7 @@ class TenantBlobs:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    # ------------------------------------------------------------ asking the storage
+    # ------------------------------------------------------------ calls of the storage
 
     def _path(self, key: str) -> str:
         if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):

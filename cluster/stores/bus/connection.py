@@ -78,7 +78,7 @@ def redis_errors() -> Iterator[None]:
     """Raise UnavailableError in place of whatever Redis or the way to it raises.
 
     All of it is worth trying again: a read-only replica, a full memory or a wrong password are
-    mended outside, and an alarm must wait for that rather than be dropped.
+    repaired outside, and an alarm must wait for that rather than be dropped.
     """
     try:
         with keep_cancellation():

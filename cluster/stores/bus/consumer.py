@@ -252,7 +252,7 @@ class Consumer(Generic[T]):
         self, key: str, items: dict[bytes, T], deliveries: dict[bytes, _Delivery]
     ) -> None:
         """Record all in one transaction; where the records refuse it, one by one, so that only
-        the culprit is buried (and taken out of `items`)."""
+        the culprit becomes a dead letter (and leaves `items`)."""
         tenant = self._tenants[key]
         try:
             self._count(await self._handler.record(tenant, list(items.values())), len(items))

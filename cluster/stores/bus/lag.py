@@ -31,7 +31,7 @@ return math.max(0, age)
 
 
 class AlarmLag:
-    """For whoever has to know that no alarm of some moment can still come.
+    """For callers that must know that no alarm of some moment can still come.
 
     It does not see the spools of the hosts, in which alarms wait while Redis is away: once it is
     back they need their time (`publisher.RETRY_MAX_S`).

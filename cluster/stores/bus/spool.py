@@ -62,7 +62,7 @@ class AlarmSpool:
         Raises:
             SpoolFullError: there is no room; the alarm is refused and counted.
         """
-        # Counted before the first await: whoever asks `pending` next must line up behind this one.
+        # Counted before the first await: who reads `pending` next queues behind this one.
         self._appending += 1
         try:
             await self._run(self._file.append, alarm.model_dump_json().encode())

@@ -13,8 +13,8 @@ from cluster.stores.bus.connection import redis_errors
 from cluster.stores.bus.keys import cameras_key
 from pipelines.domain import CameraState, Frozen, RecordingStatus, Slug
 
-# The controller writes every 2 s. A board that nobody has written for this long says nothing any
-# more, rather than "live" for a camera that nobody watches.
+# The controller writes every 2 s. A board that was not written for this long is empty,
+# rather than "live" for a camera that nobody watches.
 BOARD_LIFE_S = 30
 _LOG = get_logger("bus.status")
 
@@ -32,7 +32,7 @@ class CameraStatus(Frozen):
         watched_fps: frames per second that are analysed.
         skipped: frames that were not analysed, by reason, since the watcher's start.
         dropped: boxes for viewers and crops for the memory that could not be handed on.
-        recording: None where no bridge tells of it.
+        recording: None where no bridge reports it.
     """
 
     version: Literal[1] = 1
@@ -77,7 +77,7 @@ class CameraStatusBoard:
                 await pipeline.execute()
 
     async def get_all(self, tenant: str) -> dict[str, CameraStatus]:
-        """The statuses by camera; empty where nobody keeps them. Raises UnavailableError."""
+        """The statuses by camera; empty where none is fresh. Raises UnavailableError."""
         with redis_errors():
             board = await self._redis.hgetall(cameras_key(tenant))
         statuses = {}

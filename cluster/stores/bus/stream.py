@@ -28,7 +28,7 @@ MARKER_LIFE_S = 7 * 86_400
 
 FIELD = b"alarm"
 GROUP = "records"
-"""The consumer group of whoever carries streams into the records."""
+"""The consumer group of the listeners, which write streams to the records."""
 RawEntry = tuple[bytes, dict[bytes, bytes]]
 """An entry's id and fields, as a client gives them that does not decode."""
 
@@ -51,7 +51,7 @@ redis.call('SET', KEYS[2], id, 'EX', ARGV[3])
 return id
 """
 
-# For scripts: what XINFO says of one group of a stream, as a table; nil where there is none.
+# For scripts: XINFO of one group of a stream, as a table; nil where there is none.
 FIND_GROUP = """
 local function find_group(key, name)
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', key)) do
@@ -90,7 +90,7 @@ class RedisRestartedError(UnavailableError):
 class StreamGapError(AtalaiaError):
     """Entries between the reader's place and the oldest kept one are gone from the stream.
 
-    They are in the records. A reader reloads from there, then goes on from the stream's tail.
+    They are in the records. A reader reloads from there, then continues at the stream's tail.
     """
 
     code: ClassVar[str] = "stream-gap"
@@ -173,7 +173,7 @@ class AlarmStream:
 
         Raises:
             InputError: the alarm belongs to another tenant.
-            UnavailableError: Redis is away; StreamFullError: nobody records alarms;
+            UnavailableError: Redis is away; StreamFullError: no listener records alarms;
                 RedisRestartedError: its epoch is another one.
         """
         if alarm.tenant != self.tenant:

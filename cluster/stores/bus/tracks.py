@@ -40,7 +40,7 @@ CLOSE_DEADLINE_S = 2.0
 _PATH, _OBJECT = b"path", b"object"
 _LOG = get_logger("bus.tracks")
 
-# Takes as many as there is room for, and says how many: a full stream refuses the rest. ARGV: the
+# Takes as many as there is room for and returns how many; a full stream refuses the rest. ARGV: the
 # capacity; then field and value of each entry.
 _PUBLISH = """
 local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
@@ -61,7 +61,7 @@ def encode_update(update: TrackUpdate) -> tuple[bytes, bytes]:
 
 
 def decode_update(tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
-    """What an entry's fields say. Raises UnreadableEntryError, whose message is the reason."""
+    """An entry's update. Raises UnreadableEntryError, whose message is the reason."""
     for field, kind in ((_PATH, TrackPath), (_OBJECT, Sighting)):
         payload = fields.get(field)
         if payload is None:
@@ -80,7 +80,7 @@ def decode_update(tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
 
 
 class TrackStream:
-    """The track news of one tenant in Redis.
+    """The track updates of one tenant in Redis.
 
     Args:
         redis: from `open_redis`; stays the caller's to close.
@@ -99,11 +99,11 @@ class TrackStream:
         self._trim = redis.register_script(TRIM)
 
     async def publish(self, updates: Sequence[TrackUpdate]) -> int:
-        """Put news at the end of the stream, as far as there is room; how many it took.
+        """Append updates as far as there is room; returns how many.
 
         Raises:
             InputError: some belong to another tenant.
-            UnavailableError: Redis is away. Some may be in the stream all the same; to say them
+            UnavailableError: Redis is away. Some may be in the stream all the same; to publish them
                 again changes nothing.
         """
         if any(item.tenant != self.tenant for item in updates):
@@ -117,7 +117,7 @@ class TrackStream:
             return int(await self._publish(keys=[self.key], args=args))
 
     async def trim(self, group: str) -> None:
-        """Drop what `group` has recorded: nobody else reads this stream."""
+        """Drop what `group` has recorded; no other group reads this stream."""
         with redis_errors():
             await self._trim(keys=[self.key], args=[group, 0])
 
@@ -145,7 +145,7 @@ class TrackPublisher:
 
     Args:
         redis_url: from the settings.
-        capacity: how much may wait here; beyond it the oldest goes.
+        capacity: how much may wait here; beyond it the oldest is dropped.
         stream_capacity: see `TrackStream`.
     """
 
@@ -170,10 +170,10 @@ class TrackPublisher:
     def start(self) -> None:
         """Begin to send. Call it on the loop that will also close."""
         if self._task is None and not self._closed:
-            self._task = asyncio.create_task(self._keep_sending(), name="track news")
+            self._task = asyncio.create_task(self._keep_sending(), name="track updates")
 
     def offer(self, updates: Iterable[TrackUpdate]) -> None:
-        """Have news sent, soon; where too much waits already, the oldest is dropped for it."""
+        """Queue updates. Where too many wait already, the oldest are dropped."""
         with self._lock:
             for item in updates:
                 if len(self._waiting) >= self._capacity:
@@ -200,7 +200,7 @@ class TrackPublisher:
                 while self._waiting:
                     await self._send_some()
         except (TimeoutError, UnavailableError) as error:
-            _LOG.warning("track news is dropped", reason=str(error) or "time-out")
+            _LOG.warning("track updates is dropped", reason=str(error) or "time-out")
         with self._lock:
             self._counts.dropped += len(self._waiting)
             self._waiting.clear()
@@ -215,12 +215,12 @@ class TrackPublisher:
                     await self._send_some()
             except UnavailableError as error:
                 if not away:
-                    _LOG.warning("track news waits", reason=str(error))
+                    _LOG.warning("track updates waits", reason=str(error))
                 away = True
                 await asyncio.sleep(backoff.next_delay_s())
                 continue
             except Exception:  # noqa: BLE001 - task top: a bug must not end the sending silently
-                _LOG.exception("track news cannot be sent")
+                _LOG.exception("track updates cannot be sent")
                 await asyncio.sleep(RETRY_MAX_S)
                 continue
             away = False

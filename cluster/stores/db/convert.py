@@ -48,7 +48,7 @@ def camera_of(row: CameraRow) -> Camera:
 
 
 def write_camera(row: CameraRow, camera: Camera, revision: int) -> None:
-    """Put what `camera` says into its row, at the given plan revision."""
+    """Write `camera` into its row, at the given plan revision."""
     row.name = camera.name
     row.url = camera.url
     row.substream_url = camera.substream_url

@@ -1,7 +1,7 @@
 """Where a page ended, as opaque text: the sort key of its last row.
 
 There is one kind of cursor for each list that is paged. They differ in how a sort key is spelt;
-what counts as a cursor, and what is said of a broken one, is the same for all.
+what counts as a cursor, and the error for a broken one, are the same for all.
 """
 
 from __future__ import annotations

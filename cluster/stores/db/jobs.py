@@ -1,4 +1,4 @@
-"""The jobs of one tenant: what was asked for, how far it is, what came of it."""
+"""The jobs of one tenant: request, progress, outcome."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TenantJobs:
 
         Args:
             kind: of job.
-            request: what is asked, as JSON.
+            request: as it was made, as JSON.
             submission: name under which Ray will know it; `{id}` in it is the job's id.
             at_most: how many may be queued or running then.
 

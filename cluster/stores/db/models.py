@@ -61,7 +61,7 @@ class TenantRow(Base):
     created_us: Mapped[int] = mapped_column(BigInteger)
     revision: Mapped[int] = mapped_column(BigInteger, default=0)
     """Counter from which camera plans take their revision: it lives here, not with the camera,
-    so that a camera that is removed and added again goes on counting upwards."""
+    so that it keeps rising for a camera that is removed and added again."""
 
 
 class TenantOwned:

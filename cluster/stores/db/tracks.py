@@ -1,6 +1,6 @@
 """What one tenant's cameras saw: objects, the paths they took, and what is counted of them.
 
-Writing is idempotent, and what live and batch tell of the same object meets in one row.
+Writing is idempotent, and live and batch write the same object to one row.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class TenantTracks:
     async def record_objects(
         self, sightings: list[Sighting], source: AlarmSource = AlarmSource.LIVE
     ) -> None:
-        """Keep the objects, all or none. What is told of one again widens its times, and replaces
+        """Store the objects, all or none. Storing one again widens its times, and replaces
         its picture, colour and box where it was seen more surely.
 
         Args:
-            source: who tells; of an object that is known, who told first stays.
+            source: of the sighting; an object that is known keeps its first source.
 
         Raises:
             InputError: one belongs to another tenant.
@@ -287,14 +287,14 @@ def _object_query(query: ObjectQuery) -> Select[ObjectRow]:
     ).limit(query.limit + 1)
 
 
-def _merged(known: Sighting, told: Sighting) -> Sighting:
-    """What two sightings of one object say together; the same rule as `_object_changes`."""
-    best, other = (told, known) if told.confidence >= known.confidence else (known, told)
-    later = told if told.last_seen_us >= known.last_seen_us else known
+def _merged(known: Sighting, fresh: Sighting) -> Sighting:
+    """Two sightings of one object as one; the same rule as `_object_changes`."""
+    best, other = (fresh, known) if fresh.confidence >= known.confidence else (known, fresh)
+    later = fresh if fresh.last_seen_us >= known.last_seen_us else known
     return best.model_copy(
         update={
             "label": later.label,
-            "first_seen_us": min(known.first_seen_us, told.first_seen_us),
+            "first_seen_us": min(known.first_seen_us, fresh.first_seen_us),
             "last_seen_us": later.last_seen_us,
             "colour": best.colour or other.colour,
             "snapshot": best.snapshot or other.snapshot,
@@ -303,19 +303,19 @@ def _merged(known: Sighting, told: Sighting) -> Sighting:
 
 
 def _path_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
-    """All but the key, and but who told first."""
+    """All columns but the key and the first source."""
     return {name: insert.excluded[name] for name in ("label", "confidence", "end_us", "points")}
 
 
 def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
-    told, known = insert.excluded, ObjectRow.__table__.c
-    better = told["confidence"] >= known["confidence"]
-    later = told["last_seen_us"] >= known["last_seen_us"]
-    earlier = told["first_seen_us"] <= known["first_seen_us"]
+    fresh, known = insert.excluded, ObjectRow.__table__.c
+    better = fresh["confidence"] >= known["confidence"]
+    later = fresh["last_seen_us"] >= known["last_seen_us"]
+    earlier = fresh["first_seen_us"] <= known["first_seen_us"]
 
-    def one_of(told_first: ColumnElement[bool], name: str) -> ColumnElement[Any]:
-        first = func.coalesce(told[name], known[name])
-        return case((told_first, first), else_=func.coalesce(known[name], told[name]))
+    def one_of(fresh_first: ColumnElement[bool], name: str) -> ColumnElement[Any]:
+        first = func.coalesce(fresh[name], known[name])
+        return case((fresh_first, first), else_=func.coalesce(known[name], fresh[name]))
 
     return {
         "label": one_of(later, "label"),

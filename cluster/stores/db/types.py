@@ -71,7 +71,7 @@ class JobState(StrEnum):
 
     @property
     def may_become(self) -> frozenset[JobState]:
-        """A running job says again and again that it runs; one that ended has ended."""
+        """A running job reports `running` again and again; a job that ended stays as it is."""
         return _JOB_MOVES[self]
 
     @property
@@ -91,11 +91,11 @@ class JobRecord(Frozen):
     """A job as it is kept. Times: UTC microseconds.
 
     Attributes:
-        request: what was asked for, as JSON; `summary`: what the job said at its end.
+        request: as it was made, as JSON; `summary`: the job's own, at its end.
         progress: 0..1.
         error: why it failed.
         submission: name under which Ray knows it; None: not started through Ray.
-        updated_us: when it was last heard of; a job that runs says something all the time.
+        updated_us: of its last report; a running job reports all the time.
     """
 
     id: UUID
@@ -154,7 +154,7 @@ class ObjectRecord(Frozen):
 
     sighting: Sighting
     source: AlarmSource
-    """Who told of it first."""
+    """Who wrote it first."""
 
 
 class ObjectQuery(SightingFilter):

@@ -41,7 +41,7 @@ _TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
 _NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
 
 VectorClient = AsyncQdrantClient | EmbeddedQdrant
-"""For annotations elsewhere: nobody else imports either."""
+"""For annotations elsewhere, so that only this package imports either."""
 
 Vector = Sequence[float] | npt.NDArray[np.float32]
 """float32 (dim,); its length does not matter, only its direction (cosine)."""
@@ -73,7 +73,7 @@ def open_vectors(
 
 
 def connect(settings: Settings) -> VectorClient:
-    """The client that the settings ask for: a server, else the engine in `data_dir`.
+    """The configured client: a server, else the engine in `data_dir`.
 
     Raises:
         UnavailableError: another process still has the embedded engine's folder.

@@ -177,7 +177,7 @@ async def test_what_cannot_be_read_is_buried(redis_client: Redis, database: Data
 async def test_alarms_pass_a_track_stream_that_is_stuck(
     redis_client: Redis, database: Database
 ) -> None:
-    """The records refuse all track news; alarms are recorded all the same."""
+    """The records refuse all track updates; alarms are recorded all the same."""
 
     class Stuck:
         async def record_paths(self, paths: list[TrackPath]) -> None:
