@@ -85,7 +85,7 @@ class PacketReader:
 
     @property
     def stream(self) -> VideoStream:
-        """The video stream: codec, size and extradata. Only while open."""
+        """The video stream: codec, size and extradata. Raises RuntimeError if not open."""
         if self._stream is None:
             raise RuntimeError("the reader is not open")
         return self._stream

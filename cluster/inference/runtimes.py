@@ -44,7 +44,12 @@ def open_runtime(
     options: RuntimeOptions,
     cache: ExportCache,
 ) -> Runtime:
-    """Load `network` into `openvino`, `tensorrt` or `torch`, exporting it where that is missing."""
+    """Load `network` into `openvino`, `tensorrt` or `torch`, exporting it where that is missing.
+
+    Raises:
+        ConfigError: an unknown `name`, or a precision that this machine does not have.
+        ModelError: the network cannot be exported or loaded.
+    """
     if name == "openvino":
         from cluster.inference.openvino_runtime import OpenVinoRuntime
 

@@ -123,7 +123,11 @@ def export_onnx(
     *,
     device: str,
 ) -> None:
-    """Write the network as ONNX: `pixels` (n, 3, h, w) to `boxes`, n free. Needs package onnx."""
+    """Write the network as ONNX: `pixels` (n, 3, h, w) to `boxes`, n free. Needs package onnx.
+
+    Raises:
+        ModelError: the network cannot be exported.
+    """
     width, height = options.input_size
     module = network.module.to(device, dtype)
     example = torch.zeros(min(2, options.max_batch), 3, height, width, dtype=dtype, device=device)

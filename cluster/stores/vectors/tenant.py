@@ -87,7 +87,11 @@ def connect(settings: Settings) -> VectorClient:
 
 
 def collection_name(embedder: str, dim: int) -> str:
-    """Vectors of different embedders cannot be compared, so each has a collection of its own."""
+    """Vectors of different embedders cannot be compared, so each has a collection of its own.
+
+    Raises:
+        ConfigError: `embedder` has no letter or digit, or `dim` is not positive.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", embedder.lower()).strip("-")
     if not slug or dim <= 0:
         raise ConfigError(f"{embedder!r} with {dim} numbers cannot name a collection.")
