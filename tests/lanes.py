@@ -17,15 +17,19 @@ stays on one worker, so that servers that its tests share are started once.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
+# In the order in which they begin: the longest first, so that none is left alone at the end.
 BUSY = (
+    "tests/integration/batch/test_reprocess.py",
+    "tests/integration/serve/test_serve_models.py",
     "tests/integration/batch/",
+    "tests/integration/api/test_picture_memory.py",
     "tests/integration/serve/",
     "tests/integration/api/test_api_pictures.py",
-    "tests/integration/api/test_picture_memory.py",
     "tests/integration/demo/test_detection.py",
 )
 REAL_TIME = (
@@ -40,12 +44,21 @@ WORKERS = {"gw0": REAL_TIME, "gw1": BUSY}
 LOWEST_PRIORITY = 19
 
 
+def _prefix_of(path: str) -> str:
+    """The longest prefix of a module in the lists; empty where none is."""
+    prefixes = [prefix for prefix in (*BUSY, *REAL_TIME) if path.startswith(prefix)]
+    return max(prefixes, key=len, default="")
+
+
 def lane_of(path: str) -> tuple[str, ...]:
     """The lane of a module, by the longest of its prefixes."""
-    prefixes = [prefix for prefix in (*BUSY, *REAL_TIME) if path.startswith(prefix)]
-    if not prefixes:
-        return ()
-    return REAL_TIME if max(prefixes, key=len) in REAL_TIME else BUSY
+    return next((lane for lane in (BUSY, REAL_TIME) if _prefix_of(path) in lane), ())
+
+
+def in_order(modules: Iterable[str]) -> list[str]:
+    """Modules of one lane in the order of its list; otherwise as they come."""
+    order = {prefix: index for index, prefix in enumerate((*BUSY, *REAL_TIME))}
+    return sorted(modules, key=lambda module: order.get(_prefix_of(module), 0))
 
 
 def take_priority(path: str) -> None:
@@ -69,10 +82,10 @@ class Lanes(LoadFileScheduling):
         ]
         own = WORKERS.get(node.gateway.id, ())
         lanes = {module: lane_of(module) for module in self.workqueue}
-        mine = (module for module, lane in lanes.items() if lane == own)
-        orphans = (module for module, lane in lanes.items() if lane not in served)
-        busy = (module for module, lane in lanes.items() if lane == BUSY)
-        return next(mine, None) or next(orphans, None) or next(busy, None)
+        mine = [module for module, lane in lanes.items() if lane == own]
+        orphans = [module for module, lane in lanes.items() if lane not in served]
+        busy = [module for module, lane in lanes.items() if lane == BUSY]
+        return next(iter(in_order(mine) or in_order(orphans) or in_order(busy)), None)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         module = self._next_module(node)

@@ -63,12 +63,13 @@ def peak_set_back() -> int:
     return peak_bytes()
 
 
-async def longest_pause_s(ended: asyncio.Event) -> float:
-    """How long the event loop kept a task that only wants its turn."""
-    longest, last = 0.0, time.monotonic()
+async def longest_turn_s(ended: asyncio.Event) -> float:
+    """The most processor time that the event loop's thread spent before a task that only wants its
+    turn came to it. On a busy machine this is not the time that passed."""
+    longest, last = 0.0, time.thread_time()
     while not ended.is_set():
         await asyncio.sleep(0.001)
-        now = time.monotonic()
+        now = time.thread_time()
         longest, last = max(longest, now - last), now
     return longest
 
@@ -93,14 +94,14 @@ async def test_eight_at_once_stay_within_the_budget(
     data = ACCEPTED[kind]()
     # So that what the first picture loads is not counted.
     assert (await send(acme, encoded("PNG", size=(64, 64)))).status_code == 200
-    before, began = peak_set_back(), time.monotonic()
+    before, began = peak_set_back(), time.process_time()
 
     ended = asyncio.Event()
-    pause = asyncio.create_task(longest_pause_s(ended))
+    turn = asyncio.create_task(longest_turn_s(ended))
     answers = await asyncio.gather(
         *(acme.post(route, files={"image": ("a", data)}, timeout=120) for _ in range(8))
     )
-    took = time.monotonic() - began
+    took = time.process_time() - began
     ended.set()
 
     assert [answer.status_code for answer in answers] == [200] * 8
@@ -108,7 +109,7 @@ async def test_eight_at_once_stay_within_the_budget(
     assert peak_bytes() - before < MEMORY_MB * 2**20 + 8 * 3 * len(data) + 40_000_000
     # One of the eight that blocked the loop would be an eighth of the time. The small ones take
     # less than their requests do.
-    assert await pause < took / 8 or kind in SMALL
+    assert await turn < took / 8 or kind in SMALL
     assert world.state.decoder.reserved_bytes == 0
     assert world.state.uploads.taken == 0
 
