@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Body, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter
 
+from pipelines.classes import find_class, similar_classes
 from pipelines.domain import (
     CountRule,
     LineCrossRule,
@@ -21,36 +25,42 @@ from pipelines.domain import (
 from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
+from serve.api.state import StateDep
+
+# A slug has 40 characters; this leaves room for what makes an id unique.
+_ID_STEM = 31
+
+# Classes that an error names: as many as fit into it.
+_LISTED = 30
 
 router = APIRouter(tags=["rules"], responses=responses(401, 403, 404, 422, 429, 503))
 
 _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
+OptionalId = Annotated[
+    Slug | None,
+    Field(description="Left out: made from `name`, or from `kind` where that is empty."),
+]
 
 
-def _fresh_id(kind: RuleKind) -> Callable[[], str]:
-    return lambda: f"{kind.replace('_', '-')}-{uuid4().hex[:8]}"
-
-
-# The domain's rules, but with an id that is made up where the caller gives none, and with a kind
-# that the caller must give.
+# The domain's rules, but the id may be left out, and the kind must be given.
 class NewZoneEntryRule(ZoneEntryRule):
     kind: Literal[RuleKind.ZONE_ENTRY]
-    id: Slug = Field(default_factory=_fresh_id(RuleKind.ZONE_ENTRY))
+    id: OptionalId = None  # type: ignore[assignment]
 
 
 class NewLineCrossRule(LineCrossRule):
     kind: Literal[RuleKind.LINE_CROSS]
-    id: Slug = Field(default_factory=_fresh_id(RuleKind.LINE_CROSS))
+    id: OptionalId = None  # type: ignore[assignment]
 
 
 class NewLoiterRule(LoiterRule):
     kind: Literal[RuleKind.LOITER]
-    id: Slug = Field(default_factory=_fresh_id(RuleKind.LOITER))
+    id: OptionalId = None  # type: ignore[assignment]
 
 
 class NewCountRule(CountRule):
     kind: Literal[RuleKind.COUNT]
-    id: Slug = Field(default_factory=_fresh_id(RuleKind.COUNT))
+    id: OptionalId = None  # type: ignore[assignment]
 
 
 NewRule = Annotated[
@@ -105,6 +115,41 @@ NewRule = Annotated[
 ]
 
 
+def new_rule_id(name: str, kind: RuleKind, taken: Collection[str]) -> str:
+    """An id that is not `taken`: from the name, or from the kind where the name gives none."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:_ID_STEM].strip("-")
+    if slug and slug not in taken:
+        return slug
+    return f"{slug or kind.replace('_', '-')}-{uuid4().hex[:8]}"
+
+
+def known_classes(names: Sequence[str], labels: Sequence[str] | None) -> tuple[str, ...]:
+    """The model's own names for `names`, each once.
+
+    Args:
+        labels: of the model; None where they are not known, then `names` are taken as they are.
+
+    Raises:
+        RequestValidationError: the model has no such class, so that the rule would never fire.
+    """
+    if labels is None:
+        return tuple(dict.fromkeys(names))
+    found = [find_class(name, labels) for name in names]
+    unknown = [index for index, label in enumerate(found) if label is None]
+    if unknown:
+        raise RequestValidationError([_unknown(index, names[index], labels) for index in unknown])
+    return tuple(dict.fromkeys(label for label in found if label is not None))
+
+
+def _unknown(index: int, name: str, labels: Sequence[str]) -> dict[str, object]:
+    similar = similar_classes(name, labels)
+    listed = f"did you mean {' or '.join(similar)}? It" if similar else "it"
+    shown = ", ".join(labels[:_LISTED]) + (", …" if len(labels) > _LISTED else "")
+    text = f"the model has no such class; {listed} knows: {shown}"
+    return {"type": "value_error", "loc": ("body", "classes", index), "msg": text}
+
+
 class RuleList(ResponseBody):
     rules: list[Rule]
 
@@ -119,11 +164,19 @@ async def add_rule(
     camera: CameraPath,
     body: NewRule,
     scope: TenantDep,
+    state: StateDep,
     response: Response,
 ) -> Rule:
     """Armed within two seconds, without a restart. Coordinates are 0..1 of the picture, origin
-    top left."""
-    rule = _RULE.validate_python(body.model_dump())
+    top left. Classes are those of the running model; `People` becomes `person`."""
+    taken = {rule.id for rule in await scope.records.rules(camera)}
+    rule = _RULE.validate_python(
+        body.model_dump()
+        | {
+            "id": body.id or new_rule_id(body.name, body.kind, taken),
+            "classes": known_classes(body.classes, await state.labels.current()),
+        }
+    )
     await scope.records.add_rule(camera, rule)
     await scope.announcer.changed(camera)
     response.headers["Location"] = f"/v1/cameras/{camera}/rules/{rule.id}"

@@ -14,6 +14,7 @@ from serve.api.auth import Authenticator
 from serve.api.evidence import Evidence
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Metrics
+from serve.api.model_labels import ModelLabels
 from serve.api.ports import Deps
 from serve.api.readiness import Readiness, standard_probes
 from serve.api.uploads import UploadSlots
@@ -27,6 +28,7 @@ class ApiState:
     metrics: Metrics
     announcer: Announcer
     decoder: ImageDecoder
+    labels: ModelLabels
     uploads: UploadSlots
     alarm_feeds: AlarmFeeds
     evidence: Evidence
@@ -51,6 +53,7 @@ class ApiState:
                 api.max_image_megapixels,
                 api.image_memory_mb * 1024 * 1024,
             ),
+            labels=ModelLabels(deps.detector, deps.clock),
             uploads=UploadSlots(),
             alarm_feeds=AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics),
             evidence=Evidence(deps),

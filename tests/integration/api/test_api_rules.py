@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.factories import make_camera
+from tests.integration.api.ports import Model
 from tests.integration.api.world import World, problem
 
 SQUARE = [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9], [0.1, 0.9]]
@@ -61,6 +63,67 @@ async def test_an_id_is_made_up_where_none_is_given(
 
     assert len(ids) == 2
     assert all(id.startswith(rule["kind"].replace("_", "-")) for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("Yard at night", "yard-at-night"),
+        ("Pátio à noite", "patio-a-noite"),
+        ("  24h / loading-dock!  ", "24h-loading-dock"),
+        ("a" * 120, "a" * 31),
+    ],
+)
+async def test_an_id_is_made_from_the_name(acme: httpx.AsyncClient, name: str, id: str) -> None:
+    rule = RULES[0] | {"name": name}
+    first, second = [
+        (await acme.post("/v1/cameras/gate/rules", json=rule)).json() for _ in range(2)
+    ]
+
+    assert first["id"] == id
+    assert re.fullmatch(re.escape(id) + "-[0-9a-f]{8}", second["id"])
+    assert len(second["id"]) <= 40
+
+
+async def test_a_name_without_a_letter_gives_an_id_of_its_kind(acme: httpx.AsyncClient) -> None:
+    added = (await acme.post("/v1/cameras/gate/rules", json=RULES[1] | {"name": "门口"})).json()
+
+    assert re.fullmatch("line-cross-[0-9a-f]{8}", added["id"])
+    assert added["name"] == "门口"
+
+
+async def test_classes_become_those_of_the_model(acme: httpx.AsyncClient, world: World) -> None:
+    world.detector.model = Model(labels=("person", "car", "traffic light"))
+    sent = RULES[0] | {"classes": ["People", "person", "traffic_lights", "CAR"]}
+
+    added = await acme.post("/v1/cameras/gate/rules", json=sent)
+
+    assert added.json()["classes"] == ["person", "traffic light", "car"]
+    assert (await acme.get("/v1/cameras/gate/rules")).json()["rules"] == [added.json()]
+
+
+async def test_a_class_that_the_model_lacks_is_refused(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    world.detector.model = Model(labels=("person", "car", "bicycle"))
+    sent = RULES[0] | {"classes": ["person", "bycicle", "unicorn"]}
+
+    refused = problem(await acme.post("/v1/cameras/gate/rules", json=sent), 422, "invalid-input")
+
+    first, second = refused["errors"]
+    assert (first["pointer"], second["pointer"]) == ("#/classes/1", "#/classes/2")
+    assert "did you mean bicycle" in first["detail"]
+    assert "person, car, bicycle" in second["detail"]
+    assert (await acme.get("/v1/cameras/gate/rules")).json() == {"rules": []}
+    assert world.controller.told == []
+
+
+async def test_a_rule_does_not_wait_for_a_detector(acme: httpx.AsyncClient, world: World) -> None:
+    """The classes are taken as they are: nothing is known that they could be checked against."""
+    world.detector.away = True
+    sent = RULES[0] | {"classes": ["unicorn"]}
+
+    assert (await acme.post("/v1/cameras/gate/rules", json=sent)).status_code == 201
 
 
 @pytest.mark.parametrize(
