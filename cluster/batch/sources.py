@@ -155,13 +155,15 @@ def _of_file(url: str, name: str, facts: VideoFacts, start_us: int | None) -> So
         start_us, start_from = changed_us - facts.duration_us, StartFrom.FILE
     else:
         raise BrokenVideoError("its start time is unknown.", hint="Set it with --start.")
+    # Tables of before such frames were turned were made from what lies on its side.
+    turned = " turned" if facts.turned else ""
     return Source(
         url=url,
         name=name,
         zero_us=start_us - facts.first_us,
         start_us=start_us,
         end_us=start_us + facts.duration_us,
-        identity=f"{url} {info.get('size')} {info.get('ETag') or changed_us}",
+        identity=f"{url} {info.get('size')} {info.get('ETag') or changed_us}{turned}",
         start_from=start_from,
         whole=facts.whole,
     )

@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from cluster.batch.orientation import UPRIGHT, Orientation
 from cluster.batch.remote import BrokenVideoError, open_file
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
@@ -40,12 +41,14 @@ class VideoFacts:
         duration_us: microseconds; 0 if unknown.
         created_us: the `creation_time` tag, UTC microseconds.
         whole: whether it can only be read from the start.
+        turned: whether its frames are stored otherwise than they are shown.
     """
 
     first_us: int
     duration_us: int
     created_us: int | None
     whole: bool
+    turned: bool = False
 
 
 @dataclass(slots=True)
@@ -110,6 +113,7 @@ def probe(url: str) -> VideoFacts:
             duration_us=duration_us,
             created_us=_created_us(container.metadata),
             whole=_is_counted(container, stream),
+            turned=Orientation.of(first) != UPRIGHT,
         )
 
 
@@ -190,17 +194,21 @@ def _seek(container: InputContainer, stream: VideoStream, to_us: int) -> None:
 
 
 def planes_of(frame: VideoFrame, painter: MaskPainter) -> I420:
-    """Planes of a frame, masks painted: uint8, Y (height, width), U and V at half size, rounded up.
+    """Planes of a frame, upright and with masks painted: uint8, Y (height, width), U and V at half
+    size, rounded up.
 
-    Without masks they are views into the frame; otherwise copies, because the decoder still needs
-    its own. Formats other than 8-bit 4:2:0 are converted first.
+    Without masks they may be views into the frame; otherwise copies, because the decoder still
+    needs its own. Formats other than 8-bit 4:2:0 are converted first.
     """
+    orientation = Orientation.of(frame)
     if frame.format.name not in _PLANAR:
         frame = frame.reformat(format="yuv420p")
     width, height = frame.width, frame.height
     half = ((width + 1) // 2, (height + 1) // 2)
     y, u, v = (
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
+        orientation.applied(
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:rows, :columns]
+        )
         for plane, (columns, rows) in zip(frame.planes, ((width, height), half, half), strict=True)
     )
     if not painter.masks:
