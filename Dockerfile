@@ -55,6 +55,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     ATALAIA_CONFIG=/app/configs/production.yaml \
+    FORWARDED_ALLOW_IPS="" \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9/ \
     YOLO_CONFIG_DIR=/var/lib/atalaia/ultralytics

@@ -35,9 +35,12 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    "FORWARDED_ALLOW_IPS": "",
 }
 """Environment for every process that starts or joins Ray; `cluster/core/handles.py` has the gains.
-Serve's controller checks its replicas twice a second; ten times took 3 % of a core.
+Serve's controller checks its replicas twice a second; ten times took 3 % of a core. By default
+uvicorn, on which Serve's proxies run, believes X-Forwarded-For of every process on its machine, so
+that a caller there chooses its own address; `api.trusted_proxies` decides instead.
 
 This is safe because our deployments never block their event loop, and because every process calls
 its handles from one loop only.

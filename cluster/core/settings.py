@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     SecretStr,
     StringConstraints,
     ValidationError,
@@ -245,6 +246,11 @@ class ApiSettings(Section):
         description="memory in which one replica decodes images, all together; further ones wait, "
         "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
         "their kind, so the default takes any of them, or two JPEGs",
+    )
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        (),
+        description="networks of the proxies in front of the API; the caller's address is taken "
+        "from their X-Forwarded-For, and from nobody else's",
     )
     join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
     media_secret: SecretStr | None = Field(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.routing import Route
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from serve.api import (
     alarms,
@@ -114,3 +115,5 @@ def _add_middleware(app: FastAPI, state: ApiState) -> None:
     app.add_middleware(Measure, metrics=state.metrics, clock=state.deps.clock)
     page_policy = content_security_policy(settings.livekit.browser_url)
     app.add_middleware(SecurityHeaders, page_policy=page_policy)
+    proxies = [str(network) for network in settings.api.trusted_proxies]
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)

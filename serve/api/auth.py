@@ -123,7 +123,8 @@ def _bearer(header: str | None) -> str:
 
 
 def client_address(scope: Scope) -> str:
-    """Where a request comes from: the peer, never a header that anybody can send."""
+    """Where a request comes from: the peer, or what a trusted proxy says of its own peer
+    (`api.trusted_proxies`); never a header that anybody can send."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
+from pydantic import ValidationError
 from starlette.routing import Route
 
+from cluster.core.settings import ApiSettings
 from cluster.stores.db import new_key
 from serve.api.app import ROUTERS, create_app
 from serve.api.auth import Authenticator
@@ -112,3 +116,44 @@ async def test_guessing_is_slowed_but_locks_nobody_out(world: World) -> None:
         problem(blocked, 429, "too-many-requests")
         assert int(blocked.headers["retry-after"]) > 0
         assert (await client.get("/v1/session", headers=good)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "codes"),
+    [
+        # Nobody is trusted: all come from the peer, whatever they say.
+        ((), "203.0.113.{}", [401, 401, 429, 429]),
+        (("10.0.0.0/8",), "203.0.113.{}", [401, 401, 429, 429]),
+        # The peer is a proxy: it says who its own peer is.
+        (("127.0.0.0/8",), "203.0.113.{}", [401, 401, 401, 401]),
+        (("127.0.0.0/8",), "203.0.113.9", [401, 401, 429, 429]),
+        # What that one claims stands before it and is not believed.
+        (("127.0.0.0/8",), "198.51.100.{}, 203.0.113.9", [401, 401, 429, 429]),
+        # Two proxies, one behind the other.
+        (("127.0.0.0/8", "10.1.0.0/16"), "203.0.113.9, 10.1.2.{}", [401, 401, 429, 429]),
+    ],
+)
+async def test_callers_are_told_apart_by_what_trusted_proxies_say(
+    world: World, trusted: tuple[str, ...], forwarded: str, codes: list[int]
+) -> None:
+    api = ApiSettings.model_validate({"trusted_proxies": trusted})
+    settings = world.deps.settings.model_copy(update={"api": api})
+    keys = Authenticator(world.database.platform(), world.deps.clock, failures_per_minute=2)
+    app = create_app(replace(world.deps, settings=settings), authenticator=keys)
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        seen = [
+            await client.get(
+                "/v1/session",
+                headers={
+                    "Authorization": f"Bearer {new_key()}",
+                    "X-Forwarded-For": forwarded.format(number),
+                },
+            )
+            for number in range(4)
+        ]
+    assert [response.status_code for response in seen] == codes
+
+
+def test_a_proxy_is_a_network() -> None:
+    with pytest.raises(ValidationError, match="trusted_proxies"):
+        ApiSettings.model_validate({"trusted_proxies": ["proxy.example"]})

@@ -22,12 +22,13 @@ from pydantic import SecretStr
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from cluster.core.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP
+from cluster.core.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP, SERVE_ENVIRONMENT
 from cluster.core.settings import ApiSettings, LiveKitSettings, RaySettings, RedisSettings, Settings
 from cluster.stores.bus import AlarmStream, CameraStatus, CameraStatusBoard, open_redis
-from cluster.stores.db import Database
+from cluster.stores.db import Database, new_key
 from pipelines.domain import CameraState, Detections, LetterboxedFrame
 from pipelines.errors import InputError, UnavailableError
+from serve.api.auth import FAILURES_PER_MINUTE
 from serve.api.deployment import Api
 from tests.factories import make_alarm, make_camera
 from tests.integration.api.ports import Model
@@ -139,6 +140,8 @@ def running(settings: Settings, migrated: Path) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        for name, value in SERVE_ENVIRONMENT.items():
+            patch.setenv(name, value)
         ray.init(
             address="local",
             num_cpus=2,
@@ -171,6 +174,24 @@ async def test_the_api_behind_the_proxy_of_serve(running: Running) -> None:
         return bool(await running.controller.told.remote() == [("acme", "yard")])
 
     await eventually(told, within_s=20)
+
+
+async def test_a_caller_does_not_choose_its_address(running: Running) -> None:
+    """Serve's proxy runs on uvicorn, which by default believes callers on its own machine."""
+    async with httpx.AsyncClient(base_url=running.settings.api_url, timeout=30) as client:
+        codes = [
+            (
+                await client.get(
+                    "/v1/session",
+                    headers={
+                        "Authorization": f"Bearer {new_key()}",
+                        "X-Forwarded-For": f"203.0.113.{number}",
+                    },
+                )
+            ).status_code
+            for number in range(FAILURES_PER_MINUTE + 2)
+        ]
+    assert codes == [401] * FAILURES_PER_MINUTE + [429] * 2
 
 
 async def test_handles_and_their_errors(running: Running) -> None:

@@ -92,7 +92,9 @@ class Frail:
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """The application under uvicorn on a free port of loopback."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="error", lifespan="on", forwarded_allow_ips="")
+    )
     task = asyncio.create_task(server.serve())
     try:
         while not server.started:
