@@ -114,6 +114,7 @@ def _add_middleware(app: FastAPI, state: ApiState) -> None:
     app.add_middleware(LastResort)
     app.add_middleware(Measure, metrics=state.metrics, clock=state.deps.clock)
     page_policy = content_security_policy(settings.livekit.browser_url)
-    app.add_middleware(SecurityHeaders, page_policy=page_policy)
+    https = settings.api_url.startswith("https://")
+    app.add_middleware(SecurityHeaders, page_policy=page_policy, https=https)
     proxies = [str(network) for network in settings.api.trusted_proxies]
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)

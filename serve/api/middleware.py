@@ -100,11 +100,19 @@ def _too_large(limit: int) -> str:
 
 
 class SecurityHeaders:
-    """Headers on every answer. `page_policy`: content security policy of all but the documents."""
+    """Headers on every answer.
 
-    def __init__(self, app: ASGIApp, page_policy: str) -> None:
+    Args:
+        app: what answers.
+        page_policy: content security policy of all but the documents.
+        https: whether browsers reach the API by HTTPS; they then use nothing else for a year
+            (RFC 6797). Other names of the domain are not ours to decide on.
+    """
+
+    def __init__(self, app: ASGIApp, page_policy: str, *, https: bool) -> None:
         self._app = app
         self._pages = page_policy
+        self._https = https
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -123,6 +131,8 @@ class SecurityHeaders:
                 headers.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
                 headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
                 headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+                if self._https:
+                    headers.setdefault("Strict-Transport-Security", "max-age=31536000")
                 if private:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)

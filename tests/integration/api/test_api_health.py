@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -220,3 +221,22 @@ async def test_the_documents(anonymous: httpx.AsyncClient) -> None:
             assert operation["security"] == [{"HTTPBearer": []}], (path, method)
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert "Problem" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("address", "header"),
+    [
+        ("https://atalaia.example.com", "max-age=31536000"),
+        ("http://atalaia.example.com", None),
+        (None, None),
+    ],
+)
+async def test_browsers_that_come_by_https_stay_with_it(
+    world: World, address: str | None, header: str | None
+) -> None:
+    api = world.deps.settings.api.model_copy(update={"url": address})
+    settings = world.deps.settings.model_copy(update={"api": api})
+    app = create_app(replace(world.deps, settings=settings))
+    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+        for path in ("/healthz", "/v1/session", "/docs"):
+            assert (await client.get(path)).headers.get("strict-transport-security") == header
