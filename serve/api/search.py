@@ -119,7 +119,7 @@ async def search(
 ) -> SearchAnswer:
     """By a picture of the object, by an object that was seen (`like`, without a body), or by text
     where the embedder has a text side."""
-    embedder = state.deps.embedder
+    embedder = scope.embedder
     asked = like or await _question(request, state.decoder)
     known: tuple[str, str] | None = None
     if isinstance(asked, WordsQuery) and asked.text is not None:
