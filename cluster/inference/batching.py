@@ -98,7 +98,7 @@ class Batcher(Generic[Item, Result]):
             raise UnavailableError("the detector is closing.", hint="Try again in a moment.")
         self._drop_stale()
         queue = self._lanes[lane]
-        asked = _Asked[Item, Result](item, asyncio.get_running_loop().create_future())
+        asked: _Asked[Item, Result] = _Asked(item, asyncio.get_running_loop().create_future())
         ticket = Ticket(owner, asked, self._clock.monotonic())
         given_up = queue.push(ticket)
         if given_up is not None:

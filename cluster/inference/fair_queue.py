@@ -46,6 +46,7 @@ class StartTimes(Generic[Key]):
         self._now = 0.0  # virtual time: the start of the latest turn
         self._starts: dict[Key, float] = {}  # next turns of those that wait, the latest comer last
         self._ends: dict[Key, float] = {}  # of those that do not wait
+        self._charged: set[Key] = set()  # since their latest turn
 
     def __len__(self) -> int:
         """How many keys are remembered."""
@@ -63,10 +64,10 @@ class StartTimes(Generic[Key]):
     def leave(self, key: Key) -> None:
         """It waits no more. Raises KeyError where it did not."""
         start = self._starts.pop(key)
+        self._ends[key] = start
         if not self._starts:
-            self._ends.clear()  # nobody has to be compared with
-        elif start > self._now:
-            self._ends[key] = start
+            self._now = max(self._ends.values())  # nobody has to be compared with
+        self._forget()
 
     def take(self) -> Key:
         """Give the next one its turn; it goes on waiting. Raises ValueError where nobody waits."""
@@ -74,27 +75,28 @@ class StartTimes(Generic[Key]):
         key = min(self._starts, key=self._starts.__getitem__)
         self._now = self._starts.pop(key)
         self._starts[key] = self._now + 1 / self._weight(key)
+        self._charged.discard(key)
         self._forget()
         return key
 
     def charge(self, key: Key) -> None:
         """Count a turn that it had elsewhere at the cost of those that wait here.
 
-        It never owes more than one: however much it had elsewhere, here it keeps half of its share.
+        For each of its turns here it pays for one elsewhere at most: however many it had there, it
+        keeps half of its share here.
         """
-        turn = 1 / self._weight(key)
-        due = self._starts.get(key, max(self._now, self._ends.get(key, self._now)))
-        if due > self._now + turn:
+        if key in self._charged:
             return
-        if key in self._starts:
-            self._starts[key] = due + turn
-        else:
-            self._ends[key] = due + turn
+        self._charged.add(key)
+        where = self._starts if key in self._starts else self._ends
+        where[key] = max(self._now, where.get(key, self._now)) + 1 / self._weight(key)
 
     def _forget(self) -> None:
         # In the order in which they left, which is that of their ends but for a turn or two.
         while self._ends and next(iter(self._ends.values())) <= self._now:
-            del self._ends[next(iter(self._ends))]
+            key = next(iter(self._ends))
+            del self._ends[key]
+            self._charged.discard(key)
 
 
 @dataclass(eq=False, slots=True)

@@ -294,3 +294,113 @@ async def test_closing_finishes_what_waits_behind() -> None:
     run.let_go()
     await queue.aclose()
     assert await asyncio.gather(*behind) == [2 * i for i in range(8)]
+
+
+async def test_a_frame_that_waited_too_long_is_dropped_before_the_model() -> None:
+    run, clock = Held(), ManualClock()
+    queue = batcher(run, max_wait_s=1.0, clock=clock)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    stale = asyncio.create_task(queue.submit(1, WorkOwner("acme", "yard")))
+    await settled([stale], run, 1)
+    clock.advance(0.6)
+    fresh = asyncio.create_task(queue.submit(2, WorkOwner("acme", "hall")))
+    await settled([fresh], run, 1)
+    clock.advance(0.6)
+    run.let_go()
+    with pytest.raises(StaleFrameError, match="more than 1000 ms"):
+        await stale
+    assert await asyncio.gather(first, fresh) == [0, 4]
+    await queue.aclose()
+    assert run.batches == [[0], [2]]
+
+
+async def test_stale_frames_leave_their_room_to_fresh_ones() -> None:
+    run, clock = Held(), ManualClock()
+    queue = batcher(run, max_waiting=2, max_wait_s=1.0, clock=clock)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    stale = [asyncio.create_task(queue.submit(i, OWNER)) for i in (1, 2)]
+    await settled(stale, run, 1)
+    clock.advance(1.1)
+    fresh = asyncio.create_task(queue.submit(3, OWNER))
+    ended = await asyncio.gather(*stale, return_exceptions=True)
+    assert [type(error) for error in ended] == [StaleFrameError] * 2
+    run.let_go()
+    assert await asyncio.gather(first, fresh) == [0, 6]
+    await queue.aclose()
+
+
+@pytest.mark.parametrize("lane", [Lane.INTERACTIVE, Lane.BEHIND])
+async def test_only_live_frames_become_stale(lane: Lane) -> None:
+    run, clock = Held(), ManualClock()
+    observed: list[BatchTimes] = []
+    queue = batcher(run, max_wait_s=1.0, clock=clock, observed=observed)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    waiting = asyncio.create_task(queue.submit(1, OWNER, lane))
+    await settled([waiting], run, 1)
+    clock.advance(60)
+    run.let_go()
+    assert await asyncio.gather(first, waiting) == [0, 2]
+    await queue.aclose()
+    assert [(times.lane, times.waited_s) for times in observed] == [(Lane.LIVE, 0), (lane, 60)]
+
+
+async def test_tenants_take_turns_and_so_do_their_cameras() -> None:
+    run = Held()
+    queue = batcher(run)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    many = [
+        asyncio.create_task(queue.submit(100 + i, WorkOwner("many", f"cam-{i % 2}")))
+        for i in (0, 2, 4, 1)
+    ]
+    few = [asyncio.create_task(queue.submit(i, WorkOwner("few", "gate"))) for i in (1, 2)]
+    await settled([*many, *few], run, 1)
+    run.let_go()
+    await asyncio.gather(first, *many, *few)
+    await queue.aclose()
+    assert run.batches == [[0], [100], [1], [101], [2], [102], [104]]
+
+
+async def test_who_floods_gives_way_and_keeps_what_is_its_own() -> None:
+    run = Held()
+    queue = batcher(run, max_waiting=4)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    flood = [
+        asyncio.create_task(queue.submit(10 + i, WorkOwner("many"), Lane.INTERACTIVE))
+        for i in range(6)
+    ]
+    await settled(flood, run, 1)
+    other = [
+        asyncio.create_task(queue.submit(i, WorkOwner("few"), Lane.INTERACTIVE)) for i in range(3)
+    ]
+    await settled(other, run, 1)
+    run.let_go()
+    ended = await asyncio.gather(*flood, return_exceptions=True)
+    assert ended[:2] == [20, 22]
+    assert [type(error) for error in ended[2:]] == [UnavailableError] * 4
+    assert await asyncio.gather(*other[:2]) == [0, 2]
+    with pytest.raises(UnavailableError, match="overloaded: 2 frames of this tenant wait"):
+        await other[2]
+    assert await first == 0
+    await queue.aclose()
+
+
+async def test_who_left_leaves_its_room() -> None:
+    run = Held()
+    queue = batcher(run, max_waiting=1)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    leaver = asyncio.create_task(queue.submit(1, OWNER))
+    await settled([leaver], run, 1)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    assert len(queue) == 0
+    stayer = asyncio.create_task(queue.submit(2, OWNER))
+    await settled([stayer], run, 1)
+    run.let_go()
+    assert await asyncio.gather(first, stayer) == [0, 4]
+    await queue.aclose()
