@@ -310,7 +310,7 @@ async def test_a_frame_that_waited_too_long_is_dropped_before_the_model() -> Non
     run.let_go()
     with pytest.raises(StaleFrameError, match="more than 1000 ms"):
         await stale
-    assert await asyncio.gather(first, fresh) == [0, 4]
+    assert [await first, await fresh] == [0, 4]
     await queue.aclose()
     assert run.batches == [[0], [2]]
 
@@ -327,7 +327,7 @@ async def test_stale_frames_leave_their_room_to_fresh_ones() -> None:
     ended = await asyncio.gather(*stale, return_exceptions=True)
     assert [type(error) for error in ended] == [StaleFrameError] * 2
     run.let_go()
-    assert await asyncio.gather(first, fresh) == [0, 6]
+    assert [await first, await fresh] == [0, 6]
     await queue.aclose()
 
 
@@ -342,7 +342,7 @@ async def test_only_live_frames_become_stale(lane: Lane) -> None:
     await settled([waiting], run, 1)
     clock.advance(60)
     run.let_go()
-    assert await asyncio.gather(first, waiting) == [0, 2]
+    assert [await first, await waiting] == [0, 2]
     await queue.aclose()
     assert [(times.lane, times.waited_s) for times in observed] == [(Lane.LIVE, 0), (lane, 60)]
 
@@ -382,7 +382,7 @@ async def test_who_floods_gives_way_and_keeps_what_is_its_own() -> None:
     ended = await asyncio.gather(*flood, return_exceptions=True)
     assert ended[:2] == [20, 22]
     assert [type(error) for error in ended[2:]] == [UnavailableError] * 4
-    assert await asyncio.gather(*other[:2]) == [0, 2]
+    assert [await task for task in other[:2]] == [0, 2]
     with pytest.raises(UnavailableError, match="overloaded: 2 frames of this tenant wait"):
         await other[2]
     assert await first == 0
@@ -402,5 +402,5 @@ async def test_who_left_leaves_its_room() -> None:
     stayer = asyncio.create_task(queue.submit(2, OWNER))
     await settled([stayer], run, 1)
     run.let_go()
-    assert await asyncio.gather(first, stayer) == [0, 4]
+    assert [await first, await stayer] == [0, 4]
     await queue.aclose()
