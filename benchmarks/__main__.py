@@ -69,7 +69,7 @@ async def _run(settings: Settings, seconds: float, cameras: int, console: Consol
     console.print(f"search among {REMEMBERED:,} objects …")
     searched = await search.measure(REMEMBERED)
     console.print("one camera beside a busy tenant …")
-    shared = await fairness.measure(fairness.fixed(settings), seconds)
+    shared = await asyncio.to_thread(fairness.simulate, settings.detector, seconds)
     each = per_added_camera(one, many, cameras - 1)
     table = _table(bare, full, tracked, latencies, each, busy)
     for row in again.rows():

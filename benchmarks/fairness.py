@@ -2,36 +2,40 @@
 
     python -m benchmarks.fairness --seconds 20 [--real]
 
-The detector's queue with a model that takes a fixed time, three calls at once and 66 frames a
-second together, as OpenVINO on two cores; with `--real`, the configured model itself. The lone
-camera alone is compared with the same camera beside the others: once with everybody in one queue,
-first come, first served, and once as they are queued now. Ratios matter, not absolute numbers.
+The detector's queue with a model that sees nothing and takes its time, 66 frames a second with
+three calls at once, as OpenVINO on two cores. Time is virtual, so every run gives the same numbers
+on every machine. With `--real`, the configured model itself in real time. The lone camera alone is
+compared with the same camera beside the others: once with everybody in one queue, first come,
+first served, and once as they are queued now.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.detector import street
-from cluster.core.settings import Settings, load_settings
+from benchmarks.virtual_time import VirtualLoop
+from cluster.core.settings import DetectorSettings, Settings, load_settings
 from cluster.inference.batching import Batcher
 from cluster.inference.lanes import Lane
-from cluster.inference.model import DetectionModel, load_model
-from pipelines.clock import SystemClock
-from pipelines.domain import CameraKey, LetterboxedFrame, WorkOwner
+from cluster.inference.model import load_model
+from pipelines.domain import CameraKey, Letterbox, LetterboxedFrame, WorkOwner
 from pipelines.errors import UnavailableError
 from pipelines.sampling import grid_phase
 from serve.detector import MAX_WAITING
 
-CALL_S, PARALLEL = 0.045, 3
+FRAMES_PER_S, PARALLEL = 66.0, 3
+SPREAD = 0.2
+"""By how much a call is longer or shorter. Without it workers that began together would go on in
+step, as those of no real model do."""
 LONE_FPS, BUSY_FPS = 5.0, 25.0
 BUSY_CAMERAS = 50
 CALLERS = 32
@@ -44,6 +48,16 @@ LONE = CameraKey("lone", "gate")
 EVERYBODY = WorkOwner("everybody", "one queue")
 
 Model = Callable[[Sequence[LetterboxedFrame]], Sequence[object]]
+
+
+class LoopClock:
+    """The time of the running loop, which may be virtual."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def now_us(self) -> int:
+        return round(self.monotonic() * 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +111,8 @@ class _Callers:
 
     def __init__(self, machine: Machine, run: Run, *, fair: bool) -> None:
         self._machine = machine
-        self._run = run
         self._fair = fair
+        self._clock = LoopClock()
         self._batcher: Batcher[LetterboxedFrame, object] = Batcher(
             machine.run,
             max_batch=machine.max_batch,
@@ -106,21 +120,21 @@ class _Callers:
             wait_s=0.002,
             max_waiting=MAX_WAITING,
             max_wait_s=machine.max_wait_s if fair else None,
-            clock=SystemClock(),
+            clock=self._clock,
         )
-        self._counting_from = time.perf_counter() + WARM_UP_S
+        self._counting_from = self._clock.monotonic() + WARM_UP_S
         self._end = self._counting_from + run.seconds
 
     async def camera(self, key: CameraKey, fps: float, share: Share) -> None:
         """One frame in flight, on the camera's own grid; what comes meanwhile is skipped."""
         phase = grid_phase(key)
-        while (now := time.perf_counter()) < self._end:
+        while (now := self._clock.monotonic()) < self._end:
             await asyncio.sleep((1 - (now * fps - phase) % 1) / fps)
             await self._ask(WorkOwner(*key), Lane.LIVE, share)
 
     async def caller(self, owner: WorkOwner, share: Share) -> None:
         """Sends one picture after the other."""
-        while time.perf_counter() < self._end:
+        while self._clock.monotonic() < self._end:
             if not await self._ask(owner, Lane.INTERACTIVE, share):
                 await asyncio.sleep(RETRY_S)
 
@@ -130,13 +144,13 @@ class _Callers:
     async def _ask(self, owner: WorkOwner, lane: Lane, share: Share) -> bool:
         if not self._fair:
             owner, lane = EVERYBODY, Lane.LIVE
-        started = time.perf_counter()
+        started = self._clock.monotonic()
         try:
             await self._batcher.submit(self._machine.frame, owner, lane)
         except UnavailableError:
             share.refused += self._counting_from <= started
             return False
-        ended = time.perf_counter()
+        ended = self._clock.monotonic()
         if self._counting_from <= ended < self._end:
             share.took_ms.append((ended - started) * 1e3)
         return True
@@ -157,8 +171,7 @@ async def _measure(machine: Machine, seconds: float, *, others: bool, fair: bool
     return run
 
 
-async def measure(machine: Machine, seconds: float) -> FairnessBench:
-    """`seconds` for each of the three runs."""
+async def _measure_all(machine: Machine, seconds: float) -> FairnessBench:
     return FairnessBench(
         alone=await _measure(machine, seconds, others=False, fair=True),
         one_queue=await _measure(machine, seconds, others=True, fair=False),
@@ -166,20 +179,44 @@ async def measure(machine: Machine, seconds: float) -> FairnessBench:
     )
 
 
-def fixed(settings: Settings) -> Machine:
-    """A model that takes `CALL_S` for each frame and sees nothing."""
+def simulate(settings: DetectorSettings, seconds: float, parallel: int = PARALLEL) -> FairnessBench:
+    """With a model that sees nothing; `seconds` of virtual time for each of the three runs.
 
-    def run(frames: Sequence[LetterboxedFrame]) -> Sequence[object]:
-        time.sleep(CALL_S)
-        return [None] * len(frames)
+    Args:
+        parallel: calls at once; together they always make `FRAMES_PER_S`.
+    """
+    size = (settings.input_width, settings.input_height)
+    blank = np.zeros((settings.input_height, settings.input_width, 3), np.uint8)
+    machine = Machine(
+        run=lambda frames: [None] * len(frames),
+        frame=LetterboxedFrame(blank, Letterbox.fit(size, size)),
+        max_batch=1,
+        parallel=parallel,
+        max_wait_s=settings.max_wait_ms / 1e3,
+    )
+    chance, call_s = Random(0), parallel / FRAMES_PER_S
 
-    return Machine(run, street(settings), 1, PARALLEL, settings.detector.max_wait_ms / 1e3)
+    def duration_s() -> float:
+        return call_s * chance.uniform(1 - SPREAD, 1 + SPREAD)
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(duration_s)) as runner:
+        return runner.run(_measure_all(machine, seconds))
 
 
-def real(settings: Settings, model: DetectionModel) -> Machine:
-    """The configured model in this process."""
-    max_wait_s = settings.detector.max_wait_ms / 1e3
-    return Machine(model.detect, street(settings), model.max_batch, model.parallel, max_wait_s)
+def measure(settings: Settings, seconds: float) -> FairnessBench:
+    """With the configured model in this process; `seconds` for each of the three runs."""
+    model = load_model(settings.detector.weights, settings.detector, settings.model_cache)
+    machine = Machine(
+        run=model.detect,
+        frame=street(settings),
+        max_batch=model.max_batch,
+        parallel=model.parallel,
+        max_wait_s=settings.detector.max_wait_ms / 1e3,
+    )
+    try:
+        return asyncio.run(_measure_all(machine, seconds))
+    finally:
+        model.close()
 
 
 def add_rows(table: Table, result: FairnessBench) -> None:
@@ -206,6 +243,7 @@ def add_rows(table: Table, result: FairnessBench) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each of three runs")
+    parser.add_argument("--parallel", type=int, default=PARALLEL, help="calls at once")
     parser.add_argument("--real", action="store_true", help="with the configured model")
     options = parser.parse_args()
     settings = load_settings()
@@ -213,11 +251,9 @@ def main() -> None:
     for name in ("what", "measured", "aim"):
         table.add_column(name)
     if options.real:
-        model = load_model(settings.detector.weights, settings.detector, settings.model_cache)
-        add_rows(table, asyncio.run(measure(real(settings, model), options.seconds)))
-        model.close()
+        add_rows(table, measure(settings, options.seconds))
     else:
-        add_rows(table, asyncio.run(measure(fixed(settings), options.seconds)))
+        add_rows(table, simulate(settings.detector, options.seconds, options.parallel))
     Console().print(table)
 
 
