@@ -23,7 +23,7 @@ from cluster.core.remote import ray_errors
 from cluster.core.settings import DetectorSettings, RedisSettings, Settings
 from cluster.inference.model_choice import ModelChoice
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting, SightingFilter, WorkOwner
-from pipelines.errors import InputError, ModelError, UnavailableError
+from pipelines.errors import InputError, ModelError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_rgb
 from serve.app import resources
 from tests.integration.serve import clip_model, models
@@ -134,6 +134,28 @@ async def test_more_images_than_may_wait_are_refused_not_queued(
     assert len(refused) + len(served) == 900
     assert refused
     assert len(served) >= 32
+
+
+async def test_frames_that_wait_too_long_come_back_as_stale(
+    ray_session: None, settings: Settings, frame: LetterboxedFrame
+) -> None:
+    """A hundred frames at once take a second and more; none may wait for longer than 50 ms."""
+    from serve.detector import Detector
+
+    hasty = settings.model_copy(update={"detector": DetectorSettings(max_wait_ms=50)})
+    detector = run("hasty", hasty, bound=deployment(Detector))
+    try:
+        results = await asyncio.gather(
+            *(call(detector, "detect", frame, WorkOwner("acme", f"cam-{n}")) for n in range(100)),
+            return_exceptions=True,
+        )
+    finally:
+        await asyncio.to_thread(serve.delete, "hasty")
+    stale = [r for r in results if isinstance(r, StaleFrameError)]
+    served = [r for r in results if isinstance(r, Detections)]
+    assert len(stale) + len(served) == 100
+    assert stale
+    assert served
 
 
 @pytest.mark.parametrize("kind", ["truncated", "renamed", "missing", "segmentation", "bomb"])
