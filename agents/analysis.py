@@ -25,8 +25,9 @@ from pipelines.domain import (
     Polygon,
     Stages,
     Track,
+    WorkOwner,
 )
-from pipelines.errors import AtalaiaError
+from pipelines.errors import AtalaiaError, StaleFrameError
 from pipelines.imaging import I420
 from pipelines.pipeline import CameraPipeline, StepResult
 
@@ -86,6 +87,7 @@ class CameraAnalysis:
         self.errors = 0
         self.dropped: Counter[str] = Counter()
         self._key = plan.key
+        self._owner = WorkOwner(*plan.key)
         self._plan = plan
         self._services = services
         self._gate = gate
@@ -149,6 +151,9 @@ class CameraAnalysis:
     async def _analyse(self, frame: PreparedFrame) -> None:
         try:
             await self._infer(frame)
+        except StaleFrameError:
+            # Not a fault of this camera: if no frame gets through, the controller sees that.
+            self._gate.count_stale()
         except AtalaiaError as error:
             if self.errors % LOG_EVERY_NTH_ERROR == 0:
                 log.warning("frame not analysed", room=self._key.room, error=error.message)
@@ -162,7 +167,7 @@ class CameraAnalysis:
 
     async def _infer(self, frame: PreparedFrame) -> None:
         self._follow_plan()
-        detections = await self._services.detector.detect(frame.model_input)
+        detections = await self._services.detector.detect(frame.model_input, self._owner)
         detected_us = self._clock.now_us()
         result = self._pipeline.step(frame.stamp, detections)
         if result.late:

@@ -34,6 +34,11 @@ class FrameGate:
         with self._lock:
             self._sampler.skipped[Skip.OLD] += 1
 
+    def count_stale(self) -> None:
+        """The detector dropped the frame in flight, because it had waited too long."""
+        with self._lock:
+            self._sampler.skipped[Skip.STALE] += 1
+
     def set_fps(self, fps: float) -> None:
         with self._lock:
             self._sampler.set_fps(fps)

@@ -7,7 +7,7 @@ from typing import Any, cast
 from ray.serve.handle import DeploymentHandle
 
 from cluster.core.remote import ray_errors
-from pipelines.domain import Crop, Detections, LetterboxedFrame
+from pipelines.domain import Crop, Detections, LetterboxedFrame, WorkOwner
 
 DETECT_TIMEOUT_S = 5.0
 """Some 50 times the p99 of a busy detector here; a frame that old is of no use anyway."""
@@ -33,10 +33,15 @@ class ModelCalls:
         self._detector = detector
         self._embedder = embedder
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
-        """What is in the frame. Raises AtalaiaError where no answer comes in time."""
+    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        """What is in the frame.
+
+        Raises:
+            StaleFrameError: it waited for so long that the detector dropped it.
+            AtalaiaError: no answer comes in time.
+        """
         async with ray_errors("detector", DETECT_TIMEOUT_S):
-            return cast("Detections", await self._detector.detect.remote(frame))
+            return cast("Detections", await self._detector.detect.remote(frame, owner))
 
     async def remember(self, crop: Crop) -> None:
         """Embed the crop and store its vector. Raises AtalaiaError."""

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.stores.bus import TrackUpdate
-from pipelines.domain import Alarm, CameraKey, CameraPlan, Crop, Detections, LetterboxedFrame
+from pipelines.domain import (
+    Alarm,
+    CameraKey,
+    CameraPlan,
+    Crop,
+    Detections,
+    LetterboxedFrame,
+    WorkOwner,
+)
 from pipelines.imaging import I420
 
 
@@ -24,8 +32,13 @@ class Detector(Protocol):
         """Width, height of the detector's input. Safe from any thread."""
         ...
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
-        """Raises AtalaiaError where no answer comes in time."""
+    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        """What is in the frame.
+
+        Raises:
+            StaleFrameError: it waited for so long that the detector dropped it.
+            AtalaiaError: no answer comes in time.
+        """
         ...
 
 

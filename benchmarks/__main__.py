@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import detector, reprocess, rival, search
+from benchmarks import detector, fairness, reprocess, rival, search
 from benchmarks.latency import Latencies, measure_latency
 from benchmarks.resources import Usage, per_added_camera, watch
 from benchmarks.stage import Stage
@@ -68,11 +68,14 @@ async def _run(settings: Settings, seconds: float, cameras: int, console: Consol
         again = await reprocess.measure(settings, seconds * 6, None)
     console.print(f"search among {REMEMBERED:,} objects …")
     searched = await search.measure(REMEMBERED)
+    console.print("one camera beside a busy tenant …")
+    shared = await asyncio.to_thread(fairness.simulate, settings.detector, seconds)
     each = per_added_camera(one, many, cameras - 1)
     table = _table(bare, full, tracked, latencies, each, busy)
     for row in again.rows():
         table.add_row(*row)
     search.add_rows(table, searched)
+    fairness.add_rows(table, shared)
     return table
 
 

@@ -27,7 +27,7 @@ import psutil
 
 from cluster.core.handles import SERVE_ENVIRONMENT, by_value
 from cluster.core.settings import Settings, load_settings
-from pipelines.domain import LetterboxedFrame
+from pipelines.domain import LetterboxedFrame, WorkOwner
 from pipelines.imaging import letterbox_rgb
 
 WARM_UP_S = 2.0
@@ -97,11 +97,12 @@ async def through_serve(
     handle = by_value(serve.run(Detector.bind(settings), name="bench", route_prefix=None))
     took_ms: list[float] = []
 
-    async def camera(end: float) -> int:
+    async def camera(index: int, end: float) -> int:
+        owner = WorkOwner("bench", f"cam-{index}")
         done = 0
         while time.perf_counter() < end:
             started = time.perf_counter()
-            await handle.detect.remote(frame)
+            await handle.detect.remote(frame, owner)
             took_ms.append((time.perf_counter() - started) * 1e3)
             done += 1
         return done
@@ -109,7 +110,7 @@ async def through_serve(
     for duration in (WARM_UP_S, seconds):
         took_ms.clear()
         end, used = time.perf_counter() + duration, cpu_s()
-        done = sum(await asyncio.gather(*(camera(end) for _ in range(callers))))
+        done = sum(await asyncio.gather(*(camera(index, end) for index in range(callers))))
     return Rate(done / seconds, (cpu_s() - used) / done * 1e3), took_ms
 
 

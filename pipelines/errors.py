@@ -8,6 +8,7 @@ AtalaiaError
 ├── CameraError           a camera cannot be read
 ├── ModelError            a model file cannot be used
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
+    └── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
 """
 
 from __future__ import annotations
@@ -72,3 +73,7 @@ class ModelError(AtalaiaError):
 class UnavailableError(AtalaiaError):
     code = "unavailable"
     retryable = True
+
+
+class StaleFrameError(UnavailableError):
+    code = "stale-frame"

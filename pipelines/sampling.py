@@ -20,6 +20,8 @@ class Skip(StrEnum):
     """Without a capture time."""
     OLD = "old"
     """Captured before the last analysed frame."""
+    STALE = "stale"
+    """Waited for the detector for too long, and was dropped there."""
 
 
 JUMP_US = 10_000_000

@@ -12,17 +12,29 @@ from ray.serve import metrics
 
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.settings import Settings
-from cluster.inference.batching import Batcher, BatchTimes, Lane
+from cluster.inference.batching import Batcher, BatchTimes
+from cluster.inference.lanes import Lane
 from cluster.inference.model import DetectionModel, ModelInfo, load_model
 from cluster.inference.model_choice import ModelChoice
 from cluster.stores.bus import open_redis
 from pipelines.clock import SystemClock
-from pipelines.domain import Detections, LetterboxedFrame
-from pipelines.errors import AtalaiaError, ConfigError, ModelError, UnavailableError
+from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
+from pipelines.errors import (
+    AtalaiaError,
+    ConfigError,
+    ModelError,
+    StaleFrameError,
+    UnavailableError,
+)
 
-# One frame in flight per camera: so this many cameras may wait at one replica before frames are
-# refused. At 67 frames/s of a two-core replica the last of them would wait 4 s, which nobody wants.
-MAX_WAITING = 256
+# At one replica, of all tenants together; in a full lane, the tenant with most gives way.
+# Live: one frame in flight per camera, so this many cameras. At 67 frames/s of a two-core replica
+# the last of them would wait 4 s, and is dropped before (`detector.max_wait_ms`).
+# Interactive: where cameras keep such a replica busy all the time, it leaves three calls a second,
+# so the last image waits 10 s, half of what the API waits.
+MAX_WAITING = {Lane.LIVE: 256, Lane.INTERACTIVE: 32, Lane.BEHIND: 256}
+# What a replica holds besides: the calls that run.
+MAX_RUNNING = 64
 # Chosen, not measured: far above the p99 of calls through Serve on an overloaded machine (0.9 s,
 # queueing included), so that only a call that hangs is taken for one.
 STUCK_AFTER_S = 30.0
@@ -49,6 +61,17 @@ class DetectorMetrics:
             boundaries=_STAGE_BOUNDS_MS,
             tag_keys=("stage",),
         )
+        self._waited = metrics.Histogram(
+            "atalaia_detector_waited_ms",
+            description="milliseconds that the oldest frame of a batch waited, by lane",
+            boundaries=_STAGE_BOUNDS_MS,
+            tag_keys=("lane",),
+        )
+        self._stale = metrics.Counter(
+            "atalaia_detector_stale",
+            description="frames dropped because they had waited too long",
+            tag_keys=("lane",),
+        )
         self._size = metrics.Histogram(
             "atalaia_detector_batch_size",
             description="frames per call of the model",
@@ -59,7 +82,11 @@ class DetectorMetrics:
         self._frames.inc(times.size)
         self._stage.observe(times.waited_s * 1e3, tags={"stage": "queue"})
         self._stage.observe(times.ran_s * 1e3, tags={"stage": "infer"})
+        self._waited.observe(times.waited_s * 1e3, tags={"lane": times.lane.name.lower()})
         self._size.observe(times.size)
+
+    def stale(self, lane: Lane) -> None:
+        self._stale.inc(tags={"lane": lane.name.lower()})
 
     def refused(self, cause: str) -> None:
         self._refused.inc(tags={"cause": cause})
@@ -81,6 +108,7 @@ class _Engine:
             parallel=model.parallel,
             wait_s=settings.detector.batch_wait_ms / 1e3,
             max_waiting=MAX_WAITING,
+            max_wait_s=settings.detector.max_wait_ms / 1e3,
             clock=SystemClock(),
             observe=detector_metrics.batch,
         )
@@ -91,10 +119,10 @@ class _Engine:
 
 
 @serve.deployment(
-    # The queue that counts is the batcher's; Serve must not hold frames back before it, or batches
-    # would never fill, and what it holds back it would hold without a bound.
-    max_ongoing_requests=MAX_WAITING + 64,
-    max_queued_requests=MAX_WAITING,
+    # The queue that counts is the batcher's. Serve must not hold frames back before it: its own
+    # queues are first come, first served, and batches would never fill.
+    max_ongoing_requests=sum(MAX_WAITING.values()) + MAX_RUNNING,
+    max_queued_requests=sum(MAX_WAITING.values()),
     health_check_period_s=5,
     graceful_shutdown_timeout_s=10,
 )
@@ -152,26 +180,29 @@ class Detector:
             self._engine_now = _Engine(self._first, self._settings, self._metrics)
         return self._engine_now
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
-        """What is in the frame, in pixels of its source.
+    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        """What is in a camera's frame, in pixels of its source.
 
         Raises:
             InputError: the frame was letterboxed to another size than `info().input_size`.
+            StaleFrameError: it waited for longer than `detector.max_wait_ms`; send a newer one.
             UnavailableError: too many frames wait; retry later or drop this one.
         """
-        return await self._detect(frame, Lane.LIVE)
+        return await self._detect(frame, owner, Lane.LIVE)
 
-    async def _detect(self, frame: LetterboxedFrame, lane: Lane) -> Detections:
-        engine = self._engine
-        try:
-            engine.model.check(frame)
-            return await engine.batcher.submit(frame, lane)
-        except AtalaiaError as error:
-            self._metrics.refused(error.code)
-            raise
+    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        """The same for an image that a program sent, behind every live frame.
 
-    async def detect_many(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
-        """The same for many frames of a job, in their order, behind every live frame.
+        Raises:
+            InputError: it was letterboxed to another size than `info().input_size`.
+            UnavailableError: too many images of this tenant wait; retry later.
+        """
+        return await self._detect(image, owner, Lane.INTERACTIVE)
+
+    async def detect_many(
+        self, frames: Sequence[LetterboxedFrame], owner: WorkOwner
+    ) -> list[Detections]:
+        """The same for many frames of a job, in their order, behind everything else.
 
         They are fed in groups that keep the model busy, so that many jobs share the lane.
 
@@ -184,9 +215,24 @@ class Detector:
         results: list[Detections] = []
         for start in range(0, len(frames), group):
             results += await asyncio.gather(
-                *(self._detect(frame, Lane.BEHIND) for frame in frames[start : start + group])
+                *(
+                    self._detect(frame, owner, Lane.BEHIND)
+                    for frame in frames[start : start + group]
+                )
             )
         return results
+
+    async def _detect(self, frame: LetterboxedFrame, owner: WorkOwner, lane: Lane) -> Detections:
+        engine = self._engine
+        try:
+            engine.model.check(frame)
+            return await engine.batcher.submit(frame, owner, lane)
+        except StaleFrameError:
+            self._metrics.stale(lane)
+            raise
+        except AtalaiaError as error:
+            self._metrics.refused(error.code)
+            raise
 
     async def info(self) -> ModelInfo:
         """What runs, and why the last offered model was refused, if it was."""

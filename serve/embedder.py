@@ -21,8 +21,9 @@ from cluster.core.settings import Settings
 from cluster.inference.batching import Batcher, BatchTimes
 from cluster.inference.embedder import EmbedderInfo, Pixels, checked_picture
 from cluster.inference.embedders import load_embedder
+from cluster.inference.lanes import Lane
 from pipelines.clock import SystemClock
-from pipelines.domain import Crop
+from pipelines.domain import Crop, WorkOwner
 
 Vector = npt.NDArray[np.float32]
 
@@ -76,7 +77,7 @@ class Embedder:
                 max_batch=self._model.max_batch,
                 parallel=1,
                 wait_s=BATCH_WAIT_S,
-                max_waiting=MAX_WAITING,
+                max_waiting={Lane.LIVE: MAX_WAITING},
                 clock=SystemClock(),
                 observe=self._observe,
             )
@@ -102,14 +103,15 @@ class Embedder:
             InputError: the crop is no picture.
             UnavailableError: too many crops wait, or the memory is away.
         """
-        vector = await self.embed_image(crop.pixels)
+        sighting = crop.sighting
+        vector = await self.embed_image(crop.pixels, WorkOwner(sighting.tenant, sighting.camera))
         async with ray_errors("memory", MEMORY_TIMEOUT_S):
-            await self._memory.upsert.remote(crop.sighting.tenant, crop.sighting, vector)
+            await self._memory.upsert.remote(sighting.tenant, sighting, vector)
         self._remembered.inc()
 
-    async def embed_image(self, pixels: Pixels) -> Vector:
+    async def embed_image(self, pixels: Pixels, owner: WorkOwner) -> Vector:
         """float32 (dim,) of an RGB picture. Raises InputError, UnavailableError."""
-        return await self._batcher.submit(checked_picture(pixels))
+        return await self._batcher.submit(checked_picture(pixels), owner)
 
     async def embed_text(self, text: str) -> Vector:
         """float32 (dim,) in the space of the pictures. Raises InputError without a text side."""

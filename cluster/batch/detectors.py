@@ -19,13 +19,13 @@ from cluster.core.names import DETECTOR
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
 from pipelines.clock import Clock, SystemClock
-from pipelines.domain import Detections, LetterboxedFrame
+from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import ModelError, UnavailableError
 
 log = get_logger("batch.eyes")
 
 # While live cameras keep the detector busy, it takes one batch call in 21 (see
-# `cluster.inference.batching`): some seconds on two cores. A call that takes longer than this means
+# `cluster.inference.lanes`): some seconds on two cores. A call that takes longer than this means
 # that the detector is gone.
 SHARED_TIMEOUT_S = 120.0
 # How long to retry while a replica is replaced, or while other jobs fill the batch lane.
@@ -82,12 +82,17 @@ class LocalDetector:
 
 
 class RemoteDetector:
-    """The Detector deployment of the live cameras. Live frames take priority."""
+    """The Detector deployment of the live cameras. Live frames take priority.
+
+    Args:
+        owner: whose work it does.
+    """
 
     batch_size = SHARED_BATCH_SIZE
     concurrency = SHARED_CONCURRENCY
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, owner: WorkOwner, clock: Clock | None = None) -> None:
+        self._owner = owner
         self._clock = clock or SystemClock()
         # A handle is bound to the event loop that made it (`core.handles`). A worker has no loop.
         self._detector: DeploymentHandle[Any] | None = None
@@ -116,7 +121,7 @@ class RemoteDetector:
         async with ray_errors("detector", SHARED_TIMEOUT_S):
             if self._detector is None:
                 self._detector = deployment(DETECTOR)
-            answer = await self._detector.detect_many.remote(list(frames))
+            answer = await self._detector.detect_many.remote(list(frames), self._owner)
             return cast("list[Detections]", answer)
 
 
@@ -129,4 +134,6 @@ def open_detector(
         ModelError: the model cannot be loaded, or the weights differ from those of the job.
         ConfigError: the settings do not fit this machine.
     """
-    return RemoteDetector() if detector is DetectorChoice.SHARED else LocalDetector(spec, settings)
+    if detector is DetectorChoice.SHARED:
+        return RemoteDetector(WorkOwner(spec.tenant, spec.camera))
+    return LocalDetector(spec, settings)

@@ -180,6 +180,13 @@ class DetectorSettings(Section):
     iou: Annotated[float, Field(ge=0.1, le=1)] = 0.6
     max_batch: Annotated[int, Field(ge=1, le=128)] = 8
     batch_wait_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
+    # Above the p99 of calls on an overloaded machine (0.9 s), so that what comes late there still
+    # counts; below the 5 s after which a watcher gives up.
+    max_wait_ms: Annotated[float, Field(ge=50, le=4000)] = Field(
+        1000.0,
+        description="a frame of a camera that waited for longer is dropped and counted; the "
+        "default is five periods at 5 frames/s",
+    )
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
     num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
         0.0, description="GPUs of each replica; a fraction shares one"

@@ -4,64 +4,55 @@ Two shapes of machine, one mechanism. A GPU gains from batches, so a worker wait
 frames. A CPU does not (66 against 67 frames/s, see `openvino_runtime`) but gains from several calls
 in flight, so there the batch is one frame and there are several workers.
 
-Two lanes. What jobs bring waits behind what live cameras bring: it is taken where no live frame
-waits, and never by all workers at once, so that a live frame finds one free or soon free. Cameras
-that keep a detector busy all the time would keep jobs waiting for ever (each has a next frame ready
-whenever one comes back), hence their turn: one call in `LIVE_CALLS_PER_TURN` costs live work at
-most 5 % of its rate, and each frame at most one call of waiting.
+Who goes first is decided by `lanes` (live frames before interactive programs before jobs) and, in
+each lane, by `fair_queue` (tenants, then their cameras). A batch mixes tenants and cameras.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from cluster.inference.fair_queue import Ticket
+from cluster.inference.lanes import Lane, Lanes
 from pipelines.clock import Clock
-from pipelines.errors import UnavailableError
-
-LIVE_CALLS_PER_TURN = 20
+from pipelines.domain import WorkOwner
+from pipelines.errors import StaleFrameError, UnavailableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Lane(Enum):
-    """Whose work goes first."""
-
-    LIVE = auto()
-    BEHIND = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTimes:
     """How long one batch took: seconds its oldest frame waited, seconds it ran, and its size."""
 
+    lane: Lane
     waited_s: float
     ran_s: float
     size: int
 
 
-@dataclass(slots=True)
-class _Waiting(Generic[Item, Result]):
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Item, Result]):
     item: Item
-    arrived: float
     done: asyncio.Future[Result]
 
 
 class Batcher(Generic[Item, Result]):
-    """Bounded first-come queues in front of a blocking function, served by owned threads.
+    """Bounded, fair queues in front of a blocking function, served by owned threads.
 
     Args:
         run: blocking; takes 1..max_batch items and returns as many results, in order.
         max_batch: most items of one call.
         parallel: calls in flight at once.
         wait_s: how long a call waits for more items while it is not full.
-        max_waiting: items that may wait in each lane; one more is refused.
+        max_waiting: items that may wait in each lane; a lane that is not named takes none.
+        clock: for how long items wait and calls run.
+        max_wait_s: live items that have waited for longer are dropped; None: none are.
         observe: told of every finished batch.
     """
 
@@ -72,20 +63,18 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         parallel: int,
         wait_s: float,
-        max_waiting: int,
+        max_waiting: Mapping[Lane, int],
         clock: Clock,
+        max_wait_s: float | None = None,
         observe: Callable[[BatchTimes], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._wait_s = wait_s if max_batch > 1 else 0.0
-        self._max_waiting = max_waiting
         self._clock = clock
+        self._max_wait_s = max_wait_s
         self._observe = observe
-        self._lanes: dict[Lane, deque[_Waiting[Item, Result]]] = {lane: deque() for lane in Lane}
-        self._most_behind = max(1, parallel - 1)
-        self._behind_running = 0
-        self._live_calls = 0
+        self._lanes: Lanes[_Asked[Item, Result]] = Lanes(max_waiting, parallel)
         self._arrived = asyncio.Event()
         self._running_since: dict[int, float] = {}
         self._closing = False
@@ -94,29 +83,31 @@ class Batcher(Generic[Item, Result]):
 
     def __len__(self) -> int:
         """Items that wait."""
-        return sum(len(lane) for lane in self._lanes.values())
+        return len(self._lanes)
 
-    async def submit(self, item: Item, lane: Lane = Lane.LIVE) -> Result:
+    async def submit(self, item: Item, owner: WorkOwner, lane: Lane = Lane.LIVE) -> Result:
         """The result for `item`.
 
         Raises:
-            UnavailableError: `max_waiting` items wait already, or the batcher is closing.
+            StaleFrameError: it waited for longer than `max_wait_s`; live items only.
+            UnavailableError: the lane is full and no tenant has more in it than this one, or
+                another tenant needed the room; or the batcher is closing.
             Exception: whatever `run` raised for the batch that held it.
         """
+        if self._closing:
+            raise UnavailableError("the detector is closing.", hint="Try again in a moment.")
+        self._drop_stale()
         queue = self._lanes[lane]
-        if self._closing or len(queue) >= self._max_waiting:
-            raise UnavailableError(
-                "the detector is closing."
-                if self._closing
-                else f"the detector is overloaded: {len(queue)} frames wait.",
-                hint="Send fewer frames, or raise detector.replicas.",
-            )
-        waiting: _Waiting[Item, Result] = _Waiting(
-            item, self._clock.monotonic(), asyncio.get_running_loop().create_future()
-        )
-        queue.append(waiting)
+        asked: _Asked[Item, Result] = _Asked(item, asyncio.get_running_loop().create_future())
+        ticket = Ticket(owner, asked, self._clock.monotonic())
+        given_up = queue.push(ticket)
+        if given_up is not None:
+            _fail(given_up.item.done, _overloaded(queue.waiting_of(given_up.owner.tenant)))
         self._arrived.set()
-        return await waiting.done
+        try:
+            return await asked.done
+        finally:
+            queue.discard(ticket)  # its caller may have gone
 
     def stuck_s(self) -> float:
         """For how long the oldest call has been running, seconds; 0 where none is."""
@@ -136,74 +127,80 @@ class Batcher(Generic[Item, Result]):
 
     async def _work(self, index: int) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            lane, batch = await self._next_batch()
-            if not batch:
-                return
-            self._took(lane, 1)
+        while (taken := await self._next_batch()) is not None:
+            lane, batch = taken
+            asked = [ticket.item for ticket in batch]
             started = self._clock.monotonic()
             self._running_since[index] = started
             try:
                 results = await loop.run_in_executor(
-                    self._threads, self._run, [waiting.item for waiting in batch]
+                    self._threads, self._run, [one.item for one in asked]
                 )
                 if len(results) != len(batch):
                     raise RuntimeError(f"{len(batch)} items went in, {len(results)} came out")
             # The top of this task: whatever the model raised belongs to those who wait for it.
             except Exception as error:  # noqa: BLE001
-                for waiting in batch:
-                    _fail(waiting.done, error)
+                for one in asked:
+                    _fail(one.done, error)
             else:
-                for waiting, result in zip(batch, results, strict=True):
-                    if not waiting.done.done():  # its caller may have gone
-                        waiting.done.set_result(result)
+                for one, result in zip(asked, results, strict=True):
+                    if not one.done.done():  # its caller may have gone
+                        one.done.set_result(result)
             finally:
                 del self._running_since[index]
-                self._took(lane, -1)
+                self._lanes.end(lane)
             self._observe(
                 BatchTimes(
-                    waited_s=started - batch[0].arrived,
+                    lane=lane,
+                    waited_s=started - min(ticket.arrived_s for ticket in batch),
                     ran_s=self._clock.monotonic() - started,
                     size=len(batch),
                 )
             )
 
-    def _took(self, lane: Lane, calls: int) -> None:
-        """Count a call that begins (1) or ends (-1)."""
-        if lane is Lane.BEHIND:
-            self._behind_running += calls
-        if calls > 0:
-            self._live_calls = 0 if lane is Lane.BEHIND else self._live_calls + 1
-
-    def _next_lane(self) -> Lane | None:
-        """Whose turn it is; None where nothing may be taken."""
-        live, behind = self._lanes[Lane.LIVE], self._lanes[Lane.BEHIND]
-        if behind and self._behind_running < self._most_behind:
-            if not live or self._live_calls >= LIVE_CALLS_PER_TURN:
-                return Lane.BEHIND
-        return Lane.LIVE if live else None
-
-    async def _next_batch(self) -> tuple[Lane, list[_Waiting[Item, Result]]]:
-        """At least one item whose caller still waits; empty once closed and drained."""
+    async def _next_batch(self) -> tuple[Lane, list[Ticket[_Asked[Item, Result]]]] | None:
+        """At least one item whose caller still waits; None once closed and drained."""
         while True:
-            while (lane := self._next_lane()) is None:
+            self._drop_stale()
+            lane = self._lanes.next_lane()
+            if lane is None:
                 if self._closing:
-                    # What may wait behind is taken by the worker whose call holds it back.
-                    return Lane.LIVE, []
+                    # What may wait in lower lanes is taken by the worker that holds it back.
+                    return None
                 self._arrived.clear()
                 await self._arrived.wait()
-            queue = self._lanes[lane]
-            if self._wait_s and len(queue) < self._max_batch and not self._closing:
+                continue
+            if self._wait_s and len(self._lanes[lane]) < self._max_batch and not self._closing:
                 await asyncio.sleep(self._wait_s)
-                if self._next_lane() is not lane:
+                self._drop_stale()
+                if self._lanes.next_lane() is not lane:
                     continue  # live frames came, or another worker took what was there
-            batch: list[_Waiting[Item, Result]] = []
-            while queue and len(batch) < self._max_batch:
-                waiting = queue.popleft()
-                if not waiting.done.done():
-                    batch.append(waiting)
+            taken = self._lanes.begin(lane, self._max_batch)
+            batch = [ticket for ticket in taken if not ticket.item.done.done()]
             if batch:
                 return lane, batch
+            self._lanes.end(lane)
+
+    def _drop_stale(self) -> None:
+        """Before anything is taken or refused, so that no fresh frame waits for a stale one."""
+        if self._max_wait_s is None:
+            return
+        before_s = self._clock.monotonic() - self._max_wait_s
+        for ticket in self._lanes[Lane.LIVE].expire(before_s):
+            _fail(
+                ticket.item.done,
+                StaleFrameError(
+                    f"the frame waited for more than {self._max_wait_s * 1e3:.0f} ms.",
+                    hint="Send a newer one. If this goes on, raise detector.replicas.",
+                ),
+            )
+
+
+def _overloaded(waiting: int) -> UnavailableError:
+    return UnavailableError(
+        f"the detector is overloaded: {waiting} frames of this tenant wait.",
+        hint="Send fewer frames, or raise detector.replicas.",
+    )
 
 
 def _fail(done: asyncio.Future[Result], error: Exception) -> None:

@@ -19,6 +19,7 @@ from pipelines.domain.base import (
     PixelBox,
     Slug,
     UnitFloat,
+    WorkOwner,
 )
 from pipelines.domain.cameras import (
     MAX_MASKS,
@@ -127,6 +128,7 @@ __all__ = [
     "UnitFloat",
     "Weekday",
     "Window",
+    "WorkOwner",
     "ZoneEntryRule",
     "ZoneRule",
     "polygon_area",

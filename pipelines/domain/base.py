@@ -44,3 +44,14 @@ class CameraKey(NamedTuple):
         if not dot or not slug.fullmatch(tenant) or not slug.fullmatch(camera):
             return None
         return cls(tenant, camera)
+
+
+class WorkOwner(NamedTuple):
+    """Whose work a call to a model is; models share their time by it.
+
+    Attributes:
+        camera: None for an image that is of no camera, e.g. one that came over HTTP.
+    """
+
+    tenant: str
+    camera: str | None = None

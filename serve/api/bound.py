@@ -12,13 +12,56 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from uuid import UUID
 
+import numpy as np
+import numpy.typing as npt
+
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
-from pipelines.domain import Alarm, SightingFilter
+from pipelines.domain import Alarm, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from serve.api.alarm_feed import AlarmFeeds, Subscription
 from serve.api.announce import Announcer
 from serve.api.media_links import MediaLinks
-from serve.api.ports import JobsPort, MemoryPort, ScoredSighting, Vector
+from serve.api.ports import (
+    DetectorPort,
+    EmbedderPort,
+    JobsPort,
+    LoadedModel,
+    MemoryPort,
+    ScoredSighting,
+    Vector,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDetector:
+    """The detector, which shares its time among tenants."""
+
+    port: DetectorPort
+    tenant: str
+
+    async def info(self) -> LoadedModel:
+        """Raises UnavailableError."""
+        return await self.port.info()
+
+    async def detect_image(self, image: LetterboxedFrame) -> Detections:
+        """As `DetectorPort.detect_image`, at the tenant's cost."""
+        return await self.port.detect_image(image, WorkOwner(self.tenant))
+
+
+@dataclass(frozen=True, slots=True)
+class TenantEmbedder:
+    """The embedder, which shares its time among tenants. Errors are those of `EmbedderPort`."""
+
+    port: EmbedderPort
+    tenant: str
+
+    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+        """The vector of a picture, at the tenant's cost."""
+        return await self.port.embed_image(pixels, WorkOwner(self.tenant))
+
+    async def embed_text(self, text: str) -> Vector:
+        """The vector of a text, where the model has a text side."""
+        return await self.port.embed_text(text)
 
 
 @dataclass(frozen=True, slots=True)

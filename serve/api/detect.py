@@ -67,13 +67,13 @@ async def detect(
 ) -> DetectAnswer:
     """The model and settings that watch the cameras. `confidence` can only raise the detector's own
     threshold."""
-    detector = state.deps.detector
+    detector = scope.detector
     # Asked first, so that the picture is scaled where it is decoded and only the small one kept.
     model = await detector.info()
     frame = await state.decoder.decode(
         image, lambda pixels: letterbox_rgb(pixels, model.input_size)
     )
-    found = await detector.detect(frame)
+    found = await detector.detect_image(frame)
     return DetectAnswer(
         model=model.name, detections=_objects(found, confidence or 0.0, frozenset(classes or ()))
     )

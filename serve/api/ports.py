@@ -20,7 +20,14 @@ from cluster.media.resolution import CameraAddresses
 from cluster.stores.blobs.tenant import BlobStat
 from cluster.stores.db import Database
 from pipelines.clock import Clock
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting, SightingFilter
+from pipelines.domain import (
+    CameraKey,
+    Detections,
+    LetterboxedFrame,
+    Sighting,
+    SightingFilter,
+    WorkOwner,
+)
 
 Vector = npt.NDArray[np.float32]
 
@@ -68,8 +75,12 @@ class ScoredSighting(Protocol):
 
 
 class DetectorPort(Protocol):
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
-        """Detections in source pixels. Raises UnavailableError while no replica answers."""
+    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        """Detections in source pixels.
+
+        Raises:
+            UnavailableError: no replica answers, or too many images of this tenant wait.
+        """
         ...
 
     async def info(self) -> LoadedModel: ...
@@ -80,7 +91,7 @@ class DetectorPort(Protocol):
 
 
 class EmbedderPort(Protocol):
-    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+    async def embed_image(self, pixels: npt.NDArray[np.uint8], owner: WorkOwner) -> Vector:
         """The vector of an RGB picture, uint8 (height, width, 3)."""
         ...
 

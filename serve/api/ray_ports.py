@@ -18,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.core.handles import by_value
 from cluster.core.names import CONTROLLER_ACTOR
 from cluster.core.remote import ray_errors, unavailable
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter
+from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from pipelines.errors import UnknownThingError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
 
@@ -49,9 +49,9 @@ class RayDetector:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = by_value(handle)
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
+    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
         async with ray_errors("detector", MODEL_TIMEOUT_S):
-            return cast("Detections", await self._handle.detect.remote(frame))
+            return cast("Detections", await self._handle.detect_image.remote(image, owner))
 
     async def info(self) -> LoadedModel:
         async with ray_errors("detector", MODEL_TIMEOUT_S):
@@ -69,9 +69,9 @@ class RayEmbedder:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = by_value(handle)
 
-    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+    async def embed_image(self, pixels: npt.NDArray[np.uint8], owner: WorkOwner) -> Vector:
         async with ray_errors("embedder", MODEL_TIMEOUT_S):
-            return cast("Vector", await self._handle.embed_image.remote(pixels))
+            return cast("Vector", await self._handle.embed_image.remote(pixels, owner))
 
     async def embed_text(self, text: str) -> Vector:
         async with ray_errors("embedder", MODEL_TIMEOUT_S):

@@ -28,6 +28,8 @@ from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
     TenantAnnouncer,
+    TenantDetector,
+    TenantEmbedder,
     TenantLinks,
     TenantMemory,
     TenantProcesses,
@@ -81,6 +83,14 @@ class TenantScope:
     @cached_property
     def memory(self) -> TenantMemory:
         return TenantMemory(self._deps.memory, self._tenant)
+
+    @cached_property
+    def detector(self) -> TenantDetector:
+        return TenantDetector(self._deps.detector, self._tenant)
+
+    @cached_property
+    def embedder(self) -> TenantEmbedder:
+        return TenantEmbedder(self._deps.embedder, self._tenant)
 
     @cached_property
     def statuses(self) -> TenantStatuses:

@@ -119,7 +119,7 @@ async def search(
 ) -> SearchAnswer:
     """By a picture of the object, by an object that was seen (`like`, without a body), or by text
     where the embedder has a text side."""
-    embedder = state.deps.embedder
+    embedder = scope.embedder
     query = like or await _question(request, state.decoder)
     known: tuple[str, str] | None = None
     if isinstance(query, WordsQuery) and query.text is not None:

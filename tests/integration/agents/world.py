@@ -33,6 +33,7 @@ from pipelines.domain import (
     LetterboxedFrame,
     Sighting,
     TrackPath,
+    WorkOwner,
 )
 from pipelines.imaging import I420
 from tests.integration.agents.scene import DETECT_FPS, ROLE, RULES, SCENE, SIZE, number_in, stage
@@ -90,7 +91,7 @@ class Host:
     def plan(self, key: CameraKey) -> CameraPlan | None:
         return self.plan_now if key == self.plan_now.key else None
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
+    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:

@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.stores.vectors.tenant import Match, TenantVectors, ensure_collection, open_vectors
-from pipelines.domain import CameraKey, Detections, LetterboxedFrame, Sighting, SightingFilter
+from pipelines.domain import (
+    CameraKey,
+    Detections,
+    LetterboxedFrame,
+    Sighting,
+    SightingFilter,
+    WorkOwner,
+)
 from pipelines.errors import InputError, ModelError, UnavailableError
 from serve.api.ports import Vector
 
@@ -42,12 +49,14 @@ class StillDetector:
     sees: list[tuple[str, float, tuple[float, float, float, float]]] = field(default_factory=list)
     away: bool = False
     frames: list[LetterboxedFrame] = field(default_factory=list)
+    owners: list[WorkOwner] = field(default_factory=list)
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
+    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
         if self.away:
             raise UnavailableError("The detector is not there right now.")
-        self.frames.append(frame)
-        scale = np.array(frame.letterbox.source * 2, np.float32)
+        self.frames.append(image)
+        self.owners.append(owner)
+        scale = np.array(image.letterbox.source * 2, np.float32)
         return Detections(
             np.array([np.array(box) * scale for _, _, box in self.sees], np.float32).reshape(-1, 4),
             np.array([sure for _, sure, _ in self.sees], np.float32),
@@ -73,7 +82,7 @@ class ColourEmbedder:
 
     dim = 3
 
-    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> Vector:
+    async def embed_image(self, pixels: npt.NDArray[np.uint8], owner: WorkOwner) -> Vector:
         mean = pixels.reshape(-1, 3).mean(axis=0) + 1
         return np.asarray(mean / np.linalg.norm(mean), np.float32)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.domain import WorkOwner
 from tests.integration.api.world import World, problem
 
 
@@ -50,6 +51,7 @@ async def test_boxes_are_pixels_of_the_sent_picture(acme: httpx.AsyncClient, wor
     [frame] = world.detector.frames
     assert frame.pixels.shape == (384, 640, 3)
     assert frame.letterbox.source == (320, 240)
+    assert world.detector.owners == [WorkOwner("acme")]
 
 
 async def test_a_turned_picture_is_upright_before_it_is_looked_at(

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from cluster.clips.exports import manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
-from pipelines.domain import Alarm, CameraKey, CameraState
+from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
 from serve.api.app import ROUTERS
 from tests.factories import make_alarm, make_camera, make_path, make_rule, make_sighting
 from tests.integration.api.test_api_auth import guarded
@@ -76,7 +76,9 @@ async def theirs(world: World) -> Theirs:
     await CameraStatusBoard(world.redis).put_all("globex", [status])
     key = CameraKey("globex", "vault")
     world.hosts.pictures["atalaia-host-0", key] = f"picture {MARK}".encode()
-    vector = await world.deps.embedder.embed_image(np.full((4, 4, 3), RED, np.uint8))
+    vector = await world.deps.embedder.embed_image(
+        np.full((4, 4, 3), RED, np.uint8), WorkOwner("acme")
+    )
     seen = make_sighting(1, "globex", camera="vault", track="theirs", snapshot="tracks/1.jpg")
     seen = seen.model_copy(update={"label": MARK})
     await world.memory.upsert("globex", seen, vector)

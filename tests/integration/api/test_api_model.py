@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from cluster.core.settings import DetectorSettings
 from cluster.inference.model import DetectionModel, ModelInfo, load_model
-from pipelines.domain import Detections, LetterboxedFrame
+from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from tests.integration.api.world import World
 
 # Read off the picture by hand: outer edges, in its 810x1080 pixels.
@@ -27,8 +27,8 @@ class LocalDetector:
     def __init__(self, model: DetectionModel) -> None:
         self._model = model
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
-        [found] = await asyncio.to_thread(self._model.detect, [frame])
+    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        [found] = await asyncio.to_thread(self._model.detect, [image])
         return found
 
     async def info(self) -> ModelInfo:
@@ -45,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DetectionModel:
 async def acme(world: World, model: DetectionModel) -> httpx.AsyncClient:
     # The world's detector is what the routes hold; its methods become the model's.
     local = LocalDetector(model)
-    world.detector.detect = local.detect  # type: ignore[method-assign]
+    world.detector.detect_image = local.detect_image  # type: ignore[method-assign]
     world.detector.info = local.info  # type: ignore[method-assign,assignment]
     return await world.client("acme")
 

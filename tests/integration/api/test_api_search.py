@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.domain import WorkOwner
 from serve.api.ports import Vector
 from tests.factories import make_sighting
 from tests.integration.api.world import World, problem
@@ -24,7 +25,9 @@ def picture(colour: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> b
 
 
 async def vector(world: World, colour: tuple[int, int, int]) -> Vector:
-    return await world.deps.embedder.embed_image(np.full((4, 4, 3), colour, np.uint8))
+    return await world.deps.embedder.embed_image(
+        np.full((4, 4, 3), colour, np.uint8), WorkOwner("acme")
+    )
 
 
 async def search(client: httpx.AsyncClient, shown: Any = RED, **params: Any) -> list[Any]:

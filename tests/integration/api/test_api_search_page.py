@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from pipelines.domain import WorkOwner
 from serve.dashboard import is_built
 from tests.browser import Watch, opened, sign_in
 from tests.factories import make_sighting
@@ -37,7 +38,9 @@ async def seen(world: World) -> None:
         (make_sighting(3600, label="car"), GREEN),
         (make_sighting(1, label="dog", first_seen_us=recent_us, last_seen_us=recent_us), BLUE),
     ]:
-        vector = await world.deps.embedder.embed_image(np.full((4, 4, 3), colour, np.uint8))
+        vector = await world.deps.embedder.embed_image(
+            np.full((4, 4, 3), colour, np.uint8), WorkOwner("acme")
+        )
         await world.memory.upsert("acme", sighting, vector)
         await world.database.tracks("acme").record_objects([sighting])
 

@@ -26,7 +26,7 @@ from cluster.core.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP, SERVE_EN
 from cluster.core.settings import ApiSettings, LiveKitSettings, RaySettings, RedisSettings, Settings
 from cluster.stores.bus import AlarmStream, CameraStatus, CameraStatusBoard, open_redis
 from cluster.stores.db import Database, new_key
-from pipelines.domain import CameraState, Detections, LetterboxedFrame
+from pipelines.domain import CameraState, Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import InputError, UnavailableError
 from serve.api.auth import FAILURES_PER_MINUTE
 from serve.api.deployment import Api
@@ -47,8 +47,8 @@ pytestmark = pytest.mark.timeout(240)
 class Detector:
     """Sees one person in the middle; refuses frames that are wider than 1000 pixels."""
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
-        width, height = frame.letterbox.source
+    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        width, height = image.letterbox.source
         if width > 1_000:
             raise UnavailableError("Too many frames wait.", hint="Try again.")
         box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], np.float32)
@@ -60,7 +60,9 @@ class Detector:
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 class Embedder:
-    async def embed_image(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    async def embed_image(
+        self, pixels: npt.NDArray[np.uint8], owner: WorkOwner
+    ) -> npt.NDArray[np.float32]:
         raise RuntimeError("a bug with a secret in its text")
 
     async def embed_text(self, text: str) -> npt.NDArray[np.float32]:

@@ -49,6 +49,7 @@ from pipelines.domain import (
     Segment,
     Sighting,
     TrackPath,
+    WorkOwner,
 )
 from pipelines.errors import UnavailableError
 from tests.integration.agents import world as live
@@ -83,7 +84,7 @@ class ModelHost(live.Host):
     away: int = 3
     seen: list[str] = field(default_factory=list)
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
+    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
         assert self.model is not None
         if self.away:
             self.away -= 1

@@ -25,6 +25,7 @@ from pipelines.domain import (
     Rule,
     Sighting,
     TrackPath,
+    WorkOwner,
 )
 from pipelines.imaging import I420, letterbox_i420
 from tests.factories import T0_US, make_camera
@@ -82,6 +83,7 @@ class HostParts:
     asked: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     threads: set[str] = field(default_factory=set)
     detected: int = 0
+    owners: set[WorkOwner] = field(default_factory=set)
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
     updates: list[TrackPath | Sighting] = field(default_factory=list)
@@ -90,8 +92,9 @@ class HostParts:
     def plan(self, key: CameraKey) -> CameraPlan | None:
         return self.plan_now if key == self.plan_now.key else None
 
-    async def detect(self, frame: LetterboxedFrame) -> Detections:
+    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
         self._called()
+        self.owners.add(owner)
         self.detected += 1
         self.asked.release()
         if self.hold is not None:

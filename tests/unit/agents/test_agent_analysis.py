@@ -13,8 +13,8 @@ import pytest
 from agents.analysis import MAX_HELD_CROPS, CameraAnalysis
 from agents.gate import FrameGate
 from pipelines.clock import ManualClock
-from pipelines.domain import Detections, FrameStamp, Polygon, Sighting, Track, TrackPath
-from pipelines.errors import UnavailableError
+from pipelines.domain import Detections, FrameStamp, Polygon, Sighting, Track, TrackPath, WorkOwner
+from pipelines.errors import StaleFrameError, UnavailableError
 from tests.factories import T0_US
 from tests.unit.agents.host_parts import (
     FPS,
@@ -114,6 +114,25 @@ async def test_a_frame_that_fails_is_counted_and_the_next_one_gets_through(
     desk.host.look = lambda: ONE_PERSON
     await desk.analysed(1)
     assert (desk.analysis.errors, desk.analysis.analysed) == (1, 1)
+
+
+async def test_a_frame_that_waited_too_long_is_skipped_and_no_error(desk: Desk) -> None:
+    def fail() -> Detections:
+        raise StaleFrameError("it waited for too long")
+
+    desk.host.look = fail
+    assert desk.gate.offer(make_stamp(0).capture_us)
+    desk.analysis.offer(make_prepared(0))
+    await turns(lambda: desk.gate.skipped == {"stale": 1})
+    assert (desk.analysis.errors, desk.analysis.analysed, desk.analysis.last_us) == (0, 0, 0)
+    desk.host.look = lambda: ONE_PERSON
+    await desk.analysed(1)
+    assert desk.analysis.analysed == 1
+
+
+async def test_the_detector_is_told_whose_frame_it_is(desk: Desk) -> None:
+    await desk.analysed(0)
+    assert desk.host.owners == {WorkOwner(*desk.host.plan_now.key)}
 
 
 async def test_a_newer_plan_holds_from_the_next_frame_on_and_an_older_one_never(desk: Desk) -> None:

@@ -23,10 +23,11 @@ def test_every_frame_that_is_not_analysed_has_a_cause() -> None:
     gate = FrameGate(5, 0.0)
     assert gate.offer(T0_US)
     gate.count_late()
+    gate.count_stale()
     gate.done()
     assert not gate.offer(T0_US + 40_000)
     assert not gate.offer(0)
-    assert gate.skipped == {"old": 1, "rate": 1, "unstamped": 1}
+    assert gate.skipped == {"old": 1, "rate": 1, "stale": 1, "unstamped": 1}
 
 
 def test_another_rate_holds_from_the_next_frame_on() -> None:

@@ -13,17 +13,18 @@ from ray.exceptions import RayError
 
 from agents import models
 from agents.models import ModelCalls
-from pipelines.domain import Crop, Detections
-from pipelines.errors import InputError, UnavailableError
+from pipelines.domain import Crop, Detections, WorkOwner
+from pipelines.errors import InputError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_i420
 from tests.factories import make_sighting
 from tests.unit.agents.host_parts import INPUT, ONE_PERSON, make_image
 
 FRAME = letterbox_i420(make_image(), INPUT)
+OWNER = WorkOwner("acme", "gate")
 CROP = Crop(np.zeros((8, 8, 3), np.uint8), make_sighting())
 
 
-def calls(remote: Callable[[Any], Awaitable[Any]]) -> ModelCalls:
+def calls(remote: Callable[..., Awaitable[Any]]) -> ModelCalls:
     handle = cast("Any", SimpleNamespace(remote=remote))
     deployment = cast("Any", SimpleNamespace(detect=handle, remember=handle))
     return ModelCalls(deployment, deployment, INPUT)
@@ -32,14 +33,14 @@ def calls(remote: Callable[[Any], Awaitable[Any]]) -> ModelCalls:
 async def test_what_the_models_get_and_answer() -> None:
     asked: list[Any] = []
 
-    async def remote(item: Any) -> Detections:
-        asked.append(item)
+    async def remote(*arguments: Any) -> Detections:
+        asked.append(arguments)
         return ONE_PERSON
 
     models = calls(remote)
-    assert await models.detect(FRAME) is ONE_PERSON
+    assert await models.detect(FRAME, OWNER) is ONE_PERSON
     await models.remember(CROP)
-    assert asked == [FRAME, CROP]
+    assert asked == [(FRAME, OWNER), (CROP,)]
 
 
 @pytest.mark.parametrize(
@@ -47,14 +48,15 @@ async def test_what_the_models_get_and_answer() -> None:
     [
         (RayError("the replica died"), UnavailableError),
         (InputError("another size"), InputError),
+        (StaleFrameError("it waited"), StaleFrameError),
     ],
 )
 async def test_errors_are_ours(raised: Exception, seen: type[Exception]) -> None:
-    async def remote(_: Any) -> None:
+    async def remote(*_: Any) -> None:
         raise raised
 
     with pytest.raises(seen):
-        await calls(remote).detect(FRAME)
+        await calls(remote).detect(FRAME, OWNER)
     with pytest.raises(seen):
         await calls(remote).remember(CROP)
 
@@ -63,10 +65,10 @@ async def test_a_model_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(models, "DETECT_TIMEOUT_S", 0.01)
     monkeypatch.setattr(models, "REMEMBER_TIMEOUT_S", 0.01)
 
-    async def remote(_: Any) -> None:
+    async def remote(*_: Any) -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(UnavailableError, match="detector"):
-        await calls(remote).detect(FRAME)
+        await calls(remote).detect(FRAME, OWNER)
     with pytest.raises(UnavailableError, match="embedder"):
         await calls(remote).remember(CROP)

@@ -12,6 +12,7 @@ import pytest
 
 from cluster.core.settings import Settings
 from cluster.inference.embedder import EmbedderInfo, Pixels, Vectors
+from pipelines.domain import WorkOwner
 from serve.embedder import Embedder
 
 
@@ -82,12 +83,13 @@ async def threads_had_their_turn() -> None:
 
 
 CROP = np.zeros((4, 4, 3), np.uint8)
+OWNER = WorkOwner("acme", "gate")
 
 
 @pytest.mark.parametrize("first", ["image", "text"])
 async def test_images_and_texts_take_turns(embedder: Any, model: Noticing, first: str) -> None:
     def ask(kind: str) -> asyncio.Task[Any]:
-        call = embedder.embed_image(CROP) if kind == "image" else embedder.embed_text("lime")
+        call = embedder.embed_image(CROP, OWNER) if kind == "image" else embedder.embed_text("lime")
         return asyncio.create_task(call)
 
     tasks = [ask(first)]

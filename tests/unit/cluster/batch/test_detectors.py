@@ -8,7 +8,7 @@ import pytest
 
 from cluster.batch.detectors import MAX_WAIT_S, RemoteDetector
 from pipelines.clock import ManualClock
-from pipelines.domain import Detections, LetterboxedFrame
+from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import UnavailableError
 
 
@@ -18,7 +18,7 @@ class _Away(RemoteDetector):
     def __init__(self, calls: int) -> None:
         self.time = ManualClock()
         self.left = calls
-        super().__init__(self.time)
+        super().__init__(WorkOwner("acme", "gate"), self.time)
 
     async def _call(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
         self.time.advance(90.0)

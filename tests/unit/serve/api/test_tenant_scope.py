@@ -16,12 +16,15 @@ import pytest
 from cluster.clips.coverage import Span
 from cluster.stores.db import Database
 from pipelines.clock import ManualClock
-from pipelines.domain import EVERY_SIGHTING
+from pipelines.domain import EVERY_SIGHTING, Letterbox, LetterboxedFrame, WorkOwner
 from serve.api import media, model
 from serve.api.app import ROUTERS
 from serve.api.scope import TenantScope
 
-SHARED_STORES = {"database", "redis", "memory", "blobs", "controller", "addresses", "jobs"}
+SHARED_STORES = {
+    "database", "redis", "memory", "blobs", "controller", "addresses", "jobs", "detector",
+    "embedder",
+}  # fmt: skip
 """Parts of `Deps` through which one tenant's request could reach another tenant's things."""
 OF_NO_TENANT = (model, media)
 """Routes of the platform, and of signed links, which name the tenant that they are for."""
@@ -50,6 +53,7 @@ class Parts:
         self.database = Database(f"sqlite:///{folder}/a.db", clock=ManualClock())
         self.shared = Recorder()
         self.memory = self.addresses = self.announcer = self.jobs = self.shared
+        self.detector = self.embedder = self.shared
         self.redis: Any = None
         self.links: Any = self
         self.alarm_feeds: Any = self
@@ -114,6 +118,17 @@ async def test_shared_parts_are_asked_for_this_tenant_only(
     assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4"
 
 
+async def test_models_are_told_whose_work_they_do(scope: TenantScope, parts: Parts) -> None:
+    pixels = np.zeros((384, 640, 3), np.uint8)
+    image = LetterboxedFrame(pixels, Letterbox.fit((640, 384), (640, 384)))
+    await scope.detector.detect_image(image)
+    await scope.embedder.embed_image(pixels)
+    assert parts.shared.calls == [
+        ("detect_image", image, WorkOwner("acme")),
+        ("embed_image", pixels, WorkOwner("acme")),
+    ]
+
+
 async def test_statuses_are_of_this_tenant(
     scope: TenantScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +158,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     stores = {name for name, kind in vars(TenantScope).items() if isinstance(kind, cached_property)}
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
-        "alarm_feed", "announcer", "links", "processes",
+        "alarm_feed", "announcer", "links", "processes", "detector", "embedder",
     }  # fmt: skip
 
 
