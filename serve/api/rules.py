@@ -18,6 +18,7 @@ from pipelines.domain import (
     Slug,
     ZoneEntryRule,
 )
+from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
@@ -120,9 +121,11 @@ async def add_rule(
     body: NewRule,
     scope: TenantDep,
     response: Response,
+    note: AuditNoteDep,
 ) -> Rule:
     """Armed within two seconds, without a restart. Coordinates are 0..1 of the picture, origin
     top left."""
+    note.details |= {"rule": body.id, "kind": body.kind.value}
     rule = _RULE.validate_python(body.model_dump())
     await scope.records.add_rule(camera, rule)
     await scope.announcer.changed(camera)
