@@ -13,10 +13,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
+from cluster.local.secrets import with_secrets
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
-    from cluster.stores.audit.anchors import Anchor
+    from cluster.stores.audit.anchors import Anchor, AnchorKeys
     from cluster.stores.audit.chain import Finding, Head
     from cluster.stores.db import AuditLog, Database
 
@@ -140,24 +141,29 @@ async def _check(log: AuditLog, anchors: Mapping[int, str]) -> tuple[Head, Findi
 
 def _anchored(path: Path | None) -> Anchored:
     """The checked anchors of a file, or of the periodic one where there is none."""
-    from cluster.stores.audit.anchors import FILE_NAME, AnchorKeys, by_chain, read_anchors
+    from cluster.stores.audit.anchors import FILE_NAME, by_chain, read_anchors
 
-    chosen = settings()
-    source = path or chosen.anchor_dir / FILE_NAME
+    source = path or settings().anchor_dir / FILE_NAME
     if path is None and not source.exists():
         err().print("No anchors: a log whose end was cut off looks whole.", style="yellow")
         return {}
-    return by_chain(read_anchors(source), AnchorKeys.of(chosen))
+    return by_chain(read_anchors(source), _keys())
+
+
+def _keys() -> AnchorKeys:
+    from cluster.stores.audit.anchors import AnchorKeys
+
+    chosen = settings()
+    # On one machine the secret is LiveKit's, which was generated there.
+    return AnchorKeys.of(chosen if chosen.audit.secret else with_secrets(chosen))
 
 
 async def _anchor() -> list[Anchor]:
-    from cluster.stores.audit.anchors import AnchorKeys
     from cluster.stores.db import Database
     from pipelines.clock import SystemClock
 
-    chosen = settings()
-    keys = AnchorKeys.of(chosen)
-    async with Database(chosen.database_url) as database:
+    keys = _keys()
+    async with Database(settings().database_url) as database:
         heads = await database.audit_heads()()
     now_us = SystemClock().now_us()
     return [keys.sign(chain, head, now_us) for chain, head in sorted(heads.items())]

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, JsonValue
 
 from cluster.core.log import redact
-from pipelines.domain import Frozen, Micros, Slug
+from pipelines.domain import Frozen, Micros
 
 MAX_ACTOR = 80
 MAX_KIND = 24
@@ -132,6 +132,6 @@ PLATFORM_CHAIN = ""
 """Name of the platform's own chain, beside the tenants' slugs."""
 
 
-def chain_name(tenant: Slug | None) -> str:
+def chain_name(tenant: str | None) -> str:
     """The chain of a tenant, or of the platform (None)."""
     return PLATFORM_CHAIN if tenant is None else tenant
