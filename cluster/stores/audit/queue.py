@@ -88,7 +88,7 @@ class AuditQueue:
         self._queues: dict[str, deque[AuditEvent]] = {}
         self._losses: dict[str, _Loss] = {}
         self._tried: dict[str, int] = {}
-        """How many events of each queue's front were in a transaction that failed."""
+        """How many events of each queue's front were there when a transaction failed."""
         self._waiting = 0
         self._lost = 0
         self._failing = False
@@ -164,9 +164,11 @@ class AuditQueue:
     def _done(self, chain: str, count: int) -> None:
         self._failing = False
         self._backoff.reset()
-        late = min(self._tried.pop(chain, 0), count)
+        tried = self._tried.pop(chain, 0)
+        if tried > count:
+            self._tried[chain] = tried - count
         self._observe("written", count)
-        self._observe("delayed", late)
+        self._observe("delayed", min(tried, count))
         self._drop_front(chain, count)
 
     async def _failed(self, chain: str, count: int, error: AtalaiaError) -> None:
@@ -180,7 +182,7 @@ class AuditQueue:
         if not self._failing:
             log.warning("audit log cannot be written", waiting=self._waiting, error=str(error))
         self._failing = True
-        self._tried[chain] = max(count, self._tried.get(chain, 0))
+        self._tried[chain] = len(self._queues.get(chain, ()))
         self._take_turns(chain)
         await self._pause(self._backoff.next_delay_s())
 

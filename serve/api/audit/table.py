@@ -3,6 +3,7 @@ in one of the two tables."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,9 +29,20 @@ class Exchange:
 IdSource = Callable[[Exchange], str]
 
 
+# Slugs, UUIDs, ids of keys, names of tracks, keys of pictures. Whatever else somebody wrote into an
+# address was refused, and may be a password.
+_ID = re.compile(r"[A-Za-z0-9%._~/-]*", re.ASCII)
+INVALID = "(invalid)"
+
+
+def _from_path(exchange: Exchange, name: str) -> str:
+    value = str(exchange.path.get(name, ""))
+    return value if _ID.fullmatch(value) else INVALID
+
+
 def path(*names: str) -> IdSource:
     """From the address."""
-    return lambda exchange: "/".join(str(exchange.path.get(name, "")) for name in names)
+    return lambda exchange: "/".join(_from_path(exchange, name) for name in names)
 
 
 def query(name: str) -> IdSource:
@@ -42,7 +54,7 @@ def location(*names: str) -> IdSource:
     """The new thing's own id, behind those of the address."""
 
     def source(exchange: Exchange) -> str:
-        known = [str(exchange.path.get(name, "")) for name in names]
+        known = [_from_path(exchange, name) for name in names]
         made = exchange.location.rpartition("/")[2]
         return "/".join([*known, made] if made else known)
 

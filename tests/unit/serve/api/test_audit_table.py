@@ -88,6 +88,7 @@ def test_every_action_is_documented() -> None:
         (("GET", "/v1/recordings"), {"query": {"camera": "gate"}}, "gate"),
         (("GET", "/v1/recordings"), {}, ""),
         (("POST", "/v1/tenants"), {"note": AuditNote(object_id="acme")}, "acme"),
+        (("DELETE", "/v1/cameras/{camera}"), {"path": {"camera": "me:pass@x"}}, "(invalid)"),
         (("POST", "/v1/search"), {"path": {"camera": "gate"}}, ""),
     ],
 )
