@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from functools import partial
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, JsonValue
 
 from cluster.core.log import redact
+from cluster.core.redaction import HIDDEN
 from pipelines.domain import Frozen, Micros
 
 MAX_ACTOR = 80
@@ -19,6 +21,7 @@ MAX_REASON = 300
 MAX_DETAILS = 12
 MAX_DETAIL = 200
 MAX_DETAIL_ITEMS = 16
+MAX_DETAIL_ITEM = 40
 
 MAX_AUDIT_PAGE = 500
 
@@ -58,18 +61,33 @@ class AuditOutcome(StrEnum):
     REFUSED = "refused"
 
 
+# An API key; its id may be known.
+_KEY = re.compile(r"(?P<id>atk_[a-z0-9]{8}_)[\w-]++", re.ASCII)
+# Ids of ours. To look for credentials in a text takes some 50 us, and these hold none: a key has an
+# underscore, a token capitals, a URL a colon.
+_HARMLESS = re.compile(r"[a-z0-9./-]*", re.ASCII)
+
+
 def plain(text: object, limit: int) -> object:
     """A text as every database stores it: printable, without credentials, of at most `limit`
     characters. Anything else is returned as it is."""
+    if not isinstance(text, str) or (len(text) <= limit and _HARMLESS.fullmatch(text)):
+        return text
+    kept = _KEY.sub(rf"\g<id>{HIDDEN}", str(printable(text, limit * 2)))
+    return redact(kept, limit)[:limit]
+
+
+def printable(text: object, limit: int) -> object:
+    """The same for texts that are ours and hold no credentials."""
     if not isinstance(text, str):
         return text
-    kept = "".join(c if c.isprintable() else "\ufffd" for c in text[: limit * 2])
-    return redact(kept, limit)[:limit]
+    kept = text[:limit]
+    return kept if kept.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in kept)
 
 
 def _plain_detail(value: object) -> object:
     if isinstance(value, list | tuple):
-        return [plain(str(item), MAX_DETAIL // 2) for item in value[:MAX_DETAIL_ITEMS]]
+        return [plain(str(item), MAX_DETAIL_ITEM) for item in value[:MAX_DETAIL_ITEMS]]
     if value is None or isinstance(value, bool | int):
         return value
     # Floats have no canonical spelling in JSON, so they become texts.
@@ -83,7 +101,11 @@ def _plain_details(details: object) -> object:
     return {plain(str(name), MAX_KIND): _plain_detail(value) for name, value in few}
 
 
-def _text(limit: int) -> BeforeValidator:
+def _ours(limit: int) -> BeforeValidator:
+    return BeforeValidator(partial(printable, limit=limit))
+
+
+def _theirs(limit: int) -> BeforeValidator:
     return BeforeValidator(partial(plain, limit=limit))
 
 
@@ -99,13 +121,13 @@ class AuditEvent(Frozen):
     """
 
     at_us: int
-    actor: Annotated[str, _text(MAX_ACTOR)]
+    actor: Annotated[str, _ours(MAX_ACTOR)]
     action: AuditAction
-    object_kind: Annotated[str, _text(MAX_KIND)] = ""
-    object_id: Annotated[str, _text(MAX_ID)] = ""
-    address: Annotated[str | None, _text(MAX_ADDRESS)] = None
+    object_kind: Annotated[str, _ours(MAX_KIND)] = ""
+    object_id: Annotated[str, _theirs(MAX_ID)] = ""
+    address: Annotated[str | None, _ours(MAX_ADDRESS)] = None
     outcome: AuditOutcome = AuditOutcome.DONE
-    reason: Annotated[str | None, _text(MAX_REASON)] = None
+    reason: Annotated[str | None, _theirs(MAX_REASON)] = None
     details: Annotated[dict[str, JsonValue], BeforeValidator(_plain_details)] = Field(
         default_factory=dict
     )

@@ -12,7 +12,7 @@ from pipelines.clock import Clock
 
 WINDOW_S = 60.0
 
-# Each key takes some 0.5 kB. Beyond this the oldest is forgotten, which only logs it once more.
+# Each key takes some 0.4 kB. Beyond this the oldest is forgotten, which only logs it once more.
 MAX_KEYS = 16_384
 
 # Addresses that are counted by themselves within a minute; the rest is counted together.

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import fields, replace
 from typing import Any
 
+import jwt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,7 @@ from cluster.stores.audit.events import (
     AuditEvent,
     AuditOutcome,
 )
+from cluster.stores.db import new_key
 from tests.factories import T0_US
 from tests.unit.cluster.stores.audit.chains import make_chain, make_event
 
@@ -227,6 +229,18 @@ def test_credentials_do_not_get_into_an_event() -> None:
         details={"text": "rtsp://viewer:hunter2@192.0.2.1/", "list": ["http://u:hunter2@h/"]},
     )
     assert "hunter2" not in event.model_dump_json()
+
+
+def test_keys_and_tokens_do_not_get_into_an_event() -> None:
+    key = new_key()
+    token = jwt.encode({"tenant": "acme"}, "a-secret-of-32-characters-0123456", algorithm="HS256")
+    for secret in (key, token):
+        for text in (secret, f"x {secret} y", "x" * 150 + f" {secret}", "x" * 240 + f" {secret}"):
+            event = make_event(object_id=text, reason=text, details={"a": text, "b": [text]})
+            said = event.model_dump_json()
+            assert secret not in said
+            assert secret[-20:] not in said
+            assert key.split("_", 2)[2][:8] not in said
 
 
 def test_details_are_small() -> None:
