@@ -179,7 +179,7 @@ def test_a_chain_that_is_written_anew_is_found_with_an_anchor(
 
 
 @pytest.mark.parametrize("value", ["1", None, 1.0, b"1", True])
-def test_a_row_that_holds_what_ours_never_hold_is_found(value: object) -> None:
+def test_a_row_that_holds_what_ours_never_hold_is_found(value: Any) -> None:
     [entry] = make_chain(1)
     for name in ("sequence", "at_us", "details"):
         found = first_fault("acme", [replace(entry, **{name: value})])
