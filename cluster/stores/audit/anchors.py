@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, BinaryIO, Self
 
 from pydantic import Field, SecretStr, ValidationError
 
@@ -26,6 +26,8 @@ from pipelines.times import rfc3339
 FORMAT = "atalaia-audit-anchor-1"
 FILE_NAME = "anchors.jsonl"
 MIN_SECRET_CHARS = 32
+# A line has some 330 bytes.
+MAX_LINE = 1024
 # Makes the derived key another one than the secret that it comes from.
 _PURPOSE = b"atalaia: anchors of the audit log, version 1"
 
@@ -131,7 +133,7 @@ def _signature(key: bytes, *fields: str | int) -> str:
 
 
 def read_anchors(path: Path) -> Iterator[Anchor]:
-    """The anchors in a file, one per line. Blocking.
+    """The anchors in a file, one per line. Blocking. A last line that a crash tore is left out.
 
     Raises:
         InputError: the file cannot be read, or a line is no anchor.
@@ -140,15 +142,19 @@ def read_anchors(path: Path) -> Iterator[Anchor]:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _anchor(path, number, line)
+                    anchor = _anchor(path, number, line)
+                    if anchor is not None:
+                        yield anchor
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the anchors in {path}: {error}.") from None
 
 
-def _anchor(path: Path, number: int, line: str) -> Anchor:
+def _anchor(path: Path, number: int, line: str) -> Anchor | None:
     try:
         return Anchor.model_validate_json(line)
     except ValidationError:
+        if not line.endswith("\n"):
+            return None
         raise InputError(
             f"line {number} of {path} is no anchor.", hint="Use the copy that is kept elsewhere."
         ) from None
@@ -157,15 +163,37 @@ def _anchor(path: Path, number: int, line: str) -> Anchor:
 def append_anchors(path: Path, anchors: Iterable[Anchor]) -> None:
     """Add anchors to a file, and to the disk. Blocking. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One write of O_APPEND: lines of two processes do not mix.
     lines = "".join(f"{anchor.model_dump_json()}\n" for anchor in anchors).encode()
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(handle, lines)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        end = _end_of_lines(file)
+        file.seek(end)
+        if _is_anchor(file.read()):
+            file.write(b"\n")
+        else:
+            file.truncate(end)
+            file.seek(end)
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
     sync(path.parent)
+
+
+def _is_anchor(line: bytes) -> bool:
+    try:
+        Anchor.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line ends: behind it is what an earlier write did not finish."""
+    size = file.seek(0, os.SEEK_END)
+    start = max(0, size - MAX_LINE)
+    file.seek(start)
+    tail = file.read()
+    # Nothing that long is a torn line of ours: it stays, and reading it says so.
+    return start + tail.rfind(b"\n") + 1 if b"\n" in tail or start == 0 else size
 
 
 def by_chain(anchors: Iterable[Anchor], keys: AnchorKeys) -> Mapping[str, Mapping[int, str]]:

@@ -69,7 +69,7 @@ def _event(
     audited: Audited, scope: Scope, head: Message, note: AuditNote, actor: str, at_us: int
 ) -> AuditEvent:
     query = QueryParams(scope["query_string"])
-    location = Headers(raw=head["headers"]).get("location", "")
+    location = Headers(raw=list(head.get("headers", ()))).get("location", "")
     exchange = Exchange(scope.get("path_params", {}), query, location, note)
     status = head["status"]
     refused = status >= HTTPStatus.BAD_REQUEST

@@ -32,19 +32,13 @@ class AuditHealth(ResponseBody):
 
 
 class Auditor:
-    """Owned by the application.
+    """Owned by the application."""
 
-    Args:
-        queue: another one than the usual, for tests of its limits.
-    """
-
-    def __init__(
-        self, database: Database, clock: Clock, metrics: Metrics, queue: AuditQueue | None = None
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, metrics: Metrics) -> None:
         async def append(chain: str, events: Sequence[AuditEvent]) -> None:
             await database.audit_chain(chain).append(events)
 
-        self._queue = queue or AuditQueue(append, clock, observe=metrics.count_audit)
+        self._queue = AuditQueue(append, clock, observe=metrics.count_audit)
         metrics.audit_waiting.set_function(lambda: self._queue.state.waiting)
         self.clock = clock
         self._once = OncePerWindow(clock)

@@ -111,6 +111,28 @@ def test_what_is_no_anchor_is_refused_with_its_line(tmp_path: Path, line: str) -
         list(read_anchors(tmp_path / "none"))
 
 
+@pytest.mark.parametrize("torn", ['{"tenant":"acme","seq', "{", "x"])
+def test_a_line_that_a_crash_tore_is_left_out_and_replaced(tmp_path: Path, torn: str) -> None:
+    keys, path = AnchorKeys(SECRET), tmp_path / "anchors.jsonl"
+    first, second = keys.sign("", HEAD, T0_US), keys.sign("acme", Head(1, "cd" * 32), T0_US)
+    for whole in ([], [first]):
+        path.unlink(missing_ok=True)
+        append_anchors(path, whole)
+        with path.open("a") as file:
+            file.write(torn)
+        assert list(read_anchors(path)) == whole
+        append_anchors(path, [second])
+        assert list(read_anchors(path)) == [*whole, second]
+
+
+def test_a_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> None:
+    keys, path = AnchorKeys(SECRET), tmp_path / "anchors.jsonl"
+    first, second = keys.sign("", HEAD, T0_US), keys.sign("acme", Head(1, "cd" * 32), T0_US)
+    path.write_text(first.model_dump_json())
+    append_anchors(path, [second])
+    assert list(read_anchors(path)) == [first, second]
+
+
 def test_two_anchors_of_one_row_must_agree() -> None:
     keys = AnchorKeys(SECRET)
     anchors = [keys.sign("acme", HEAD, 1), keys.sign("acme", Head(7, "cd" * 32), 2)]
