@@ -391,7 +391,8 @@ async def test_views_go_on_without_the_log_and_the_loss_is_visible(hurried: Worl
 
     async def losing() -> bool:
         body = (await anonymous.get("/readyz")).json()
-        return bool(body["audit"] == {"status": "losing", "waiting": 3, "lost": 6})
+        told = body["audit"] == {"status": "losing", "waiting": 3, "lost": 6}
+        return bool(told and world.state.auditor._queue.state.failing)
 
     await eventually(losing)
     metrics = (await anonymous.get("/metrics")).text
