@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from cluster.cli.common import Commands, err, out, settings
-from pipelines.errors import InputError
+from cluster.cli.common import Commands, err, out, settings, show_error
+from pipelines.clock import SystemClock
+from pipelines.errors import AtalaiaError, InputError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
     from cluster.stores.db import PlatformRecords
@@ -41,6 +43,33 @@ def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
             return await work(database.platform())
 
     return asyncio.run(run())
+
+
+def _log(action: str, kind: str, object_id: str, tenant: str | None) -> None:
+    """Write a change into the audit log: the platform's, and that of the tenant concerned. The
+    change is made by then, so a log that cannot be written is told and fails nothing."""
+    from cluster.stores.audit.events import PLATFORM_CHAIN, AuditAction, AuditEvent
+    from cluster.stores.db import Database
+
+    event = AuditEvent(
+        at_us=SystemClock().now_us(),
+        actor="system:cli",
+        action=AuditAction(action),
+        object_kind=kind,
+        object_id=object_id,
+        details={"tenant": tenant, "uid": os.getuid()},
+    )
+
+    async def run() -> None:
+        async with Database(settings().database_url) as database:
+            for chain in sorted({PLATFORM_CHAIN, tenant or PLATFORM_CHAIN}):
+                await database.audit_chain(chain).append([event])
+
+    try:
+        asyncio.run(run())
+    except AtalaiaError as error:
+        err().print("done, but not in the audit log:", style="yellow")
+        show_error(error)
 
 
 def _day(at_us: int | None) -> str:
@@ -72,6 +101,7 @@ def create_tenant(
 ) -> None:
     """Create a tenant, or rename an existing one."""
     made = _on_records(lambda platform: platform.ensure_tenant(tenant, name or tenant))
+    _log("tenant.add", "tenant", made.slug, made.slug)
     out().print(f"tenant {made.slug} ({made.name})", markup=False)
     err().print(f"Next: atalaia key create {made.slug}", style="dim")
 
@@ -108,6 +138,7 @@ def create_key(
         f"key {issued.id} of {tenant or 'the platform'}; save it now, it is shown only once:"
     )
     out().print(issued.secret, markup=False)
+    _log("key.issue", "key", issued.id, tenant)
 
 
 @keys.command("list", epilog="Example: atalaia key list")
@@ -141,5 +172,6 @@ def revoke_key(
     key: Annotated[str, typer.Argument(help="Its id, from `atalaia key list`.")],
 ) -> None:
     """Revoke a key. Requests with it are rejected from now on."""
-    _on_records(lambda platform: platform.revoke_key(key))
+    tenant = _on_records(lambda platform: platform.revoke_key(key))
+    _log("key.revoke", "key", key, tenant)
     out().print(f"revoked {key}", markup=False)

@@ -276,6 +276,25 @@ class ApiSettings(Section):
     )
 
 
+class AuditSettings(Section):
+    """The log of who saw or changed what. It is always written."""
+
+    secret: SecretStr | None = Field(
+        None,
+        description="signs anchors, at least 32 characters, the same for every process; default: "
+        "livekit.api_secret. Keep it from whoever can write to the database",
+    )
+    former_secrets: tuple[SecretStr, ...] = Field(
+        (), description="secrets of earlier times, with which old anchors are checked"
+    )
+    anchor_dir: Path | None = Field(
+        None, description="folder of the periodic anchors; default: audit in data_dir"
+    )
+    anchor_interval_s: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        3600.0, description="between two anchors of a chain that grows"
+    )
+
+
 class BatchSettings(Section):
     """Jobs that reprocess recordings."""
 
@@ -329,6 +348,7 @@ class Settings(BaseSettings):
     agents: AgentSettings = AgentSettings()
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
+    audit: AuditSettings = AuditSettings()
     batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
 
@@ -392,6 +412,10 @@ class Settings(BaseSettings):
     def scratch_dir(self) -> Path:
         """For temporary files that are created, sent and deleted."""
         return self.data_dir.resolve() / "tmp"
+
+    @property
+    def anchor_dir(self) -> Path:
+        return self.audit.anchor_dir or self.data_dir.resolve() / "audit"
 
     @property
     def gateway_socket(self) -> Path:

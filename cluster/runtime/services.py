@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import ray
@@ -15,6 +16,8 @@ from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
 from cluster.media.gateway_choice import make_gateway
+from cluster.stores.audit.anchors import AnchorKeys
+from cluster.stores.audit.keeper import AnchorKeeper
 from cluster.stores.bus import (
     CameraStatusBoard,
     Listener,
@@ -96,7 +99,7 @@ class ControllerService:
 
 class ListenerService:
     """Writes the alarms of every tenant's stream into the records and, independently, the track
-    updates. Works from construction on, like `ControllerService`."""
+    updates; and anchors the audit log. Works from construction on, like `ControllerService`."""
 
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
@@ -109,18 +112,26 @@ class ListenerService:
 
         alarms = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
         tracks = TrackListener(self._redis, tenants, self._database.tracks, LISTENER_ACTOR)
+        anchors = AnchorKeeper(
+            self._database.audit_heads(),
+            partial(AnchorKeys.of, settings),
+            settings.anchor_dir,
+            SystemClock(),
+            settings.audit.anchor_interval_s,
+        )
         loop = asyncio.get_running_loop()
         self._tasks = (
             loop.create_task(alarms.run(), name="listener"),
             loop.create_task(tracks.run(), name="track listener"),
+            loop.create_task(anchors.run(), name="audit anchors"),
         )
 
     async def ping(self) -> bool:
-        """True while the listeners run."""
+        """True while the listeners and the anchors' keeper run."""
         return not any(task.done() for task in self._tasks)
 
     async def aclose(self) -> None:
-        """Cancel both listeners; unacknowledged entries are delivered again. Idempotent."""
+        """Cancel all of them; unacknowledged entries are delivered again. Idempotent."""
         if any(task.cancelled() for task in self._tasks):
             return
         for task in self._tasks:

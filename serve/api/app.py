@@ -28,6 +28,8 @@ from serve.api import (
     rules,
     search,
 )
+from serve.api.audit import routes as audit
+from serve.api.audit.middleware import AuditRequests
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
 from serve.api.metrics import Measure
@@ -54,6 +56,7 @@ ROUTERS = (
     analytics,
     jobs,
     platform,
+    audit,
 )
 
 
@@ -78,6 +81,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.start()
         yield
         await state.aclose()
 
@@ -108,10 +112,11 @@ def create_app(
 def _add_middleware(app: FastAPI, state: ApiState) -> None:
     settings = state.deps.settings
     # The last one added is the outermost.
-    app.add_middleware(RequireKey, authenticator=state.authenticator)
+    app.add_middleware(RequireKey, authenticator=state.authenticator, refused=state.auditor.refuse)
     app.add_middleware(LimitBody, max_upload_bytes=settings.api.max_upload_mb * 1024 * 1024)
     app.add_middleware(LimitHead)
     app.add_middleware(LastResort)
+    app.add_middleware(AuditRequests, auditor=state.auditor)
     app.add_middleware(Measure, metrics=state.metrics, clock=state.deps.clock)
     page_policy = content_security_policy(settings.livekit.browser_url)
     https = settings.api_url.startswith("https://")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
@@ -17,8 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cluster.core.log import get_logger
 from cluster.stores.db import PlatformRecords, Principal
+from cluster.stores.db.keys import key_id
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
+from serve.api.audit.windows import Refusal
 from serve.api.problems import (
     TooManyRequestsError,
     UnauthorizedError,
@@ -122,11 +125,16 @@ def _bearer(header: str | None) -> str:
     return secret
 
 
-def client_address(scope: Scope) -> str:
+def peer(scope: Scope) -> str | None:
     """Where a request comes from: the peer, or what a trusted proxy says of its own peer
-    (`api.trusted_proxies`); never a header that anybody can send."""
+    (`api.trusted_proxies`); never a header that anybody can send. None: unknown."""
     client = scope.get("client")
-    return str(client[0]) if client else "unknown"
+    return str(client[0]) if client else None
+
+
+def client_address(scope: Scope) -> str:
+    """The same as a text, for counting by it."""
+    return peer(scope) or "unknown"
 
 
 def _needs_key(scope: Scope) -> bool:
@@ -134,12 +142,17 @@ def _needs_key(scope: Scope) -> bool:
     return f"{path}/".startswith("/v1/")
 
 
+Refused = Callable[[str | None, Refusal, str | None], None]
+"""Told of a refused credential: address, cause, and the public part of the key if it was one."""
+
+
 class RequireKey:
     """ASGI middleware: nothing under `/v1/` is reached, or its body read, without a good key."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, refused: Refused) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not _needs_key(scope):
@@ -150,7 +163,19 @@ class RequireKey:
         try:
             principal = await self._authenticator.principal(header, address)
         except AtalaiaError as error:
+            if isinstance(error, UnauthorizedError | TooManyRequestsError):
+                self._refused(peer(scope), *_refusal(header, error))
             await response_for(error)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
+
+
+def _refusal(header: str | None, error: AtalaiaError) -> tuple[Refusal, str | None]:
+    """Why a credential was refused, and the id in it; never its secret part."""
+    if not header:
+        return Refusal.MISSING, None
+    sent = header.partition(" ")[2].strip()
+    known = key_id(sent) if len(sent) <= MAX_KEY_LENGTH else None
+    blocked = isinstance(error, TooManyRequestsError)
+    return (Refusal.BLOCKED if blocked else Refusal.WRONG), known

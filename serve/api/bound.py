@@ -140,14 +140,15 @@ class TenantAnnouncer:
 
 @dataclass(frozen=True, slots=True)
 class TenantLinks:
-    """Signs links to the tenant's blobs."""
+    """Signs links to the tenant's blobs, in the name of who asks."""
 
     links: MediaLinks
     tenant: str
+    actor: str
 
     def link(self, key: str, media_type: str, filename: str = "") -> str:
         """Address of a blob, relative to the API."""
-        return self.links.link(self.tenant, key, media_type, filename)
+        return self.links.link(self.tenant, key, media_type, filename, by=self.actor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError
 from cluster.core.log import redact
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.urls import parse_camera_url, public_url
+from cluster.stores.audit.events import AuditAction
 from cluster.stores.bus import CameraStatus
 from cluster.stores.db import CameraChanges
 from pipelines.domain import (
@@ -23,6 +24,7 @@ from pipelines.domain import (
     Slug,
 )
 from pipelines.errors import InputError, UnavailableError
+from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.bound import TenantAddresses
 from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
 from serve.api.problems import responses
@@ -232,6 +234,14 @@ async def checked_url(secret: SecretStr, addresses: TenantAddresses) -> SecretSt
     return SecretStr(url.encoded)
 
 
+def _note_fields(note: AuditNote, body: NewCamera | CameraPatch) -> None:
+    """Which fields were sent, not what they hold: a URL is a secret."""
+    note.details["fields"] = sorted(body.model_fields_set - {"id"})
+    if "masks" in body.model_fields_set:
+        note.details["masks"] = len(body.masks)
+        note.also.append(AuditAction.MASKS_CHANGE)
+
+
 async def _view(scope: TenantScope, camera: Camera) -> CameraView:
     return camera_view(camera, await scope.statuses.of(camera.id))
 
@@ -242,8 +252,12 @@ async def _view(scope: TenantScope, camera: Camera) -> CameraView:
     summary="Add a camera",
     responses=responses(400, 409, 413) | CREATED,
 )
-async def add_camera(body: NewCamera, scope: TenantDep, response: Response) -> CameraView:
+async def add_camera(
+    body: NewCamera, scope: TenantDep, response: Response, note: AuditNoteDep
+) -> CameraView:
     """The camera is pulled and watched within two seconds; see its `state`."""
+    note.object_id = body.id
+    _note_fields(note, body)
     substream_url = body.substream_url
     camera = scope.new_camera(
         id=body.id,
@@ -277,9 +291,12 @@ async def get_camera(camera: CameraPath, scope: TenantDep) -> CameraView:
 
 
 @router.patch("/v1/cameras/{camera}", summary="Change a camera", responses=responses(400, 404, 413))
-async def change_camera(camera: CameraPath, body: CameraPatch, scope: TenantDep) -> CameraView:
+async def change_camera(
+    camera: CameraPath, body: CameraPatch, scope: TenantDep, note: AuditNoteDep
+) -> CameraView:
     """Takes effect within two seconds. A new `url` makes the camera reconnect; a new `detect_fps`
     does not."""
+    _note_fields(note, body)
     changes: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     for name in ("url", "substream_url"):
         if changes.get(name) is not None:

@@ -23,6 +23,7 @@ from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import UnknownThingError
 from serve.api.alarms import AlarmPath, alarm_of
+from serve.api.audit.note import AuditNoteDep
 from serve.api.bound import TenantLinks
 from serve.api.fields import ResponseBody
 from serve.api.problems import responses
@@ -69,12 +70,15 @@ class ClipView(ResponseBody):
 
 
 @router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm")
-async def alarm_clip(alarm: AlarmPath, scope: TenantDep, state: StateDep) -> ClipView:
+async def alarm_clip(
+    alarm: AlarmPath, scope: TenantDep, state: StateDep, note: AuditNoteDep
+) -> ClipView:
     """Made at the first request, from what was recorded around the alarm. `pending`: request it
     again in some seconds. `none`: there will be none, and why."""
     known = await alarm_of(scope, alarm)
     kept = await _kept(scope, state.deps.settings.recording, known.camera)
     clip = await state.evidence.clips.clip(known, kept, scope.recordings, scope.blobs)
+    note.details["state"] = clip.state
     if clip.file is not None:
         complete = state.deps.clock.now_us() >= kept.settled_us(known)
         await _write_boxes(known, clip.file, scope, complete=complete)

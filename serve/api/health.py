@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from serve.api.audit.recorder import AuditHealth
 from serve.api.fields import ResponseBody
 from serve.api.problems import MEDIA_TYPE, problem_response
 from serve.api.readiness import DependencyState
@@ -27,6 +28,7 @@ class Alive(ResponseBody):
 class Ready(ResponseBody):
     status: Literal["ready"] = "ready"
     dependencies: dict[str, DependencyState]
+    audit: AuditHealth
 
 
 @router.get("/healthz", summary="Is this process alive?")
@@ -40,7 +42,8 @@ async def healthz() -> Alive:
     response_model=Ready,
     responses={
         503: {
-            "description": "At least one dependency is down; `dependencies` as in the 200 answer.",
+            "description": "At least one dependency is down; `dependencies` and `audit` as in the "
+            "200 answer.",
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     },
@@ -49,14 +52,15 @@ async def readyz(state: StateDep) -> JSONResponse:
     states = await state.readiness.states()
     shown = {name: found.model_dump(exclude_none=True) for name, found in states.items()}
     down = sorted(name for name, found in states.items() if found.status == "down")
+    members = {"dependencies": shown, "audit": state.auditor.health().model_dump()}
     if not down:
-        return JSONResponse({"status": "ready", "dependencies": shown})
+        return JSONResponse({"status": "ready", **members})
     return problem_response(
         503,
         f"Not ready: {', '.join(down)} down.",
         hint="`atalaia doctor` says more.",
         headers={"Retry-After": "2"},
-        extra={"dependencies": shown},
+        extra=members,
     )
 
 

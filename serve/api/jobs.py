@@ -13,6 +13,7 @@ from cluster.stores.db import JobRecord, JobState
 from pipelines.clock import Clock
 from pipelines.domain import Slug
 from pipelines.errors import AtalaiaError, InputError
+from serve.api.audit.note import AuditNoteDep
 from serve.api.bound import TenantProcesses
 from serve.api.fields import RequestBody, ResponseBody
 from serve.api.problems import responses
@@ -96,9 +97,12 @@ def _view(job: JobRecord) -> JobView:
     summary="Analyse recordings again",
     responses=responses(400, 404, 409, 413) | ACCEPTED,
 )
-async def start_job(body: NewJob, scope: TenantDep, deps: DepsDep, response: Response) -> Accepted:
+async def start_job(
+    body: NewJob, scope: TenantDep, deps: DepsDep, response: Response, note: AuditNoteDep
+) -> Accepted:
     """Everything that the camera recorded, or a part of it, with the rules of now. What is found is
     kept as if it had been found live; what was known stays as it is."""
+    note.details |= {"kind": body.kind, "camera": body.camera}
     await scope.records.camera(body.camera)
     _require_allowed(body.model, deps.settings)
     for job in await scope.jobs.under_way():

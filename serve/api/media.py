@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
+from serve.api.audit.note import AuditNoteDep
 from serve.api.media_links import MediaGrant
 from serve.api.ports import BlobStore
 from serve.api.problems import responses
@@ -39,11 +41,15 @@ class Granted:
 
 
 async def granted(
-    token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)], state: StateDep
+    token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)], state: StateDep, note: AuditNoteDep
 ) -> Granted:
     """Raises ForbiddenError: the link is not ours, or it has expired."""
     links = state.evidence.links
     grant = links.open(token)
+    note.link = grant.tenant, grant.by or "link"
+    note.object_id = grant.key
+    # Tells links apart, and opens nothing.
+    note.details["link"] = sha256(token.encode()).hexdigest()[:16]
     return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant))
 
 

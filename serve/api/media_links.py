@@ -26,13 +26,19 @@ _PURPOSE = b"atalaia: links to media, version 1"
 
 @dataclass(frozen=True, slots=True)
 class MediaGrant:
-    """What a link opens. `filename`: as what a browser saves it; empty where it shows it."""
+    """What a link opens.
+
+    Attributes:
+        filename: as what a browser saves it; empty where it shows it.
+        by: who asked for the link, as records name it; empty in links of earlier versions.
+    """
 
     tenant: str
     key: str
     media_type: str
     filename: str
     expires_s: int
+    by: str = ""
 
 
 def media_secret(settings: Settings) -> bytes:
@@ -74,7 +80,9 @@ class MediaLinks:
         self._ttl_s = ttl_s
         self._clock = clock
 
-    def link(self, tenant: str, key: str, media_type: str, filename: str = "") -> str:
+    def link(
+        self, tenant: str, key: str, media_type: str, filename: str = "", *, by: str = ""
+    ) -> str:
         """Address of a blob, relative to the API."""
         claims = {
             "aud": _AUDIENCE,
@@ -83,6 +91,7 @@ class MediaLinks:
             "key": key,
             "type": media_type,
             "name": filename,
+            "by": by,
         }
         return f"/media/{jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}"
 
@@ -106,7 +115,12 @@ class MediaLinks:
                 hint="Ask for a new one: GET /v1/alarms/{id}/clip or GET /v1/recordings.",
             ) from None
         grant = MediaGrant(
-            claims["tenant"], claims["key"], claims["type"], claims["name"], claims["exp"]
+            claims["tenant"],
+            claims["key"],
+            claims["type"],
+            claims["name"],
+            claims["exp"],
+            claims.get("by", ""),
         )
         if self.seconds_left(grant) <= 0:
             raise ForbiddenError(

@@ -20,6 +20,8 @@ from pipelines.clock import Clock
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
+AUDIT_RESULTS = ("written", "delayed", "lost")
+
 # From a cached key lookup (1 ms) to a first inference on a cold replica.
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -62,6 +64,23 @@ class Metrics:
             "Changes of which the controller could not be notified at once (its timer finds them).",
             registry=self.registry,
         )
+        self._audit_events = Counter(
+            "atalaia_audit_events",
+            "Entries of the audit log: written; written after a failed attempt (delayed); lost.",
+            ("result",),
+            registry=self.registry,
+        )
+        for result in AUDIT_RESULTS:
+            self._audit_events.labels(result)
+        self.audit_waiting = Gauge(
+            "atalaia_audit_waiting",
+            "Entries of the audit log that are not yet written.",
+            registry=self.registry,
+        )
+
+    def count_audit(self, result: str, count: int) -> None:
+        """Count entries of the audit log; `result` is one of `AUDIT_RESULTS`."""
+        self._audit_events.labels(result).inc(count)
 
 
 class Measure:

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from cluster.inference.model_choice import ModelChoice
 from pipelines.errors import InputError, ModelError
+from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import RequestBody, ResponseBody
 from serve.api.ports import LoadedModel
 from serve.api.problems import responses
@@ -59,15 +60,19 @@ async def show_model(platform: PlatformDep, deps: DepsDep) -> ModelView:
 
 
 @router.put("/v1/model", summary="Replace the model", responses=responses(400, 413))
-async def replace_model(body: NewModel, platform: PlatformDep, deps: DepsDep) -> ModelView:
+async def replace_model(
+    body: NewModel, platform: PlatformDep, deps: DepsDep, note: AuditNoteDep
+) -> ModelView:
     """Every replica reads, exports and tries the new model, then changes to it between two frames.
 
     A file that cannot be used is refused with the reason, and the model that runs keeps serving.
     Replicas that start later run the new model too, until the settings name other weights.
     """
+    note.object_id = body.weights
     try:
         loaded = await deps.detector.load(body.weights)
     except ModelError as error:
         raise ModelRefusedError(error.message, hint=error.hint) from None
+    note.details["sha256"] = loaded.sha256
     await ModelChoice(deps.redis, deps.settings.detector.weights).choose(body.weights)
     return _view(loaded)

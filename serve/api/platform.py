@@ -10,6 +10,7 @@ from pydantic import Field
 from cluster.stores.db import KeyInfo, Tenant
 from pipelines.domain import Slug
 from pipelines.errors import ConflictError
+from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import DisplayName, RequestBody, ResponseBody
 from serve.api.problems import responses
 from serve.api.scope import PlatformDep, PrincipalDep
@@ -94,10 +95,13 @@ async def session(principal: PrincipalDep, deps: DepsDep) -> SessionView:
 @router.post(
     "/v1/tenants", status_code=201, summary="Add a tenant", responses=responses(400, 403, 409, 413)
 )
-async def add_tenant(body: NewTenant, platform: PlatformDep) -> TenantView:
+async def add_tenant(body: NewTenant, platform: PlatformDep, note: AuditNoteDep) -> TenantView:
+    note.object_id = body.id
     if any(tenant.slug == body.id for tenant in await platform.tenants()):
         raise ConflictError(f"Tenant '{body.id}' exists.", hint="Choose another id.")
-    return _tenant_view(await platform.ensure_tenant(body.id, body.name or body.id))
+    tenant = await platform.ensure_tenant(body.id, body.name or body.id)
+    note.tenants.add(tenant.slug)
+    return _tenant_view(tenant)
 
 
 @router.get("/v1/tenants", summary="List tenants", responses=responses(403))
@@ -108,8 +112,13 @@ async def list_tenants(platform: PlatformDep) -> TenantList:
 @router.post(
     "/v1/keys", status_code=201, summary="Issue a key", responses=responses(400, 403, 404, 413)
 )
-async def issue_key(body: NewKey, platform: PlatformDep, response: Response) -> FreshKey:
+async def issue_key(
+    body: NewKey, platform: PlatformDep, response: Response, note: AuditNoteDep
+) -> FreshKey:
+    note.details["tenant"] = body.tenant
     issued = await platform.create_key(body.tenant, body.label)
+    if body.tenant is not None:
+        note.tenants.add(body.tenant)
     response.headers["Location"] = f"/v1/keys/{issued.id}"
     return FreshKey(id=issued.id, tenant=body.tenant, label=body.label, key=issued.secret)
 
@@ -124,7 +133,10 @@ async def list_keys(platform: PlatformDep) -> KeyList:
     "/v1/keys/{key}", status_code=204, summary="Revoke a key", responses=responses(403, 404)
 )
 async def revoke_key(
-    key: Annotated[str, Path(pattern=r"^[a-z0-9]{8}$")], platform: PlatformDep
+    key: Annotated[str, Path(pattern=r"^[a-z0-9]{8}$")], platform: PlatformDep, note: AuditNoteDep
 ) -> None:
     """It stops working within two seconds."""
-    await platform.revoke_key(key)
+    tenant = await platform.revoke_key(key)
+    note.details["tenant"] = tenant
+    if tenant is not None:
+        note.tenants.add(tenant)

@@ -22,6 +22,7 @@ from pipelines.domain import (
     Slug,
     ZoneEntryRule,
 )
+from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
@@ -166,9 +167,11 @@ async def add_rule(
     scope: TenantDep,
     state: StateDep,
     response: Response,
+    note: AuditNoteDep,
 ) -> Rule:
     """Armed within two seconds, without a restart. Coordinates are 0..1 of the picture, origin
     top left. Classes are those of the running model; `People` becomes `person`."""
+    note.details |= {"kind": body.kind.value}
     taken = {rule.id for rule in await scope.records.rules(camera)}
     rule = _RULE.validate_python(
         body.model_dump()
@@ -177,6 +180,7 @@ async def add_rule(
             "classes": known_classes(body.classes, await state.labels.current()),
         }
     )
+    note.details["rule"] = rule.id
     await scope.records.add_rule(camera, rule)
     await scope.announcer.changed(camera)
     response.headers["Location"] = f"/v1/cameras/{camera}/rules/{rule.id}"

@@ -16,6 +16,7 @@ from cluster.clips.coverage import Span
 from cluster.clips.exports import ExportRequest
 from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
+    AuditLog,
     PlatformRecords,
     Principal,
     TenantJobs,
@@ -75,6 +76,10 @@ class TenantScope:
         return self._deps.database.jobs(self._tenant)
 
     @cached_property
+    def audit(self) -> AuditLog:
+        return self._deps.database.audit(self._tenant)
+
+    @cached_property
     def blobs(self) -> BlobStore:
         return self._deps.blobs(self._tenant)
 
@@ -110,7 +115,7 @@ class TenantScope:
 
     @cached_property
     def links(self) -> TenantLinks:
-        return TenantLinks(self._state.evidence.links, self._tenant)
+        return TenantLinks(self._state.evidence.links, self._tenant, self.actor)
 
     @cached_property
     def processes(self) -> TenantProcesses:
@@ -163,5 +168,13 @@ async def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRe
     return deps.database.platform()
 
 
+async def require_audit(principal: PrincipalDep, state: StateDep) -> AuditLog:
+    """The audit log of the key's tenant, or the platform's own for its key."""
+    if principal.tenant is None:
+        return state.deps.database.platform_audit()
+    return TenantScope(principal.tenant, principal.key_id, state).audit
+
+
 TenantDep = Annotated[TenantScope, Depends(require_tenant)]
 PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]
+AuditDep = Annotated[AuditLog, Depends(require_audit)]

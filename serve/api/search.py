@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
+from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingFilterDep
 from serve.api.images import ImageDecoder, Rgb
 from serve.api.links import recording_address, snapshot_address
@@ -102,6 +103,7 @@ async def search(
     scope: TenantDep,
     state: StateDep,
     only: SightingFilterDep,
+    note: AuditNoteDep,
     like: Annotated[
         str | None,
         Query(
@@ -121,6 +123,7 @@ async def search(
     where the embedder has a text side."""
     embedder = scope.embedder
     query = like or await _question(request, state.decoder)
+    note.details |= _searched(query)
     known: tuple[str, str] | None = None
     if isinstance(query, WordsQuery) and query.text is not None:
         vector = await embedder.embed_text(query.text)
@@ -139,6 +142,15 @@ async def search(
     )
     others = [item for item in found if (item.sighting.camera, item.sighting.track) != known]
     return SearchAnswer(matches=[_match(item) for item in others[:limit]])
+
+
+def _searched(query: WordsQuery | Rgb | str) -> dict[str, str]:
+    """What is kept of a query in the audit log: its words, and of a picture nothing."""
+    if isinstance(query, WordsQuery) and query.text is not None:
+        return {"by": "words", "text": query.text}
+    if isinstance(query, WordsQuery):
+        return {"by": "object", "like": str(query.like)}
+    return {"by": "object" if isinstance(query, str) else "picture"}
 
 
 async def _question(request: Request, decoder: ImageDecoder) -> WordsQuery | Rgb:

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Request
 from cluster.stores.bus import AlarmStream
 from serve.api.alarm_feed import AlarmFeeds
 from serve.api.announce import Announcer
+from serve.api.audit.recorder import Auditor
 from serve.api.auth import Authenticator
 from serve.api.evidence import Evidence
 from serve.api.images import ImageDecoder
@@ -34,6 +35,7 @@ class ApiState:
     evidence: Evidence
     readiness: Readiness
     authenticator: Authenticator
+    auditor: Auditor
 
     @classmethod
     def over(cls, deps: Deps, authenticator: Authenticator | None = None) -> ApiState:
@@ -59,10 +61,17 @@ class ApiState:
             evidence=Evidence(deps),
             readiness=Readiness(standard_probes(deps), deps.clock),
             authenticator=authenticator or Authenticator(deps.database.platform(), deps.clock),
+            auditor=Auditor(deps.database, deps.clock, metrics),
         )
+
+    def start(self) -> None:
+        """Begin with what runs in the background; in the event loop that serves the requests."""
+        self.auditor.start()
 
     async def aclose(self) -> None:
         """Idempotent."""
+        # First, so that its deadline lies within that of the replica.
+        await self.auditor.aclose()
         await self.alarm_feeds.aclose()
         await self.announcer.aclose()
         await self.decoder.aclose()

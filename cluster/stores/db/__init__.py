@@ -1,5 +1,6 @@
 """The records: what is kept in SQL. SQLite on one machine, PostgreSQL in production."""
 
+from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.keys import new_key
@@ -31,6 +32,9 @@ __all__ = [
     "AlarmQuery",
     "AlarmRecord",
     "AlarmState",
+    "AuditHeads",
+    "AuditLog",
+    "AuditPage",
     "CameraChanges",
     "Database",
     "IssuedKey",

@@ -78,6 +78,7 @@ _ALARM_VERSION = 1
 _ALARM_LAYOUT = struct.Struct(">Bq16s")  # version, capture_us, alarm id
 _OBJECT_VERSION = 2
 _OBJECT_LAYOUT = struct.Struct(">Bq")  # version, first_seen_us; then camera/track
+_AUDIT = re.compile(r"\d{1,18}", re.ASCII)
 _RECORDING = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
 
 
@@ -134,9 +135,17 @@ def _read_recording(cursor: str) -> tuple[int, str]:
     return int(found[1]), found[2]
 
 
+def _read_audit(cursor: str) -> int:
+    if _AUDIT.fullmatch(cursor) is None:
+        raise ValueError("no number")
+    return int(cursor)
+
+
 ALARM_CURSOR = Cursor(_spell_alarm, _read_alarm)
 """Capture time and id."""
 OBJECT_CURSOR = Cursor(_spell_object, _read_object)
 """First sight, camera and track."""
 RECORDING_CURSOR = Cursor(_spell_recording, _read_recording)
 """Start and camera."""
+AUDIT_CURSOR: Cursor[int] = Cursor(str, _read_audit)
+"""Sequence number."""

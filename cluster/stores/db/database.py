@@ -8,6 +8,8 @@ from typing import Self
 from sqlalchemy import text
 
 from cluster.core.tenancy import require_tenant
+from cluster.stores.audit.events import PLATFORM_CHAIN
+from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.engine import open_engine
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.platform import PlatformRecords
@@ -71,6 +73,26 @@ class Database:
         """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def audit(self, tenant: str) -> AuditLog:
+        """The audit log of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return self._audit(tenant)
+
+    def platform_audit(self) -> AuditLog:
+        """The audit log of the platform itself; it holds nothing of the tenants' own."""
+        return self._audit(PLATFORM_CHAIN)
+
+    def audit_chain(self, chain: str) -> AuditLog:
+        """One of the two above, by the name of the chain: for the writer and for checks."""
+        return self.platform_audit() if chain == PLATFORM_CHAIN else self.audit(chain)
+
+    def audit_heads(self) -> AuditHeads:
+        """Where every chain ends: for anchors and checks."""
+        return AuditHeads(Sessions(self._engine, None))
+
+    def _audit(self, chain: str) -> AuditLog:
+        return AuditLog(Sessions(self._engine, chain), chain)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""

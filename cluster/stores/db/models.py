@@ -194,6 +194,34 @@ class PathRow(TenantOwned, Base):
     source: Mapped[str] = mapped_column(String(8))
 
 
+class AuditRow(TenantOwned, Base):
+    """An entry of the audit log (`cluster.stores.audit`). Triggers, which only the migration knows,
+    refuse every change. It outlives its tenant, hence no foreign key; the platform's chain has the
+    empty tenant."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('done', 'refused')", name="outcome"),
+        Index(None, "tenant", "at_us"),
+        Index(None, "tenant", "actor", "sequence"),
+        Index(None, "tenant", "action", "sequence"),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(40), primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at_us: Mapped[int] = mapped_column(BigInteger)
+    actor: Mapped[str] = mapped_column(String(80))
+    action: Mapped[str] = mapped_column(String(40))
+    object_kind: Mapped[str] = mapped_column(String(24))
+    object_id: Mapped[str] = mapped_column(String(255))
+    address: Mapped[str | None] = mapped_column(String(64))
+    outcome: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str | None] = mapped_column(String(300))
+    details: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    prev_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
 class JobRow(TenantOwned, Base):
     __tablename__ = "jobs"
     __table_args__ = (

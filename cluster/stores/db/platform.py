@@ -106,14 +106,22 @@ class PlatformRecords:
             return None
         return Principal(tenant=row.tenant, key_id=row.id)
 
-    async def revoke_key(self, key: str) -> None:
-        """End a key by its id. Again changes nothing. Raises UnknownThingError."""
+    async def revoke_key(self, key: str) -> str | None:
+        """End a key by its id. Again changes nothing.
+
+        Returns:
+            The tenant that it belonged to; None: the platform.
+
+        Raises:
+            UnknownThingError: there is no such key.
+        """
         async with self._sessions.write() as session:
             row = await session.get(KeyRow, key)
             if row is None:
                 raise UnknownThingError(f"there is no key {key}.")
             if row.revoked_us is None:
                 row.revoked_us = self._clock.now_us()
+            return row.tenant
 
     async def keys(self) -> list[KeyInfo]:
         """Every key, oldest first, revoked ones too."""

@@ -27,6 +27,7 @@ async def test_ready_names_every_dependency(anonymous: httpx.AsyncClient) -> Non
     assert body["status"] == "ready"
     assert set(body["dependencies"]) == {"database", "redis"}
     assert all(state["status"] == "up" for state in body["dependencies"].values())
+    assert body["audit"] == {"status": "ok", "waiting": 0, "lost": 0}
 
 
 async def test_one_dependency_down_is_a_503_that_names_it(frail: Frail) -> None:
@@ -40,6 +41,7 @@ async def test_one_dependency_down_is_a_503_that_names_it(frail: Frail) -> None:
     states: dict[str, dict[str, str]] = body["dependencies"]  # type: ignore[assignment]
     assert states["redis"]["status"] == "down"
     assert states["database"]["status"] == "up"
+    assert body["audit"] == {"status": "ok", "waiting": 0, "lost": 0}
     assert str(frail.redis.port) not in response.text
     await asyncio.to_thread(frail.redis.start)
 

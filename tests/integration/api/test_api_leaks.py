@@ -22,7 +22,7 @@ from tests.integration.api.test_api_auth import guarded
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_search import RED, picture
 from tests.integration.api.test_api_stream import follow, take
-from tests.integration.api.world import World, problem
+from tests.integration.api.world import World, eventually, problem
 
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
@@ -249,6 +249,29 @@ async def test_the_same_ids_are_two_things(
     assert (await checked.post("/v1/cameras/vault/join")).json()["room"] == "acme.vault"
     assert (await checked.delete("/v1/cameras/vault")).status_code == 204
     assert (await world.database.tenant("globex").camera("vault")).name == f"{MARK} vault"
+
+
+async def test_the_audit_log_holds_only_ones_own(
+    checked: httpx.AsyncClient, world: World, theirs: Theirs
+) -> None:
+    """globex does all that it can, and acme's log stays as it was; so does the platform's."""
+    globex = await world.client("globex")
+    for (method, _), (path, options) in requests(theirs).items():
+        await globex.request(method, path, **options)
+
+    async def written() -> bool:
+        return world.state.auditor.health().waiting == 0
+
+    await eventually(written)
+    assert await world.database.audit("globex").count() > 8
+    assert await world.database.audit("acme").count() == 0
+    assert await world.database.platform_audit().count() == 0
+    platform = await world.client("platform")
+    for client in (checked, platform):
+        for params in ({}, {"tenant": "globex"}, {"cursor": "999"}):
+            answer = await client.get("/v1/audit", params=params)
+            assert answer.status_code == 200
+            assert not {"vault", "thieves", "globex"} & set(answer.text.split('"'))
 
 
 async def test_a_cursor_of_another_tenant_shows_nothing_of_it(

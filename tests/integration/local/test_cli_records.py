@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def atalaia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     return Shell()
 
 
-def test_from_an_empty_folder_to_a_key_that_is_revoked(atalaia: Shell) -> None:
+def test_from_an_empty_folder_to_a_key_that_is_revoked(atalaia: Shell, tmp_path: Path) -> None:
     assert "from empty to" in atalaia("migrate").output
     assert "up to date" in atalaia("migrate").output
     assert atalaia("tenant", "create", "acme", "--name", "Acme Security").exit_code == 0
@@ -43,6 +44,16 @@ def test_from_an_empty_folder_to_a_key_that_is_revoked(atalaia: Shell) -> None:
     assert atalaia("key", "revoke", key["id"]).exit_code == 0
     assert json.loads(atalaia("key", "list", "--json").stdout)[0]["revoked_us"] is not None
     assert "door" in atalaia("key", "list").stdout
+    connection = sqlite3.connect(tmp_path / "data" / "atalaia.db")
+    logged = "SELECT action, object_id, actor FROM audit WHERE tenant = ? ORDER BY sequence"
+    for chain in ("", "acme"):
+        assert connection.execute(logged, (chain,)).fetchall() == [
+            ("tenant.add", "acme", "system:cli"),
+            ("key.issue", key["id"], "system:cli"),
+            ("key.revoke", key["id"], "system:cli"),
+        ]
+    connection.close()
+    assert "acme: 3 rows, whole" in atalaia("audit", "verify").stdout
 
 
 def test_a_key_needs_a_tenant_that_exists(atalaia: Shell) -> None:

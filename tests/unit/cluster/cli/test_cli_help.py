@@ -38,7 +38,7 @@ def test_the_documented_commands_exist() -> None:
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
     promised |= {f"jobs {verb}" for verb in ("submit", "list", "follow", "cancel")}
-    promised |= {"tenant create", "tenant list"}
+    promised |= {"tenant create", "tenant list", "audit verify", "audit anchor"}
     promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     assert promised <= set(COMMANDS)
 

@@ -13,6 +13,7 @@ from cluster.inference.clip_text import _WORDS
 from cluster.local.doctor import _number
 from cluster.media.errors import problem_of
 from cluster.media.urls import MAX_URL_LENGTH, parse_camera_url, public_url
+from cluster.stores.audit.events import plain
 from pipelines.errors import InputError
 from serve.api.ranges import same_version, wanted_bytes
 from tests.growth import TIMES, assert_linear
@@ -40,6 +41,7 @@ WORK: dict[str, tuple[Callable[[str], object], str, list[str]]] = {
     "version": (_number, "", ["1", "1.", ".", "1.1", "a1"]),
     "problem": (problem_of, "", ["a", "4", "401", "unsupported ", "lookup", "wrong "]),
     "words": (_WORDS.findall, "", ["a", "1", "'", "'s", "_", ".", " ", "é"]),
+    "audit": (lambda text: plain(text, len(text)), "", ["atk_", "a", "_", "atk_aaaaaaaa_", "\0"]),
     "bucket": (refused, "s3://", ["a", ":", "@", "/", "arn:"]),
 }
 CASES = [(name, unit) for name, (_, _, units) in WORK.items() for unit in units]

@@ -62,8 +62,8 @@ class Parts:
     def blobs(self, tenant: str) -> str:
         return f"blobs of {tenant}"
 
-    def link(self, tenant: str, key: str, media_type: str, filename: str) -> str:
-        return f"{tenant}/{key}"
+    def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: str) -> str:
+        return f"{tenant}/{key} for {by}"
 
     def subscribe(self, tenant: str, after: str | None) -> str:
         return f"stream of {tenant}"
@@ -86,6 +86,7 @@ def scope(parts: Parts) -> TenantScope:
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
     for store in (scope.records, scope.recordings, scope.tracks, scope.jobs):
         assert store.tenant == "acme"
+    assert scope.audit.chain == "acme"
     blobs: Any = scope.blobs
     assert blobs == "blobs of acme"
 
@@ -115,7 +116,7 @@ async def test_shared_parts_are_asked_for_this_tenant_only(
     assert stream == "stream of acme"
     found: Any = scope.alarm_feed.recent(UUID(int=1))
     assert found == "alarm of acme"
-    assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4"
+    assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4 for key:k1"
 
 
 async def test_models_are_told_whose_work_they_do(scope: TenantScope, parts: Parts) -> None:
@@ -158,7 +159,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     stores = {name for name, kind in vars(TenantScope).items() if isinstance(kind, cached_property)}
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
-        "alarm_feed", "announcer", "links", "processes", "detector", "embedder",
+        "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
     }  # fmt: skip
 
 

@@ -7,13 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.stores.db.cursor import ALARM_CURSOR, OBJECT_CURSOR, RECORDING_CURSOR, Cursor
+from cluster.stores.db.cursor import (
+    ALARM_CURSOR,
+    AUDIT_CURSOR,
+    OBJECT_CURSOR,
+    RECORDING_CURSOR,
+    Cursor,
+)
 from pipelines.errors import InputError
 
 KINDS = pytest.mark.parametrize(
     "cursor",
-    [ALARM_CURSOR, OBJECT_CURSOR, RECORDING_CURSOR],
-    ids=["alarm", "object", "recording"],
+    [ALARM_CURSOR, OBJECT_CURSOR, RECORDING_CURSOR, AUDIT_CURSOR],
+    ids=["alarm", "object", "recording", "audit"],
 )
 TIMES = st.integers(0, 2**63 - 1)
 SLUGS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,39}", fullmatch=True)
@@ -51,8 +57,9 @@ def test_round_trip_of_recordings(start_us: int, camera: str) -> None:
         ),
         (OBJECT_CURSOR, (1_700_000_000_000_000, "gate", "t-1"), "AgAGCiQYHkAAZ2F0ZS90LTE"),
         (RECORDING_CURSOR, (1_700_000_000_000_000, "gate"), "1700000000000000.gate"),
+        (AUDIT_CURSOR, 1_234, "1234"),
     ],
-    ids=["alarm", "object", "recording"],
+    ids=["alarm", "object", "recording", "audit"],
 )
 def test_the_text_stays_as_clients_hold_it(cursor: Cursor[Any], place: Any, text: str) -> None:
     assert cursor.encode(place) == text

@@ -1,0 +1,169 @@
+"""`atalaia audit`: checks the audit log in the database, and anchors it outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
+from cluster.local.secrets import with_secrets
+from pipelines.errors import InputError
+
+if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
+    from cluster.stores.audit.anchors import Anchor, AnchorKeys
+    from cluster.stores.audit.chain import Finding, Head
+    from cluster.stores.db import AuditLog, Database
+
+Anchored = Mapping[str, Mapping[int, str]]
+"""Hashes by chain and sequence number."""
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    help="Check the audit log in the configured database, and anchor it outside.",
+    epilog="Example: atalaia audit verify",
+)
+
+
+@app.command(epilog="Example: atalaia audit verify --tenant acme --anchors anchors.jsonl")
+def verify(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's log.")] = None,
+    platform: Annotated[bool, typer.Option("--platform", help="Only the platform's own.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All logs; this is the default.")] = False,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(help="File of anchors. Default: the periodic ones, if they are here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Recompute the hashes of the audit log. Exit code 1 if a row was changed or is missing.
+
+    Without anchors, rows that were cut off at the end of a log are not noticed.
+    """
+    if (tenant is not None) + platform + every > 1:
+        raise InputError("--tenant, --platform and --all exclude each other.")
+    only = "" if platform else tenant
+    checked, found = asyncio.run(_verify(only, anchors))
+    if as_json:
+        report = {
+            "rows": {chain: head.sequence for chain, head in checked.items()},
+            "findings": [asdict(finding) for finding in found],
+        }
+        out().print(json.dumps(report, indent=2), markup=False)
+    else:
+        _show(checked, found)
+    if found:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command(epilog="Example: atalaia audit anchor --out /mnt/elsewhere/anchors.jsonl")
+def anchor(
+    target: Annotated[
+        Path | None, typer.Option("--out", help="File to append to. Default: stdout.")
+    ] = None,
+) -> None:
+    """Sign where every audit log ends now, as JSON Lines. Keep them away from the database."""
+    made = asyncio.run(_anchor())
+    if target is None:
+        for one in made:
+            out().print(one.model_dump_json(), markup=False)
+        return
+    from cluster.stores.audit.anchors import append_anchors
+
+    try:
+        append_anchors(target, made)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}.") from None
+    out().print(f"{len(made)} anchors added to {target}", markup=False)
+
+
+def _name(chain: str) -> str:
+    return chain or "(platform)"
+
+
+def _show(checked: Mapping[str, Head], found: list[Finding]) -> None:
+    faulty = {finding.chain: finding for finding in found}
+    for chain in sorted(checked.keys() | faulty.keys()):
+        if (finding := faulty.get(chain)) is not None:
+            out().print(
+                f"{_name(chain)}: row {finding.sequence} {finding.fault.value}: {finding.detail}",
+                style="red",
+                markup=False,
+            )
+        else:
+            head = checked[chain]
+            out().print(f"{_name(chain)}: {head.sequence} rows, whole", markup=False)
+
+
+async def _verify(only: str | None, anchors: Path | None) -> tuple[dict[str, Head], list[Finding]]:
+    """Heads of the chains that were read, and what is wrong; `only`: one chain, None: all."""
+    from cluster.stores.db import Database
+
+    anchored = await asyncio.to_thread(_anchored, anchors)
+    async with Database(settings().database_url) as database:
+        chains = [only] if only is not None else await _chains(database, anchored)
+        checked: dict[str, Head] = {}
+        found: list[Finding] = []
+        for chain in chains:
+            log = database.audit_chain(chain)
+            checked[chain], finding = await _check(log, anchored.get(chain, {}))
+            found += [finding] if finding is not None else []
+    return checked, found
+
+
+async def _chains(database: Database, anchored: Anchored) -> list[str]:
+    """Every chain that there is or, by the anchors, was."""
+    return sorted((await database.audit_heads()()).keys() | anchored.keys())
+
+
+async def _check(log: AuditLog, anchors: Mapping[int, str]) -> tuple[Head, Finding | None]:
+    """Read one chain from its beginning to its end, or to its first fault."""
+    from cluster.stores.audit.chain import ChainCheck
+
+    check = ChainCheck(log.chain, anchors)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:
+        bar = progress.add_task(_name(log.chain), total=await log.count())
+        async for page in log.entries():
+            for entry in page:
+                if (finding := check.feed(entry)) is not None:
+                    return check.head, finding
+            progress.advance(bar, len(page))
+    return check.head, check.end()
+
+
+def _anchored(path: Path | None) -> Anchored:
+    """The checked anchors of a file, or of the periodic one where there is none."""
+    from cluster.stores.audit.anchors import FILE_NAME, by_chain, read_anchors
+
+    source = path or settings().anchor_dir / FILE_NAME
+    if path is None and not source.exists():
+        err().print("No anchors: a log whose end was cut off looks whole.", style="yellow")
+        return {}
+    return by_chain(read_anchors(source), _keys())
+
+
+def _keys() -> AnchorKeys:
+    from cluster.stores.audit.anchors import AnchorKeys
+
+    chosen = settings()
+    # On one machine the secret is LiveKit's, which was generated there.
+    return AnchorKeys.of(chosen if chosen.audit.secret else with_secrets(chosen))
+
+
+async def _anchor() -> list[Anchor]:
+    from cluster.stores.db import Database
+    from pipelines.clock import SystemClock
+
+    keys = _keys()
+    async with Database(settings().database_url) as database:
+        heads = await database.audit_heads()()
+    now_us = SystemClock().now_us()
+    return [keys.sign(chain, head, now_us) for chain, head in sorted(heads.items())]

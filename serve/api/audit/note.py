@@ -1,0 +1,39 @@
+"""What a route adds to its audit entry, where address and answer do not say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from cluster.stores.audit.events import AuditAction
+
+
+@dataclass(slots=True)
+class AuditNote:
+    """One per request, made by `AuditRequests`. A route fills in what only it knows.
+
+    Attributes:
+        object_id: what the request is about, where its address does not name it.
+        details: never a secret; cut to size when the event is made.
+        tenants: tenants whose chains tell of this, too: of what the platform did to them.
+        also: further actions that this request is, besides the one of the table.
+        link: tenant and actor of a signed link, which is the credential of a request without key.
+    """
+
+    object_id: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    tenants: set[str] = field(default_factory=set)
+    also: list[AuditAction] = field(default_factory=list)
+    link: tuple[str, str] | None = None
+
+
+async def get_note(request: Request) -> AuditNote:
+    note = getattr(request.state, "audit", None)
+    if not isinstance(note, AuditNote):
+        raise AssertionError(f"{request.url.path} is not behind AuditRequests")
+    return note
+
+
+AuditNoteDep = Annotated[AuditNote, Depends(get_note)]

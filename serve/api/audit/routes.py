@@ -1,0 +1,97 @@
+"""`/v1/audit`: who saw or changed what, when, from where, and with what outcome."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from cluster.stores.audit.chain import AuditEntry
+from cluster.stores.audit.events import MAX_ACTOR, MAX_AUDIT_PAGE, AuditAction, AuditQuery
+from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
+from serve.api.problems import responses
+from serve.api.scope import AuditDep
+from serve.api.times import micros, rfc3339
+
+router = APIRouter(tags=["audit"], responses=responses(401, 422, 429, 503))
+
+ActorFilter = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=MAX_ACTOR,
+        # PostgreSQL takes no NUL in a text, and no actor has spaces.
+        pattern=r"^[!-~]+$",
+        description="Only what this actor did.",
+        examples=["key:3kd82hs9"],
+    ),
+]
+
+
+class AuditObject(ResponseBody):
+    """What an entry is about."""
+
+    kind: str = Field(examples=["camera"])
+    id: str = Field(description="Empty where it is about no single thing.", examples=["gate"])
+
+
+class AuditView(ResponseBody):
+    sequence: int = Field(description="1, 2, … within the chain, without gaps.")
+    at: str
+    actor: str = Field(examples=["key:3kd82hs9"])
+    action: str = Field(examples=["camera.change"])
+    object: AuditObject
+    address: str | None = Field(description="Of the client, as the connection had it.")
+    outcome: str = Field(description="`done` or `refused`.")
+    reason: str | None = Field(description="Why it was refused.")
+    details: dict[str, Any]
+    prev_hash: str = Field(description="`hash` of the entry before.")
+    hash: str = Field(description="SHA-256 over all other fields.")
+
+
+class AuditList(ResponseBody):
+    entries: list[AuditView]
+    next_cursor: NextCursor
+
+
+def _view(entry: AuditEntry) -> AuditView:
+    return AuditView(
+        sequence=entry.sequence,
+        at=rfc3339(entry.at_us),
+        actor=entry.actor,
+        action=entry.action,
+        object=AuditObject(kind=entry.object_kind, id=entry.object_id),
+        address=entry.address,
+        outcome=entry.outcome,
+        reason=entry.reason,
+        details=entry.details if isinstance(entry.details, dict) else {},
+        prev_hash=entry.prev_hash,
+        hash=entry.hash,
+    )
+
+
+@router.get("/v1/audit", summary="The audit log, newest first")
+async def list_audit(
+    log: AuditDep,
+    actor: ActorFilter = None,
+    action: AuditAction | None = None,
+    since: Moment = None,
+    until: Moment = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_AUDIT_PAGE)] = 50,
+    cursor: PageCursor = None,
+) -> AuditList:
+    """With a tenant's key that tenant's log, with the platform key the platform's own. `since` is
+    inclusive, `until` is not. Keep the filters when you page on with a cursor. An entry is there
+    within some milliseconds of what it tells of, unless `/readyz` says that the log is delayed."""
+    page = await log.page(
+        AuditQuery(
+            actor=actor,
+            action=action,
+            since_us=micros(since),
+            until_us=micros(until),
+            limit=limit,
+            cursor=cursor,
+        )
+    )
+    return AuditList(entries=[_view(e) for e in page.items], next_cursor=page.next_cursor)

@@ -1,0 +1,167 @@
+"""What is logged of each route. A test compares it with the OpenAPI document: a new route must be
+in one of the two tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cluster.stores.audit.events import AuditAction
+from serve.api.audit.note import AuditNote
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What is known of a request and of the head of its answer.
+
+    Attributes:
+        path, query: parameters, as texts.
+        location: of the new thing, relative; empty: the answer names none.
+    """
+
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    location: str
+    note: AuditNote
+
+
+IdSource = Callable[[Exchange], str]
+
+
+# Slugs, UUIDs, ids of keys, names of tracks, keys of pictures. Whatever else somebody wrote into an
+# address was refused, and may be a password.
+_ID = re.compile(r"[A-Za-z0-9%._~/-]*", re.ASCII)
+INVALID = "(invalid)"
+
+
+def _from_path(exchange: Exchange, name: str) -> str:
+    value = str(exchange.path.get(name, ""))
+    return value if _ID.fullmatch(value) else INVALID
+
+
+def path(*names: str) -> IdSource:
+    """From the address."""
+    return lambda exchange: "/".join(_from_path(exchange, name) for name in names)
+
+
+def query(name: str) -> IdSource:
+    """From the query; empty: the request is about all of them."""
+    return lambda exchange: exchange.query.get(name, "")
+
+
+def location(*names: str) -> IdSource:
+    """The new thing's own id, behind those of the address."""
+
+    def source(exchange: Exchange) -> str:
+        known = [_from_path(exchange, name) for name in names]
+        made = exchange.location.rpartition("/")[2]
+        return "/".join([*known, made] if made else known)
+
+    return source
+
+
+def noted(exchange: Exchange) -> str:
+    """From the route itself."""
+    return exchange.note.object_id
+
+
+def nothing(_: Exchange) -> str:
+    """It is about no single thing."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """How one route is logged.
+
+    Attributes:
+        kind: of the object.
+        id: where its id comes from.
+        query: parameters that are kept as details.
+        once: the same request of the same actor is logged once per minute. For views, which pages
+            repeat and players split into ranges; never for changes.
+    """
+
+    action: AuditAction
+    kind: str
+    id: IdSource
+    query: tuple[str, ...] = ()
+    once: bool = False
+
+
+_A = AuditAction
+_SEARCHED = ("like", "like_camera", "camera", "class", "colour", "since", "until")
+
+AUDITED: dict[tuple[str, str], Audited] = {
+    # tenants and keys
+    ("POST", "/v1/tenants"): Audited(_A.TENANT_ADD, "tenant", noted),
+    ("POST", "/v1/keys"): Audited(_A.KEY_ISSUE, "key", location()),
+    ("DELETE", "/v1/keys/{key}"): Audited(_A.KEY_REVOKE, "key", path("key")),
+    ("PUT", "/v1/model"): Audited(_A.MODEL_CHANGE, "model", noted),
+    # cameras, masks, rules
+    ("POST", "/v1/cameras"): Audited(_A.CAMERA_ADD, "camera", noted),
+    ("PATCH", "/v1/cameras/{camera}"): Audited(_A.CAMERA_CHANGE, "camera", path("camera")),
+    ("DELETE", "/v1/cameras/{camera}"): Audited(_A.CAMERA_REMOVE, "camera", path("camera")),
+    ("POST", "/v1/cameras/{camera}/rules"): Audited(_A.RULE_ADD, "rule", location("camera")),
+    ("DELETE", "/v1/cameras/{camera}/rules/{rule}"): Audited(
+        _A.RULE_REMOVE, "rule", path("camera", "rule")
+    ),
+    # who looks
+    ("POST", "/v1/cameras/{camera}/join"): Audited(_A.LIVE_JOIN, "camera", path("camera")),
+    ("GET", "/v1/cameras/{camera}/snapshot"): Audited(
+        _A.SNAPSHOT_VIEW, "camera", path("camera"), once=True
+    ),
+    ("GET", "/v1/alarms/{alarm}/snapshot"): Audited(
+        _A.SNAPSHOT_VIEW, "alarm", path("alarm"), once=True
+    ),
+    ("GET", "/v1/snapshots/{key}"): Audited(_A.SNAPSHOT_VIEW, "picture", path("key"), once=True),
+    ("GET", "/v1/alarms/{alarm}/clip"): Audited(_A.CLIP_LINK, "alarm", path("alarm"), once=True),
+    ("GET", "/v1/recordings"): Audited(
+        _A.RECORDING_LINK, "camera", query("camera"), ("from", "to"), once=True
+    ),
+    ("GET", "/media/{token}"): Audited(_A.MEDIA_READ, "file", noted, once=True),
+    ("GET", "/v1/recordings/export"): Audited(
+        _A.EXPORT_DOWNLOAD, "camera", query("camera"), ("from", "to"), once=True
+    ),
+    ("GET", "/v1/recordings/exports/{export}"): Audited(
+        _A.EXPORT_MANIFEST, "export", path("export"), once=True
+    ),
+    ("POST", "/v1/search"): Audited(_A.SEARCH, "memory", nothing, _SEARCHED),
+    # what is done about what was seen
+    ("POST", "/v1/alarms/{alarm}/ack"): Audited(_A.ALARM_ACKNOWLEDGE, "alarm", path("alarm")),
+    ("POST", "/v1/jobs"): Audited(_A.JOB_START, "job", location()),
+    ("DELETE", "/v1/jobs/{job}"): Audited(_A.JOB_CANCEL, "job", path("job")),
+    ("GET", "/v1/audit"): Audited(
+        _A.AUDIT_READ, "audit", nothing, ("actor", "action", "since", "until"), once=True
+    ),
+}
+
+_PROBE = "asked by machines, and shows nothing of a tenant"
+_STATE = "names and states, which every open page asks for all the time; no picture"
+_FACTS = "facts without a picture; opening the picture, clip or recording is logged"
+
+NOT_AUDITED: dict[tuple[str, str], str] = {
+    ("GET", "/healthz"): _PROBE,
+    ("GET", "/readyz"): _PROBE,
+    ("GET", "/metrics"): _PROBE,
+    ("GET", "/v1/session"): "shows the caller its own name",
+    ("GET", "/v1/tenants"): "a list without a secret, for the platform only",
+    ("GET", "/v1/keys"): "a list without a secret, for the platform only",
+    ("GET", "/v1/model"): "what the detector runs, for the platform only",
+    ("GET", "/v1/cameras"): _STATE,
+    ("GET", "/v1/cameras/{camera}"): _STATE,
+    ("GET", "/v1/cameras/{camera}/rules"): _STATE,
+    ("GET", "/v1/jobs"): _STATE,
+    ("GET", "/v1/jobs/{job}"): _STATE,
+    ("GET", "/v1/alarms"): _FACTS,
+    ("GET", "/v1/alarms/stream"): _FACTS,
+    ("GET", "/v1/alarms/{alarm}"): _FACTS,
+    ("GET", "/v1/objects"): _FACTS,
+    ("GET", "/v1/objects/{track}"): _FACTS,
+    ("GET", "/v1/tracks/{track}"): _FACTS,
+    ("GET", "/v1/analytics/counts"): _FACTS,
+    ("GET", "/v1/analytics/heatmap"): _FACTS,
+    ("HEAD", "/media/{token}"): "tells size and type of a file, and nothing of its content",
+    ("POST", "/v1/detect"): "the caller's own picture, of which nothing is kept",
+}
