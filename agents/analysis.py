@@ -16,7 +16,7 @@ from agents.services import WatcherServices
 from cluster.core.log import get_logger
 from pipelines import imaging
 from pipelines.clock import Clock, rate_per_s
-from pipelines.crops import CropRequest, Remember
+from pipelines.crops import CropRequest, RememberRequest
 from pipelines.domain import (
     CameraPlan,
     Crop,
@@ -146,7 +146,7 @@ class CameraAnalysis:
                 await self._task
         rest = self._pipeline.finish()
         self._remember(rest.remember)
-        self._services.outbox.record_updates(rest.paths)
+        self._services.publishers.record_updates(rest.paths)
 
     async def _analyse(self, frame: PreparedFrame) -> None:
         try:
@@ -207,7 +207,7 @@ class CameraAnalysis:
             self._hold_crops(result.crops, frame.image)
         self._remember(result.remember)
         if result.paths:
-            self._services.outbox.record_updates(result.paths)
+            self._services.publishers.record_updates(result.paths)
         for track in result.forgotten:
             self._crops.pop(track, None)
 
@@ -219,10 +219,10 @@ class CameraAnalysis:
             self._crops.popitem(last=False)
             self.dropped["crops"] += 1
 
-    def _remember(self, remembers: tuple[Remember, ...]) -> None:
+    def _remember(self, remembers: tuple[RememberRequest, ...]) -> None:
         for remember in remembers:
             pixels = self._crops.get(remember.sighting.track)
             if pixels is not None:
                 self._services.evidence.remember(Crop(pixels, remember.sighting))
             else:
-                self._services.outbox.record_updates((remember.sighting,))
+                self._services.publishers.record_updates((remember.sighting,))

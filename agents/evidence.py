@@ -24,7 +24,7 @@ log = get_logger("evidence")
 MAX_REMEMBERS_IN_FLIGHT = 32
 
 
-class AlarmOutbox(Protocol):
+class AlarmPublishers(Protocol):
     async def publish(self, alarm: Alarm) -> None: ...
 
     def record_updates(self, updates: Sequence[TrackUpdate]) -> None: ...
@@ -42,14 +42,14 @@ class Evidence:
 
     Args:
         blob_url: of the storage of all tenants.
-        outbox: where alarms and sightings go once their image is stored.
+        publishers: where alarms and sightings go once their image is stored.
         embedder: where crops go.
     """
 
-    def __init__(self, blob_url: str, outbox: AlarmOutbox, embedder: Embedder) -> None:
+    def __init__(self, blob_url: str, publishers: AlarmPublishers, embedder: Embedder) -> None:
         self.counts = Counter[str]()
         self._blob_url = blob_url
-        self._outbox = outbox
+        self._publishers = publishers
         self._embedder = embedder
         self._blobs: dict[str, TenantBlobs] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +75,9 @@ class Evidence:
         """
         key = f"alarms/{alarm.id}.jpg"
         blobs = await self._stored(alarm, key, jpeg)
-        await self._outbox.publish(alarm.model_copy(update={"snapshot": key if blobs else None}))
+        await self._publishers.publish(
+            alarm.model_copy(update={"snapshot": key if blobs else None})
+        )
         if blobs is not None:
             await self._flush(blobs, key)
 
@@ -102,7 +104,7 @@ class Evidence:
         """Store and embed a crop. If too many are in flight, only its sighting is recorded."""
         if self._remembers >= MAX_REMEMBERS_IN_FLIGHT:
             self.counts["remembers_dropped"] += 1
-            self._outbox.record_updates((crop.sighting,))
+            self._publishers.record_updates((crop.sighting,))
             return
         self._remembers += 1
         self._spawn(self._remember(crop))
@@ -110,7 +112,7 @@ class Evidence:
     async def _remember(self, crop: Crop) -> None:
         try:
             shown = await self._with_image(crop)
-            self._outbox.record_updates((shown.sighting,))
+            self._publishers.record_updates((shown.sighting,))
             await self._embedder.remember(shown)
         except AtalaiaError as error:
             self.counts["remembers_failed"] += 1

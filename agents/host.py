@@ -12,8 +12,8 @@ from livekit import rtc
 from agents.evidence import Evidence
 from agents.livekit_jobs import WatcherJobs
 from agents.models import ModelCalls
-from agents.outbox import Outbox
 from agents.plans import PlanBook
+from agents.publishers import Publishers
 from agents.services import WatcherServices
 from agents.watcher import Watcher
 from cluster.controller.reports import HostStatus
@@ -25,7 +25,7 @@ from cluster.media.jpeg import JPEG_QUALITY, to_jpeg
 from cluster.stores.bus import AlarmPublisher, TrackPublisher
 from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, CameraPlan
-from pipelines.errors import UnavailableError, UnknownThingError
+from pipelines.errors import NotFoundError, UnavailableError
 
 
 class AgentHost:
@@ -48,10 +48,12 @@ class AgentHost:
         input_size = (settings.detector.input_width, settings.detector.input_height)
         models = ModelCalls(deployment(DETECTOR), deployment(EMBEDDER), input_size)
         open_alarms = partial(AlarmPublisher, settings.redis_url, settings.spool_dir, name)
-        self._outbox = Outbox(open_alarms, TrackPublisher(settings.redis_url), self._clock)
-        self._evidence = Evidence(settings.blob_url, self._outbox, models)
+        self._publishers = Publishers(open_alarms, TrackPublisher(settings.redis_url), self._clock)
+        self._evidence = Evidence(settings.blob_url, self._publishers, models)
         loop = asyncio.get_running_loop()
-        self._services = WatcherServices(loop, self._plans, models, self._evidence, self._outbox)
+        self._services = WatcherServices(
+            loop, self._plans, models, self._evidence, self._publishers
+        )
         capacity = settings.agents.cameras_per_host
         self._jobs = WatcherJobs(settings.livekit, capacity, self._plans, self._new_watcher)
         self._serving = loop.create_task(self._serve(), name="agent server")
@@ -77,7 +79,7 @@ class AgentHost:
             registered=self._jobs.registered,
             watchers=tuple(watcher.status() for watcher in self._jobs.watchers),
             revisions=self._plans.revisions,
-            counts=dict(self._evidence.counts) | self._outbox.counts,
+            counts=dict(self._evidence.counts) | self._publishers.counts,
             rss_bytes=self._process.memory_info().rss,
         )
 
@@ -87,7 +89,7 @@ class AgentHost:
         await asyncio.gather(self._serving, return_exceptions=True)
         await self._jobs.aclose()
         await self._evidence.aclose()
-        await self._outbox.aclose()
+        await self._publishers.aclose()
 
     # ------------------------------------------------------------ called by the API
 
@@ -95,12 +97,12 @@ class AgentHost:
         """JPEG of the newest frame.
 
         Raises:
-            UnknownThingError: this host does not watch that camera.
+            NotFoundError: this host does not watch that camera.
             UnavailableError: no frame came yet.
         """
         watcher = self._jobs.watcher(CameraKey(tenant, camera))
         if watcher is None:
-            raise UnknownThingError(f"camera {camera} is not watched here")
+            raise NotFoundError(f"camera {camera} is not watched here")
         latest = watcher.latest
         if latest is None:
             raise UnavailableError(f"camera {camera} has sent no picture yet")
@@ -109,7 +111,7 @@ class AgentHost:
     # ------------------------------------------------------------ inside
 
     async def _serve(self) -> None:
-        await self._outbox.start()  # first: a watcher's first alarm must find its way out
+        await self._publishers.start()  # first: a watcher's first alarm must find its way out
         await self._jobs.serve()
 
     def _new_watcher(self, key: CameraKey, room: rtc.Room, plan: CameraPlan) -> Watcher:

@@ -70,4 +70,4 @@ class WatcherServices:
     plans: Plans
     detector: Detector
     evidence: EvidenceStore
-    outbox: TrackRecorder
+    publishers: TrackRecorder

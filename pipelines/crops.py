@@ -47,7 +47,7 @@ class CropRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
+class RememberRequest:
     """Store the track's best crop with this sighting, replacing an earlier one of the track."""
 
     sighting: Sighting
@@ -80,13 +80,13 @@ class CropBook:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def step(self, scene: Scene) -> tuple[tuple[CropRequest, ...], tuple[Remember, ...]]:
+    def step(self, scene: Scene) -> tuple[tuple[CropRequest, ...], tuple[RememberRequest, ...]]:
         """Process one frame; returns the crops to cut from it, and then the sightings to store."""
         tracks = [seen.track for seen in scene.seen]
         size = (scene.stamp.width, scene.stamp.height)
         scores = _scores(tracks, size)
         crops: list[CropRequest] = []
-        remember: list[Remember] = []
+        remember: list[RememberRequest] = []
         for seen, score in zip(scene.seen, scores, strict=True):
             if not seen.confirmed:
                 continue
@@ -109,7 +109,7 @@ class CropBook:
                 remember.append(self._remember(forgotten, scene.scene_us))
         return tuple(crops), tuple(remember)
 
-    def finish(self) -> tuple[Remember, ...]:
+    def finish(self) -> tuple[RememberRequest, ...]:
         """Sightings that remain to be stored at the end of the stream."""
         return tuple(
             self._remember(self._entries[key], self._entries[key].confirmed_us)
@@ -117,16 +117,16 @@ class CropBook:
             if self._entries[key].changed
         )
 
-    def _at_end(self, entry: _Entry, now_us: int) -> list[Remember]:
+    def _at_end(self, entry: _Entry, now_us: int) -> list[RememberRequest]:
         pause_over = (
             entry.remembered_us is None or now_us - entry.remembered_us >= REMEMBER_PAUSE_US
         )
         return [self._remember(entry, now_us)] if entry.changed and pause_over else []
 
-    def _remember(self, entry: _Entry, now_us: int) -> Remember:
+    def _remember(self, entry: _Entry, now_us: int) -> RememberRequest:
         entry.remembered_us, entry.changed = now_us, False
         best = entry.best_track or entry.track
-        return Remember(
+        return RememberRequest(
             Sighting(
                 tenant=self._key.tenant,
                 camera=self._key.camera,

@@ -2,7 +2,7 @@
 
 AtalaiaError
 ├── InputError            the caller sent something that cannot be used
-│   ├── UnknownThingError   it names something that this tenant does not have
+│   ├── NotFoundError       it names something that this tenant does not have
 │   └── ConflictError       it collides with something that exists
 ├── ConfigError           a setting is wrong
 ├── CameraError           a camera cannot be read
@@ -49,7 +49,7 @@ class InputError(AtalaiaError):
     code = "invalid-input"
 
 
-class UnknownThingError(InputError):
+class NotFoundError(InputError):
     code = "not-found"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.crops import CropBook, CropRequest, Remember, normalized
+from pipelines.crops import CropBook, CropRequest, RememberRequest, normalized
 from pipelines.domain import (
     Alarm,
     CameraPlan,
@@ -46,7 +46,7 @@ class StepResult:
     tracks: tuple[Track, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     crops: tuple[CropRequest, ...] = ()
-    remember: tuple[Remember, ...] = ()
+    remember: tuple[RememberRequest, ...] = ()
     forgotten: tuple[str, ...] = ()
     paths: tuple[TrackPath, ...] = ()
     late: bool = False

@@ -95,7 +95,7 @@ class Memory:
         return await (await self._of(tenant)).search(vector, limit, only)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
-        """The vector of a remembered object. Raises UnknownThingError, UnavailableError."""
+        """The vector of a remembered object. Raises NotFoundError, UnavailableError."""
         return await (await self._of(tenant)).vector(camera, track)
 
     async def erase(self, tenant: str, camera: str | None = None) -> None:

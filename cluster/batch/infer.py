@@ -21,7 +21,7 @@ from cluster.core.log import configure_logging, get_logger, redact
 from cluster.core.settings import Settings
 from cluster.stores.blobs.tenant import TenantBlobs
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
-from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.imaging import letterbox_i420
 from pipelines.masking import MaskPainter
 from pipelines.sampling import FrameSampler, grid_phase
@@ -108,7 +108,7 @@ class InferenceWorker:
             try:
                 data = await blobs.get(key)
                 table.read_facts(data)
-            except UnknownThingError:
+            except NotFoundError:
                 return None
             except ValueError as error:
                 log.warning("a stored table is invalid and made again", key=key, reason=str(error))

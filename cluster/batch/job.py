@@ -85,7 +85,7 @@ class Job:
 
         Raises:
             InputError: the request names something that does not exist, or cannot be fulfilled.
-            UnknownThingError: there is no such camera.
+            NotFoundError: there is no such camera.
             UnavailableError: a service that the job needs is down.
         """
         began_s = self._clock.monotonic()

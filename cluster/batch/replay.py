@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cluster.batch.table import FrameDetections
-from pipelines.crops import CropBox, CropRequest, Remember
+from pipelines.crops import CropBox, CropRequest, RememberRequest
 from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
 from pipelines.pipeline import CameraPipeline, StepResult
 from pipelines.sampling import FrameSampler, grid_phase
@@ -144,7 +144,7 @@ class Replay:
         for request in requests:
             self._crops[request.track_key] = (frame, request.box)
 
-    def _update_objects(self, updates: tuple[Remember, ...]) -> None:
+    def _update_objects(self, updates: tuple[RememberRequest, ...]) -> None:
         for remember in updates:
             track = remember.sighting.track
             if track in self._crops:

@@ -19,8 +19,8 @@ from pipelines.errors import (
     AtalaiaError,
     ConflictError,
     InputError,
+    NotFoundError,
     UnavailableError,
-    UnknownThingError,
 )
 
 TIMEOUT_S = 10.0
@@ -30,7 +30,7 @@ BLOCK_BYTES = 1024 * 1024
 ACCESS_FILE = "demo.json"
 PLATFORM = "platform"
 
-_KINDS: dict[int, type[AtalaiaError]] = {404: UnknownThingError, 409: ConflictError}
+_KINDS: dict[int, type[AtalaiaError]] = {404: NotFoundError, 409: ConflictError}
 
 
 class ApiClient:
@@ -56,7 +56,7 @@ class ApiClient:
         """Send a request; returns the decoded response, or None if it has no body.
 
         Raises:
-            InputError, UnknownThingError, ConflictError: the API refused; has the API's message.
+            InputError, NotFoundError, ConflictError: the API refused; has the API's message.
             UnavailableError: it cannot be reached, or it failed.
         """
         async with self._client(timeout_s) as client:

@@ -17,7 +17,7 @@ from cluster.clips.stitch import Stitched, Stitcher, StreamFormat, video_format
 from cluster.core.log import get_logger
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Frozen, Recording, Segment
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError
 from pipelines.times import rfc3339
 
 log = get_logger("evidence.clips")
@@ -277,7 +277,7 @@ class ClipMaker:
             try:
                 await self._scratch.fetch(storage, segment, path)
                 form = await self._scratch.run(lambda path=path: video_format(path))  # type: ignore[misc]
-            except (UnknownThingError, ConflictError) as error:
+            except (NotFoundError, ConflictError) as error:
                 log.warning("segment left out of a clip", reason=error.message)
                 continue
             found.append((segment, path, form))
@@ -301,7 +301,7 @@ def _is_whole(spans: list[Span], wanted: Span) -> bool:
 async def _existing(alarm: Alarm, storage: Storage) -> ClipFile | None:
     try:
         return ClipFile.model_validate_json(await storage.get(clip_key(alarm.id, "clip.json")))
-    except UnknownThingError:
+    except NotFoundError:
         return None
 
 

@@ -14,7 +14,7 @@ from cluster.clips.scratch import Readable, Scratch
 from cluster.clips.stitch import Stitched, Stitcher
 from pipelines.clock import Clock
 from pipelines.domain import Segment
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError
 from pipelines.times import rfc3339
 
 
@@ -57,7 +57,7 @@ async def make_export(
         segments: of the range, oldest first.
 
     Raises:
-        UnknownThingError: nothing was recorded in the range.
+        NotFoundError: nothing was recorded in the range.
         ConflictError: the camera's format changes within the range, or a segment was changed.
         UnavailableError: storage or disk is down.
     """
@@ -71,7 +71,7 @@ async def make_export(
                 used.append(segment)
         stitched = await scratch.run(stitcher.close)
         if stitched is None:
-            raise UnknownThingError(
+            raise NotFoundError(
                 f"nothing of camera {request.camera} was recorded in that time range.",
                 hint="GET /v1/recordings lists all recordings.",
             )
@@ -98,7 +98,7 @@ async def _add(
     try:
         await scratch.fetch(storage, segment, path)
         return await scratch.run(lambda: stitcher.add(path, segment.origin_us))
-    except UnknownThingError:
+    except NotFoundError:
         return 0  # deleted meanwhile; the manifest shows the gap
     except ConflictError as error:
         raise ConflictError(
@@ -117,7 +117,7 @@ async def _audio_source(
             path = folder / "audio.mp4"
             try:
                 await scratch.fetch(storage, segment, path)
-            except UnknownThingError:
+            except NotFoundError:
                 continue
             return path
     return None

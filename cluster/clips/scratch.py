@@ -101,7 +101,7 @@ class Scratch:
         """Copy a segment to a local file and check its hash.
 
         Raises:
-            UnknownThingError: it no longer exists in storage.
+            NotFoundError: it no longer exists in storage.
             ConflictError: its content was changed.
             UnavailableError: storage or disk is down.
         """

@@ -73,10 +73,14 @@ _PATH = re.compile(
     )*+""",
     re.IGNORECASE | re.VERBOSE,
 )
+# Marks where text was cut: neither a token character nor one that can follow an address.
+_CUT = "…"
 # `s3://key:secret@bucket`: a raw secret may contain a slash. ARNs of access points contain colons.
+# What was cut before its colon may be a key as well.
 _BUCKET = re.compile(r"(?:s3a?|gs|gcs)://(?:[^/]*@|(?!arn:)[^/]*:)", re.IGNORECASE)
 _PAIR = re.compile(
-    r"(?P<scheme>\b(?:s3a?|gs|gcs)://)(?!arn:)[^/\s\"':]*+:[^\s\"']*+", re.IGNORECASE
+    rf"(?P<scheme>\b(?:s3a?|gs|gcs)://)(?!arn:)[^/\s\"':]*+(?::[^\s\"']*+|(?<={_CUT})$)",
+    re.IGNORECASE,
 )
 # A signed token (RFC 7519), at any position: it is the last part of a media link. It may begin
 # inside a run of its characters (`before`), at a word boundary.
@@ -87,8 +91,6 @@ _TOKEN = re.compile(
 # A token whose end was truncated, among the token characters before the cut.
 _CUT_TOKEN = re.compile(r"\beyJ.*", re.ASCII)
 _TOKEN_CHARACTERS = string.ascii_letters + string.digits + "_-."
-# Marks where text was cut: neither a token character nor one that can follow an address.
-_CUT = "…"
 
 
 def redact_parameters(target: str) -> str:

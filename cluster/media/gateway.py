@@ -108,7 +108,7 @@ class MediaGateway(Protocol):
 
         Raises:
             UnreadableCameraError: the camera cannot be read; has the cause.
-            UnknownThingError: the gateway has no such stream.
+            NotFoundError: the gateway has no such stream.
             InputError: not a camera URL.
         """
         ...

@@ -33,7 +33,7 @@ from cluster.media.inspection import inspect_stream
 from cluster.media.sealing import GatewayKeys
 from cluster.media.sources import GatewaySource, GatewaySources
 from pipelines.clock import Clock, SystemClock
-from pipelines.errors import UnavailableError, UnknownThingError
+from pipelines.errors import NotFoundError, UnavailableError
 
 _PATH = "/api/streams"
 # No two-way audio: some cameras allow only one such connection. `#name=value` options are go2rtc's
@@ -190,7 +190,7 @@ class Go2RtcGateway:
 
     async def _reason(
         self, on_gateway: str, name: str, observed: UnreadableCameraError
-    ) -> UnreadableCameraError | UnknownThingError | UnavailableError:
+    ) -> UnreadableCameraError | NotFoundError | UnavailableError:
         """The actual cause: over RTSP go2rtc answers 404 to any camera problem. The relay knows the
         cause; for problems that it did not see, go2rtc's API has an error message."""
         if observed.problem is CameraProblem.REFUSED:
@@ -205,7 +205,7 @@ class Go2RtcGateway:
             )
         stream = (await self._streams()).get(on_gateway)
         if stream is None:
-            return UnknownThingError(f"The media gateway has no stream {name!r}.")
+            return NotFoundError(f"The media gateway has no stream {name!r}.")
         for url in _urls(stream):
             if known := await self._sources.why(url):
                 return known
@@ -213,7 +213,7 @@ class Go2RtcGateway:
 
     async def _gateway_reason(
         self, on_gateway: str, name: str, observed: UnreadableCameraError
-    ) -> UnreadableCameraError | UnknownThingError:
+    ) -> UnreadableCameraError | NotFoundError:
         response = await self._control.request(
             "GET",
             _PATH,
@@ -222,7 +222,7 @@ class Go2RtcGateway:
             attempts=1,
         )
         if response.status_code == 404:
-            return UnknownThingError(f"The media gateway has no stream {name!r}.")
+            return NotFoundError(f"The media gateway has no stream {name!r}.")
         if response.status_code == 500:
             return unreadable(response.text.strip())
         if observed.problem is CameraProblem.NOT_FOUND:

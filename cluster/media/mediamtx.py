@@ -26,7 +26,7 @@ from cluster.media.gateway import ProbeResult, StreamName, checked_name
 from cluster.media.inspection import inspect_stream
 from cluster.media.sealing import GatewayKeys
 from cluster.media.sources import GatewaySource, GatewaySources
-from pipelines.errors import InputError, UnavailableError, UnknownThingError
+from pipelines.errors import InputError, NotFoundError, UnavailableError
 
 _CONFIG = "/v3/config/paths"
 _PAGE = 500
@@ -130,7 +130,7 @@ class MediaMtxGateway:
     async def _source_of(self, on_gateway: str, name: str) -> str:
         response = await self._control.request("GET", f"{_CONFIG}/get/{on_gateway}")
         if response.status_code == 404:
-            raise UnknownThingError(f"The media gateway has no stream {name!r}.")
+            raise NotFoundError(f"The media gateway has no stream {name!r}.")
         if response.status_code != 200:
             raise self._control.misbehaved(response)
         return str(response.json()["source"])

@@ -88,7 +88,7 @@ async def register(
         on_file: called after each file, for a progress bar.
 
     Raises:
-        UnknownThingError: there is no such camera.
+        NotFoundError: there is no such camera.
         InputError: the camera has privacy masks, and these recordings are unmasked.
         UnavailableError: storage or database is down; files entered so far stay.
     """

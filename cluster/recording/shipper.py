@@ -15,7 +15,7 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import AlarmQuery, Database
 from pipelines.clock import Clock
 from pipelines.domain import Segment
-from pipelines.errors import AtalaiaError, UnavailableError, UnknownThingError
+from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.times import moment_of
 
 log = get_logger("recording.shipper")
@@ -218,7 +218,7 @@ class Shipper:
             try:
                 await self._ship(pending)
                 self.counts["shipped"] += 1
-            except UnknownThingError as error:
+            except NotFoundError as error:
                 # Retrying does not help: the tenant was erased, or the file is gone.
                 log.error("recording refused", camera=pending.key.room, reason=error.message)
                 self.counts["refused"] += 1
@@ -231,7 +231,7 @@ class Shipper:
         """Upload one file and enter it in the database.
 
         Raises:
-            UnknownThingError: it will never be accepted.
+            NotFoundError: it will never be accepted.
             AtalaiaError: try again later.
         """
         tenant, camera = pending.key
@@ -241,7 +241,7 @@ class Shipper:
         await blobs.put_file(segment.blob, pending.file.path)
         try:
             await self._database.recordings(tenant).add(segment)
-        except UnknownThingError:
+        except NotFoundError:
             await blobs.delete(segment.blob)
             raise
         log.debug("recording shipped", camera=pending.key.room, blob=segment.blob)

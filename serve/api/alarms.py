@@ -13,7 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
-from pipelines.errors import UnknownThingError
+from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import Gap, Subscription
 from serve.api.auth import client_address
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
@@ -152,7 +152,7 @@ async def list_alarms(
 
 
 async def alarm_of(scope: TenantScope, alarm: UUID) -> Alarm:
-    """An alarm of the tenant. Raises UnknownThingError."""
+    """An alarm of the tenant. Raises NotFoundError."""
     # A page that follows the stream requests it before the listener has written the record.
     return scope.alarm_feed.recent(alarm) or (await scope.records.alarm(alarm)).alarm
 
@@ -244,7 +244,7 @@ async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> Alar
 async def alarm_snapshot(alarm: AlarmPath, scope: TenantDep) -> Response:
     found = await alarm_of(scope, alarm)
     if found.snapshot is None:
-        raise UnknownThingError(f"Alarm '{alarm}' has no picture.")
+        raise NotFoundError(f"Alarm '{alarm}' has no picture.")
     jpeg = await scope.blobs.get(found.snapshot)
     return Response(
         jpeg,

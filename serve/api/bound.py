@@ -78,7 +78,7 @@ class TenantMemory:
         return await self.port.search(self.tenant, vector, limit, only)
 
     async def vector(self, camera: str, track: str) -> Vector:
-        """The vector of an object. Raises UnknownThingError: nothing is remembered."""
+        """The vector of an object. Raises NotFoundError: nothing is remembered."""
         return await self.port.vector(self.tenant, camera, track)
 
 

@@ -21,7 +21,7 @@ from cluster.clips.coverage import Span
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
-from pipelines.errors import UnknownThingError
+from pipelines.errors import NotFoundError
 from serve.api.alarms import AlarmPath, alarm_of
 from serve.api.audit.note import AuditNoteDep
 from serve.api.bound import TenantLinks
@@ -90,7 +90,7 @@ async def _kept(scope: TenantScope, settings: RecordingSettings, camera: str) ->
     try:
         found = await scope.records.camera(camera)
         recording, masks = found.recording, found.masks
-    except UnknownThingError:
+    except NotFoundError:
         recording, masks = Recording(), ()
     return RecordingPolicy(recording, settled_after_s(settings, recording, masks))
 
@@ -106,7 +106,7 @@ async def _write_boxes(alarm: Alarm, file: ClipFile, scope: TenantScope, *, comp
     try:
         if is_complete(await scope.blobs.get(name)):
             return
-    except UnknownThingError:
+    except NotFoundError:
         pass  # the first request
     span = file.span
     paths = await scope.tracks.paths(alarm.camera, span.from_us, span.to_us)

@@ -114,7 +114,7 @@ class MemoryPort(Protocol):
         ...
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
-        """The vector of an object of `tenant`. Raises UnknownThingError: nothing is remembered."""
+        """The vector of an object of `tenant`. Raises NotFoundError: nothing is remembered."""
         ...
 
 
@@ -154,7 +154,7 @@ class BlobStore(Protocol):
     """The blob storage of one tenant."""
 
     async def get(self, key: str) -> bytes:
-        """Raises UnknownThingError where nothing is stored under `key`."""
+        """Raises NotFoundError where nothing is stored under `key`."""
         ...
 
     async def put(self, key: str, data: bytes) -> None: ...

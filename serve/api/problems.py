@@ -29,8 +29,8 @@ from pipelines.errors import (
     ConflictError,
     InputError,
     ModelError,
+    NotFoundError,
     UnavailableError,
-    UnknownThingError,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -121,7 +121,7 @@ _STATUS: tuple[tuple[type[AtalaiaError], HTTPStatus], ...] = (
     (TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS),
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-    (UnknownThingError, HTTPStatus.NOT_FOUND),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (CameraError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -133,7 +133,7 @@ _CODES: dict[int, str] = {
     400: "malformed-request",
     401: UnauthorizedError.code,
     403: ForbiddenError.code,
-    404: UnknownThingError.code,
+    404: NotFoundError.code,
     405: "method-not-allowed",
     413: TooLargeError.code,
     414: "address-too-long",

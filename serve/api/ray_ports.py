@@ -19,7 +19,7 @@ from cluster.core.handles import by_value
 from cluster.core.names import CONTROLLER_ACTOR
 from cluster.core.remote import ray_errors, unavailable
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter, WorkOwner
-from pipelines.errors import UnknownThingError
+from pipelines.errors import NotFoundError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
 
 _T = TypeVar("_T")
@@ -161,7 +161,7 @@ class RayJobs:
     async def ending(self, submission: str) -> str | None:
         try:
             info = await self._call(lambda client: client.get_job_info(submission))
-        except UnknownThingError:
+        except NotFoundError:
             return "Ray does not know it any more"
         if not info.status.is_terminal():
             return None
@@ -170,7 +170,7 @@ class RayJobs:
     async def stop(self, submission: str) -> None:
         try:
             await self._call(lambda client: client.stop_job(submission))
-        except UnknownThingError:
+        except NotFoundError:
             return
 
     async def _call(self, call: Callable[[JobSubmissionClient], _T]) -> _T:
@@ -182,7 +182,7 @@ class RayJobs:
         except RuntimeError as error:
             # Ray has no other way to report an unknown job.
             if "404" in str(error):
-                raise UnknownThingError("Ray knows no such job.") from None
+                raise NotFoundError("Ray knows no such job.") from None
             raise unavailable("job submission") from error
 
     def _connected(self) -> JobSubmissionClient:

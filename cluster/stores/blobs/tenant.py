@@ -27,8 +27,8 @@ from pipelines.errors import (
     ConfigError,
     ConflictError,
     InputError,
+    NotFoundError,
     UnavailableError,
-    UnknownThingError,
 )
 
 # Storage calls wait for disks and networks, not for the CPU: a few at once keep one slow call from
@@ -112,7 +112,7 @@ class TenantBlobs:
         """Wait until a power cut cannot take this blob away. Object storage never has it that way.
 
         Raises:
-            InputError: `key` is not valid; UnknownThingError: there is no such blob.
+            InputError: `key` is not valid; NotFoundError: there is no such blob.
             UnavailableError: the disk refuses or is too slow.
         """
         path = self._path(key)
@@ -124,7 +124,7 @@ class TenantBlobs:
 
         Raises:
             InputError: `key` is not valid; ConflictError: a part of it is a blob already.
-            UnknownThingError: there is no file `source`.
+            NotFoundError: there is no file `source`.
             UnavailableError: the storage is away, full, or too slow.
         """
         path = self._path(key)
@@ -137,7 +137,7 @@ class TenantBlobs:
             await self._sent(upload, more_s)
 
     async def get(self, key: str) -> bytes:
-        """Raises InputError, UnknownThingError (no such blob), UnavailableError."""
+        """Raises InputError, NotFoundError (no such blob), UnavailableError."""
         data: bytes = await self._known(self._ask("cat_file", self._path(key)))
         return data
 
@@ -146,7 +146,7 @@ class TenantBlobs:
         path = self._path(key)
         try:
             await self._run(self._ask("rm_file", path))
-        except (UnknownThingError, ConflictError):
+        except (NotFoundError, ConflictError):
             return
 
     def url(self, key: str) -> str:
@@ -155,16 +155,16 @@ class TenantBlobs:
         return self._storage.url(self._path(key))
 
     async def stat(self, key: str) -> BlobStat:
-        """Size and version of a blob. Raises InputError, UnknownThingError, UnavailableError."""
+        """Size and version of a blob. Raises InputError, NotFoundError, UnavailableError."""
         info = await self._known(self._ask("info", self._path(key)))
         if info["type"] != "file":
-            raise UnknownThingError(_NO_BLOB)
+            raise NotFoundError(_NO_BLOB)
         version = hashlib.sha256(str(info).encode()).hexdigest()
         return BlobStat(int(info["size"]), version[:32])
 
     async def read_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
-        InputError, UnknownThingError, UnavailableError."""
+        InputError, NotFoundError, UnavailableError."""
         if end <= start:
             await self.stat(key)
             return b""  # HTTP has no word for such a range, and would send the whole
@@ -217,14 +217,14 @@ class TenantBlobs:
         try:
             return await self._run(call)
         except ConflictError:
-            raise UnknownThingError(_NO_BLOB) from None
+            raise NotFoundError(_NO_BLOB) from None
 
     async def _sent(self, call: Awaitable[None], more_s: float = 0.0) -> None:
         """Run a call that writes to object storage, which has no folders: only the bucket can be
         missing."""
         try:
             await self._run(call, more_s)
-        except UnknownThingError:
+        except NotFoundError:
             raise _no_bucket() from None
 
     async def _run(self, call: Awaitable[_T], more_s: float = 0.0) -> _T:
@@ -235,7 +235,7 @@ class TenantBlobs:
         except (FileNotFoundError, IsADirectoryError) as error:
             if code_of(error) == "NoSuchBucket":
                 raise _no_bucket() from None
-            raise UnknownThingError(_NO_BLOB) from None
+            raise NotFoundError(_NO_BLOB) from None
         except (FileExistsError, NotADirectoryError):
             raise ConflictError("a part of the key is a blob already.") from None
         except TimeoutError:

@@ -13,7 +13,7 @@ from cluster.stores.db.models import JobRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import JobRecord, JobState
 from pipelines.clock import Clock
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError
 
 MAX_JOBS = 500
 
@@ -44,7 +44,7 @@ class TenantJobs:
 
         Raises:
             ConflictError: there are as many already.
-            UnknownThingError: there is no such tenant.
+            NotFoundError: there is no such tenant.
         """
         now_us = self._clock.now_us()
         id = uuid4()
@@ -57,7 +57,7 @@ class TenantJobs:
                 .returning(TenantRow.slug)
             )
             if known is None:
-                raise UnknownThingError(f"there is no tenant {self.tenant}.")
+                raise NotFoundError(f"there is no tenant {self.tenant}.")
             under_way = await session.scalar(
                 select(func.count()).select_from(JobRow).where(JobRow.state.in_(_under_way()))
             )
@@ -81,11 +81,11 @@ class TenantJobs:
             return job_of(row)
 
     async def job(self, job: UUID) -> JobRecord:
-        """Raises UnknownThingError."""
+        """Raises NotFoundError."""
         async with self._sessions.read() as session:
             row = await session.scalar(select(JobRow).where(JobRow.id == job))
             if row is None:
-                raise UnknownThingError(f"there is no job {job}.")
+                raise NotFoundError(f"there is no job {job}.")
             return job_of(row)
 
     async def jobs(self, limit: int = 100) -> list[JobRecord]:

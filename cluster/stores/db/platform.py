@@ -15,7 +15,7 @@ from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, KeyInfo, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 
 
 class PlatformRecords:
@@ -57,7 +57,7 @@ class PlatformRecords:
         """A fresh key for a tenant, or for the platform (None). Its secret is shown only here.
 
         Raises:
-            UnknownThingError: no such tenant.
+            NotFoundError: no such tenant.
         """
         secret = keys.new_key()
         async with self._sessions.write() as session:
@@ -73,7 +73,7 @@ class PlatformRecords:
         Raises:
             InputError: `secret` has not the form of a key.
             ConflictError: its id is taken by another key, by another tenant, or was revoked.
-            UnknownThingError: no such tenant.
+            NotFoundError: no such tenant.
         """
         key_id = keys.key_id(secret)
         if key_id is None:
@@ -113,12 +113,12 @@ class PlatformRecords:
             The tenant that it belonged to; None: the platform.
 
         Raises:
-            UnknownThingError: there is no such key.
+            NotFoundError: there is no such key.
         """
         async with self._sessions.write() as session:
             row = await session.get(KeyRow, key)
             if row is None:
-                raise UnknownThingError(f"there is no key {key}.")
+                raise NotFoundError(f"there is no key {key}.")
             if row.revoked_us is None:
                 row.revoked_us = self._clock.now_us()
             return row.tenant
@@ -145,7 +145,7 @@ class PlatformRecords:
         if key_id is None:
             raise AssertionError("new_key makes keys")
         if tenant is not None and await session.get(TenantRow, tenant) is None:
-            raise UnknownThingError(f"there is no tenant {tenant}.")
+            raise NotFoundError(f"there is no tenant {tenant}.")
         session.add(
             KeyRow(
                 id=key_id,

@@ -10,7 +10,7 @@ from cluster.stores.db.models import RecordingRow
 from cluster.stores.db.sessions import Sessions
 from pipelines.clock import Clock
 from pipelines.domain import Segment
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError
 
 
 class TenantRecordings:
@@ -26,7 +26,7 @@ class TenantRecordings:
         that a delivery which is repeated changes nothing.
 
         Raises:
-            UnknownThingError: there is no such tenant.
+            NotFoundError: there is no such tenant.
         """
         values = segment_values(segment, self.tenant, self._clock.now_us())
         keys = ("tenant", "camera", "start_us")
@@ -41,7 +41,7 @@ class TenantRecordings:
                     )
                 )
         except ConflictError:
-            raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
+            raise NotFoundError(f"there is no tenant {self.tenant}.") from None
 
     async def between(
         self, camera: str | None, from_us: int, to_us: int, *, limit: int

@@ -33,7 +33,7 @@ from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import AlarmPage, AlarmQuery, AlarmRecord, AlarmState, CameraChanges
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Camera, Rule
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 
 # 9 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
 _INSERT_CHUNK = 500
@@ -65,7 +65,7 @@ class TenantRecords:
             return [camera_of(row) for row in rows]
 
     async def camera(self, camera: str) -> Camera:
-        """Raises UnknownThingError."""
+        """Raises NotFoundError."""
         async with self._sessions.read() as session:
             return camera_of(await _camera_row(session, camera))
 
@@ -73,7 +73,7 @@ class TenantRecords:
         """A camera that was removed is known for as long as anything that it saw is kept.
 
         Raises:
-            UnknownThingError: there is no such camera, and nothing is kept of one.
+            NotFoundError: there is no such camera, and nothing is kept of one.
         """
         async with self._sessions.read() as session:
             for column in _NAMES_OF_CAMERAS:
@@ -83,7 +83,7 @@ class TenantRecords:
         raise _unknown_camera(camera)
 
     async def add_camera(self, camera: Camera) -> Camera:
-        """Raises ConflictError (the id is taken), UnknownThingError (no such tenant)."""
+        """Raises ConflictError (the id is taken), NotFoundError (no such tenant)."""
         if camera.tenant != self.tenant:
             raise InputError("the camera belongs to another tenant.")
         async with self._sessions.write() as session:
@@ -101,7 +101,7 @@ class TenantRecords:
         """The camera after the changes.
 
         Raises:
-            UnknownThingError: no such camera.
+            NotFoundError: no such camera.
             pydantic.ValidationError: the changed camera is not valid.
         """
         async with self._sessions.write() as session:
@@ -117,14 +117,14 @@ class TenantRecords:
         return after
 
     async def remove_camera(self, camera: str) -> None:
-        """Remove a camera and its rules; its alarms stay. Raises UnknownThingError."""
+        """Remove a camera and its rules; its alarms stay. Raises NotFoundError."""
         async with self._sessions.write() as session:
             await session.delete(await _camera_row(session, camera))
 
     # ------------------------------------------------------------ rules
 
     async def rules(self, camera: str) -> list[Rule]:
-        """The rules of a camera, oldest first. Raises UnknownThingError."""
+        """The rules of a camera, oldest first. Raises NotFoundError."""
         async with self._sessions.read() as session:
             await _camera_row(session, camera)
             rows = await session.scalars(
@@ -135,7 +135,7 @@ class TenantRecords:
             return [rule_of(row) for row in rows]
 
     async def add_rule(self, camera: str, rule: Rule) -> Rule:
-        """Raises UnknownThingError (no such camera), ConflictError (the rule's id is taken)."""
+        """Raises NotFoundError (no such camera), ConflictError (the rule's id is taken)."""
         async with self._sessions.write() as session:
             revision = await self._next_revision(session)
             row = await _camera_row(session, camera)
@@ -157,13 +157,13 @@ class TenantRecords:
         return rule
 
     async def remove_rule(self, camera: str, rule: str) -> None:
-        """Raises UnknownThingError (no such camera or rule)."""
+        """Raises NotFoundError (no such camera or rule)."""
         async with self._sessions.write() as session:
             revision = await self._next_revision(session)
             row = await _camera_row(session, camera)
             rule_row = await session.scalar(_rule(camera, rule))
             if rule_row is None:
-                raise UnknownThingError(f"camera {camera} has no rule {rule}.")
+                raise NotFoundError(f"camera {camera} has no rule {rule}.")
             row.revision = revision
             await session.delete(rule_row)
 
@@ -183,7 +183,7 @@ class TenantRecords:
         return AlarmPage(items=[alarm_record_of(row) for row in page], next_cursor=following)
 
     async def alarm(self, alarm: UUID) -> AlarmRecord:
-        """Raises UnknownThingError."""
+        """Raises NotFoundError."""
         async with self._sessions.read() as session:
             return await _alarm(session, alarm)
 
@@ -202,7 +202,7 @@ class TenantRecords:
         """Mark an alarm as seen by `by`. Again changes nothing: the first one counts.
 
         Raises:
-            UnknownThingError: no such alarm.
+            NotFoundError: no such alarm.
         """
         async with self._sessions.write() as session:
             await session.execute(
@@ -224,7 +224,7 @@ class TenantRecords:
 
         Raises:
             InputError: one belongs to another tenant.
-            UnknownThingError: there is no such tenant.
+            NotFoundError: there is no such tenant.
         """
         if any(alarm.tenant != self.tenant for alarm in alarms):
             raise InputError("an alarm belongs to another tenant.")
@@ -260,8 +260,8 @@ class TenantRecords:
             raise self._unknown_tenant()
         return revision
 
-    def _unknown_tenant(self) -> UnknownThingError:
-        return UnknownThingError(f"there is no tenant {self.tenant}.")
+    def _unknown_tenant(self) -> NotFoundError:
+        return NotFoundError(f"there is no tenant {self.tenant}.")
 
 
 async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:
@@ -271,8 +271,8 @@ async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:
     return row
 
 
-def _unknown_camera(camera: str) -> UnknownThingError:
-    return UnknownThingError(f"there is no camera {camera}.")
+def _unknown_camera(camera: str) -> NotFoundError:
+    return NotFoundError(f"there is no camera {camera}.")
 
 
 def _rule(camera: str, rule: str) -> Select[RuleRow]:
@@ -282,7 +282,7 @@ def _rule(camera: str, rule: str) -> Select[RuleRow]:
 async def _alarm(session: AsyncSession, alarm: UUID) -> AlarmRecord:
     row = await session.scalar(select(AlarmRow).where(AlarmRow.id == alarm))
     if row is None:
-        raise UnknownThingError(f"there is no alarm {alarm}.")
+        raise NotFoundError(f"there is no alarm {alarm}.")
     return alarm_record_of(row)
 
 

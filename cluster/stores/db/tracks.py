@@ -35,7 +35,7 @@ from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotC
 from pipelines.analytics import SLOT_US
 from pipelines.clock import Clock
 from pipelines.domain import AlarmSource, Sighting, TrackPath
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 from pipelines.paths import CELL_US
 
 # Ten minutes of 80 objects in sight at once.
@@ -68,7 +68,7 @@ class TenantTracks:
 
         Raises:
             InputError: one belongs to another tenant.
-            UnknownThingError: there is no such tenant.
+            NotFoundError: there is no such tenant.
         """
         self._require_own(paths)
         # One statement cannot change a row twice: of paths with one name the last counts.
@@ -86,7 +86,7 @@ class TenantTracks:
 
         Raises:
             InputError: one belongs to another tenant.
-            UnknownThingError: there is no such tenant.
+            NotFoundError: there is no such tenant.
         """
         self._require_own(sightings)
         now_us = self._clock.now_us()
@@ -113,7 +113,7 @@ class TenantTracks:
                         insert.on_conflict_do_update(index_elements=list(keys), set_=changes), rows
                     )
         except ConflictError:
-            raise UnknownThingError(f"there is no tenant {self.tenant}.") from None
+            raise NotFoundError(f"there is no tenant {self.tenant}.") from None
 
     def _require_own(self, things: list[TrackPath] | list[Sighting]) -> None:
         if any(thing.tenant != self.tenant for thing in things):
@@ -138,7 +138,7 @@ class TenantTracks:
             return [path_of(row) for row in await session.scalars(statement)]
 
     async def object(self, track: str, camera: str | None = None) -> ObjectRecord:
-        """Raises UnknownThingError; ConflictError: several cameras have a track of that name, and
+        """Raises NotFoundError; ConflictError: several cameras have a track of that name, and
         `camera` says not which."""
         statement = select(ObjectRow).where(ObjectRow.track == track)
         if camera is not None:
@@ -146,7 +146,7 @@ class TenantTracks:
         async with self._sessions.read() as session:
             rows = list(await session.scalars(statement.order_by(ObjectRow.camera).limit(2)))
         if not rows:
-            raise UnknownThingError(f"there is no object {track}.")
+            raise NotFoundError(f"there is no object {track}.")
         if len(rows) > 1:
             raise ConflictError(
                 f"several cameras have a track {track}.", hint="Say which: give `camera` too."

@@ -30,7 +30,7 @@ from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
 from cluster.stores.vectors.embedded import EmbeddedQdrant
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
-from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
+from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
 
 # A search in the server takes a few milliseconds; this bounds a server that hangs.
 TIMEOUT_S = 10
@@ -195,7 +195,7 @@ class TenantVectors:
         """The vector of a remembered object, float32 (dim,), of length 1.
 
         Raises:
-            UnknownThingError: this object of this camera is not remembered.
+            NotFoundError: this object of this camera is not remembered.
             UnavailableError: Qdrant is away, or the collection is missing.
         """
         with _qdrant_errors():
@@ -211,7 +211,7 @@ class TenantVectors:
                 with_vectors=True,
             )
         if not points[0]:
-            raise UnknownThingError(
+            raise NotFoundError(
                 f"nothing is remembered of the object {track}.",
                 hint="It is, some seconds after it came into sight, where the embedder keeps up.",
             )

@@ -21,7 +21,7 @@ from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
 from cluster.stores.bus import AlarmStream
 from pipelines.domain import Crop, Detections, LetterboxedFrame
-from pipelines.errors import UnknownThingError
+from pipelines.errors import NotFoundError
 from tests.integration.agents.scene import number_in
 from tests.integration.agents.world import GATE, gate_on_air, plan, seen_in
 from tests.integration.bridge.world import PATIENCE_S, Servers, until
@@ -122,6 +122,6 @@ async def test_a_watcher_leaves_when_it_is_dropped_and_when_its_camera_is_remove
         status: Any = await host.sync((), (GATE,))
         assert status.revisions == {}
         await until("it is gone", lambda: host.status().watchers == ())
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await host.snapshot(GATE.tenant, GATE.camera)
         await servers.eventually("it left", partial(servers.identities, GATE), {"camera"})

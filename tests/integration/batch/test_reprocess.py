@@ -16,7 +16,7 @@ from cluster.core.settings import BatchSettings, Settings
 from cluster.demo.scene import GroundTruth
 from cluster.stores.db import Database, migrate
 from pipelines.domain import AlarmSource, ZoneEntryRule
-from pipelines.errors import InputError, UnknownThingError
+from pipelines.errors import InputError, NotFoundError
 from tests.integration.batch.conftest import seed
 from tests.integration.batch.world import (
     START_US,
@@ -179,7 +179,7 @@ async def test_impossible_requests_are_rejected(
     with pytest.raises(InputError, match="no running detector has the model"):
         await run(settings, files=(str(videos),), detector="shared")
     await database.tenant("acme").remove_camera("gate")
-    with pytest.raises(UnknownThingError, match="camera gate"):
+    with pytest.raises(NotFoundError, match="camera gate"):
         await run(settings, files=(str(videos),))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from cluster.stores.blobs.storage import PART_BYTES
 from cluster.stores.blobs.tenant import TenantBlobs
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError
 from tests.integration.blobs.world import S3Server
 
 
@@ -57,7 +57,7 @@ async def test_what_was_put_comes_back_until_it_is_deleted(store: Store) -> None
     assert await store.acme.get("empty") == b""
     for _ in range(2):
         await store.acme.delete("alarms/a-1_x.jpg")
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await store.acme.get("alarms/a-1_x.jpg")
 
 
@@ -117,10 +117,10 @@ async def test_what_is_not_there_is_unknown(store: Store, tmp_path: Path) -> Non
             store.acme.read_range(key, 0, 1),
             store.acme.read_range(key, 1, 1),
         ):
-            with pytest.raises(UnknownThingError):
+            with pytest.raises(NotFoundError):
                 await call
         await store.acme.delete(key)
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await store.acme.put_file("b", tmp_path / "none.mp4")
     assert await store.acme.get("folder/a") == b"x"
 
@@ -128,7 +128,7 @@ async def test_what_is_not_there_is_unknown(store: Store, tmp_path: Path) -> Non
 async def test_flushing_is_the_disk_s_business(store: Store) -> None:
     """An object is safe when its upload was answered, so nobody looks whether it is there."""
     if store.url.startswith("file:"):
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await store.acme.flush("nothing")
     else:
         await store.acme.flush("nothing")
@@ -146,7 +146,7 @@ async def test_tenants_with_the_same_keys_do_not_meet(store: Store) -> None:
     async with TenantBlobs(store.url, "globex") as globex, TenantBlobs(store.url, "acm") as acm:
         await globex.put("a", b"theirs")
         for other in (store.acme, acm):
-            with pytest.raises(UnknownThingError):
+            with pytest.raises(NotFoundError):
                 await other.get("a")
             await other.delete("a")
         await store.acme.put("a", b"ours")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event, func, select, update
 from cluster.stores.db import AlarmQuery, CameraChanges, Database, TenantRecords
 from cluster.stores.db.models import AlarmRow, Base, CameraRow, RuleRow, TenantOwned
 from cluster.stores.db.sessions import Sessions
-from pipelines.errors import InputError, UnknownThingError
+from pipelines.errors import InputError, NotFoundError
 from tests.factories import make_alarm, make_camera, make_rule
 
 THEIR_ALARM = make_alarm(1, tenant="globex")
@@ -71,7 +71,7 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(filled: Database, me
     before = await _everything(filled)
     try:
         result = await ATTEMPTS[method](filled.tenant("acme"))
-    except (UnknownThingError, InputError):
+    except (NotFoundError, InputError):
         result = None
     assert "globex" not in repr(result)
     assert "vault" not in repr(result)

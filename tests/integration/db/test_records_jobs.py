@@ -8,7 +8,7 @@ import pytest
 
 from cluster.stores.db import Database, JobRecord, JobState
 from pipelines.clock import ManualClock
-from pipelines.errors import ConflictError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError
 
 ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
@@ -79,7 +79,7 @@ async def test_of_many_at_once_no_more_than_may_are_taken(database: Database) ->
 async def test_another_tenants_jobs_are_not_there(database: Database) -> None:
     theirs = await add(database, "globex")
     jobs = database.jobs("acme")
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await jobs.job(theirs.id)
     assert await jobs.jobs() == await jobs.under_way() == []
     assert not await jobs.report(theirs.id, 0.5)
@@ -97,5 +97,5 @@ async def test_the_newest_come_first(database: Database, clock: ManualClock) -> 
 
 
 async def test_there_must_be_such_a_tenant(database: Database) -> None:
-    with pytest.raises(UnknownThingError, match="no tenant"):
+    with pytest.raises(NotFoundError, match="no tenant"):
         await add(database, "nobody")

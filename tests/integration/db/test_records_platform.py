@@ -4,7 +4,7 @@ import pytest
 
 from cluster.stores.db import Database, PlatformRecords, Principal, new_key
 from pipelines.clock import ManualClock
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.factories import make_camera, make_rule
 
 
@@ -33,7 +33,7 @@ async def test_a_key_finds_its_tenant(platform: PlatformRecords) -> None:
     assert await platform.find_key(ours.secret) == Principal("acme", ours.id)
     assert await platform.find_key(theirs.secret) == Principal("globex", theirs.id)
     assert await platform.find_key(root.secret) == Principal(None, root.id)
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await platform.create_key("nobody", "x")
 
 
@@ -63,7 +63,7 @@ async def test_a_revoked_key_finds_nobody(platform: PlatformRecords, clock: Manu
     assert await platform.keys() == first
     assert first[0].revoked_us is not None
     assert await platform.find_key(issued.secret) is None
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await platform.revoke_key("missing0")
 
 
@@ -79,7 +79,7 @@ async def test_importing_a_key(platform: PlatformRecords) -> None:
         await platform.import_key("acme", f"atk_{key_id}_" + "x" * 43, "demo")
     with pytest.raises(InputError, match="not a key"):
         await platform.import_key("acme", "demo-key", "demo")
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await platform.import_key("nobody", new_key(), "demo")
     await platform.revoke_key(key_id)
     with pytest.raises(ConflictError):

@@ -20,7 +20,7 @@ from pipelines.domain import (
     Stages,
     Window,
 )
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.factories import T0_US, make_alarm, make_camera, make_rule
 
 
@@ -79,16 +79,16 @@ async def test_unknown_camera(acme: TenantRecords) -> None:
         acme.add_rule("gate", make_rule()),
         acme.remove_rule("gate", "yard"),
     ):
-        with pytest.raises(UnknownThingError, match="camera gate"):
+        with pytest.raises(NotFoundError, match="camera gate"):
             await call
 
 
 async def test_unknown_tenant(database: Database) -> None:
     nobody = database.tenant("nobody")
     assert await nobody.cameras() == []
-    with pytest.raises(UnknownThingError, match="tenant nobody"):
+    with pytest.raises(NotFoundError, match="tenant nobody"):
         await nobody.add_camera(make_camera("nobody"))
-    with pytest.raises(UnknownThingError, match="tenant nobody"):
+    with pytest.raises(NotFoundError, match="tenant nobody"):
         await nobody.record_alarms([make_alarm(tenant="nobody")])
 
 
@@ -154,7 +154,7 @@ async def test_rules_of_every_kind_come_back_in_order(
     assert (await _plan(database)).rules == tuple(RULES)
     await acme.remove_rule("gate", "line")
     assert await acme.rules("gate") == [RULES[0], *RULES[2:]]
-    with pytest.raises(UnknownThingError, match="no rule line"):
+    with pytest.raises(NotFoundError, match="no rule line"):
         await acme.remove_rule("gate", "line")
 
 
@@ -296,7 +296,7 @@ async def test_the_first_acknowledgement_counts(acme: TenantRecords) -> None:
         10,
     )
     assert await acme.acknowledge(make_alarm().id, "bob", 20) == first
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await acme.acknowledge(uuid4(), "ana", 1)
 
 

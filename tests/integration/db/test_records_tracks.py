@@ -10,7 +10,7 @@ import pytest
 
 from cluster.stores.db import Database, ObjectQuery, TenantTracks
 from pipelines.domain import AlarmSource, Sighting
-from pipelines.errors import ConflictError, InputError, UnknownThingError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.factories import T0_US, make_path, make_sighting
 
 S = 1_000_000
@@ -244,9 +244,9 @@ async def test_one_name_in_two_cameras(tracks: TenantTracks) -> None:
     with pytest.raises(ConflictError, match="several cameras"):
         await tracks.object("track-0")
     assert (await tracks.object("track-0", "yard")).sighting.camera == "yard"
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await tracks.object("track-0", "vault")
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await tracks.object("track-1")
 
 
@@ -305,7 +305,7 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(
 
     try:
         result = await ATTEMPTS[method](tracks)
-    except (UnknownThingError, InputError) as error:
+    except (NotFoundError, InputError) as error:
         result = type(error)
 
     assert "vault" not in repr(result)
@@ -323,9 +323,9 @@ async def test_the_same_names_do_not_meet(database: Database) -> None:
 
 
 async def test_a_tenant_that_is_not_there(database: Database) -> None:
-    with pytest.raises(UnknownThingError, match="no tenant"):
+    with pytest.raises(NotFoundError, match="no tenant"):
         await database.tracks("nobody").record_objects([make_sighting(0, "nobody")])
-    with pytest.raises(UnknownThingError, match="no tenant"):
+    with pytest.raises(NotFoundError, match="no tenant"):
         await database.tracks("nobody").record_paths([make_path(0, "nobody")])
     with pytest.raises(InputError):
         database.tracks("No Slug")

@@ -21,7 +21,7 @@ from cluster.media.gateway_choice import make_gateway
 from cluster.media.go2rtc import Go2RtcGateway
 from cluster.media.sealing import GatewayKeys
 from pipelines.clock import ManualClock
-from pipelines.errors import InputError, UnavailableError, UnknownThingError
+from pipelines.errors import InputError, NotFoundError, UnavailableError
 from tests.integration.media.conftest import SECRET, Go2Rtc
 from tests.integration.media.http_camera import home_page, http_camera
 from tests.integration.media.rtsp_camera import Mood, RtspCamera
@@ -325,7 +325,7 @@ async def test_probe_says_why_a_camera_cannot_be_read(
 
 
 async def test_probe_of_a_name(gateway: Go2RtcGateway, clip: Clip) -> None:
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await gateway.probe("acme.nothing")
     async with RtspCamera(clip).serving() as camera:
         await gateway.ensure(NAME, SecretStr(camera.url()))

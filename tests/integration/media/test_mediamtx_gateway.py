@@ -23,7 +23,7 @@ from cluster.media.mediamtx import MediaMtxGateway
 from cluster.media.sealing import GatewayKeys
 from cluster.media.target import open_target
 from cluster.relay.server import RelayConfig, RelayServer
-from pipelines.errors import InputError, UnavailableError, UnknownThingError
+from pipelines.errors import InputError, NotFoundError, UnavailableError
 from tests.integration.media.conftest import SECRET
 from tests.integration.media.mediamtx_contract import ControlApi, serving
 from tests.integration.media.rtsp_camera import Mood, RtspCamera
@@ -165,7 +165,7 @@ async def test_probe(api: ControlApi, clip: Clip) -> None:
         await gateway.ensure(NAME, SecretStr("rtsp://10.255.0.1/s"))
         result = await gateway.probe(NAME)
         assert (result.codec, result.width, result.audio) == ("h264", 320, ("G711",))
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await gateway.probe("acme.nothing")
         await gateway.aclose()
 

@@ -23,7 +23,7 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import open_redis
 from cluster.stores.bus.keys import alarms_key
 from pipelines.domain import CameraKey, Segment
-from pipelines.errors import UnknownThingError
+from pipelines.errors import NotFoundError
 from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer
 from tests.integration.recording.recording_process import LOOP_US, SEGMENT_S, stream
@@ -191,7 +191,7 @@ async def test_files_of_an_erased_tenant_are_refused(site: Site) -> None:
     assert site.shipper.counts == {"refused": 1, "shipped": 1}
     assert await site.rows() == [kept]
     async with TenantBlobs(site.url, "nobody") as blobs:
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.get(kept.blob)
 
 

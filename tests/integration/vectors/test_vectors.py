@@ -18,7 +18,7 @@ from cluster.stores.vectors.tenant import (
     open_vectors,
 )
 from pipelines.domain import SightingFilter
-from pipelines.errors import ConfigError, InputError, UnavailableError, UnknownThingError
+from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
 from tests.factories import T0_US, make_sighting
 from tests.integration.vectors.conftest import DIM, drop
 from tests.ports import free_port
@@ -107,7 +107,7 @@ async def test_the_vector_of_an_object(acme: TenantVectors) -> None:
     await acme.upsert([(make_sighting(0), np.array(axis(1), np.float32) * 3)])
     assert (await acme.vector("gate", "track-0")).tolist() == pytest.approx(axis(1))
     for camera, track in (("hall", "track-0"), ("gate", "track-1")):
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await acme.vector(camera, track)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
 from pipelines.domain import SightingFilter
-from pipelines.errors import UnavailableError, UnknownThingError
+from pipelines.errors import NotFoundError, UnavailableError
 from tests.factories import make_sighting
 
 NAME = "atalaia-x-4"
@@ -122,7 +122,7 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
         only=SightingFilter(camera="gate", label="person", since_us=1, until_us=9),
     )
     await acme.count()
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await acme.vector("gate", "track-1")
     await acme.erase()
     await acme.erase("gate")

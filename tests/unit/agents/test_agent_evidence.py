@@ -22,7 +22,7 @@ from tests.factories import make_alarm, make_sighting
 from tests.unit.agents.host_parts import make_image, turns
 
 
-class Outbox:
+class Publishers:
     """Notes what was on the disk when an alarm or a sighting came."""
 
     def __init__(self, folder: Path) -> None:
@@ -66,8 +66,8 @@ class Embedder:
 
 class World:
     def __init__(self, folder: Path) -> None:
-        self.outbox, self.embedder = Outbox(folder), Embedder()
-        self.evidence = Evidence(f"file://{folder}", self.outbox, self.embedder)
+        self.publishers, self.embedder = Publishers(folder), Embedder()
+        self.evidence = Evidence(f"file://{folder}", self.publishers, self.embedder)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def make_crop(number: int = 0) -> Crop:
 async def test_whoever_reads_an_alarm_finds_its_snapshot(world: World, tmp_path: Path) -> None:
     world.evidence.raise_alarms([make_alarm()], make_image())
     await world.evidence.aclose()
-    ((alarm, stored),) = world.outbox.alarms
+    ((alarm, stored),) = world.publishers.alarms
     assert stored
     assert alarm.snapshot == f"alarms/{alarm.id}.jpg"
     assert (tmp_path / "acme" / alarm.snapshot).read_bytes() == to_jpeg(make_image())
@@ -99,7 +99,7 @@ async def test_a_frame_is_encoded_once_for_all_its_alarms(
     world.evidence.raise_alarms([make_alarm(1), make_alarm(2), make_alarm(3)], make_image())
     await world.evidence.aclose()
     assert len(encoded) == 1
-    assert all(stored for _, stored in world.outbox.alarms)
+    assert all(stored for _, stored in world.publishers.alarms)
     assert len(list((tmp_path / "acme" / "alarms").iterdir())) == 3
 
 
@@ -110,7 +110,7 @@ async def test_an_alarm_goes_without_its_snapshot_where_that_cannot_be_stored(
     world = World(tmp_path)
     world.evidence.raise_alarms([make_alarm()], make_image())
     await world.evidence.aclose()
-    ((alarm, _),) = world.outbox.alarms
+    ((alarm, _),) = world.publishers.alarms
     assert alarm.snapshot is None
 
 
@@ -125,7 +125,7 @@ async def test_an_alarm_does_not_wait_for_the_disk(
 
     monkeypatch.setattr(TenantBlobs, "flush", flush)
     world.evidence.raise_alarms([make_alarm()], make_image())
-    await world.outbox.came.wait()
+    await world.publishers.came.wait()
     assert world.evidence.counts == {}
     disk.set()
     await world.evidence.aclose()
@@ -133,10 +133,10 @@ async def test_an_alarm_does_not_wait_for_the_disk(
 
 
 async def test_a_bug_with_one_alarm_does_not_take_the_others(world: World) -> None:
-    world.outbox.refuses = True
+    world.publishers.refuses = True
     world.evidence.raise_alarms([make_alarm(1), make_alarm(2), make_alarm(3)], make_image())
     await world.evidence.aclose()
-    assert len(world.outbox.alarms) == 2
+    assert len(world.publishers.alarms) == 2
 
 
 async def test_an_object_is_told_and_embedded_with_its_colour_and_image(
@@ -146,7 +146,7 @@ async def test_an_object_is_told_and_embedded_with_its_colour_and_image(
     await world.evidence.aclose()
     key = object_snapshot_key("gate", "track-0")
     wanted = make_sighting(colour="red", snapshot=key)
-    assert world.outbox.updates == [(wanted, True)]
+    assert world.publishers.updates == [(wanted, True)]
     assert [crop.sighting for crop in world.embedder.crops] == [wanted]
     assert world.evidence.counts == {}
 
@@ -159,7 +159,7 @@ async def test_an_object_is_told_and_embedded_without_an_image_that_cannot_be_st
     world.evidence.remember(make_crop())
     await world.evidence.aclose()
     wanted = make_sighting(colour="red")
-    assert world.outbox.updates == [(wanted, False)]
+    assert world.publishers.updates == [(wanted, False)]
     assert [crop.sighting for crop in world.embedder.crops] == [wanted]
     assert world.evidence.counts == {"object_pictures_failed": 1}
 
@@ -168,7 +168,7 @@ async def test_an_embedder_that_is_away_is_counted(world: World) -> None:
     world.embedder.away = True
     world.evidence.remember(make_crop())
     await world.evidence.aclose()
-    assert len(world.outbox.updates) == 1
+    assert len(world.publishers.updates) == 1
     assert world.evidence.counts == {"remembers_failed": 1}
 
 
@@ -177,12 +177,12 @@ async def test_crops_in_flight_are_bounded_and_every_object_is_told(world: World
     for number in range(MAX_REMEMBERS_IN_FLIGHT):
         world.evidence.remember(make_crop(number))
     world.evidence.remember(make_crop(100))
-    assert world.outbox.updates == [(make_sighting(100), False)]
+    assert world.publishers.updates == [(make_sighting(100), False)]
     assert world.evidence.counts == {"remembers_dropped": 1}
     world.embedder.hold.set()
     await world.evidence.aclose()
     assert len(world.embedder.crops) == MAX_REMEMBERS_IN_FLIGHT
-    assert len(world.outbox.updates) == MAX_REMEMBERS_IN_FLIGHT + 1
+    assert len(world.publishers.updates) == MAX_REMEMBERS_IN_FLIGHT + 1
 
 
 async def test_there_is_room_again_where_crops_could_not_be_embedded(world: World) -> None:

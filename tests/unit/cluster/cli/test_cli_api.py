@@ -20,15 +20,15 @@ from pipelines.errors import (
     ConfigError,
     ConflictError,
     InputError,
+    NotFoundError,
     UnavailableError,
-    UnknownThingError,
 )
 
 
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
     [
-        (404, UnknownThingError, 2),
+        (404, NotFoundError, 2),
         (409, ConflictError, 2),
         (422, InputError, 2),
         (401, InputError, 2),

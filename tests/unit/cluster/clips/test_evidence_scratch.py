@@ -13,7 +13,7 @@ from cluster.clips.scratch import BLOCK_BYTES, LEFT_AFTER_S, Scratch
 from cluster.stores.blobs.tenant import TenantBlobs
 from pipelines.clock import ManualClock
 from pipelines.domain import Segment
-from pipelines.errors import ConflictError, UnavailableError, UnknownThingError
+from pipelines.errors import ConflictError, NotFoundError, UnavailableError
 from tests.unit.cluster.clips.test_evidence_coverage import segment
 
 CONTENT = bytes(range(251)) * (BLOCK_BYTES // 251 + 100)
@@ -94,7 +94,7 @@ async def test_a_segment_is_copied_and_checked(tmp_path: Path, blobs: TenantBlob
     with pytest.raises(ConflictError, match="changed in storage"):
         await scratch.fetch(blobs, row(CONTENT + b"x"), tmp_path / "copy")
     await blobs.delete("a")
-    with pytest.raises(UnknownThingError):
+    with pytest.raises(NotFoundError):
         await scratch.fetch(blobs, row(CONTENT), tmp_path / "copy")
     await blobs.put("a", CONTENT)
     with pytest.raises(UnavailableError, match="cannot be copied"):

@@ -14,8 +14,8 @@ from pipelines.errors import (
     ConfigError,
     ConflictError,
     InputError,
+    NotFoundError,
     UnavailableError,
-    UnknownThingError,
 )
 
 BAD_KEYS = [
@@ -57,7 +57,7 @@ async def test_what_was_put_comes_back(url: str) -> None:
         assert await blobs.get("empty") == b""
         await blobs.delete("empty")
         await blobs.delete("empty")
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.get("empty")
 
 
@@ -72,9 +72,9 @@ async def test_a_file_that_was_put_comes_back_and_stays_where_it_was(
         await blobs.put_file("recordings/gate/1.mp4", source)
         assert await blobs.get("recordings/gate/1.mp4") == content
         assert source.read_bytes() == content
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.put_file("recordings/gate/2.mp4", tmp_path / "none.mp4")
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.get("recordings/gate/2.mp4")
         with pytest.raises(InputError):
             await blobs.put_file("../globex/1.mp4", source)
@@ -85,7 +85,7 @@ async def test_a_file_that_was_put_comes_back_and_stays_where_it_was(
 async def test_tenants_with_the_same_keys_do_not_meet(url: str) -> None:
     async with TenantBlobs(url, "acme") as acme, TenantBlobs(url, "globex") as globex:
         await globex.put("a", b"theirs")
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await acme.get("a")
         await acme.put("a", b"ours")
         await acme.delete("a")
@@ -163,7 +163,7 @@ async def test_the_disk_is_waited_for_unless_told_otherwise(
 
 async def test_what_is_not_there_cannot_be_flushed(tmp_path: Path) -> None:
     async with TenantBlobs(f"file://{tmp_path}", "acme") as blobs:
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.flush("gone")
         with pytest.raises(InputError):
             await blobs.flush("../globex/a")
@@ -185,7 +185,7 @@ async def test_a_blob_is_no_folder(tmp_path: Path) -> None:
         with pytest.raises(ConflictError):
             await blobs.put("a/b/c", b"x")
         for key in ("a", "a/b/c"):
-            with pytest.raises(UnknownThingError):
+            with pytest.raises(NotFoundError):
                 await blobs.get(key)
         await blobs.delete("a/b/c")
         assert await blobs.get("a/b") == b"x"
@@ -222,7 +222,7 @@ async def test_ranges_and_versions(url: str) -> None:
 async def test_what_is_no_blob_has_neither(url: str, key: str) -> None:
     async with TenantBlobs(url, "acme") as blobs:
         await blobs.put("folder/a", b"x")
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.stat(key)
-        with pytest.raises(UnknownThingError):
+        with pytest.raises(NotFoundError):
             await blobs.read_range(key, 0, 1)

@@ -15,7 +15,7 @@ from pipelines.clock import Clock
 from pipelines.domain import Alarm
 from pipelines.errors import ConfigError, UnavailableError
 
-log = get_logger("outbox")
+log = get_logger("publishers")
 
 RETRY_S = 1.0
 """A killed predecessor holds the lock of its spool until its process is gone."""
@@ -47,7 +47,7 @@ class TrackSender(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Outbox:
+class Publishers:
     """The two publishers of this host. Only for the host's loop.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from agents.outbox import Outbox
+from agents.publishers import Publishers
 from cluster.stores.bus import PublisherStats, PublishOutcome, SpoolFullError, TrackUpdate
 from cluster.stores.bus.tracks import TrackCounts
 from pipelines.clock import ManualClock
@@ -58,16 +58,16 @@ class Tracks:
         self.closed += 1
 
 
-def outbox(*alarms: Alarms) -> tuple[Outbox, Tracks]:
+def publishers(*alarms: Alarms) -> tuple[Publishers, Tracks]:
     """With these publishers of alarms, each opened in turn."""
     opened: Iterator[Alarms] = iter(alarms)
     tracks = Tracks()
-    return Outbox(lambda: next(opened), tracks, ManualClock(T0_US), retry_s=0.0), tracks
+    return Publishers(lambda: next(opened), tracks, ManualClock(T0_US), retry_s=0.0), tracks
 
 
 async def test_an_alarm_leaves_with_the_time_of_publishing() -> None:
     alarms = Alarms()
-    box, _ = outbox(alarms)
+    box, _ = publishers(alarms)
     await box.start()
     before = Stages(capture_us=T0_US - 300, ruled_us=T0_US - 5)
     await box.publish(make_alarm(stages=before))
@@ -77,7 +77,7 @@ async def test_an_alarm_leaves_with_the_time_of_publishing() -> None:
 
 
 async def test_an_alarm_that_nobody_takes_is_counted_and_breaks_nothing() -> None:
-    box, _ = outbox(Alarms(full=True))
+    box, _ = publishers(Alarms(full=True))
     assert "alarms_lost" not in box.counts
     await box.publish(make_alarm(1))
     await box.publish(make_alarm(2))
@@ -86,7 +86,7 @@ async def test_an_alarm_that_nobody_takes_is_counted_and_breaks_nothing() -> Non
 
 async def test_a_spool_that_is_in_use_is_opened_again_by_a_fresh_publisher() -> None:
     used, used_too, free = Alarms(opens=False), Alarms(opens=False), Alarms()
-    box, tracks = outbox(used, used_too, free)
+    box, tracks = publishers(used, used_too, free)
     await box.start()
     await box.publish(make_alarm())
     assert [len(a.taken) for a in (used, used_too, free)] == [0, 0, 1]
@@ -94,7 +94,7 @@ async def test_a_spool_that_is_in_use_is_opened_again_by_a_fresh_publisher() -> 
 
 
 async def test_counts_are_named_after_what_they_count() -> None:
-    box, tracks = outbox(Alarms())
+    box, tracks = publishers(Alarms())
     await box.publish(make_alarm())
     box.record_updates((make_path(), make_sighting()))
     assert tracks.taken == [make_path(), make_sighting()]
@@ -109,6 +109,6 @@ async def test_counts_are_named_after_what_they_count() -> None:
 
 async def test_both_publishers_are_closed() -> None:
     alarms = Alarms()
-    box, tracks = outbox(alarms)
+    box, tracks = publishers(alarms)
     await box.aclose()
     assert (alarms.closed, tracks.closed) == (1, 1)
