@@ -20,7 +20,7 @@ from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
 from cluster.stores.bus import AlarmStream
-from pipelines.domain import Crop, Detections, LetterboxedFrame
+from pipelines.domain import Crop, Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import NotFoundError
 from tests.integration.agents.scene import number_in
 from tests.integration.agents.world import GATE, gate_on_air, plan, seen_in
@@ -37,7 +37,8 @@ class Models:
         self.detect = SimpleNamespace(remote=self._detect)
         self.remember = SimpleNamespace(remote=self._remember)
 
-    async def _detect(self, frame: LetterboxedFrame) -> Detections:
+    async def _detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        assert owner == WorkOwner(*GATE)
         self.loops.add(asyncio.get_running_loop())
         top = frame.letterbox.pad[1]
         return seen_in(self._truth, number_in(frame.pixels[top:, :, 1]))
