@@ -8,7 +8,7 @@ lane, and a lane has workers of its own:
   leave.
 - `real time`: cameras that play, watchers, chaos. One worker: two such stacks would disturb each
   other.
-- everything else shares the remaining workers.
+- everything else shares the remaining workers, at a low priority.
 
 A worker whose lane is empty helps in the last one, then in the busy one, at its priority. A module
 stays on one worker, so that servers that its tests share are started once.
@@ -41,7 +41,8 @@ REAL_TIME = (
     "tests/integration/recording/test_recording_pump.py",
 )
 WORKERS = {"gw0": REAL_TIME, "gw1": BUSY}
-LOWEST_PRIORITY = 19
+# Niceness by lane. Cameras that play come first: what they lose while others compute is lost.
+NICE = {BUSY: 19, (): 10, REAL_TIME: 0}
 
 
 def _prefix_of(path: str) -> str:
@@ -62,12 +63,13 @@ def in_order(modules: Iterable[str]) -> list[str]:
 
 
 def take_priority(path: str) -> None:
-    """Give way to the other lanes, where the module belongs to the busy one.
+    """Give way to the lanes that come before the module's own.
 
-    There is no way back, and none is needed: what a worker has left to do is busy, too.
+    There is no way back, and none is needed: a worker goes on to lanes that come later.
     """
-    if lane_of(path) is BUSY and os.getpriority(os.PRIO_PROCESS, 0) < LOWEST_PRIORITY:
-        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    nice = NICE[lane_of(path)]
+    if os.getpriority(os.PRIO_PROCESS, 0) < nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
 class Lanes(LoadFileScheduling):

@@ -35,7 +35,8 @@ from tests.unit.cluster.media.clips import Clip, encode
 GATE = CameraKey("acme", "gate")
 WATCHED_FRAMES = 200
 """Eight seconds of a camera with 25 frames/s."""
-LEAST_DELIVERED = 0.97
+LEAST_DELIVERED = 0.9
+"""Decoders drop what comes late: 0.97 to 1.0 arrive on a free machine, 0.94 on a crowded one."""
 MAX_AGE_US = 1_000_000
 
 
