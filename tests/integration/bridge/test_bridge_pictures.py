@@ -32,6 +32,9 @@ from tests.integration.bridge.world import (
 from tests.integration.media.rtsp_camera import RtspCamera
 from tests.unit.cluster.media.clips import Clip, encode
 
+# Bit for bit, so the decoder may not be late: with the machine to itself.
+pytestmark = pytest.mark.quiet
+
 GATE = CameraKey("acme", "gate")
 WATCHED_FRAMES = 200
 """Eight seconds of a camera with 25 frames/s."""
