@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from cluster.core.backoff import Backoff
-from cluster.stores.audit.events import AuditAction, AuditEvent
+from cluster.stores.audit.events import PLATFORM_CHAIN, AuditAction, AuditEvent
 from cluster.stores.audit.queue import BATCH, AuditQueue, AuditQueueState
 from pipelines.clock import ManualClock
 from pipelines.errors import AtalaiaError, ConflictError, InputError, UnavailableError
@@ -22,6 +22,8 @@ class Chains:
         self.taken: dict[str, list[AuditEvent]] = {}
         self.order: list[str] = []
         self.fails: AtalaiaError | None = None
+        self.fails_only: str | None = None
+        """The chain that fails; None: all of them."""
         self.gate = asyncio.Event()
         self.gate.set()
         self.tried = asyncio.Event()
@@ -29,7 +31,7 @@ class Chains:
     async def __call__(self, chain: str, events: Sequence[AuditEvent]) -> None:
         self.tried.set()
         await self.gate.wait()
-        if self.fails is not None:
+        if self.fails is not None and self.fails_only in (None, chain):
             raise self.fails
         self.order.append(chain)
         self.taken.setdefault(chain, []).extend(events)
@@ -230,3 +232,19 @@ async def test_the_end_does_not_wait_for_a_database_that_hangs(
         await queue.aclose()
     assert chains.taken == {}
     assert queue.state.waiting == 1
+
+
+async def test_the_platform_does_not_wait_for_a_tenant_that_cannot_be_written(
+    queue: AuditQueue, chains: Chains
+) -> None:
+    """Not even where events of that tenant were lost, which is to be logged, too."""
+    chains.fails, chains.fails_only = UnavailableError("not now."), "acme"
+    for number in range(201):
+        queue.put("acme", make_event(number))
+    queue.put(PLATFORM_CHAIN, make_event(7))
+    queue.start()
+    await _until(lambda: PLATFORM_CHAIN in chains.taken)
+    assert chains.numbers(PLATFORM_CHAIN) == [7]
+    chains.fails = None
+    await _until_empty(queue)
+    assert chains.numbers("acme") == list(range(200))
