@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid5
 
-from pipelines.domain import Alarm, Camera, RuleKind, Sighting, Stages, TrackPath, ZoneEntryRule
+from cluster.stores.bus import CameraStatus
+from pipelines.domain import (
+    Alarm,
+    Camera,
+    CameraState,
+    RuleKind,
+    Sighting,
+    Stages,
+    TrackPath,
+    ZoneEntryRule,
+)
 
 NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 T0_US = 1_700_000_000_000_000
@@ -86,3 +96,22 @@ def make_path(number: int = 0, tenant: str = "acme", **fields: Any) -> TrackPath
             **fields,
         }
     )
+
+
+def make_status(camera: str = "gate", **fields: Any) -> CameraStatus:
+    """A camera that plays, on host `atalaia-host-0`."""
+    known: dict[str, Any] = {
+        "state": CameraState.LIVE,
+        "reason": "",
+        "since_us": 1,
+        "fps": 25.0,
+        "width": 640,
+        "height": 360,
+        "codec": "h264",
+        "host": "atalaia-host-0",
+        "watched_fps": 5.0,
+        "skipped": {},
+        "dropped": {},
+        "last_frame_us": 1,
+    }
+    return CameraStatus(camera=camera, **known | fields)

@@ -46,8 +46,8 @@ def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
 
 
 def _log(action: str, kind: str, object_id: str, tenant: str | None) -> None:
-    """Write a change into the audit log: the platform's, and that of the tenant concerned. The
-    change is made by then, so a log that cannot be written is told and fails nothing."""
+    """Write a change into the audit logs of the platform and of the tenant concerned. By then the
+    change is made, so a failure is reported and does not fail the command."""
     from cluster.stores.audit.events import PLATFORM_CHAIN, AuditAction, AuditEvent
     from cluster.stores.db import Database
 

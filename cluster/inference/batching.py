@@ -37,7 +37,7 @@ class BatchTimes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked(Generic[Item, Result]):
+class _Request(Generic[Item, Result]):
     item: Item
     done: asyncio.Future[Result]
 
@@ -53,7 +53,7 @@ class Batcher(Generic[Item, Result]):
         max_waiting: items that may wait in each lane; a lane that is not named takes none.
         clock: for how long items wait and calls run.
         max_wait_s: live items that have waited for longer are dropped; None: none are.
-        observe: told of every finished batch.
+        observe: called for every finished batch.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Batcher(Generic[Item, Result]):
         self._clock = clock
         self._max_wait_s = max_wait_s
         self._observe = observe
-        self._lanes: Lanes[_Asked[Item, Result]] = Lanes(max_waiting, parallel)
+        self._lanes: Lanes[_Request[Item, Result]] = Lanes(max_waiting, parallel)
         self._arrived = asyncio.Event()
         self._running_since: dict[int, float] = {}
         self._closing = False
@@ -98,14 +98,15 @@ class Batcher(Generic[Item, Result]):
             raise UnavailableError("the detector is closing.", hint="Try again in a moment.")
         self._drop_stale()
         queue = self._lanes[lane]
-        asked: _Asked[Item, Result] = _Asked(item, asyncio.get_running_loop().create_future())
-        ticket = Ticket(owner, asked, self._clock.monotonic())
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        request = _Request(item, done)
+        ticket = Ticket(owner, request, self._clock.monotonic())
         given_up = queue.push(ticket)
         if given_up is not None:
             _fail(given_up.item.done, _overloaded(queue.waiting_of(given_up.owner.tenant)))
         self._arrived.set()
         try:
-            return await asked.done
+            return await done
         finally:
             queue.discard(ticket)  # its caller may have gone
 
@@ -129,21 +130,21 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         while (taken := await self._next_batch()) is not None:
             lane, batch = taken
-            asked = [ticket.item for ticket in batch]
+            requests = [ticket.item for ticket in batch]
             started = self._clock.monotonic()
             self._running_since[index] = started
             try:
                 results = await loop.run_in_executor(
-                    self._threads, self._run, [one.item for one in asked]
+                    self._threads, self._run, [one.item for one in requests]
                 )
                 if len(results) != len(batch):
                     raise RuntimeError(f"{len(batch)} items went in, {len(results)} came out")
             # The top of this task: whatever the model raised belongs to those who wait for it.
             except Exception as error:  # noqa: BLE001
-                for one in asked:
+                for one in requests:
                     _fail(one.done, error)
             else:
-                for one, result in zip(asked, results, strict=True):
+                for one, result in zip(requests, results, strict=True):
                     if not one.done.done():  # its caller may have gone
                         one.done.set_result(result)
             finally:
@@ -158,7 +159,7 @@ class Batcher(Generic[Item, Result]):
                 )
             )
 
-    async def _next_batch(self) -> tuple[Lane, list[Ticket[_Asked[Item, Result]]]] | None:
+    async def _next_batch(self) -> tuple[Lane, list[Ticket[_Request[Item, Result]]]] | None:
         """At least one item whose caller still waits; None once closed and drained."""
         while True:
             self._drop_stale()

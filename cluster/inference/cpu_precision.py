@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 # Of each precision, in turns, so that a machine that is busy for a moment is busy for both; the
@@ -47,9 +47,12 @@ def save_choice(folder: Path, precision: str) -> None:
     (folder / _CHOICE_FILE).write_text(precision)
 
 
-def read_choice(folder: Path) -> str:
-    """What `save_choice` has kept."""
-    return (folder / _CHOICE_FILE).read_text()
+def read_choice(folder: Path, precisions: Collection[str]) -> str:
+    """What `save_choice` has kept. Raises ValueError: it is none of `precisions`."""
+    kept = (folder / _CHOICE_FILE).read_text()
+    if kept not in precisions:
+        raise ValueError(f"{kept!r} is no precision of this CPU")
+    return kept
 
 
 def cpu_identity(cpuinfo: Path = _CPUINFO) -> str:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
+
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,21 @@ class ExportCache:
                 (fresh / "key.json").write_text(json.dumps(asdict(key), indent=2, sort_keys=True))
                 fresh.replace(folder)
         return folder
+
+    def load(
+        self,
+        key: ExportKey,
+        build: Callable[[Path], None],
+        read: Callable[[Path], Loaded],
+        unreadable: tuple[type[Exception], ...],
+    ) -> Loaded:
+        """What `read` makes of the export. One for which it raises `unreadable` is built anew,
+        once: after a disk that filled up, say. What it was made from is at hand."""
+        try:
+            return read(self.get(key, build))
+        except unreadable:
+            self.drop(key)
+            return read(self.get(key, build))
 
     def drop(self, key: ExportKey) -> None:
         """Forget an export that turned out to be unreadable."""

@@ -95,13 +95,11 @@ class OpenVinoRuntime:
             _export(network, options.input_size, model_file(folder, "xml"))
 
         core = ov.Core()
-        try:
-            graph = core.read_model(model_file(cache.get(key, build), "xml"))
-        except RuntimeError:
-            # A disk that filled up or a copied-over file; what it was made from is at hand.
-            cache.drop(key)
-            graph = core.read_model(model_file(cache.get(key, build), "xml"))
-        graph = _with_preprocessing(graph)
+
+        def read(folder: Path) -> ov.Model:
+            return core.read_model(model_file(folder, "xml"))
+
+        graph = _with_preprocessing(cache.load(key, build, read, (RuntimeError,)))
         possible = possible_precisions(core, options.precision)
         precision = possible[0]
         if len(possible) > 1:
@@ -183,11 +181,7 @@ def _fastest(
             fastest({name: partial(each.infer, [frame]) for name, each in requests.items()}),
         )
 
-    precision = read_choice(cache.get(key, measure))
-    if precision not in precisions:  # a file that was damaged
-        cache.drop(key)
-        precision = read_choice(cache.get(key, measure))
-    return precision
+    return cache.load(key, measure, partial(read_choice, precisions=precisions), (ValueError,))
 
 
 def _with_preprocessing(graph: ov.Model) -> ov.Model:

@@ -79,16 +79,11 @@ class TensorRtRuntime:
             export_onnx(network, options, _DTYPES[precision], onnx, device="cuda")
             model_file(folder, "engine").write_bytes(_build_engine(onnx, options))
 
-        def load() -> TensorRtRuntime:
-            engine = model_file(cache.get(key, build), "engine").read_bytes()
+        def read(folder: Path) -> TensorRtRuntime:
+            engine = model_file(folder, "engine").read_bytes()
             return cls(engine, options, precision, end_to_end=network.end_to_end)
 
-        try:
-            return load()
-        except (ModelError, OSError):
-            # A disk that filled up; what it was made from is at hand.
-            cache.drop(key)
-            return load()
+        return cache.load(key, build, read, (ModelError, OSError))
 
     def infer(self, batch: npt.NDArray[np.uint8]) -> list[RawDetections]:
         with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]

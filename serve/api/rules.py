@@ -172,14 +172,13 @@ async def add_rule(
     """Armed within two seconds, without a restart. Coordinates are 0..1 of the picture, origin
     top left. Classes are those of the running model; `People` becomes `person`."""
     note.details |= {"kind": body.kind.value}
-    taken = {rule.id for rule in await scope.records.rules(camera)}
-    rule = _RULE.validate_python(
-        body.model_dump()
-        | {
-            "id": body.id or new_rule_id(body.name, body.kind, taken),
-            "classes": known_classes(body.classes, await state.labels.current()),
-        }
-    )
+    made: dict[str, object] = {}
+    if body.classes:
+        made["classes"] = known_classes(body.classes, await state.labels.current())
+    if body.id is None:
+        taken = {rule.id for rule in await scope.records.rules(camera)}
+        made["id"] = new_rule_id(body.name, body.kind, taken)
+    rule = _RULE.validate_python(body.model_dump() | made)
     note.details["rule"] = rule.id
     await scope.records.add_rule(camera, rule)
     await scope.announcer.changed(camera)

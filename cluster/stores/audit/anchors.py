@@ -82,14 +82,16 @@ class AnchorKeys:
             ConfigError: a secret is too short, or there is none.
         """
         current = settings.audit.secret or settings.livekit.api_secret
-        for name, secret in (("audit.secret", current), *_named(settings)):
+        former = settings.audit.former_secrets
+        named = ("audit.secret", current), *(("audit.former_secrets", old) for old in former)
+        for name, secret in named:
             if len(secret.get_secret_value()) < MIN_SECRET_CHARS:
                 raise ConfigError(
                     f"{name} (or else livekit.api_secret) has fewer than {MIN_SECRET_CHARS} "
                     "characters, so anchors of the audit log cannot be signed.",
                     hint="Set ATALAIA_AUDIT__SECRET, the same for every process.",
                 )
-        return cls(current, settings.audit.former_secrets)
+        return cls(current, former)
 
     def sign(self, chain: str, head: Head, at_us: int) -> Anchor:
         """An anchor of the chain's head."""
@@ -120,11 +122,6 @@ class AnchorKeys:
                 f"the anchor of {anchor.at} has a wrong signature: it was changed.",
                 hint="Use the copy that is kept elsewhere.",
             )
-
-
-def _named(settings: Settings) -> Iterator[tuple[str, SecretStr]]:
-    for secret in settings.audit.former_secrets:
-        yield "audit.former_secrets", secret
 
 
 def _signature(key: bytes, *fields: str | int) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -157,7 +157,7 @@ class ChainCheck:
 
 
 def _misplaced(entry: AuditEntry, expected: int) -> tuple[Fault, str] | None:
-    # SQLite stores text in a column of numbers, if it is told to.
+    # SQLite accepts text in an integer column.
     if type(entry.sequence) is not int or entry.sequence < expected:
         return Fault.REORDERED, f"a row is numbered {entry.sequence!r} here"
     if entry.sequence > expected:
@@ -178,14 +178,3 @@ def _changed(entry: AuditEntry) -> tuple[Fault, str] | None:
     except (TypeError, ValueError):  # bytes, or anything else that no entry of ours holds
         same = False
     return None if same else (Fault.CHANGED, "its content does not match its hash")
-
-
-def first_fault(
-    chain: str, entries: Iterable[AuditEntry], anchors: Mapping[int, str] | None = None
-) -> Finding | None:
-    """The first fault of a chain whose entries are at hand, in order; None: it is whole."""
-    check = ChainCheck(chain, anchors)
-    for entry in entries:
-        if found := check.feed(entry):
-            return found
-    return check.end()

@@ -32,7 +32,7 @@ class AnchorKeeper:
 
     Args:
         heads: where the chains end now.
-        keys: makes the signing keys; asked for each round, so that a missing secret is an error of
+        keys: makes the signing keys; called each round, so that a missing secret is an error of
             the round and not of the process.
         folder: where the file is.
         interval_s: between two anchors of a chain that grows.

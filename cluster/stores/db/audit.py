@@ -155,5 +155,5 @@ def _entry_of(row: Row[Any]) -> AuditEntry:
     try:
         fields["details"] = json.loads(fields["details"])
     except (TypeError, ValueError):
-        pass  # left as it is: its hash will tell
+        pass  # left as it is: its hash will not match
     return AuditEntry(**fields)

@@ -1,1 +1,1 @@
-"""The audit log of the HTTP API: what is logged of each route, by whom it is written and read."""
+"""The audit log of the HTTP API: what each route logs, the writer, and `/v1/audit`."""

@@ -73,7 +73,7 @@ def _event(
     exchange = Exchange(scope.get("path_params", {}), query, location, note)
     status = head["status"]
     refused = status >= HTTPStatus.BAD_REQUEST
-    asked = {name: query[name] for name in audited.query if name in query}
+    kept = {name: query[name] for name in audited.query if name in query}
     return AuditEvent(
         at_us=at_us,
         actor=actor,
@@ -83,5 +83,5 @@ def _event(
         address=peer(scope),
         outcome=AuditOutcome.REFUSED if refused else AuditOutcome.DONE,
         reason=f"{status} {HTTPStatus(status).phrase}" if refused else None,
-        details={**asked, **note.details},
+        details={**kept, **note.details},
     )

@@ -17,7 +17,7 @@ class AuditNote:
     Attributes:
         object_id: what the request is about, where its address does not name it.
         details: never a secret; cut to size when the event is made.
-        tenants: tenants whose chains tell of this, too: of what the platform did to them.
+        tenants: whom a change of the platform concerns: it is logged in their chains as well.
         also: further actions that this request is, besides the one of the table.
         link: tenant and actor of a signed link, which is the credential of a request without key.
     """

@@ -1,4 +1,4 @@
-"""The API's end of the audit log: takes events without waiting, and says how the log fares."""
+"""The API's end of the audit log: takes events without waiting, and reports the log's state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TICK_S = 5.0
 
 
 class AuditHealth(ResponseBody):
-    """How the audit log fares. It never keeps a request from being answered."""
+    """State of the audit log. It never delays an answer."""
 
     status: Literal["ok", "delayed", "losing"] = Field(
         description="`delayed`: entries wait, because the database does not take them. `losing`: "

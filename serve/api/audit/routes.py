@@ -42,7 +42,7 @@ class AuditView(ResponseBody):
     actor: str = Field(examples=["key:3kd82hs9"])
     action: str = Field(examples=["camera.change"])
     object: AuditObject
-    address: str | None = Field(description="Of the client, as the connection had it.")
+    address: str | None = Field(description="Of the client, behind trusted proxies.")
     outcome: str = Field(description="`done` or `refused`.")
     reason: str | None = Field(description="Why it was refused.")
     details: dict[str, Any]
@@ -83,7 +83,7 @@ async def list_audit(
 ) -> AuditList:
     """With a tenant's key that tenant's log, with the platform key the platform's own. `since` is
     inclusive, `until` is not. Keep the filters when you page on with a cursor. An entry is there
-    within some milliseconds of what it tells of, unless `/readyz` says that the log is delayed."""
+    within some milliseconds of what it describes, unless `/readyz` reports `delayed`."""
     page = await log.page(
         AuditQuery(
             actor=actor,

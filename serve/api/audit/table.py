@@ -137,8 +137,8 @@ AUDITED: dict[tuple[str, str], Audited] = {
     ),
 }
 
-_PROBE = "asked by machines, and shows nothing of a tenant"
-_STATE = "names and states, which every open page asks for all the time; no picture"
+_PROBE = "for machines; shows nothing of a tenant"
+_STATE = "names and states, which every open page polls; no picture"
 _FACTS = "facts without a picture; opening the picture, clip or recording is logged"
 
 NOT_AUDITED: dict[tuple[str, str], str] = {
@@ -162,6 +162,6 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/tracks/{track}"): _FACTS,
     ("GET", "/v1/analytics/counts"): _FACTS,
     ("GET", "/v1/analytics/heatmap"): _FACTS,
-    ("HEAD", "/media/{token}"): "tells size and type of a file, and nothing of its content",
+    ("HEAD", "/media/{token}"): "size and type of a file, nothing of its content",
     ("POST", "/v1/detect"): "the caller's own picture, of which nothing is kept",
 }

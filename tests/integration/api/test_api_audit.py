@@ -13,14 +13,15 @@ import pytest
 from sqlalchemy import text
 
 from cluster.core.settings import Settings
-from cluster.stores.audit.chain import AuditEntry, first_fault
-from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.audit.chain import AuditEntry
+from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import engine, new_key
-from pipelines.domain import CameraKey, CameraState
+from pipelines.domain import CameraKey
 from serve.api.app import create_app
-from tests.factories import make_alarm, make_camera
+from tests.factories import make_alarm, make_camera, make_status
 from tests.integration.api.test_api_search import RED, picture
 from tests.integration.api.world import World, eventually, open_world, problem, served
+from tests.unit.cluster.stores.audit.chains import first_fault
 
 PASSWORD = "hunter2"
 URL = f"rtsp://viewer:{PASSWORD}@192.0.2.1/?token={PASSWORD}"
@@ -50,21 +51,7 @@ def key_id(world: World, who: str) -> str:
 
 async def put_status(world: World) -> None:
     """acme's camera `gate` plays, with a picture at its host."""
-    status = CameraStatus(
-        camera="gate",
-        state=CameraState.LIVE,
-        reason="",
-        since_us=1,
-        fps=25.0,
-        width=640,
-        height=360,
-        codec="h264",
-        host="atalaia-host-0",
-        watched_fps=5.0,
-        skipped={},
-        dropped={},
-        last_frame_us=1,
-    )
+    status = make_status()
     await CameraStatusBoard(world.redis).put_all("acme", [status])
     world.hosts.pictures["atalaia-host-0", CameraKey("acme", "gate")] = b"jpeg"
 

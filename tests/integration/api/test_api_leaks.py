@@ -17,7 +17,14 @@ from cluster.clips.manifest import Manifest
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
 from serve.api.app import ROUTERS
-from tests.factories import make_alarm, make_camera, make_path, make_rule, make_sighting
+from tests.factories import (
+    make_alarm,
+    make_camera,
+    make_path,
+    make_rule,
+    make_sighting,
+    make_status,
+)
 from tests.integration.api.test_api_auth import guarded
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_search import RED, picture
@@ -58,21 +65,7 @@ async def theirs(world: World) -> Theirs:
     await world.stream("globex").publish(alarm)
     for key in ("alarms/1.jpg", "tracks/1.jpg"):
         await world.blobs("globex").put(key, f"picture {MARK}".encode())
-    status = CameraStatus(
-        camera="vault",
-        state=CameraState.LIVE,
-        reason=f"{MARK} reason",
-        since_us=1,
-        fps=25.0,
-        width=640,
-        height=360,
-        codec="h264",
-        host="atalaia-host-0",
-        watched_fps=5.0,
-        skipped={},
-        dropped={},
-        last_frame_us=1,
-    )
+    status = make_status("vault", reason=f"{MARK} reason")
     await CameraStatusBoard(world.redis).put_all("globex", [status])
     key = CameraKey("globex", "vault")
     world.hosts.pictures["atalaia-host-0", key] = f"picture {MARK}".encode()

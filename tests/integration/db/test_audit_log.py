@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
 
-from cluster.stores.audit.chain import EMPTY, AuditEntry, Fault, Head, chained, first_fault
+from cluster.stores.audit.chain import EMPTY, AuditEntry, Fault, Head, chained
 from cluster.stores.audit.events import AuditAction, AuditOutcome, AuditQuery
 from cluster.stores.db import AuditLog, Database
 from pipelines.errors import ConflictError, InputError
 from tests.factories import T0_US
-from tests.unit.cluster.stores.audit.chains import make_chain, make_event
+from tests.unit.cluster.stores.audit.chains import first_fault, make_chain, make_event
 
 
 async def _all(log: AuditLog) -> list[AuditEntry]:

@@ -19,7 +19,6 @@ from cluster.stores.audit.chain import (
     canonical,
     chained,
     entry_hash,
-    first_fault,
 )
 from cluster.stores.audit.events import (
     MAX_ADDRESS,
@@ -32,7 +31,7 @@ from cluster.stores.audit.events import (
 )
 from cluster.stores.db import new_key
 from tests.factories import T0_US
-from tests.unit.cluster.stores.audit.chains import make_chain, make_event
+from tests.unit.cluster.stores.audit.chains import first_fault, make_chain, make_event
 
 # Written by hand after the module's description of the encoding, not by its code.
 SPELT = (
