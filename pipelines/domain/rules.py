@@ -22,6 +22,8 @@ class RuleKind(StrEnum):
 
 
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+# Of one rule. Who wants more of a model's classes than this wants all of them, which is none named.
+MAX_CLASSES = 100
 
 
 class RuleBase(Frozen):
@@ -29,7 +31,7 @@ class RuleBase(Frozen):
 
     id: Slug
     name: Annotated[str, StringConstraints(max_length=120)] = ""
-    classes: tuple[ClassName, ...] = ()
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)] = ()
     min_confidence: UnitFloat = 0.4
     schedule: Schedule | None = None
     cooldown_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0

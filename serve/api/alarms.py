@@ -15,6 +15,7 @@ from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import Gap, Subscription
+from serve.api.audit.note import AuditNoteDep
 from serve.api.auth import client_address
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.problems import responses
@@ -229,9 +230,12 @@ async def get_alarm(alarm: AlarmPath, scope: TenantDep) -> AlarmView:
 
 
 @router.post("/v1/alarms/{alarm}/ack", summary="Acknowledge an alarm", responses=responses(404))
-async def acknowledge(alarm: AlarmPath, scope: TenantDep, deps: DepsDep) -> AlarmView:
+async def acknowledge(
+    alarm: AlarmPath, scope: TenantDep, deps: DepsDep, note: AuditNoteDep
+) -> AlarmView:
     """Doing it twice changes nothing: the first one who did it stays."""
     record = await scope.records.acknowledge(alarm, scope.actor, deps.clock.now_us())
+    note.committed = True
     return _record_view(record)
 
 

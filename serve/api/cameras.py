@@ -246,6 +246,14 @@ async def _view(scope: TenantScope, camera: Camera) -> CameraView:
     return camera_view(camera, await scope.statuses.of(camera.id))
 
 
+async def _changed_view(scope: TenantScope, camera: Camera) -> CameraView:
+    """Also without a status: the change is made, and an error would say that it is not."""
+    try:
+        return await _view(scope, camera)
+    except UnavailableError:
+        return camera_view(camera, None)
+
+
 @router.post(
     "/v1/cameras",
     status_code=201,
@@ -272,6 +280,7 @@ async def add_camera(
         masks=body.masks,
     )
     await scope.records.add_camera(camera)
+    note.committed = True
     await scope.announcer.changed(camera.id)
     response.headers["Location"] = f"/v1/cameras/{camera.id}"
     # A status of an earlier camera of this id does not apply to the new one.
@@ -307,16 +316,18 @@ async def change_camera(
         updated = await scope.records.update_camera(camera, CameraChanges(**changes))
     except ValidationError as error:
         raise InputError(error.errors(include_input=False)[0]["msg"]) from None
+    note.committed = True
     await scope.announcer.changed(camera)
-    return await _view(scope, updated)
+    return await _changed_view(scope, updated)
 
 
 @router.delete(
     "/v1/cameras/{camera}", status_code=204, summary="Remove a camera", responses=responses(404)
 )
-async def remove_camera(camera: CameraPath, scope: TenantDep) -> None:
+async def remove_camera(camera: CameraPath, scope: TenantDep, note: AuditNoteDep) -> None:
     """Its rules go with it. Its alarms, and what was seen by it, stay until they are erased."""
     await scope.records.remove_camera(camera)
+    note.committed = True
     await scope.announcer.changed(camera)
 
 

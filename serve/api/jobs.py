@@ -119,6 +119,7 @@ async def start_job(
     except AtalaiaError as error:
         await scope.jobs.finish(job.id, JobState.FAILED, error=error.message)
         raise
+    note.committed = True
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return Accepted(id=job.id, state=job.state)
 
@@ -137,12 +138,14 @@ async def get_job(job: JobPath, scope: TenantDep, deps: DepsDep) -> JobView:
 
 
 @router.delete("/v1/jobs/{job}", summary="Cancel a job", responses=responses(404))
-async def cancel_job(job: JobPath, scope: TenantDep) -> JobView:
+async def cancel_job(job: JobPath, scope: TenantDep, note: AuditNoteDep) -> JobView:
     """What it found so far stays, and what it analysed need not be analysed again. A job that has
     ended stays as it is."""
     found = await scope.jobs.job(job)
-    if await scope.jobs.finish(job, JobState.CANCELLED) and found.submission is not None:
-        await scope.processes.stop(found.submission)
+    if await scope.jobs.finish(job, JobState.CANCELLED):
+        note.committed = True
+        if found.submission is not None:
+            await scope.processes.stop(found.submission)
     return _view(await scope.jobs.job(job))
 
 

@@ -73,6 +73,7 @@ async def replace_model(
         loaded = await deps.detector.load(body.weights)
     except ModelError as error:
         raise ModelRefusedError(error.message, hint=error.hint) from None
+    note.committed = True
     note.details["sha256"] = loaded.sha256
     await ModelChoice(deps.redis, deps.settings.detector.weights).choose(body.weights)
     return _view(loaded)

@@ -100,6 +100,7 @@ async def add_tenant(body: NewTenant, platform: PlatformDep, note: AuditNoteDep)
     if any(tenant.slug == body.id for tenant in await platform.tenants()):
         raise ConflictError(f"Tenant '{body.id}' exists.", hint="Choose another id.")
     tenant = await platform.ensure_tenant(body.id, body.name or body.id)
+    note.committed = True
     note.tenants.add(tenant.slug)
     return _tenant_view(tenant)
 
@@ -117,6 +118,7 @@ async def issue_key(
 ) -> FreshKey:
     note.details["tenant"] = body.tenant
     issued = await platform.create_key(body.tenant, body.label)
+    note.committed = True
     if body.tenant is not None:
         note.tenants.add(body.tenant)
     response.headers["Location"] = f"/v1/keys/{issued.id}"
@@ -137,6 +139,7 @@ async def revoke_key(
 ) -> None:
     """It stops working within two seconds."""
     tenant = await platform.revoke_key(key)
+    note.committed = True
     note.details["tenant"] = tenant
     if tenant is not None:
         note.tenants.add(tenant)

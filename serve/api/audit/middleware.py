@@ -1,4 +1,5 @@
-"""Logs each request that the table names, once its answer begins. Never holds the answer up."""
+"""Logs each request that the table names, once its answer begins or will never begin. Never holds
+the answer up."""
 
 from __future__ import annotations
 
@@ -29,15 +30,23 @@ class AuditRequests:
             return
         note = AuditNote()
         scope.setdefault("state", {})["audit"] = note
+        answered = False
 
         async def watched(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 self._record(scope, message, note)
             await send(message)
 
-        await self._app(scope, receive, watched)
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            # Serve cancels a request whose client hangs up, also when its change is made already.
+            if not answered:
+                self._record(scope, None, note)
 
-    def _record(self, scope: Scope, head: Message, note: AuditNote) -> None:
+    def _record(self, scope: Scope, head: Message | None, note: AuditNote) -> None:
         # Set by the router: absent where the key was refused or nothing matched.
         template = getattr(scope.get("route"), "path_format", None)
         audited = AUDITED.get((scope["method"], template)) if template else None
@@ -45,13 +54,14 @@ class AuditRequests:
             return
         who = _who(scope, note)
         if who is None:
-            self._auditor.refuse(peer(scope), Refusal.LINK)
+            if head is not None:
+                self._auditor.refuse(peer(scope), Refusal.LINK)
             return
         chain, actor = who
         event = _event(audited, scope, head, note, actor, self._auditor.clock.now_us())
         refused = event.outcome is AuditOutcome.REFUSED
         chains = (chain, *sorted(note.tenants - {chain}))
-        self._auditor.record(event, chains, once=audited.once or refused)
+        self._auditor.record(event, chains, once=audited.once or (refused and _of_caller(head)))
         for action in note.also if not refused else ():
             other = event.model_copy(update={"action": action})
             self._auditor.record(other, chains, once=audited.once)
@@ -65,14 +75,28 @@ def _who(scope: Scope, note: AuditNote) -> tuple[str, str] | None:
     return note.link
 
 
+def _of_caller(head: Message | None) -> bool:
+    """Whether the caller's own mistake was answered. After any other failure of a change it is not
+    certain that nothing was changed, so each one is logged."""
+    return head is not None and head["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _failure(head: Message | None) -> str | None:
+    """What was answered in place of a success; None: it was one."""
+    if head is None:
+        return "aborted before an answer"
+    status = HTTPStatus(head["status"])
+    return f"{status.value} {status.phrase}" if status >= HTTPStatus.BAD_REQUEST else None
+
+
 def _event(
-    audited: Audited, scope: Scope, head: Message, note: AuditNote, actor: str, at_us: int
+    audited: Audited, scope: Scope, head: Message | None, note: AuditNote, actor: str, at_us: int
 ) -> AuditEvent:
     query = QueryParams(scope["query_string"])
-    location = Headers(raw=list(head.get("headers", ()))).get("location", "")
+    location = Headers(raw=list((head or {}).get("headers", ()))).get("location", "")
     exchange = Exchange(scope.get("path_params", {}), query, location, note)
-    status = head["status"]
-    refused = status >= HTTPStatus.BAD_REQUEST
+    reason = _failure(head)
+    refused = reason is not None and not note.committed
     kept = {name: query[name] for name in audited.query if name in query}
     return AuditEvent(
         at_us=at_us,
@@ -82,6 +106,6 @@ def _event(
         object_id=audited.id(exchange),
         address=peer(scope),
         outcome=AuditOutcome.REFUSED if refused else AuditOutcome.DONE,
-        reason=f"{status} {HTTPStatus(status).phrase}" if refused else None,
+        reason=reason,
         details={**kept, **note.details},
     )

@@ -20,6 +20,8 @@ class AuditNote:
         tenants: whom a change of the platform concerns: it is logged in their chains as well.
         also: further actions that this request is, besides the one of the table.
         link: tenant and actor of a signed link, which is the credential of a request without key.
+        committed: the change is made, whatever becomes of the answer. Every route that changes
+            something sets it right after its write.
     """
 
     object_id: str = ""
@@ -27,6 +29,7 @@ class AuditNote:
     tenants: set[str] = field(default_factory=set)
     also: list[AuditAction] = field(default_factory=list)
     link: tuple[str, str] | None = None
+    committed: bool = False
 
 
 async def get_note(request: Request) -> AuditNote:

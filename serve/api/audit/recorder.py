@@ -61,7 +61,7 @@ class Auditor:
 
     def record(self, event: AuditEvent, chains: Iterable[str], *, once: bool) -> None:
         """Log an event in some chains. `once`: unless it was logged within the last minute."""
-        said = event.model_dump_json(exclude={"at_us", "address"})
+        said = event.model_dump_json(exclude={"at_us"})
         for chain in chains:
             if not once or self._once.first((chain, said)):
                 self._queue.put(chain, event)

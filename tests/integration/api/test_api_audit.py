@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 
 from cluster.core.settings import Settings
@@ -18,9 +21,10 @@ from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import engine, new_key
 from pipelines.domain import CameraKey
 from serve.api.app import create_app
+from serve.api.bound import TenantAddresses
 from tests.factories import make_alarm, make_camera, make_status
 from tests.integration.api.test_api_search import RED, picture
-from tests.integration.api.world import World, eventually, open_world, problem, served
+from tests.integration.api.world import Frail, World, eventually, open_world, problem, served
 from tests.unit.cluster.stores.audit.chains import first_fault
 
 PASSWORD = "hunter2"
@@ -227,6 +231,115 @@ async def test_what_was_refused_is_logged_with_the_reason(
     ]
     assert await told(world, "") == [("snapshot.view", "gate", "refused")]
     assert "mine" not in await world.database.audit_heads()()
+
+
+async def test_another_address_is_another_entry(world: World) -> None:
+    """A stolen key must show, also where its owner looks at the same."""
+    await world.database.tenant("acme").add_camera(make_camera())
+    await put_status(world)
+    api = world.deps.settings.api.model_copy(update={"trusted_proxies": ("127.0.0.1",)})
+    settings = world.deps.settings.model_copy(update={"api": api})
+    app = create_app(replace(world.deps, settings=settings))
+    headers = {"Authorization": f"Bearer {world.keys['acme']}"}
+    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
+        for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+            forwarded = {"X-Forwarded-For": address}
+            await client.get("/v1/cameras/gate/snapshot", headers=forwarded)
+    assert [e.address for e in await entries(world)] == ["192.0.2.1", "192.0.2.2"]
+
+
+# ------------------------------------------------------------ what is done, whatever is answered
+
+
+async def _send(app: FastAPI, key: str, method: str, path: str, body: object) -> None:
+    """One request without a server, so that the caller decides when it is cancelled."""
+    raw, sent = json.dumps(body).encode(), False
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "client": ("192.0.2.9", 1),
+        "server": ("127.0.0.1", 80),
+        "headers": [
+            (b"host", b"127.0.0.1"),
+            (b"authorization", f"Bearer {key}".encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(raw)).encode()),
+        ],
+    }
+
+    async def receive() -> dict[str, object]:
+        nonlocal sent
+        if sent:
+            await asyncio.Event().wait()
+        sent = True
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    async def send(message: object) -> None:
+        raise AssertionError(f"answered before it was cancelled: {message}")
+
+    await app(scope, receive, send)
+
+
+async def test_who_hangs_up_after_a_change_is_in_the_log(world: World) -> None:
+    """Serve cancels the request then, and the change stays."""
+    world.controller.hangs = True
+    body = {"id": "gate", "url": URL}
+    request = asyncio.create_task(_send(world.app, world.keys["acme"], "POST", "/v1/cameras", body))
+
+    async def kept() -> bool:
+        return bool(await world.database.tenant("acme").cameras())
+
+    await eventually(kept)
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    [entry] = await entries(world)
+    assert (entry.action, entry.object_id, entry.outcome) == ("camera.add", "gate", "done")
+    assert (entry.reason, entry.address) == ("aborted before an answer", "192.0.2.9")
+
+
+async def test_who_hangs_up_before_a_change_is_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checking = asyncio.Event()
+
+    async def resolves(*_: object) -> None:
+        checking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(TenantAddresses, "check", resolves)
+    body = {"id": "gate", "url": URL}
+    request = asyncio.create_task(_send(world.app, world.keys["acme"], "POST", "/v1/cameras", body))
+    await checking.wait()
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
+    assert await told(world) == [("camera.add", "gate", "refused")]
+    assert await world.database.tenant("acme").cameras() == []
+
+
+async def test_changes_while_redis_is_away_are_done_and_logged_each_time(frail: Frail) -> None:
+    world = frail.world
+    acme = await world.client("acme")
+    await world.database.tenant("acme").add_camera(make_camera())
+    await asyncio.to_thread(frail.redis.stop)
+    for _ in range(2):
+        answer = await acme.patch("/v1/cameras/gate", json={"masks": [], "name": "Gate"})
+        assert (answer.status_code, answer.json()["name"]) == (200, "Gate")
+    assert (
+        await told(world)
+        == [
+            ("camera.change", "gate", "done"),
+            ("masks.change", "gate", "done"),
+        ]
+        * 2
+    )
+    await asyncio.to_thread(frail.redis.start)
 
 
 async def test_what_is_not_audited_leaves_no_entry(world: World, acme: httpx.AsyncClient) -> None:

@@ -113,9 +113,26 @@ async def test_a_class_that_the_model_lacks_is_refused(
     first, second = refused["errors"]
     assert (first["pointer"], second["pointer"]) == ("#/classes/1", "#/classes/2")
     assert "did you mean bicycle" in first["detail"]
-    assert "person, car, bicycle" in second["detail"]
+    assert "person, car, bicycle" in first["detail"]
+    assert "no such class" in second["detail"]
     assert (await acme.get("/v1/cameras/gate/rules")).json() == {"rules": []}
     assert world.controller.told == []
+
+
+async def test_many_unknown_classes_cost_little(acme: httpx.AsyncClient, world: World) -> None:
+    """Each is refused, but only the first few are compared with the model's, which are listed
+    once."""
+    world.detector.model = Model(labels=tuple(f"thing {n}" for n in range(1_000)))
+    sent = RULES[0] | {"classes": [f"thingy {n}" for n in range(100)]}
+
+    answer = await acme.post("/v1/cameras/gate/rules", json=sent)
+
+    details = [error["detail"] for error in problem(answer, 422, "invalid-input")["errors"]]
+    assert len(details) == 100
+    assert [n for n, detail in enumerate(details) if "did you mean" in detail] == [0, 1, 2, 3, 4]
+    assert [n for n, detail in enumerate(details) if "it knows" in detail] == [0]
+    more = await acme.post("/v1/cameras/gate/rules", json=sent | {"classes": ["x"] * 101})
+    assert "100" in problem(more, 422)["errors"][0]["detail"]
 
 
 async def test_a_rule_does_not_wait_for_a_detector(acme: httpx.AsyncClient, world: World) -> None:

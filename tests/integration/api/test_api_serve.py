@@ -154,6 +154,8 @@ def running(settings: Settings, migrated: Path) -> Iterator[Running]:
         try:
             controller = Controller.options(name=CONTROLLER_ACTOR).remote()  # type: ignore[attr-defined]
             host = Host.options(name=HOST).remote()  # type: ignore[attr-defined]
+            # The API waits seconds for a host, and a busy machine starts no actor in that time.
+            ray.get([controller.told.remote(), host.snapshot.remote("", "", 0)])
             application = Api.bind(settings, Detector.bind(), Embedder.bind(), Memory.bind())
             serve.start(http_options=HTTPOptions(host="127.0.0.1", port=settings.api.port))
             serve.run(application, name=SERVE_APP, route_prefix="/")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.classes import find_class, similar_classes
+from pipelines.classes import ClassNames
 
 COCO = ("person", "bicycle", "car", "bus", "traffic light", "mouse", "scissors", "knife", "skis")
 
@@ -37,29 +37,38 @@ COCO = ("person", "bicycle", "car", "bus", "traffic light", "mouse", "scissors",
     ],
 )
 def test_names_as_people_write_them(name: str, label: str | None) -> None:
-    assert find_class(name, COCO) == label
+    assert ClassNames(COCO).find(name) == label
 
 
 def test_a_model_may_tell_case_and_number_apart() -> None:
     labels = ("Car", "car", "cars")
-    assert [find_class(name, labels) for name in labels] == list(labels)
-    assert find_class("CAR", labels) == "Car", "the first of those that fit"
+    known = ClassNames(labels)
+    assert [known.find(name) for name in labels] == list(labels)
+    assert known.find("CAR") == "Car", "the first of those that fit"
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, unique=True), st.data())
 def test_a_models_own_names_stay(labels: list[str], data: st.DataObject) -> None:
     label = data.draw(st.sampled_from(labels))
-    assert find_class(label, labels) == label
+    assert ClassNames(labels).find(label) == label
 
 
 @given(st.text(max_size=64), st.lists(st.text(max_size=20)))
 def test_whatever_is_written_gives_a_class_of_the_model_or_none(
     name: str, labels: list[str]
 ) -> None:
-    assert find_class(name, labels) in (None, *labels)
-    assert set(similar_classes(name, labels)) <= set(labels)
+    known = ClassNames(labels)
+    assert known.find(name) in (None, *labels)
+    assert set(known.similar(name)) <= set(labels)
 
 
 def test_what_is_misspelt_is_suggested() -> None:
-    assert similar_classes("bycicle", COCO) == ["bicycle"]
-    assert similar_classes("xyz", COCO) == []
+    assert ClassNames(COCO).similar("bycicle") == ["bicycle"]
+    assert ClassNames(COCO).similar("xyz") == []
+
+
+def test_a_name_is_compared_with_a_bounded_number_of_labels() -> None:
+    labels = [f"class {n}" for n in range(5_000)]
+    known = ClassNames([*labels, "zebra"])
+    assert known.find("Zebras") == "zebra"
+    assert known.similar("zebar") == []
