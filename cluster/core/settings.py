@@ -259,6 +259,13 @@ class ApiSettings(Section):
         description="networks of the proxies in front of the API; the caller's address is taken "
         "from their X-Forwarded-For, and from nobody else's",
     )
+    allowed_hosts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=253)], ...] = (
+        Field(
+            (),
+            description="names by which the API may be reached besides that in url, localhost and "
+            "IP addresses; *: any. Others are refused, because a stranger's page may use them",
+        )
+    )
     join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
     media_secret: SecretStr | None = Field(
         None,

@@ -33,7 +33,7 @@ from serve.api.audit.middleware import AuditRequests
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
 from serve.api.metrics import Measure
-from serve.api.middleware import LimitBody, LimitHead, SecurityHeaders
+from serve.api.middleware import CheckHost, LimitBody, LimitHead, SecurityHeaders
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
@@ -114,6 +114,7 @@ def _add_middleware(app: FastAPI, state: ApiState) -> None:
     # The last one added is the outermost.
     app.add_middleware(RequireKey, authenticator=state.authenticator, refused=state.auditor.refuse)
     app.add_middleware(LimitBody, max_upload_bytes=settings.api.max_upload_mb * 1024 * 1024)
+    app.add_middleware(CheckHost, url=settings.api_url, names=settings.api.allowed_hosts)
     app.add_middleware(LimitHead)
     app.add_middleware(LastResort)
     app.add_middleware(AuditRequests, auditor=state.auditor)

@@ -1,6 +1,12 @@
-"""What every request passes: size limits of head and body, and headers that keep browsers safe."""
+"""What every request passes: the name it is sent to, size limits of head and body, and headers that
+keep browsers safe."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -63,6 +69,55 @@ def _head_refusal(scope: Scope) -> Response | None:
             431, f"The headers are longer than the {MAX_HEADERS_BYTES:,} bytes that are read here."
         )
     return None
+
+
+# Probes and scrapers use the names of a cluster, and there is nothing to steal.
+_OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_LOCAL = frozenset({"localhost"})
+_PORT = re.compile(r":\d*$", re.ASCII)
+
+
+class CheckHost:
+    """Refuses requests for a name that is not the API's.
+
+    A page of a stranger can make its own name resolve to this machine (DNS rebinding): a browser
+    then counts the API as a part of that page, and lets it read every answer. Addresses are always
+    accepted: no page has one as its name and another one behind it.
+
+    Args:
+        url: public address of the API.
+        names: further names; `*` accepts every name.
+    """
+
+    def __init__(self, app: ASGIApp, url: str, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = {name.lower() for name in names} | {urlsplit(url).hostname or ""} | _LOCAL
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            if not all(self._is_ours(host.decode("latin-1")) for host in hosts):
+                await _misdirected()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        name = _PORT.sub("", host).lower().rstrip(".")
+        if "*" in self._names or name in self._names:
+            return True
+        try:
+            ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+
+def _misdirected() -> Response:
+    return problem_response(
+        421,
+        "This server is not known by the name that the request is for.",
+        hint="Use the address in api.url, or add the name to api.allowed_hosts.",
+    )
 
 
 class LimitBody:

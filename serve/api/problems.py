@@ -141,6 +141,7 @@ _CODES: dict[int, str] = {
     416: "range-not-satisfiable",
     422: InputError.code,
     429: TooManyRequestsError.code,
+    421: "misdirected",
     431: "headers-too-large",
     503: UnavailableError.code,
 }

@@ -32,7 +32,7 @@ def form(*more: str) -> str:
 
 
 def request(
-    target: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "api"
+    target: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "localhost"
 ) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
     if body:

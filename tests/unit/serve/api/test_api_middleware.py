@@ -10,6 +10,7 @@ from serve.api.middleware import (
     MAX_HEADERS,
     MAX_HEADERS_BYTES,
     MAX_TARGET_BYTES,
+    CheckHost,
     LimitHead,
 )
 
@@ -79,3 +80,64 @@ async def test_what_is_no_request_passes() -> None:
 
     await LimitHead(app)({"type": "lifespan"}, nothing, send)
     assert seen == [{"type": "lifespan"}]
+
+
+# ------------------------------------------------------------ names of the API
+
+
+async def status_for(*hosts: str, path: str = "/v1/session", names: tuple[str, ...] = ()) -> int:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", host.encode("latin-1")) for host in hosts]
+    scope: Scope = {"type": "http", "method": "GET", "path": path, "headers": headers}
+    app = CheckHost(reached, "https://Atalaia.example.com:8443", names)
+    await app(scope, nothing, send)
+    return int(sent[0]["status"])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "atalaia.example.com",
+        "ATALAIA.example.com:8443",
+        "atalaia.example.com.",
+        "localhost:8000",
+        "127.0.0.1:8000",
+        "192.0.2.1",
+        "[::1]:8000",
+    ],
+)
+async def test_the_apis_own_names_and_all_addresses_are_accepted(host: str) -> None:
+    assert await status_for(host) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8443",
+        "atalaia.example.com.evil.example",
+        "evil-atalaia.example.com",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "2130706433",
+        "",
+        ":8000",
+        "[evil.example]",
+        "é",
+    ],
+)
+async def test_other_names_are_refused(host: str) -> None:
+    assert await status_for(host) == 421
+    assert await status_for("127.0.0.1", host) == 421, "one of two"
+    assert await status_for(host, path="/healthz") == 200
+    assert await status_for(host, names=("*",)) == 200
+
+
+async def test_names_can_be_added() -> None:
+    assert await status_for("Serve:8000", names=("serve", "camserver.lan")) == 200
+    assert await status_for("camserver.lan", names=("Serve", "CamServer.lan")) == 200
+    assert await status_for() == 200, "HTTP/1.0 knows no Host, and no browser speaks it"
