@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.core.backoff import Backoff
@@ -270,6 +270,7 @@ async def test_what_is_being_written_does_not_make_way(chains: Chains, counts: C
     await queue.aclose()
 
 
+@settings(deadline=None)
 @given(
     steps=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), max_size=60),
     seed=st.integers(0, 2**32),
