@@ -273,7 +273,7 @@ NUMBERS = ["'zzz'", "x'ff'", "2.5", "0", "-1", "9223372036854775807"]
 """Of which PostgreSQL takes the whole ones."""
 
 
-async def test_rows_with_a_number_that_is_none_do_not_stop_the_pages(
+async def test_rows_with_a_number_that_is_none_stop_neither_pages_nor_writing(
     database: Database, acme: AuditLog
 ) -> None:
     await acme.append([make_event(n) for n in range(10)])
@@ -293,6 +293,8 @@ async def test_rows_with_a_number_that_is_none_do_not_stop_the_pages(
         if (cursor := page.next_cursor) is None:
             break
     assert seen == [n for n in range(10, 0, -1) if n < 4 or n >= (10 if sqlite else 7)]
+    await acme.append([make_event(10)])
+    assert (await acme.head()).sequence == 11
     assert first_fault("acme", await _all(acme)) is not None
 
 
