@@ -157,7 +157,8 @@ def is_chain(name: object) -> bool:
 
 async def _head(session: AsyncSession) -> Head:
     # A row whose number is none must not end the chain for good; a check finds it.
-    statement = _numbered(select(AuditRow.sequence, AuditRow.hash))
+    ends: Select[Any] = select(AuditRow.sequence, AuditRow.hash)
+    statement = _numbered(ends)
     row = (await session.execute(statement.order_by(AuditRow.sequence.desc()).limit(1))).first()
     return Head(row.sequence, row.hash) if row else EMPTY
 
