@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, Select, Text, cast, func, insert, select
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, Text, cast, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.backoff import Backoff
@@ -93,7 +93,8 @@ class AuditLog:
     async def page(self, query: AuditQuery) -> AuditPage:
         """Entries, newest first. Rows with a number that is none are left out: there is no place
         for them, and a check of the chain finds them. Raises InputError: the cursor is broken."""
-        statement = _filtered(_numbered(_entries()), query).order_by(AuditRow.sequence.desc())
+        statement = _filtered(_entries().where(*_numbered()), query)
+        statement = statement.order_by(AuditRow.sequence.desc())
         entries = await self._read(statement.limit(query.limit + 1))
         items, following = AUDIT_CURSOR.page(entries, query.limit, lambda last: last.sequence)
         return AuditPage(items, following)
@@ -157,8 +158,7 @@ def is_chain(name: object) -> bool:
 
 async def _head(session: AsyncSession) -> Head:
     # A row whose number is none must not end the chain for good; a check finds it.
-    ends: Select[Any] = select(AuditRow.sequence, AuditRow.hash)
-    statement = _numbered(ends)
+    statement = select(AuditRow.sequence, AuditRow.hash).where(*_numbered())
     row = (await session.execute(statement.order_by(AuditRow.sequence.desc()).limit(1))).first()
     return Head(row.sequence, row.hash) if row else EMPTY
 
@@ -167,11 +167,11 @@ def _entries() -> Select[Any]:
     return select(*_COLUMNS)
 
 
-def _numbered(statement: Select[Any]) -> Select[Any]:
-    """Without rows whose number SQLite keeps as a text, as bytes or as a fraction, or that lies
-    where no chain gets."""
+def _numbered() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Conditions that leave out rows whose number SQLite keeps as a text, as bytes or as a
+    fraction, or that lies where no chain gets."""
     whole = cast(AuditRow.sequence, BigInteger) == AuditRow.sequence
-    return statement.where(whole, AuditRow.sequence.between(1, MAX_SEQUENCE))
+    return whole, AuditRow.sequence.between(1, MAX_SEQUENCE)
 
 
 def _filtered(statement: Select[Any], query: AuditQuery) -> Select[Any]:

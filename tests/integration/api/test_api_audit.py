@@ -465,7 +465,7 @@ async def test_what_waits_is_written_when_the_application_ends(world: World) -> 
     headers = {"Authorization": f"Bearer {world.keys['acme']}"}
     async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
         for n in range(50):
-            await client.delete(f"/v1/cameras/c-{n}")
+            await client.post("/v1/cameras", json={"id": f"c-{n}", "url": URL})
     assert await world.database.audit("acme").count() == 50
 
 
@@ -475,7 +475,7 @@ async def test_two_replicas_keep_one_chain(world: World) -> None:
     async def use(url: str, first: int) -> None:
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
             for n in range(first, first + 40):
-                await client.delete(f"/v1/cameras/c-{n}")
+                await client.post("/v1/cameras", json={"id": f"c-{n}", "url": URL})
 
     async with served(create_app(world.deps)) as one, served(create_app(world.deps)) as two:
         await asyncio.gather(use(one, 0), use(two, 100), use(world.url, 200))
