@@ -13,13 +13,15 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
+from cluster.core.tenancy import require_tenant
 from cluster.local.secrets import with_secrets
-from pipelines.errors import InputError
+from cluster.stores.audit.events import PLATFORM_CHAIN
+from pipelines.errors import AtalaiaError, InputError, NotFoundError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
     from cluster.stores.audit.anchors import Anchor, AnchorKeys
     from cluster.stores.audit.chain import Finding, Head
-    from cluster.stores.db import AuditLog, Database
+    from cluster.stores.db import Database
 
 Anchored = Mapping[str, Mapping[int, str]]
 """Hashes by chain and sequence number."""
@@ -49,7 +51,9 @@ def verify(
     """
     if (tenant is not None) + platform + every > 1:
         raise InputError("--tenant, --platform and --all exclude each other.")
-    only = "" if platform else tenant
+    if tenant is not None:
+        require_tenant(tenant)
+    only = PLATFORM_CHAIN if platform else tenant
     checked, found = asyncio.run(_verify(only, anchors))
     if as_json:
         report = {
@@ -70,7 +74,20 @@ def anchor(
     ] = None,
 ) -> None:
     """Sign where every audit log ends now, as JSON Lines. Keep them away from the database."""
-    made = asyncio.run(_anchor())
+    made, refused = asyncio.run(_anchor())
+    _give_out(target, made)
+    for chain in refused:
+        err().print(
+            f"{_name(chain)}: not anchored, its last row is none of ours: run `atalaia audit "
+            "verify`.",
+            style="red",
+            markup=False,
+        )
+    if refused:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def _give_out(target: Path | None, made: list[Anchor]) -> None:
     if target is None:
         for one in made:
             out().print(one.model_dump_json(), markup=False)
@@ -89,53 +106,75 @@ def _name(chain: str) -> str:
 
 
 def _show(checked: Mapping[str, Head], found: list[Finding]) -> None:
-    faulty = {finding.chain: finding for finding in found}
-    for chain in sorted(checked.keys() | faulty.keys()):
-        if (finding := faulty.get(chain)) is not None:
-            out().print(
-                f"{_name(chain)}: row {finding.sequence} {finding.fault.value}: {finding.detail}",
-                style="red",
-                markup=False,
-            )
-        else:
-            head = checked[chain]
-            out().print(f"{_name(chain)}: {head.sequence} rows, whole", markup=False)
+    faulty = {finding.chain for finding in found}
+    lines: list[tuple[str, str, str | None]] = [
+        (chain, f"{head.sequence} rows, whole", None)
+        for chain, head in checked.items()
+        if chain not in faulty
+    ]
+    lines += [
+        (one.chain, f"row {one.sequence} {one.fault.value}: {one.detail}", "red") for one in found
+    ]
+    for chain, text, style in sorted(lines, key=lambda line: line[0]):
+        out().print(f"{_name(chain)}: {text}", style=style, markup=False)
 
 
 async def _verify(only: str | None, anchors: Path | None) -> tuple[dict[str, Head], list[Finding]]:
     """Heads of the chains that were read, and what is wrong; `only`: one chain, None: all."""
+    from cluster.stores.audit.chain import foreign
     from cluster.stores.db import Database
 
     anchored = await asyncio.to_thread(_anchored, anchors)
+    checked: dict[str, Head] = {}
+    found: list[Finding] = []
     async with Database(settings().database_url) as database:
-        chains = [only] if only is not None else await _chains(database, anchored)
-        checked: dict[str, Head] = {}
-        found: list[Finding] = []
-        for chain in chains:
-            log = database.audit_chain(chain)
-            checked[chain], finding = await _check(log, anchored.get(chain, {}))
+        for chain in await _chains(database, anchored, only):
+            checked[chain], finding = await _check(database, chain, anchored.get(chain, {}))
             found += [finding] if finding is not None else []
+        if only is None:
+            strangers = await database.audit_heads().strangers()
+            found += [foreign(name, rows) for name, rows in strangers.items()]
     return checked, found
 
 
-async def _chains(database: Database, anchored: Anchored) -> list[str]:
-    """Every chain that there is or, by the anchors, was."""
-    return sorted((await database.audit_heads()()).keys() | anchored.keys())
+async def _chains(database: Database, anchored: Anchored, only: str | None) -> list[str]:
+    """Every chain that there is or, by the anchors, was; or the one that was asked for.
+
+    Raises:
+        NotFoundError: that one never had an entry, as far as anybody knows.
+    """
+    known = (await database.audit_heads()()).keys() | anchored.keys()
+    if only is None:
+        return sorted(known)
+    if only not in {*known, PLATFORM_CHAIN}:
+        raise NotFoundError(
+            f"there is no log of {only!r}: neither rows nor anchors.",
+            hint="Correct the name; `atalaia audit verify` shows every log. If this one should be "
+            "there, it was deleted: look for it with --anchors and a copy that is kept elsewhere.",
+        )
+    return [only]
 
 
-async def _check(log: AuditLog, anchors: Mapping[int, str]) -> tuple[Head, Finding | None]:
+async def _check(
+    database: Database, chain: str, anchors: Mapping[int, str]
+) -> tuple[Head, Finding | None]:
     """Read one chain from its beginning to its end, or to its first fault."""
     from cluster.stores.audit.chain import ChainCheck
 
-    check = ChainCheck(log.chain, anchors)
+    check = ChainCheck(chain, anchors)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:
-        bar = progress.add_task(_name(log.chain), total=await log.count())
-        async for page in log.entries():
-            for entry in page:
-                if (finding := check.feed(entry)) is not None:
-                    return check.head, finding
-            progress.advance(bar, len(page))
+        bar = progress.add_task(_name(chain))
+        try:
+            log = database.audit_chain(chain)
+            progress.update(bar, total=await log.count())
+            async for page in log.entries():
+                for entry in page:
+                    if (finding := check.feed(entry)) is not None:
+                        return check.head, finding
+                progress.advance(bar, len(page))
+        except AtalaiaError as error:
+            return check.head, check.unreadable(str(error))
     return check.head, check.end()
 
 
@@ -158,12 +197,12 @@ def _keys() -> AnchorKeys:
     return AnchorKeys.of(chosen if chosen.audit.secret else with_secrets(chosen))
 
 
-async def _anchor() -> list[Anchor]:
+async def _anchor() -> tuple[list[Anchor], list[str]]:
+    from cluster.stores.audit.anchors import sign_heads
     from cluster.stores.db import Database
     from pipelines.clock import SystemClock
 
     keys = _keys()
     async with Database(settings().database_url) as database:
         heads = await database.audit_heads()()
-    now_us = SystemClock().now_us()
-    return [keys.sign(chain, head, now_us) for chain, head in sorted(heads.items())]
+    return sign_heads(keys, heads, SystemClock().now_us())

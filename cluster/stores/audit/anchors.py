@@ -94,19 +94,28 @@ class AnchorKeys:
         return cls(current, former)
 
     def sign(self, chain: str, head: Head, at_us: int) -> Anchor:
-        """An anchor of the chain's head."""
+        """An anchor of the chain's head.
+
+        Raises:
+            InputError: somebody wrote a last row that is none of ours.
+        """
+        sequence, digest = head
+        # Strictly: what validation would turn into a number was signed as something else.
+        if type(sequence) is not int or type(digest) is not str:
+            raise _no_head(chain)
         at = rfc3339(at_us)
-        signature = _signature(
-            self._keys[self._kid], chain, head.sequence, head.hash, at, self._kid
-        )
-        return Anchor(
-            tenant=chain,
-            sequence=head.sequence,
-            hash=head.hash,
-            at=at,
-            kid=self._kid,
-            signature=signature,
-        )
+        signature = _signature(self._keys[self._kid], chain, sequence, digest, at, self._kid)
+        try:
+            return Anchor(
+                tenant=chain,
+                sequence=sequence,
+                hash=digest,
+                at=at,
+                kid=self._kid,
+                signature=signature,
+            )
+        except ValidationError:
+            raise _no_head(chain) from None
 
     def check(self, anchor: Anchor) -> None:
         """Raises InputError: the anchor was signed with an unknown key, or was changed."""
@@ -122,6 +131,27 @@ class AnchorKeys:
                 f"the anchor of {anchor.at} has a wrong signature: it was changed.",
                 hint="Use the copy that is kept elsewhere.",
             )
+
+
+def _no_head(chain: str) -> InputError:
+    return InputError(
+        f"the last row of {chain or 'the platform'} is none of ours.",
+        hint="Run `atalaia audit verify`.",
+    )
+
+
+def sign_heads(
+    keys: AnchorKeys, heads: Mapping[str, Head], at_us: int
+) -> tuple[list[Anchor], list[str]]:
+    """An anchor of each chain, and the chains whose last row is none of ours."""
+    anchors: list[Anchor] = []
+    refused: list[str] = []
+    for chain, head in sorted(heads.items()):
+        try:
+            anchors.append(keys.sign(chain, head, at_us))
+        except InputError:
+            refused.append(chain)
+    return anchors, refused
 
 
 def _signature(key: bytes, *fields: str | int) -> str:

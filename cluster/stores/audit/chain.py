@@ -96,6 +96,8 @@ class Fault(StrEnum):
     REORDERED = "reordered"
     REWRITTEN = "rewritten"
     TRUNCATED = "truncated"
+    FOREIGN = "foreign"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,22 @@ class Finding:
     fault: Fault
     sequence: int
     detail: str
+
+
+# Of a value that a finding quotes.
+_QUOTED = 80
+
+
+def quoted(value: object) -> str:
+    """What somebody wrote into a row, for a person to read: on one line, in ASCII, cut."""
+    spelt = ascii(value[:_QUOTED] if isinstance(value, str | bytes) else value)
+    return spelt if len(spelt) <= _QUOTED else f"{spelt[:_QUOTED]}..."
+
+
+def foreign(name: object, rows: int) -> Finding:
+    """Rows under a name that no chain has."""
+    detail = f"{rows} rows stand under a name that no tenant can have"
+    return Finding(quoted(name), Fault.FOREIGN, 1, detail)
 
 
 class ChainCheck:
@@ -135,6 +153,10 @@ class ChainCheck:
         self.head = Head(entry.sequence, entry.hash)
         return None
 
+    def unreadable(self, reason: str) -> Finding:
+        """The next entry cannot be read."""
+        return Finding(self._chain, Fault.UNREADABLE, self.head.sequence + 1, reason)
+
     def end(self) -> Finding | None:
         """Check that the chain reaches as far as the anchors say."""
         last = max(self._anchors, default=0)
@@ -159,7 +181,7 @@ class ChainCheck:
 def _misplaced(entry: AuditEntry, expected: int) -> tuple[Fault, str] | None:
     # SQLite accepts text in an integer column.
     if type(entry.sequence) is not int or entry.sequence < expected:
-        return Fault.REORDERED, f"a row is numbered {entry.sequence!r} here"
+        return Fault.REORDERED, f"a row is numbered {quoted(entry.sequence)} here"
     if entry.sequence > expected:
         return Fault.MISSING, f"the next row is {entry.sequence}"
     return None
@@ -175,6 +197,7 @@ def _unlinked(entry: AuditEntry, head: Head) -> tuple[Fault, str] | None:
 def _changed(entry: AuditEntry) -> tuple[Fault, str] | None:
     try:
         same = entry_hash(entry) == entry.hash
-    except (TypeError, ValueError):  # bytes, or anything else that no entry of ours holds
+    # Bytes, deep nesting, or anything else that no entry of ours holds.
+    except (TypeError, ValueError, RecursionError):
         same = False
     return None if same else (Fault.CHANGED, "its content does not match its hash")

@@ -94,7 +94,8 @@ def _plain_detail(value: object) -> object:
     return plain(str(value), MAX_DETAIL)
 
 
-def _plain_details(details: object) -> object:
+def plain_details(details: object) -> object:
+    """Details as an event has them: small and flat, texts plain. What is no dict stays as it is."""
     if not isinstance(details, dict):
         return details
     few = list(details.items())[:MAX_DETAILS]
@@ -128,7 +129,7 @@ class AuditEvent(Frozen):
     address: Annotated[str | None, _ours(MAX_ADDRESS)] = None
     outcome: AuditOutcome = AuditOutcome.DONE
     reason: Annotated[str | None, _theirs(MAX_REASON)] = None
-    details: Annotated[dict[str, JsonValue], BeforeValidator(_plain_details)] = Field(
+    details: Annotated[dict[str, JsonValue], BeforeValidator(plain_details)] = Field(
         default_factory=dict
     )
 

@@ -13,6 +13,7 @@ from cluster.stores.audit.anchors import (
     AnchorKeys,
     append_anchors,
     read_anchors,
+    sign_heads,
 )
 from cluster.stores.audit.chain import Head
 from pipelines.clock import Clock
@@ -55,16 +56,19 @@ class AnchorKeeper:
     async def run(self) -> None:
         """Anchor at once, then in intervals, until cancelled. Failures are logged and retried."""
         while True:
+            delay_s = min(RETRY_S, self._interval_s)
             try:
                 await self.anchor_growth()
                 delay_s = self._interval_s
             except (AtalaiaError, OSError) as error:
                 log.error("audit log not anchored", error=str(error))
-                delay_s = min(RETRY_S, self._interval_s)
+            except Exception:  # the top of this task
+                log.exception("audit log not anchored")
             await asyncio.sleep(delay_s)
 
     async def anchor_growth(self) -> list[Anchor]:
-        """Anchor each chain that has grown since its last anchor in the file.
+        """Anchor each chain that has grown since its last anchor in the file. One whose last row is
+        none of ours is logged, and the others are anchored.
 
         Raises:
             UnavailableError: the database is away.
@@ -74,12 +78,10 @@ class AnchorKeeper:
         """
         heads = await self._heads()
         known = await asyncio.to_thread(_last_sequences, self.path)
-        keys, now_us = self._keys(), self._clock.now_us()
-        anchors = [
-            keys.sign(chain, head, now_us)
-            for chain, head in sorted(heads.items())
-            if head.sequence > known.get(chain, 0)
-        ]
+        made, refused = sign_heads(self._keys(), heads, self._clock.now_us())
+        for chain in refused:
+            log.error("a chain of the audit log is not anchored: it was tampered with", chain=chain)
+        anchors = [one for one in made if one.sequence > known.get(one.tenant, 0)]
         if anchors:
             await asyncio.to_thread(append_anchors, self.path, anchors)
         return anchors

@@ -14,12 +14,11 @@ from typing import Any
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import (
     ArgumentError,
+    DatabaseError,
     DataError,
     DBAPIError,
     IntegrityError,
     InterfaceError,
-    OperationalError,
-    ProgrammingError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -145,7 +144,8 @@ async def database_errors(
         raise UnavailableError("the database did not answer in time.") from None
     except (DataError, OverflowError):
         raise InputError("the database does not take one of the values.") from None
-    except (OperationalError, InterfaceError, ProgrammingError) as error:
+    # DatabaseError itself: SQLite's file is damaged.
+    except (DatabaseError, InterfaceError) as error:
         raise UnavailableError(
             f"the database cannot be used: {_reason(error)}.", hint=_MIGRATE_HINT
         ) from None

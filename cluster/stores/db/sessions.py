@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors
@@ -31,6 +32,22 @@ class Sessions:
             yield session
 
     @asynccontextmanager
+    async def read_as_stored(self) -> AsyncIterator[AsyncSession]:
+        """Like `read`, where text may be anything that somebody wrote into SQLite's file: bytes
+        that are no UTF-8 arrive as surrogates, and are no error. Use columns only, not entities."""
+        async with self.read() as session:
+            pooled = await (await session.connection()).get_raw_connection()
+            driver = pooled.driver_connection
+            if not isinstance(driver, aiosqlite.Connection):
+                yield session
+                return
+            before, driver.text_factory = driver.text_factory, _with_surrogates
+            try:
+                yield session
+            finally:
+                driver.text_factory = before
+
+    @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction that commits at the end of the block, or leaves no trace. Raises as
         `read` does."""
@@ -46,3 +63,7 @@ class Sessions:
             sync_session_class=TenantSession,
             info={TENANT: self._tenant},
         )
+
+
+def _with_surrogates(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")

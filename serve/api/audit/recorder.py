@@ -8,15 +8,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from cluster.stores.audit.events import PLATFORM_CHAIN, AuditEvent
+from cluster.stores.audit.events import PLATFORM_CHAIN, AuditEvent, AuditOutcome
 from cluster.stores.audit.queue import AuditQueue
 from cluster.stores.db import Database
 from pipelines.clock import Clock
-from serve.api.audit.windows import OncePerWindow, Refusal, Refusals
+from serve.api.audit.windows import OncePerWindow, Refusal, Refusals, RefusedRequests
 from serve.api.fields import ResponseBody
 from serve.api.metrics import Metrics
 
-# How late, after its minute, a count of refused credentials is written.
+# How late, after its minute, a count of what was refused is written.
 TICK_S = 5.0
 
 
@@ -42,6 +42,7 @@ class Auditor:
         metrics.audit_waiting.set_function(lambda: self._queue.state.waiting)
         self.clock = clock
         self._once = OncePerWindow(clock)
+        self._refused = RefusedRequests(clock)
         self._refusals = Refusals(clock)
         self._ticks: asyncio.Task[None] | None = None
 
@@ -56,14 +57,16 @@ class Auditor:
         if ticks is not None:
             ticks.cancel()
             await asyncio.gather(ticks, return_exceptions=True)
-        self._put(self._refusals.all())
+        self._put(self._refusals.all(), self._refused.all())
         await self._queue.aclose()
 
     def record(self, event: AuditEvent, chains: Iterable[str], *, once: bool) -> None:
         """Log an event in some chains. `once`: unless it was logged within the last minute."""
         said = event.model_dump_json(exclude={"at_us"})
         for chain in chains:
-            if not once or self._once.first((chain, said)):
+            if once and not self._once.first((chain, said)):
+                continue
+            if event.outcome is AuditOutcome.DONE or self._refused.admit(chain, event):
                 self._queue.put(chain, event)
 
     def refuse(self, address: str | None, cause: Refusal, key_id: str | None = None) -> None:
@@ -82,8 +85,12 @@ class Auditor:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            self._put(self._refusals.due())
+            self._put(self._refusals.due(), self._refused.due())
 
-    def _put(self, events: Iterable[AuditEvent]) -> None:
-        for event in events:
+    def _put(
+        self, credentials: Iterable[AuditEvent], requests: Iterable[tuple[str, AuditEvent]]
+    ) -> None:
+        for event in credentials:
             self._queue.put(PLATFORM_CHAIN, event)
+        for chain, event in requests:
+            self._queue.put(chain, event)

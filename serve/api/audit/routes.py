@@ -7,12 +7,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from cluster.stores.audit.chain import AuditEntry
-from cluster.stores.audit.events import MAX_ACTOR, MAX_AUDIT_PAGE, AuditAction, AuditQuery
+from cluster.stores.audit.chain import GENESIS, AuditEntry
+from cluster.stores.audit.events import (
+    MAX_ACTOR,
+    MAX_ADDRESS,
+    MAX_AUDIT_PAGE,
+    MAX_ID,
+    MAX_KIND,
+    MAX_REASON,
+    AuditAction,
+    AuditQuery,
+)
+from serve.api.audit.shown import shown_details, shown_text, shown_time
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.problems import responses
 from serve.api.scope import AuditDep
-from serve.api.times import micros, rfc3339
+from serve.api.times import micros
+
+# Characters of the columns (`cluster.stores.db.models.AuditRow`).
+MAX_ACTION = 40
+MAX_OUTCOME = 8
+HASH_DIGITS = len(GENESIS)
 
 router = APIRouter(tags=["audit"], responses=responses(401, 422, 429, 503))
 
@@ -56,18 +71,20 @@ class AuditList(ResponseBody):
 
 
 def _view(entry: AuditEntry) -> AuditView:
+    kind, thing = shown_text(entry.object_kind, MAX_KIND), shown_text(entry.object_id, MAX_ID)
+    address, reason = entry.address, entry.reason
     return AuditView(
         sequence=entry.sequence,
-        at=rfc3339(entry.at_us),
-        actor=entry.actor,
-        action=entry.action,
-        object=AuditObject(kind=entry.object_kind, id=entry.object_id),
-        address=entry.address,
-        outcome=entry.outcome,
-        reason=entry.reason,
-        details=entry.details if isinstance(entry.details, dict) else {},
-        prev_hash=entry.prev_hash,
-        hash=entry.hash,
+        at=shown_time(entry.at_us),
+        actor=shown_text(entry.actor, MAX_ACTOR),
+        action=shown_text(entry.action, MAX_ACTION),
+        object=AuditObject(kind=kind, id=thing),
+        address=None if address is None else shown_text(address, MAX_ADDRESS),
+        outcome=shown_text(entry.outcome, MAX_OUTCOME),
+        reason=None if reason is None else shown_text(reason, MAX_REASON),
+        details=shown_details(entry.details),
+        prev_hash=shown_text(entry.prev_hash, HASH_DIGITS),
+        hash=shown_text(entry.hash, HASH_DIGITS),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -248,6 +249,17 @@ async def test_another_address_is_another_entry(world: World) -> None:
     assert [e.address for e in await entries(world)] == ["192.0.2.1", "192.0.2.2"]
 
 
+async def test_whoever_tries_ids_does_not_fill_the_log(
+    world: World, acme: httpx.AsyncClient
+) -> None:
+    for _ in range(50):
+        problem(await acme.get(f"/v1/alarms/{uuid4()}/snapshot"), 404)
+    await world.state.auditor.aclose()
+    found = await entries(world)
+    assert [e.reason for e in found] == ["404 Not Found"] * 20 + ["404"]
+    assert found[-1].details == {"count": 30, "404": 30}
+
+
 # ------------------------------------------------------------ what is done, whatever is answered
 
 
@@ -462,6 +474,66 @@ async def test_each_key_sees_its_own_chain_only(
     assert [e["object"]["id"] for e in own] == ["initech"]
 
 
+DEEP = "[" * 50_000 + "]" * 50_000
+TAMPERED = {
+    "at_us": ["x'ff'", "'soon'", "9223372036854775807", "1.5e300"],
+    "details": [
+        "x'ff'",
+        "'no json'",
+        "'[1, 2]'",
+        """'{"a": NaN, "b": {"c": 1e999}}'""",
+        """'{"a": "\\udcff"}'""",
+        """'{"a": 1, "a": 2}'""",
+        f"""'{{"a": {DEEP}}}'""",
+        f"""'{{"a": {"[" * 900 + "]" * 900}}}'""",
+        '\'{"url": "rtsp://viewer:hunter2@192.0.2.1/"} \'',
+    ],
+    **{
+        column: ["x'ff'", "CAST(x'6bff1b' AS TEXT)", f"'{'x' * 10_000}'"]
+        for column in (
+            *("actor", "action", "object_kind", "object_id", "address", "reason"),
+            *("prev_hash", "hash"),
+        )
+    },
+}
+
+
+async def test_rows_that_were_tampered_with_are_shown_as_far_as_they_can_be(
+    world: World, acme: httpx.AsyncClient
+) -> None:
+    changes = [(column, value) for column, values in TAMPERED.items() for value in values]
+    for n in range(len(changes) + 1):
+        await acme.post("/v1/cameras", json={"id": f"gate-{n}", "url": URL})
+    await entries(world)
+    async with world.database._engine.begin() as connection:
+        for name in ("audit_no_update", "audit_no_replace"):
+            await connection.execute(text(f"DROP TRIGGER {name}"))
+        for row, (column, value) in enumerate(changes, 2):
+            await connection.exec_driver_sql(
+                f"UPDATE audit SET {column} = {value} WHERE sequence = {row}"
+            )
+        await connection.execute(text("UPDATE audit SET sequence = 'x' WHERE sequence = 1"))
+    found: list[dict[str, Any]] = []
+    params: dict[str, Any] = {"limit": 7}
+    while True:
+        answer = await acme.get("/v1/audit", params=params)
+        assert answer.status_code == 200
+        assert PASSWORD not in answer.text
+        assert len(answer.content) < 30_000
+        found += answer.json()["entries"]
+        params["cursor"] = answer.json()["next_cursor"]
+        if params["cursor"] is None:
+            break
+    rows = range(len(changes) + 1, 1, -1)
+    assert [e["sequence"] for e in found if e["action"] != "audit.read"] == list(rows)
+    shown = dict(zip(reversed(changes), found[-len(changes) :], strict=True))
+    assert shown["at_us", "'soon'"]["at"] == "soon"
+    assert shown["actor", "x'ff'"]["actor"] == r"b'\xff'"
+    assert shown["actor", "CAST(x'6bff1b' AS TEXT)"]["actor"] == "k\ufffd\ufffd"
+    assert shown["details", "'no json'"]["details"] == {"stored": "no json"}
+    assert shown["details", """'{"a": 1, "a": 2}'"""]["details"] == {"stored": '{"a": 1, "a": 2}'}
+
+
 # ------------------------------------------------------------ the database is away
 
 
@@ -518,7 +590,7 @@ async def test_what_waits_is_written_when_the_application_ends(world: World) -> 
     headers = {"Authorization": f"Bearer {world.keys['acme']}"}
     async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
         for n in range(50):
-            await client.delete(f"/v1/cameras/c-{n}")
+            await client.post("/v1/cameras", json={"id": f"c-{n}", "url": URL})
     assert await world.database.audit("acme").count() == 50
 
 
@@ -528,7 +600,7 @@ async def test_two_replicas_keep_one_chain(world: World) -> None:
     async def use(url: str, first: int) -> None:
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
             for n in range(first, first + 40):
-                await client.delete(f"/v1/cameras/c-{n}")
+                await client.post("/v1/cameras", json={"id": f"c-{n}", "url": URL})
 
     async with served(create_app(world.deps)) as one, served(create_app(world.deps)) as two:
         await asyncio.gather(use(one, 0), use(two, 100), use(world.url, 200))

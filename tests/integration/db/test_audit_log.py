@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from cluster.stores.audit.chain import EMPTY, AuditEntry, Fault, Head, chained
 from cluster.stores.audit.events import AuditAction, AuditOutcome, AuditQuery
 from cluster.stores.db import AuditLog, Database
+from cluster.stores.db.models import AuditRow
 from pipelines.errors import ConflictError, InputError
 from tests.factories import T0_US
 from tests.unit.cluster.stores.audit.chains import first_fault, make_chain, make_event
@@ -167,6 +168,32 @@ async def test_where_the_chains_end(database: Database) -> None:
     }
 
 
+async def test_names_that_no_chain_has_are_no_chains(database: Database, acme: AuditLog) -> None:
+    await acme.append([make_event(n) for n in range(5)])
+    await database.platform_audit().append([make_event(0)])
+    sqlite = database._engine.dialect.name == "sqlite"
+    names = {"ACME": "'ACME'", " acme": "' acme'", "-": "'-'"}
+    blobs: dict[object, str] = {b"acme": "x'61636d65'", "\udcff": "CAST(x'ff' AS TEXT)"}
+    async with database._engine.begin() as connection:
+        for name in [*names.values(), *(blobs.values() if sqlite else ())]:
+            columns = ", ".join(column.name for column in AuditRow.__table__.columns)
+            values = columns.replace("tenant", name, 1)
+            await connection.execute(
+                text(
+                    f"INSERT INTO audit ({columns}) SELECT {values} FROM audit "
+                    "WHERE tenant = 'acme' AND sequence > 3"
+                )
+            )
+    heads = database.audit_heads()
+    assert await heads() == {
+        "": Head(1, make_chain(1, "")[0].hash),
+        "acme": Head(5, make_chain(5)[4].hash),
+    }
+    wanted = dict.fromkeys([*names, *(blobs if sqlite else ())], 2)
+    assert await heads.strangers() == wanted
+    assert await _all(acme) == make_chain(5)
+
+
 # ------------------------------------------------------------ isolation
 
 ATTEMPTS: dict[str, Callable[[AuditLog], Awaitable[Any]]] = {
@@ -240,6 +267,55 @@ async def test_what_somebody_changed_without_the_triggers_is_found(
     assert (found and found.fault, found.sequence if found else 0) == (fault, sequence)
     anchored = first_fault("acme", entries, {6: make_chain(6)[5].hash})
     assert anchored is not None
+
+
+NUMBERS = ["'zzz'", "x'ff'", "2.5", "0", "-1", "9223372036854775807"]
+"""Of which PostgreSQL takes the whole ones."""
+
+
+async def test_rows_with_a_number_that_is_none_stop_neither_pages_nor_writing(
+    database: Database, acme: AuditLog
+) -> None:
+    await acme.append([make_event(n) for n in range(10)])
+    sqlite = database._engine.dialect.name == "sqlite"
+    async with database._engine.begin() as connection:
+        for trigger in await _triggers(connection):
+            await connection.execute(text(trigger))
+        for row, number in enumerate(NUMBERS[0 if sqlite else 3 :], 4):
+            await connection.execute(
+                text(f"UPDATE audit SET sequence = {number} WHERE sequence = {row}")
+            )
+    seen: list[int] = []
+    cursor = None
+    while True:
+        page = await acme.page(AuditQuery(limit=1, cursor=cursor))
+        seen += [entry.sequence for entry in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert seen == [n for n in range(10, 0, -1) if n < 4 or n >= (10 if sqlite else 7)]
+    await acme.append([make_event(10)])
+    assert (await acme.head()).sequence == 11
+    assert first_fault("acme", await _all(acme)) is not None
+
+
+async def test_texts_that_are_no_utf8_stop_neither_pages_nor_others(
+    database: Database, acme: AuditLog
+) -> None:
+    if database._engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL refuses them")
+    await acme.append([make_event(n) for n in range(3)])
+    async with database._engine.begin() as connection:
+        for trigger in await _triggers(connection):
+            await connection.execute(text(trigger))
+        await connection.execute(
+            text("UPDATE audit SET actor = CAST(x'6bff' AS TEXT) WHERE sequence = 2")
+        )
+    page = await acme.page(AuditQuery())
+    assert [entry.actor for entry in page.items] == ["key:aaaaaaaa", "k\udcff", "key:aaaaaaaa"]
+    # The connection is as it was: elsewhere such a text is an error.
+    with pytest.raises(OperationalError, match="UTF-8"):
+        async with database._engine.begin() as connection:
+            await connection.execute(text("SELECT actor FROM audit"))
 
 
 async def _triggers(connection: Any) -> list[str]:

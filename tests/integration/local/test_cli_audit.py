@@ -112,6 +112,136 @@ def test_a_tampered_copy_is_found_with_its_first_row(
     assert audit("verify", "--tenant", "globex").exit_code == 0
 
 
+ROW = "WHERE tenant = 'acme' AND sequence = 2"
+LAST = "WHERE tenant = 'acme' AND sequence = 1200"
+NO_UTF8 = "CAST(x'6bff1b' AS TEXT)"
+DEEP = "[" * 50_000 + "]" * 50_000
+
+UNREADABLE = {
+    "deep": (f"UPDATE audit SET details = '{{\"a\": {DEEP}}}' {ROW}", "acme: row 2 changed"),
+    "less deep": (
+        f"UPDATE audit SET details = '{{\"a\": {'[' * 900 + ']' * 900}}}' {ROW}",
+        "acme: row 2 changed",
+    ),
+    "huge number": (
+        f"UPDATE audit SET details = '{{\"a\": {'9' * 9_000}}}' {ROW}",
+        "acme: row 2 changed",
+    ),
+    "blob details": (f"UPDATE audit SET details = x'ff' {ROW}", "acme: row 2 changed"),
+    "blob time": (f"UPDATE audit SET at_us = x'ff' {ROW}", "acme: row 2 changed"),
+    "text number": (f"UPDATE audit SET sequence = 'zzz' {LAST}", "acme: row 1200 reordered"),
+    "blob number": (f"UPDATE audit SET sequence = x'ff' {LAST}", "acme: row 1200 reordered"),
+    "long number": (
+        f"UPDATE audit SET sequence = '{'z' * 100_000}' {LAST}",
+        "acme: row 1200 reordered: a row is numbered 'zzz",
+    ),
+    "fraction": (f"UPDATE audit SET sequence = 1.5 {LAST}", "acme: row 2 reordered"),
+    "capitals": (f"UPDATE audit SET tenant = 'ACME' {LAST}", "'ACME': row 1 foreign: 1 rows stand"),
+    "blob name": (
+        f"UPDATE audit SET tenant = CAST('acme' AS BLOB) {LAST}",
+        "b'acme': row 1 foreign: 1 rows stand",
+    ),
+    "empty blob name": (f"UPDATE audit SET tenant = x'' {LAST}", "b'': row 1 foreign"),
+    "name that is no text": (
+        f"UPDATE audit SET tenant = {NO_UTF8} {LAST}",
+        r"'k\udcff\x1b': row 1 foreign",
+    ),
+    "name of another line": (
+        f"UPDATE audit SET tenant = 'x' || char(10) || 'acme: 1200 rows, whole' {LAST}",
+        r"'x\nacme: 1200 rows, whole': row 1 foreign",
+    ),
+    **{
+        f"{column} that is no text": (
+            f"UPDATE audit SET {column} = {NO_UTF8} {ROW}",
+            f"acme: row 2 {'reordered' if column == 'prev_hash' else 'changed'}",
+        )
+        for column in (
+            *("actor", "action", "object_kind", "object_id", "address", "reason", "details"),
+            *("prev_hash", "hash"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_cannot_be_read_is_a_finding(audit: Shell, name: str) -> None:
+    """It does not end the check: the other chains are read as well."""
+    change, said = UNREADABLE[name]
+    audit.tamper(change)
+    result = audit("verify")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert said in result.stdout
+    assert [line for line in result.stdout.splitlines() if "acme" not in line and "'" not in line][
+        -2:
+    ] == ["(platform): 1 rows, whole", "globex: 3 rows, whole"]
+    report = json.loads(audit("verify", "--json").stdout)
+    assert len(report["findings"]) == 1
+    assert report["rows"]["globex"] == 3
+
+
+SPELLINGS = {
+    "white space": "details || ' '",
+    "no white space": "replace(details, ' ', '')",
+    "twice": "replace(details, '{', '{\"fields\": 1, ')",
+    "escaped": "replace(details, 'f', '\\u0066')",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_another_spelling_of_the_same_details_is_found(audit: Shell, spelling: str) -> None:
+    """What a program that reads the column sees may be something else, as where a name occurs
+    twice."""
+    url = f"sqlite:///{audit.database}"
+    details = {"fields": ["name", "ü"], "count": 3}
+
+    async def add() -> None:
+        async with Database(url) as database:
+            await database.audit("globex").append([make_event(3, details=details)])
+
+    asyncio.run(add())
+    assert "globex: 4 rows, whole" in audit("verify").stdout
+    audit.tamper(
+        f"UPDATE audit SET details = {SPELLINGS[spelling]} WHERE tenant = 'globex' AND sequence = 4"
+    )
+    result = audit("verify")
+    assert result.exit_code == 1
+    assert "globex: row 4 changed" in result.stdout
+
+
+def test_a_damaged_file_is_told_without_a_stack_trace(audit: Shell) -> None:
+    with audit.database.open("r+b") as file:
+        size = file.seek(0, 2)
+        for page in range(40 * 4096, size - 4096, 4096):
+            file.seek(page)
+            file.write(b"\xff" * 64)
+    result = audit("verify")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert "malformed" in result.output
+
+
+def test_a_chain_with_a_forged_end_is_not_anchored(audit: Shell) -> None:
+    audit.tamper(f"UPDATE audit SET hash = 'x' {LAST}")
+    result = audit("anchor")
+    assert result.exit_code == 1
+    assert [json.loads(line)["tenant"] for line in result.stdout.splitlines()] == ["", "globex"]
+    assert "acme: not anchored" in result.stderr
+
+
+def test_a_log_that_never_was_is_a_mistake(audit: Shell) -> None:
+    result = audit("verify", "--tenant", "acm")
+    assert result.exit_code == 2
+    assert "no log of 'acm'" in result.output
+    assert "Correct the name" in result.output
+    assert audit("verify", "--tenant", "").exit_code == 2
+    audit("anchor", "--out", str(audit.anchors))
+    audit.tamper("DELETE FROM audit WHERE tenant = 'globex'")
+    assert audit("verify", "--tenant", "globex").exit_code == 2
+    result = audit("verify", "--tenant", "globex", "--anchors", str(audit.anchors))
+    assert (result.exit_code, "globex: row 1 truncated" in result.stdout) == (1, True)
+
+
 def test_two_rows_in_each_others_place_are_found(audit: Shell) -> None:
     audit.tamper(
         "UPDATE audit SET sequence = 9000 WHERE tenant = 'acme' AND sequence = 3",

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cluster.stores.audit.events import AuditAction, AuditOutcome
 from pipelines.clock import ManualClock
@@ -21,7 +19,6 @@ from serve.api.audit.table import AUDITED, NOT_AUDITED, Exchange
 from serve.api.audit.windows import (
     MAX_KEY_IDS,
     WINDOW_S,
-    OncePerWindow,
     Refusal,
     Refusals,
 )
@@ -113,38 +110,6 @@ def test_where_an_id_comes_from(
 ) -> None:
     whole: dict[str, Any] = {"path": {}, "query": {}, "location": "", "note": AuditNote()}
     assert AUDITED[route].id(Exchange(**whole | exchange)) == expected
-
-
-# ------------------------------------------------------------ once per minute
-
-
-def test_the_first_of_a_minute_counts() -> None:
-    clock = ManualClock()
-    once = OncePerWindow(clock)
-    assert [once.first("a"), once.first("a"), once.first("b")] == [True, False, True]
-    clock.advance(WINDOW_S - 1)
-    assert not once.first("a")
-    clock.advance(1)
-    assert [once.first("a"), once.first("a")] == [True, False]
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 30)), max_size=60))
-def test_no_two_of_a_kind_lie_within_a_minute(steps: list[tuple[int, float]]) -> None:
-    clock = ManualClock()
-    once = OncePerWindow(clock)
-    last: dict[int, float] = {}
-    for key, wait in steps:
-        clock.advance(wait)
-        now = clock.monotonic()
-        assert once.first(key) == (now - last.get(key, -WINDOW_S) >= WINDOW_S)
-        if now - last.get(key, -WINDOW_S) >= WINDOW_S:
-            last[key] = now
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    once = OncePerWindow(ManualClock(), size=10)
-    assert all(once.first(n) for n in range(1_000))
-    assert len(once._until) == 10
 
 
 # ------------------------------------------------------------ refused credentials

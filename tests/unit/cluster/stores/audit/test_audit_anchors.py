@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -20,7 +22,7 @@ from cluster.stores.audit.anchors import (
 from cluster.stores.audit.chain import Head
 from cluster.stores.audit.keeper import AnchorKeeper
 from pipelines.clock import ManualClock
-from pipelines.errors import ConfigError, InputError
+from pipelines.errors import ConfigError, InputError, UnavailableError
 from tests.factories import T0_US
 
 SECRET = SecretStr("a-secret-of-the-anchors-0123456789")
@@ -160,3 +162,55 @@ async def test_each_chain_that_grew_gets_one_anchor(tmp_path: Path) -> None:
     assert (grown.tenant, grown.sequence, grown.at) == ("acme", 6, "2023-11-14T23:13:20.000000Z")
     lines = (tmp_path / "anchors.jsonl").read_text().splitlines()
     assert [json.loads(line)["sequence"] for line in lines] == [2, 5, 6]
+
+
+BAD_HEADS: list[Any] = [
+    Head("7", "ab" * 32),  # type: ignore[arg-type]
+    Head(b"7", "ab" * 32),  # type: ignore[arg-type]
+    Head(7.0, "ab" * 32),  # type: ignore[arg-type]
+    Head(None, "ab" * 32),  # type: ignore[arg-type]
+    Head(True, "ab" * 32),
+    Head(0, "ab" * 32),
+    Head(-7, "ab" * 32),
+    Head(7, "ab"),
+    Head(7, "\udcff" * 64),
+    Head(7, b"ab" * 32),  # type: ignore[arg-type]
+    Head(7, None),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize("bad", BAD_HEADS)
+async def test_a_forged_last_row_does_not_stop_the_anchors_of_others(
+    tmp_path: Path, bad: Head
+) -> None:
+    async def heads() -> dict[str, Head]:
+        return {"": HEAD, "acme": bad, "globex": HEAD}
+
+    keys, clock = AnchorKeys(SECRET), ManualClock(T0_US)
+    with pytest.raises(InputError, match="last row of acme"):
+        keys.sign("acme", bad, T0_US)
+    made = await AnchorKeeper(heads, lambda: keys, tmp_path, clock, 3600.0).anchor_growth()
+    assert [one.tenant for one in made] == ["", "globex"]
+    # Every line of the file is one that a check takes.
+    assert by_chain(read_anchors(tmp_path / "anchors.jsonl"), keys).keys() == {"", "globex"}
+
+
+async def test_the_keeper_outlives_whatever_happens(tmp_path: Path) -> None:
+    rounds, done = 0, asyncio.Event()
+
+    async def heads() -> dict[str, Head]:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 3:
+            raise [RuntimeError("a bug"), UnavailableError("away.")][rounds - 1]
+        done.set()
+        return {"acme": HEAD}
+
+    keys, clock = AnchorKeys(SECRET), ManualClock(T0_US)
+    keeper = AnchorKeeper(heads, lambda: keys, tmp_path, clock, 0.001)
+    task = asyncio.create_task(keeper.run())
+    await asyncio.wait((task, asyncio.create_task(done.wait())), return_when="FIRST_COMPLETED")
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
