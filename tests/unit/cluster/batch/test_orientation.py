@@ -10,7 +10,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster.batch.orientation import UPRIGHT, Orientation
@@ -116,6 +116,7 @@ def test_an_upright_plane_is_not_copied() -> None:
     assert turned.flags["C_CONTIGUOUS"]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 @example(b"")
 @example(struct.pack("=5i", 0, ONE, 0, -ONE, 0))
@@ -125,6 +126,7 @@ def test_a_matrix_of_another_length_says_nothing(matrix: bytes) -> None:
         assert Orientation.of_matrix(matrix) == UPRIGHT
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=9, max_size=9))
 @example([-(1 << 31), 0, 0, ONE, 0, 0, 0, 0, 1 << 30])
 @example([ONE, 0, 0, -(1 << 31), 0, 0, 0, 0, 1 << 30])

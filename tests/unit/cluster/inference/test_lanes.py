@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster.inference.fair_queue import Ticket
@@ -139,6 +139,7 @@ def test_a_lane_without_room_takes_nothing() -> None:
     assert len(lanes) == 0
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 3),
     st.lists(st.tuples(st.sets(st.sampled_from(Lane)), st.integers(0, 2)), max_size=200),

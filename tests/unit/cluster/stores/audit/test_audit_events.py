@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.stores.audit.events import MAX_DETAIL, MAX_ID, plain
@@ -35,6 +35,7 @@ def test_a_credential_at_the_cut_is_hidden(credential: str, hidden_before: str) 
         assert shows_nothing(plain(text, limit)), before
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([KEY, *CREDENTIALS, " ", "\n", "\0", "a", "word ", "x" * 90]), max_size=12
