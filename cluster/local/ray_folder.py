@@ -46,7 +46,7 @@ LOCK_PAUSE_S = 0.05
 # Ray's last processes may still write while their folder is removed.
 REMOVE_TRIES = 5
 REMOVE_PAUSE_S = 0.2
-# Bytes of logs to keep of a session. Chosen: a session of the demo has some 2 MB, and Ray rotates
+# Bytes of logs to keep of a session. Chosen: far above what short sessions write, while Ray rotates
 # each of its logs only at 512 MB, which nobody wants copied at a shutdown.
 MAX_KEPT_LOGS = 50_000_000
 

@@ -153,5 +153,9 @@ def _delete_old(sessions: Path) -> None:
 
 def _link_logs(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_dir() and not link.is_symlink():
+        previous = link.with_name(f"{link.name}.1")
+        forget_logs(previous)
+        link.rename(previous)
     forget_logs(link)
     link.symlink_to(target)

@@ -223,7 +223,6 @@ def test_the_driver_runs_as_a_program(settings: Settings, videos: Path, tmp_path
     assert (summary.looked, summary.new_alarms) == (frames_to_analyse(), 0)
     assert summary.alarms["of-0"] == summary.alarms["of-1"] > 0
     assert summary.dry_run
-    assert sum(summary.alarms.values()) == 6
     assert not (settings.data_dir / "data" / "blobs").exists()
 
 

@@ -202,6 +202,20 @@ def test_no_folder_is_removed_between_its_making_and_its_end() -> None:
     assert lost == []
 
 
+def test_logs_of_the_session_before_are_still_there_during_the_next(tmp_path: Path) -> None:
+    spec = ray_spec(Settings(data_dir=tmp_path / "data"), 1)
+    link = spec.log_dir / "ray"
+    for session in ("first", "second", "third"):
+        spec.prepare()
+        logs = link.parent / link.readlink()
+        logs.mkdir(parents=True)
+        (logs / "raylet.out").write_text(session)
+        assert (link / "raylet.out").read_text() == session
+        spec.cleanup()
+        assert (link / "raylet.out").read_text() == session
+    assert (spec.log_dir / "ray.1" / "raylet.out").read_text() == "second"
+
+
 async def test_a_head_that_cannot_have_its_folder_says_so(temp: Path, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     session_root(settings).symlink_to(temp)
