@@ -33,16 +33,18 @@ def ray_running() -> Iterator[None]:
     # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
     with pytest.MonkeyPatch.context() as patch, temporary_folder() as folder:
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        # "local", because another Ray may run on this machine.
-        ray.init(
-            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
-        )
         try:
-            serve.start(proxy_location="Disabled")
-            yield
+            # "local", because another Ray may run on this machine.
+            ray.init(
+                "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+            )
+            try:
+                serve.start(proxy_location="Disabled")
+                yield
+            finally:
+                serve.shutdown()
         finally:
-            serve.shutdown()
-            ray.shutdown()
+            ray.shutdown()  # also what a failed start has started
 
 
 @pytest.fixture(scope="module")
