@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import psutil
 
 from cluster.core.handles import SERVE_ENVIRONMENT, by_value
 from cluster.core.settings import Settings, load_settings
+from cluster.local.ray_folder import temporary_folder
 from pipelines.domain import LetterboxedFrame, WorkOwner
 from pipelines.imaging import letterbox_rgb
 
@@ -128,7 +128,7 @@ def main() -> None:
     from ray import serve
 
     settings = load_settings()
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         ray.init(
             "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
         )

@@ -32,6 +32,7 @@ from cluster.core.log import configure_logging
 from cluster.core.settings import LogSettings, Settings, load_settings
 from cluster.demo.cast import CAST
 from cluster.demo.footage import make
+from cluster.local.ray_folder import temporary_folder
 from cluster.stores.db import CameraChanges, Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import Camera
@@ -179,7 +180,7 @@ def main() -> None:
     import ray
 
     with (
-        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        temporary_folder() as folder,
         tempfile.TemporaryDirectory(prefix="atalaia-bench-") as data,
     ):
         settings = load_settings().model_copy(update={"data_dir": Path(data)})

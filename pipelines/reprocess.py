@@ -51,7 +51,8 @@ def reprocess(
         str | None, typer.Option(help="Other weights: a path, or a name like yolov8s.pt.")
     ] = None,
     rules: Annotated[
-        Path | None, typer.Option(help="JSON list of rules that replaces the camera's.")
+        Path | None,
+        typer.Option(help="JSON list of rules in place of the camera's; classes of the model."),
     ] = None,
     detector: Annotated[
         DetectorChoice,

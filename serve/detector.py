@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from ray import serve
 from ray.serve import metrics
 
+from cluster.core.aio import all_or_none, call_foreign
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.settings import Settings
 from cluster.inference.batching import Batcher, BatchTimes
@@ -204,7 +204,8 @@ class Detector:
     ) -> list[Detections]:
         """The same for many frames of a job, in their order, behind everything else.
 
-        They are fed in groups that keep the model busy, so that many jobs share the lane.
+        They are fed in groups that keep the model busy, so that many jobs share the lane. Where
+        one fails, the others of its group leave the queue, and no further group is fed.
 
         Raises:
             InputError: a frame was letterboxed to another size than `info().input_size`.
@@ -214,11 +215,8 @@ class Detector:
         group = max(2, engine.model.parallel) * engine.model.max_batch
         results: list[Detections] = []
         for start in range(0, len(frames), group):
-            results += await asyncio.gather(
-                *(
-                    self._detect(frame, owner, Lane.BEHIND)
-                    for frame in frames[start : start + group]
-                )
+            results += await all_or_none(
+                self._detect(frame, owner, Lane.BEHIND) for frame in frames[start : start + group]
             )
         return results
 
@@ -251,7 +249,7 @@ class Detector:
         async with self._loading:
             try:
                 model = await asyncio.get_running_loop().run_in_executor(
-                    self._loader, partial(self._load_blocking, weights)
+                    self._loader, call_foreign, self._load_blocking, weights
                 )
             except (ModelError, ConfigError) as error:
                 self._refuse(weights, error)

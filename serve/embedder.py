@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve import metrics
 from ray.serve.handle import DeploymentHandle
 
+from cluster.core.aio import call_foreign
 from cluster.core.handles import by_value
 from cluster.core.log import configure_logging
 from cluster.core.remote import ray_errors
@@ -116,7 +117,7 @@ class Embedder:
     async def embed_text(self, text: str) -> Vector:
         """float32 (dim,) in the space of the pictures. Raises InputError without a text side."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._texts, self._embed_text, text)
+        return await loop.run_in_executor(self._texts, call_foreign, self._embed_text, text)
 
     async def info(self) -> EmbedderInfo:
         return self._model.info

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from cluster.core.files import read_json
 from cluster.core.log import configure_logging
 from cluster.core.settings import Settings
 from cluster.local import ray_head
+from cluster.local.ray_folder import new_folder
 from cluster.local.stack import STATE_FILE, running_owner
 from cluster.stores.db import Database
 from pipelines.clock import SystemClock
@@ -63,20 +65,37 @@ async def _on_ray(settings: Settings) -> AsyncIterator[None]:
         state: dict[str, Any] = read_json(settings.run_dir / STATE_FILE) or {}
         address = state.get("ray_address")
     if address is None:
-        ray_head.ensure_token()
+        async with _own_ray(settings):
+            yield
+        return
+    if address.startswith(ray_head.LOOPBACK):
         ray_head.use_loopback()
-        await asyncio.to_thread(_start_own, settings)
-    else:
-        if address.startswith(ray_head.LOOPBACK):
-            ray_head.use_loopback()
-        await asyncio.to_thread(ray_head.connect, address, settings.ray.namespace)
+    await asyncio.to_thread(ray_head.connect, address, settings.ray.namespace)
     try:
         yield
     finally:
         await asyncio.to_thread(ray.shutdown)
 
 
-def _start_own(settings: Settings) -> None:
+@asynccontextmanager
+async def _own_ray(settings: Settings) -> AsyncIterator[None]:
+    """Connected to a Ray that ends with the job, and leaves nothing but its logs, in `ray-job`."""
+    import ray
+
+    ray_head.ensure_token()
+    ray_head.use_loopback()
+    folder = await asyncio.to_thread(new_folder)
+    try:
+        await asyncio.to_thread(_start_own, settings, folder.sessions)
+        yield
+    finally:
+        try:
+            await asyncio.to_thread(ray.shutdown)
+        finally:
+            await asyncio.to_thread(folder.close, settings.log_dir / "ray-job")
+
+
+def _start_own(settings: Settings, folder: Path) -> None:
     import ray
 
     ray.init(
@@ -87,6 +106,7 @@ def _start_own(settings: Settings) -> None:
         logging_level=logging.ERROR,
         object_store_memory=settings.ray.object_store_mb * 1_000_000,
         _node_ip_address=ray_head.LOOPBACK,
+        _temp_dir=str(folder),
     )
 
 

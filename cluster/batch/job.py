@@ -20,18 +20,20 @@ from cluster.batch.infer import InferenceWorker
 from cluster.batch.object_index import LocalObjectIndex, RemoteObjectIndex
 from cluster.batch.replay import Findings, Replay
 from cluster.batch.request import DetectorChoice, Request, SourceLine, Summary
+from cluster.batch.rule_classes import with_known_classes
 from cluster.batch.sources import Rejected, Source, find_files, of_files, of_segment
 from cluster.batch.writer import ResultWriter
 from cluster.core.handles import deployment
 from cluster.core.names import DETECTOR, SERVE_APP
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
+from cluster.inference.checkpoint import read_labels
 from cluster.inference.model import ModelInfo
 from cluster.inference.weights import Weights, resolve_weights
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
 from pipelines.clock import Clock
-from pipelines.domain import CameraPlan, CountRule, LoiterRule
+from pipelines.domain import CameraPlan, CountRule, LoiterRule, Rule
 from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError
 from pipelines.times import rfc3339
 
@@ -84,18 +86,20 @@ class Job:
         """Run the job.
 
         Raises:
-            InputError: the request names something that does not exist, or cannot be fulfilled.
+            InputError: the request names something that does not exist, like a class that the
+                model lacks, or cannot be fulfilled.
             NotFoundError: there is no such camera.
             UnavailableError: a service that the job needs is down.
         """
         began_s = self._clock.monotonic()
         request, settings = self._request, self._settings
         weights = await asyncio.to_thread(self._weights)
+        rules = await asyncio.to_thread(self._own_rules, weights)
         async with (
             Database(settings.database_url) as database,
             TenantBlobs(settings.blob_url, request.tenant) as blobs,
         ):
-            plan = await self._plan(database)
+            plan = await self._plan(database, rules)
             infer_from_us = _infer_from_us(request, plan)
             sources = await self._sources(database, blobs, infer_from_us)
             spec = self._spec(plan, weights)
@@ -124,10 +128,21 @@ class Job:
         except ModelError as error:
             raise InputError(error.message, hint=error.hint) from error
 
-    async def _plan(self, database: Database) -> CameraPlan:
+    def _own_rules(self, weights: Weights) -> tuple[Rule, ...] | None:
+        """The request's rules, with the model's names of classes; None: the camera's apply."""
+        rules = self._request.rules
+        if not any(rule.classes for rule in rules or ()):
+            return rules
+        assert rules is not None
+        try:
+            labels = read_labels(weights)
+        except ModelError as error:
+            raise InputError(error.message, hint=error.hint) from error
+        return with_known_classes(rules, labels, weights.name)
+
+    async def _plan(self, database: Database, rules: tuple[Rule, ...] | None) -> CameraPlan:
         records = database.tenant(self._request.tenant)
         camera = await records.camera(self._request.camera)
-        rules = self._request.rules
         if rules is None:
             rules = tuple(await records.rules(camera.id))
         return CameraPlan(camera=camera, rules=rules)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ray.serve.handle import DeploymentHandle
 
+from cluster.core.aio import call_foreign
 from cluster.core.handles import deployment
 from cluster.core.names import EMBEDDER
 from cluster.core.remote import ray_errors
@@ -73,7 +74,7 @@ class LocalObjectIndex:
     async def add(self, crop: Crop) -> None:
         """Embed a crop and store its vector. Raises UnavailableError."""
         async with self._lock:
-            vectors = await asyncio.to_thread(self._model.embed_images, [crop.pixels])
+            vectors = await asyncio.to_thread(call_foreign, self._model.embed_images, [crop.pixels])
             await self._vectors.upsert([(crop.sighting, vectors[0])])
 
     async def aclose(self) -> None:

@@ -6,12 +6,16 @@ Phones and dashcams store what the sensor saw and note how the device was held: 
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
+
+# As FFmpeg holds it (libavutil/display.h): nine int32 in the machine's own order, row by row.
+_MATRIX = struct.Struct("=9i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +33,18 @@ class Orientation:
     def of(cls, frame: VideoFrame) -> Orientation:
         """As the frame's file says; upright where it says nothing."""
         matrix = frame.side_data.get("DISPLAYMATRIX")
-        if not isinstance(matrix, SideData):
+        return cls.of_matrix(bytes(matrix)) if isinstance(matrix, SideData) else UPRIGHT
+
+    @classmethod
+    def of_matrix(cls, matrix: bytes) -> Orientation:
+        """As a display matrix says, in FFmpeg's form; upright where it has another length."""
+        if len(matrix) != _MATRIX.size:
             return UPRIGHT
-        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5]
+        a, b, _, c, d, *_ = _MATRIX.unpack(matrix)
+        # In Python's integers: the file chose the numbers, and -2**31 has no absolute int32.
         if abs(c) > abs(a):
-            return cls(True, flip_x=bool(c < 0), flip_y=bool(b < 0))
-        return cls(False, flip_x=bool(a < 0), flip_y=bool(d < 0))
+            return cls(True, flip_x=c < 0, flip_y=b < 0)
+        return cls(False, flip_x=a < 0, flip_y=d < 0)
 
     def applied(self, plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """`plane`, uint8 (rows, columns), upright: itself where it is so already, else a copy."""

@@ -75,7 +75,7 @@ def open_file(url: str) -> Iterator[str | RemoteFile]:
     if storage.local:
         yield storage.path
         return
-    name = _name(url)
+    name = shown_name(url)
     opened = _translated(
         name, lambda: storage.files.open(storage.path, "rb", block_size=BLOCK_BYTES)
     )
@@ -96,12 +96,14 @@ def info_of(url: str) -> dict[str, Any]:
         UnavailableError: the storage does not answer.
     """
     storage = open_storage(url)
-    info: dict[str, Any] = _translated(_name(url), lambda: storage.files.info(storage.path))
+    info: dict[str, Any] = _translated(shown_name(url), lambda: storage.files.info(storage.path))
     return info
 
 
-def _name(url: str) -> str:
-    return redact(PurePosixPath(url).name)
+def shown_name(url: str) -> str:
+    """The file's name for people. The whole URL is redacted, not its last part: a password may
+    contain slashes."""
+    return PurePosixPath(redact(url)).name
 
 
 def _translated(name: str, call: Callable[[], _T]) -> _T:

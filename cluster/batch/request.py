@@ -37,7 +37,7 @@ class Request(Frozen):
             state; None: as long as the rules need.
         start_us: when the first file starts, UTC microseconds; None: read from the files.
         model: path or name of weights other than the live detector's.
-        rules: replace the camera's own.
+        rules: replace the camera's own; their classes become those of the model.
         dry_run: write nothing, only report what would be found.
     """
 

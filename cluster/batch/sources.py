@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from cluster.batch.remote import BrokenVideoError, info_of
+from cluster.batch.remote import BrokenVideoError, info_of, shown_name
 from cluster.batch.video import VideoFacts, probe
 from cluster.core.redaction import redact
 from cluster.stores.blobs.storage import open_storage, reason_of
@@ -132,7 +132,7 @@ def of_files(
     sources: list[Source] = []
     rejected: list[Rejected] = []
     for url in urls:
-        name = redact(PurePosixPath(url).name)
+        name = shown_name(url)
         try:
             source = _of_file(url, name, probe(url), start_us)
         except BrokenVideoError as error:

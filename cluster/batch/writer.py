@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cluster.batch.extract import Extraction, ExtractRequest
 from cluster.batch.replay import Findings, RaisedAlarm, SeenObject
+from cluster.core.aio import all_or_none
 from cluster.core.log import get_logger
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
@@ -117,11 +118,11 @@ class ResultWriter:
             self.new_alarms += await self._records.record_alarms(ready)
 
     async def _write_objects(self, objects: list[SeenObject], images: dict[int, Any]) -> None:
-        indexed = await asyncio.gather(
-            *(self._add_to_index(seen.sighting, images.get(id(seen))) for seen in objects)
+        indexed = await all_or_none(
+            self._add_to_index(seen.sighting, images.get(id(seen))) for seen in objects
         )
         if indexed:
-            await self._tracks.record_objects(list(indexed), AlarmSource.BATCH)
+            await self._tracks.record_objects(indexed, AlarmSource.BATCH)
         self.objects += len(indexed)
 
     async def _add_to_index(

@@ -30,11 +30,11 @@ _NAMES = (
 
 
 def _scheme(apart: str) -> str:
-    """Pattern of a URL's scheme: the rest of a run of scheme characters from the first word that
-    begins with a letter. Anything before that word is skipped, not tried as a start of its own.
+    """Pattern of a URL's scheme: the rest of a run of scheme characters from its first letter,
+    whatever precedes it: `_rtsp`, `1rtsp`. What follows is not tried as a start of its own.
     `fresh` matches if one of the characters `apart` precedes it."""
     return (
-        r"(?<![a-z0-9+.-])(?:(?!\b[a-z])[a-z0-9+.-])*+"
+        r"(?<![a-z0-9+.-])[0-9+.-]*+"
         rf"(?P<scheme>(?P<fresh>(?<=[{apart}]))?[a-z][a-z0-9+.-]*+)"
     )
 
@@ -79,17 +79,22 @@ _CUT = "…"
 # What was cut before its colon may be a key as well.
 _BUCKET = re.compile(r"(?:s3a?|gs|gcs)://(?:[^/]*@|(?!arn:)[^/]*:)", re.IGNORECASE)
 _PAIR = re.compile(
-    rf"(?P<scheme>\b(?:s3a?|gs|gcs)://)(?!arn:)[^/\s\"':]*+(?::[^\s\"']*+|(?<={_CUT})$)",
+    rf"(?P<scheme>(?:s3a?|gs|gcs)://)(?!arn:)[^/\s\"':]*+(?::[^\s\"']*+|(?<={_CUT})$)",
+    re.IGNORECASE,
+)
+# The same, inside a percent-encoded URL. In one that is cut, `_ENCODED_USERINFO` hides the rest.
+_ENCODED_PAIR = re.compile(
+    r"(?P<scheme>(?:s3a?|gs|gcs)%3A%2F%2F)(?!arn%3A)(?:(?!%2F|%3A)[^\s\"'&])*+%3A[^\s\"'&]*+",
     re.IGNORECASE,
 )
 # A signed token (RFC 7519), at any position: it is the last part of a media link. It may begin
-# inside a run of its characters (`before`), at a word boundary.
+# anywhere in a run of its characters (`before`).
 _TOKEN = re.compile(
-    r"(?<![\w-])(?P<before>(?:(?!\beyJ[\w-])[\w-])*+)eyJ[\w-]++\.[\w-]++\.[\w-]*+", re.ASCII
+    r"(?<![\w-])(?P<before>(?:(?!eyJ[\w-])[\w-])*+)eyJ[\w-]++\.[\w-]++\.[\w-]*+", re.ASCII
 )
 
 # A token whose end was truncated, among the token characters before the cut.
-_CUT_TOKEN = re.compile(r"\beyJ.*", re.ASCII)
+_CUT_TOKEN = re.compile(r"eyJ.*")
 _TOKEN_CHARACTERS = string.ascii_letters + string.digits + "_-."
 
 
@@ -98,16 +103,18 @@ def redact_parameters(target: str) -> str:
     return _PATH.sub(rf"\g<name>{HIDDEN}", _QUERY.sub(rf"\g<name>{HIDDEN}", target))
 
 
-def redact(text: str, limit: int | None = None) -> str:
+def redact(text: str, limit: int | None = None, *, cut: bool = False) -> str:
     """Redact all tokens, and the credentials of all URLs, in `text`; hosts stay readable.
 
     Args:
         limit: truncate `text` to this many characters and append the number omitted. A credential
             that is cut is redacted too, although its end is missing. None: no limit.
+        cut: `text` is only the beginning of a text, so that its last credential may lack its end;
+            "…" is appended.
     """
     omitted = 0 if limit is None else max(0, len(text) - limit)
     if omitted == 0:
-        return _redacted(text)
+        return _redacted(text + _CUT, cut=True) if cut else _redacted(text)
     return f"{_redacted(text[:limit] + _CUT, cut=True)} [{omitted:,} more characters]"
 
 
@@ -135,6 +142,7 @@ def _redacted(text: str, *, cut: bool = False) -> str:
     text = _hidden_up_to_last("@", _USERINFO, text, cut)
     text = _PAIR.sub(rf"\g<scheme>{HIDDEN}", text)
     text = _hidden_up_to_last("%40", _ENCODED_USERINFO, text, cut)
+    text = _ENCODED_PAIR.sub(rf"\g<scheme>{HIDDEN}", text)
     text = _ENCODED_QUERY.sub(rf"\g<name>{HIDDEN}", text)
     return redact_parameters(text) if "=" in text else text
 

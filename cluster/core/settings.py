@@ -256,8 +256,9 @@ class ApiSettings(Section):
     )
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (),
-        description="networks of the proxies in front of the API; the caller's address is taken "
-        "from their X-Forwarded-For, and from nobody else's",
+        description="addresses of the proxies in front of the API, such as 10.0.3.7/32; the "
+        "caller's address is taken from their X-Forwarded-For, and from nobody else's. Never a "
+        "network that also holds clients: each of them could name any address as its own",
     )
     allowed_hosts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=253)], ...] = (
         Field(

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from cluster.core.aio import as_future_error, call_foreign
 from cluster.inference.fair_queue import Ticket
 from cluster.inference.lanes import Lane, Lanes
 from pipelines.clock import Clock
@@ -92,7 +93,8 @@ class Batcher(Generic[Item, Result]):
             StaleFrameError: it waited for longer than `max_wait_s`; live items only.
             UnavailableError: the lane is full and no tenant has more in it than this one, or
                 another tenant needed the room; or the batcher is closing.
-            Exception: whatever `run` raised for the batch that held it.
+            Exception: whatever `run` raised for the batch that held it; what a future cannot hold,
+                such as StopIteration, as a RuntimeError.
         """
         if self._closing:
             raise UnavailableError("the detector is closing.", hint="Try again in a moment.")
@@ -135,7 +137,7 @@ class Batcher(Generic[Item, Result]):
             self._running_since[index] = started
             try:
                 results = await loop.run_in_executor(
-                    self._threads, self._run, [one.item for one in requests]
+                    self._threads, call_foreign, self._run, [one.item for one in requests]
                 )
                 if len(results) != len(batch):
                     raise RuntimeError(f"{len(batch)} items went in, {len(results)} came out")
@@ -206,4 +208,4 @@ def _overloaded(waiting: int) -> UnavailableError:
 
 def _fail(done: asyncio.Future[Result], error: Exception) -> None:
     if not done.done():
-        done.set_exception(error)
+        done.set_exception(as_future_error(error))

@@ -44,17 +44,29 @@ def load_network(weights: Weights) -> DetectorNetwork:
     Raises:
         ModelError: not a model, cut off, holds more than a model, or no detector.
     """
-    _require_intact(weights)
-    module = _read_module(weights)
-    _require_detector(module, weights)
-    head = module.model[-1]
-    labels = _labels(module, int(head.nc), weights)
+    module, labels = _read_detector(weights)
     try:
         module = _prepared(module)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"{weights.name} holds a damaged network: {error}") from error
     _require_finite(module, weights)
     return DetectorNetwork(module, labels, bool(getattr(module.model[-1], "end2end", False)))
+
+
+def read_labels(weights: Weights) -> tuple[str, ...]:
+    """Class names of the detector in `weights`; the index is the class number.
+
+    Raises:
+        ModelError: not a model, cut off, holds more than a model, or no detector.
+    """
+    return _read_detector(weights)[1]
+
+
+def _read_detector(weights: Weights) -> tuple[Any, tuple[str, ...]]:
+    _require_intact(weights)
+    module = _read_module(weights)
+    _require_detector(module, weights)
+    return module, _labels(module, int(module.model[-1].nc), weights)
 
 
 def _require_intact(weights: Weights) -> None:

@@ -4,7 +4,8 @@ A lower lane is served where nothing waits above it, and lower lanes together ne
 workers, so that a live frame finds one free or soon free. Cameras that keep a detector busy all the
 time would keep the others waiting for ever (each has a next frame ready whenever one comes back),
 hence their turn: a lane gets one call after `CALLS_PER_TURN` calls of those above it. That costs
-live work at most 5 % for each lane below, and each frame at most one call of waiting.
+live work at most 5 % for each lane below, and each frame at most one call of waiting for each. With
+one worker it is the same: the lanes take turns at it, and none can starve another.
 
 What a tenant gets by such a turn is charged to it: its own live frames wait for it, not those of
 others, as far as it has any.

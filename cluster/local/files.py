@@ -16,7 +16,7 @@ PRIVATE_DIR = 0o700
 LOG_MAX_BYTES = 10_000_000
 LOG_BACKUPS = 2
 LOG_TAIL_LINES = 40
-# Bounds the buffer for an unterminated line; none of the servers writes lines this long.
+# Bytes. Bounds the buffer for an unterminated line; none of the servers writes lines this long.
 LOG_MAX_LINE = 64_000
 
 
@@ -53,6 +53,8 @@ class LogFile:
         self._max_bytes = max_bytes
         self._backups = backups
         self._rest = b""
+        # Of a line whose beginning is written already; None: no such line.
+        self._left_out: int | None = None
         self._tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
@@ -60,13 +62,21 @@ class LogFile:
             self._rotate()
 
     def feed(self, data: bytes) -> None:
-        """Take in raw output. Writes complete lines and buffers the last, incomplete one."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LOG_MAX_LINE:
-            lines.append(self._rest)
-            self._rest = b""
+        """Take in raw output. Writes complete lines and buffers the last, incomplete one.
+
+        Of a line that is too long for the buffer only the beginning is written: what comes after a
+        cut may be the end of a credential, which nothing could know for one.
+        """
+        *lines, rest = (self._rest + data).split(b"\n")
+        if self._left_out is not None:
+            ended = bool(lines)
+            self._leave_out(lines.pop(0) if ended else rest, ended=ended)
         for line in lines:
             self._write(line)
+        self._rest = b"" if self._left_out is not None else rest
+        if len(self._rest) > LOG_MAX_LINE:
+            self._write(self._rest, cut=True)
+            self._rest, self._left_out = b"", 0
 
     def tail(self, lines: int = LOG_TAIL_LINES) -> list[str]:
         """The last lines, oldest first."""
@@ -77,12 +87,23 @@ class LogFile:
         if self._file.closed:
             return
         if self._rest:
-            self._write(self._rest)
+            self._write(self._rest, cut=True)
             self._rest = b""
+        self._leave_out(b"", ended=True)
         self._file.close()
 
-    def _write(self, line: bytes) -> None:
-        text = redact(line.decode("utf-8", errors="replace").rstrip("\r"))
+    def _leave_out(self, part: bytes, *, ended: bool) -> None:
+        """Count `part` of a line whose beginning is written; say how much it was at its end."""
+        if self._left_out is None:
+            return
+        self._left_out += len(part)
+        if ended:
+            if self._left_out:
+                self._write(f"[{self._left_out:,} more bytes of this line]".encode())
+            self._left_out = None
+
+    def _write(self, line: bytes, *, cut: bool = False) -> None:
+        text = redact(line.decode("utf-8", errors="replace").rstrip("\r"), cut=cut)
         self._tail.append(text)
         self._file.write(text.encode() + b"\n")
         if self._file.tell() >= self._max_bytes:

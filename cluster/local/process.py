@@ -19,7 +19,7 @@ from cluster.local.files import LogFile
 from cluster.local.lifecycle import RestartBudget, RestartPolicy, State, Trigger, advance
 from cluster.local.probes import Probe
 from pipelines.clock import Clock
-from pipelines.errors import UnavailableError
+from pipelines.errors import AtalaiaError, UnavailableError
 
 log = get_logger("cluster.local.process")
 
@@ -49,6 +49,7 @@ class ProcessSpec:
         name: for logs and messages; also the log file's name.
         argv: command line; never contains a secret, as every user of the machine can read it.
         prepare: called before every start, e.g. to write the configuration file.
+        cleanup: called in a thread when the process has been stopped for good, once.
         environment: added to this process's environment.
     """
 
@@ -57,6 +58,7 @@ class ProcessSpec:
     probe: Probe
     log_dir: Path
     prepare: Callable[[], None] = lambda: None
+    cleanup: Callable[[], None] = lambda: None
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_s: float = 20.0
     stop_timeout_s: float = 8.0
@@ -146,7 +148,8 @@ class SupervisedProcess:
             raise self._failure()
 
     async def aclose(self) -> None:
-        """Stop the server: SIGTERM, then SIGKILL after `stop_timeout_s`. Idempotent."""
+        """Stop the server: SIGTERM, then SIGKILL after `stop_timeout_s`; then clean up.
+        Idempotent."""
         if self._state in (State.IDLE, State.STARTING, State.READY, State.WAITING):
             self._advance(Trigger.STOP)
         if self._task is not None:
@@ -154,6 +157,7 @@ class SupervisedProcess:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+            await asyncio.to_thread(self.spec.cleanup)
         if self._state is State.STOPPING:
             self._advance(Trigger.ENDED)
         if self._log is not None:
@@ -180,7 +184,10 @@ class SupervisedProcess:
     async def _run_once(self) -> str:
         """Run the process until it ends. Returns the reason."""
         began = self._clock.monotonic()
-        self.spec.prepare()
+        try:
+            self.spec.prepare()
+        except (AtalaiaError, OSError) as error:
+            return f"not prepared: {error}"
         process = self._process = await asyncio.create_subprocess_exec(
             *supervised_argv(self.spec.argv, self.spec.stop_timeout_s),
             stdin=asyncio.subprocess.DEVNULL,

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from cluster.core.settings import Settings
@@ -22,7 +21,7 @@ from cluster.local.lifecycle import RestartPolicy
 from cluster.local.ports import free_port
 from cluster.local.probes import AllOf, TcpProbe
 from cluster.local.process import ProcessSpec
-from pipelines.errors import ConfigError
+from cluster.local.ray_folder import RayFolder, folder_path, forget_logs
 
 LOOPBACK = "127.0.0.1"
 
@@ -43,15 +42,13 @@ TOKEN_BYTES = 32
 # The head needs no longer shutdown: persistent state is in Redis, SQL and files.
 STOP_TIMEOUT_S = 2.0
 KEEP_SESSIONS = 1
-"""Old sessions to keep, for their logs."""
-# Ray makes its folder world-writable (mode 0777), so it gets one inside ours, which is private.
-SESSIONS = "s"
+"""Sessions to keep of processes that were killed, for their logs."""
 
 
 def session_root(settings: Settings) -> Path:
-    """Folder for Ray's sessions. Outside `data_dir`, as a socket path has at most 107 bytes."""
+    """Folder for Ray's sessions, one for each `data_dir`; see `ray_folder`."""
     digest = hashlib.sha256(str(settings.data_dir.resolve()).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"atalaia-ray-{os.getuid()}-{digest}"
+    return folder_path(digest)
 
 
 def ensure_token() -> None:
@@ -81,8 +78,8 @@ def use_loopback() -> None:
 
 def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
     """The head node. It is not restarted when lost, because its drivers would have to reconnect."""
-    root = session_root(settings)
-    sessions = root / SESSIONS
+    folder = RayFolder(session_root(settings))
+    sessions, logs = folder.sessions, settings.log_dir / "ray"
     path = os.pathsep.join([own_python(), os.environ.get("PATH", os.defpath)])
     ray = settings.ray
     argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
@@ -100,8 +97,9 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
         argv.append(f"--num-cpus={ray.num_cpus}")
 
     def prepare() -> None:
-        _prepare_root(root)
-        _link_logs(settings.log_dir / "ray", sessions / "session_latest" / "logs")
+        folder.open()
+        _delete_old(sessions)
+        _link_logs(logs, sessions / "session_latest" / "logs")
 
     return ProcessSpec(
         name="ray",
@@ -109,6 +107,7 @@ def ray_spec(settings: Settings, gcs_port: int) -> ProcessSpec:
         probe=AllOf(TcpProbe(LOOPBACK, gcs_port), TcpProbe(LOOPBACK, ray.dashboard_port)),
         log_dir=settings.log_dir,
         prepare=prepare,
+        cleanup=lambda: folder.close(keep_logs=logs),
         environment={**RAY_ENVIRONMENT, "NO_COLOR": "1", "PATH": path},
         start_timeout_s=START_TIMEOUT_S,
         stop_timeout_s=STOP_TIMEOUT_S,
@@ -146,22 +145,17 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def _prepare_root(root: Path) -> None:
-    """Make the folder private, and delete old sessions."""
-    root.mkdir(mode=PRIVATE_DIR, exist_ok=True)
-    if root.is_symlink() or root.stat().st_uid != os.getuid():
-        raise ConfigError(
-            f"{root} belongs to another user.", hint="Remove it, or set TMPDIR to another folder."
-        )
-    root.chmod(PRIVATE_DIR)
-    old = sorted(path for path in (root / SESSIONS).glob("session_2*") if path.is_dir())
+def _delete_old(sessions: Path) -> None:
+    old = sorted(path for path in sessions.glob("session_2*") if path.is_dir())
     for session in old[:-KEEP_SESSIONS]:
         shutil.rmtree(session, ignore_errors=True)
 
 
 def _link_logs(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink():
-        link.unlink()
-    if not link.exists():
-        link.symlink_to(target)
+    if link.is_dir() and not link.is_symlink():
+        previous = link.with_name(f"{link.name}.1")
+        forget_logs(previous)
+        link.rename(previous)
+    forget_logs(link)
+    link.symlink_to(target)

@@ -19,7 +19,7 @@ from typing import Any, TextIO, TypeVar
 from cluster.core.log import get_logger, redact
 from cluster.core.names import SERVE_ENVIRONMENT
 from cluster.core.settings import Settings
-from cluster.local import ray_head
+from cluster.local import ray_folder, ray_head
 from cluster.local.binaries import GO2RTC, LIVEKIT, GoServer, ensure_binary, find_redis
 from cluster.local.files import ensure_private_dir, write_private
 from cluster.local.lifecycle import State
@@ -264,6 +264,7 @@ class LocalStack:
             address = f"{ray_head.LOOPBACK}:{port}"
             ray_head.ensure_token()
             ray_head.use_loopback()
+            await asyncio.to_thread(ray_folder.remove_stale)
             self.settings = self.settings.model_copy(
                 update={"ray": ray.model_copy(update={"address": address})}
             )

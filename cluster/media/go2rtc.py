@@ -20,10 +20,12 @@ import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 from pydantic import SecretStr
 
+from cluster.core.aio import call_foreign
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.media.control import GatewayControl
@@ -169,7 +171,7 @@ class Go2RtcGateway:
         """Inspect a stream; `name` is used in error messages only."""
         loop = asyncio.get_running_loop()
         url = self._pull_url(on_gateway).get_secret_value()
-        inspection = loop.run_in_executor(self._threads, inspect_stream, url)
+        inspection = loop.run_in_executor(self._threads, call_foreign, partial(inspect_stream, url))
         audio: tuple[str, ...] = ()
         try:
             while not inspection.done():

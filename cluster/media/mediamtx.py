@@ -12,11 +12,13 @@ import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
+from cluster.core.aio import call_foreign
 from cluster.core.log import get_logger
 from cluster.core.redaction import redact
 from cluster.core.settings import Settings
@@ -140,7 +142,7 @@ class MediaMtxGateway:
     async def _inspect(self, on_gateway: str, source: str) -> ProbeResult:
         url = self._sources.pull_url(on_gateway).get_secret_value()
         loop = asyncio.get_running_loop()
-        inspection = loop.run_in_executor(self._threads, inspect_stream, url)
+        inspection = loop.run_in_executor(self._threads, call_foreign, partial(inspect_stream, url))
         audio: tuple[str, ...] = ()
         try:
             while not inspection.done():
@@ -167,7 +169,7 @@ class MediaMtxGateway:
             return known
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._threads, inspect_stream, source)
+            await loop.run_in_executor(self._threads, call_foreign, partial(inspect_stream, source))
         except UnreadableCameraError as error:
             return await self._sources.why(source) or error
         return UnreadableCameraError(CameraProblem.LOST)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from cluster.core.aio import until_first_ends
-from cluster.core.log import get_logger
+from cluster.core.log import get_logger, redact
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.resolution import CameraAddresses
 from cluster.media.sealing import Seal
@@ -43,6 +43,8 @@ GATEWAY_CHUNK = 64 * 1024
 """Bytes. Large, so that few chunk headers are needed; gateways accept any size."""
 MAX_COMMAND = 8 * 1024
 """Bytes. A player's commands and their responses have some hundred bytes."""
+MAX_DETAIL = 200
+"""Characters of a camera's own message that an error shows."""
 
 _PLAYER_COMMANDS = frozenset(
     {"createStream", "deleteStream", "getStreamLength", "FCSubscribe", "_result", "_checkbw"}
@@ -192,7 +194,7 @@ class RtmpRelay:
             message_text = f"{code} {status.get('description', '')}"
             login = "auth" in message_text.lower()
             problem = CameraProblem.CREDENTIALS if login else CameraProblem.NOT_FOUND
-            raise UnreadableCameraError(problem, message_text.strip()[:200])
+            raise UnreadableCameraError(problem, redact(message_text.strip(), MAX_DETAIL))
         if code in _MISSING:
             raise UnreadableCameraError(CameraProblem.NOT_FOUND, code)
         return name in ("_result", "onStatus")

@@ -73,8 +73,10 @@ def plain(text: object, limit: int) -> object:
     characters. Anything else is returned as it is."""
     if not isinstance(text, str) or (len(text) <= limit and _HARMLESS.fullmatch(text)):
         return text
-    kept = _KEY.sub(rf"\g<id>{HIDDEN}", str(printable(text, limit * 2)))
-    return redact(kept, limit)[:limit]
+    # More than is kept, because what is hidden becomes shorter; not all, which may be long.
+    head = limit * 2
+    kept = _KEY.sub(rf"\g<id>{HIDDEN}", str(printable(text, head)))
+    return redact(kept, limit, cut=len(text) > head)[:limit]
 
 
 def printable(text: object, limit: int) -> object:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
-from cluster.core.aio import keep_cancellation
+from cluster.core.aio import call_foreign, keep_cancellation
 from cluster.core.files import sync
 from cluster.core.log import redact
 from cluster.core.tenancy import require_tenant
@@ -201,7 +201,7 @@ class TenantBlobs:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, files.loop))
 
     async def _threaded(self, call: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call_foreign, call)
 
     async def _range(self, path: str, start: int, end: int) -> bytes:
         try:

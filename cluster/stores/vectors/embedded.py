@@ -24,7 +24,7 @@ import qdrant_edge as edge
 from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
-from cluster.core.aio import keep_cancellation
+from cluster.core.aio import call_foreign, keep_cancellation
 from pipelines.errors import AtalaiaError, ConfigError, UnavailableError
 
 _T = TypeVar("_T")
@@ -196,7 +196,9 @@ class EmbeddedQdrant:
             raise UnavailableError("the vectors are closed.")
         try:
             with keep_cancellation():
-                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._thread, call_foreign, work
+                )
         except AtalaiaError:
             raise
         except Exception as error:

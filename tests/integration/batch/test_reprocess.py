@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -183,23 +185,53 @@ async def test_impossible_requests_are_rejected(
         await run(settings, files=(str(videos),))
 
 
+def driven(settings: Settings, video: Path, rules: Path) -> subprocess.CompletedProcess[str]:
+    """A dry run without a cluster, which leaves nothing in the machine's temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="job-") as temp:
+        environment = {"ATALAIA_DATA_DIR": str(settings.data_dir), "TMPDIR": temp}
+        start = ("--start", "2026-01-01T00:00:00Z")
+        done = subprocess.run(
+            [*DRIVER, *start, "--dry-run", "--json", "--rules", str(rules), str(video)],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert list(Path(temp).glob("atalaia-ray-*")) == []
+    assert (settings.log_dir / "ray-job" / "raylet.out").is_file(), "for whoever asks why"
+    return done
+
+
+def rules_file(path: Path, *classes: str) -> Path:
+    square = [[0, 0], [1, 0], [1, 1], [0, 1]]
+    rules = [
+        {"id": f"of-{n}", "kind": "zone_entry", "polygon": square, "classes": [name]}
+        for n, name in enumerate(classes)
+    ]
+    path.write_text(json.dumps(rules))
+    return path
+
+
 @pytest.mark.usefixtures("database")
-def test_the_driver_runs_as_a_program(settings: Settings, videos: Path) -> None:
+def test_the_driver_runs_as_a_program(settings: Settings, videos: Path, tmp_path: Path) -> None:
     """Without a cluster it starts its own and prints a summary. A dry run writes nothing."""
-    done = subprocess.run(
-        [
-            *(*DRIVER, "--start", "2026-01-01T00:00:00Z", "--dry-run", "--json"),
-            str(videos / "gate.mp4"),
-        ],
-        env=os.environ | {"ATALAIA_DATA_DIR": str(settings.data_dir)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    rules = rules_file(tmp_path / "rules.json", "person", "People")
+    done = driven(settings, videos / "gate.mp4", rules)
     assert done.returncode == 0, done.stderr
     summary = Summary.model_validate_json(done.stdout)
     assert (summary.looked, summary.new_alarms) == (frames_to_analyse(), 0)
+    assert summary.alarms["of-0"] == summary.alarms["of-1"] > 0
     assert summary.dry_run
-    assert sum(summary.alarms.values()) == 6
     assert not (settings.data_dir / "data" / "blobs").exists()
+
+
+@pytest.mark.usefixtures("database")
+def test_rules_with_a_class_that_the_model_lacks_are_bad_input(
+    settings: Settings, videos: Path, tmp_path: Path
+) -> None:
+    rules = rules_file(tmp_path / "rules.json", "person", "bicicle")
+    done = driven(settings, videos / "gate.mp4", rules)
+    assert done.returncode == 2
+    assert "rule 'of-1' names 'bicicle' (did you mean bicycle?)" in done.stderr
+    assert done.stdout == ""

@@ -16,6 +16,7 @@ import pytest
 from cluster.core.settings import Settings
 from cluster.local.doctor import Level, examine
 from cluster.local.ports import PortTakenError
+from cluster.local.ray_folder import remove_stale
 from cluster.local.ray_head import session_root
 from cluster.local.stack import STATE_FILE, LocalStack, Phase, StackEvent, running_owner
 from pipelines.errors import ConfigError, UnavailableError
@@ -68,6 +69,8 @@ async def test_nothing_outlives_an_owner_that_is_killed(
         await owner.wait()
     assert await gone(pids, 15) == []
     assert running_owner(settings) is None
+    assert session_root(settings) in remove_stale(), "what a killed one leaves goes at a next start"
+    assert not session_root(settings).exists()
     assert not [ip for ip, port in _listening(None) if port == settings.redis.port]
 
 
@@ -97,6 +100,8 @@ async def test_a_stack_starts_reports_and_stops(
         assert all((status.start_s or 0) > 0 for status in stack.status())
         assert stack.settings.ray.address is not None
         assert (settings.log_dir / "ray").resolve().is_dir()
+        assert session_root(settings).stat().st_mode & 0o077 == 0
+        assert session_root(settings) not in remove_stale()
         started = set(psutil.Process().children(recursive=True)) - others
         pids = [process.pid for process in started]
         assert pids
@@ -105,7 +110,8 @@ async def test_a_stack_starts_reports_and_stops(
     assert await gone(pids, 1) == []
     stopped = [event.part for event in events if event.phase is Phase.STOPPED]
     assert stopped == ["ray", "go2rtc", "relay", "livekit", "valkey"]
-    assert session_root(settings).stat().st_mode & 0o077 == 0
+    assert not session_root(settings).exists()
+    assert (settings.log_dir / "ray" / "raylet.out").is_file()
     await stack.aclose()
 
 

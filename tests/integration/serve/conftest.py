@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from cluster.local.ray_folder import temporary_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -30,21 +31,20 @@ def ray_running() -> Iterator[None]:
 
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
-    ):
+    with pytest.MonkeyPatch.context() as patch, temporary_folder() as folder:
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        # "local", because another Ray may run on this machine.
-        ray.init(
-            "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
-        )
         try:
-            serve.start(proxy_location="Disabled")
-            yield
+            # "local", because another Ray may run on this machine.
+            ray.init(
+                "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+            )
+            try:
+                serve.start(proxy_location="Disabled")
+                yield
+            finally:
+                serve.shutdown()
         finally:
-            serve.shutdown()
-            ray.shutdown()
+            ray.shutdown()  # also what a failed start has started
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cluster.batch.orientation import UPRIGHT, Orientation
 from cluster.batch.sources import of_files
@@ -112,3 +114,26 @@ def test_an_upright_plane_is_not_copied() -> None:
     turned = Orientation(transposed=True).applied(plane)
     assert turned.shape == (6, 4)
     assert turned.flags["C_CONTIGUOUS"]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=80))
+@example(b"")
+@example(struct.pack("=5i", 0, ONE, 0, -ONE, 0))
+@example(struct.pack("=10i", 0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30, 0))
+def test_a_matrix_of_another_length_says_nothing(matrix: bytes) -> None:
+    if len(matrix) != 36:
+        assert Orientation.of_matrix(matrix) == UPRIGHT
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=9, max_size=9))
+@example([-(1 << 31), 0, 0, ONE, 0, 0, 0, 0, 1 << 30])
+@example([ONE, 0, 0, -(1 << 31), 0, 0, 0, 0, 1 << 30])
+def test_any_numbers_give_an_orientation(numbers: list[int]) -> None:
+    a, b, _, c, d = numbers[:5]
+    turned = Orientation.of_matrix(struct.pack("=9i", *numbers))
+    assert turned.transposed is (abs(c) > abs(a))
+    assert (turned.flip_x, turned.flip_y) == (
+        (c < 0, b < 0) if turned.transposed else (a < 0, d < 0)
+    )

@@ -56,6 +56,12 @@ def test_credentials_in_the_query_and_in_encoded_urls(password: str) -> None:
         ("token eyJhbGciOi.eyJhdWQi.s-_g, again", "token ***, again"),
         ("eyJhbGciOi and a.b.c", "eyJhbGciOi and a.b.c"),
         ("nothing to hide", "nothing to hide"),
+        ("src=_rtsp://user:pw@h/x", "src=_rtsp://***@h/x"),
+        ("1rtsp://user:pw@h/x", "1rtsp://***@h/x"),
+        ("link_eyJhbGciOi.eyJhdWQi.s-_g, again", "link_***, again"),
+        ("s3%3A%2F%2Fkey%3Asecret%40bucket", "s3%3A%2F%2F***@bucket"),
+        ("s3%3A%2F%2Fkey%3Asecret", "s3%3A%2F%2F***"),
+        ("s3%3A%2F%2Fbucket%2Fa%3Ab", "s3%3A%2F%2Fbucket%2Fa%3Ab"),
     ],
 )
 def test_text_without_credentials_is_unchanged(line: str, expected: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Sequence
 
 import pytest
 
+from cluster.core.aio import all_or_none
 from cluster.inference.batching import Batcher, BatchTimes
 from cluster.inference.lanes import Lane
 from pipelines.clock import ManualClock
@@ -404,3 +406,79 @@ async def test_who_left_leaves_its_room() -> None:
     run.let_go()
     assert [await first, await stayer] == [0, 4]
     await queue.aclose()
+
+
+class Stopped(Exception):
+    """What a model of others may raise."""
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        StopIteration("no more"),
+        StopAsyncIteration("no more"),
+        GeneratorExit("left"),
+        asyncio.CancelledError("not the caller's"),
+        concurrent.futures.CancelledError("of a future inside the model"),
+        SystemExit("over"),
+        KeyboardInterrupt("over"),
+        TimeoutError("slow"),
+        Stopped("own"),
+    ],
+    ids=lambda raised: f"{type(raised).__module__}.{type(raised).__name__}",
+)
+async def test_whatever_a_model_raises_reaches_its_callers(raised: BaseException) -> None:
+    """None waits for ever, none takes it for its own cancellation, and the worker goes on."""
+
+    def run(items: Sequence[int]) -> list[int]:
+        if 13 in items:
+            raise raised
+        return list(items)
+
+    queue: Batcher[int, int] = Batcher(
+        run, max_batch=2, parallel=1, wait_s=0, max_waiting={Lane.LIVE: 10}, clock=ManualClock()
+    )
+    ended = await asyncio.gather(
+        *(queue.submit(item, OWNER) for item in (13, 14)), return_exceptions=True
+    )
+    for error in ended:
+        assert isinstance(error, Exception)
+        assert type(error) is type(raised) or error.__cause__ is raised
+    assert await queue.submit(1, OWNER) == 1
+    assert not queue.broken()
+    await queue.aclose()
+
+
+async def test_the_siblings_of_a_frame_that_fails_leave_the_queue() -> None:
+    """As `Detector.detect_many` submits: nobody waits for them any more."""
+    run = Held()
+    queue = batcher(run, max_waiting=3)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    with pytest.raises(UnavailableError, match="overloaded"):
+        await all_or_none(queue.submit(i, OWNER, Lane.BEHIND) for i in range(1, 9))
+    assert len(queue) == 0
+    run.let_go()
+    assert await first == 0
+    await queue.aclose()
+    assert run.batches == [[0]]
+
+
+async def test_two_lanes_take_turns_at_one_worker() -> None:
+    """Neither live frames nor uploads keep the other from the only worker, whoever floods."""
+    run = Held()
+    queue = batcher(run)
+    first = asyncio.create_task(queue.submit(0, OWNER))
+    await settled([first], run, 1)
+    uploads = [
+        asyncio.create_task(queue.submit(1000 + i, WorkOwner("b"), Lane.INTERACTIVE))
+        for i in range(4)
+    ]
+    live = [asyncio.create_task(queue.submit(i, OWNER)) for i in range(1, 64)]
+    await settled([*uploads, *live], run, 1)
+    run.let_go()
+    await asyncio.gather(first, *uploads, *live)
+    await queue.aclose()
+    order = [batch[0] for batch in run.batches]
+    assert [order.index(1000 + i) for i in range(3)] == [20, 41, 62]
+    assert order.index(1003) == len(order) - 1, "nothing waits above it any more"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cluster.inference.fair_queue import Ticket
 from cluster.inference.lanes import CALLS_PER_TURN, Lane, Lanes
@@ -135,3 +137,35 @@ def test_a_lane_without_room_takes_nothing() -> None:
     ticket = Ticket(WorkOwner("a"), 0, 0.0)
     assert lanes[Lane.BEHIND].push(ticket) is ticket
     assert len(lanes) == 0
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 3),
+    st.lists(st.tuples(st.sets(st.sampled_from(Lane)), st.integers(0, 2)), max_size=200),
+)
+@example(1, [(set(Lane), 1)] * 150)
+@example(2, [(set(Lane), 1)] * 150)
+@example(1, [({Lane.LIVE, Lane.INTERACTIVE}, 1)] * 150)
+def test_no_lane_waits_for_long_whatever_comes(
+    parallel: int, steps: list[tuple[set[Lane], int]]
+) -> None:
+    """At each step some lanes get a frame, some calls end, and every free worker takes what it may.
+    Counted is, for each lane that waits, how many calls of others began meanwhile."""
+    lanes: Lanes[int] = Lanes(ROOM, parallel)
+    running: list[Lane] = []
+    waited = dict.fromkeys(Lane, 0)
+    for come, ending in steps:
+        for lane in come:
+            lanes[lane].push(Ticket(WorkOwner("a", lane.name), 0, 0.0))
+        for _ in range(min(ending, len(running))):
+            lanes.end(running.pop(0))
+        while len(running) < parallel and (now := lanes.next_lane()) is not None:
+            running.append(now)
+            lanes.begin(now, 1)
+            waited = {
+                lane: waited[lane] + 1 if lane is not now and lanes[lane] else 0 for lane in Lane
+            }
+            assert waited[Lane.LIVE] <= 2, "at most one call of each lane below"
+            assert max(waited.values()) <= CALLS_PER_TURN + 1, "the other lower lane is due first"
+        assert running or not len(lanes), "a worker is free, but what waits may not go"

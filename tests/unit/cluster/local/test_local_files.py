@@ -3,7 +3,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from cluster.local.files import LogFile, ensure_private_dir, write_private
+import pytest
+
+from cluster.local.files import LOG_MAX_LINE, LogFile, ensure_private_dir, write_private
 
 
 def test_a_private_file_is_for_its_owner_only_also_when_replaced(tmp_path: Path) -> None:
@@ -30,8 +32,33 @@ def test_a_log_holds_no_credential_even_when_a_line_comes_in_pieces(tmp_path: Pa
     text = log.path.read_text()
     assert "hunter2" not in text
     assert "192.0.2.10" in text
-    assert text.endswith("next\n")
+    assert text.endswith("next…\n"), "its end never came"
+    assert log.tail(1) == ["next…"]
+
+
+@pytest.mark.parametrize("before", range(LOG_MAX_LINE - 30, LOG_MAX_LINE + 10))
+def test_a_line_that_is_too_long_shows_no_piece_of_a_credential(
+    tmp_path: Path, before: int
+) -> None:
+    """Wherever the cut falls, and whatever of the line comes after it."""
+    log = LogFile(tmp_path / "a.log")
+    line = b"x" * before + b" rtsp://admin:S3cr3tPassw0rd@192.0.2.10/stream failed"
+    for start in range(0, len(line), 10):
+        log.feed(line[start : start + 10])
+    log.feed(b"\nnext\n")
+    log.close()
+    text = log.path.read_text()
+    assert not any(piece in text for piece in ("S3c", "r3t", "Pass", "w0rd"))
     assert log.tail(1) == ["next"]
+
+
+def test_what_a_log_leaves_out_of_a_line_is_counted(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "a.log")
+    log.feed(b"x" * (LOG_MAX_LINE + 1))
+    log.feed(b"y" * 1_000)
+    log.feed(b"z" * 234 + b"\nnext\n")
+    log.close()
+    assert log.tail() == ["x" * (LOG_MAX_LINE + 1) + "…", "[1,234 more bytes of this line]", "next"]
 
 
 def test_a_log_stays_small_and_keeps_what_was_before(tmp_path: Path) -> None:
@@ -58,6 +85,8 @@ def test_output_without_line_ends_does_not_grow_the_buffer(tmp_path: Path) -> No
     log = LogFile(tmp_path / "a.log")
     for _ in range(40):
         log.feed(b"x" * 10_000)
-    assert log.path.stat().st_size > 300_000
     log.close()
     log.close()
+    size = log.path.stat().st_size
+    assert LOG_MAX_LINE < size < LOG_MAX_LINE + 10_100
+    assert log.tail(1) == [f"[{400_000 - 70_000:,} more bytes of this line]"]

@@ -1,0 +1,59 @@
+"""Classes of a job's own rules, by the names that its model has for them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.classes import ClassNames
+from pipelines.domain import Rule
+from pipelines.errors import InputError
+
+# Unknown classes that an error names, and classes of the model that its hint lists.
+MAX_NAMED = 5
+MAX_LISTED = 30
+
+
+def with_known_classes(
+    rules: Sequence[Rule], labels: Sequence[str], model: str
+) -> tuple[Rule, ...]:
+    """The rules with the model's own names: `People` becomes `person`.
+
+    Args:
+        labels: class names of the model.
+        model: its name, for the error.
+
+    Raises:
+        InputError: the model lacks a class that a rule names, so that the rule would never fire.
+    """
+    known = ClassNames(labels)
+    unknown = [
+        (rule.id, name) for rule in rules for name in rule.classes if known.find(name) is None
+    ]
+    if unknown:
+        raise _unknown(unknown, known, labels, model)
+    return tuple(_renamed(rule, known) for rule in rules)
+
+
+def _renamed(rule: Rule, known: ClassNames) -> Rule:
+    found = (known.find(name) for name in rule.classes)
+    classes = tuple(dict.fromkeys(label for label in found if label is not None))
+    return rule.model_copy(update={"classes": classes})
+
+
+def _unknown(
+    unknown: list[tuple[str, str]], known: ClassNames, labels: Sequence[str], model: str
+) -> InputError:
+    named = "; ".join(_problem(rule, name, known) for rule, name in unknown[:MAX_NAMED])
+    more = len(unknown) - MAX_NAMED
+    listed = ", ".join(labels[:MAX_LISTED]) + (", …" if len(labels) > MAX_LISTED else "")
+    return InputError(
+        f"the model {model} lacks classes of the rules: {named}"
+        + (f"; and {more} more." if more > 0 else "."),
+        hint=f"Correct the rules, or use --model with one that has them. It knows: {listed}.",
+    )
+
+
+def _problem(rule: str, name: str, known: ClassNames) -> str:
+    similar = known.similar(name)
+    meant = f" (did you mean {' or '.join(similar)}?)" if similar else ""
+    return f"rule {rule!r} names {name!r}{meant}"
