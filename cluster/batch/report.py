@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from cluster.batch.request import Summary
-from cluster.core.log import get_logger
+from cluster.core.log import get_logger, redact
 from cluster.stores.db import JobState, TenantJobs
 from pipelines.errors import AtalaiaError, UnavailableError
 
@@ -16,6 +16,9 @@ log = get_logger("batch.report")
 
 # Frequent enough for a progress bar and to notice a cancellation. Each report updates a small row.
 REPORT_INTERVAL_S = 1.0
+
+# Of the text that the record keeps of an error, which may quote the address of a file.
+MAX_ERROR = 2000
 
 OnProgress = Callable[[float], None]
 
@@ -46,11 +49,13 @@ async def run_reported(
             raise
         raise CancelledJobError("the job was cancelled.") from None
     except AtalaiaError as error:
-        await jobs.finish(job, JobState.FAILED, error=str(error))
+        await jobs.finish(job, JobState.FAILED, error=redact(str(error), MAX_ERROR))
         raise
     # Top of the process: the record must say that the job failed, and why.
     except Exception as error:
-        await jobs.finish(job, JobState.FAILED, error=f"{type(error).__name__}: {error}"[:2000])
+        await jobs.finish(
+            job, JobState.FAILED, error=redact(f"{type(error).__name__}: {error}", MAX_ERROR)
+        )
         raise
     finally:
         reporting.cancel()

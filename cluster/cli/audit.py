@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
-from cluster.local.secrets import with_secrets
+from cluster.local.secrets import with_livekit_secret
 from pipelines.errors import InputError
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
@@ -155,7 +155,7 @@ def _keys() -> AnchorKeys:
 
     chosen = settings()
     # On one machine the secret is LiveKit's, which was generated there.
-    return AnchorKeys.of(chosen if chosen.audit.secret else with_secrets(chosen))
+    return AnchorKeys.of(chosen if chosen.audit.secret else with_livekit_secret(chosen))
 
 
 async def _anchor() -> list[Anchor]:

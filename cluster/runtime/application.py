@@ -18,7 +18,7 @@ from cluster.core.log import get_logger
 from cluster.core.names import SERVE_APP
 from cluster.core.settings import Settings
 from cluster.runtime import services
-from cluster.stores.db import migrate
+from cluster.stores.db import RecordCipher, migrate
 from pipelines.errors import UnavailableError
 
 log = get_logger("application")
@@ -42,8 +42,10 @@ class Application:
         """Migrate the schema, deploy, start the services, and wait until the API is ready.
 
         Raises:
+            ConfigError: there is no key for the secrets in the database.
             UnavailableError: it did not become ready in time; the message says what was missing.
         """
+        RecordCipher.of(self._settings)  # now, before anything is changed
         await migrate(self._settings.database_url)
         await asyncio.to_thread(self._deploy)
         await services.ensure(self._settings)
