@@ -13,7 +13,7 @@ from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
 from cluster.local.secrets import with_database_key
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
-    from cluster.stores.db import Database, RecordCipher, Reencrypted
+    from cluster.stores.db import RecordCipher, Reencrypted
 
 app = typer.Typer(
     cls=Commands,
@@ -44,39 +44,41 @@ def re_encrypt(
     from cluster.stores.db import RecordCipher
 
     cipher = RecordCipher.of(with_database_key(settings()))
-    found = asyncio.run(_re_encrypt(cipher, check, compact))
+    found = asyncio.run(_re_encrypt(cipher, write=not check))
     _show(found, str(cipher.kid), check)
     if found.outdated and not check:
         log_change("secrets.reencrypt", "key", str(cipher.kid), None)
+    if compact and not check:
+        asyncio.run(_compact())
     if found.unreadable or (check and found.outdated):
         raise typer.Exit(EXIT_FAILURE)
 
 
-async def _re_encrypt(cipher: RecordCipher, check: bool, compact: bool) -> Reencrypted:
+async def _re_encrypt(cipher: RecordCipher, *, write: bool) -> Reencrypted:
+    from cluster.stores.db import Database, Reencrypted
+
+    found = Reencrypted()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    async with Database(settings().database_url, cipher=cipher) as database:
+        secrets = database.secrets()
+        with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:
+            bar = progress.add_task("cameras", total=await secrets.rows())
+            async for page in secrets.pages(write=write):
+                found += page
+                progress.advance(bar, page.rows)
+    return found
+
+
+async def _compact() -> None:
     from cluster.stores.db import Database
 
-    async with Database(settings().database_url, cipher=cipher) as database:
-        found = await _through(database, write=not check)
-        if compact and not check and not await database.compact():
+    async with Database(settings().database_url) as database:
+        if not await database.compact():
             err().print(
                 "The file was in use all the time, so old text may be left in it. Stop Atalaia, "
                 "and run this again.",
                 style="yellow",
             )
-    return found
-
-
-async def _through(database: Database, *, write: bool) -> Reencrypted:
-    from cluster.stores.db import Reencrypted
-
-    secrets, found = database.secrets(), Reencrypted()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:
-        bar = progress.add_task("cameras", total=await secrets.rows())
-        async for page in secrets.pages(write=write):
-            found += page
-            progress.advance(bar, page.rows)
-    return found
 
 
 def _show(found: Reencrypted, kid: str, check: bool) -> None:

@@ -68,7 +68,8 @@ def with_database_key(settings: Settings) -> Settings:
     LiveKit's secret it cannot be replaced by another.
 
     Raises:
-        ConfigError: there is no key for a database that the settings name, or its file is damaged.
+        ConfigError: there is no key for a database that the settings name, or the file of the key
+            cannot be used.
     """
     if settings.database.encryption_key is not None:
         return settings
@@ -85,10 +86,16 @@ def with_database_key(settings: Settings) -> Settings:
 
 
 def _own_database_key(path: Path) -> str:
-    if not path.exists():
-        ensure_private_dir(path.parent)
-        create_private(path, secrets.token_urlsafe(SECRET_BYTES) + "\n")
-    kept = path.read_text(encoding="utf-8").strip()
+    try:
+        if not path.exists():
+            ensure_private_dir(path.parent)
+            create_private(path, secrets.token_urlsafe(SECRET_BYTES) + "\n")
+        kept = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the key in {path}: {error.strerror}.",
+            hint="Work as the user that owns it, or set ATALAIA_DATABASE__ENCRYPTION_KEY.",
+        ) from None
     if len(kept) < MIN_SECRET_CHARS:
         raise ConfigError(
             f"{path} holds no key.",

@@ -96,6 +96,9 @@ async def compact(engine: AsyncEngine) -> bool:
 
     Returns:
         False if others were reading or writing all the time, so that some of it may be left.
+
+    Raises:
+        UnavailableError: it could not be rebuilt, for lack of disk space, say.
     """
     if engine.dialect.name != "sqlite":
         return True
@@ -104,9 +107,17 @@ async def compact(engine: AsyncEngine) -> bool:
         driver = (await connection.get_raw_connection()).driver_connection
         if driver is None:
             raise AssertionError("a pooled connection has its driver's")
-        await driver.execute("VACUUM")
-        async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
-            (busy, *_) = await cursor.fetchone()
+        try:
+            await driver.execute("VACUUM")
+            async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                (busy, *_) = await cursor.fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise UnavailableError(
+                    f"the database file cannot be rebuilt: {error}.",
+                    hint="It needs as much free disk space again.",
+                ) from None
+            return False
     return not busy
 
 

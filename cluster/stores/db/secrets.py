@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from sqlalchemy import Select, Text, func, literal, or_, select, tuple_, type_coerce
@@ -80,7 +80,7 @@ class StoredSecrets:
             statement = select(func.count()).select_from(CameraRow).where(unencrypted)
             return await session.scalar(statement) or 0
 
-    async def pages(self, *, write: bool, size: int = PAGE) -> AsyncIterator[Reencrypted]:
+    async def pages(self, *, write: bool, size: int = PAGE) -> AsyncGenerator[Reencrypted, None]:
         """Look at every secret, and encrypt with the current key those that are not yet.
 
         A page at a time, each in a transaction of its own: who stops in the middle goes on from
