@@ -217,6 +217,7 @@ async def test_after_a_change_of_the_key_the_old_one_can_go(
         assert counts(await through(both, write=False)) == (5, 1, 5, 0, 0)
         assert counts(await through(both)) == (5, 1, 5, 0, 0)
         assert counts(await through(both)) == (5, 0, 0, 6, 0)
+        assert await both.compact()
     async with opened(database_url, NEXT) as new:
         assert await plans(new) == cameras
     assert all(camera.unreadable for camera in await plans(database))
