@@ -85,7 +85,7 @@ def _show(found: Reencrypted, kid: str, check: bool) -> None:
     done = "are not encrypted with" if check else "are now encrypted with"
     out().print(
         f"{found.rows} cameras: {found.outdated} secrets {done} key {kid} ({found.plain} plain "
-        f"text, {found.other} with another key), {found.current} {'are' if check else 'were'}",
+        f"text, {found.other} with another key); {found.current} had it already",
         markup=False,
     )
     for lost in found.unreadable:
