@@ -105,7 +105,7 @@ servers: install  ## Find or build livekit-server and go2rtc
 dashboard: $(PAGE)  ## Build the page
 
 .PHONY: clean
-clean:  ## Remove all that can be made again; what cameras and users left in .local/data stays
+clean:  ## Remove all that can be made again; .local/data and the key to it in .local/keys stay
 	@rm -rf $(VENV) $(WEB)/node_modules build dist *.egg-info
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@rm -rf $(DATA)/bin $(DATA)/log $(DATA)/run $(DATA)/demo $(DATA)/models

@@ -33,7 +33,8 @@ from cluster.core.settings import LogSettings, Settings, load_settings
 from cluster.demo.cast import CAST
 from cluster.demo.footage import make
 from cluster.local.ray_folder import temporary_folder
-from cluster.stores.db import CameraChanges, Database, migrate
+from cluster.local.secrets import with_database_key
+from cluster.stores.db import CameraChanges, Database, RecordCipher, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import Camera
 
@@ -139,7 +140,8 @@ async def measure(settings: Settings, seconds: float, long_s: float | None) -> R
     short = await asyncio.to_thread(make, CAST[0].footage(), folder / "demo")
     video = await asyncio.to_thread(looped, short, folder / "film.mp4", seconds)
     bare = await asyncio.to_thread(detector.bare, settings, min(20.0, seconds))
-    async with Database(settings.database_url) as database:
+    cipher = RecordCipher.of(with_database_key(settings))
+    async with Database(settings.database_url, cipher=cipher) as database:
         await database.platform().ensure_tenant(TENANT, "Looked at again")
         records = database.tenant(TENANT)
         if not await records.cameras():

@@ -7,6 +7,7 @@ AtalaiaError
 ├── ConfigError           a setting is wrong
 ├── CameraError           a camera cannot be read
 ├── ModelError            a model file cannot be used
+├── SecretUnreadableError a secret in the records cannot be decrypted
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
     └── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
 """
@@ -68,6 +69,10 @@ class CameraError(AtalaiaError):
 
 class ModelError(AtalaiaError):
     code = "invalid-model"
+
+
+class SecretUnreadableError(AtalaiaError):
+    code = "secret-unreadable"
 
 
 class UnavailableError(AtalaiaError):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.environment import end_at_once, environment_kept
@@ -15,6 +16,12 @@ from tests.lanes import Lanes, take_priority
 KINDS = ("unit", "integration", "e2e", "chaos")
 TESTS = Path(__file__).parent
 BUILT_SERVERS = TESTS.parent / ".local" / "bin"
+
+# How long an example takes says how busy the machine is, and nothing else.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid5
 
+from pydantic import SecretStr
+
 from cluster.stores.bus import CameraStatus
+from cluster.stores.db import RecordCipher
 from pipelines.domain import (
     Alarm,
     Camera,
@@ -19,6 +22,8 @@ from pipelines.domain import (
 
 NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 T0_US = 1_700_000_000_000_000
+RECORD_KEY = SecretStr("a-key-for-the-records-of-tests-0001")
+CIPHER = RecordCipher(RECORD_KEY)
 
 
 def make_camera(tenant: str = "acme", id: str = "gate", **fields: Any) -> Camera:

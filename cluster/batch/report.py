@@ -19,6 +19,9 @@ REPORT_INTERVAL_S = 1.0
 # Characters of the error that a job's record keeps.
 MAX_ERROR = 2_000
 
+# Of the text that the record keeps of an error, which may quote the address of a file.
+MAX_ERROR = 2000
+
 OnProgress = Callable[[float], None]
 
 

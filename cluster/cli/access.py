@@ -45,7 +45,7 @@ def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
     return asyncio.run(run())
 
 
-def _log(action: str, kind: str, object_id: str, tenant: str | None) -> None:
+def log_change(action: str, kind: str, object_id: str, tenant: str | None) -> None:
     """Write a change into the audit logs of the platform and of the tenant concerned. By then the
     change is made, so a failure is reported and does not fail the command."""
     from cluster.stores.audit.events import PLATFORM_CHAIN, AuditAction, AuditEvent
@@ -81,17 +81,21 @@ def migrate() -> None:
 
     from cluster.stores import db
 
-    async def run() -> tuple[str | None, str | None]:
+    async def run() -> tuple[str | None, str | None, int]:
         url = settings().database_url
         before = await db.current(url)
         await db.migrate(url)
-        return before, await db.current(url)
+        async with db.Database(url) as database:
+            return before, await db.current(url), await database.secrets().plain()
 
-    before, after = asyncio.run(run())
+    before, after, plain = asyncio.run(run())
     if before == after:
         out().print(f"the database is up to date ({after})")
     else:
         out().print(f"the database was migrated from {before or 'empty'} to {after}")
+    if plain:
+        err().print(f"The URLs of {plain} cameras are not encrypted.", style="yellow")
+        err().print("Next: atalaia database re-encrypt", style="dim")
 
 
 @tenants.command("create", epilog="Example: atalaia tenant create acme --name 'Acme Security'")
@@ -101,7 +105,7 @@ def create_tenant(
 ) -> None:
     """Create a tenant, or rename an existing one."""
     made = _on_records(lambda platform: platform.ensure_tenant(tenant, name or tenant))
-    _log("tenant.add", "tenant", made.slug, made.slug)
+    log_change("tenant.add", "tenant", made.slug, made.slug)
     out().print(f"tenant {made.slug} ({made.name})", markup=False)
     err().print(f"Next: atalaia key create {made.slug}", style="dim")
 
@@ -138,7 +142,7 @@ def create_key(
         f"key {issued.id} of {tenant or 'the platform'}; save it now, it is shown only once:"
     )
     out().print(issued.secret, markup=False)
-    _log("key.issue", "key", issued.id, tenant)
+    log_change("key.issue", "key", issued.id, tenant)
 
 
 @keys.command("list", epilog="Example: atalaia key list")
@@ -173,5 +177,5 @@ def revoke_key(
 ) -> None:
     """Revoke a key. Requests with it are rejected from now on."""
     tenant = _on_records(lambda platform: platform.revoke_key(key))
-    _log("key.revoke", "key", key, tenant)
+    log_change("key.revoke", "key", key, tenant)
     out().print(f"revoked {key}", markup=False)

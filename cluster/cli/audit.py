@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
 from cluster.core.tenancy import require_tenant
-from cluster.local.secrets import with_secrets
+from cluster.local.secrets import with_livekit_secret
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from pipelines.errors import AtalaiaError, InputError, NotFoundError
 
@@ -194,7 +194,7 @@ def _keys() -> AnchorKeys:
 
     chosen = settings()
     # On one machine the secret is LiveKit's, which was generated there.
-    return AnchorKeys.of(chosen if chosen.audit.secret else with_secrets(chosen))
+    return AnchorKeys.of(chosen if chosen.audit.secret else with_livekit_secret(chosen))
 
 
 async def _anchor() -> tuple[list[Anchor], list[str]]:

@@ -167,7 +167,7 @@ class Controller:
             AtalaiaError: the records, the gateway or the status board is unavailable.
         """
         plans = {plan.key: plan for plan in await self._plans.plans()}
-        wanted = {key: plan for key, plan in plans.items() if plan.camera.enabled}
+        wanted = {key: plan for key, plan in plans.items() if _can_run(plan)}
         self._track_changes(plans)
         await self._sync_gateway(wanted)
         capacity = self._settings.agents.cameras_per_host
@@ -185,6 +185,7 @@ class Controller:
                 bridge=bridge_statuses.get(key),
                 watcher=watchers[key][1] if key in watchers else None,
                 gateway_error=self._gateway_errors.get(key, ""),
+                unreadable=plan.camera.unreadable_reason,
             )
             for key, plan in plans.items()
         }
@@ -299,7 +300,7 @@ class Controller:
     def _step(self, key: CameraKey, seen: ObservedCamera) -> None:
         known = self._known[key]
         event, reason = event_of(seen, self._settings.controller.stale_after_s)
-        if event is Event.LOST and not seen.gateway_error:
+        if event is Event.LOST and not (seen.gateway_error or seen.unreadable):
             reason = self._diagnosis.reason(key, reason)
         elif event in (Event.WATCHED, Event.VIDEO):
             self._diagnosis.forget(key)
@@ -379,6 +380,11 @@ class Controller:
                 known.dispatched_us = self._clock.now_us()
             except AtalaiaError as error:
                 log.warning("watcher not dispatched", camera=key.room, error=error.message)
+
+
+def _can_run(plan: CameraPlan) -> bool:
+    """A camera whose URL does not decrypt is not pulled, while all others go on."""
+    return plan.camera.enabled and not plan.camera.unreadable
 
 
 def _digest(text: str) -> str:

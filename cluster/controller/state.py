@@ -93,6 +93,7 @@ class ObservedCamera:
         bridge: the bridge's status; None if no bridge reports the camera.
         watcher: the watcher's status; None if no host reports one.
         gateway_error: why the media gateway rejected the stream; empty if it did not.
+        unreadable: why the camera's URL cannot be read from the records; empty if it can.
     """
 
     now_us: int
@@ -100,12 +101,15 @@ class ObservedCamera:
     bridge: CameraBridgeStatus | None
     watcher: WatcherStatus | None
     gateway_error: str = ""
+    unreadable: str = ""
 
 
 def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, str]:
     """The event that an observation means, and the reason to show; empty if none is needed."""
     if not seen.enabled:
         return CameraEvent.DISABLED, "switched off"
+    if seen.unreadable:
+        return CameraEvent.LOST, seen.unreadable
     if seen.gateway_error:
         return CameraEvent.LOST, seen.gateway_error
     if seen.bridge is None:

@@ -134,6 +134,15 @@ class DatabaseSettings(Section):
         None,
         description="SQLAlchemy async URL (postgresql+psycopg://…); default: SQLite in data_dir",
     )
+    encryption_key: SecretStr | None = Field(
+        None,
+        description="encrypts the URLs of cameras in the database, at least 32 characters, the "
+        "same for every process; default: generated where `url` has its default, else there is "
+        "none. Keep a copy apart from the database",
+    )
+    decryption_keys: tuple[SecretStr, ...] = Field(
+        (), description="further keys that only decrypt: those of earlier times, or the next one"
+    )
 
 
 class QdrantSettings(Section):

@@ -19,7 +19,7 @@ from cluster.local.ports import free_port
 from cluster.local.stack import LocalStack, StackEvent
 from cluster.media.urls import normalize_camera_url
 from cluster.runtime.application import Application
-from cluster.stores.db import Database, migrate
+from cluster.stores.db import Database, RecordCipher, migrate
 
 log = get_logger("demo")
 
@@ -102,7 +102,8 @@ class DemoSession:
         self._on_step("Preparing tenants, cameras and rules")
         await migrate(settings.database_url)
         keys = await asyncio.to_thread(demo_keys, settings.run_dir / KEYS_FILE)
-        async with Database(settings.database_url) as database:
+        cipher = RecordCipher.of(settings)
+        async with Database(settings.database_url, cipher=cipher) as database:
             await provision(database, cameras, keys, self._own_url)
         self._on_step("Starting the models and the API")
         self._application = Application(settings)

@@ -23,6 +23,7 @@ from cluster.core.settings import Settings
 from cluster.local.binaries import GO_SERVERS, GoServer, find_binary, find_redis
 from cluster.local.ports import holder, remedy_for, taken
 from cluster.local.probes import reachable
+from cluster.local.secrets import database_key_path
 from cluster.local.servers import RELAY_PORT, needed_ports
 from cluster.local.stack import running_owner
 from pipelines.errors import AtalaiaError
@@ -74,6 +75,7 @@ def examine(settings: Settings) -> list[Finding]:
         _servers,
         _redis,
         _others,
+        _database_key,
         _ports,
         _model,
         _gpu,
@@ -176,6 +178,18 @@ def _remote(name: str, url: str, default_port: int, variable: str) -> Finding:
     return Finding(
         name, Level.FAILURE, f"{redact(url)} does not answer", f"Start it, or correct {variable}."
     )
+
+
+def _database_key(settings: Settings) -> Iterator[Finding]:
+    """Raises ConfigError: there is none for a database that the settings name, or a short one."""
+    from cluster.stores.db.encryption import RecordCipher
+
+    if settings.database.url is None and settings.database.encryption_key is None:
+        path = database_key_path(settings)
+        detail = f"in {path}" if path.exists() else f"will be generated as {path}"
+    else:
+        detail = f"{RecordCipher.of(settings).kid}, from the settings"
+    yield Finding("database_key", Level.OK, detail)
 
 
 def _ports(settings: Settings) -> Iterator[Finding]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections import deque
 from pathlib import Path
 
+from cluster.core.files import sync
 from cluster.core.log import redact
 
 PRIVATE_FILE = 0o600
@@ -37,6 +39,22 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def create_private(path: Path, text: str) -> None:
+    """Create `path` with this content, on the disk, for its owner only; a file that exists stays
+    as it is, whoever came first. Raises OSError."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    sync(path.parent)
 
 
 class LogFile:

@@ -18,7 +18,7 @@ from cluster.core.log import get_logger
 from cluster.core.names import SERVE_APP
 from cluster.core.settings import Settings
 from cluster.runtime import services
-from cluster.stores.db import migrate
+from cluster.stores.db import Database, RecordCipher, migrate
 from pipelines.errors import UnavailableError
 
 log = get_logger("application")
@@ -42,9 +42,12 @@ class Application:
         """Migrate the schema, deploy, start the services, and wait until the API is ready.
 
         Raises:
+            ConfigError: there is no key for the secrets in the database.
             UnavailableError: it did not become ready in time; the message says what was missing.
         """
+        RecordCipher.of(self._settings)  # now, before anything is changed
         await migrate(self._settings.database_url)
+        await self._warn_of_plain_text()
         await asyncio.to_thread(self._deploy)
         await services.ensure(self._settings)
         await self.wait_ready()
@@ -54,6 +57,15 @@ class Application:
         await services.stop(self._settings)
         if ray.is_initialized():
             await asyncio.to_thread(serve.shutdown)
+
+    async def _warn_of_plain_text(self) -> None:
+        """Versions before the encryption of the records left their URLs as they were."""
+        async with Database(self._settings.database_url) as database:
+            if cameras := await database.secrets().plain():
+                log.warning(
+                    "URLs of cameras are not encrypted; run `atalaia database re-encrypt`",
+                    cameras=cameras,
+                )
 
     def _deploy(self) -> None:
         build = getattr(importlib.import_module(SERVE_BUILDER[0]), SERVE_BUILDER[1])

@@ -25,7 +25,7 @@ from cluster.stores.bus import (
     open_redis,
     replay_left_spools,
 )
-from cluster.stores.db import Database
+from cluster.stores.db import Database, RecordCipher
 from pipelines.clock import SystemClock
 from pipelines.errors import UnavailableError
 
@@ -44,7 +44,7 @@ class ControllerService:
 
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
-        self._database = Database(settings.database_url)
+        self._database = Database(settings.database_url, cipher=RecordCipher.of(settings))
         self._redis = open_redis(settings.redis_url)
         self._gateway = make_gateway(settings)
         self._fleet = RayFleet(settings)

@@ -30,6 +30,7 @@ from pipelines.domain.cameras import (
     RecordingMode,
     RecordingState,
     RecordingStatus,
+    UnreadableSecret,
 )
 from pipelines.domain.events import (
     EVERY_SIGHTING,
@@ -126,6 +127,7 @@ __all__ = [
     "Track",
     "TrackPath",
     "UnitFloat",
+    "UnreadableSecret",
     "Weekday",
     "Window",
     "WorkOwner",

@@ -86,8 +86,25 @@ class RecordingStatus(Frozen):
     dropped: dict[str, int] = Field(default_factory=dict)
 
 
+class UnreadableSecret(Frozen):
+    """A secret of a camera that the records hold, but that could not be decrypted.
+
+    Attributes:
+        field: of the camera: `url` or `substream_url`.
+        reason: for people; holds neither the secret nor what is stored in its place.
+    """
+
+    field: str
+    reason: str
+
+
 class Camera(Frozen):
-    """A camera as configured by its tenant. `url` may contain credentials, so it is a secret."""
+    """A camera as configured by its tenant. `url` may contain credentials, so it is a secret.
+
+    Attributes:
+        unreadable: secrets that could not be decrypted. Such a camera is known in all else, but
+            cannot be pulled: its `url` is empty, or its `substream_url` is None.
+    """
 
     tenant: Slug
     id: Slug
@@ -99,7 +116,17 @@ class Camera(Frozen):
     recording: Recording = Recording()
     masks: Annotated[tuple[Polygon, ...], Field(max_length=MAX_MASKS)] = ()
     """Regions of the frame that are painted over before it is analysed or stored."""
+    unreadable: tuple[UnreadableSecret, ...] = ()
 
     @property
     def key(self) -> CameraKey:
         return CameraKey(self.tenant, self.id)
+
+    @property
+    def unreadable_reason(self) -> str:
+        """Why it cannot be pulled, for people; empty where nothing is unreadable."""
+        return " ".join(secret.reason for secret in self.unreadable)
+
+    def is_unreadable(self, field: str) -> bool:
+        """Whether this field's secret is stored, but could not be decrypted."""
+        return any(secret.field == field for secret in self.unreadable)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from cluster.core.log import redact
+from cluster.core.redaction import HIDDEN
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.urls import parse_camera_url, public_url
 from cluster.stores.audit.events import AuditAction
@@ -127,7 +128,7 @@ class CameraView(ResponseBody):
     id: str = Field(examples=["gate"])
     name: str
     url: str = Field(
-        description="Credentials are replaced by `***`.",
+        description="Credentials are replaced by `***`; `***` alone: it cannot be decrypted.",
         examples=["rtsp://***@192.0.2.10:554/stream1"],
     )
     substream_url: str | None
@@ -167,14 +168,14 @@ def camera_view(camera: Camera, status: CameraStatus | None) -> CameraView:
         state, reason = CameraState.OFFLINE, "disabled"
     elif status is not None:
         state, reason = status.state, redact(status.reason)
+    elif camera.unreadable:
+        state, reason = CameraState.OFFLINE, camera.unreadable_reason
     known = status if camera.enabled else None
     return CameraView(
         id=camera.id,
         name=camera.name,
-        url=public_url(camera.url.get_secret_value()),
-        substream_url=(
-            public_url(camera.substream_url.get_secret_value()) if camera.substream_url else None
-        ),
+        url=_shown(camera, "url", camera.url) or "",
+        substream_url=_shown(camera, "substream_url", camera.substream_url),
         detect_fps=camera.detect_fps,
         enabled=camera.enabled,
         recording=camera.recording,
@@ -184,6 +185,12 @@ def camera_view(camera: Camera, status: CameraStatus | None) -> CameraView:
         since=rfc3339(known.since_us) if known else None,
         stats=_stats(known) if known else NO_STATS,
     )
+
+
+def _shown(camera: Camera, field: str, url: SecretStr | None) -> str | None:
+    if camera.is_unreadable(field):
+        return HIDDEN
+    return None if url is None else public_url(url.get_secret_value())
 
 
 def _stats(status: CameraStatus) -> CameraStats:

@@ -19,7 +19,7 @@ from cluster.media.gateway_choice import make_gateway
 from cluster.media.resolution import CameraAddresses
 from cluster.runtime import services
 from cluster.stores.bus import open_redis
-from cluster.stores.db import Database
+from cluster.stores.db import Database, RecordCipher
 from pipelines.clock import SystemClock
 from pipelines.errors import AtalaiaError
 from serve.api.app import create_app
@@ -69,7 +69,7 @@ class Api:
     ) -> None:
         configure_logging(settings.log)
         self._settings = settings
-        self._database = Database(settings.database_url)
+        self._database = Database(settings.database_url, cipher=RecordCipher.of(settings))
         self._redis = open_redis(settings.redis_url)
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings)

@@ -52,6 +52,7 @@ class AuditAction(StrEnum):
     JOB_START = "job.start"
     JOB_CANCEL = "job.cancel"
     MODEL_CHANGE = "model.change"
+    SECRETS_REENCRYPT = "secrets.reencrypt"
     AUDIT_READ = "audit.read"
     AUDIT_LOST = "audit.lost"
 

@@ -2,11 +2,13 @@
 
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
+from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.keys import new_key
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
 from cluster.stores.db.schema import current, downgrade, head, migrate
+from cluster.stores.db.secrets import Reencrypted, StoredSecrets, UnreadableRow
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
 from cluster.stores.db.types import (
@@ -46,12 +48,16 @@ __all__ = [
     "ObjectRecord",
     "PlatformRecords",
     "Principal",
+    "RecordCipher",
+    "Reencrypted",
     "SlotCount",
+    "StoredSecrets",
     "Tenant",
     "TenantJobs",
     "TenantRecordings",
     "TenantRecords",
     "TenantTracks",
+    "UnreadableRow",
     "current",
     "downgrade",
     "head",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.stores.db.encryption import RecordCipher, SecretPlace
 from cluster.stores.db.models import (
     AlarmRow,
     Base,
@@ -28,30 +29,67 @@ from pipelines.domain import (
     Segment,
     Sighting,
     TrackPath,
+    UnreadableSecret,
 )
+from pipelines.errors import SecretUnreadableError
 
 _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 
-def camera_of(row: CameraRow) -> Camera:
+CAMERA_SECRETS = ("url", "substream_url")
+"""Columns of `CameraRow` that are stored encrypted, and fields of `Camera`."""
+
+
+def secret_place(row: CameraRow, column: str) -> SecretPlace:
+    return SecretPlace(row.tenant, CameraRow.__tablename__, row.id, column)
+
+
+def camera_of(row: CameraRow, cipher: RecordCipher) -> Camera:
+    """The camera. Secrets that do not decrypt are in its `unreadable`."""
+    secrets, unreadable = _camera_secrets(row, cipher)
     return Camera(
         tenant=row.tenant,
         id=row.id,
         name=row.name,
-        url=row.url,
-        substream_url=row.substream_url,
+        url=secrets.get("url", SecretStr("")),
+        substream_url=secrets.get("substream_url"),
         detect_fps=row.detect_fps,
         enabled=row.enabled,
         recording=Recording.model_validate(row.recording),
         masks=row.masks,
+        unreadable=tuple(unreadable),
     )
 
 
-def write_camera(row: CameraRow, camera: Camera, revision: int) -> None:
-    """Write `camera` into its row, at the given plan revision."""
+def _camera_secrets(
+    row: CameraRow, cipher: RecordCipher
+) -> tuple[dict[str, SecretStr], list[UnreadableSecret]]:
+    secrets: dict[str, SecretStr] = {}
+    unreadable: list[UnreadableSecret] = []
+    for column in CAMERA_SECRETS:
+        stored: SecretStr | None = getattr(row, column)
+        if stored is None:
+            continue
+        try:
+            secrets[column] = cipher.decrypt(stored, secret_place(row, column))
+        except SecretUnreadableError as error:
+            unreadable.append(UnreadableSecret(field=column, reason=str(error)))
+    return secrets, unreadable
+
+
+def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCipher) -> None:
+    """Write `camera` into its row, at the given plan revision. What is stored of its unreadable
+    secrets stays: the key may come back.
+
+    Raises:
+        ConfigError: this process has no key.
+    """
     row.name = camera.name
-    row.url = camera.url
-    row.substream_url = camera.substream_url
+    for column in CAMERA_SECRETS:
+        if not camera.is_unreadable(column):
+            secret: SecretStr | None = getattr(camera, column)
+            place = secret_place(row, column)
+            setattr(row, column, None if secret is None else cipher.encrypt(secret, place))
     row.detect_fps = camera.detect_fps
     row.enabled = camera.enabled
     body = camera.model_dump(mode="json", include={"recording", "masks"})

@@ -10,10 +10,12 @@ from sqlalchemy import text
 from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
-from cluster.stores.db.engine import open_engine
+from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.engine import compact, open_engine
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
+from cluster.stores.db.secrets import StoredSecrets
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
@@ -25,14 +27,19 @@ class Database:
 
     Args:
         url: SQLAlchemy URL; `sqlite:///…` and `postgresql://…` get our async drivers.
+        cipher: encrypts and decrypts the URLs of cameras. Without one they cannot be written, and
+            cameras are read as unreadable: enough for who only needs the rest.
         clock: what rows are stamped with.
 
     Raises:
         ConfigError: the URL cannot be used.
     """
 
-    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, url: str, *, cipher: RecordCipher | None = None, clock: Clock | None = None
+    ) -> None:
         self._engine = open_engine(url)
+        self._cipher = cipher or RecordCipher()
         self._clock = clock or SystemClock()
 
     async def __aenter__(self) -> Self:
@@ -57,7 +64,7 @@ class Database:
             InputError: `tenant` is no slug.
         """
         require_tenant(tenant)
-        return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock, self._cipher)
 
     def recordings(self, tenant: str) -> TenantRecordings:
         """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
@@ -96,7 +103,15 @@ class Database:
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""
-        return PlatformRecords(Sessions(self._engine, None), self._clock)
+        return PlatformRecords(Sessions(self._engine, None), self._clock, self._cipher)
+
+    def secrets(self) -> StoredSecrets:
+        """How the secrets of all tenants are stored: to encrypt them with another key."""
+        return StoredSecrets(Sessions(self._engine, None), self._cipher)
+
+    async def compact(self) -> bool:
+        """Let no earlier content of rows be left in the file. See `engine.compact`."""
+        return await compact(self._engine)
 
     async def ping(self) -> None:
         """Raises UnavailableError where the database is away or has no tables yet."""

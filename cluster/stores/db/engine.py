@@ -89,6 +89,37 @@ def open_engine(url: str, *, foreign_keys: bool = True) -> AsyncEngine:
     )
 
 
+async def compact(engine: AsyncEngine) -> bool:
+    """Rebuild an SQLite file, so that free pages and the write-ahead log hold no earlier content of
+    any row. PostgreSQL is left to its own VACUUM.
+
+    Returns:
+        False if others were reading or writing all the time, so that some of it may be left.
+
+    Raises:
+        UnavailableError: it could not be rebuilt, for lack of disk space, say.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    async with database_errors(timeout_s=None), engine.connect() as connection:
+        # Past SQLAlchemy, which would begin a transaction, in which neither of them works.
+        driver = (await connection.get_raw_connection()).driver_connection
+        if driver is None:
+            raise AssertionError("a pooled connection has its driver's")
+        try:
+            await driver.execute("VACUUM")
+            async with driver.execute("PRAGMA wal_checkpoint(TRUNCATE)") as cursor:
+                (busy, *_) = await cursor.fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise UnavailableError(
+                    f"the database file cannot be rebuilt: {error}.",
+                    hint="It needs as much free disk space again.",
+                ) from None
+            return False
+    return not busy
+
+
 def _prepare_file(path: Path) -> None:
     """Make the file before SQLite does: it holds credentials, so nobody else may read it."""
     try:

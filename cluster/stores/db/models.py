@@ -37,7 +37,10 @@ JsonBody = JSON().with_variant(JSONB(), "postgresql")
 
 
 class SecretText(TypeDecorator[SecretStr]):
-    """Text that is a secret in Python, so that a row's repr or a log line cannot show it."""
+    """Text that is a secret in Python, so that a row's repr or a log line cannot show it.
+
+    What is stored is encrypted (`encryption`), or plain text of versions that did not encrypt.
+    """
 
     impl = Text
     cache_ok = True

@@ -10,6 +10,7 @@ from sqlalchemy.orm import selectinload
 from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
+from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.models import CameraRow, KeyRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, KeyInfo, Principal, Tenant
@@ -21,9 +22,10 @@ from pipelines.errors import ConflictError, InputError, NotFoundError
 class PlatformRecords:
     """Made by `Database.platform`. Every method may raise UnavailableError."""
 
-    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock, cipher: RecordCipher) -> None:
         self._sessions = sessions
         self._clock = clock
+        self._cipher = cipher
 
     # ------------------------------------------------------------ tenants
 
@@ -164,7 +166,8 @@ class PlatformRecords:
     # ------------------------------------------------------------ plans
 
     async def plans(self) -> list[CameraPlan]:
-        """What every camera of every tenant shall do, disabled ones too, by tenant and id."""
+        """What every camera of every tenant shall do, disabled ones too, by tenant and id. Those
+        with secrets that do not decrypt say so (`Camera.unreadable`)."""
         async with self._sessions.read() as session:
             rows = await session.scalars(
                 select(CameraRow)
@@ -173,7 +176,7 @@ class PlatformRecords:
             )
             return [
                 CameraPlan(
-                    camera=camera_of(row),
+                    camera=camera_of(row, self._cipher),
                     rules=tuple(rule_of(rule) for rule in row.rules),
                     revision=row.revision,
                 )

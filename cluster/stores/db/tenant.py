@@ -20,6 +20,7 @@ from cluster.stores.db.convert import (
     write_camera,
 )
 from cluster.stores.db.cursor import ALARM_CURSOR
+from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.models import (
     AlarmRow,
     CameraRow,
@@ -51,9 +52,10 @@ _NAMES_OF_CAMERAS = (
 class TenantRecords:
     """Made by `Database.tenant`. Every method may raise UnavailableError."""
 
-    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock, cipher: RecordCipher) -> None:
         self._sessions = sessions
         self._clock = clock
+        self._cipher = cipher
         self.tenant = tenant
 
     # ------------------------------------------------------------ cameras
@@ -62,12 +64,12 @@ class TenantRecords:
         """All cameras, by id."""
         async with self._sessions.read() as session:
             rows = await session.scalars(select(CameraRow).order_by(CameraRow.id))
-            return [camera_of(row) for row in rows]
+            return [camera_of(row, self._cipher) for row in rows]
 
     async def camera(self, camera: str) -> Camera:
         """Raises NotFoundError."""
         async with self._sessions.read() as session:
-            return camera_of(await _camera_row(session, camera))
+            return camera_of(await _camera_row(session, camera), self._cipher)
 
     async def check_camera_known(self, camera: str) -> None:
         """A camera that was removed is known for as long as anything that it saw is kept.
@@ -83,7 +85,8 @@ class TenantRecords:
         raise _unknown_camera(camera)
 
     async def add_camera(self, camera: Camera) -> Camera:
-        """Raises ConflictError (the id is taken), NotFoundError (no such tenant)."""
+        """Raises ConflictError (the id is taken), NotFoundError (no such tenant), ConfigError (this
+        process has no key to encrypt with)."""
         if camera.tenant != self.tenant:
             raise InputError("the camera belongs to another tenant.")
         async with self._sessions.write() as session:
@@ -93,7 +96,7 @@ class TenantRecords:
                     f"camera {camera.id} exists.", hint="Change it, or choose another id."
                 )
             row = CameraRow(tenant=self.tenant, id=camera.id, created_us=self._clock.now_us())
-            write_camera(row, camera, revision)
+            write_camera(row, camera, revision, self._cipher)
             session.add(row)
         return camera
 
@@ -102,18 +105,19 @@ class TenantRecords:
 
         Raises:
             NotFoundError: no such camera.
+            ConfigError: this process has no key to encrypt with.
             pydantic.ValidationError: the changed camera is not valid.
         """
         async with self._sessions.write() as session:
             # Before the row is read: the counter's lock makes read-change-write one step.
             revision = await self._next_revision(session)
             row = await _camera_row(session, camera)
-            before = camera_of(row)
+            before = camera_of(row, self._cipher)
             after = changes.applied_to(before)
             if after == before:
                 await session.rollback()
             else:
-                write_camera(row, after, revision)
+                write_camera(row, after, revision, self._cipher)
         return after
 
     async def remove_camera(self, camera: str) -> None:

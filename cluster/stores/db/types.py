@@ -59,7 +59,9 @@ class CameraChanges(Frozen):
     def applied_to(self, camera: Camera) -> Camera:
         """The changed camera, validated as a whole. Raises pydantic.ValidationError."""
         changed = {name: getattr(self, name) for name in self.model_fields_set}
-        return Camera.model_validate({**dict(camera), **changed})
+        # Whoever enters a secret anew, or removes it, need not be able to read the old one.
+        unreadable = tuple(old for old in camera.unreadable if old.field not in changed)
+        return Camera.model_validate({**dict(camera), **changed, "unreadable": unreadable})
 
 
 class JobState(StrEnum):

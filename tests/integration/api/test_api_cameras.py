@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from sqlalchemy import text
 
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import CameraKey, CameraState
@@ -74,6 +75,54 @@ async def test_a_new_camera_is_answered_stored_and_announced(
     assert "p%40ss%23w%25rd" in stored.url.get_secret_value()
     assert (await acme.get("/v1/cameras")).json() == {"cameras": [body]}
     assert (await acme.get(response.headers["location"])).json() == body
+
+
+async def _unreadable(world: World) -> str:
+    """Take the camera's stored url for one of another camera; returns what is stored."""
+    async with world.database._engine.begin() as connection:
+        await connection.execute(
+            text(
+                "UPDATE cameras SET url = (SELECT url FROM cameras WHERE id = 'yard')"
+                " WHERE id = 'gate'"
+            )
+        )
+        return str(await connection.scalar(text("SELECT url FROM cameras WHERE id = 'gate'")))
+
+
+async def test_a_camera_whose_url_does_not_decrypt_is_listed_and_can_be_mended(
+    acme: httpx.AsyncClient, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await add(acme, substream_url=URL)
+    await add(acme, "yard")
+    stored = await _unreadable(world)
+
+    gate, yard = (await acme.get("/v1/cameras")).json()["cameras"]
+    assert (gate["url"], gate["substream_url"]) == ("***", REDACTED)
+    assert gate["state"] == "offline"
+    assert "url does not decrypt" in gate["reason"]
+    assert "Enter it again" in gate["reason"]
+    assert (yard["url"], yard["state"]) == (REDACTED, "connecting")
+
+    renamed = (await acme.patch("/v1/cameras/gate", json={"name": "North"})).json()
+    assert (renamed["name"], renamed["url"], renamed["state"]) == ("North", "***", "offline")
+    assert (await acme.post("/v1/cameras/gate/join")).status_code == 200
+    assert (await acme.patch("/v1/cameras/gate", json={"url": "***"})).status_code == 422
+    shown = [json.dumps(gate), json.dumps(renamed), caplog.text]
+    assert all(part not in "".join(shown) for part in (stored.split(".")[2], "p%40ss"))
+
+    mended = (await acme.patch("/v1/cameras/gate", json={"url": URL})).json()
+    assert (mended["url"], mended["state"]) == (REDACTED, "connecting")
+    assert (await acme.get("/v1/cameras/gate")).json() == mended
+
+
+async def test_a_camera_whose_url_does_not_decrypt_can_be_removed(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    await add(acme)
+    await add(acme, "yard")
+    await _unreadable(world)
+    assert (await acme.delete("/v1/cameras/gate")).status_code == 204
+    assert [c["id"] for c in (await acme.get("/v1/cameras")).json()["cameras"]] == ["yard"]
 
 
 async def test_the_name_defaults_to_the_id(acme: httpx.AsyncClient) -> None:

@@ -23,14 +23,21 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 
 from cluster.core.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP, SERVE_ENVIRONMENT
-from cluster.core.settings import ApiSettings, LiveKitSettings, RaySettings, RedisSettings, Settings
+from cluster.core.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    LiveKitSettings,
+    RaySettings,
+    RedisSettings,
+    Settings,
+)
 from cluster.stores.bus import AlarmStream, CameraStatus, CameraStatusBoard, open_redis
 from cluster.stores.db import Database, new_key
 from pipelines.domain import CameraState, Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import InputError, UnavailableError
 from serve.api.auth import FAILURES_PER_MINUTE
 from serve.api.deployment import Api
-from tests.factories import make_alarm, make_camera
+from tests.factories import CIPHER, RECORD_KEY, make_alarm, make_camera
 from tests.integration.api.ports import Model
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_stream import follow, take
@@ -116,6 +123,7 @@ class Running:
 def settings(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Settings:
     return Settings(
         data_dir=tmp_path_factory.mktemp("serve"),
+        database=DatabaseSettings(encryption_key=RECORD_KEY),
         redis=RedisSettings(url=SecretStr(valkey)),
         livekit=LiveKitSettings(
             url=f"ws://127.0.0.1:{free_port()}", api_secret=SecretStr(LIVEKIT_SECRET)
@@ -130,7 +138,7 @@ async def prepare(settings: Settings, migrated: Path) -> str:
     path = Path(settings.database_url.removeprefix("sqlite+aiosqlite:///"))
     await asyncio.to_thread(path.parent.mkdir, parents=True)
     await asyncio.to_thread(shutil.copy, migrated, path)
-    async with Database(settings.database_url) as database:
+    async with Database(settings.database_url, cipher=CIPHER) as database:
         await database.platform().ensure_tenant("acme", "Acme")
         await database.tenant("acme").add_camera(make_camera())
         return (await database.platform().create_key("acme", "tests")).secret

@@ -32,6 +32,7 @@ from serve.api.app import create_app
 from serve.api.blobs import BlobPool
 from serve.api.ports import Deps
 from serve.api.state import ApiState, state_of
+from tests.factories import CIPHER
 from tests.integration.api.ports import (
     ColourEmbedder,
     Controller,
@@ -130,7 +131,9 @@ async def open_world(
     await asyncio.to_thread(path.parent.mkdir, parents=True)
     await asyncio.to_thread(shutil.copy, migrated, path)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(settings.database_url, clock=clock))
+        database = await stack.enter_async_context(
+            Database(settings.database_url, cipher=CIPHER, clock=clock)
+        )
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         await redis.flushall()
         platform = database.platform()

@@ -14,6 +14,7 @@ from cluster.demo.footage import make
 from cluster.demo.scene import GroundTruth, Stage
 from cluster.stores.db import Database, migrate
 from pipelines.domain import Camera
+from tests.factories import CIPHER
 from tests.integration.batch.world import GATE, SIZE
 from tests.integration.serve.conftest import ray_session
 
@@ -61,7 +62,7 @@ async def seed(database: Database) -> None:
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     await migrate(settings.database_url)
-    async with Database(settings.database_url) as database:
+    async with Database(settings.database_url, cipher=CIPHER) as database:
         await seed(database)
         yield database
 

@@ -18,6 +18,7 @@ from cluster.local.process import SupervisedProcess
 from cluster.stores.db import Database, JobRecord, JobState, migrate
 from pipelines.clock import SystemClock
 from serve.api.ray_ports import RayJobs
+from tests.factories import CIPHER
 from tests.integration.batch.conftest import seed
 from tests.integration.batch.world import frames_to_analyse, recorded
 from tests.ports import free_port
@@ -58,7 +59,7 @@ async def head(data_dir: Path) -> AsyncIterator[Settings]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def records(head: Settings) -> AsyncIterator[Database]:
     await migrate(head.database_url)
-    async with Database(head.database_url) as database:
+    async with Database(head.database_url, cipher=CIPHER) as database:
         await seed(database)
         yield database
 

@@ -52,6 +52,7 @@ from pipelines.domain import (
     WorkOwner,
 )
 from pipelines.errors import UnavailableError
+from tests.factories import CIPHER
 from tests.integration.agents import world as live
 from tests.integration.batch.world import FOREVER_US as ALWAYS_US
 from tests.integration.batch.world import recorded
@@ -111,7 +112,7 @@ async def test_the_job_raises_the_same_alarms_as_the_watcher(
     settings.model_cache.symlink_to(exports, target_is_directory=True)
     (settings.data_dir / "data").mkdir(exist_ok=True)
     await migrate(settings.database_url)
-    async with Database(settings.database_url) as database:
+    async with Database(settings.database_url, cipher=CIPHER) as database:
         plan = await planned(database, role)
         host = await watched(settings, servers, bridge, role, plan, videos_dir, seconds)
         segments = await kept(database)

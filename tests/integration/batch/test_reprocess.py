@@ -19,6 +19,7 @@ from cluster.demo.scene import GroundTruth
 from cluster.stores.db import Database, migrate
 from pipelines.domain import AlarmSource, ZoneEntryRule
 from pipelines.errors import InputError, NotFoundError
+from tests.factories import CIPHER
 from tests.integration.batch.conftest import seed
 from tests.integration.batch.world import (
     START_US,
@@ -128,7 +129,7 @@ async def test_a_killed_and_resumed_job_writes_the_same_rows(
     (undisturbed.data_dir / "data").mkdir(parents=True)
     (undisturbed.data_dir / "models").symlink_to(settings.data_dir / "models")
     await migrate(undisturbed.database_url)
-    async with Database(undisturbed.database_url) as other:
+    async with Database(undisturbed.database_url, cipher=CIPHER) as other:
         await seed(other)
         whole = await run(undisturbed, files=(str(videos),), start_us=START_US)
         assert (whole.chunks, whole.looked) == (1, frames_to_analyse())

@@ -10,6 +10,7 @@ import pytest
 from livekit import api
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from cluster.bridge.bridge import Bridge
 from cluster.controller.dispatch import LiveKitDispatcher
@@ -44,6 +45,34 @@ async def test_a_wrong_password_is_reported_and_correcting_it_recovers(
             # It is carried, and nobody watches it here: said so, once the grace is over.
             await here.state(GATE, "degraded", "no watcher")
             assert streaming(bridge, GATE)
+
+
+async def test_a_camera_whose_url_does_not_decrypt_disturbs_no_other(
+    servers: Servers, bridge: Bridge, redis_client: Redis, clip: Clip
+) -> None:
+    yard = CameraKey("acme", "yard")
+    async with (
+        RtspCamera(clip).serving() as camera,
+        site(servers, bridge, redis_client) as here,
+    ):
+        await here.add(GATE, camera.url())
+        await here.add(yard, camera.url())
+        async with here.database._engine.begin() as connection:
+            theirs = "(SELECT url FROM cameras WHERE id = 'yard')"
+            await connection.execute(text(f"UPDATE cameras SET url = {theirs} WHERE id = 'gate'"))
+        async with here.controller() as controller:
+            reason = await here.state(GATE, "offline", "url does not decrypt")
+            assert "enc1" not in reason
+            await here.state(yard, "degraded", "no watcher")
+            assert streaming(bridge, yard)
+            assert await servers.gateway.names() == {yard.room}
+            units = state_of(bridge, yard).main.units
+            change = CameraChanges(url=SecretStr(camera.url()))
+            await here.database.tenant("acme").update_camera("gate", change)
+            controller.changed()
+            await here.state(GATE, "degraded", "no watcher")
+            assert streaming(bridge, GATE)
+            assert state_of(bridge, yard).main.units > units
 
 
 async def test_a_new_controller_disturbs_nothing(

@@ -21,6 +21,7 @@ from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import Camera, CameraKey, CameraPlan
+from tests.factories import CIPHER
 from tests.integration.bridge.world import PATIENCE_S, Servers
 
 
@@ -103,5 +104,5 @@ async def site(servers: Servers, bridge: Bridge, redis: Redis) -> AsyncIterator[
     url = servers.settings.database_url
     (servers.settings.data_dir / "data").mkdir(exist_ok=True)
     await migrate(url)
-    async with Database(url) as database:
+    async with Database(url, cipher=CIPHER) as database:
         yield Site(servers, bridge, redis, database)

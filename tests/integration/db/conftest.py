@@ -17,6 +17,7 @@ import pytest
 
 from cluster.stores.db import Database, migrate
 from pipelines.clock import ManualClock
+from tests.factories import CIPHER
 from tests.ports import free_port
 
 
@@ -105,7 +106,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def database(database_url: str, clock: ManualClock) -> AsyncIterator[Database]:
     """A migrated database with the tenants acme and globex."""
-    async with Database(database_url, clock=clock) as database:
+    async with Database(database_url, cipher=CIPHER, clock=clock) as database:
         await database.platform().ensure_tenant("acme", "Acme")
         await database.platform().ensure_tenant("globex", "Globex")
         yield database

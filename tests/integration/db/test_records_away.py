@@ -9,7 +9,7 @@ import pytest
 
 from cluster.stores.db import Database, engine, migrate
 from pipelines.errors import UnavailableError
-from tests.factories import make_camera
+from tests.factories import CIPHER, make_camera
 from tests.ports import free_port
 
 
@@ -27,7 +27,7 @@ async def test_a_writer_waits_for_another_and_then_says_so(
     path = tmp_path / "a.db"
     monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT_MS", 50)
     await migrate(f"sqlite:///{path}")
-    async with Database(f"sqlite:///{path}") as database:
+    async with Database(f"sqlite:///{path}", cipher=CIPHER) as database:
         await database.platform().ensure_tenant("acme", "Acme")
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from cluster.batch.report import OnProgress, run_reported
+from cluster.batch.request import Summary
 from cluster.stores.db import Database, JobRecord, JobState
 from pipelines.clock import ManualClock
-from pipelines.errors import ConflictError, NotFoundError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 
 ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
@@ -99,3 +101,21 @@ async def test_the_newest_come_first(database: Database, clock: ManualClock) -> 
 async def test_there_must_be_such_a_tenant(database: Database) -> None:
     with pytest.raises(NotFoundError, match="no tenant"):
         await add(database, "nobody")
+
+
+@pytest.mark.parametrize("kind", [InputError, RuntimeError])
+async def test_what_a_job_leaves_of_its_error_holds_no_credential(
+    database: Database, kind: type[Exception]
+) -> None:
+    jobs = database.jobs("acme")
+    job = await jobs.add("reprocess", {})
+
+    async def work(_: OnProgress) -> Summary:
+        raise kind("there is no video at https://user:hunter2@store.example/gate.mp4")
+
+    with pytest.raises(kind):
+        await run_reported(jobs, job.id, work)
+    ended = await jobs.job(job.id)
+    assert ended.state is JobState.FAILED
+    assert ended.error is not None
+    assert ended.error.endswith("there is no video at https://***@store.example/gate.mp4")

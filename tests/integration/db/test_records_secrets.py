@@ -39,7 +39,7 @@ async def test_not_in_representations_errors_or_logs(
     "statement",
     [
         "UPDATE cameras SET nowhere = '' WHERE url = :url",
-        "UPDATE cameras SET name = NULL WHERE url = :url",
+        "UPDATE cameras SET url = :url, name = NULL",
         "SELECT * FROM nowhere WHERE url = :url",
     ],
 )

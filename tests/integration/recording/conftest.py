@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cluster.stores.db import Database, migrate
+from tests.factories import CIPHER
 from tests.integration.bridge.conftest import bridge, clip, servers
 from tests.integration.bridge.world import Servers
 
@@ -19,6 +20,6 @@ async def database(servers: Servers) -> AsyncIterator[Database]:
     url = servers.settings.database_url
     (servers.settings.data_dir / "data").mkdir(exist_ok=True)
     await migrate(url)
-    async with Database(url) as records:
+    async with Database(url, cipher=CIPHER) as records:
         await records.platform().ensure_tenant("acme", "Acme")
         yield records

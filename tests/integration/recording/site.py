@@ -19,7 +19,7 @@ from cluster.stores.bus import AlarmLag
 from cluster.stores.db import Database, migrate
 from pipelines.clock import ManualClock
 from pipelines.domain import CameraKey, Segment
-from tests.factories import make_camera
+from tests.factories import CIPHER, make_camera
 from tests.integration.recording.recording_process import FRAMES, stream
 from tests.unit.cluster.recording.test_recording_segment import HEIGHT, START_US, WIDTH
 
@@ -90,7 +90,7 @@ async def open_site(folder: Path, blobs_url: str, redis: Redis) -> AsyncIterator
     await migrate(url)
     clock = ManualClock(START_US)
     outbox = SegmentOutbox(folder / "outbox", 1 << 30)
-    async with Database(url) as database:
+    async with Database(url, cipher=CIPHER) as database:
         await database.platform().ensure_tenant("acme", "Acme")
         await database.tenant("acme").add_camera(make_camera())
         open_blobs = partial(TenantBlobs, blobs_url)

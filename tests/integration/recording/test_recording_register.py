@@ -20,7 +20,7 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database, migrate
 from pipelines.domain import Segment
 from pipelines.errors import InputError
-from tests.factories import make_camera
+from tests.factories import CIPHER, make_camera
 
 MASK = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5)),)
 
@@ -80,7 +80,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
     async def prepare() -> None:
         await migrate(settings.database_url)
-        async with Database(settings.database_url) as database:
+        async with Database(settings.database_url, cipher=CIPHER) as database:
             await database.platform().ensure_tenant("acme", "Acme")
             await database.tenant("acme").add_camera(make_camera())
             await database.tenant("acme").add_camera(make_camera(id="yard", masks=MASK))

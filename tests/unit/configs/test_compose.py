@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 TEXT = (CONFIGS / "compose.yaml").read_text(encoding="utf-8")
 REFERENCE = re.compile(r"\$\{([A-Z_]+)(:\?|:-)?([^}]*)\}")
 REQUIRED = {name for name, kind, _ in REFERENCE.findall(TEXT) if kind == ":?"}
-SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|API_KEY|USERNAME")
+SECRET = re.compile(r"SECRET|PASSWORD|TOKEN|API_KEY|ENCRYPTION_KEY|USERNAME")
 
 
 def _compose() -> Any:

@@ -83,7 +83,7 @@ def test_production_takes_its_secrets_from_the_environment(monkeypatch: pytest.M
         monkeypatch.setenv(name, "wss://given" if name.endswith("URL") else "given")
     assert set(_secrets(_load("production"))) == {
         "livekit.api_secret", "gateway.password", "gateway.secret", "redis.url", "database.url",
-        "qdrant.api_key", "api.media_secret", "audit.secret",
+        "database.encryption_key", "qdrant.api_key", "api.media_secret", "audit.secret",
     }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ def test_the_documented_commands_exist() -> None:
     promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
     promised |= {f"jobs {verb}" for verb in ("submit", "list", "follow", "cancel")}
     promised |= {"tenant create", "tenant list", "audit verify", "audit anchor"}
+    promised |= {"database re-encrypt"}
     promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     assert promised <= set(COMMANDS)
 

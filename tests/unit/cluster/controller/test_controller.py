@@ -22,7 +22,15 @@ from cluster.core.settings import AgentSettings, BridgeSettings, Settings
 from cluster.media.gateway import ProbeResult
 from cluster.stores.bus import CameraStatus
 from pipelines.clock import ManualClock
-from pipelines.domain import Camera, CameraKey, CameraPlan, CameraState, Recording, RecordingMode
+from pipelines.domain import (
+    Camera,
+    CameraKey,
+    CameraPlan,
+    CameraState,
+    Recording,
+    RecordingMode,
+    UnreadableSecret,
+)
 from pipelines.errors import CameraError, UnavailableError
 
 GATE = CameraKey("acme", "gate")
@@ -219,6 +227,42 @@ async def test_recording_settings_change_without_a_new_pull(
     (loud,) = world.bridges[0]
     assert loud.main_url.get_secret_value().endswith("?sound")
     assert loud.version != after.version
+
+
+async def test_a_camera_whose_url_does_not_decrypt_is_offline_and_others_go_on(
+    controller: Controller, world: World
+) -> None:
+    yard = CameraKey("acme", "yard")
+    lost = (UnreadableSecret(field="url", reason="url is encrypted with a key that is missing."),)
+    plan = _plan(GATE)
+    unreadable = plan.camera.model_copy(update={"url": SecretStr(""), "unreadable": lost})
+    world.plans_now[GATE] = plan.model_copy(update={"camera": unreadable})
+    world.plans_now[yard] = _plan(yard)
+    await _rounds(controller, world, 5)
+    assert world.state(GATE) == (CameraState.OFFLINE, lost[0].reason)
+    assert world.state(yard) == (CameraState.LIVE, "")
+    assert world.streams == {"acme.yard": "rtsp://u/"}
+    assert [c.key for c in world.bridges[0]] == [yard]
+    assert (world.dispatches, world.probes) == ([yard], [])
+    # The key is back.
+    world.plans_now[GATE] = plan
+    await _rounds(controller, world, 3)
+    assert world.state(GATE) == (CameraState.LIVE, "")
+
+
+async def test_a_camera_that_becomes_unreadable_is_taken_from_the_gateway(
+    controller: Controller, world: World
+) -> None:
+    """What the gateway still has of it may be what its owner has replaced."""
+    plan = _plan(GATE)
+    world.plans_now[GATE] = plan
+    await _rounds(controller, world, 3)
+    lost = (UnreadableSecret(field="substream_url", reason="gone"),)
+    camera = plan.camera.model_copy(update={"unreadable": lost})
+    world.plans_now[GATE] = plan.model_copy(update={"camera": camera})
+    await _rounds(controller, world, 2)
+    assert world.state(GATE) == (CameraState.OFFLINE, "gone")
+    assert (world.streams, world.watchers) == ({}, {})
 
 
 async def test_a_covered_camera_is_left_alone(controller: Controller, world: World) -> None:

@@ -82,6 +82,12 @@ def test_an_unknown_move_is_refused() -> None:
         (SEEN, CameraEvent.WATCHED, ""),
         (replace(SEEN, enabled=False), CameraEvent.DISABLED, "switched off"),
         (replace(SEEN, gateway_error="no gateway"), CameraEvent.LOST, "no gateway"),
+        (
+            replace(SEEN, unreadable="no key", gateway_error="no gateway"),
+            CameraEvent.LOST,
+            "no key",
+        ),
+        (replace(SEEN, unreadable="no key", enabled=False), CameraEvent.DISABLED, "switched off"),
         (replace(SEEN, bridge=None), CameraEvent.OPENING, "waiting for a bridge"),
         (replace(SEEN, bridge=_main(phase=StreamPhase.OPENING)), CameraEvent.OPENING, "connecting"),
         (

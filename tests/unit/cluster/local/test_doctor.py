@@ -65,6 +65,19 @@ def test_a_taken_port_is_found(tmp_path: Path) -> None:
     assert "ATALAIA_API__PORT=" in found["port"].remedy
 
 
+def test_a_database_of_ones_own_without_a_key_is_found(tmp_path: Path) -> None:
+    database = {"url": f"sqlite:///{tmp_path}/own.db"}
+    missing = findings(tmp_path, database=database)["database_key"]
+    assert missing.level is Level.FAILURE
+    assert "ATALAIA_DATABASE__ENCRYPTION_KEY" in missing.remedy
+    key = "a-key-for-the-records-of-tests-0001"
+    given = findings(tmp_path, database=database | {"encryption_key": key})["database_key"]
+    assert given.level is Level.OK
+    assert key not in given.detail
+    assert findings(tmp_path)["database_key"].level is Level.OK
+    assert not (tmp_path / "keys").exists()  # looking makes none
+
+
 def test_a_model_that_is_not_there_is_found(tmp_path: Path) -> None:
     missing = findings(tmp_path, detector={"weights": str(tmp_path / "my.pt")})["model"]
     assert missing.level is Level.FAILURE

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cluster.core.settings import Settings
+from cluster.core.settings import DatabaseSettings, Settings
 from cluster.local import ray_head
 from cluster.local.binaries import GO2RTC, GO_SERVERS, LIVEKIT, find_binary
-from cluster.local.secrets import livekit_secret_path, with_secrets
+from cluster.local.secrets import (
+    database_key_path,
+    livekit_secret_path,
+    with_database_key,
+    with_secrets,
+)
 from cluster.local.servers import go2rtc_spec, livekit_spec, needed_ports, valkey_spec
 from pipelines.errors import ConfigError
 
@@ -121,6 +127,49 @@ def test_a_secret_that_is_configured_stays_and_a_short_one_is_refused(tmp_path: 
         with_secrets(made(tmp_path, livekit={"api_secret": "short"}))
     with pytest.raises(ConfigError, match="not managed"):
         with_secrets(made(tmp_path, livekit={"managed": False}))
+
+
+def test_the_key_of_the_database_is_made_once_and_outlives_the_run_folder(tmp_path: Path) -> None:
+    def key(settings: Settings) -> str:
+        found = with_secrets(settings).database.encryption_key
+        assert found is not None
+        return found.get_secret_value()
+
+    settings = Settings(data_dir=tmp_path)
+    made_once = key(settings)
+    assert len(made_once) >= 32
+    path = database_key_path(settings)
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+    assert not path.is_relative_to(settings.run_dir)
+    assert not path.is_relative_to(tmp_path / "data")
+    shutil.rmtree(settings.run_dir)
+    assert key(settings) == made_once
+    assert key(Settings(data_dir=tmp_path / "other")) != made_once
+    configured = Settings(data_dir=tmp_path, database=DatabaseSettings(encryption_key=SECRET))
+    assert key(configured) == SECRET
+
+
+def test_a_database_of_ones_own_needs_a_key_of_ones_own(tmp_path: Path) -> None:
+    url = "postgresql://u:hunter2@127.0.0.1/d"
+    settings = Settings(data_dir=tmp_path, database=DatabaseSettings(url=url))
+    with pytest.raises(ConfigError, match="encryption_key is not set") as caught:
+        with_database_key(settings)
+    assert "ATALAIA_DATABASE__ENCRYPTION_KEY" in caught.value.hint
+    assert "hunter2" not in str(caught.value)
+    assert not database_key_path(settings).exists()
+
+
+def test_a_damaged_key_is_not_replaced(tmp_path: Path) -> None:
+    """A new one would make every camera unreadable."""
+    settings = Settings(data_dir=tmp_path)
+    with_database_key(settings)
+    path = database_key_path(settings)
+    path.write_text("torn")
+    with pytest.raises(ConfigError, match="holds no key") as caught:
+        with_database_key(settings)
+    assert path.read_text() == "torn"
+    assert "torn" not in str(caught.value)
 
 
 @pytest.mark.parametrize("server", GO_SERVERS)

@@ -71,6 +71,7 @@ def test_every_action_has_a_source() -> None:
     elsewhere = {
         AuditAction.CREDENTIAL_REFUSED,
         AuditAction.MASKS_CHANGE,
+        AuditAction.SECRETS_REENCRYPT,
         AuditAction.AUDIT_LOST,
     }
     assert {how.action for how in AUDITED.values()} | elsewhere == set(AuditAction)
