@@ -6,7 +6,7 @@ sight of an object, the end of a file. A hold keeps everything that it touches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, NamedTuple
@@ -21,8 +21,8 @@ MAX_DAYS = 36_500
 MAX_CAMERAS = 2_000
 """Cameras with limits of their own, in one policy."""
 
-EARLIEST_US = -(2**62)
-"""Before every time that can occur, and still a number that each database takes."""
+EARLIEST_US, LATEST_US = -(2**62), 2**62
+"""Beyond every time that can occur, and still numbers that each database takes."""
 
 Days = Annotated[float, Field(gt=0, le=MAX_DAYS)]
 
@@ -205,8 +205,15 @@ def may_go(
     Args:
         until_us: from `cutoff_us`.
     """
-    return until_us is not None and any(
-        window.holds(start_us, end_us) for window in windows(until_us, holds, camera)
+    old = until_us is not None and end_us < until_us
+    return old and not is_held(start_us, end_us, holds, camera)
+
+
+def is_held(start_us: int, end_us: int, holds: Iterable[HeldSpan], camera: str) -> bool:
+    """Whether a hold keeps a thing of a camera."""
+    return any(
+        _applies(hold, camera) and start_us <= hold.to_us and end_us >= hold.from_us
+        for hold in holds
     )
 
 
@@ -214,20 +221,12 @@ def may_go(
 
 
 class SpaceStage(StrEnum):
-    """What goes to make space, in this order; each oldest first, over all tenants."""
+    """What goes to make space, in this order; each oldest first, over all tenants. Rows, pictures
+    and manifests never do: all of them together are small beside recordings."""
 
-    EXPORTS = "exports"
     RECORDINGS_WITHOUT_ALARM = "recordings_without_alarm"
     RECORDINGS_WITH_ALARM = "recordings_with_alarm"
     CLIPS = "clips"
-
-
-SPACE_KINDS: Mapping[SpaceStage, RetentionKind] = {
-    SpaceStage.EXPORTS: RetentionKind.EXPORTS,
-    SpaceStage.RECORDINGS_WITHOUT_ALARM: RetentionKind.RECORDINGS,
-    SpaceStage.RECORDINGS_WITH_ALARM: RetentionKind.RECORDINGS,
-    SpaceStage.CLIPS: RetentionKind.CLIPS,
-}
 
 
 class SpaceState(StrEnum):
@@ -270,11 +269,19 @@ class Candidate(NamedTuple):
     """Of its file in the tenant's storage."""
 
 
-def oldest_worth(candidates: Sequence[Candidate], need: int) -> list[Candidate]:
-    """The oldest candidates that together have `need` bytes; all of them if they have less."""
+def oldest_worth(lists: Iterable[Sequence[Candidate]], need: int, length: int) -> list[Candidate]:
+    """The oldest candidates of all lists that together have `need` bytes, or as many as are known
+    to be the oldest.
+
+    Args:
+        lists: each in order, and cut off at `length`: of one that is as long there may be more,
+            so that nothing younger than its last is chosen.
+    """
+    known = [list(candidates) for candidates in lists]
+    horizon_us = min((c[-1].end_us for c in known if len(c) >= length), default=LATEST_US)
     chosen: list[Candidate] = []
-    for candidate in sorted(candidates):
-        if need <= 0:
+    for candidate in sorted(c for candidates in known for c in candidates):
+        if need <= 0 or candidate.end_us > horizon_us:
             break
         chosen.append(candidate)
         need -= candidate.size

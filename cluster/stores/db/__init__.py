@@ -2,10 +2,12 @@
 
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
+from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.keys import new_key
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
+from cluster.stores.db.retention import TenantRetention
 from cluster.stores.db.schema import current, downgrade, head, migrate
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
@@ -15,15 +17,20 @@ from cluster.stores.db.types import (
     AlarmRecord,
     AlarmState,
     CameraChanges,
+    HoldRecord,
     IssuedKey,
     JobRecord,
     JobState,
     KeyInfo,
+    KindCount,
     ObjectPage,
     ObjectQuery,
     ObjectRecord,
     Principal,
+    RemovalCause,
+    RetentionRun,
     SlotCount,
+    StoredPolicy,
     Tenant,
 )
 
@@ -37,20 +44,27 @@ __all__ = [
     "AuditPage",
     "CameraChanges",
     "Database",
+    "HoldRecord",
     "IssuedKey",
     "JobRecord",
     "JobState",
     "KeyInfo",
+    "KindCount",
     "ObjectPage",
     "ObjectQuery",
     "ObjectRecord",
     "PlatformRecords",
     "Principal",
+    "RemovalCause",
+    "RetentionRun",
     "SlotCount",
+    "StoredPolicy",
     "Tenant",
+    "TenantExpiry",
     "TenantJobs",
     "TenantRecordings",
     "TenantRecords",
+    "TenantRetention",
     "TenantTracks",
     "current",
     "downgrade",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from pipelines.retention import (
     RetentionPolicy,
     Usage,
     cutoff_us,
+    is_held,
     may_go,
     oldest_worth,
     windows,
@@ -49,9 +52,7 @@ def test_a_camera_comes_before_the_tenant_and_the_tenant_before_the_platform() -
     assert found.days(K.EXPORTS) is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "owner"), [(K.CLIPS, K.ALARMS), (K.EMBEDDINGS, K.OBJECTS)]
-)
+@pytest.mark.parametrize(("kind", "owner"), [(K.CLIPS, K.ALARMS), (K.EMBEDDINGS, K.OBJECTS)])
 def test_what_belongs_to_something_goes_with_it(kind: K, owner: K) -> None:
     found = Retention(RetentionPolicy(days={kind: None, owner: 3}), NOBODY)
     assert found.days(kind) == 3
@@ -113,15 +114,19 @@ def test_what_is_old_and_not_held_goes_and_nothing_else(
     span: tuple[int, int], until: int, kept: list[HeldSpan], camera: str
 ) -> None:
     start, end = span
-    expected = end < until and not _held(start, end, camera, kept)
+    held = _held(start, end, camera, kept)
+    assert is_held(start, end, kept, camera) == held
+    expected = end < until and not held
     assert may_go(start, end, until, kept, camera) == expected
+    found = windows(until, kept, camera)
+    assert any(window.holds(start, end) for window in found) == expected
 
 
 @given(moments, st.lists(holds, max_size=6), st.sampled_from(CAMERAS))
 def test_windows_are_apart_and_in_order(until: int, kept: list[HeldSpan], camera: str) -> None:
     found = windows(until, kept, camera)
     assert all(window.from_us < window.until_us <= until for window in found)
-    assert all(a.until_us < b.from_us for a, b in zip(found, found[1:], strict=False))
+    assert all(a.until_us < b.from_us for a, b in pairwise(found))
 
 
 def test_without_a_limit_nothing_goes() -> None:
@@ -131,22 +136,29 @@ def test_without_a_limit_nothing_goes() -> None:
 # ------------------------------------------------------------ space
 
 
-@given(
-    st.lists(st.tuples(moments, st.integers(0, 30)), max_size=12),
-    st.integers(0, 200),
-)
-def test_the_oldest_go_and_no_more_than_needed(things: list[tuple[int, int]], need: int) -> None:
-    known = [
-        Candidate(end, "acme", "gate", end, size, f"{n}.mp4")
-        for n, (end, size) in enumerate(things)
+things = st.lists(st.tuples(moments, st.integers(1, 30)), max_size=8)
+
+
+@given(st.lists(things, max_size=4), st.integers(1, 200), st.integers(1, 4))
+def test_the_oldest_go_and_no_more_than_needed(
+    tenants: list[list[tuple[int, int]]], need: int, length: int
+) -> None:
+    every = [
+        sorted(
+            Candidate(end, f"t{t}", "gate", end, size, f"{n}.mp4")
+            for n, (end, size) in enumerate(of_tenant)
+        )
+        for t, of_tenant in enumerate(tenants)
     ]
-    chosen = oldest_worth(known, need)
-    left = set(known) - set(chosen)
+    chosen = oldest_worth([known[:length] for known in every], need, length)
+    left = {candidate for known in every for candidate in known} - set(chosen)
+    # Also of what the lists did not show, nothing is older.
     assert all(went.end_us <= stays.end_us for went in chosen for stays in left)
     freed = sum(candidate.size for candidate in chosen)
-    assert freed >= need or not left
-    if chosen:
-        assert freed - chosen[-1].size < need
+    assert not chosen or freed - chosen[-1].size < need
+    assert chosen or not left
+    if not any(len(known) > length for known in every):
+        assert freed >= need or not left
 
 
 def test_how_much_is_above_a_mark() -> None:

@@ -1,0 +1,260 @@
+"""What has reached its age goes, with all that belongs to it, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluster.clips.clips import clip_keys
+from cluster.clips.exports import manifest_key
+from cluster.stores.db import KindCount, RemovalCause
+from pipelines.errors import UnavailableError
+from pipelines.identity import object_snapshot_key
+from pipelines.retention import (
+    HeldSpan,
+    RetentionKind,
+    RetentionPolicy,
+    Window,
+)
+from tests.integration.retention.site import MINUTE_US, Site
+
+K = RetentionKind
+
+
+async def test_without_limits_nothing_goes(site: Site) -> None:
+    await site.alarm(3_000)
+    await site.recording(3_000)
+    await site.object(3_000)
+    await site.export(3_000)
+    before = site.files()
+    assert await site.sweeper().round()
+    assert site.files() == before
+    assert [len(found) for found in (await site.alarms(), await site.objects())] == [1, 1]
+    assert await site.audited("acme", "retention.remove") == []
+    (run,) = await site.database.retention("acme").runs()
+    assert (run.complete, run.counts, run.error) == (True, (), "")
+
+
+async def test_each_kind_goes_by_its_own_limit(site: Site) -> None:
+    old = [await site.alarm(days) for days in (10, 20, 30, 40)]
+    recordings = [await site.recording(days) for days in (10, 20, 30, 40)]
+    tracks = [await site.object(days) for days in (10, 20, 30, 40)]
+    made = [await site.export(days) for days in (10, 20, 30, 40)]
+    limits = {
+        K.ALARMS: 35, K.SNAPSHOTS: 15, K.CLIPS: 25, K.RECORDINGS: 25,
+        K.OBJECTS: 35, K.PATHS: 15, K.EMBEDDINGS: 25, K.EXPORTS: 35,
+    }  # fmt: skip
+    assert await site.sweeper(days=limits).round()
+    assert await site.alarms() == {alarm.id for alarm in old[:3]}
+    assert await site.recordings() == set(recordings[:2])
+    assert await site.objects() == set(tracks[:3])
+    assert await site.paths() == set(tracks[:1])
+    assert await site.remembered() == set(tracks[:2])
+    assert site.files() == {
+        f"alarms/{old[0].id}.jpg",
+        object_snapshot_key("gate", tracks[0]),
+        *clip_keys(old[0].id),
+        *clip_keys(old[1].id),
+        *recordings[:2],
+        *(manifest_key(id) for id in made[:3]),
+    }
+    # An alarm whose picture went says so.
+    records = site.database.tenant("acme")
+    assert [(await records.alarm(alarm.id)).alarm.snapshot for alarm in old[:2]] == [
+        f"alarms/{old[0].id}.jpg",
+        None,
+    ]
+
+
+async def test_what_was_removed_is_reported(site: Site) -> None:
+    for days in (10, 40, 50):
+        await site.recording(days, size=1_000)
+    await site.sweeper(days={"recordings": 30}).round()
+    expected = KindCount(kind=K.RECORDINGS, cause=RemovalCause.AGE, removed=2, bytes=2_000)
+    (run,) = await site.database.retention("acme").runs()
+    assert (run.counts, run.complete) == ((expected,), True)
+    assert await site.audited("acme", "retention.remove") == [
+        {"recordings": 2, "bytes": 2_000, "failures": 0}
+    ]
+    assert await site.audited("globex", "retention.remove") == []
+    assert sum(count.removed for run in site.seen.runs for count in run.counts) == 2
+    # Again there is nothing to do, and nothing to say.
+    await site.sweeper(days={"recordings": 30}).round()
+    assert len(await site.audited("acme", "retention.remove")) == 1
+
+
+async def test_idle_runs_leave_one_report(site: Site) -> None:
+    sweeper = site.sweeper(days={"recordings": 30})
+    await site.recording(29)
+    for _ in range(4):
+        site.clock.advance(3_600)
+        await sweeper.round()
+    site.clock.advance(86_400)
+    await sweeper.round()
+    runs = await site.database.retention("acme").runs()
+    assert [len(run.counts) for run in runs] == [1, 0]
+    assert runs[1].started_us == runs[0].started_us - 86_400_000_000
+
+
+async def test_a_camera_and_a_tenant_have_limits_of_their_own(site: Site) -> None:
+    kept = {
+        (tenant, camera): await site.recording(20, tenant, camera)
+        for tenant in ("acme", "globex")
+        for camera in ("gate", "yard")
+    }
+    policy = RetentionPolicy(days={K.RECORDINGS: 30}, cameras={"yard": {K.RECORDINGS: 10}})
+    await site.database.retention("acme").set_policy(policy, "key:k1")
+    await site.sweeper(days={"recordings": None}).round()
+    assert await site.recordings("acme") == {kept["acme", "gate"]}
+    assert await site.recordings("globex") == {kept["globex", "gate"], kept["globex", "yard"]}
+
+
+async def test_what_a_removed_camera_left_goes_too(site: Site) -> None:
+    await site.recording(20, camera="shed")
+    await site.object(20, camera="shed")
+    await site.sweeper(days={"recordings": 10, "objects": 10}).round()
+    assert site.files() == set()
+    assert (await site.objects(), await site.remembered()) == (set(), set())
+
+
+# ------------------------------------------------------------ holds
+
+
+async def test_a_hold_keeps_everything_that_it_touches(site: Site) -> None:
+    holds = site.database.retention("acme")
+    held_us = site.at_us(40)
+    span = HeldSpan("gate", held_us - MINUTE_US // 2, held_us + MINUTE_US)
+    hold = await holds.add_hold(span, "a case", "key:k1")
+    alarm, track = await site.alarm(40), await site.object(40)
+    recording, made = await site.recording(40), await site.export(40)
+    held = site.files()
+    for days in (39, 41):
+        await site.alarm(days)
+        await site.recording(days)
+        await site.object(days)
+        await site.export(days)
+    await site.recording(40, camera="yard")
+    sweeper = site.sweeper(days=dict.fromkeys(K, 30))
+    await sweeper.round()
+    assert site.files() == held
+    assert manifest_key(made) in held
+    assert recording in await site.recordings()
+    assert await site.alarms() == {alarm.id}
+    assert await site.objects() == await site.paths() == await site.remembered() == {track}
+    # Released, it goes like the rest.
+    await holds.release_hold(hold.id, "key:k1")
+    await sweeper.round()
+    assert site.files() == set()
+    assert await site.remembered() == set()
+
+
+async def test_a_hold_on_all_cameras_is_one_of_its_tenant_only(site: Site) -> None:
+    span = HeldSpan(None, 0, site.clock.now_us())
+    await site.database.retention("acme").add_hold(span, "a case", "key:k1")
+    for tenant in ("acme", "globex"):
+        await site.recording(40, tenant)
+        await site.alarm(40, tenant)
+    await site.sweeper(days=dict.fromkeys(K, 30)).round()
+    assert len(site.files("acme")) == 6
+    assert site.files("globex") == set()
+
+
+# ------------------------------------------------------------ failures
+
+
+async def test_a_missing_file_is_no_failure(site: Site) -> None:
+    keys = [await site.recording(days) for days in (40, 50)]
+    (site.folder / "blobs" / "acme" / keys[0]).unlink()
+    await site.sweeper(days={"recordings": 30}).round()
+    assert await site.recordings() == set()
+    (run,) = await site.database.retention("acme").runs()
+    assert [(c.removed, c.failures) for c in run.counts] == [(2, 0)]
+
+
+def _block(folder: Path) -> None:
+    """Make a file that cannot be removed: a folder with something in it."""
+    folder.unlink()
+    (folder / "x").mkdir(parents=True)
+
+
+async def test_a_file_that_cannot_be_removed_keeps_its_row_and_no_other(site: Site) -> None:
+    keys = [await site.recording(60 - n) for n in range(20)]
+    stuck = site.folder / "blobs" / "acme" / keys[3]
+    _block(stuck)
+    sweeper = site.sweeper(days={"recordings": 30})
+    await sweeper.round()
+    assert await site.recordings() == set()
+
+
+async def test_a_tenant_that_fails_stops_no_other(site: Site) -> None:
+    for tenant in ("acme", "globex"):
+        await site.recording(40, tenant)
+    await site.blobs["acme"].aclose()  # its threads are gone: every call fails
+    await site.sweeper(days={"recordings": 30}).round()
+    assert len(await site.recordings("acme")) == 1
+    assert await site.recordings("globex") == set()
+    (run,) = await site.database.retention("acme").runs()
+    assert not run.complete
+    assert [(c.removed, c.failures) for c in run.counts] == [(0, 1)]
+    assert run.error.startswith("recordings: the blob storage cannot be used")
+    # Later it works again.
+    shutil.rmtree(site.folder / "blobs" / "acme")
+    site.blobs["acme"] = type(site.blobs["acme"])(f"file://{site.folder}/blobs", "acme")
+    await site.sweeper(days={"recordings": 30}).round()
+    assert await site.recordings("acme") == set()
+
+
+class Away:
+    """A memory that cannot be reached."""
+
+    async def remove(self, camera: str, window: Window, limit: int) -> int:
+        raise UnavailableError("The memory is not available right now.")
+
+
+async def test_an_object_stays_until_its_vector_could_be_removed(site: Site) -> None:
+    track = await site.object(40)
+    days = {"objects": 30}
+    await site.sweeper(days=days, memory=lambda _: Away()).round()
+    assert await site.objects() == {track}
+    assert await site.remembered() == {track}
+    await site.sweeper(days=days).round()
+    assert await site.objects() == await site.remembered() == set()
+
+
+async def test_many_go_in_small_steps(site: Site) -> None:
+    tracks = [await site.object(40 + n / 1_000) for n in range(150)]
+    assert len(tracks) == len(await site.objects())
+    assert await site.sweeper(days={"objects": 30, "paths": 30}).round()
+    assert await site.objects() == await site.remembered() == await site.paths() == set()
+    assert site.files() == set()
+
+
+async def test_clips_without_their_alarm_and_tables_of_jobs_go(site: Site) -> None:
+    alarm = await site.alarm(40)
+    await site.database.expiry("acme").remove_alarms([alarm.id])
+    for key in clip_keys(alarm.id):
+        site.age_file("acme", key, site.at_us(40))
+    old, young = site.at_us(31), site.at_us(30)
+    for start_us in (old, young):
+        await site.blobs["acme"].put(f"detections/gate/{start_us}-00ff.parquet", b"boxes")
+    await site.blobs["acme"].put("clips/notes.txt", b"not ours")
+    await site.sweeper(days={"clips": 30, "paths": 30}).round()
+    assert site.files() == {
+        f"alarms/{alarm.id}.jpg",
+        f"detections/gate/{young}-00ff.parquet",
+        "clips/notes.txt",
+    }
+
+
+@pytest.mark.parametrize("data", [b"{", b"{}"])
+async def test_a_broken_manifest_stays_and_is_counted(site: Site, data: bytes) -> None:
+    made = await site.export(40)
+    await site.blobs["acme"].put(manifest_key(made), data)
+    site.age_file("acme", manifest_key(made), site.at_us(40))
+    await site.export(41)
+    await site.sweeper(days={"exports": 30}).round()
+    assert site.files() == {manifest_key(made)}
+    (run,) = await site.database.retention("acme").runs()
+    assert [(c.removed, c.failures) for c in run.counts] == [(1, 1)]
