@@ -14,7 +14,6 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
 from pipelines.clock import Clock
 
-
 log = get_logger("retention")
 
 

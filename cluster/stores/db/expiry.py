@@ -68,15 +68,8 @@ class TenantExpiry:
 
     async def cameras(self, kind: RetentionKind) -> list[str]:
         """Cameras of which something of a kind is kept, also those that were removed."""
-        column, found = _CAMERAS[kind], list[str]()
         async with self._sessions.read() as session:
-            # One look-up in the index for each: DISTINCT would read all of it.
-            last: str | None = ""
-            while last is not None:
-                following = select(column).where(column > last).order_by(column).limit(1)
-                last = await session.scalar(following)
-                found += [last] if last is not None else []
-        return found
+            return await names_in(session, _CAMERAS[kind])
 
     async def known_cameras(self) -> list[str]:
         """Cameras that are there, by id."""
@@ -246,6 +239,17 @@ class TenantExpiry:
             if last is not None:
                 statement = statement.where(PathRow.start_us <= last)
             return await _deleted(session, statement)
+
+
+async def names_in(session: AsyncSession, column: InstrumentedAttribute[str]) -> list[str]:
+    """The different names in a column that an index begins with, in order. One look-up in the
+    index for each: DISTINCT would read all of it."""
+    found = list[str]()
+    last: str | None = ""
+    while last is not None:
+        last = await session.scalar(select(column).where(column > last).order_by(column).limit(1))
+        found += [last] if last is not None else []
+    return found
 
 
 async def _deleted(session: AsyncSession, statement: Delete) -> int:

@@ -6,14 +6,25 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from cluster.stores.db.convert import insert_into
-from cluster.stores.db.models import HoldRow, PolicyRow, RetentionRunRow, TenantRow
+from cluster.stores.db.expiry import names_in
+from cluster.stores.db.models import (
+    AlarmRow,
+    HoldRow,
+    ObjectRow,
+    PathRow,
+    PolicyRow,
+    RecordingRow,
+    RetentionRunRow,
+    TenantRow,
+)
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import HoldRecord, KindCount, RetentionRun, StoredPolicy
+from cluster.stores.db.types import HoldRecord, Kept, KindCount, RetentionRun, StoredPolicy
 from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
-from pipelines.retention import HeldSpan, RetentionPolicy, SpaceState
+from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy, SpaceState
 
 # Each run reads all of them.
 MAX_OPEN_HOLDS = 1_000
@@ -21,6 +32,14 @@ MAX_HOLDS_LISTED = 2_000
 # A run that removed something every ten minutes: a week. The audit log keeps the sums for good.
 MAX_RUNS = 1_000
 _ERROR_LENGTH = 500
+
+_ROWS: dict[RetentionKind, tuple[InstrumentedAttribute[str], InstrumentedAttribute[int]]] = {
+    RetentionKind.ALARMS: (AlarmRow.camera, AlarmRow.capture_us),
+    RetentionKind.RECORDINGS: (RecordingRow.camera, RecordingRow.start_us),
+    RetentionKind.OBJECTS: (ObjectRow.camera, ObjectRow.first_seen_us),
+    RetentionKind.PATHS: (PathRow.camera, PathRow.start_us),
+}
+"""Whose camera, and from when: an index has both, in this order."""
 
 
 class TenantRetention:
@@ -157,6 +176,25 @@ class TenantRetention:
         oldest = await session.scalar(_runs().offset(MAX_RUNS - 1).limit(1))
         if oldest is not None:
             await _delete_runs(session, RetentionRunRow.started_us <= oldest.started_us)
+
+    # ------------------------------------------------------------ what there is
+
+    async def kept(self, kind: RetentionKind) -> Kept | None:
+        """What is kept of a kind; None where its things have no rows of their own."""
+        if kind not in _ROWS:
+            return None
+        camera, moment = _ROWS[kind]
+        async with self._sessions.read() as session:
+            count, oldest_us = None, None
+            if kind is not RetentionKind.PATHS:
+                count = await session.scalar(select(func.count(moment)))
+            for name in await names_in(session, camera):
+                # By camera, because that is what the index is ordered by.
+                first = select(moment).where(camera == name).order_by(moment).limit(1)
+                first_us = await session.scalar(first)
+                if first_us is not None:
+                    oldest_us = first_us if oldest_us is None else min(oldest_us, first_us)
+        return Kept(count=count, oldest_us=oldest_us)
 
     # ------------------------------------------------------------ helpers
 

@@ -218,6 +218,18 @@ class HoldRecord(Frozen):
         return HeldSpan(self.camera, self.from_us, self.to_us)
 
 
+class Kept(Frozen):
+    """What is kept of one kind.
+
+    Attributes:
+        count: rows; None where there are too many to count.
+        oldest_us: the oldest, UTC microseconds; None: there is nothing.
+    """
+
+    count: int | None
+    oldest_us: int | None
+
+
 class RemovalCause(StrEnum):
     AGE = "age"
     SPACE = "space"

@@ -104,7 +104,7 @@ class Site:
         await self.database.recordings(tenant).add(segment)
         return key
 
-    async def object(self, days_ago: float, tenant: str = "acme", camera: str = "gate") -> str:
+    async def seen_object(self, days_ago: float, tenant: str = "acme", camera: str = "gate") -> str:
         """An object with its picture, its path and its vector, last seen then; its track."""
         last_us = self.at_us(days_ago)
         track = f"t-{last_us}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 
 from cluster.clips.clips import clip_keys
 from cluster.clips.exports import manifest_key
+from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import KindCount, RemovalCause
 from pipelines.errors import UnavailableError
 from pipelines.identity import object_snapshot_key
@@ -26,7 +26,7 @@ K = RetentionKind
 async def test_without_limits_nothing_goes(site: Site) -> None:
     await site.alarm(3_000)
     await site.recording(3_000)
-    await site.object(3_000)
+    await site.seen_object(3_000)
     await site.export(3_000)
     before = site.files()
     assert await site.sweeper().round()
@@ -40,7 +40,7 @@ async def test_without_limits_nothing_goes(site: Site) -> None:
 async def test_each_kind_goes_by_its_own_limit(site: Site) -> None:
     old = [await site.alarm(days) for days in (10, 20, 30, 40)]
     recordings = [await site.recording(days) for days in (10, 20, 30, 40)]
-    tracks = [await site.object(days) for days in (10, 20, 30, 40)]
+    tracks = [await site.seen_object(days) for days in (10, 20, 30, 40)]
     made = [await site.export(days) for days in (10, 20, 30, 40)]
     limits = {
         K.ALARMS: 35, K.SNAPSHOTS: 15, K.CLIPS: 25, K.RECORDINGS: 25,
@@ -113,7 +113,7 @@ async def test_a_camera_and_a_tenant_have_limits_of_their_own(site: Site) -> Non
 
 async def test_what_a_removed_camera_left_goes_too(site: Site) -> None:
     await site.recording(20, camera="shed")
-    await site.object(20, camera="shed")
+    await site.seen_object(20, camera="shed")
     await site.sweeper(days={"recordings": 10, "objects": 10}).round()
     assert site.files() == set()
     assert (await site.objects(), await site.remembered()) == (set(), set())
@@ -127,13 +127,13 @@ async def test_a_hold_keeps_everything_that_it_touches(site: Site) -> None:
     held_us = site.at_us(40)
     span = HeldSpan("gate", held_us - MINUTE_US // 2, held_us + MINUTE_US)
     hold = await holds.add_hold(span, "a case", "key:k1")
-    alarm, track = await site.alarm(40), await site.object(40)
+    alarm, track = await site.alarm(40), await site.seen_object(40)
     recording, made = await site.recording(40), await site.export(40)
     held = site.files()
     for days in (39, 41):
         await site.alarm(days)
         await site.recording(days)
-        await site.object(days)
+        await site.seen_object(days)
         await site.export(days)
     await site.recording(40, camera="yard")
     sweeper = site.sweeper(days=dict.fromkeys(K, 30))
@@ -173,19 +173,55 @@ async def test_a_missing_file_is_no_failure(site: Site) -> None:
     assert [(c.removed, c.failures) for c in run.counts] == [(2, 0)]
 
 
-def _block(folder: Path) -> None:
-    """Make a file that cannot be removed: a folder with something in it."""
-    folder.unlink()
-    (folder / "x").mkdir(parents=True)
+class Stuck(TenantBlobs):
+    """A storage that refuses to remove some files."""
+
+    refused: frozenset[str] = frozenset()
+
+    async def delete(self, key: str) -> None:
+        if key in self.refused:
+            raise UnavailableError("the blob storage cannot be used: PermissionError.")
+        await super().delete(key)
 
 
-async def test_a_file_that_cannot_be_removed_keeps_its_row_and_no_other(site: Site) -> None:
+@pytest.fixture
+async def stuck(site: Site) -> Stuck:
+    await site.blobs["acme"].aclose()
+    blobs = Stuck(f"file://{site.folder}/blobs", "acme")
+    site.blobs["acme"] = blobs
+    return blobs
+
+
+async def test_a_file_that_cannot_be_removed_keeps_its_row_and_no_other(
+    site: Site, stuck: Stuck
+) -> None:
     keys = [await site.recording(60 - n) for n in range(20)]
-    stuck = site.folder / "blobs" / "acme" / keys[3]
-    _block(stuck)
+    stuck.refused = frozenset({keys[3]})
     sweeper = site.sweeper(days={"recordings": 30})
     await sweeper.round()
-    assert await site.recordings() == set()
+    assert await site.recordings() == site.files() == {keys[3]}
+    (run,) = await site.database.retention("acme").runs()
+    assert (run.complete, [(c.removed, c.failures) for c in run.counts]) == (False, [(19, 1)])
+    stuck.refused = frozenset()
+    await sweeper.round()
+    assert await site.recordings() == site.files() == set()
+
+
+async def test_many_that_cannot_be_removed_do_not_stand_in_the_way(
+    site: Site, stuck: Stuck
+) -> None:
+    keys = [await site.recording(60 - n) for n in range(20)]
+    # As many as are tried at once, and the oldest.
+    stuck.refused = frozenset(keys[:8])
+    other = await site.recording(40, camera="yard")
+    sweeper = site.sweeper(days={"recordings": 30})
+    await sweeper.round()
+    assert await site.recordings() == {*keys, other}
+    await sweeper.round()
+    assert await site.recordings() == set(keys[:8])
+    stuck.refused = frozenset()
+    await sweeper.round()
+    assert await site.recordings() == site.files() == set()
 
 
 async def test_a_tenant_that_fails_stops_no_other(site: Site) -> None:
@@ -201,7 +237,7 @@ async def test_a_tenant_that_fails_stops_no_other(site: Site) -> None:
     assert run.error.startswith("recordings: the blob storage cannot be used")
     # Later it works again.
     shutil.rmtree(site.folder / "blobs" / "acme")
-    site.blobs["acme"] = type(site.blobs["acme"])(f"file://{site.folder}/blobs", "acme")
+    site.blobs["acme"] = TenantBlobs(f"file://{site.folder}/blobs", "acme")
     await site.sweeper(days={"recordings": 30}).round()
     assert await site.recordings("acme") == set()
 
@@ -214,7 +250,7 @@ class Away:
 
 
 async def test_an_object_stays_until_its_vector_could_be_removed(site: Site) -> None:
-    track = await site.object(40)
+    track = await site.seen_object(40)
     days = {"objects": 30}
     await site.sweeper(days=days, memory=lambda _: Away()).round()
     assert await site.objects() == {track}
@@ -224,7 +260,7 @@ async def test_an_object_stays_until_its_vector_could_be_removed(site: Site) -> 
 
 
 async def test_many_go_in_small_steps(site: Site) -> None:
-    tracks = [await site.object(40 + n / 1_000) for n in range(150)]
+    tracks = [await site.seen_object(40 + n / 1_000) for n in range(150)]
     assert len(tracks) == len(await site.objects())
     assert await site.sweeper(days={"objects": 30, "paths": 30}).round()
     assert await site.objects() == await site.remembered() == await site.paths() == set()
