@@ -184,6 +184,7 @@ async def test_nothing_of_another_tenant_is_there(
     assert (await records.alarm(theirs.alarm.id)).state == "new"
     assert world.controller.told == []
     assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
+    assert (await world.database.retention("globex").hold(theirs.hold)).released_us is None
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
@@ -210,10 +211,12 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs"):
+    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs", "/v1/holds"):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()
+    for path in ("/v1/compliance", "/v1/policies/retention"):  # searched by `checked`
+        assert (await checked.get(path, params=params)).status_code == 200
     answer = await checked.post("/v1/search", files={"image": picture(RED)}, params=params)
     assert answer.json() == {"matches": []} or answer.status_code == 422
 

@@ -11,7 +11,6 @@ from cluster.core.retention_settings import RetentionSettings
 from cluster.core.settings import Settings
 from cluster.stores.audit.events import AuditQuery
 from cluster.stores.db import KindCount, RemovalCause, RetentionRun
-from cluster.stores.db.retention import MAX_OPEN_HOLDS
 from pipelines.domain import Recording
 from pipelines.retention import HeldSpan, RetentionKind, SpaceState
 from tests.factories import T0_US, make_alarm, make_camera, make_path, make_sighting
@@ -179,10 +178,13 @@ async def test_what_cannot_be_held(
     assert (await acme.get("/v1/holds")).json() == {"holds": []}
 
 
-async def test_holds_are_bounded(acme: httpx.AsyncClient, world: World) -> None:
+async def test_holds_are_bounded(
+    acme: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.stores.db.retention.MAX_OPEN_HOLDS", 3)
     retention = world.database.retention("acme")
     first = await retention.add_hold(HeldSpan(None, 0, 1), "case", "key:k1")
-    for n in range(1, MAX_OPEN_HOLDS):
+    for n in range(1, 3):
         await retention.add_hold(HeldSpan(None, n, n), "case", "key:k1")
     body = {"from": AT, "to": AT, "reason": "one too many"}
     problem(await acme.post("/v1/holds", json=body), 409, "conflict")
