@@ -46,10 +46,12 @@ class Resume:
     Attributes:
         places: the last thing that was tried, by sort and camera.
         cameras: the camera of it, by sort.
+        strays_us: when pictures without a row were last looked for, by what they show.
     """
 
     places: dict[tuple[str, str], AnyOld] = field(default_factory=dict)
     cameras: dict[str, str] = field(default_factory=dict)
+    strays_us: dict[RetentionKind, int] = field(default_factory=dict)
 
     def first(self, sort: str, cameras: Sequence[str]) -> list[str]:
         """The cameras in turn, from the one where the last run gave up."""

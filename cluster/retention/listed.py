@@ -14,12 +14,13 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from cluster.clips.manifest import Manifest
-from cluster.retention.age import AT_ONCE, Steps
+from cluster.retention.age import AT_ONCE, Resume, Steps
 from cluster.retention.stores import TenantStores, remove_all
 from cluster.retention.tally import Tally
 from cluster.stores.blobs.tenant import ListedBlob
 from pipelines.errors import AtalaiaError, InputError, NotFoundError
 from pipelines.retention import (
+    DAY_US,
     EARLIEST_US,
     LATEST_US,
     Days,
@@ -53,6 +54,7 @@ class ListedThing:
         age_us: the moment from which the age counts.
         start_us, end_us: what it shows, for holds.
         size: bytes.
+        owner: kind of what a picture shows, whose limit applies too.
     """
 
     kind: RetentionKind
@@ -62,18 +64,25 @@ class ListedThing:
     end_us: int
     files: tuple[str, ...]
     size: int
+    owner: RetentionKind | None = None
 
 
 class ListedSweep:
     """One run for one tenant; the arguments are those of `AgeSweep`."""
 
     def __init__(
-        self, stores: TenantStores, retention: Retention, now_us: int, tally: Tally
+        self,
+        stores: TenantStores,
+        retention: Retention,
+        now_us: int,
+        tally: Tally,
+        resume: Resume,
     ) -> None:
         self._stores = stores
         self._retention = retention
         self._now_us = now_us
         self._tally = tally
+        self._resume = resume
 
     async def steps(self) -> Steps:
         """Remove all that has reached its age. A kind that fails is left for the next run."""
@@ -81,8 +90,10 @@ class ListedSweep:
             (K.CLIPS, clips(self._stores)),
             (K.EXPORTS, self._exports()),
             (K.PATHS, tables(self._stores)),
+            (K.SNAPSHOTS, self._strays(K.ALARMS)),
+            (K.SNAPSHOTS, self._strays(K.OBJECTS)),
         ):
-            if self._shortest(kind) is None:
+            if kind is not K.SNAPSHOTS and self._oldest_us(kind) is None:
                 continue
             try:
                 async with aclosing(found):
@@ -115,21 +126,40 @@ class ListedSweep:
         return failures < len(chunk) or failures < AT_ONCE
 
     def _may_go(self, thing: ListedThing, holds: Sequence[HeldSpan]) -> bool:
-        until_us = cutoff_us(self._now_us, self._retention.days(thing.kind, thing.camera))
+        until_us = cutoff_us(self._now_us, self._days(thing.kind, thing.camera, thing.owner))
         aged = until_us is not None and thing.age_us < until_us
         return aged and may_go(thing.start_us, thing.end_us, LATEST_US, holds, thing.camera)
 
     def _exports(self) -> AsyncGenerator[list[ListedThing], None]:
         """Only those that were stored so long ago that one of the limits could apply."""
-        until_us = cutoff_us(self._now_us, self._shortest(K.EXPORTS))
+        until_us = self._oldest_us(K.EXPORTS)
         return exports(self._stores, EARLIEST_US if until_us is None else until_us, self._tally)
 
-    def _shortest(self, kind: RetentionKind) -> Days | None:
-        """The shortest limit of any camera."""
-        found = self._retention.days(kind)
+    async def _strays(self, owner: RetentionKind) -> AsyncGenerator[list[ListedThing], None]:
+        """Pictures without a row, as a host leaves them that is killed before it has sent one.
+        Once a day, because it lists all pictures."""
+        until_us = self._oldest_us(K.SNAPSHOTS, owner)
+        last_us = self._resume.strays_us.get(owner, EARLIEST_US)
+        if until_us is None or self._now_us < last_us + DAY_US:
+            return
+        find = stray_pictures_of_alarms if owner is K.ALARMS else stray_pictures_of_objects
+        async for things in find(self._stores, until_us):
+            yield things
+        self._resume.strays_us[owner] = self._now_us
+
+    def _oldest_us(self, kind: RetentionKind, owner: RetentionKind | None = None) -> int | None:
+        """What is younger is kept of every camera; None: all is."""
+        found = self._days(kind, None, owner)
         for camera in self._retention.policy.cameras:
-            found = shorter(found, self._retention.days(kind, camera))
-        return found
+            found = shorter(found, self._days(kind, camera, owner))
+        return cutoff_us(self._now_us, found)
+
+    def _days(
+        self, kind: RetentionKind, camera: str | None, owner: RetentionKind | None
+    ) -> Days | None:
+        if owner is not None:
+            return self._retention.picture_days(owner, camera)
+        return self._retention.days(kind, camera)
 
 
 # ------------------------------------------------------------ what there is
@@ -214,6 +244,46 @@ async def tables(stores: TenantStores) -> AsyncGenerator[list[ListedThing], None
                     )
             if things:
                 yield things
+
+
+async def stray_pictures_of_alarms(
+    stores: TenantStores, until_us: int
+) -> AsyncGenerator[list[ListedThing], None]:
+    """Pictures that were stored before `until_us` and whose alarm is not kept. Of pictures that old
+    there are few: those of alarms went before, unless they are held. Raises UnavailableError."""
+    for digit in _HEX:
+        for some in _stored_before(until_us, await stores.blobs.listing(f"alarms/{digit}")):
+            ids = {blob.key: id for blob in some if (id := _id_in(blob.key)) is not None}
+            places = await stores.expiry.alarm_places(list(ids.values()))
+            strays = [blob for blob in some if blob.key in ids and ids[blob.key] not in places]
+            yield [_stray("", blob, K.ALARMS) for blob in strays]
+
+
+async def stray_pictures_of_objects(
+    stores: TenantStores, until_us: int
+) -> AsyncGenerator[list[ListedThing], None]:
+    """The same for objects that are not kept, or have another picture."""
+    for camera in await stores.blobs.folders("objects"):
+        for digit in _HEX:
+            listed = await stores.blobs.listing(f"objects/{camera}/{digit}")
+            for some in _stored_before(until_us, listed):
+                known = await stores.expiry.known_pictures(camera, [blob.key for blob in some])
+                strays = [blob for blob in some if blob.key not in known]
+                yield [_stray(camera, blob, K.OBJECTS) for blob in strays]
+
+
+def _stored_before(until_us: int, blobs: Sequence[ListedBlob]) -> list[list[ListedBlob]]:
+    """In parts of `_IDS`."""
+    old = [blob for blob in blobs if _stored_us(blob) < until_us]
+    return [old[n : n + _IDS] for n in range(0, len(old), _IDS)]
+
+
+def _stray(camera: str, blob: ListedBlob, owner: RetentionKind) -> ListedThing:
+    # What it shows is as old as the file, or older.
+    at_us = _stored_us(blob)
+    return ListedThing(
+        K.SNAPSHOTS, camera, at_us, EARLIEST_US, at_us, (blob.key,), blob.size, owner
+    )
 
 
 def _id_in(key: str) -> UUID | None:

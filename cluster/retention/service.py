@@ -8,7 +8,7 @@ from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.retention.disk import UsageProbe, usage_probe
 from cluster.retention.metrics import RetentionMetrics
-from cluster.retention.stores import RemoteMemory, TenantStores
+from cluster.retention.stores import BoundMemory, RemoteMemory, TenantStores
 from cluster.retention.sweeper import Sweeper
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
@@ -28,6 +28,7 @@ class RetentionService:
         self._blob_url = settings.blob_url
         self._database = database
         self._blobs: dict[str, TenantBlobs] = {}
+        self._memory = RemoteMemory()
         sweeper = Sweeper(
             settings.retention,
             tenants=self._tenants,
@@ -62,7 +63,7 @@ class RetentionService:
             retention=self._database.retention(tenant),
             expiry=self._database.expiry(tenant),
             blobs=self._blobs[tenant],
-            memory=RemoteMemory(tenant),
+            memory=BoundMemory(self._memory, tenant),
             audit=self._database.audit(tenant),
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+from ray.serve.handle import DeploymentHandle
 
 from cluster.core.handles import deployment
 from cluster.core.names import MEMORY
@@ -25,18 +27,32 @@ class TenantMemory(Protocol):
     async def remove(self, camera: str, window: Window, limit: int) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
 class RemoteMemory:
-    """Through the Memory deployment, which alone may open the embedded engine's folder."""
+    """The Memory deployment, which alone may open the embedded engine's folder. Usable from one
+    event loop."""
 
+    def __init__(self) -> None:
+        self._handle: DeploymentHandle[Any] | None = None
+
+    async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
+        """As `TenantVectors.remove`. Raises UnavailableError."""
+        async with ray_errors("memory", MEMORY_TIMEOUT_S):
+            if self._handle is None:  # the application may start after this process
+                self._handle = deployment(MEMORY)
+            removed: int = await self._handle.remove.remote(tenant, camera, window, limit)
+        return removed
+
+
+@dataclass(frozen=True, slots=True)
+class BoundMemory:
+    """The memory of one tenant."""
+
+    memory: RemoteMemory
     tenant: str
 
     async def remove(self, camera: str, window: Window, limit: int) -> int:
         """As `TenantVectors.remove`. Raises UnavailableError."""
-        async with ray_errors("memory", MEMORY_TIMEOUT_S):
-            memory = deployment(MEMORY)
-            removed: int = await memory.remove.remote(self.tenant, camera, window, limit)
-        return removed
+        return await self.memory.remove(self.tenant, camera, window, limit)
 
 
 @dataclass(frozen=True, slots=True)

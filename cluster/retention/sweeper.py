@@ -138,9 +138,10 @@ class Sweeper:
             return
         policy = stored.policy if stored is not None else RetentionPolicy()
         retention = Retention(policy, self._settings.limits)
-        rows = AgeSweep(stores, retention, now_us, tally, self._resume[tally.tenant])
+        resume = self._resume[tally.tenant]
+        rows = AgeSweep(stores, retention, now_us, tally, resume)
         try:
-            for sweep in (rows, ListedSweep(stores, retention, now_us, tally)):
+            for sweep in (rows, ListedSweep(stores, retention, now_us, tally, resume)):
                 async with aclosing(sweep.steps()) as steps:
                     async for _ in steps:
                         yield

@@ -208,6 +208,14 @@ class TenantExpiry:
         async with self._sessions.read() as session:
             return [OldObject(*row) for row in await session.execute(statement)]
 
+    async def known_pictures(self, camera: str, keys: Sequence[str]) -> set[str]:
+        """Those of the given keys that an object of a camera names as its picture."""
+        statement = select(ObjectRow.snapshot).where(
+            ObjectRow.camera == camera, ObjectRow.snapshot.in_(keys)
+        )
+        async with self._sessions.read() as session:
+            return {key for key in await session.scalars(statement) if key is not None}
+
     async def remove_objects(self, camera: str, tracks: Sequence[str]) -> None:
         async with self._sessions.write() as session:
             await session.execute(

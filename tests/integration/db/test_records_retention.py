@@ -155,6 +155,7 @@ async def test_objects_lie_whole_in_their_window(filled: Database, acme: TenantE
     await acme.forget_object_pictures("gate", ["track-2"])
     pictured = await acme.objects("gate", ALL, 99, pictured=True)
     assert [old.snapshot for old in pictured] == [f"p/{n}.jpg" for n in (0, 4, 6, 8)]
+    assert await acme.known_pictures("gate", ["p/2.jpg", "p/4.jpg", "p/5.jpg"]) == {"p/4.jpg"}
     await acme.remove_objects("gate", [f"track-{n}" for n in range(1, 10)])
     page = await filled.tracks("acme").objects(ObjectQuery())
     assert [record.sighting.track for record in page.items] == ["track-0"]
@@ -297,6 +298,7 @@ EXPIRY: dict[str, Callable[[TenantExpiry], Awaitable[Any]]] = {
     "recordings": lambda e: e.recordings("gate", ALL, 99, with_alarm=True),
     "remove_recordings": lambda e: e.remove_recordings("gate", [T0_US]),
     "objects": lambda e: e.objects("gate", ALL, 99),
+    "known_pictures": lambda e: e.known_pictures("gate", ["p/2.jpg"]),
     "remove_objects": lambda e: e.remove_objects("gate", ["track-1"]),
     "forget_object_pictures": lambda e: e.forget_object_pictures("gate", ["track-2"]),
     "remove_paths": lambda e: e.remove_paths("gate", ALL, 99),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from uuid import uuid4
 
 import pytest
 
@@ -282,6 +283,42 @@ async def test_clips_without_their_alarm_and_tables_of_jobs_go(site: Site) -> No
         f"detections/gate/{young}-00ff.parquet",
         "clips/notes.txt",
     }
+
+
+@pytest.mark.parametrize("limits", [{"snapshots": 30}, {"alarms": 30, "objects": 30}])
+async def test_pictures_without_a_row_go_too(site: Site, limits: dict[str, int]) -> None:
+    alarm, track = await site.alarm(29, clip=False), await site.seen_object(29)
+    seen = object_snapshot_key("gate", track)
+    lost = [f"alarms/{uuid4()}.jpg", object_snapshot_key("gate", "lost"), "objects/shed/0f.jpg"]
+    young = [f"alarms/{uuid4()}.jpg", object_snapshot_key("gate", "young")]
+    for key in (*lost, *young):
+        await site.blobs["acme"].put(key, b"a picture")
+    for key in (*lost, seen, f"alarms/{alarm.id}.jpg"):
+        site.age_file("acme", key, site.at_us(31))
+    for key in young:
+        site.age_file("acme", key, site.at_us(29))
+    sweeper = site.sweeper(days=limits)
+    await sweeper.round()
+    assert site.files() == {seen, f"alarms/{alarm.id}.jpg", *young}
+    # They are looked for once a day.
+    for key in young:
+        site.age_file("acme", key, site.at_us(31))
+    site.clock.advance(3_600)
+    await sweeper.round()
+    assert set(young) <= site.files()
+    site.clock.advance(82_801)
+    await sweeper.round()
+    assert not set(young) & site.files()
+
+
+async def test_a_hold_on_all_cameras_keeps_pictures_without_a_row(site: Site) -> None:
+    key = f"alarms/{uuid4()}.jpg"
+    await site.blobs["acme"].put(key, b"a picture")
+    site.age_file("acme", key, site.at_us(40))
+    span = HeldSpan(None, site.at_us(41), site.at_us(39))
+    await site.database.retention("acme").add_hold(span, "a case", "key:k1")
+    await site.sweeper(days={"snapshots": 30}).round()
+    assert site.files() == {key}
 
 
 @pytest.mark.parametrize("data", [b"{", b"{}"])
