@@ -79,6 +79,9 @@ class Sweeper:
         while True:
             try:
                 complete = await self.round()
+            except AtalaiaError as error:
+                log.warning("retention failed", error=str(error))
+                complete = True
             except Exception:
                 # Top of the task: it must survive any bug.
                 log.exception("retention failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from cluster.stores.db import KindCount, RemovalCause
 from pipelines.errors import UnavailableError
 from pipelines.identity import object_snapshot_key
 from pipelines.retention import (
+    DAY_US,
     HeldSpan,
     RetentionKind,
     RetentionPolicy,
@@ -160,6 +162,47 @@ async def test_a_hold_on_all_cameras_is_one_of_its_tenant_only(site: Site) -> No
     await site.sweeper(days=dict.fromkeys(K, 30)).round()
     assert len(site.files("acme")) == 6
     assert site.files("globex") == set()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_mixture_of_limits_and_holds(site: Site, seed: int) -> None:
+    """What is left is worked out thing by thing."""
+    dice = random.Random(seed)
+    retention = site.database.retention("acme")
+    limits = {"gate": dice.choice([10, 20, 30]), "yard": dice.choice([None, 10, 20])}
+    await retention.set_policy(
+        RetentionPolicy(cameras={c: {K.RECORDINGS: d, K.OBJECTS: d} for c, d in limits.items()}),
+        "key:k1",
+    )
+    holds = []
+    for _ in range(6):
+        from_us = site.at_us(dice.uniform(0, 40))
+        camera = dice.choice([None, "gate", "yard"])
+        holds.append(HeldSpan(camera, from_us, from_us + round(dice.uniform(0, 3) * DAY_US)))
+        await retention.add_hold(holds[-1], "a case", "key:k1")
+    recordings, tracks = set(), set()
+    for _ in range(40):
+        days, camera = dice.uniform(0, 40), dice.choice(["gate", "yard"])
+        key, track = (
+            await site.recording(days, camera=camera),
+            await site.seen_object(days, camera=camera),
+        )
+        end_us, limit = site.at_us(days), limits[camera]
+
+        def kept(length_us: int, end_us: int = end_us, camera: str = camera) -> bool:
+            return any(
+                hold.camera in (None, camera)
+                and not (end_us < hold.from_us or end_us - length_us > hold.to_us)
+                for hold in holds
+            )
+
+        young = limit is None or days <= limit
+        recordings |= {key} if young or kept(MINUTE_US) else set()
+        tracks |= {track} if young or kept(2_000_000) else set()
+    await site.sweeper().round()
+    assert await site.recordings() == recordings
+    assert await site.objects() == await site.remembered() == tracks
+    assert 0 < len(recordings) < 40
 
 
 # ------------------------------------------------------------ failures
