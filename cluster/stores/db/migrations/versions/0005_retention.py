@@ -11,8 +11,8 @@ down_revision = "0003"
 
 _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 _WITH_SNAPSHOT = (
-    ("ix_alarms_with_snapshot", "alarms", ["tenant", "camera", "capture_us"]),
-    ("ix_objects_with_snapshot", "objects", ["tenant", "camera", "first_seen_us"]),
+    ("ix_alarms_with_snapshot", "alarms", ["tenant", "camera", "capture_us", "id"]),
+    ("ix_objects_with_snapshot", "objects", ["tenant", "camera", "first_seen_us", "track"]),
 )
 
 
