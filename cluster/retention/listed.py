@@ -1,5 +1,5 @@
-"""Files that no row names: clips, manifests of exports, tables of jobs. Found by listing the
-storage, in parts, and judged by what they belong to."""
+"""Files that no row names: clips, manifests of exports, tables of jobs, pictures whose row never
+came. Found by listing the storage, in parts, and judged by what they belong to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pipelines.retention import (
     Retention,
     RetentionKind,
     cutoff_us,
-    may_go,
+    is_held,
     shorter,
 )
 from pipelines.times import to_us
@@ -38,6 +38,8 @@ from pipelines.times import to_us
 _HEX = "0123456789abcdef"
 # Ids of alarms in one statement.
 _IDS = 200
+# Parts of a listing in which several files failed at once, before a kind is given up for this run.
+MAX_FAILED = 2
 # The longest part of a video that one table describes: `batch.chunk_s`, and a group of pictures.
 TABLE_US = 3_660_000_000
 _TABLE = re.compile(r"detections/[a-z0-9-]+/(\d{1,18})-[0-9a-f]+\.parquet", re.ASCII)
@@ -95,17 +97,20 @@ class ListedSweep:
         ):
             if kind is not K.SNAPSHOTS and self._oldest_us(kind) is None:
                 continue
+            failed = 0
             try:
                 async with aclosing(found):
                     async for things in found:
-                        if not await self._sweep(things):
-                            break
+                        failed += not await self._sweep(things)
+                        if failed >= MAX_FAILED:
+                            break  # the storage is away
                         yield
             except AtalaiaError as error:
                 self._tally.fail(kind, error)
 
     async def _sweep(self, things: Sequence[ListedThing]) -> bool:
-        """Remove what may go of some things. Returns False if several failed at once."""
+        """Remove what may go of some things. Returns False if it stopped, because several failed at
+        once."""
         holds = await self._stores.retention.held()
         old = [thing for thing in things if self._may_go(thing, holds)]
         for n in range(0, len(old), AT_ONCE):
@@ -128,7 +133,7 @@ class ListedSweep:
     def _may_go(self, thing: ListedThing, holds: Sequence[HeldSpan]) -> bool:
         until_us = cutoff_us(self._now_us, self._days(thing.kind, thing.camera, thing.owner))
         aged = until_us is not None and thing.age_us < until_us
-        return aged and may_go(thing.start_us, thing.end_us, LATEST_US, holds, thing.camera)
+        return aged and not is_held(thing.start_us, thing.end_us, holds, thing.camera)
 
     def _exports(self) -> AsyncGenerator[list[ListedThing], None]:
         """Only those that were stored so long ago that one of the limits could apply."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InputError
@@ -24,8 +24,11 @@ from pipelines.retention import (
     oldest_worth,
     windows,
 )
+from tests.unit.pipelines.properties import PROPERTY
 
 K = RetentionKind
+# An example takes well below a millisecond, and edges have to meet.
+THOROUGH = settings(PROPERTY, max_examples=400)
 CAMERAS = ("gate", "yard")
 NOBODY = PlatformLimits()
 
@@ -109,6 +112,7 @@ def _held(start: int, end: int, camera: str, kept: list[HeldSpan]) -> bool:
     )
 
 
+@THOROUGH
 @given(spans, moments, st.lists(holds, max_size=6), st.sampled_from(CAMERAS))
 def test_what_is_old_and_not_held_goes_and_nothing_else(
     span: tuple[int, int], until: int, kept: list[HeldSpan], camera: str
@@ -122,6 +126,7 @@ def test_what_is_old_and_not_held_goes_and_nothing_else(
     assert any(window.holds(start, end) for window in found) == expected
 
 
+@THOROUGH
 @given(moments, st.lists(holds, max_size=6), st.sampled_from(CAMERAS))
 def test_windows_are_apart_and_in_order(until: int, kept: list[HeldSpan], camera: str) -> None:
     found = windows(until, kept, camera)
@@ -139,6 +144,7 @@ def test_without_a_limit_nothing_goes() -> None:
 things = st.lists(st.tuples(moments, st.integers(1, 30)), max_size=8)
 
 
+@THOROUGH
 @given(st.lists(things, max_size=4), st.integers(1, 200), st.integers(1, 4))
 def test_the_oldest_go_and_no_more_than_needed(
     tenants: list[list[tuple[int, int]]], need: int, length: int
