@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.stores.db import migrate
-from tests.integration.retention.site import Site, open_site
+from tests.integration.retention.site import Site, Stuck, open_site
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +26,12 @@ async def site(tmp_path: Path, migrated: Path) -> AsyncIterator[Site]:
     await asyncio.to_thread(shutil.copy, migrated, tmp_path / "atalaia.db")
     async with open_site(tmp_path) as site:
         yield site
+
+
+@pytest.fixture
+async def stuck(site: Site) -> Stuck:
+    """The storage of acme, of which a test may say what it refuses."""
+    await site.blobs["acme"].aclose()
+    blobs = Stuck(f"file://{site.folder}/blobs", "acme")
+    site.blobs["acme"] = blobs
+    return blobs

@@ -27,6 +27,7 @@ from cluster.stores.vectors.tenant import (
 )
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, Segment
+from pipelines.errors import UnavailableError
 from pipelines.identity import object_snapshot_key
 from pipelines.retention import DAY_US, SpaceState, Usage
 from pipelines.times import moment_of
@@ -34,6 +35,17 @@ from tests.factories import NAMESPACE, make_alarm, make_camera, make_path, make_
 
 COLLECTION, DIM = "sightings", 4
 MINUTE_US = 60_000_000
+
+
+class Stuck(TenantBlobs):
+    """A storage that refuses to remove some files."""
+
+    refused: frozenset[str] = frozenset()
+
+    async def delete(self, key: str) -> None:
+        if key in self.refused:
+            raise UnavailableError("the blob storage cannot be used: PermissionError.")
+        await super().delete(key)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from pipelines.retention import (
     RetentionPolicy,
     Window,
 )
-from tests.integration.retention.site import MINUTE_US, Site
+from tests.integration.retention.site import MINUTE_US, Site, Stuck
 
 K = RetentionKind
 
@@ -217,25 +217,6 @@ async def test_a_missing_file_is_no_failure(site: Site) -> None:
     assert [(c.removed, c.failures) for c in run.counts] == [(2, 0)]
 
 
-class Stuck(TenantBlobs):
-    """A storage that refuses to remove some files."""
-
-    refused: frozenset[str] = frozenset()
-
-    async def delete(self, key: str) -> None:
-        if key in self.refused:
-            raise UnavailableError("the blob storage cannot be used: PermissionError.")
-        await super().delete(key)
-
-
-@pytest.fixture
-async def stuck(site: Site) -> Stuck:
-    await site.blobs["acme"].aclose()
-    blobs = Stuck(f"file://{site.folder}/blobs", "acme")
-    site.blobs["acme"] = blobs
-    return blobs
-
-
 async def test_a_file_that_cannot_be_removed_keeps_its_row_and_no_other(
     site: Site, stuck: Stuck
 ) -> None:
@@ -362,6 +343,34 @@ async def test_a_hold_on_all_cameras_keeps_pictures_without_a_row(site: Site) ->
     await site.database.retention("acme").add_hold(span, "a case", "key:k1")
     await site.sweeper(days={"snapshots": 30}).round()
     assert site.files() == {key}
+
+
+async def test_a_tenant_with_much_to_remove_holds_up_no_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.retention.sweeper.MAX_STEPS", 2)
+    for n in range(200):
+        await site.recording(40 + n / 1_000)
+    await site.recording(40, "globex")
+    sweeper = site.sweeper(days={"recordings": 30})
+    # Two steps of 64 files, then the run is over.
+    assert not await sweeper.round()
+    assert len(await site.recordings("acme")) == 72
+    assert await site.recordings("globex") == set()
+    complete = {
+        tenant: (await site.database.retention(tenant).runs())[0].complete
+        for tenant in ("acme", "globex")
+    }
+    assert complete == {"acme": False, "globex": True}
+    site.clock.advance(5)
+    await sweeper.round()
+    site.clock.advance(5)
+    assert await sweeper.round()
+    assert await site.recordings("acme") == site.files("acme") == set()
+    removed = [
+        run.counts[0].removed for run in await site.database.retention("acme").runs() if run.counts
+    ]
+    assert removed == [72, 128]
 
 
 @pytest.mark.parametrize("data", [b"{", b"{}"])

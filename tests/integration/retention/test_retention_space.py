@@ -12,7 +12,7 @@ from cluster.core.settings import BlobSettings, Settings
 from cluster.retention.disk import disk_usage, folder_usage, usage_probe
 from cluster.stores.db import RemovalCause
 from pipelines.retention import HeldSpan, RetentionKind, SpaceState
-from tests.integration.retention.site import MINUTE_US, Site
+from tests.integration.retention.site import MINUTE_US, Site, Stuck
 
 K = RetentionKind
 CAPACITY = 4_000_000
@@ -151,6 +151,19 @@ async def test_the_order_and_its_end(site: Site) -> None:
     # Now there is nothing left that may go.
     assert await _space(site, capacity=2_000) is SpaceState.EXHAUSTED
     assert site.files() == {young, held, f"alarms/{alarm.id}.jpg"}
+
+
+async def test_what_cannot_be_removed_does_not_stand_in_the_way(site: Site, stuck: Stuck) -> None:
+    oldest = await site.recording(minutes(100), size=500_000, camera="yard")
+    for n in range(7):
+        await site.recording(minutes(60 - n), size=500_000)
+    stuck.refused = frozenset({oldest})
+    await _space(site)
+    # Two had to go: they are the next in age.
+    assert oldest in await site.recordings()
+    assert len(await site.recordings()) == 6
+    (run,) = await site.database.retention("acme").runs()
+    assert [(c.cause, c.removed, c.failures) for c in run.counts] == [(RemovalCause.SPACE, 2, 1)]
 
 
 async def test_a_disk_that_is_not_measured_loses_nothing(site: Site) -> None:
