@@ -25,6 +25,7 @@ from cluster.stores.vectors.tenant import (
 )
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.errors import ConfigError, UnavailableError
+from pipelines.retention import Window
 
 # While a new replica takes over, the old one still holds the embedded engine's folder, for at most
 # graceful_shutdown_timeout_s.
@@ -101,6 +102,11 @@ class Memory:
     async def erase(self, tenant: str, camera: str | None = None) -> None:
         """Forget all of the tenant, or of one of its cameras. Raises UnavailableError."""
         await (await self._of(tenant)).erase(camera)
+
+    async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
+        """As `TenantVectors.remove`: a part of what lies within a window. Raises
+        UnavailableError."""
+        return await (await self._of(tenant)).remove(camera, window, limit)
 
     async def info(self) -> MemoryInfo:
         """Raises UnavailableError where Qdrant cannot be reached."""

@@ -113,6 +113,12 @@ def clip_key(alarm: UUID, kind: str) -> str:
     return f"clips/{alarm}.{kind}"
 
 
+def clip_keys(alarm: UUID) -> list[str]:
+    """Keys of all files of an alarm's clip, in the order in which they may be removed: whoever
+    finds the description must find the clip."""
+    return [clip_key(alarm, kind) for kind in ("clip.json", "mp4", "boxes.json", "boxes.vtt")]
+
+
 @dataclass(frozen=True, slots=True)
 class RecordingPolicy:
     """How the alarm's camera is recorded.

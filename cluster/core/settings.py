@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     SecretStr,
@@ -33,6 +31,8 @@ from pydantic_settings import (
 
 from cluster.core.addresses import AddressPolicy
 from cluster.core.redaction import refuse_bucket_credentials
+from cluster.core.retention_settings import RetentionSettings
+from cluster.core.section import Section
 from pipelines.errors import ConfigError
 
 ENV_PREFIX = "ATALAIA_"
@@ -47,10 +47,6 @@ MAX_SOCKET_PATH = 107
 """Bytes; Linux's `sun_path` has 108 including the terminating zero (unix(7))."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LiveKitSettings(Section):
@@ -366,6 +362,7 @@ class Settings(BaseSettings):
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
     audit: AuditSettings = AuditSettings()
+    retention: RetentionSettings = RetentionSettings()
     batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
 

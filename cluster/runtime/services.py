@@ -16,6 +16,7 @@ from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
 from cluster.media.gateway_choice import make_gateway
+from cluster.retention.service import RetentionService
 from cluster.stores.audit.anchors import AnchorKeys
 from cluster.stores.audit.keeper import AnchorKeeper
 from cluster.stores.bus import (
@@ -60,6 +61,7 @@ class ControllerService:
             observe=FleetMetrics().observe,
         )
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+        self._retention = RetentionService(settings, self._database, SystemClock())
 
     async def _run(self, settings: Settings) -> None:
         try:
@@ -71,8 +73,8 @@ class ControllerService:
         await self._controller.run()
 
     async def ping(self) -> bool:
-        """True while the controller runs."""
-        return not self._task.done()
+        """True while the controller and the retention run."""
+        return not self._task.done() and self._retention.running
 
     async def changed(self, tenant: str, camera: str | None = None) -> None:
         """This tenant's records changed: reconcile now instead of at the next round."""
@@ -89,6 +91,7 @@ class ControllerService:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._retention.aclose()
         await self._controller.aclose()
         await self._fleet.aclose()
         await self._gateway.aclose()

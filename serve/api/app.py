@@ -25,6 +25,7 @@ from serve.api import (
     objects,
     platform,
     recordings,
+    retention,
     rules,
     search,
 )
@@ -55,6 +56,7 @@ ROUTERS = (
     objects,
     analytics,
     jobs,
+    retention,
     platform,
     audit,
 )

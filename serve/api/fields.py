@@ -51,6 +51,13 @@ DisplayName = Annotated[
 ]
 """A name for people. PostgreSQL refuses NUL, terminals obey escapes: so no control characters."""
 
+Remark = Annotated[
+    str,
+    StringConstraints(max_length=500, strip_whitespace=True),
+    AfterValidator(_printable),
+]
+"""A sentence of people to people; may be empty."""
+
 CameraPath = Annotated[
     str, Path(pattern=SLUG_PATTERN, description="Id of the camera.", examples=["gate"])
 ]

@@ -27,6 +27,7 @@ TAGS = [
     {"name": "objects", "description": "What was seen, when, and its way through the picture."},
     {"name": "analytics", "description": "Statistics over many objects."},
     {"name": "jobs", "description": "Recordings, analysed again."},
+    {"name": "retention", "description": "How long things are kept; legal holds; reports."},
     {"name": "audit", "description": "Who saw or changed what."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},

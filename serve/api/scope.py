@@ -22,6 +22,7 @@ from cluster.stores.db import (
     TenantJobs,
     TenantRecordings,
     TenantRecords,
+    TenantRetention,
     TenantTracks,
 )
 from pipelines.domain import Camera
@@ -74,6 +75,10 @@ class TenantScope:
     @cached_property
     def jobs(self) -> TenantJobs:
         return self._deps.database.jobs(self._tenant)
+
+    @cached_property
+    def retention(self) -> TenantRetention:
+        return self._deps.database.retention(self._tenant)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
@@ -30,6 +31,7 @@ from pipelines.errors import (
     NotFoundError,
     UnavailableError,
 )
+from pipelines.times import to_us
 
 # Storage calls wait for disks and networks, not for the CPU: a few at once keep one slow call from
 # holding up the others.
@@ -55,6 +57,20 @@ class BlobStat:
 
     size: int
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBlob:
+    """A blob in a listing.
+
+    Attributes:
+        size: bytes.
+        modified_us: when it was stored, by the storage's clock, UTC microseconds; None: unknown.
+    """
+
+    key: str
+    size: int
+    modified_us: int | None
 
 
 class TenantBlobs:
@@ -162,6 +178,38 @@ class TenantBlobs:
         version = hashlib.sha256(str(info).encode()).hexdigest()
         return BlobStat(int(info["size"]), version[:32])
 
+    async def listing(self, start: str) -> list[ListedBlob]:
+        """The blobs of one folder whose keys begin with `start`, like `clips/0`, by key. Those of
+        folders below are left out. A listing is held in memory: ask for parts of a large folder.
+
+        Raises:
+            InputError: `start` cannot begin a key; UnavailableError.
+        """
+        folder, _, name = self._path(start).rpartition("/")
+        try:
+            if self._local:
+                found = await self._run(self._threaded(partial(_listed, folder, name)))
+            else:
+                infos = await self._run(self._ask("find", folder, prefix=name, detail=True))
+                found = [(path, info["size"], _modified_us(info)) for path, info in infos.items()]
+        except NotFoundError:
+            return []
+        root, depth = f"{self._root}/", start.count("/")
+        blobs = [ListedBlob(path.removeprefix(root), size, at_us) for path, size, at_us in found]
+        return sorted((b for b in blobs if b.key.count("/") == depth), key=lambda b: b.key)
+
+    async def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder. Raises InputError, UnavailableError."""
+        try:
+            infos = await self._run(self._ask("ls", self._path(folder), detail=True))
+        except NotFoundError:
+            return []
+        return sorted(
+            str(info["name"]).rstrip("/").rpartition("/")[2]
+            for info in infos
+            if info["type"] == "directory"
+        )
+
     async def read_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises
         InputError, NotFoundError, UnavailableError."""
@@ -250,6 +298,32 @@ def _no_bucket() -> UnavailableError:
     return UnavailableError(
         "the blob storage has no such bucket.", hint="Make the one that blobs.url names."
     )
+
+
+def _listed(folder: str, start: str) -> list[tuple[str, int, int | None]]:
+    """Path, size and time of change of the files in a local folder. What is being written has a
+    hidden name."""
+    found: list[tuple[str, int, int | None]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(start) and _KEY.fullmatch(entry.name) and entry.is_file():
+                try:
+                    stat = entry.stat()
+                except FileNotFoundError:
+                    continue  # removed meanwhile
+                found.append((f"{folder}/{entry.name}", stat.st_size, stat.st_mtime_ns // 1_000))
+    return found
+
+
+def _modified_us(info: dict[str, Any]) -> int | None:
+    """When an object was stored, by what its storage calls it."""
+    for name in ("LastModified", "mtime", "updated"):
+        match info.get(name):
+            case datetime() as moment if moment.tzinfo is not None:
+                return to_us(moment)
+            case str() as text:
+                return to_us(datetime.fromisoformat(text))
+    return None
 
 
 def _write(path: str, data: bytes, flush: bool) -> None:

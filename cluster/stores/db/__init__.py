@@ -3,10 +3,12 @@
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.keys import new_key
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
+from cluster.stores.db.retention import TenantRetention
 from cluster.stores.db.schema import current, downgrade, head, migrate
 from cluster.stores.db.secrets import Reencrypted, StoredSecrets, UnreadableRow
 from cluster.stores.db.tenant import TenantRecords
@@ -17,15 +19,21 @@ from cluster.stores.db.types import (
     AlarmRecord,
     AlarmState,
     CameraChanges,
+    HoldRecord,
     IssuedKey,
     JobRecord,
     JobState,
+    Kept,
     KeyInfo,
+    KindCount,
     ObjectPage,
     ObjectQuery,
     ObjectRecord,
     Principal,
+    RemovalCause,
+    RetentionRun,
     SlotCount,
+    StoredPolicy,
     Tenant,
 )
 
@@ -39,10 +47,13 @@ __all__ = [
     "AuditPage",
     "CameraChanges",
     "Database",
+    "HoldRecord",
     "IssuedKey",
     "JobRecord",
     "JobState",
+    "Kept",
     "KeyInfo",
+    "KindCount",
     "ObjectPage",
     "ObjectQuery",
     "ObjectRecord",
@@ -50,12 +61,17 @@ __all__ = [
     "Principal",
     "RecordCipher",
     "Reencrypted",
+    "RemovalCause",
+    "RetentionRun",
     "SlotCount",
+    "StoredPolicy",
     "StoredSecrets",
     "Tenant",
+    "TenantExpiry",
     "TenantJobs",
     "TenantRecordings",
     "TenantRecords",
+    "TenantRetention",
     "TenantTracks",
     "UnreadableRow",
     "current",

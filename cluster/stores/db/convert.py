@@ -114,6 +114,7 @@ def alarm_values(alarm: Alarm, recorded_us: int) -> dict[str, Any]:
         "camera": alarm.camera,
         "rule": alarm.rule,
         "capture_us": alarm.capture_us,
+        "snapshot": alarm.snapshot,
         "body": alarm.model_dump(mode="json"),
         "state": AlarmState.NEW.value,
         "recorded_us": recorded_us,

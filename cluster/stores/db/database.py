@@ -12,9 +12,11 @@ from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
+from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
+from cluster.stores.db.retention import TenantRetention
 from cluster.stores.db.secrets import StoredSecrets
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import TenantRecords
@@ -80,6 +82,16 @@ class Database:
         """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def retention(self, tenant: str) -> TenantRetention:
+        """One tenant's policy, holds and reports. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantRetention(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def expiry(self, tenant: str) -> TenantExpiry:
+        """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantExpiry(Sessions(self._engine, tenant), tenant)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""

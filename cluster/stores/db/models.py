@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -119,12 +120,23 @@ class AlarmRow(TenantOwned, Base):
         CheckConstraint("state IN ('new', 'acknowledged')", name="state"),
         Index(None, "tenant", "capture_us", "id"),
         Index(None, "tenant", "camera", "capture_us", "id"),
+        Index(
+            "ix_alarms_with_snapshot",
+            "tenant",
+            "camera",
+            "capture_us",
+            "id",
+            sqlite_where=text("snapshot IS NOT NULL"),
+            postgresql_where=text("snapshot IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     camera: Mapped[str] = mapped_column(String(40))
     rule: Mapped[str] = mapped_column(String(40))
     capture_us: Mapped[int] = mapped_column(BigInteger)
+    snapshot: Mapped[str | None] = mapped_column(String(512))
+    """As in `body`. Retention looks for pictures that are still kept."""
     body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
     state: Mapped[str] = mapped_column(String(16))
     acknowledged_by: Mapped[str | None] = mapped_column(String(200))
@@ -164,6 +176,15 @@ class ObjectRow(TenantOwned, Base):
         Index(None, "tenant", "first_seen_us", "camera", "track"),
         Index(None, "tenant", "camera", "first_seen_us", "track"),
         Index(None, "tenant", "track"),
+        Index(
+            "ix_objects_with_snapshot",
+            "tenant",
+            "camera",
+            "first_seen_us",
+            "track",
+            sqlite_where=text("snapshot IS NOT NULL"),
+            postgresql_where=text("snapshot IS NOT NULL"),
+        ),
     )
 
     camera: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -245,6 +266,48 @@ class JobRow(TenantOwned, Base):
     """Name under which Ray knows the job."""
     created_us: Mapped[int] = mapped_column(BigInteger)
     updated_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class PolicyRow(TenantOwned, Base):
+    """A tenant's retention policy (`pipelines.retention.RetentionPolicy`)."""
+
+    __tablename__ = "retention_policies"
+
+    body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    changed_us: Mapped[int] = mapped_column(BigInteger)
+    changed_by: Mapped[str] = mapped_column(String(200))
+
+
+class HoldRow(TenantOwned, Base):
+    """A legal hold. A released one stays, as a record of what was held and when."""
+
+    __tablename__ = "holds"
+    __table_args__ = (Index(None, "tenant", "created_us", "id"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    camera: Mapped[str | None] = mapped_column(String(40))
+    from_us: Mapped[int] = mapped_column(BigInteger)
+    to_us: Mapped[int] = mapped_column(BigInteger)
+    alarm: Mapped[UUID | None] = mapped_column(Uuid)
+    reason: Mapped[str] = mapped_column(String(500))
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str] = mapped_column(String(200))
+    released_us: Mapped[int | None] = mapped_column(BigInteger)
+    released_by: Mapped[str | None] = mapped_column(String(200))
+
+
+class RetentionRunRow(TenantOwned, Base):
+    """What one run of retention removed of one tenant."""
+
+    __tablename__ = "retention_runs"
+
+    started_us: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ended_us: Mapped[int] = mapped_column(BigInteger)
+    space: Mapped[str] = mapped_column(String(16))
+    """`pipelines.retention.SpaceState` at the end of the run."""
+    complete: Mapped[bool]
+    counts: Mapped[list[Any]] = mapped_column(JsonBody)
+    error: Mapped[str] = mapped_column(String(500))
 
 
 class KeyRow(Base):

@@ -36,7 +36,7 @@ from pipelines.clock import Clock
 from pipelines.domain import Alarm, Camera, Rule
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
-# 9 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
+# 10 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
 _INSERT_CHUNK = 500
 
 # Where the name of a camera can stand, each with an index by it; the likeliest first.

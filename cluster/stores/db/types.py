@@ -22,6 +22,7 @@ from pipelines.domain import (
     Slug,
     UnitFloat,
 )
+from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy, SpaceState
 
 MAX_PAGE = 500
 
@@ -184,6 +185,88 @@ class SlotCount(Frozen):
     label: str
     start_us: int
     count: int
+
+
+class StoredPolicy(Frozen):
+    """A tenant's retention policy, and who set it when (UTC microseconds)."""
+
+    policy: RetentionPolicy
+    changed_us: int
+    changed_by: str
+
+
+class HoldRecord(Frozen):
+    """A legal hold. Times: UTC microseconds, both ends of what is held included.
+
+    Attributes:
+        camera: None: every camera of the tenant.
+        alarm: the alarm around which it was set, if one was named.
+        released_us: None while it holds.
+    """
+
+    id: UUID
+    camera: str | None
+    from_us: int
+    to_us: int
+    alarm: UUID | None = None
+    reason: str
+    created_us: int
+    created_by: str
+    released_us: int | None = None
+    released_by: str | None = None
+
+    @property
+    def span(self) -> HeldSpan:
+        return HeldSpan(self.camera, self.from_us, self.to_us)
+
+
+class Kept(Frozen):
+    """What is kept of one kind.
+
+    Attributes:
+        count: rows; None where there are too many to count.
+        oldest_us: the oldest, UTC microseconds; None: there is nothing.
+    """
+
+    count: int | None
+    oldest_us: int | None
+
+
+class RemovalCause(StrEnum):
+    AGE = "age"
+    SPACE = "space"
+    """The disk was above its mark."""
+
+
+class KindCount(Frozen):
+    """What a run removed of one kind.
+
+    Attributes:
+        removed: things; `bytes` of their files.
+        failures: things that stay until the next run, because a store refused.
+    """
+
+    kind: RetentionKind
+    cause: RemovalCause
+    removed: int = 0
+    bytes: int = 0
+    failures: int = 0
+
+
+class RetentionRun(Frozen):
+    """What one run of retention did for one tenant. Times: UTC microseconds.
+
+    Attributes:
+        complete: nothing that should have gone is left.
+        error: the last failure, for people; empty if there was none.
+    """
+
+    started_us: int
+    ended_us: int
+    space: SpaceState = SpaceState.OK
+    complete: bool
+    counts: tuple[KindCount, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

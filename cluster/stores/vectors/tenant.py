@@ -31,6 +31,7 @@ from cluster.core.tenancy import require_tenant
 from cluster.stores.vectors.embedded import EmbeddedQdrant
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
+from pipelines.retention import Window
 
 # A search in the server takes a few milliseconds; this bounds a server that hangs.
 TIMEOUT_S = 10
@@ -237,6 +238,36 @@ class TenantVectors:
                 ),
                 wait=True,
             )
+
+    async def remove(self, camera: str, window: Window, limit: int) -> int:
+        """Forget at most `limit` objects of a camera that lie within a window.
+
+        Returns:
+            How many; fewer than `limit`: none is left.
+
+        Raises:
+            UnavailableError: Qdrant is away, or the collection is missing.
+        """
+        inside = self._filter(SightingFilter(camera=camera))
+        assert isinstance(inside.must, list)
+        began = models.Range(gte=window.from_us)
+        ended = models.Range(lt=window.until_us)
+        inside.must.append(models.FieldCondition(key="first_seen_us", range=began))
+        inside.must.append(models.FieldCondition(key="last_seen_us", range=ended))
+        with _qdrant_errors():
+            found, _ = await self._client.scroll(
+                self._collection, scroll_filter=inside, limit=limit
+            )
+            if found:
+                named = models.HasIdCondition(has_id=[point.id for point in found])
+                await self._client.delete(
+                    self._collection,
+                    points_selector=models.FilterSelector(
+                        filter=models.Filter(must=[_equals("tenant", self.tenant), named])
+                    ),
+                    wait=True,
+                )
+        return len(found)
 
     def _filter(self, only: SightingFilter) -> models.Filter:
         """The tenant's condition, and the others that are given."""

@@ -132,6 +132,9 @@ AUDITED: dict[tuple[str, str], Audited] = {
     ("POST", "/v1/alarms/{alarm}/ack"): Audited(_A.ALARM_ACKNOWLEDGE, "alarm", path("alarm")),
     ("POST", "/v1/jobs"): Audited(_A.JOB_START, "job", location()),
     ("DELETE", "/v1/jobs/{job}"): Audited(_A.JOB_CANCEL, "job", path("job")),
+    ("PUT", "/v1/policies/retention"): Audited(_A.POLICY_CHANGE, "policy", lambda _: "retention"),
+    ("POST", "/v1/holds"): Audited(_A.HOLD_ADD, "hold", location()),
+    ("DELETE", "/v1/holds/{hold}"): Audited(_A.HOLD_REMOVE, "hold", path("hold")),
     ("GET", "/v1/audit"): Audited(
         _A.AUDIT_READ, "audit", nothing, ("actor", "action", "since", "until"), once=True
     ),
@@ -140,6 +143,7 @@ AUDITED: dict[tuple[str, str], Audited] = {
 _PROBE = "for machines; shows nothing of a tenant"
 _STATE = "names and states, which every open page polls; no picture"
 _FACTS = "facts without a picture; opening the picture, clip or recording is logged"
+_KEPT = "limits, holds and counts, of which every change is logged; no picture"
 
 NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/healthz"): _PROBE,
@@ -162,6 +166,10 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/tracks/{track}"): _FACTS,
     ("GET", "/v1/analytics/counts"): _FACTS,
     ("GET", "/v1/analytics/heatmap"): _FACTS,
+    ("GET", "/v1/policies/retention"): _KEPT,
+    ("GET", "/v1/holds"): _KEPT,
+    ("GET", "/v1/holds/{hold}"): _KEPT,
+    ("GET", "/v1/compliance"): _KEPT,
     ("HEAD", "/media/{token}"): "size and type of a file, nothing of its content",
     ("POST", "/v1/detect"): "the caller's own picture, of which nothing is kept",
 }

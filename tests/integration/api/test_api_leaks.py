@@ -15,7 +15,9 @@ from starlette.routing import Route
 from cluster.clips.exports import manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.db import RetentionRun
 from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
+from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy
 from serve.api.app import ROUTERS
 from tests.factories import (
     make_alarm,
@@ -49,6 +51,7 @@ class Theirs:
     job: UUID
     export: UUID
     track: str
+    hold: UUID
 
 
 @pytest.fixture
@@ -96,7 +99,13 @@ async def theirs(world: World) -> Theirs:
     jobs = world.database.jobs("globex")
     job = await jobs.add("reprocess", {"camera": "vault", "model": f"{MARK}.pt"})
     await world.blobs("globex").put(manifest_key(export), manifest.model_dump_json().encode())
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs")
+    span = HeldSpan("vault", 0, alarm.capture_us)
+    hold = await world.database.retention("globex").add_hold(span, f"{MARK} case", "key:zzzzzzzz")
+    policy = RetentionPolicy(cameras={"vault": {RetentionKind.PATHS: 1}})
+    await world.database.retention("globex").set_policy(policy, f"key:{MARK}")
+    run = RetentionRun(started_us=1, ended_us=2, complete=False, error=f"{MARK} error")
+    await world.database.retention("globex").add_run(run)
+    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs", hold.id)
 
 
 @pytest.fixture
@@ -133,6 +142,8 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/recordings/exports/{export}"): (f"/v1/recordings/exports/{theirs.export}", {}),
         ("GET", "/v1/objects/{track}"): (f"/v1/objects/{theirs.track}", {}),
         ("GET", "/v1/tracks/{track}"): (f"/v1/tracks/{theirs.track}", {}),
+        ("GET", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
+        ("DELETE", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -173,6 +184,7 @@ async def test_nothing_of_another_tenant_is_there(
     assert (await records.alarm(theirs.alarm.id)).state == "new"
     assert world.controller.told == []
     assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
+    assert (await world.database.retention("globex").hold(theirs.hold)).released_us is None
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
@@ -199,10 +211,12 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs"):
+    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs", "/v1/holds"):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()
+    for path in ("/v1/compliance", "/v1/policies/retention"):  # searched by `checked`
+        assert (await checked.get(path, params=params)).status_code == 200
     answer = await checked.post("/v1/search", files={"image": picture(RED)}, params=params)
     assert answer.json() == {"matches": []} or answer.status_code == 422
 

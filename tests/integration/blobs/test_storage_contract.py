@@ -15,7 +15,8 @@ import pytest
 
 from cluster.stores.blobs.storage import PART_BYTES
 from cluster.stores.blobs.tenant import TenantBlobs
-from pipelines.errors import ConflictError, NotFoundError
+from pipelines.clock import SystemClock
+from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.integration.blobs.world import S3Server
 
 
@@ -163,3 +164,25 @@ async def test_readers_see_the_old_or_the_new(store: Store, request: pytest.Fixt
     while not writing.done():
         assert await store.acme.get("a") in contents
     await writing
+
+
+async def test_a_folder_is_listed_in_parts(store: Store) -> None:
+    before_us = SystemClock().now_us()
+    for key in ("clips/0a.mp4", "clips/0b.clip.json", "clips/1.mp4", "clips/0/deep.mp4"):
+        await store.acme.put(key, key.encode())
+    async with TenantBlobs(store.url, "globex") as globex:
+        await globex.put("clips/0c.mp4", b"theirs")
+    found = await store.acme.listing("clips/0")
+    assert [(blob.key, blob.size) for blob in found] == [
+        ("clips/0a.mp4", 12),
+        ("clips/0b.clip.json", 18),
+    ]
+    # Storages round to seconds, and have a clock of their own.
+    assert all(abs((blob.modified_us or 0) - before_us) < 600_000_000 for blob in found)
+    assert [blob.key for blob in await store.acme.listing("clips/1.mp4")] == ["clips/1.mp4"]
+    assert await store.acme.listing("clips/f") == []
+    assert await store.acme.listing("exports/0") == []
+    assert await store.acme.folders("clips") == ["0"]
+    assert await store.acme.folders("objects") == []
+    with pytest.raises(InputError):
+        await store.acme.listing("../globex/clips")

@@ -25,6 +25,7 @@ from cluster.inference.model_choice import ModelChoice
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting, SightingFilter, WorkOwner
 from pipelines.errors import InputError, ModelError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_rgb
+from pipelines.retention import Window
 from serve.app import resources
 from tests.integration.serve import clip_model, models
 
@@ -296,6 +297,9 @@ async def test_what_was_seen_is_found_again_by_its_tenant_only(memories: Any) ->
     assert [match.sighting.track for match in found] == ["t-red", "t-blue"]
     assert found[0].score == pytest.approx(1.0, abs=1e-3)
     assert await call(memory, "search", "acme", vector, 10, SightingFilter(label="car")) == []
+    window = Window(found[0].sighting.first_seen_us, found[0].sighting.last_seen_us + 1)
+    assert await call(memory, "remove", "acme", "gate", window, 1) == 1
+    assert len(await call(memory, "search", "acme", vector, 10)) == 1
     await call(memory, "erase", "acme", "gate")
     assert await call(memory, "search", "acme", vector, 10) == []
     assert len(await call(memory, "search", "globex", vector, 10)) == 1

@@ -19,6 +19,7 @@ from cluster.stores.vectors.tenant import (
 )
 from pipelines.domain import SightingFilter
 from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
+from pipelines.retention import Window
 from tests.factories import T0_US, make_sighting
 from tests.integration.vectors.conftest import DIM, drop
 from tests.ports import free_port
@@ -255,3 +256,21 @@ def test_where_vectors_are_must_be_one_place(tmp_path: Path) -> None:
         open_vectors()
     with pytest.raises(ConfigError):
         open_vectors(url="http://h", path=tmp_path)
+
+
+async def test_what_lies_within_a_window_is_forgotten_in_parts(
+    client: VectorClient, collection: str
+) -> None:
+    acme = TenantVectors(client, collection, "acme")
+    # Each is in sight for two seconds, from its number on.
+    seen = [make_sighting(n) for n in range(10)] + [make_sighting(0, camera="yard")]
+    await acme.upsert([(sighting, [1.0] * DIM) for sighting in seen])
+    # 2, 3 and 4 begin at or after second 2 and end before second 7.
+    window = Window(T0_US + 2_000_000, T0_US + 7_000_000)
+    assert await acme.remove("gate", window, 2) == 2
+    assert await acme.remove("gate", window, 2) == 1
+    assert await acme.remove("gate", window, 2) == 0
+    matches = await acme.search([1.0] * DIM, 50, SightingFilter(camera="gate"))
+    left = {match.sighting.track for match in matches}
+    assert left == {f"track-{n}" for n in (0, 1, 5, 6, 7, 8, 9)}
+    assert await acme.count("yard") == 1

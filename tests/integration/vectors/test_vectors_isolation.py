@@ -14,6 +14,7 @@ import cluster
 from cluster.stores.vectors.tenant import TenantVectors, VectorClient
 from pipelines.domain import SightingFilter
 from pipelines.errors import InputError
+from pipelines.retention import Window
 from tests.factories import make_sighting
 from tests.integration.vectors.conftest import DIM
 
@@ -32,6 +33,7 @@ ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
     "vector": [lambda v: v.vector("gate", "track-0")],
     "count": [lambda v: v.count(), lambda v: v.count("gate")],
     "erase": [lambda v: v.erase("gate"), lambda v: v.erase()],
+    "remove": [lambda v: v.remove("gate", Window(0, 2**62), 100)],
     "upsert": [
         lambda v: v.upsert([(THEIRS[0], VECTOR)]),
         lambda v: v.upsert([(make_sighting(0, camera="gate"), VECTOR), (THEIRS[1], VECTOR)]),

@@ -73,6 +73,8 @@ def test_every_action_has_a_source() -> None:
         AuditAction.MASKS_CHANGE,
         AuditAction.SECRETS_REENCRYPT,
         AuditAction.AUDIT_LOST,
+        AuditAction.RETENTION_REMOVE,
+        AuditAction.RETENTION_PRESSURE,
     }
     assert {how.action for how in AUDITED.values()} | elsewhere == set(AuditAction)
 
