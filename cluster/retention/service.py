@@ -71,7 +71,10 @@ class RetentionService:
 def _probe(settings: Settings) -> UsageProbe | None:
     """None where the storage cannot be measured: the controller runs all the same."""
     try:
-        return usage_probe(settings)
+        probe = usage_probe(settings)
     except ValueError as error:
         log.error("blobs.url cannot be used", error=str(error))
         return None
+    if probe is None and settings.retention.high_water is not None:
+        log.warning("retention.high_water has no effect: blobs are in no local folder")
+    return probe

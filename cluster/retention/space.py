@@ -181,9 +181,10 @@ class SpaceKeeper:
         """The oldest clips that no hold keeps; `things` gets their files."""
         stores, found = party.stores, list[Candidate]()
         holds = await stores.retention.held()
+        until_us = self._clock.now_us() - YOUNGEST_US
         async for some in clips(stores):
             for thing in some:
-                if (stores.tenant, thing.camera) in self._refused:
+                if (stores.tenant, thing.camera) in self._refused or thing.age_us >= until_us:
                     continue
                 if not is_held(thing.start_us, thing.end_us, holds, thing.camera):
                     things[stores.tenant, thing.files[0]] = thing

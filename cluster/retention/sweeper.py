@@ -177,6 +177,7 @@ class Sweeper:
             used=round(usage.fraction, 3),
             mark=mark,
         )
+        self._observe.space(usage, SpaceState.REMOVING)
         event = AuditEvent(
             at_us=self._clock.now_us(),
             actor=ACTOR,

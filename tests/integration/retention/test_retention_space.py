@@ -123,11 +123,12 @@ async def test_the_order_and_its_end(site: Site) -> None:
     plain = await site.recording(minutes(30), size=1_000, camera="yard")
     near = await site.recording(minutes(60), size=1_000)
     alarm = await site.alarm(minutes(60))
+    recent = await site.alarm(minutes(9), camera="yard")
     held = await site.recording(minutes(600), size=1_000)
     held_us = site.at_us(minutes(600))
     span = HeldSpan("gate", held_us, held_us)
     await site.database.retention("acme").add_hold(span, "a case", "key:k1")
-    small = len(b"a picture") + 4 * len(b"part of a clip")
+    small = 2 * (len(b"a picture") + 4 * len(b"part of a clip"))
 
     # One byte above the low mark after the step before: each time exactly one thing has to go.
     steps = [
@@ -146,11 +147,12 @@ async def test_the_order_and_its_end(site: Site) -> None:
         await sweeper.round()
         assert await site.recordings() == expected
     assert plain not in site.files()
-    assert site.files() == {young, held, f"alarms/{alarm.id}.jpg"}
-    assert await site.alarms() == {alarm.id}
+    left = {young, held, *clip_keys(recent.id), *(f"alarms/{a.id}.jpg" for a in (alarm, recent))}
+    assert site.files() == left
+    assert await site.alarms() == {alarm.id, recent.id}
     # Now there is nothing left that may go.
     assert await _space(site, capacity=2_000) is SpaceState.EXHAUSTED
-    assert site.files() == {young, held, f"alarms/{alarm.id}.jpg"}
+    assert site.files() == left
 
 
 async def test_what_cannot_be_removed_does_not_stand_in_the_way(site: Site, stuck: Stuck) -> None:
