@@ -33,6 +33,7 @@ from pipelines.domain.cameras import (
 )
 from pipelines.domain.events import (
     EVERY_SIGHTING,
+    PATH_CELL_US,
     PATH_SCALE,
     Alarm,
     AlarmSource,
@@ -58,6 +59,7 @@ from pipelines.domain.geometry import (
     Polygon,
     polygon_area,
 )
+from pipelines.domain.jobs import JobState
 from pipelines.domain.rules import (
     CameraPlan,
     ClassName,
@@ -83,6 +85,7 @@ __all__ = [
     "MAX_MASKS",
     "MIN_LINE_LENGTH",
     "MIN_ZONE_AREA",
+    "PATH_CELL_US",
     "PATH_SCALE",
     "SLUG_PATTERN",
     "WEEKDAYS",
@@ -98,6 +101,7 @@ __all__ = [
     "Detections",
     "FrameStamp",
     "Frozen",
+    "JobState",
     "Letterbox",
     "LetterboxedFrame",
     "Line",
