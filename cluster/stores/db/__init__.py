@@ -17,7 +17,6 @@ from cluster.stores.db.types import (
     CameraChanges,
     IssuedKey,
     JobRecord,
-    JobState,
     KeyInfo,
     ObjectPage,
     ObjectQuery,
@@ -26,6 +25,7 @@ from cluster.stores.db.types import (
     SlotCount,
     Tenant,
 )
+from pipelines.domain import JobState
 
 __all__ = [
     "AlarmPage",

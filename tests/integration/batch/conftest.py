@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cluster.core.settings import Settings
+from cluster.core.settings import DetectorSettings, Settings
 from cluster.demo.footage import make
 from cluster.demo.scene import GroundTruth, Stage
 from cluster.stores.db import Database, migrate
@@ -19,11 +19,13 @@ from tests.integration.serve.conftest import ray_session
 
 __all__ = ["ray_session"]
 
+DETECTOR = DetectorSettings(input_width=320, input_height=192)
+
 
 @pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(kept_dir: Path) -> Path:
     """The gate's scene: 30 s, 25 frames/s, a key frame each second, no B-frames."""
-    return make(GATE.footage(), tmp_path_factory.mktemp("video"))
+    return make(GATE.footage(), kept_dir / "demo")
 
 
 @pytest.fixture(scope="session")
@@ -32,17 +34,11 @@ def truth() -> GroundTruth:
     return Stage(GATE.scene, SIZE).truth()
 
 
-@pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of exported models, so that they are exported once."""
-    return tmp_path_factory.mktemp("exports")
-
-
 @pytest.fixture
-def settings(tmp_path: Path, exports: Path) -> Settings:
+def settings(tmp_path: Path, model_cache: Path) -> Settings:
     (tmp_path / "data").mkdir()
-    (tmp_path / "models").symlink_to(exports, target_is_directory=True)
-    return Settings(data_dir=tmp_path)
+    (tmp_path / "models").symlink_to(model_cache, target_is_directory=True)
+    return Settings(data_dir=tmp_path, detector=DETECTOR)
 
 
 async def seed(database: Database) -> None:
@@ -73,9 +69,3 @@ def videos(tmp_path: Path, video: Path) -> Path:
     folder.mkdir()
     shutil.copy(video, folder / "gate.mp4")
     return folder
-
-
-@pytest.fixture(scope="session")
-def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the demo cameras' clips, so that they are encoded once."""
-    return tmp_path_factory.mktemp("videos")

@@ -28,9 +28,10 @@ PATIENCE_S = 150
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_dir(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("jobs")
     (folder / "data").mkdir()
+    (folder / "models").symlink_to(model_cache, target_is_directory=True)
     return folder
 
 

@@ -50,9 +50,9 @@ def site(versitygw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def settings(tmp_path: Path, exports: Path, site: S3Server) -> Settings:
+def settings(tmp_path: Path, model_cache: Path, site: S3Server) -> Settings:
     (tmp_path / "data").mkdir()
-    (tmp_path / "models").symlink_to(exports, target_is_directory=True)
+    (tmp_path / "models").symlink_to(model_cache, target_is_directory=True)
     return Settings(
         data_dir=tmp_path, blobs=BlobSettings(url=site.url), batch=BatchSettings(chunk_s=10)
     )

@@ -164,8 +164,8 @@ async def test_noise_ends_only_its_own_connection(demo: Demo, noise: bytes) -> N
     assert await asyncio.to_thread(_packets, url, 2)
 
 
-async def test_closing_twice_is_harmless(demo_data_dir: Path) -> None:
-    cameras = DemoCameras(Settings(data_dir=demo_data_dir), roles=())
+async def test_closing_twice_is_harmless(kept_dir: Path) -> None:
+    cameras = DemoCameras(Settings(data_dir=kept_dir), roles=())
     await cameras.aclose()
     assert await cameras.start() == []
     await cameras.aclose()

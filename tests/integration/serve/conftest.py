@@ -16,12 +16,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="session")
-def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data_dir for all of them, so that the model is exported once."""
-    return tmp_path_factory.mktemp("data")
-
-
 @contextmanager
 def ray_running() -> Iterator[None]:
     """A Ray of its own with two CPUs and no HTTP. Its processes have the environment of now."""
