@@ -54,7 +54,7 @@ class ValkeyServer:
             ]
         )
         client = redis.Redis(port=self.port, socket_timeout=2)
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 client.ping()
                 client.close()
@@ -69,12 +69,12 @@ class ValkeyServer:
         """SIGKILL: no goodbye, no last save."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,21 @@ from cluster.demo.scene import GroundTruth, Stage
 from cluster.stores.db import Database, migrate
 from pipelines.domain import Camera
 from tests.integration.batch.world import GATE, SIZE
-from tests.integration.serve.conftest import ray_session
-
-__all__ = ["ray_session"]
+from tests.integration.serve.conftest import ray_running
 
 DETECTOR = DetectorSettings(input_width=320, input_height=192)
+"""A quarter of the usual pixels, and of the time; the figures of the scene are large enough."""
+DETECTOR_VARIABLES = {
+    "ATALAIA_DETECTOR__INPUT_WIDTH": str(DETECTOR.input_width),
+    "ATALAIA_DETECTOR__INPUT_HEIGHT": str(DETECTOR.input_height),
+}
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """A cluster without Serve, which jobs with a model of their own do not need."""
+    with ray_running():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +44,16 @@ def truth() -> GroundTruth:
     return Stage(GATE.scene, SIZE).truth()
 
 
+def data_folder(folder: Path, model_cache: Path) -> Path:
+    """A `data_dir` without data, but with the exported models."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "models").symlink_to(model_cache, target_is_directory=True)
+    return folder
+
+
 @pytest.fixture
 def settings(tmp_path: Path, model_cache: Path) -> Settings:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "models").symlink_to(model_cache, target_is_directory=True)
-    return Settings(data_dir=tmp_path, detector=DETECTOR)
+    return Settings(data_dir=data_folder(tmp_path, model_cache), detector=DETECTOR)
 
 
 async def seed(database: Database) -> None:

@@ -17,10 +17,10 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 @pytest.fixture
 def until() -> Until:
-    """Waits until a condition holds; TimeoutError after 20 s."""
+    """Waits until a condition holds; TimeoutError after 60 s."""
 
     async def wait(true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not true():  # noqa: ASYNC110 -- the server does not announce the change
                 await asyncio.sleep(0.02)
 

@@ -18,9 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @contextmanager
 def ray_running() -> Iterator[None]:
-    """A Ray of its own with two CPUs and no HTTP. Its processes have the environment of now."""
+    """A Ray of its own with two CPUs. Its processes have the environment of now."""
     import ray
-    from ray import serve
 
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
@@ -34,18 +33,22 @@ def ray_running() -> Iterator[None]:
             "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
         )
         try:
-            serve.start(proxy_location="Disabled")
             yield
         finally:
-            serve.shutdown()
             ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    """One that ends with the module."""
+    """One with Serve but no HTTP, that ends with the module."""
+    from ray import serve
+
     with ray_running():
-        yield
+        try:
+            serve.start(proxy_location="Disabled")
+            yield
+        finally:
+            serve.shutdown()
 
 
 def asset(name: str) -> npt.NDArray[np.uint8]:
