@@ -16,6 +16,7 @@ ABSENT_AFTER = {
     "cluster.cli.main": {"sqlalchemy", "ray", "cv2", "supervision", "torch"},
     "cluster.bridge.bridge": {"alembic", "supervision", "ray", "torch"},
     "cluster.batch.infer": {"ray.serve", "supervision", "torch"},
+    "cluster.batch.extract": {"ray.serve", "supervision", "torch"},
     "cluster.runtime.services": {"alembic", "supervision", "ray.serve", "torch"},
     "serve.api.deployment": {"alembic", "supervision", "torch"},
     "cluster.inference.model": {"ultralytics", "torch"},
