@@ -52,4 +52,4 @@ async def world(settings: Settings) -> AsyncIterator[chaos.World]:
         descendants = psutil.Process().children(recursive=True)
     finally:
         await running.session.aclose()
-    assert await gone([process.pid for process in descendants], 10.0) == []
+    assert await gone([process.pid for process in descendants], 60.0) == []
