@@ -38,6 +38,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
                 controller={"interval_s": 1.0},
                 bridge={"open_timeout_s": 5.0, "backoff_max_s": 3.0},
                 agents={"cameras_per_host": chaos.CAMERAS_PER_HOST},
+                # A quarter of the usual pixels: what is seen is not the subject, only that it is.
+                detector={"input_width": 320, "input_height": 192},
                 log={"level": "info"},
             )
         )
