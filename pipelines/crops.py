@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.domain import CameraKey, PixelBox, Sighting, Track
-from pipelines.tracking import Scene
+
+if TYPE_CHECKING:  # Whoever cuts crops out of videos needs no tracker.
+    from pipelines.tracking import Scene
 
 S = 1_000_000
 """Microseconds per second."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines.domain import PATH_SCALE, CameraKey, FrameStamp, PathPoint, Track, TrackPath
+from pipelines.domain import (
+    PATH_CELL_US,
+    PATH_SCALE,
+    CameraKey,
+    FrameStamp,
+    PathPoint,
+    Track,
+    TrackPath,
+)
 from pipelines.tracking import Observation, Scene
-
-# Capture time is divided into cells of this length, counted from 1970. A track's boxes in one cell
-# form one path, identified by the start of the cell. Live and batch, which may analyse different
-# frames, thus produce the same path ids, and a repeated path replaces the earlier one. 5 s at 5
-# frames per second is some 700 bytes of JSON, and is what a killed process loses.
-CELL_US = 5_000_000
 
 # 60 frames per second over 5 s are 300 points; beyond this limit a path ends within its cell.
 MAX_POINTS = 1_000
@@ -30,7 +32,7 @@ class _Path:
     def accepts(self, capture_us: int) -> bool:
         """Whether a point at that time continues this path: same cell, not earlier, not full."""
         return (
-            capture_us // CELL_US == self.cell
+            capture_us // PATH_CELL_US == self.cell
             and self.end_us <= capture_us
             and len(self.points) < MAX_POINTS
         )
@@ -57,13 +59,13 @@ class _Entry:
 
     def add(self, stamp: FrameStamp, track: Track) -> None:
         if self.open is None:
-            cell = stamp.capture_us // CELL_US
-            start_us = cell * CELL_US
+            cell = stamp.capture_us // PATH_CELL_US
+            start_us = cell * PATH_CELL_US
             if start_us <= self.until_us:
                 # An earlier path filled this cell, or the camera's clock was set back: use another
                 # id, in whole milliseconds like the points of every path, and off the grid.
                 start_us = stamp.capture_us // 1_000 * 1_000
-                start_us -= 1_000 if start_us % CELL_US == 0 else 0
+                start_us -= 1_000 if start_us % PATH_CELL_US == 0 else 0
             self.open = _Path(cell, start_us)
         self.open.add(stamp, track)
 

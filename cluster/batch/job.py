@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 import ray.data
@@ -17,7 +17,7 @@ from cluster.batch import table
 from cluster.batch.chunks import FOREVER_US, Chunk, InferenceSpec, split
 from cluster.batch.extract import Extraction, ExtractRequest, extract
 from cluster.batch.infer import InferenceWorker
-from cluster.batch.object_index import LocalObjectIndex, RemoteObjectIndex
+from cluster.batch.object_index import RemoteObjectIndex
 from cluster.batch.replay import Findings, Replay
 from cluster.batch.request import DetectorChoice, Request, SourceLine, Summary
 from cluster.batch.rule_classes import with_known_classes
@@ -36,6 +36,9 @@ from pipelines.clock import Clock
 from pipelines.domain import CameraPlan, CountRule, LoiterRule, Rule
 from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError
 from pipelines.times import rfc3339
+
+if TYPE_CHECKING:
+    from cluster.batch.local_index import LocalObjectIndex
 
 # Before `from`. The tracker must have found what is in view, and must know what stands still as
 # standing still (`tracking.FIRST_LOOK_US`). The rest is margin.
@@ -322,6 +325,8 @@ class Job:
     async def _open_index(self) -> RemoteObjectIndex | LocalObjectIndex:
         if await _application_runs():
             return RemoteObjectIndex()
+        from cluster.batch.local_index import LocalObjectIndex
+
         return await LocalObjectIndex.open(self._settings, self._request.tenant)
 
     # ------------------------------------------------------------ summary

@@ -13,7 +13,7 @@ from rich.table import Table
 from cluster.cli.api import ApiClient, find_client
 from cluster.cli.cameras import KeyOption, TenantOption
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
-from cluster.stores.db import JobState
+from pipelines.domain import JobState
 from pipelines.errors import UnavailableError
 
 POLL_S = 1.0

@@ -12,7 +12,9 @@ import re
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +30,20 @@ class DetectorNetwork:
     """A detection network in float32, fused, in evaluation mode.
 
     Attributes:
-        module: takes float32 (n, 3, h, w) in 0..1; gives (n, 4 + classes, anchors), or
-            (n, rows, 6) where `end_to_end` (no suppression needed).
+        read: gives the module; called once, when it is first needed.
         labels: class names; the index is the class number.
+        end_to_end: whether the output needs no suppression.
     """
 
-    module: nn.Module
+    read: Callable[[], nn.Module]
     labels: tuple[str, ...]
     end_to_end: bool
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """Takes float32 (n, 3, h, w) in 0..1; gives (n, 4 + classes, anchors), or (n, rows, 6)
+        where `end_to_end`. Raises ModelError where the file changed meanwhile."""
+        return self.read()
 
 
 def load_network(weights: Weights) -> DetectorNetwork:
@@ -50,7 +58,8 @@ def load_network(weights: Weights) -> DetectorNetwork:
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"{weights.name} holds a damaged network: {error}") from error
     _require_finite(module, weights)
-    return DetectorNetwork(module, labels, bool(getattr(module.model[-1], "end2end", False)))
+    end_to_end = bool(getattr(module.model[-1], "end2end", False))
+    return DetectorNetwork(lambda: module, labels, end_to_end)
 
 
 def read_labels(weights: Weights) -> tuple[str, ...]:

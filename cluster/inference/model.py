@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cluster.core.settings import DetectorSettings
-from cluster.inference.checkpoint import load_network
 from cluster.inference.export import ExportCache
+from cluster.inference.known_network import open_network
 from cluster.inference.postprocess import RawDetections
 from cluster.inference.runtime import Runtime, RuntimeOptions
 from cluster.inference.runtimes import choose_runtime, open_runtime
@@ -125,10 +125,11 @@ def load_model(wanted: str, settings: DetectorSettings, cache: Path) -> Detectio
         ConfigError: the settings ask for what this machine cannot do.
     """
     weights = resolve_weights(wanted, cache)
-    network = load_network(weights)
+    exports = ExportCache(cache)
+    network = open_network(weights, exports)
     name = choose_runtime(settings.runtime)
     options = RuntimeOptions.of(settings)
-    runtime = open_runtime(name, network, weights.sha256, options, ExportCache(cache))
+    runtime = open_runtime(name, network, weights.sha256, options, exports)
     model = DetectionModel(weights, name, runtime, network.labels, options.input_size)
     _try_out(model, options.input_size)
     return model

@@ -3,12 +3,17 @@ of the others may not be installed."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+from importlib.metadata import version
 
 from cluster.inference.checkpoint import DetectorNetwork
 from cluster.inference.export import ExportCache
 from cluster.inference.runtime import Runtime, RuntimeOptions
 from pipelines.errors import ConfigError
+
+_NVIDIA_DRIVER = "libcuda.so.1"
+"""What torch itself loads first."""
 
 
 def choose_runtime(wanted: str) -> str:
@@ -17,24 +22,42 @@ def choose_runtime(wanted: str) -> str:
     Raises:
         ConfigError: TensorRT is wanted without a GPU or without its library.
     """
-    import torch
-
-    # Ray hides the GPUs from an actor that asked for none (detector.num_gpus = 0).
-    gpu = torch.cuda.is_available()
+    if wanted not in ("auto", "tensorrt"):
+        return wanted
+    gpu = _sees_gpu()
     tensorrt = importlib.util.find_spec("tensorrt") is not None
     if wanted == "auto":
         return ("tensorrt" if tensorrt else "torch") if gpu else "openvino"
-    if wanted == "tensorrt" and not gpu:
+    if not gpu:
         raise ConfigError(
             "detector.runtime is tensorrt, but this replica sees no GPU.",
             hint="Set detector.num_gpus above 0 on a machine with one, or runtime to auto.",
         )
-    if wanted == "tensorrt" and not tensorrt:
+    if not tensorrt:
         raise ConfigError(
             "detector.runtime is tensorrt, but it is not installed.",
             hint="Install atalaia[gpu], or set runtime to auto.",
         )
     return wanted
+
+
+def _sees_gpu() -> bool:
+    """Whether torch has a GPU. Where none can be, torch is not imported: that takes 3 s."""
+    # torch for AMD says "cuda" too, but needs no driver of NVIDIA.
+    if "rocm" not in version("torch") and not _driver_loads():
+        return False
+    import torch
+
+    # Ray hides the GPUs from an actor that asked for none (detector.num_gpus = 0).
+    return torch.cuda.is_available()
+
+
+def _driver_loads() -> bool:
+    try:
+        ctypes.CDLL(_NVIDIA_DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def open_runtime(

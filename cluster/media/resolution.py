@@ -17,7 +17,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import psutil
-from sqlalchemy.engine import make_url
 
 from cluster.core.addresses import AddressPolicy, IpAddress, OwnServices
 from cluster.core.log import get_logger
@@ -78,6 +77,9 @@ def own_services(settings: Settings) -> tuple[ServiceAddress, ...]:
     found = [service for url in urls if url for service in _of_url(url)]
     found.append(ServiceAddress(settings.api.host, settings.api.port))
     if settings.database.url is not None:
+        # Here, because whoever keeps its records in a file needs none of it: half a second.
+        from sqlalchemy.engine import make_url
+
         database = make_url(settings.database.url.get_secret_value())
         if database.host:
             found.append(ServiceAddress(database.host, database.port or 5432))

@@ -34,6 +34,7 @@ from pipelines.domain.cameras import (
 )
 from pipelines.domain.events import (
     EVERY_SIGHTING,
+    PATH_CELL_US,
     PATH_SCALE,
     Alarm,
     AlarmSource,
@@ -59,6 +60,7 @@ from pipelines.domain.geometry import (
     Polygon,
     polygon_area,
 )
+from pipelines.domain.jobs import JobState
 from pipelines.domain.rules import (
     CameraPlan,
     ClassName,
@@ -84,6 +86,7 @@ __all__ = [
     "MAX_MASKS",
     "MIN_LINE_LENGTH",
     "MIN_ZONE_AREA",
+    "PATH_CELL_US",
     "PATH_SCALE",
     "SLUG_PATTERN",
     "WEEKDAYS",
@@ -99,6 +102,7 @@ __all__ = [
     "Detections",
     "FrameStamp",
     "Frozen",
+    "JobState",
     "Letterbox",
     "LetterboxedFrame",
     "Line",

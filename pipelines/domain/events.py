@@ -98,6 +98,11 @@ PathPoint = tuple[int, int, int, int, int]
 """Milliseconds after the path's start; then x1, y1, x2, y2 in 1/10000 of the frame."""
 PATH_SCALE = 10_000
 """Units per frame width and height in a PathPoint."""
+PATH_CELL_US = 5_000_000
+"""Capture time is divided into cells of this length, counted from 1970. A track's boxes in one cell
+form one path, identified by the start of the cell. Live and batch, which may analyse different
+frames, thus produce the same path ids, and a repeated path replaces the earlier one. 5 s at 5
+frames per second is some 700 bytes of JSON, and is what a killed process loses."""
 
 
 class TrackPath(Frozen):

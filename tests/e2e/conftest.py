@@ -92,7 +92,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         started.send_signal(signal.SIGTERM)
         code = started.wait(STOP_TIMEOUT_S)
     assert code == 0, log.read_text(encoding="utf-8")[-4000:]
-    _, alive = psutil.wait_procs(descendants, timeout=10.0)
+    _, alive = psutil.wait_procs(descendants, timeout=60.0)
     assert not alive, f"left behind: {[p.name() for p in alive]}"
     assert not (data_dir / "run" / "demo.json").exists()
 

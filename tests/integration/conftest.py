@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -53,7 +54,7 @@ class ValkeyServer:
             ]
         )
         client = redis.Redis(port=self.port, socket_timeout=2)
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 client.ping()
                 client.close()
@@ -68,12 +69,32 @@ class ValkeyServer:
         """SIGKILL: no goodbye, no last save."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def kept_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir for what takes seconds to make and is the same every time: clips and exports.
+
+    All workers of a run share it; what is kept there may be made by two of them at once.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_cache(kept_dir: Path) -> Path:
+    """Where models are exported, once for all tests."""
+    folder = kept_dir / "models"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

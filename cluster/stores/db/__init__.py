@@ -22,7 +22,6 @@ from cluster.stores.db.types import (
     HoldRecord,
     IssuedKey,
     JobRecord,
-    JobState,
     Kept,
     KeyInfo,
     KindCount,
@@ -36,6 +35,7 @@ from cluster.stores.db.types import (
     StoredPolicy,
     Tenant,
 )
+from pipelines.domain import JobState
 
 __all__ = [
     "AlarmPage",

@@ -11,8 +11,9 @@ from sqlalchemy import func, select, update
 from cluster.stores.db.convert import job_of
 from cluster.stores.db.models import JobRow, TenantRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import JobRecord, JobState
+from cluster.stores.db.types import JobRecord
 from pipelines.clock import Clock
+from pipelines.domain import JobState
 from pipelines.errors import ConflictError, NotFoundError
 
 MAX_JOBS = 500

@@ -1,17 +1,21 @@
-"""Brings a database's tables to the shape that this version of the code expects."""
+"""Brings a database's tables to the shape that this version of the code expects.
+
+Whoever migrates imports Alembic; the many processes that only read and write records do not. It
+takes 0.4 s of processor time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors, open_engine
 from pipelines.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # Any constant of ours: two processes that migrate one PostgreSQL at once take turns by it.
 _ADVISORY_LOCK = 0x41544C  # "ATL"
@@ -24,16 +28,22 @@ async def migrate(url: str) -> None:
         ConfigError: the URL cannot be used.
         UnavailableError: the database is away, or newer than this code.
     """
+    from alembic import command
+
     await _run(url, lambda config: command.upgrade(config, "head"))
 
 
 async def downgrade(url: str, revision: str = "base") -> None:
     """Step back to `revision`; "base" removes every table, and with them every record."""
+    from alembic import command
+
     await _run(url, lambda config: command.downgrade(config, revision))
 
 
 async def current(url: str) -> str | None:
     """The revision that the database is at, or None where it has no tables yet."""
+    from alembic.runtime.migration import MigrationContext
+
     engine = open_engine(url)
     try:
         async with database_errors(), engine.connect() as connection:
@@ -46,6 +56,8 @@ async def current(url: str) -> str | None:
 
 def head() -> str:
     """The revision that this code expects."""
+    from alembic.script import ScriptDirectory
+
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
         raise AssertionError("the package holds no migrations")
@@ -53,6 +65,8 @@ def head() -> str:
 
 
 def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "cluster.stores.db:migrations")
     config.attributes["connection"] = connection
@@ -72,6 +86,9 @@ async def _run(url: str, step: Callable[[Config], None]) -> None:
 
 def _migrate(connection: Connection, step: Callable[[Config], None]) -> None:
     """All steps in one transaction: a failure leaves the tables as they were."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     sqlite = connection.dialect.name == "sqlite"
     if not sqlite:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})

@@ -34,9 +34,8 @@ from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
 from pipelines.analytics import SLOT_US
 from pipelines.clock import Clock
-from pipelines.domain import AlarmSource, Sighting, TrackPath
+from pipelines.domain import PATH_CELL_US, AlarmSource, Sighting, TrackPath
 from pipelines.errors import ConflictError, InputError, NotFoundError
-from pipelines.paths import CELL_US
 
 # Ten minutes of 80 objects in sight at once.
 MAX_PATHS = 10_000
@@ -257,7 +256,9 @@ def _paths_between(from_us: int, to_us: int) -> Select[PathRow]:
     # A path is at most one cell long, which makes of the end's condition one on the start, for
     # which there is an index.
     return select(PathRow).where(
-        PathRow.start_us > from_us - CELL_US, PathRow.start_us < to_us, PathRow.end_us >= from_us
+        PathRow.start_us > from_us - PATH_CELL_US,
+        PathRow.start_us < to_us,
+        PathRow.end_us >= from_us,
     )
 
 

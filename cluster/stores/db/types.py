@@ -14,6 +14,7 @@ from pipelines.domain import (
     AlarmSource,
     Camera,
     Frozen,
+    JobState,
     Micros,
     Polygon,
     Recording,
@@ -63,31 +64,6 @@ class CameraChanges(Frozen):
         # Whoever enters a secret anew, or removes it, need not be able to read the old one.
         unreadable = tuple(old for old in camera.unreadable if old.field not in changed)
         return Camera.model_validate({**dict(camera), **changed, "unreadable": unreadable})
-
-
-class JobState(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def may_become(self) -> frozenset[JobState]:
-        """A running job reports `running` again and again; a job that ended stays as it is."""
-        return _JOB_MOVES[self]
-
-    @property
-    def ended(self) -> bool:
-        return not self.may_become
-
-
-_JOB_ENDS = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-_JOB_MOVES = {
-    JobState.QUEUED: _JOB_ENDS | {JobState.RUNNING},
-    JobState.RUNNING: _JOB_ENDS | {JobState.RUNNING},
-    **dict.fromkeys(_JOB_ENDS, frozenset[JobState]()),
-}
 
 
 class JobRecord(Frozen):

@@ -13,18 +13,12 @@ from tests.integration.agents.scene import ROLE
 from tests.integration.agents.world import truth as scene_truth
 from tests.integration.bridge.conftest import bridge, servers
 
-__all__ = ["bridge", "cameras", "footage_dir", "servers", "truth"]
-
-
-@pytest.fixture(scope="session")
-def footage_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keeps the clip, so that it is made once."""
-    return tmp_path_factory.mktemp("numbered")
+__all__ = ["bridge", "cameras", "servers", "truth"]
 
 
 @pytest.fixture
-def cameras(footage_dir: Path) -> DemoCameras:
-    return DemoCameras(Settings(data_dir=footage_dir), roles=(ROLE,))
+def cameras(kept_dir: Path) -> DemoCameras:
+    return DemoCameras(Settings(data_dir=kept_dir), roles=(ROLE,))
 
 
 @pytest.fixture(scope="session")

@@ -368,7 +368,7 @@ async def test_what_is_not_audited_leaves_no_entry(world: World, acme: httpx.Asy
 async def test_refused_credentials_are_counted_per_address(world: World) -> None:
     wrong = new_key()
     app = create_app(world.deps)
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         for _ in range(35):
             await client.get("/v1/cameras", headers={"Authorization": f"Bearer {wrong}"})
         await client.get("/v1/cameras")
@@ -578,7 +578,7 @@ async def test_views_go_on_without_the_log_and_the_loss_is_visible(hurried: Worl
         body = (await anonymous.get("/readyz")).json()
         return bool(body["audit"] == {"status": "ok", "waiting": 0, "lost": 6})
 
-    await eventually(well, within_s=20)
+    await eventually(well)
     found = await entries(world)
     assert [e.action for e in found] == ["live.join"] * 3 + ["audit.lost"]
     assert found[-1].details["count"] == 6
@@ -588,7 +588,10 @@ async def test_views_go_on_without_the_log_and_the_loss_is_visible(hurried: Worl
 async def test_what_waits_is_written_when_the_application_ends(world: World) -> None:
     app = create_app(world.deps)
     headers = {"Authorization": f"Bearer {world.keys['acme']}"}
-    async with served(app) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
+    async with (
+        served(app) as url,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client,
+    ):
         for n in range(50):
             await client.post("/v1/cameras", json={"id": f"c-{n}", "url": URL})
     assert await world.database.audit("acme").count() == 50

@@ -102,7 +102,7 @@ async def test_guessing_is_slowed_but_locks_nobody_out(world: World) -> None:
     keys = Authenticator(world.database.platform(), world.deps.clock, failures_per_minute=5)
     app = create_app(world.deps, authenticator=keys)
     good = {"Authorization": f"Bearer {world.keys['acme']}"}
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         assert (await client.get("/v1/session", headers=good)).status_code == 200
         codes = [
             (
@@ -140,7 +140,7 @@ async def test_callers_are_told_apart_by_what_trusted_proxies_say(
     settings = world.deps.settings.model_copy(update={"api": api})
     keys = Authenticator(world.database.platform(), world.deps.clock, failures_per_minute=2)
     app = create_app(replace(world.deps, settings=settings), authenticator=keys)
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         seen = [
             await client.get(
                 "/v1/session",

@@ -71,7 +71,10 @@ async def test_probes_are_bounded_in_time_and_shared(
         **{name: getattr(world.deps, name) for name in world.deps.__slots__}
         | {"probes": {"stuck": stuck, "broken": broken, "away": away}}
     )
-    async with served(create_app(deps)) as url, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        served(create_app(deps)) as url,
+        httpx.AsyncClient(base_url=url, timeout=30) as client,
+    ):
         responses = await asyncio.gather(*(client.get("/readyz") for _ in range(10)))
 
     assert len(asked) == 1
@@ -176,7 +179,7 @@ async def test_the_page_and_its_files(world: World, tmp_path: Path) -> None:
     (static / "assets" / "main-abc123.js").write_text("1")
     (tmp_path / "outside.txt").write_text("x")
     app = create_app(world.deps, static=static)
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         page = await client.get("/")
         docs = await client.get("/docs")
         asset = await client.get("/assets/main-abc123.js")
@@ -199,7 +202,7 @@ async def test_the_page_and_its_files(world: World, tmp_path: Path) -> None:
 
 async def test_without_a_built_page_it_says_so(world: World, tmp_path: Path) -> None:
     app = create_app(world.deps, static=tmp_path / "none")
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         responses = [await client.get(path) for path in ("/", "/docs")]
 
     for response in responses:
@@ -239,6 +242,6 @@ async def test_browsers_that_come_by_https_stay_with_it(
     api = world.deps.settings.api.model_copy(update={"url": address})
     settings = world.deps.settings.model_copy(update={"api": api})
     app = create_app(replace(world.deps, settings=settings))
-    async with served(app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with served(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         for path in ("/healthz", "/v1/session", "/docs"):
             assert (await client.get(path)).headers.get("strict-transport-security") == header

@@ -155,7 +155,7 @@ async def test_one_tenant_s_link_never_opens_another_s_file(
 async def test_a_link_ends(url: str, world: World) -> None:
     clock = ManualClock(SystemClock().now_us())
     app = create_app(replace(world.deps, clock=clock))
-    async with served(app) as base, httpx.AsyncClient(base_url=base) as client:
+    async with served(app) as base, httpx.AsyncClient(base_url=base, timeout=30) as client:
         assert (await client.head(url)).status_code == 200
         clock.advance(world.deps.settings.api.media_url_ttl_s + 1)
         body = problem(await client.get(url), 403, "forbidden")
@@ -166,7 +166,7 @@ async def test_a_link_ends(url: str, world: World) -> None:
 async def test_replicas_open_each_other_s_links(url: str, world: World) -> None:
     async with (
         served(create_app(world.deps)) as base,
-        httpx.AsyncClient(base_url=base) as client,
+        httpx.AsyncClient(base_url=base, timeout=30) as client,
     ):
         assert (await client.head(url)).status_code == 200
 

@@ -36,9 +36,9 @@ class LocalDetector:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> DetectionModel:
+def model(model_cache: Path) -> DetectionModel:
     settings = DetectorSettings(runtime="torch")
-    return load_model(settings.weights, settings, tmp_path_factory.mktemp("models"))
+    return load_model(settings.weights, settings, model_cache)
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ async def test_the_api_behind_the_proxy_of_serve(running: Running) -> None:
     async def told() -> bool:
         return bool(await running.controller.told.remote() == [("acme", "yard")])
 
-    await eventually(told, within_s=20)
+    await eventually(told, within_s=60)
 
 
 async def test_a_caller_does_not_choose_its_address(running: Running) -> None:
@@ -243,14 +243,15 @@ async def test_ready_tells_what_is_missing(running: Running) -> None:
         dependencies: dict[str, Any] = body["dependencies"]  # type: ignore[assignment]
         return {name: state["status"] for name, state in dependencies.items()}
 
-    async def the_listener_is_up() -> bool:
-        return (await states())["listener"] == "up"
+    wanted = {"database", "redis", "detector", "embedder", "memory", "listener"}
 
-    await eventually(the_listener_is_up, within_s=30)
-    seen = await states()
-    up = {name for name, state in seen.items() if state == "up"}
-    assert {"database", "redis", "detector", "embedder", "memory", "listener"} <= up
-    assert "livekit" in seen.keys() - up
+    async def all_but_livekit_are_up() -> bool:
+        seen = await states()
+        up = {name for name, state in seen.items() if state == "up"}
+        # On a busy machine, a probe of one that is up may take longer than its two seconds.
+        return wanted <= up and "livekit" in seen.keys() - up
+
+    await eventually(all_but_livekit_are_up, within_s=60)
 
 
 async def test_events_pass_the_proxy_one_by_one_and_resume(running: Running) -> None:
@@ -272,5 +273,5 @@ async def test_events_pass_the_proxy_one_by_one_and_resume(running: Running) -> 
             return "atalaia_alarm_streams 0.0" in (await acme.get("/metrics")).text
 
         # The replica notices that its clients have gone.
-        await eventually(nobody_listens, within_s=10)
+        await eventually(nobody_listens, within_s=60)
     await redis.aclose()

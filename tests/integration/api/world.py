@@ -180,7 +180,7 @@ async def open_world(
         )
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
     """Wait until `holds()`; fails after `within_s`."""
     deadline = time.monotonic() + within_s
     while not await holds():

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from cluster.core.settings import Settings
+from cluster.core.settings import DetectorSettings, Settings
 from cluster.demo.footage import make
 from cluster.demo.scene import GroundTruth, Stage
 from cluster.stores.db import Database, migrate
 from pipelines.domain import Camera
 from tests.factories import CIPHER
 from tests.integration.batch.world import GATE, SIZE
-from tests.integration.serve.conftest import ray_session
+from tests.integration.serve.conftest import ray_running
 
-__all__ = ["ray_session"]
+DETECTOR = DetectorSettings(input_width=320, input_height=192)
+"""A quarter of the usual pixels, and of the time; the figures of the scene are large enough."""
+DETECTOR_VARIABLES = {
+    "ATALAIA_DETECTOR__INPUT_WIDTH": str(DETECTOR.input_width),
+    "ATALAIA_DETECTOR__INPUT_HEIGHT": str(DETECTOR.input_height),
+}
+
+
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[None]:
+    """A cluster without Serve, which jobs with a model of their own do not need."""
+    with ray_running():
+        yield
 
 
 @pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(kept_dir: Path) -> Path:
     """The gate's scene: 30 s, 25 frames/s, a key frame each second, no B-frames."""
-    return make(GATE.footage(), tmp_path_factory.mktemp("video"))
+    return make(GATE.footage(), kept_dir / "demo")
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +45,16 @@ def truth() -> GroundTruth:
     return Stage(GATE.scene, SIZE).truth()
 
 
-@pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of exported models, so that they are exported once."""
-    return tmp_path_factory.mktemp("exports")
+def data_folder(folder: Path, model_cache: Path) -> Path:
+    """A `data_dir` without data, but with the exported models."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "models").symlink_to(model_cache, target_is_directory=True)
+    return folder
 
 
 @pytest.fixture
-def settings(tmp_path: Path, exports: Path) -> Settings:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "models").symlink_to(exports, target_is_directory=True)
-    return Settings(data_dir=tmp_path)
+def settings(tmp_path: Path, model_cache: Path) -> Settings:
+    return Settings(data_dir=data_folder(tmp_path, model_cache), detector=DETECTOR)
 
 
 async def seed(database: Database) -> None:
@@ -74,9 +85,3 @@ def videos(tmp_path: Path, video: Path) -> Path:
     folder.mkdir()
     shutil.copy(video, folder / "gate.mp4")
     return folder
-
-
-@pytest.fixture(scope="session")
-def videos_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the demo cameras' clips, so that they are encoded once."""
-    return tmp_path_factory.mktemp("videos")

@@ -19,7 +19,7 @@ from cluster.stores.db import Database, JobRecord, JobState, migrate
 from pipelines.clock import SystemClock
 from serve.api.ray_ports import RayJobs
 from tests.factories import CIPHER
-from tests.integration.batch.conftest import seed
+from tests.integration.batch.conftest import DETECTOR_VARIABLES, data_folder, seed
 from tests.integration.batch.world import frames_to_analyse, recorded
 from tests.ports import free_port
 
@@ -29,10 +29,8 @@ PATIENCE_S = 150
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("jobs")
-    (folder / "data").mkdir()
-    return folder
+def data_dir(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Path:
+    return data_folder(tmp_path_factory.mktemp("jobs"), model_cache)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -40,7 +38,8 @@ async def head(data_dir: Path) -> AsyncIterator[Settings]:
     """A head as `atalaia up` starts it, with a token; its processes find the settings in its
     environment. This process is connected to it, like a Serve replica."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ATALAIA_DATA_DIR", str(data_dir))
+        for name, value in {"ATALAIA_DATA_DIR": str(data_dir), **DETECTOR_VARIABLES}.items():
+            patch.setenv(name, value)
         settings = Settings(ray=RaySettings(dashboard_port=free_port(), num_cpus=2))
         ray_head.ensure_token()
         ray_head.use_loopback()

@@ -104,17 +104,17 @@ def digest(frame: LetterboxedFrame) -> str:
 
 @pytest.mark.parametrize("name", ROLES)
 async def test_the_job_raises_the_same_alarms_as_the_watcher(
-    name: str, servers: Servers, bridge: Bridge, exports: Path, videos_dir: Path
+    name: str, servers: Servers, bridge: Bridge, model_cache: Path, kept_dir: Path
 ) -> None:
     role, seconds = ROLES[name]
     settings = servers.settings
     shutil.rmtree(settings.model_cache, ignore_errors=True)
-    settings.model_cache.symlink_to(exports, target_is_directory=True)
+    settings.model_cache.symlink_to(model_cache, target_is_directory=True)
     (settings.data_dir / "data").mkdir(exist_ok=True)
     await migrate(settings.database_url)
     async with Database(settings.database_url, cipher=CIPHER) as database:
         plan = await planned(database, role)
-        host = await watched(settings, servers, bridge, role, plan, videos_dir, seconds)
+        host = await watched(settings, servers, bridge, role, plan, kept_dir, seconds)
         segments = await kept(database)
 
         frames = await batch_frames(settings, plan, segments)
@@ -165,7 +165,7 @@ async def watched(
     bridge: Bridge,
     role: Role,
     plan: CameraPlan,
-    videos_dir: Path,
+    kept_dir: Path,
     seconds: float,
 ) -> ModelHost:
     """Watch and record a clip from its start. The watcher joins first."""
@@ -173,7 +173,7 @@ async def watched(
         load_model, settings.detector.weights, settings.detector, settings.model_cache
     )
     host = ModelHost(plan, look=lambda _: Detections.empty(), model=model)
-    cameras = DemoCameras(Settings(data_dir=videos_dir), roles=(role,))
+    cameras = DemoCameras(Settings(data_dir=kept_dir), roles=(role,))
     async with contextlib.AsyncExitStack() as stack:
         watcher = await stack.enter_async_context(live.watching(servers, host))
         (camera,) = await cameras.start()

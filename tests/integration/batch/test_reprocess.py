@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,12 @@ from cluster.stores.db import Database, migrate
 from pipelines.domain import AlarmSource, ZoneEntryRule
 from pipelines.errors import InputError, NotFoundError
 from tests.factories import CIPHER
-from tests.integration.batch.conftest import seed
+from tests.integration.batch.conftest import (
+    DETECTOR,
+    DETECTOR_VARIABLES,
+    data_folder,
+    seed,
+)
 from tests.integration.batch.world import (
     START_US,
     assert_as_scripted,
@@ -31,7 +39,7 @@ from tests.integration.batch.world import (
     run,
 )
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("ray_session")]
 
 DRIVER = (sys.executable, "-m", "pipelines.reprocess", "--tenant", "acme", "--camera", "gate")
 
@@ -43,7 +51,7 @@ def chunked(settings: Settings, seconds: float) -> Settings:
 def killed_after(steps: int, command: list[str], environment: dict[str, str], tables: Path) -> int:
     """Kill the command once it has stored so many tables; returns the number stored."""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as driver:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 240
         while len(list(tables.glob("*.parquet"))) < steps and time.monotonic() < until:
             assert driver.poll() is None
             time.sleep(0.01)
@@ -51,14 +59,54 @@ def killed_after(steps: int, command: list[str], environment: dict[str, str], ta
     return len(list(tables.glob("*.parquet")))
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What a job left, by the detector as it is by default, and what it said at its end."""
+
+    settings: Settings
+    videos: Path
+    summary: Summary
+
+
+@pytest.fixture(scope="module")
+def finished(
+    ray_session: None, tmp_path_factory: pytest.TempPathFactory, model_cache: Path, video: Path
+) -> Finished:
+    videos = tmp_path_factory.mktemp("videos")
+    shutil.copy(video, videos / "gate.mp4")
+    settings = Settings(data_dir=data_folder(tmp_path_factory.mktemp("job"), model_cache))
+
+    async def first() -> Summary:
+        await migrate(settings.database_url)
+        async with Database(settings.database_url) as database:
+            await seed(database)
+        return await run(settings, files=(str(videos),), start_us=START_US)
+
+    return Finished(settings, videos, asyncio.run(first()))
+
+
+@pytest.fixture
+def after(finished: Finished, tmp_path: Path) -> Finished:
+    """A copy, for a test to go on with."""
+    data_dir = tmp_path / "after"
+    shutil.copytree(finished.settings.data_dir, data_dir, symlinks=True)
+    settings = finished.settings.model_copy(update={"data_dir": data_dir})
+    return Finished(settings, finished.videos, finished.summary)
+
+
+@pytest.fixture
+async def written_records(after: Finished) -> AsyncIterator[Database]:
+    async with Database(after.settings.database_url) as database:
+        yield database
+
+
 async def test_a_video_gives_the_alarms_of_its_script(
-    settings: Settings, database: Database, videos: Path, truth: GroundTruth
+    after: Finished, written_records: Database, truth: GroundTruth
 ) -> None:
     """They have their source and a stored snapshot. Objects and paths are stored too. The other
     tenant's camera of the same name gets none of it."""
-    summary = await run(settings, files=(str(videos),), start_us=START_US)
-
-    alarms = await recorded(database)
+    settings, summary = after.settings, after.summary
+    alarms = await recorded(written_records)
     assert_as_scripted(alarms, truth)
     assert {found.alarm.source for found in alarms} == {AlarmSource.BATCH}
     blobs = settings.data_dir / "data" / "blobs" / "acme"
@@ -71,25 +119,24 @@ async def test_a_video_gives_the_alarms_of_its_script(
         frames_to_analyse(),
         30.0,
     )
-    written = await rows(database)
+    written = await rows(written_records)
     # Each figure of the script appears once.
     assert len(written["objects"]) == len(truth.actors()) == summary.objects
     for seen in written["objects"]:
         assert (blobs / seen["sighting"]["snapshot"]).read_bytes().startswith(b"\xff\xd8")
     assert {path.track for path in written["paths"]} >= {a.alarm.track for a in alarms}
     assert summary.not_remembered == 0
-    assert await recorded(database, "globex") == []
+    assert await recorded(written_records, "globex") == []
 
 
-async def test_a_repeated_job_changes_nothing(
-    settings: Settings, database: Database, videos: Path
-) -> None:
+async def test_a_repeated_job_changes_nothing(after: Finished, written_records: Database) -> None:
     """The second run analyses no frame again, writes nothing new, and changes nothing."""
-    fields = {"files": (str(videos),), "start_us": START_US}
-    first = await run(settings, **fields)
-    before = await rows(database)
+    settings, first = after.settings, after.summary
+    fields = {"files": (str(after.videos),), "start_us": START_US}
+    before = await rows(written_records)
+    assert before["alarms"]
     second = await run(settings, **fields)
-    assert await rows(database) == before
+    assert await rows(written_records) == before
     assert (second.new_alarms, second.reused, second.core_s) == (0, second.chunks, 0.0)
     assert second.alarms == first.alarms
     other_rules = (ZoneEntryRule(id="all", polygon=((0, 0), (1, 0), (1, 1), (0, 1))),)
@@ -98,7 +145,7 @@ async def test_a_repeated_job_changes_nothing(
 
 
 async def test_a_killed_and_resumed_job_writes_the_same_rows(
-    settings: Settings, database: Database, videos: Path, tmp_path: Path
+    settings: Settings, database: Database, videos: Path, tmp_path: Path, model_cache: Path
 ) -> None:
     """SIGKILL while some steps are done and others are not; then again. Compared with a run of
     another configuration that nobody disturbed, in one step instead of fifteen: so seams show, if
@@ -108,6 +155,7 @@ async def test_a_killed_and_resumed_job_writes_the_same_rows(
     command = [*DRIVER, "--start", "2026-01-01T00:00:00Z", "--json", str(videos / "gate.mp4")]
     environment = os.environ | {
         "ATALAIA_DATA_DIR": str(settings.data_dir),
+        **DETECTOR_VARIABLES,
         "ATALAIA_BATCH__CHUNK_S": "2",
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
     }
@@ -117,7 +165,7 @@ async def test_a_killed_and_resumed_job_writes_the_same_rows(
 
     resumed = await asyncio.to_thread(
         lambda: subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=200, check=False
+            command, env=environment, capture_output=True, text=True, timeout=400, check=False
         )
     )
     assert resumed.returncode == 0, resumed.stderr
@@ -125,9 +173,8 @@ async def test_a_killed_and_resumed_job_writes_the_same_rows(
     assert (summary.chunks, summary.looked) == (15, frames_to_analyse())
     assert 3 <= summary.reused < 15
 
-    undisturbed = chunked(Settings(data_dir=tmp_path / "undisturbed"), 1000)
-    (undisturbed.data_dir / "data").mkdir(parents=True)
-    (undisturbed.data_dir / "models").symlink_to(settings.data_dir / "models")
+    other_dir = data_folder(tmp_path / "undisturbed", model_cache)
+    undisturbed = chunked(Settings(data_dir=other_dir, detector=DETECTOR), 1000)
     await migrate(undisturbed.database_url)
     async with Database(undisturbed.database_url, cipher=CIPHER) as other:
         await seed(other)
@@ -190,13 +237,14 @@ def driven(settings: Settings, video: Path, rules: Path) -> subprocess.Completed
     """A dry run without a cluster, which leaves nothing in the machine's temporary folder."""
     with tempfile.TemporaryDirectory(prefix="job-") as temp:
         environment = {"ATALAIA_DATA_DIR": str(settings.data_dir), "TMPDIR": temp}
+        environment |= DETECTOR_VARIABLES
         start = ("--start", "2026-01-01T00:00:00Z")
         done = subprocess.run(
             [*DRIVER, *start, "--dry-run", "--json", "--rules", str(rules), str(video)],
             env=os.environ | environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=400,
             check=False,
         )
         assert list(Path(temp).glob("atalaia-ray-*")) == []

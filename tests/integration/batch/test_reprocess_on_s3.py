@@ -15,6 +15,7 @@ import pytest
 from cluster.core.settings import BatchSettings, BlobSettings, Settings
 from cluster.stores.db import Database
 from pipelines.errors import UnavailableError
+from tests.integration.batch.conftest import DETECTOR, data_folder
 from tests.integration.batch.world import (
     START_US,
     record,
@@ -50,11 +51,12 @@ def site(versitygw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture
-def settings(tmp_path: Path, exports: Path, site: S3Server) -> Settings:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "models").symlink_to(exports, target_is_directory=True)
+def settings(tmp_path: Path, model_cache: Path, site: S3Server) -> Settings:
     return Settings(
-        data_dir=tmp_path, blobs=BlobSettings(url=site.url), batch=BatchSettings(chunk_s=10)
+        data_dir=data_folder(tmp_path, model_cache),
+        blobs=BlobSettings(url=site.url),
+        batch=BatchSettings(chunk_s=10),
+        detector=DETECTOR,
     )
 
 

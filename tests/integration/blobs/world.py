@@ -26,7 +26,7 @@ ACCESS, SECRET = "AKIA-of-the-tests", "a/secret+that-nobody/may-see"
 
 
 def wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(400):
+    for _ in range(2400):
         try:
             httpx.get(url).raise_for_status()
         except httpx.HTTPError:
@@ -133,7 +133,7 @@ class S3Server:
         """SIGKILL: connections break in the middle of what they carry."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def hang(self) -> None:
         """From now on it takes connections and answers nothing, until `resume`."""
@@ -148,4 +148,4 @@ class S3Server:
         if self.process is not None and self.process.poll() is None:
             self.resume()
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(60)

@@ -49,7 +49,7 @@ async def test_the_master_is_found_through_sentinel(
     sentinel = await asyncio.create_subprocess_exec(master.binary, str(config), "--sentinel")
     asked = open_redis(f"redis://127.0.0.1:{port}")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await _answers(asked):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         # The first one is not there: the next is asked.

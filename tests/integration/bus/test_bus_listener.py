@@ -24,7 +24,7 @@ from tests.factories import make_alarm
 from tests.integration.conftest import ValkeyServer
 
 
-async def _until(done: Callable[[], Awaitable[bool]], timeout_s: float = 20) -> None:
+async def _until(done: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not await done():  # noqa: ASYNC110 - what it waits for is in another process
             await asyncio.sleep(0.02)

@@ -33,7 +33,7 @@ PATIENCE_S = 20.0
 """No watcher waits this long; here what counts is where an alarm goes, on any machine."""
 
 
-async def _until(done: Callable[[], bool], timeout_s: float = 15) -> None:
+async def _until(done: Callable[[], bool], timeout_s: float = 60) -> None:
     async with asyncio.timeout(timeout_s):
         while not done():  # noqa: ASYNC110 - what it waits for is in another thread
             await asyncio.sleep(0.02)

@@ -75,7 +75,7 @@ async def test_waiting_ends_with_an_alarm_or_with_time(stream: AlarmStream) -> N
     reading = asyncio.create_task(stream.read(tail, block_ms=3_000))
     await asyncio.sleep(0.05)
     await stream.publish(make_alarm(1))
-    assert [entry.alarm for entry in await asyncio.wait_for(reading, 1)] == [make_alarm(1)]
+    assert [entry.alarm for entry in await reading] == [make_alarm(1)]
     assert await stream.read(await stream.tail_id(), block_ms=20) == []
     assert await stream.read("$", block_ms=20) == []
 
@@ -83,7 +83,7 @@ async def test_waiting_ends_with_an_alarm_or_with_time(stream: AlarmStream) -> N
 async def test_a_block_longer_than_the_clients_timeout_is_no_error(valkey: str) -> None:
     client = open_redis(valkey)
     reading = asyncio.create_task(AlarmStream(client, "quiet").read("$", block_ms=600_000))
-    assert await asyncio.wait_for(reading, 4) == []
+    assert await asyncio.wait_for(reading, 60) == []
     await client.aclose()
 
 

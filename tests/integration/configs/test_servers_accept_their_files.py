@@ -35,7 +35,7 @@ def test_livekit(tmp_path: Path) -> None:
         env={**os.environ, "LIVEKIT_KEYS": f"key: {'s' * 32}"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert "7880 - HTTP service" in done.stdout
@@ -62,12 +62,12 @@ async def test_go2rtc(tmp_path: Path) -> None:
     def ask(method: str, path: str) -> bytes:
         headers = {"Authorization": f"Basic {login}"}
         request = urllib.request.Request(base + path, method=method, headers=headers)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             content: bytes = answer.read()
             return content
 
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     info = json.loads(await asyncio.to_thread(ask, "GET", ""))

@@ -62,12 +62,12 @@ def postgres_server() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         shutil.rmtree(folder)
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(200):
+    for _ in range(600):
         try:
             psycopg.connect(f"{url}/postgres", connect_timeout=2).close()
         except psycopg.OperationalError:

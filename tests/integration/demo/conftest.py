@@ -12,22 +12,15 @@ from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, H265_ROLE
 from cluster.demo.simulator import DemoCamera, DemoCameras
 
-
-@pytest.fixture(scope="session")
-def demo_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the clips, so that they are encoded once per session."""
-    return tmp_path_factory.mktemp("demo")
-
-
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 @pytest.fixture
 def until() -> Until:
-    """Waits until a condition holds; TimeoutError after 20 s."""
+    """Waits until a condition holds; TimeoutError after 60 s."""
 
     async def wait(true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not true():  # noqa: ASYNC110 -- the server does not announce the change
                 await asyncio.sleep(0.02)
 
@@ -35,8 +28,8 @@ def until() -> Until:
 
 
 @pytest.fixture
-async def demo(demo_data_dir: Path) -> AsyncIterator[tuple[DemoCameras, list[DemoCamera]]]:
-    cameras = DemoCameras(Settings(data_dir=demo_data_dir), roles=(*CAST, H265_ROLE))
+async def demo(kept_dir: Path) -> AsyncIterator[tuple[DemoCameras, list[DemoCamera]]]:
+    cameras = DemoCameras(Settings(data_dir=kept_dir), roles=(*CAST, H265_ROLE))
     playing = await cameras.start()
     yield cameras, playing
     await cameras.aclose()

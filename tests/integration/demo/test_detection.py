@@ -42,7 +42,7 @@ def _iou(a: NormalizedBox, b: NormalizedBox) -> float:
 
 
 @pytest.mark.parametrize("role", [r for r in CAST if r.scene], ids=lambda r: r.id)
-def test_the_model_finds_every_figure(role: Role, demo_data_dir: Path) -> None:
+def test_the_model_finds_every_figure(role: Role, kept_dir: Path) -> None:
     """In 95 % of the frames in which at least half of it is visible, with IoU 0.6 or more. An empty
     scene has no detections of the rules' classes. The pipeline raises the expected alarms."""
     from ultralytics import YOLO  # imported late: it takes seconds
@@ -54,7 +54,7 @@ def test_the_model_finds_every_figure(role: Role, demo_data_dir: Path) -> None:
     pipeline = CameraPipeline(CameraPlan(camera=camera, rules=role.rules))
     raised: list[tuple[str, float]] = []
     found: dict[str, list[bool]] = defaultdict(list)
-    with av.open(str(make(role.footage(), demo_data_dir / "demo"))) as container:
+    with av.open(str(make(role.footage(), kept_dir / "demo"))) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number % EVERY:
                 continue

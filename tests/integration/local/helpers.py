@@ -53,7 +53,7 @@ async def gone(pids: list[int], within_s: float) -> list[int]:
     return []
 
 
-async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait for an effect of another process."""
     async with asyncio.timeout(within_s):
         while True:

@@ -82,7 +82,7 @@ async def test_a_cancelled_build_ends_go(tmp_path: Path, log: Path) -> None:
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    assert await gone([int(pid.read_text())], 1) == []
+    assert await gone([int(pid.read_text())], 30) == []
 
 
 async def test_without_go_it_says_what_to_install(

@@ -198,7 +198,7 @@ async def test_a_server_deaf_to_sigterm_and_its_grandchildren_are_killed(tmp_pat
     assert server is not None
     assert alive(grandchild)
     await process.aclose()
-    assert await gone([server, grandchild], 2) == []
+    assert await gone([server, grandchild], 30) == []
 
 
 async def test_a_killed_subreaper_takes_its_server_along(tmp_path: Path) -> None:
@@ -213,6 +213,6 @@ async def test_a_killed_subreaper_takes_its_server_along(tmp_path: Path) -> None
         assert subreaper != os.getpid()
         os.kill(subreaper, signal.SIGKILL)
         await until(lambda: process.status().restarts == 1 and process.state is State.READY)
-        assert await gone([server], 2) == []
+        assert await gone([server], 30) == []
     finally:
         await process.aclose()

@@ -94,11 +94,13 @@ class Go2Rtc:
             self.binary, "-c", str(self.config), stdout=log, stderr=log, env=self.environment
         )
         async with self.client() as client:
-            for _ in range(100):
+            for _ in range(1200):
                 try:
                     await client.get("/api")
                     return
                 except httpx.TransportError:
+                    if self.process.returncode is not None:
+                        break
                     await asyncio.sleep(0.05)
         raise AssertionError((self.folder / "go2rtc.log").read_text())
 

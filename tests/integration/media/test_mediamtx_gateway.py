@@ -230,7 +230,7 @@ async def real(tmp_path: Path) -> AsyncIterator[MediaMtxGateway]:
     relay = RelayServer(RelayConfig.of(settings))
     await relay.start()
     try:
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
             for _ in range(100):
                 try:
                     await http.get(f"http://127.0.0.1:{api_port}/v3/paths/list")

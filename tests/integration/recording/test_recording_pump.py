@@ -32,7 +32,7 @@ from tests.unit.cluster.media.clips import Clip
 
 GATE = CameraKey("acme", "gate")
 AUDIBLE = Recording(mode=RecordingMode.CONTINUOUS, audio=True)
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture

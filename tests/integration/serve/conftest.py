@@ -17,17 +17,10 @@ from cluster.local.ray_folder import temporary_folder
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="session")
-def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data_dir for all of them, so that the model is exported once."""
-    return tmp_path_factory.mktemp("data")
-
-
 @contextmanager
 def ray_running() -> Iterator[None]:
-    """A Ray of its own with two CPUs and no HTTP. Its processes have the environment of now."""
+    """A Ray of its own with two CPUs. Its processes have the environment of now."""
     import ray
-    from ray import serve
 
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # Ray refuses socket paths beyond 107 bytes, so its folder cannot lie under tmp_path.
@@ -38,20 +31,22 @@ def ray_running() -> Iterator[None]:
             ray.init(
                 "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
             )
-            try:
-                serve.start(proxy_location="Disabled")
-                yield
-            finally:
-                serve.shutdown()
+            yield
         finally:
             ray.shutdown()  # also what a failed start has started
 
 
 @pytest.fixture(scope="module")
 def ray_session() -> Iterator[None]:
-    """One that ends with the module."""
+    """One with Serve but no HTTP, that ends with the module."""
+    from ray import serve
+
     with ray_running():
-        yield
+        try:
+            serve.start(proxy_location="Disabled")
+            yield
+        finally:
+            serve.shutdown()
 
 
 def asset(name: str) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import supervision as sv
 from cluster.core.settings import DetectorSettings
 from cluster.inference.checkpoint import load_network
 from cluster.inference.export import ExportCache
-from cluster.inference.model import DetectionModel, load_model
+from cluster.inference.known_network import open_network
+from cluster.inference.model import DetectionModel, ModelInfo, load_model
 from cluster.inference.openvino_runtime import possible_precisions
 from cluster.inference.runtime import RuntimeOptions
 from cluster.inference.runtimes import open_runtime
@@ -27,6 +30,7 @@ from tests.integration.serve import models
 
 Picture = npt.NDArray[np.uint8]
 INPUT = (640, 384)
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +223,46 @@ def test_the_export_is_reused_and_mended(model_cache: Path, tmp_path: Path, bus:
     assert graph.stat().st_mtime_ns > made
     (seen,) = mended.detect([letterbox_rgb(bus, (320, 192))])
     assert counts(seen)["bus"] == 1
+
+
+def test_a_known_checkpoint_is_not_read_again(model: DetectionModel, model_cache: Path) -> None:
+    """Nor is torch loaded, which takes seconds and hundreds of megabytes."""
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cluster.core.settings import DetectorSettings\n"
+        "from cluster.inference.model import load_model\n"
+        "wanted = DetectorSettings(runtime='openvino')\n"
+        "model = load_model('yolov8n.pt', wanted, Path(sys.argv[1]))\n"
+        "print(model.info.model_dump_json())\n"
+        "print({'torch', 'ultralytics'} & sys.modules.keys())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model_cache)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    info, loaded = done.stdout.splitlines()
+    assert ModelInfo.model_validate_json(info) == model.info
+    assert loaded == "set()"
+
+
+@pytest.mark.parametrize("content", ["", '{"labels": 1}', None], ids=["empty", "wrong", "gone"])
+def test_what_is_known_of_a_checkpoint_is_mended(tmp_path: Path, content: str | None) -> None:
+    weights, cache = resolve_weights("yolov8n.pt", tmp_path), ExportCache(tmp_path)
+    read = open_network(weights, cache)
+    (known,) = tmp_path.glob("exports/*/network.json")
+    if content is None:
+        known.unlink()
+    else:
+        known.write_text(content)
+    assert open_network(weights, cache).labels == read.labels
+    again = open_network(weights, cache)
+    assert (again.labels, again.end_to_end) == (read.labels, False)
+    assert again.module.state_dict().keys() == read.module.state_dict().keys()
 
 
 def test_the_precision_is_measured_once(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def run(name: str, *arguments: object, bound: Deployment) -> Handle:
 
 
 @pytest.fixture(scope="module")
-def settings(model_cache: Path) -> Settings:
+def settings(kept_dir: Path) -> Settings:
     # Whoever else uses the cores meanwhile: no frame of these tests comes too late.
-    return Settings(data_dir=model_cache, detector=DetectorSettings(max_wait_ms=4000))
+    return Settings(data_dir=kept_dir, detector=DetectorSettings(max_wait_ms=4000))
 
 
 @pytest.fixture(scope="module")

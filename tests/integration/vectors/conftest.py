@@ -45,17 +45,23 @@ def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
-            try:
-                httpx.get(f"{url}/readyz").raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert process.poll() is None, "qdrant ended"
-                time.sleep(0.1)
+        _wait_until_it_answers(f"{url}/readyz", process)
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        try:
+            httpx.get(url).raise_for_status()
+        except httpx.HTTPError:
+            assert process.poll() is None, "qdrant ended"
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail("qdrant did not answer")
 
 
 @pytest.fixture(params=["embedded", "server"])

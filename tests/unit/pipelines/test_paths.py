@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.domain import PATH_SCALE, Detections, FrameStamp, TrackPath
-from pipelines.paths import CELL_US, MAX_POINTS
+from pipelines.domain import PATH_CELL_US, PATH_SCALE, Detections, FrameStamp, TrackPath
+from pipelines.paths import MAX_POINTS
 from pipelines.pipeline import CameraPipeline, StepResult
 from tests.unit.pipelines.properties import PROPERTY
 from tests.unit.pipelines.world import (
@@ -55,7 +55,7 @@ def points(finished: list[TrackPath]) -> dict[str, list[tuple[int, Box]]]:
 
 def test_a_thing_that_stands_for_12_seconds() -> None:
     """From a cell's start: 5 s, 5 s and the rest, five points each second, all in one place."""
-    start_us = START_US - START_US % CELL_US
+    start_us = START_US - START_US % PATH_CELL_US
     finished = paths(watch(list(frames([STANDS], 12, 5, start_us=start_us))))
 
     assert [path.start_us - start_us for path in finished] == [0, 5_000_000, 10_000_000]
@@ -68,7 +68,7 @@ def test_a_thing_that_stands_for_12_seconds() -> None:
 
 
 def test_a_path_ends_with_the_first_frame_after_its_cell() -> None:
-    start_us = START_US - START_US % CELL_US
+    start_us = START_US - START_US % PATH_CELL_US
     results = watch(list(frames([STANDS], 12, 5, start_us=start_us)))
 
     assert [number for number, result in enumerate(results) if result.paths] == [25, 50, 60]
@@ -103,7 +103,7 @@ def test_finish_returns_the_remaining_paths_once() -> None:
 
 def test_lost_and_found_within_a_cell_is_one_path() -> None:
     """Ended and come back before the cell was over: a second path would replace the first."""
-    start_us = START_US - START_US % CELL_US
+    start_us = START_US - START_US % PATH_CELL_US
     thing = with_gaps(STANDS, (1.0, 4.0))
     finished = paths(watch(list(frames([thing], 6, 5, start_us=start_us))))
 
@@ -138,7 +138,7 @@ def test_the_most_sure_point_gives_the_confidence() -> None:
 
 
 def test_a_fast_camera_fills_paths_before_the_cell_ends() -> None:
-    start_us = START_US - START_US % CELL_US
+    start_us = START_US - START_US % PATH_CELL_US
     finished = paths(watch(list(frames([STANDS], 4, 500, start_us=start_us))))
 
     assert [len(path.points) for path in finished] == [MAX_POINTS, MAX_POINTS]
@@ -146,7 +146,7 @@ def test_a_fast_camera_fills_paths_before_the_cell_ends() -> None:
 
 
 def test_a_clock_that_is_set_back_replaces_nothing() -> None:
-    start_us = START_US - START_US % CELL_US
+    start_us = START_US - START_US % PATH_CELL_US
     stream = list(frames([STANDS], 8, 5, start_us=start_us))
     again = [(replace(s, capture_us=s.capture_us - 6_000_000), d) for s, d in stream[20:]]
     finished = paths(watch(stream + again))

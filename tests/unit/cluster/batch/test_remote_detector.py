@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cluster.batch.detectors import MAX_WAIT_S, RemoteDetector
+from cluster.batch.remote_detector import MAX_WAIT_S, RemoteDetector
 from pipelines.clock import ManualClock
 from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import UnavailableError
@@ -30,7 +30,7 @@ class _Away(RemoteDetector):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.batch.detectors.time.sleep", lambda _: None)
+    monkeypatch.setattr("cluster.batch.remote_detector.time.sleep", lambda _: None)
 
 
 def _end(detector: RemoteDetector) -> None:
