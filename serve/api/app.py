@@ -20,6 +20,7 @@ from serve.api import (
     health,
     jobs,
     join,
+    keys,
     media,
     model,
     objects,
@@ -56,6 +57,7 @@ ROUTERS = (
     analytics,
     jobs,
     platform,
+    keys,
     audit,
 )
 
@@ -103,7 +105,7 @@ def create_app(
     install_handlers(app, [route for route in routes if isinstance(route, Route)])
     for module in ROUTERS:
         app.include_router(module.router)
-    install_openapi(app)
+    install_openapi(app, routes)
     install_dashboard(app, static)
     _add_middleware(app, state)
     return app

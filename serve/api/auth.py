@@ -22,6 +22,8 @@ from cluster.stores.db.keys import key_id
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.audit.windows import Refusal
+from serve.api.key_lookup import KeyLookup
+from serve.api.key_uses import KeyUses
 from serve.api.problems import (
     TooManyRequestsError,
     UnauthorizedError,
@@ -34,7 +36,7 @@ CACHE_TTL_S = 2.0
 CACHE_SIZE = 4096
 
 # Keys carry 256 random bits, so this does not stop guessing: it stops a broken client from turning
-# every request into a query and a log line.
+# every request into a log line.
 FAILURES_PER_MINUTE = 30
 
 # Longer than any key we issue; what is longer is not worth hashing.
@@ -44,10 +46,10 @@ log = get_logger("api")
 
 
 class Authenticator:
-    """Finds the principal of a key, with a short memory, and slows down those who guess.
+    """Finds the principal of a key, with a short memory, and tells those who guess to wait.
 
-    A key that was good a moment ago is checked again even while its address is blocked: a
-    guesser cannot lock out the others behind the same address.
+    A key is always looked up before anybody is refused: a guesser cannot lock out the others
+    behind the same address.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Authenticator:
         *,
         failures_per_minute: int = FAILURES_PER_MINUTE,
     ) -> None:
-        self._records = records
         self._clock = clock
+        self._lookup = KeyLookup(records.find_keys)
+        self._uses = KeyUses(records.note_uses, clock)
         self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
         self._limit = RateLimitItemPerMinute(failures_per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -76,18 +79,32 @@ class Authenticator:
         if known and self._clock.monotonic() < known[1]:
             self._known.move_to_end(digest)
             return known[0]
-        if not known:
-            await self._refuse_guessers(address)
-        principal = await self._records.find_key(secret)
-        if principal is None:
+        key = key_id(secret)
+        principal = await self._lookup.find(secret) if key is not None else None
+        if key is None or principal is None:
             self._known.pop(digest, None)
+            await self._refuse_guessers(address)
             await self._limiter.hit(self._limit, address)
             log.info("wrong key", address=address)
             raise UnauthorizedError(
                 "This key is not valid.", hint="It may have been revoked; ask for a new one."
             )
+        self._uses.note(key)
         self._remember(digest, principal)
         return principal
+
+    def start(self) -> None:
+        """Begin with what runs in the background; in the event loop that serves the requests."""
+        self._uses.start()
+
+    async def flush(self) -> None:
+        """Write when keys were used."""
+        await self._uses.flush()
+
+    async def aclose(self) -> None:
+        """Idempotent."""
+        await self._lookup.aclose()
+        await self._uses.aclose()
 
     async def still_good(self, header: str | None, address: str) -> bool:
         """Whether a key that opened a stream is still good; checked while the stream lasts."""

@@ -67,11 +67,13 @@ class ApiState:
     def start(self) -> None:
         """Begin with what runs in the background; in the event loop that serves the requests."""
         self.auditor.start()
+        self.authenticator.start()
 
     async def aclose(self) -> None:
         """Idempotent."""
         # First, so that its deadline lies within that of the replica.
         await self.auditor.aclose()
+        await self.authenticator.aclose()
         await self.alarm_feeds.aclose()
         await self.announcer.aclose()
         await self.decoder.aclose()

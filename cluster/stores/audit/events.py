@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     CREDENTIAL_REFUSED = "credential.refused"
     TENANT_ADD = "tenant.add"
     KEY_ISSUE = "key.issue"
+    KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
     CAMERA_ADD = "camera.add"
     CAMERA_CHANGE = "camera.change"

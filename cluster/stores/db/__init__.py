@@ -3,6 +3,7 @@
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
 from cluster.stores.db.jobs import TenantJobs
+from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.keys import new_key
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
@@ -49,6 +50,7 @@ __all__ = [
     "SlotCount",
     "Tenant",
     "TenantJobs",
+    "TenantKeys",
     "TenantRecordings",
     "TenantRecords",
     "TenantTracks",

@@ -12,6 +12,7 @@ from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.engine import open_engine
 from cluster.stores.db.jobs import TenantJobs
+from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
 from cluster.stores.db.sessions import Sessions
@@ -73,6 +74,11 @@ class Database:
         """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def keys(self, tenant: str) -> TenantKeys:
+        """The keys of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantKeys(Sessions(self._engine, tenant), tenant, self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""

@@ -248,12 +248,21 @@ class KeyRow(Base):
     """A key of a tenant, or of the platform where `tenant` is null."""
 
     __tablename__ = "keys"
+    __table_args__ = (
+        CheckConstraint(
+            "role IN ('admin', 'operator', 'analyst', 'viewer', 'platform')", name="role"
+        ),
+        CheckConstraint("(tenant IS NULL) = (role = 'platform')", name="owner"),
+    )
 
     id: Mapped[str] = mapped_column(String(8), primary_key=True)
     tenant: Mapped[str | None] = mapped_column(
         String(40), ForeignKey("tenants.slug", ondelete="RESTRICT"), index=True
     )
     label: Mapped[str] = mapped_column(String(120))
+    role: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64))
     created_us: Mapped[int] = mapped_column(BigInteger)
+    expires_us: Mapped[int | None] = mapped_column(BigInteger)
+    last_used_us: Mapped[int | None] = mapped_column(BigInteger)
     revoked_us: Mapped[int | None] = mapped_column(BigInteger)

@@ -61,7 +61,7 @@ def _who(scope: Scope, note: AuditNote) -> tuple[str, str] | None:
     """Chain and actor, by the key or by the signed link; None: the link was refused."""
     principal: Principal | None = scope["state"].get("principal")
     if principal is not None:
-        return chain_name(principal.tenant), f"key:{principal.key_id}"
+        return chain_name(principal.tenant), principal.actor
     return note.link
 
 

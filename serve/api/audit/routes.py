@@ -7,14 +7,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from cluster.core.roles import Permission
 from cluster.stores.audit.chain import AuditEntry
 from cluster.stores.audit.events import MAX_ACTOR, MAX_AUDIT_PAGE, AuditAction, AuditQuery
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import AuditDep
 from serve.api.times import micros, rfc3339
 
-router = APIRouter(tags=["audit"], responses=responses(401, 422, 429, 503))
+router = APIRouter(
+    tags=["audit"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.AUDIT_READ)],
+)
 
 ActorFilter = Annotated[
     str | None,

@@ -97,6 +97,7 @@ AUDITED: dict[tuple[str, str], Audited] = {
     # tenants and keys
     ("POST", "/v1/tenants"): Audited(_A.TENANT_ADD, "tenant", noted),
     ("POST", "/v1/keys"): Audited(_A.KEY_ISSUE, "key", location()),
+    ("POST", "/v1/keys/{key}/rotate"): Audited(_A.KEY_ROTATE, "key", path("key")),
     ("DELETE", "/v1/keys/{key}"): Audited(_A.KEY_REVOKE, "key", path("key")),
     ("PUT", "/v1/model"): Audited(_A.MODEL_CHANGE, "model", noted),
     # cameras, masks, rules
@@ -147,7 +148,7 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/metrics"): _PROBE,
     ("GET", "/v1/session"): "shows the caller its own name",
     ("GET", "/v1/tenants"): "a list without a secret, for the platform only",
-    ("GET", "/v1/keys"): "a list without a secret, for the platform only",
+    ("GET", "/v1/keys"): "a list without a secret, for who manages keys",
     ("GET", "/v1/model"): "what the detector runs, for the platform only",
     ("GET", "/v1/cameras"): _STATE,
     ("GET", "/v1/cameras/{camera}"): _STATE,

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from cluster.clips.exports import manifest_key
 from cluster.clips.manifest import Manifest
+from cluster.core.roles import Role
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
 from serve.api.app import ROUTERS
@@ -34,8 +35,8 @@ from tests.integration.api.world import World, eventually, problem
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
 STRETCH = {"from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
-NOT_BY_TENANT = {"/v1/keys/{key}", "/media/{token}"}
-"""The platform's; and what is open to whoever holds the link (see test_api_media)."""
+NOT_BY_TENANT = {"/media/{token}"}
+"""What is open to whoever holds the link (see test_api_media)."""
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Theirs:
     job: UUID
     export: UUID
     track: str
+    key: str
 
 
 @pytest.fixture
@@ -96,7 +98,8 @@ async def theirs(world: World) -> Theirs:
     jobs = world.database.jobs("globex")
     job = await jobs.add("reprocess", {"camera": "vault", "model": f"{MARK}.pt"})
     await world.blobs("globex").put(manifest_key(export), manifest.model_dump_json().encode())
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs")
+    issued = await world.database.keys("globex").issue(f"{MARK} key", Role.VIEWER)
+    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs", issued.id)
 
 
 @pytest.fixture
@@ -133,6 +136,8 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/recordings/exports/{export}"): (f"/v1/recordings/exports/{theirs.export}", {}),
         ("GET", "/v1/objects/{track}"): (f"/v1/objects/{theirs.track}", {}),
         ("GET", "/v1/tracks/{track}"): (f"/v1/tracks/{theirs.track}", {}),
+        ("POST", "/v1/keys/{key}/rotate"): (f"/v1/keys/{theirs.key}/rotate", {"json": {}}),
+        ("DELETE", "/v1/keys/{key}"): (f"/v1/keys/{theirs.key}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -173,6 +178,8 @@ async def test_nothing_of_another_tenant_is_there(
     assert (await records.alarm(theirs.alarm.id)).state == "new"
     assert world.controller.told == []
     assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
+    [key] = [k for k in await world.database.keys("globex").keys() if k.id == theirs.key]
+    assert (key.revoked_us, key.expires_us) == (None, None)
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
