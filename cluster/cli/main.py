@@ -12,7 +12,19 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli import access, audit, cameras, exports, jobs, model, recordings, shell, status, up
+from cluster.cli import (
+    access,
+    audit,
+    cameras,
+    exports,
+    jobs,
+    model,
+    recordings,
+    shell,
+    status,
+    up,
+    users,
+)
 from cluster.cli import relay as relay_command
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
 from cluster.core.settings import CONFIG_VARIABLE
@@ -35,6 +47,7 @@ app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
+app.add_typer(users.app, name="user")
 app.add_typer(audit.app, name="audit")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)
 app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)

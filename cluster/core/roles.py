@@ -40,6 +40,7 @@ class Permission(StrEnum):
     JOB_RUN = "job.run"
     CAMERA_MANAGE = "camera.manage"
     RULE_MANAGE = "rule.manage"
+    USER_MANAGE = "user.manage"
     KEY_MANAGE = "key.manage"
     AUDIT_READ = "audit.read"
     TENANT_MANAGE = "tenant.manage"

@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from serve.api import (
     alarms,
     analytics,
+    auth_routes,
     cameras,
     clips,
     detect,
@@ -28,6 +29,7 @@ from serve.api import (
     recordings,
     rules,
     search,
+    users,
 )
 from serve.api.audit import routes as audit
 from serve.api.audit.middleware import AuditRequests
@@ -57,6 +59,8 @@ ROUTERS = (
     analytics,
     jobs,
     platform,
+    auth_routes,
+    users,
     keys,
     audit,
 )

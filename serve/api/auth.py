@@ -1,4 +1,4 @@
-"""The caller's identity: `Authorization: Bearer <key>`, checked before the rest of a request.
+"""The caller's identity: `Authorization: Bearer <key or access token>`, checked first of all.
 
 `RequireKey` guards the whole of `/v1/`, so that a route cannot be added without it. What a good key
 may touch is in `scope`.
@@ -29,6 +29,8 @@ from serve.api.problems import (
     UnauthorizedError,
     response_for,
 )
+from serve.api.sign_in import ExpiredTokenError, SignIn
+from serve.api.user_tokens import UserToken
 
 # A revoked key works for at most this long; a busy dashboard reads SQL this often instead of for
 # every request.
@@ -39,14 +41,16 @@ CACHE_SIZE = 4096
 # every request into a log line.
 FAILURES_PER_MINUTE = 30
 
-# Longer than any key we issue; what is longer is not worth hashing.
-MAX_KEY_LENGTH = 256
+# Longer than any key or token we issue (56 and some 450 characters); what is longer is not worth
+# hashing.
+MAX_KEY_LENGTH = 1024
 
 log = get_logger("api")
 
 
 class Authenticator:
-    """Finds the principal of a key, with a short memory, and tells those who guess to wait.
+    """Finds the principal of a key or of an access token, with a short memory, and tells those who
+    guess to wait.
 
     A key is always looked up before anybody is refused: a guesser cannot lock out the others
     behind the same address.
@@ -56,10 +60,12 @@ class Authenticator:
         self,
         records: PlatformRecords,
         clock: Clock,
+        sign_in: SignIn | None = None,
         *,
         failures_per_minute: int = FAILURES_PER_MINUTE,
     ) -> None:
         self._clock = clock
+        self._sign_in = sign_in
         self._lookup = KeyLookup(records.find_keys)
         self._uses = KeyUses(records.note_uses, clock)
         self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
@@ -70,26 +76,30 @@ class Authenticator:
         """The principal of an `Authorization` header sent from `address`.
 
         Raises:
-            UnauthorizedError: no key, an unknown one, or one that was revoked.
+            UnauthorizedError: no key, an unknown one, one that was revoked or has expired; an
+                access token that has expired, or whose session is over.
             TooManyRequestsError: too many wrong keys from this address.
         """
         secret = _bearer(header)
+        # Each time, because it expires while the session is still remembered below.
+        token = self._sign_in.access_token(secret) if self._sign_in is not None else None
         digest = hashlib.sha256(secret.encode()).digest()
         known = self._known.get(digest)
         if known and self._clock.monotonic() < known[1]:
             self._known.move_to_end(digest)
             return known[0]
-        key = key_id(secret)
-        principal = await self._lookup.find(secret) if key is not None else None
-        if key is None or principal is None:
+        principal = await self._find(secret, token)
+        if principal is None:
             self._known.pop(digest, None)
             await self._refuse_guessers(address)
             await self._limiter.hit(self._limit, address)
             log.info("wrong key", address=address)
             raise UnauthorizedError(
-                "This key is not valid.", hint="It may have been revoked; ask for a new one."
+                "This key is not valid." if token is None else "This session is over.",
+                hint="It may have been revoked; ask for a new one."
+                if token is None
+                else "Sign in: POST /v1/auth/login.",
             )
-        self._uses.note(key)
         self._remember(digest, principal)
         return principal
 
@@ -116,6 +126,15 @@ class Authenticator:
             # Unknown: records that are away for a while shall not end the alarm streams.
             return True
         return True
+
+    async def _find(self, secret: str, token: UserToken | None) -> Principal | None:
+        if token is not None and self._sign_in is not None:
+            return await self._sign_in.principal(token)
+        key = key_id(secret)
+        principal = await self._lookup.find(secret) if key is not None else None
+        if key is not None and principal is not None:
+            self._uses.note(key)
+        return principal
 
     async def _refuse_guessers(self, address: str) -> None:
         if not await self._limiter.test(self._limit, address):
@@ -154,9 +173,13 @@ def client_address(scope: Scope) -> str:
     return peer(scope) or "unknown"
 
 
+OPEN = frozenset({"/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout"})
+"""Under `/v1`, but with a credential of their own."""
+
+
 def _needs_key(scope: Scope) -> bool:
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return f"{path}/".startswith("/v1/")
+    return f"{path}/".startswith("/v1/") and path not in OPEN
 
 
 Refused = Callable[[str | None, Refusal, str | None], None]
@@ -180,7 +203,10 @@ class RequireKey:
         try:
             principal = await self._authenticator.principal(header, address)
         except AtalaiaError as error:
-            if isinstance(error, UnauthorizedError | TooManyRequestsError):
+            # Every page meets the end of its access token; that is no attempt at anything.
+            if isinstance(error, UnauthorizedError | TooManyRequestsError) and not isinstance(
+                error, ExpiredTokenError
+            ):
                 self._refused(peer(scope), *_refusal(header, error))
             await response_for(error)(scope, receive, send)
             return

@@ -33,6 +33,8 @@ TAGS = [
     {"name": "analytics", "description": "Statistics over many objects."},
     {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "audit", "description": "Who saw or changed what."},
+    {"name": "auth", "description": "Users sign in and out; needs no key."},
+    {"name": "users", "description": "Who may sign in."},
     {"name": "keys", "description": "Keys for programs."},
     {"name": "platform", "description": "Tenants; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},

@@ -82,6 +82,9 @@ OPEN_ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/healthz"): "for machines; shows nothing of a tenant",
     ("GET", "/readyz"): "for machines; shows nothing of a tenant",
     ("GET", "/metrics"): "for machines; shows nothing of a tenant",
+    ("POST", "/v1/auth/login"): "the password is the credential",
+    ("POST", "/v1/auth/refresh"): "the refresh token is the credential",
+    ("POST", "/v1/auth/logout"): "the refresh token is the credential",
     ("GET", "/media/{token}"): "the signed link is the permission",
     ("HEAD", "/media/{token}"): "the signed link is the permission",
 }

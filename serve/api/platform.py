@@ -15,7 +15,7 @@ from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import DisplayName, RequestBody, ResponseBody
 from serve.api.permissions import PrincipalDep, needs
 from serve.api.problems import responses
-from serve.api.scope import PlatformDep
+from serve.api.scope import PlatformDep, UserDep
 from serve.api.state import DepsDep
 from serve.api.times import rfc3339
 
@@ -37,6 +37,12 @@ class TenantList(ResponseBody):
     tenants: list[TenantView]
 
 
+class SessionUser(ResponseBody):
+    id: str
+    email: str
+    name: str
+
+
 class SessionView(ResponseBody):
     """What a page needs to know after signing in."""
 
@@ -44,6 +50,7 @@ class SessionView(ResponseBody):
     tenant: str | None
     role: Role
     permissions: list[Permission] = Field(description="What the role may do.")
+    user: SessionUser | None = Field(description="Who signed in; null: a key did.")
     livekit_url: str
 
 
@@ -56,12 +63,13 @@ def _tenant_view(tenant: Tenant) -> TenantView:
     summary="Who am I",
     dependencies=[needs(Permission.SESSION_READ)],
 )
-async def session(principal: PrincipalDep, deps: DepsDep) -> SessionView:
+async def session(principal: PrincipalDep, user: UserDep, deps: DepsDep) -> SessionView:
     return SessionView(
         kind="tenant" if principal.tenant else "platform",
         tenant=principal.tenant,
         role=principal.role,
         permissions=sorted(GRANTS[principal.role]),
+        user=None if user is None else SessionUser(id=user.id, email=user.email, name=user.name),
         livekit_url=deps.settings.livekit.browser_url,
     )
 

@@ -23,6 +23,8 @@ from cluster.stores.db import (
     TenantRecordings,
     TenantRecords,
     TenantTracks,
+    TenantUsers,
+    User,
 )
 from pipelines.domain import Camera
 from serve.api.bound import (
@@ -73,6 +75,10 @@ class TenantScope:
     @cached_property
     def jobs(self) -> TenantJobs:
         return self._deps.database.jobs(self._tenant)
+
+    @cached_property
+    def users(self) -> TenantUsers:
+        return self._deps.database.users(self._tenant)
 
     @cached_property
     def keys(self) -> TenantKeys:
@@ -168,7 +174,16 @@ async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys |
     return TenantScope(principal.tenant, principal.actor, state).keys
 
 
+async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
+    """Who has signed in; None: the caller has a key."""
+    kind, _, id = principal.actor.partition(":")
+    if kind != "user" or principal.tenant is None:
+        return None
+    return await TenantScope(principal.tenant, principal.actor, state).users.user(id)
+
+
 TenantDep = Annotated[TenantScope, Depends(require_tenant)]
 PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]
 AuditDep = Annotated[AuditLog, Depends(require_audit)]
 KeysDep = Annotated[TenantKeys | PlatformRecords, Depends(require_keys)]
+UserDep = Annotated[User | None, Depends(current_user)]

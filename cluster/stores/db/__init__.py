@@ -26,7 +26,11 @@ from cluster.stores.db.types import (
     Principal,
     SlotCount,
     Tenant,
+    User,
+    UserChanges,
 )
+from cluster.stores.db.user_sessions import UserSessions
+from cluster.stores.db.users import TenantUsers
 
 __all__ = [
     "AlarmPage",
@@ -54,6 +58,10 @@ __all__ = [
     "TenantRecordings",
     "TenantRecords",
     "TenantTracks",
+    "TenantUsers",
+    "User",
+    "UserChanges",
+    "UserSessions",
     "current",
     "downgrade",
     "head",

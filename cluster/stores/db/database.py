@@ -18,6 +18,8 @@ from cluster.stores.db.recordings import TenantRecordings
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
+from cluster.stores.db.user_sessions import UserSessions
+from cluster.stores.db.users import TenantUsers
 from pipelines.clock import Clock, SystemClock
 
 
@@ -79,6 +81,16 @@ class Database:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantKeys(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def users(self, tenant: str) -> TenantUsers:
+        """The users of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantUsers(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def sessions(self, tenant: str) -> UserSessions:
+        """The sessions of one tenant's users. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return UserSessions(Sessions(self._engine, tenant), tenant, self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""

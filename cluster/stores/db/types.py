@@ -228,3 +228,35 @@ class IssuedKey:
     @property
     def id(self) -> str:
         return self.info.id
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who signs in. Times: UTC microseconds.
+
+    Attributes:
+        email: in its normal form.
+        signed_in_us: the last time; None: never.
+    """
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    disabled: bool
+    created_us: int
+    signed_in_us: int | None
+
+    @property
+    def actor(self) -> str:
+        """As records name it."""
+        return f"user:{self.id}"
+
+
+class UserChanges(Frozen):
+    """What to change of a user; None means: leave it. `password` is a hash."""
+
+    name: str | None = None
+    role: Role | None = None
+    password: SecretStr | None = None
+    disabled: bool | None = None

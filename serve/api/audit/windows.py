@@ -49,6 +49,7 @@ class Refusal(StrEnum):
     WRONG = "wrong"
     BLOCKED = "blocked"
     LINK = "link"
+    SESSION = "session"
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ from tests.integration.api.test_api_auth import guarded
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_search import RED, picture
 from tests.integration.api.test_api_stream import follow, take
-from tests.integration.api.world import World, eventually, problem
+from tests.integration.api.world import World, add_user, eventually, problem
 
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
@@ -51,6 +51,7 @@ class Theirs:
     export: UUID
     track: str
     key: str
+    user: str
 
 
 @pytest.fixture
@@ -99,7 +100,10 @@ async def theirs(world: World) -> Theirs:
     job = await jobs.add("reprocess", {"camera": "vault", "model": f"{MARK}.pt"})
     await world.blobs("globex").put(manifest_key(export), manifest.model_dump_json().encode())
     issued = await world.database.keys("globex").issue(f"{MARK} key", Role.VIEWER)
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs", issued.id)
+    user = await add_user(world, "globex", Role.VIEWER, MARK)
+    return Theirs(
+        "vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs", issued.id, user.id
+    )
 
 
 @pytest.fixture
@@ -136,6 +140,9 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/recordings/exports/{export}"): (f"/v1/recordings/exports/{theirs.export}", {}),
         ("GET", "/v1/objects/{track}"): (f"/v1/objects/{theirs.track}", {}),
         ("GET", "/v1/tracks/{track}"): (f"/v1/tracks/{theirs.track}", {}),
+        ("GET", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
+        ("PATCH", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {"json": {"name": "x"}}),
+        ("DELETE", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
         ("POST", "/v1/keys/{key}/rotate"): (f"/v1/keys/{theirs.key}/rotate", {"json": {}}),
         ("DELETE", "/v1/keys/{key}"): (f"/v1/keys/{theirs.key}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
@@ -180,6 +187,7 @@ async def test_nothing_of_another_tenant_is_there(
     assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
     [key] = [k for k in await world.database.keys("globex").keys() if k.id == theirs.key]
     assert (key.revoked_us, key.expires_us) == (None, None)
+    assert (await world.database.users("globex").user(theirs.user)).name == MARK
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
@@ -206,7 +214,7 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs"):
+    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs", "/v1/users"):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()

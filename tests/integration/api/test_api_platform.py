@@ -20,6 +20,7 @@ async def test_a_session_tells_who_one_is(
         "kind": "tenant",
         "tenant": "acme",
         "role": "admin",
+        "user": None,
         "livekit_url": "wss://live.example",
     }
     assert (await platform.get("/v1/session")).json() == {
@@ -33,6 +34,7 @@ async def test_a_session_tells_who_one_is(
             "session.read",
             "tenant.manage",
         ],
+        "user": None,
         "livekit_url": "wss://live.example",
     }
 

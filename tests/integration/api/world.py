@@ -17,7 +17,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from cluster.core.roles import TenantRole
+from cluster.core.passwords import hash_password
+from cluster.core.roles import Role, TenantRole
 from cluster.core.settings import (
     ApiSettings,
     GatewaySettings,
@@ -30,7 +31,7 @@ from cluster.stores.audit.chain import AuditEntry
 from cluster.stores.audit.events import AuditQuery
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import AlarmStream, open_redis
-from cluster.stores.db import Database
+from cluster.stores.db import Database, User
 from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
 from serve.api.blobs import BlobPool
@@ -183,6 +184,24 @@ async def open_world(
             keys,
             stack,
         )
+
+
+PASSWORD = "correct horse battery staple"
+
+
+async def add_user(world: World, tenant: str, role: Role, name: str = "") -> User:
+    """A user `<name or role>@<tenant>.example` with PASSWORD."""
+    hashed = SecretStr(await asyncio.to_thread(hash_password, PASSWORD))
+    email = f"{name or role}@{tenant}.example"
+    return await world.database.users(tenant).add(email, name or str(role), role, hashed)
+
+
+async def sign_in(
+    client: httpx.AsyncClient, user: User, /, tenant: str = "acme", **body: str
+) -> httpx.Response:
+    """Ask for tokens with PASSWORD; `body` replaces what is sent."""
+    whole = {"tenant": tenant, "email": user.email, "password": PASSWORD, "client": "program"}
+    return await client.post("/v1/auth/login", json=whole | body)
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 5.0) -> None:

@@ -49,6 +49,7 @@ async def test_every_constraint_follows_the_naming_convention(database_url: str)
                 found.get_pk_constraint(table),
                 *found.get_foreign_keys(table),
                 *found.get_check_constraints(table),
+                *found.get_unique_constraints(table),
             ]
         }
 

@@ -78,7 +78,7 @@ def test_a_document_without_marks_is_refused() -> None:
 SEES = {"session.read", "camera.read", "live.watch", "rule.read", "alarm.read", "clip.read"}
 ACTS = SEES | {"alarm.acknowledge", "object.search", "image.detect"}
 STUDIES = ACTS | {"analytics.read", "recording.export", "job.run"}
-RUNS = STUDIES | {"camera.manage", "rule.manage", "key.manage", "audit.read"}
+RUNS = STUDIES | {"camera.manage", "rule.manage", "user.manage", "key.manage", "audit.read"}
 SHARED = {"session.read", "tenant.manage", "model.manage", "key.manage", "audit.read"}
 
 

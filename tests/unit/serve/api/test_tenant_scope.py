@@ -84,8 +84,9 @@ def scope(parts: Parts) -> TenantScope:
 
 
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
-    for store in (scope.records, scope.recordings, scope.tracks, scope.jobs, scope.keys):
+    for store in (scope.records, scope.recordings, scope.tracks, scope.jobs):
         assert store.tenant == "acme"
+    assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
     assert scope.audit.chain == "acme"
     blobs: Any = scope.blobs
     assert blobs == "blobs of acme"
@@ -160,6 +161,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit", "keys",
+        "users",
     }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Roles, expiry and last use of keys. Keys of earlier versions are their tenant's admins."""
+"""Roles, expiry and last use of keys; users and their sessions. Keys of earlier versions are their
+tenant's admins."""
 
 from __future__ import annotations
 
@@ -23,9 +24,53 @@ def upgrade() -> None:
         keys.create_check_constraint(
             op.f("ck_keys_owner"), "(tenant IS NULL) = (role = 'platform')"
         )
+    op.create_table(
+        "users",
+        sa.Column("tenant", sa.String(40), nullable=False),
+        sa.Column("id", sa.String(12), nullable=False),
+        sa.Column("email", sa.String(254), nullable=False),
+        sa.Column("name", sa.String(120), nullable=False),
+        sa.Column("role", sa.String(16), nullable=False),
+        sa.Column("password", sa.Text, nullable=False),
+        sa.Column("disabled", sa.Boolean, nullable=False),
+        sa.Column("created_us", sa.BigInteger, nullable=False),
+        sa.Column("signed_in_us", sa.BigInteger, nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "id", name="pk_users"),
+        sa.ForeignKeyConstraint(
+            ["tenant"], ["tenants.slug"], name="fk_users_tenant_tenants", ondelete="RESTRICT"
+        ),
+        sa.UniqueConstraint("tenant", "email", name="uq_users_tenant_email"),
+        sa.CheckConstraint(
+            "role IN ('admin', 'operator', 'analyst', 'viewer')", name=op.f("ck_users_role")
+        ),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("tenant", sa.String(40), nullable=False),
+        sa.Column("id", sa.String(22), nullable=False),
+        sa.Column("user", sa.String(12), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("generation", sa.Integer, nullable=False),
+        sa.Column("created_us", sa.BigInteger, nullable=False),
+        sa.Column("expires_us", sa.BigInteger, nullable=False),
+        sa.Column("ended_us", sa.BigInteger, nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "id", name="pk_sessions"),
+        sa.ForeignKeyConstraint(
+            ["tenant"], ["tenants.slug"], name="fk_sessions_tenant_tenants", ondelete="RESTRICT"
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant", "user"],
+            ["users.tenant", "users.id"],
+            name="fk_sessions_tenant_user_users",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index("ix_sessions_tenant_user", "sessions", ["tenant", "user"])
 
 
 def downgrade() -> None:
+    op.drop_table("sessions")
+    op.drop_table("users")
     # A key of less than everything must not become one of everything.
     op.execute(
         "UPDATE keys SET revoked_us = created_us "
