@@ -17,7 +17,7 @@ from serve.api.audit.windows import Refusal
 from serve.api.auth import client_address, peer
 from serve.api.fields import RequestBody, ResponseBody
 from serve.api.problems import ForbiddenError, UnauthorizedError, responses
-from serve.api.sign_in import ReusedTokenError, Tokens, WrongPasswordError
+from serve.api.sign_in import DEVICE_TTL_S, ReusedTokenError, Tokens, WrongPasswordError
 from serve.api.state import ApiState, StateDep
 from serve.api.user_tokens import Client
 
@@ -26,6 +26,7 @@ router = APIRouter(
 )
 
 COOKIE = "atalaia_refresh"
+DEVICE_COOKIE = "atalaia_device"
 COOKIE_PATH = "/v1/auth"
 MAX_TOKEN_CHARS = 2048
 
@@ -58,18 +59,37 @@ RefreshCookie = Annotated[
     str | None,
     Cookie(alias=COOKIE, max_length=MAX_TOKEN_CHARS, description="The browser's refresh token."),
 ]
+DeviceCookie = Annotated[
+    str | None,
+    Cookie(
+        alias=DEVICE_COOKIE,
+        max_length=MAX_TOKEN_CHARS,
+        description="Of a browser in which the account has signed in: others behind the same "
+        "address cannot keep it from signing in again.",
+    ),
+]
 FetchSite = Annotated[str | None, Header(alias="Sec-Fetch-Site", include_in_schema=False)]
 
 
 @router.post("/login", summary="Sign in", response_model_exclude_none=True)
 async def login(
-    body: Credentials, request: Request, response: Response, state: StateDep, note: AuditNoteDep
+    body: Credentials,
+    request: Request,
+    response: Response,
+    state: StateDep,
+    note: AuditNoteDep,
+    device: DeviceCookie = None,
 ) -> TokenAnswer:
     """The same answer, after the same time, whether the account does not exist, is disabled or has
     another password. Some failures in a row from one network are followed by 429."""
     try:
         tokens = await state.sign_in.login(
-            body.tenant, body.email, body.password, body.client, client_address(request.scope)
+            body.tenant,
+            body.email,
+            body.password,
+            body.client,
+            client_address(request.scope),
+            device,
         )
     except WrongPasswordError as error:
         if error.user is not None:
@@ -157,12 +177,15 @@ def _sent(body: RefreshToken | None, cookie: str | None, site: str | None) -> st
 
 def _answer(tokens: Tokens, request: Request, response: Response, state: ApiState) -> TokenAnswer:
     browser = tokens.token.client == "browser"
-    if browser:
-        https = state.deps.settings.api_url.startswith("https://")
+    cookies = {COOKIE: (tokens.refresh, tokens.session_s)} if browser else {}
+    if tokens.device is not None:
+        cookies[DEVICE_COOKIE] = tokens.device, DEVICE_TTL_S
+    https = state.deps.settings.api_url.startswith("https://")
+    for name, (value, max_age_s) in cookies.items():
         response.set_cookie(
-            COOKIE,
-            tokens.refresh,
-            max_age=tokens.session_s,
+            name,
+            value,
+            max_age=max_age_s,
             path=COOKIE_PATH,
             httponly=True,
             secure=https or request.url.scheme == "https",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -41,19 +42,24 @@ class ReusedTokenError(UnauthorizedError):
         self.token = token
 
 
+# A browser in which nobody signs in for a year is a stranger again.
+DEVICE_TTL_S = 365 * 86_400
+
 _OVER = "This session is over."
 _SIGN_IN = "Sign in: POST /v1/auth/login."
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a user gets. `expires_in_s`: of the access token; `session_s`: of the session."""
+    """What a user gets. `expires_in_s`: of the access token; `session_s`: of the session; `device`:
+    makes this browser known, after a sign-in."""
 
     access: str
     refresh: str
     expires_in_s: int
     session_s: int
     token: UserToken
+    device: str | None = None
 
 
 class SignIn:
@@ -90,26 +96,39 @@ class SignIn:
         )
 
     async def login(
-        self, tenant: str, email: str, password: SecretStr, client: Client, address: str
+        self,
+        tenant: str,
+        email: str,
+        password: SecretStr,
+        client: Client,
+        address: str,
+        device: str | None = None,
     ) -> Tokens:
         """Begin a session. Every refusal takes as long and says the same.
+
+        Args:
+            device: what a browser got at an earlier sign-in.
 
         Raises:
             WrongPasswordError: no such user, another password, or a disabled user.
             TooManyRequestsError: too many sign-ins failed from this network.
             UnavailableError: too many sign-ins wait, or the records are away.
         """
-        account, network = (tenant, normal_email(email)), network_of(address)
-        self._throttle.admit(account, network)
-        user = await self._checked(tenant, email, password, network)
-        self._throttle.forgive(account, network)
+        account, network = _account(tenant, email), network_of(address)
+        known = self._known_device(device, tenant, account)
+        self._throttle.admit(account, network, known)
+        user = await self._checked(tenant, email, password, known or network)
+        self._throttle.forgive(account, network, known)
         now_s = self._now_s()
         token = UserToken(tenant, user.id, new_session_id(), client, now_s + self._session_ttl_s)
         refresh = self._keys.sign(Audience.REFRESH, token)
         await self._database.sessions(tenant).begin(
             user.id, token.session, token_digest(refresh), token.expires_s * 1_000_000
         )
-        return self._tokens(token, refresh)
+        tokens = self._tokens(token, refresh)
+        if client == "browser":
+            return replace(tokens, device=self._device(tenant, account, known))
+        return tokens
 
     async def refresh(self, text: str) -> Tokens:
         """The next pair of tokens; `text` is used up.
@@ -177,6 +196,18 @@ class SignIn:
             raise UnauthorizedError(_OVER, hint=_SIGN_IN)
         return token
 
+    def _known_device(self, text: str | None, tenant: str, account: str) -> str | None:
+        """The id of a browser in which this account has signed in before; None: it has not."""
+        token = self._keys.read(Audience.DEVICE, text) if text else None
+        if token is None or is_over(token, self._clock):
+            return None
+        return token.session if (token.tenant, token.user) == (tenant, account) else None
+
+    def _device(self, tenant: str, account: str, known: str | None) -> str:
+        expires_s = self._now_s() + DEVICE_TTL_S
+        token = UserToken(tenant, account, known or new_session_id(), "browser", expires_s)
+        return self._keys.sign(Audience.DEVICE, token)
+
     def _tokens(self, token: UserToken, refresh: str) -> Tokens:
         now_s = self._now_s()
         expires_s = min(now_s + self._access_ttl_s, token.expires_s)
@@ -185,3 +216,8 @@ class SignIn:
 
     def _now_s(self) -> int:
         return self._clock.now_us() // 1_000_000
+
+
+def _account(tenant: str, email: str) -> str:
+    """Names an account, whether or not it exists."""
+    return hashlib.sha256(f"{tenant} {normal_email(email)}".encode()).hexdigest()

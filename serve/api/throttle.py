@@ -1,8 +1,9 @@
 """Slows down those who guess passwords, before a password is hashed.
 
 There is no budget of an account alone, which a stranger could spend to lock its owner out: the
-budgets are those of an account from one network, and of a network. Whoever has signed in already,
-or has a key, meets neither.
+budgets are those of an account from one network, and of a network. A browser in which the account
+has signed in before has a budget of its own, so that a stranger in the same network cannot lock it
+out either. Whoever is signed in, or has a key, meets none.
 """
 
 from __future__ import annotations
@@ -81,10 +82,14 @@ class SignInThrottle:
         self._accounts = Throttle(clock, *per_account)
         self._networks = Throttle(clock, *per_network)
 
-    def admit(self, account: Hashable, network: str) -> None:
-        """Spend a try of both. Raises TooManyRequestsError: one of them has none."""
-        wait_s = self._accounts.take((account, network))
-        if not wait_s:
+    def admit(self, account: Hashable, network: str, device: str | None = None) -> None:
+        """Spend a try of both, or of a known device of the account alone.
+
+        Raises:
+            TooManyRequestsError: there is none.
+        """
+        wait_s = self._accounts.take((account, device or network))
+        if not wait_s and device is None:
             wait_s = self._networks.take(network)
             if wait_s:
                 self._accounts.give_back((account, network))
@@ -95,10 +100,11 @@ class SignInThrottle:
                 retry_after_s=ceil(wait_s),
             )
 
-    def forgive(self, account: Hashable, network: str) -> None:
+    def forgive(self, account: Hashable, network: str, device: str | None = None) -> None:
         """The password was right."""
-        self._accounts.give_back((account, network))
-        self._networks.give_back(network)
+        self._accounts.give_back((account, device or network))
+        if device is None:
+            self._networks.give_back(network)
 
 
 def network_of(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Access and refresh tokens of users: signed, so that a forged one costs no query.
+"""Tokens of users: signed, so that a forged one costs no query.
 
 The keys are a ring: the first signs, all verify, and a token names its key (`kid`). So a key can be
 replaced without anybody having to sign in again.
@@ -34,6 +34,9 @@ class Audience(StrEnum):
 
     ACCESS = "atalaia-access"
     REFRESH = "atalaia-refresh"
+    DEVICE = "atalaia-device"
+    """Of a browser in which somebody has signed in: `user` is the digest of the account, `session`
+    the device's id. It opens nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,8 @@ async def is_over(client: httpx.AsyncClient, access: str) -> bool:
 
 
 def cookie_of(response: httpx.Response) -> Any:
-    jar: SimpleCookie = SimpleCookie(response.headers["set-cookie"])
+    found = [SimpleCookie(text) for text in response.headers.get_list("set-cookie")]
+    [jar] = [jar for jar in found if "atalaia_refresh" in jar]
     return jar["atalaia_refresh"]
 
 
@@ -293,6 +294,35 @@ async def test_guessing_is_slowed_and_locks_nobody_out(world: World, ana: User) 
     assert (await client.post("/v1/auth/refresh", json=body)).status_code == 200
     for who in ("acme", "acme viewer", "platform"):
         assert (await (await world.client(who)).get("/v1/session")).status_code == 200
+
+
+async def test_a_stranger_at_the_same_address_does_not_keep_a_known_browser_out(
+    world: World, ana: User
+) -> None:
+    bob = await add_user(world, "acme", Role.VIEWER, "bob")
+    browser, stranger = await world.client(None), await world.client(None)
+    assert (await sign_in(browser, ana, client="browser")).status_code == 200
+    for _ in range(5):
+        await sign_in(stranger, ana, password="another horse battery")
+        await sign_in(stranger, bob, password="another horse battery")
+    problem(await sign_in(stranger, ana), 429)
+
+    assert (await sign_in(browser, ana, client="browser")).status_code == 200
+    problem(await sign_in(browser, bob), 429)  # the browser is not known for bob
+    device = {"Cookie": f"atalaia_device={browser.cookies['atalaia_device']}x"}
+    response = await stranger.post(
+        "/v1/auth/login",
+        json={"tenant": "acme", "email": ana.email, "password": "guess"},
+        headers=device,
+    )
+    problem(response, 429)
+
+
+async def test_guessing_in_a_known_browser_is_slowed_too(world: World, ana: User) -> None:
+    browser = await world.client(None)
+    await sign_in(browser, ana, client="browser")
+    tries = [await sign_in(browser, ana, password=f"guess number {n}") for n in range(6)]
+    assert [response.status_code for response in tries] == [401] * 5 + [429]
 
 
 async def test_an_account_is_not_locked_from_elsewhere(world: World, ana: User) -> None:

@@ -28,7 +28,7 @@ def _load(name: str) -> Settings:
 
 def _secrets(section: BaseModel, path: str = "") -> dict[str, str]:
     """Every secret of the tree that holds something."""
-    found = {}
+    found: dict[str, str] = {}
     for key in type(section).model_fields:
         value = getattr(section, key)
         if isinstance(value, BaseModel):

@@ -79,6 +79,20 @@ def test_a_network_that_waits_costs_the_account_nothing() -> None:
     assert refused(throttle, ANA, "192.0.2.1") is None
 
 
+def test_a_known_device_has_a_budget_of_its_own() -> None:
+    throttle = SignInThrottle(ManualClock(), per_account=(2, 60.0), per_network=(2, 60.0))
+    for account in (ANA, BOB):
+        throttle.admit(account, "192.0.2.1")
+    assert refused(throttle, ANA, "192.0.2.1") == 60
+    for network in ("192.0.2.1", "192.0.2.9"):
+        throttle.admit(ANA, network, "laptop")
+    with pytest.raises(TooManyRequestsError):
+        throttle.admit(ANA, "192.0.2.5", "laptop")
+    throttle.forgive(ANA, "192.0.2.5", "laptop")
+    throttle.admit(ANA, "192.0.2.5", "laptop")
+    assert refused(throttle, BOB, "192.0.2.1") == 60
+
+
 def test_a_right_password_costs_nothing() -> None:
     throttle = SignInThrottle(ManualClock(), per_account=(2, 60.0), per_network=(2, 60.0))
     for _ in range(50):
