@@ -14,8 +14,9 @@ from cluster.stores.db import Database, Principal, User
 from cluster.stores.db.user_sessions import Renewal, new_session_id
 from cluster.stores.db.users import normal_email
 from pipelines.clock import Clock
+from pipelines.errors import UnavailableError
 from serve.api.password_checks import PasswordChecks
-from serve.api.problems import UnauthorizedError
+from serve.api.problems import TooManyRequestsError, UnauthorizedError
 from serve.api.throttle import SignInThrottle, network_of
 from serve.api.user_tokens import Audience, Client, TokenKeys, UserToken, is_over, token_digest
 
@@ -117,7 +118,12 @@ class SignIn:
         account, network = _account(tenant, email), network_of(address)
         known = self._known_device(device, tenant, account)
         self._throttle.admit(account, network, known)
-        user = await self._checked(tenant, email, password, known or network)
+        try:
+            user = await self._checked(tenant, email, password, known or network)
+        except (TooManyRequestsError, UnavailableError):
+            # Nothing was checked, so nothing was tried.
+            self._throttle.forgive(account, network, known)
+            raise
         self._throttle.forgive(account, network, known)
         now_s = self._now_s()
         token = UserToken(tenant, user.id, new_session_id(), client, now_s + self._session_ttl_s)

@@ -20,6 +20,10 @@ from cluster.stores.db import User, UserChanges
 from pipelines.clock import ManualClock
 from serve.api.app import create_app
 from serve.api.auth import CACHE_TTL_S
+from serve.api.problems import TooManyRequestsError
+from serve.api.sign_in import SignIn, WrongPasswordError
+from serve.api.throttle import SignInThrottle
+from serve.api.user_tokens import TokenKeys
 from tests.integration.api.test_api_stream import follow
 from tests.integration.api.world import (
     World,
@@ -316,6 +320,33 @@ async def test_a_stranger_at_the_same_address_does_not_keep_a_known_browser_out(
         headers=device,
     )
     problem(response, 429)
+
+
+async def test_a_try_that_found_no_place_in_the_queue_is_none(world: World) -> None:
+    """However many find one: whoever was checked has no try left, and whoever was not has his."""
+    clock = ManualClock()
+    throttle = SignInThrottle(clock, per_account=(1, 60.0), per_network=(100, 60.0))
+    service = SignIn(
+        world.database,
+        clock,
+        TokenKeys([SecretStr("s" * 40)]),
+        throttle,
+        access_token_ttl_s=600,
+        session_ttl_s=3600,
+    )
+
+    async def tried(n: int) -> type[BaseException]:
+        with pytest.raises((WrongPasswordError, TooManyRequestsError)) as caught:
+            await service.login(
+                "acme", f"u{n}@x.example", SecretStr("guess"), "program", "192.0.2.1"
+            )
+        return caught.type
+
+    first = await asyncio.gather(*(tried(n) for n in range(8)))
+    again = [await tried(n) for n in range(8)]
+    await service.aclose()
+    other = {WrongPasswordError: TooManyRequestsError, TooManyRequestsError: WrongPasswordError}
+    assert again == [other[kind] for kind in first]
 
 
 async def test_guessing_in_a_known_browser_is_slowed_too(world: World, ana: User) -> None:
