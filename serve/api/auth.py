@@ -94,12 +94,7 @@ class Authenticator:
             await self._refuse_guessers(address)
             await self._limiter.hit(self._limit, address)
             log.info("wrong key", address=address)
-            raise UnauthorizedError(
-                "This key is not valid." if token is None else "This session is over.",
-                hint="It may have been revoked; ask for a new one."
-                if token is None
-                else "Sign in: POST /v1/auth/login.",
-            )
+            raise _not_valid(token)
         self._remember(digest, principal)
         return principal
 
@@ -149,6 +144,13 @@ class Authenticator:
         self._known.move_to_end(digest)
         while len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
+
+
+def _not_valid(token: UserToken | None) -> UnauthorizedError:
+    if token is None:
+        hint = "It may have been revoked; ask for a new one."
+        return UnauthorizedError("This key is not valid.", hint=hint)
+    return UnauthorizedError("This session is over.", hint="Sign in: POST /v1/auth/login.")
 
 
 def _bearer(header: str | None) -> str:

@@ -27,6 +27,7 @@ from cluster.stores.db import (
     User,
 )
 from pipelines.domain import Camera
+from pipelines.errors import NotFoundError
 from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
@@ -40,6 +41,7 @@ from serve.api.bound import (
 )
 from serve.api.permissions import PrincipalDep
 from serve.api.ports import BlobStore
+from serve.api.problems import UnauthorizedError
 from serve.api.state import ApiState, DepsDep, StateDep
 
 
@@ -175,11 +177,20 @@ async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys |
 
 
 async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
-    """Who has signed in; None: the caller has a key."""
+    """Who has signed in; None: the caller has a key.
+
+    Raises:
+        UnauthorizedError: the user was removed a moment ago.
+    """
     kind, _, id = principal.actor.partition(":")
     if kind != "user" or principal.tenant is None:
         return None
-    return await TenantScope(principal.tenant, principal.actor, state).users.user(id)
+    try:
+        return await TenantScope(principal.tenant, principal.actor, state).users.user(id)
+    except NotFoundError:
+        raise UnauthorizedError(
+            "This session is over.", hint="Sign in: POST /v1/auth/login."
+        ) from None
 
 
 TenantDep = Annotated[TenantScope, Depends(require_tenant)]

@@ -227,6 +227,12 @@ async def test_what_happens_to_a_user_reaches_its_tokens(
     clock.advance(CACHE_TTL_S)
     assert await status(client, found["access_token"]) == 401
     problem(await sign_in(client, ana), 401)
+    await users.change(ana.id, UserChanges(disabled=False))
+    found = await tokens(client, ana)
+    assert await status(client, found["access_token"]) == 200
+    await users.remove(ana.id)
+    gone = await client.get("/v1/session", headers=bearer(found["access_token"]))
+    problem(gone, 401, "unauthorized")  # while the session is still remembered
 
 
 async def test_tokens_are_not_taken_for_each_other(
