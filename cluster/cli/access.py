@@ -6,18 +6,25 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.table import Table
 
 from cluster.cli.common import Commands, err, out, settings, show_error
+from cluster.core.roles import Role
 from pipelines.clock import SystemClock
 from pipelines.errors import AtalaiaError, InputError
+from pipelines.times import to_us
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
-    from cluster.stores.db import PlatformRecords
+    from cluster.stores.db import IssuedKey, PlatformRecords
+
+RoleName = Literal["admin", "operator", "analyst", "viewer"]
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
+MAX_OVERLAP_S = 7 * 86_400
 
 R = TypeVar("R")
 
@@ -30,7 +37,7 @@ tenants = typer.Typer(
 keys = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="Create, list and revoke API keys in the configured database.",
+    help="Create, list, rotate and revoke API keys in the configured database.",
     epilog="Example: atalaia key create acme",
 )
 
@@ -72,7 +79,8 @@ def log_change(action: str, kind: str, object_id: str, tenant: str | None) -> No
         show_error(error)
 
 
-def _day(at_us: int | None) -> str:
+def minute(at_us: int | None) -> str:
+    """A time for people; empty where there is none."""
     return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d %H:%M}Z" if at_us else ""
 
 
@@ -121,7 +129,7 @@ def list_tenants(
         return
     table = Table("tenant", "name", "since", box=None, header_style="dim")
     for tenant in found:
-        table.add_row(tenant.slug, tenant.name, _day(tenant.created_us))
+        table.add_row(tenant.slug, tenant.name, minute(tenant.created_us))
     out().print(table if found else "no tenants yet; `atalaia tenant create ID` makes one")
 
 
@@ -129,7 +137,14 @@ def list_tenants(
 def create_key(
     tenant: Annotated[str | None, typer.Argument(help="Whose key; none with --platform.")] = None,
     platform: Annotated[bool, typer.Option("--platform", help="For the platform itself.")] = False,
-    label: Annotated[str, typer.Option(help="What it is for.")] = "made by the command line",
+    name: Annotated[
+        str, typer.Option("--name", "--label", help="What it is for.")
+    ] = "made by the command line",
+    role: Annotated[RoleName | None, typer.Option(help="What it may do. Default: admin.")] = None,
+    expires_at: Annotated[
+        datetime | None,
+        typer.Option(help="When it ends, in UTC. Default: never.", formats=MOMENTS),
+    ] = None,
 ) -> None:
     """Create a key. Its secret is printed to stdout once; only a hash of it is stored."""
     if platform == (tenant is not None):
@@ -137,11 +152,11 @@ def create_key(
             "a key belongs either to a tenant or to the platform.",
             hint="Use `atalaia key create TENANT` or `atalaia key create --platform`.",
         )
-    issued = _on_records(lambda known: known.create_key(tenant, label))
-    err().print(
-        f"key {issued.id} of {tenant or 'the platform'}; save it now, it is shown only once:"
+    expires_us = to_us(expires_at.replace(tzinfo=UTC)) if expires_at is not None else None
+    issued = _on_records(
+        lambda known: known.create_key(tenant, name, Role(role) if role else None, expires_us)
     )
-    out().print(issued.secret, markup=False)
+    _show_key(issued)
     log_change("key.issue", "key", issued.id, tenant)
 
 
@@ -152,23 +167,32 @@ def list_keys(
     """List every key, without its secret."""
     found = _on_records(lambda platform: platform.keys())
     if as_json:
-        rows = [
-            {
-                "id": key.id,
-                "tenant": key.tenant,
-                "label": key.label,
-                "created_us": key.created_us,
-                "revoked_us": key.revoked_us,
-            }
-            for key in found
-        ]
+        rows = [asdict(key) | {"name": key.label} for key in found]
         out().print(json.dumps(rows, indent=2), markup=False)
         return
-    table = Table("key", "of", "label", "since", "revoked", box=None, header_style="dim")
+    table = Table(
+        *("key", "of", "role", "name", "since", "expires", "last used", "revoked"),
+        box=None,
+        header_style="dim",
+    )
     for key in found:
+        times = (key.created_us, key.expires_us, key.last_used_us, key.revoked_us)
         owner = key.tenant or "(platform)"
-        table.add_row(key.id, owner, key.label, _day(key.created_us), _day(key.revoked_us))
+        table.add_row(key.id, owner, key.role, key.label, *(minute(at_us) for at_us in times))
     out().print(table if found else "no keys yet; `atalaia key create TENANT` makes one")
+
+
+@keys.command("rotate", epilog="Example: atalaia key rotate 3kd82hs9 --overlap-s 3600")
+def rotate_key(
+    key: Annotated[str, typer.Argument(help="Its id, from `atalaia key list`.")],
+    overlap_s: Annotated[
+        int, typer.Option(min=0, max=MAX_OVERLAP_S, help="How long the old key still works.")
+    ] = 3600,
+) -> None:
+    """Replace a key by one with the same name, role and expiry."""
+    issued = _on_records(lambda known: known.rotate_key(key, overlap_s * 1_000_000))
+    _show_key(issued)
+    log_change("key.rotate", "key", key, issued.info.tenant)
 
 
 @keys.command("revoke", epilog="Example: atalaia key revoke 3kd82hs9")
@@ -179,3 +203,9 @@ def revoke_key(
     tenant = _on_records(lambda platform: platform.revoke_key(key))
     log_change("key.revoke", "key", key, tenant)
     out().print(f"revoked {key}", markup=False)
+
+
+def _show_key(issued: IssuedKey) -> None:
+    owner = issued.info.tenant or "the platform"
+    err().print(f"key {issued.id} of {owner}; save it now, it is shown only once:")
+    out().print(issued.secret, markup=False)

@@ -24,6 +24,7 @@ from cluster.cli import (
     shell,
     status,
     up,
+    users,
 )
 from cluster.cli import relay as relay_command
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
@@ -47,6 +48,7 @@ app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
+app.add_typer(users.app, name="user")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.app, name="database")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)

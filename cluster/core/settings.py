@@ -289,6 +289,23 @@ class ApiSettings(Section):
     )
 
 
+class AuthSettings(Section):
+    """Users who sign in."""
+
+    keys: tuple[SecretStr, ...] = Field(
+        (),
+        description="sign access and refresh tokens, at least 32 characters each, the same for "
+        "every replica; the first signs, the others are of earlier times and only verify; "
+        "default: derived from livekit.api_secret",
+    )
+    access_token_ttl_s: Annotated[int, Field(ge=30, le=3600)] = Field(
+        600, description="how long an access token works"
+    )
+    session_ttl_s: Annotated[int, Field(ge=600, le=90 * 86_400)] = Field(
+        14 * 86_400, description="after this a user signs in again"
+    )
+
+
 class AuditSettings(Section):
     """The log of who saw or changed what. It is always written."""
 
@@ -361,6 +378,7 @@ class Settings(BaseSettings):
     agents: AgentSettings = AgentSettings()
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
+    auth: AuthSettings = AuthSettings()
     audit: AuditSettings = AuditSettings()
     retention: RetentionSettings = RetentionSettings()
     batch: BatchSettings = BatchSettings()

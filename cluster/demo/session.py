@@ -12,6 +12,7 @@ from pathlib import Path
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, Role
+from cluster.demo.people import Users, demo_users, provision_users
 from cluster.demo.provision import demo_keys, provision
 from cluster.demo.simulator import DemoCameras
 from cluster.local.files import write_private
@@ -25,6 +26,7 @@ log = get_logger("demo")
 
 ACCESS_FILE = "demo.json"
 KEYS_FILE = "demo-keys.json"
+USERS_FILE = "demo-users.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class DemoAccess:
     livekit: str
     rtsp: str
     keys: dict[str, str]
+    users: Users
 
 
 class DemoSession:
@@ -105,6 +108,8 @@ class DemoSession:
         cipher = RecordCipher.of(settings)
         async with Database(settings.database_url, cipher=cipher) as database:
             await provision(database, cameras, keys, self._own_url)
+            users, fresh = await asyncio.to_thread(demo_users, settings.run_dir / USERS_FILE)
+            await provision_users(database, users, fresh=fresh)
         self._on_step("Starting the models and the API")
         self._application = Application(settings)
         await self._application.start()
@@ -113,6 +118,7 @@ class DemoSession:
             livekit=settings.livekit.browser_url,
             rtsp=settings.gateway.rtsp_url,
             keys=keys,
+            users=users,
         )
         await asyncio.to_thread(write_private, self.access_file, json.dumps(asdict(access)) + "\n")
         return access

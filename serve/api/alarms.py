@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from cluster.core.roles import Permission
 from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
 from pipelines.errors import NotFoundError
@@ -18,6 +19,7 @@ from serve.api.alarm_feed import Gap, Subscription
 from serve.api.audit.note import AuditNoteDep
 from serve.api.auth import client_address
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep, StateDep
@@ -125,7 +127,9 @@ def _record_view(record: AlarmRecord) -> AlarmView:
 SlugFilter = Annotated[str | None, Query(pattern=SLUG_PATTERN)]
 
 
-@router.get("/v1/alarms", summary="List alarms, newest first")
+@router.get(
+    "/v1/alarms", dependencies=[needs(Permission.ALARM_READ)], summary="List alarms, newest first"
+)
 async def list_alarms(
     scope: TenantDep,
     camera: SlugFilter = None,
@@ -177,6 +181,7 @@ async def subscribed(
 
 @router.get(
     "/v1/alarms/stream",
+    dependencies=[needs(Permission.ALARM_READ)],
     summary="Alarms as they happen (server-sent events)",
     response_class=EventSourceResponse,
     responses={
@@ -224,12 +229,22 @@ async def stream_alarms(
     )
 
 
-@router.get("/v1/alarms/{alarm}", summary="One alarm", responses=responses(404))
+@router.get(
+    "/v1/alarms/{alarm}",
+    dependencies=[needs(Permission.ALARM_READ)],
+    summary="One alarm",
+    responses=responses(404),
+)
 async def get_alarm(alarm: AlarmPath, scope: TenantDep) -> AlarmView:
     return _record_view(await scope.records.alarm(alarm))
 
 
-@router.post("/v1/alarms/{alarm}/ack", summary="Acknowledge an alarm", responses=responses(404))
+@router.post(
+    "/v1/alarms/{alarm}/ack",
+    dependencies=[needs(Permission.ALARM_ACKNOWLEDGE)],
+    summary="Acknowledge an alarm",
+    responses=responses(404),
+)
 async def acknowledge(
     alarm: AlarmPath, scope: TenantDep, deps: DepsDep, note: AuditNoteDep
 ) -> AlarmView:
@@ -241,6 +256,7 @@ async def acknowledge(
 
 @router.get(
     "/v1/alarms/{alarm}/snapshot",
+    dependencies=[needs(Permission.ALARM_READ)],
     summary="The picture of that moment",
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},

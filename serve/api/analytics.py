@@ -9,18 +9,24 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from cluster.core.roles import Permission
 from pipelines.analytics import HeatMap, per_hour
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from pipelines.times import zone_named
 from serve.api.fields import CameraFilter, ClassFilter, Moment, ResponseBody
+from serve.api.permissions import needs
 from serve.api.ports import Deps
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
 
-router = APIRouter(tags=["analytics"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(
+    tags=["analytics"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.ANALYTICS_READ)],
+)
 
 DAY_US = 86_400 * 1_000_000
 MAX_RANGE_US = 92 * DAY_US

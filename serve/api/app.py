@@ -14,12 +14,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from serve.api import (
     alarms,
     analytics,
+    auth_routes,
     cameras,
     clips,
     detect,
     health,
     jobs,
     join,
+    keys,
     media,
     model,
     objects,
@@ -28,6 +30,7 @@ from serve.api import (
     retention,
     rules,
     search,
+    users,
 )
 from serve.api.audit import routes as audit
 from serve.api.audit.middleware import AuditRequests
@@ -58,6 +61,9 @@ ROUTERS = (
     jobs,
     retention,
     platform,
+    auth_routes,
+    users,
+    keys,
     audit,
 )
 
@@ -105,7 +111,7 @@ def create_app(
     install_handlers(app, [route for route in routes if isinstance(route, Route)])
     for module in ROUTERS:
         app.include_router(module.router)
-    install_openapi(app)
+    install_openapi(app, routes)
     install_dashboard(app, static)
     _add_middleware(app, state)
     return app

@@ -1,4 +1,4 @@
-"""The caller's identity: `Authorization: Bearer <key>`, checked before the rest of a request.
+"""The caller's identity: `Authorization: Bearer <key or access token>`, checked first of all.
 
 `RequireKey` guards the whole of `/v1/`, so that a route cannot be added without it. What a good key
 may touch is in `scope`.
@@ -22,11 +22,15 @@ from cluster.stores.db.keys import key_id
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.audit.windows import Refusal
+from serve.api.key_lookup import KeyLookup
+from serve.api.key_uses import KeyUses
 from serve.api.problems import (
     TooManyRequestsError,
     UnauthorizedError,
     response_for,
 )
+from serve.api.sign_in import ExpiredTokenError, SignIn
+from serve.api.user_tokens import UserToken
 
 # A revoked key works for at most this long; a busy dashboard reads SQL this often instead of for
 # every request.
@@ -34,31 +38,36 @@ CACHE_TTL_S = 2.0
 CACHE_SIZE = 4096
 
 # Keys carry 256 random bits, so this does not stop guessing: it stops a broken client from turning
-# every request into a query and a log line.
+# every request into a log line.
 FAILURES_PER_MINUTE = 30
 
-# Longer than any key we issue; what is longer is not worth hashing.
-MAX_KEY_LENGTH = 256
+# Longer than any key or token we issue (56 and some 450 characters); what is longer is not worth
+# hashing.
+MAX_KEY_LENGTH = 1024
 
 log = get_logger("api")
 
 
 class Authenticator:
-    """Finds the principal of a key, with a short memory, and slows down those who guess.
+    """Finds the principal of a key or of an access token, with a short memory, and tells those who
+    guess to wait.
 
-    A key that was good a moment ago is checked again even while its address is blocked: a
-    guesser cannot lock out the others behind the same address.
+    A key is always looked up before anybody is refused: a guesser cannot lock out the others
+    behind the same address.
     """
 
     def __init__(
         self,
         records: PlatformRecords,
         clock: Clock,
+        sign_in: SignIn | None = None,
         *,
         failures_per_minute: int = FAILURES_PER_MINUTE,
     ) -> None:
-        self._records = records
         self._clock = clock
+        self._sign_in = sign_in
+        self._lookup = KeyLookup(records.find_keys)
+        self._uses = KeyUses(records.note_uses, clock)
         self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
         self._limit = RateLimitItemPerMinute(failures_per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -67,27 +76,40 @@ class Authenticator:
         """The principal of an `Authorization` header sent from `address`.
 
         Raises:
-            UnauthorizedError: no key, an unknown one, or one that was revoked.
+            UnauthorizedError: no key, an unknown one, one that was revoked or has expired; an
+                access token that has expired, or whose session is over.
             TooManyRequestsError: too many wrong keys from this address.
         """
         secret = _bearer(header)
+        # Each time, because it expires while the session is still remembered below.
+        token = self._sign_in.access_token(secret) if self._sign_in is not None else None
         digest = hashlib.sha256(secret.encode()).digest()
         known = self._known.get(digest)
         if known and self._clock.monotonic() < known[1]:
             self._known.move_to_end(digest)
             return known[0]
-        if not known:
-            await self._refuse_guessers(address)
-        principal = await self._records.find_key(secret)
+        principal = await self._find(secret, token)
         if principal is None:
             self._known.pop(digest, None)
+            await self._refuse_guessers(address)
             await self._limiter.hit(self._limit, address)
             log.info("wrong key", address=address)
-            raise UnauthorizedError(
-                "This key is not valid.", hint="It may have been revoked; ask for a new one."
-            )
+            raise _not_valid(token)
         self._remember(digest, principal)
         return principal
+
+    def start(self) -> None:
+        """Begin with what runs in the background; in the event loop that serves the requests."""
+        self._uses.start()
+
+    async def flush(self) -> None:
+        """Write when keys were used."""
+        await self._uses.flush()
+
+    async def aclose(self) -> None:
+        """Idempotent."""
+        await self._lookup.aclose()
+        await self._uses.aclose()
 
     async def still_good(self, header: str | None, address: str) -> bool:
         """Whether a key that opened a stream is still good; checked while the stream lasts."""
@@ -99,6 +121,15 @@ class Authenticator:
             # Unknown: records that are away for a while shall not end the alarm streams.
             return True
         return True
+
+    async def _find(self, secret: str, token: UserToken | None) -> Principal | None:
+        if token is not None and self._sign_in is not None:
+            return await self._sign_in.principal(token)
+        key = key_id(secret)
+        principal = await self._lookup.find(secret) if key is not None else None
+        if key is not None and principal is not None:
+            self._uses.note(key)
+        return principal
 
     async def _refuse_guessers(self, address: str) -> None:
         if not await self._limiter.test(self._limit, address):
@@ -113,6 +144,13 @@ class Authenticator:
         self._known.move_to_end(digest)
         while len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
+
+
+def _not_valid(token: UserToken | None) -> UnauthorizedError:
+    if token is None:
+        hint = "It may have been revoked; ask for a new one."
+        return UnauthorizedError("This key is not valid.", hint=hint)
+    return UnauthorizedError("This session is over.", hint="Sign in: POST /v1/auth/login.")
 
 
 def _bearer(header: str | None) -> str:
@@ -137,9 +175,13 @@ def client_address(scope: Scope) -> str:
     return peer(scope) or "unknown"
 
 
+OPEN = frozenset({"/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout"})
+"""Under `/v1`, but with a credential of their own."""
+
+
 def _needs_key(scope: Scope) -> bool:
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return f"{path}/".startswith("/v1/")
+    return f"{path}/".startswith("/v1/") and path not in OPEN
 
 
 Refused = Callable[[str | None, Refusal, str | None], None]
@@ -163,7 +205,10 @@ class RequireKey:
         try:
             principal = await self._authenticator.principal(header, address)
         except AtalaiaError as error:
-            if isinstance(error, UnauthorizedError | TooManyRequestsError):
+            # Every page meets the end of its access token; that is no attempt at anything.
+            if isinstance(error, UnauthorizedError | TooManyRequestsError) and not isinstance(
+                error, ExpiredTokenError
+            ):
                 self._refused(peer(scope), *_refusal(header, error))
             await response_for(error)(scope, receive, send)
             return

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, SecretStr, ValidationError
 
 from cluster.core.log import redact
 from cluster.core.redaction import HIDDEN
+from cluster.core.roles import Permission
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.urls import parse_camera_url, public_url
 from cluster.stores.audit.events import AuditAction
@@ -28,6 +29,7 @@ from pipelines.errors import InputError, UnavailableError
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.bound import TenantAddresses
 from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
@@ -263,6 +265,7 @@ async def _changed_view(scope: TenantScope, camera: Camera) -> CameraView:
 
 @router.post(
     "/v1/cameras",
+    dependencies=[needs(Permission.CAMERA_MANAGE)],
     status_code=201,
     summary="Add a camera",
     responses=responses(400, 409, 413) | CREATED,
@@ -294,19 +297,33 @@ async def add_camera(
     return camera_view(camera, None)
 
 
-@router.get("/v1/cameras", summary="List cameras with their state")
+@router.get(
+    "/v1/cameras",
+    dependencies=[needs(Permission.CAMERA_READ)],
+    summary="List cameras with their state",
+)
 async def list_cameras(scope: TenantDep) -> CameraList:
     cameras = await scope.records.cameras()
     known = await scope.statuses.all()
     return CameraList(cameras=[camera_view(camera, known.get(camera.id)) for camera in cameras])
 
 
-@router.get("/v1/cameras/{camera}", summary="One camera with its state", responses=responses(404))
+@router.get(
+    "/v1/cameras/{camera}",
+    dependencies=[needs(Permission.CAMERA_READ)],
+    summary="One camera with its state",
+    responses=responses(404),
+)
 async def get_camera(camera: CameraPath, scope: TenantDep) -> CameraView:
     return await _view(scope, await scope.records.camera(camera))
 
 
-@router.patch("/v1/cameras/{camera}", summary="Change a camera", responses=responses(400, 404, 413))
+@router.patch(
+    "/v1/cameras/{camera}",
+    dependencies=[needs(Permission.CAMERA_MANAGE)],
+    summary="Change a camera",
+    responses=responses(400, 404, 413),
+)
 async def change_camera(
     camera: CameraPath, body: CameraPatch, scope: TenantDep, note: AuditNoteDep
 ) -> CameraView:
@@ -329,7 +346,11 @@ async def change_camera(
 
 
 @router.delete(
-    "/v1/cameras/{camera}", status_code=204, summary="Remove a camera", responses=responses(404)
+    "/v1/cameras/{camera}",
+    dependencies=[needs(Permission.CAMERA_MANAGE)],
+    status_code=204,
+    summary="Remove a camera",
+    responses=responses(404),
 )
 async def remove_camera(camera: CameraPath, scope: TenantDep, note: AuditNoteDep) -> None:
     """Its rules go with it. Its alarms, and what was seen by it, stay until they are erased."""
@@ -340,6 +361,7 @@ async def remove_camera(camera: CameraPath, scope: TenantDep, note: AuditNoteDep
 
 @router.get(
     "/v1/cameras/{camera}/snapshot",
+    dependencies=[needs(Permission.LIVE_WATCH)],
     summary="A picture of now",
     response_class=Response,
     responses=responses(404)

@@ -18,6 +18,7 @@ from cluster.clips.clips import (
     clip_key,
 )
 from cluster.clips.coverage import Span
+from cluster.core.roles import Permission
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
 from pipelines.domain import Alarm, Recording
@@ -26,13 +27,18 @@ from serve.api.alarms import AlarmPath, alarm_of
 from serve.api.audit.note import AuditNoteDep
 from serve.api.bound import TenantLinks
 from serve.api.fields import ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.recordings import SpanView, span_view
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import StateDep
 from serve.api.times import rfc3339
 
-router = APIRouter(tags=["alarms"], responses=responses(401, 403, 404, 422, 429, 503))
+router = APIRouter(
+    tags=["alarms"],
+    responses=responses(401, 403, 404, 422, 429, 503),
+    dependencies=[needs(Permission.CLIP_READ)],
+)
 
 
 class BoxLinks(ResponseBody):

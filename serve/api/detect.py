@@ -7,9 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
 from pydantic import Field
 
+from cluster.core.roles import Permission
 from pipelines.domain import Detections
 from pipelines.imaging import letterbox_rgb
 from serve.api.fields import ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import MediaTypeError, quoted, responses
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
@@ -20,6 +22,7 @@ router = APIRouter(
     tags=["detect"],
     responses=responses(400, 401, 403, 413, 415, 422, 429, 503),
     route_class=UploadRoute,
+    dependencies=[needs(Permission.IMAGE_DETECT)],
 )
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
+from cluster.core.roles import Permission
 from cluster.core.settings import Settings
 from cluster.stores.db import JobRecord, JobState
 from pipelines.clock import Clock
@@ -16,12 +17,17 @@ from pipelines.errors import AtalaiaError, InputError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.bound import TenantProcesses
 from serve.api.fields import RequestBody, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
 
-router = APIRouter(tags=["jobs"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(
+    tags=["jobs"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.JOB_RUN)],
+)
 
 # A job's process reports every few seconds. Starting one takes some 10 s on busy cores.
 SILENT_US = 30_000_000

@@ -9,15 +9,21 @@ from fastapi import APIRouter
 from livekit.api import AccessToken, VideoGrants
 from pydantic import Field
 
+from cluster.core.roles import Permission
 from cluster.core.settings import LiveKitSettings
 from pipelines.domain import CameraKey
 from serve.api.fields import CameraPath, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import DepsDep
 from serve.api.times import rfc3339
 
-router = APIRouter(tags=["cameras"], responses=responses(401, 403, 404, 422, 429, 503))
+router = APIRouter(
+    tags=["cameras"],
+    responses=responses(401, 403, 404, 422, 429, 503),
+    dependencies=[needs(Permission.LIVE_WATCH)],
+)
 
 
 class JoinAnswer(ResponseBody):

@@ -7,16 +7,22 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 
+from cluster.core.roles import Permission
 from cluster.inference.model_choice import ModelChoice
 from pipelines.errors import InputError, ModelError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import RequestBody, ResponseBody
+from serve.api.permissions import needs
 from serve.api.ports import LoadedModel
 from serve.api.problems import responses
 from serve.api.scope import PlatformDep
 from serve.api.state import DepsDep
 
-router = APIRouter(tags=["platform"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(
+    tags=["platform"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.MODEL_MANAGE)],
+)
 
 
 class ModelRefusedError(InputError):

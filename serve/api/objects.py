@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
+from cluster.core.roles import Permission
 from cluster.stores.db import ObjectQuery, ObjectRecord
 from pipelines.domain import PATH_SCALE, SLUG_PATTERN, AlarmSource, TrackPath
 from serve.api.fields import (
@@ -18,11 +19,16 @@ from serve.api.fields import (
     SightingFilterDep,
 )
 from serve.api.links import recording_address, snapshot_address
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.times import micros, rfc3339
 
-router = APIRouter(tags=["objects"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(
+    tags=["objects"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.OBJECT_SEARCH)],
+)
 
 # An hour of one track, at five frames per second some 18,000 points and 1.5 MB of JSON.
 MAX_PATHS = 720

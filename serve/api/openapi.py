@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
 
+from serve.api.permissions import permission_of
 from serve.api.problems import Problem
 
 DESCRIPTION = """\
-Send `Authorization: Bearer <key>` with everything under `/v1`. The tenant comes from the key.
+Send `Authorization: Bearer <key>` with everything under `/v1`, or a user's access token in place of
+the key. The tenant comes from it. `x-permission` names the permission that an operation needs.
 
 Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) `application/problem+json` with
 `code`, `hint` and, for wrong fields, `errors`. Times are RFC 3339 in UTC. Coordinates of zones,
@@ -29,18 +34,23 @@ TAGS = [
     {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "retention", "description": "How long things are kept; legal holds; reports."},
     {"name": "audit", "description": "Who saw or changed what."},
-    {"name": "platform", "description": "Tenants and keys; needs the platform key."},
+    {"name": "auth", "description": "Users sign in and out; needs no key."},
+    {"name": "users", "description": "Who may sign in."},
+    {"name": "keys", "description": "Keys for programs."},
+    {"name": "platform", "description": "Tenants; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]
 
 
-def install_openapi(app: FastAPI) -> None:
-    """Add the schemas of `Problem`, and drop those of FastAPI's own errors, which never occur."""
+def install_openapi(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Add the schemas of `Problem` and the permissions of `routes`, and drop the schemas of
+    FastAPI's own errors, which never occur."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = make()
+            _name_permissions(routes, document)
             schemas = document["components"]["schemas"]
             _, ours = models_json_schema(
                 [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
@@ -52,3 +62,11 @@ def install_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _name_permissions(routes: Sequence[BaseRoute], document: dict[str, Any]) -> None:
+    for route in routes:
+        if not isinstance(route, APIRoute) or (permission := permission_of(route)) is None:
+            continue
+        for method in route.methods or ():
+            document["paths"][route.path_format][method.lower()]["x-permission"] = permission.value

@@ -1,23 +1,25 @@
-"""`/v1/tenants`, `/v1/keys`, `/v1/session`: who may use this installation."""
+"""`/v1/tenants`, `/v1/session`: who may use this installation."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter
 from pydantic import Field
 
-from cluster.stores.db import KeyInfo, Tenant
+from cluster.core.roles import GRANTS, Permission, Role
+from cluster.stores.db import Tenant
 from pipelines.domain import Slug
 from pipelines.errors import ConflictError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import DisplayName, RequestBody, ResponseBody
+from serve.api.permissions import PrincipalDep, needs
 from serve.api.problems import responses
-from serve.api.scope import PlatformDep, PrincipalDep
+from serve.api.scope import PlatformDep, UserDep
 from serve.api.state import DepsDep
 from serve.api.times import rfc3339
 
-router = APIRouter(tags=["platform"], responses=responses(401, 422, 429, 503))
+router = APIRouter(tags=["platform"], responses=responses(401, 403, 422, 429, 503))
 
 
 class NewTenant(RequestBody):
@@ -35,30 +37,10 @@ class TenantList(ResponseBody):
     tenants: list[TenantView]
 
 
-class NewKey(RequestBody):
-    tenant: Slug | None = Field(
-        description="Whose key; null: another platform key.", examples=["acme"]
-    )
-    label: DisplayName = Field(description="What it is for.", examples=["control room"])
-
-
-class FreshKey(ResponseBody):
+class SessionUser(ResponseBody):
     id: str
-    tenant: str | None
-    label: str
-    key: str = Field(description="Shown this once; only its hash is kept.")
-
-
-class KeyView(ResponseBody):
-    id: str
-    tenant: str | None
-    label: str
-    created_at: str
-    revoked_at: str | None
-
-
-class KeyList(ResponseBody):
-    keys: list[KeyView]
+    email: str
+    name: str
 
 
 class SessionView(ResponseBody):
@@ -66,6 +48,9 @@ class SessionView(ResponseBody):
 
     kind: Literal["tenant", "platform"]
     tenant: str | None
+    role: Role
+    permissions: list[Permission] = Field(description="What the role may do.")
+    user: SessionUser | None = Field(description="Who signed in; null: a key did.")
     livekit_url: str
 
 
@@ -73,27 +58,28 @@ def _tenant_view(tenant: Tenant) -> TenantView:
     return TenantView(id=tenant.slug, name=tenant.name, created_at=rfc3339(tenant.created_us))
 
 
-def _key_view(key: KeyInfo) -> KeyView:
-    return KeyView(
-        id=key.id,
-        tenant=key.tenant,
-        label=key.label,
-        created_at=rfc3339(key.created_us),
-        revoked_at=rfc3339(key.revoked_us) if key.revoked_us is not None else None,
-    )
-
-
-@router.get("/v1/session", summary="Who am I")
-async def session(principal: PrincipalDep, deps: DepsDep) -> SessionView:
+@router.get(
+    "/v1/session",
+    summary="Who am I",
+    dependencies=[needs(Permission.SESSION_READ)],
+)
+async def session(principal: PrincipalDep, user: UserDep, deps: DepsDep) -> SessionView:
     return SessionView(
         kind="tenant" if principal.tenant else "platform",
         tenant=principal.tenant,
+        role=principal.role,
+        permissions=sorted(GRANTS[principal.role]),
+        user=None if user is None else SessionUser(id=user.id, email=user.email, name=user.name),
         livekit_url=deps.settings.livekit.browser_url,
     )
 
 
 @router.post(
-    "/v1/tenants", status_code=201, summary="Add a tenant", responses=responses(400, 403, 409, 413)
+    "/v1/tenants",
+    status_code=201,
+    summary="Add a tenant",
+    responses=responses(400, 409, 413),
+    dependencies=[needs(Permission.TENANT_MANAGE)],
 )
 async def add_tenant(body: NewTenant, platform: PlatformDep, note: AuditNoteDep) -> TenantView:
     note.object_id = body.id
@@ -105,41 +91,6 @@ async def add_tenant(body: NewTenant, platform: PlatformDep, note: AuditNoteDep)
     return _tenant_view(tenant)
 
 
-@router.get("/v1/tenants", summary="List tenants", responses=responses(403))
+@router.get("/v1/tenants", summary="List tenants", dependencies=[needs(Permission.TENANT_MANAGE)])
 async def list_tenants(platform: PlatformDep) -> TenantList:
     return TenantList(tenants=[_tenant_view(tenant) for tenant in await platform.tenants()])
-
-
-@router.post(
-    "/v1/keys", status_code=201, summary="Issue a key", responses=responses(400, 403, 404, 413)
-)
-async def issue_key(
-    body: NewKey, platform: PlatformDep, response: Response, note: AuditNoteDep
-) -> FreshKey:
-    note.details["tenant"] = body.tenant
-    issued = await platform.create_key(body.tenant, body.label)
-    note.committed = True
-    if body.tenant is not None:
-        note.tenants.add(body.tenant)
-    response.headers["Location"] = f"/v1/keys/{issued.id}"
-    return FreshKey(id=issued.id, tenant=body.tenant, label=body.label, key=issued.secret)
-
-
-@router.get("/v1/keys", summary="List keys", responses=responses(403))
-async def list_keys(platform: PlatformDep) -> KeyList:
-    """Without their secrets, which are stored nowhere."""
-    return KeyList(keys=[_key_view(key) for key in await platform.keys()])
-
-
-@router.delete(
-    "/v1/keys/{key}", status_code=204, summary="Revoke a key", responses=responses(403, 404)
-)
-async def revoke_key(
-    key: Annotated[str, Path(pattern=r"^[a-z0-9]{8}$")], platform: PlatformDep, note: AuditNoteDep
-) -> None:
-    """It stops working within two seconds."""
-    tenant = await platform.revoke_key(key)
-    note.committed = True
-    note.details["tenant"] = tenant
-    if tenant is not None:
-        note.tenants.add(tenant)

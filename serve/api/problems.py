@@ -2,7 +2,7 @@
 
 The members: `type` (a URN that names the kind), `title`, `status`, `detail`, and ours:
 `code` (the kind, for programs), `hint` (what to do next), `errors` (one per wrong field, with a
-JSON pointer into the body or the name of the parameter).
+JSON pointer into the body or the name of the parameter), `permission` (which one is missing).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.core.log import get_logger, redact
+from cluster.core.roles import Permission
 from pipelines.domain import RuleKind
 from pipelines.errors import (
     AtalaiaError,
@@ -60,6 +61,14 @@ class ForbiddenError(AtalaiaError):
     """The credential is good, but not for this."""
 
     code = "forbidden"
+
+
+class PermissionDeniedError(ForbiddenError):
+    """The caller's role lacks the permission that a route needs."""
+
+    def __init__(self, message: str, permission: Permission, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.permission = permission
 
 
 class TooManyRequestsError(AtalaiaError):
@@ -112,6 +121,7 @@ class Problem(BaseModel):
     code: str
     hint: str | None = None
     errors: list[FieldError] | None = None
+    permission: str | None = Field(None, description="Which permission is missing (403).")
 
 
 # First match wins, so a subclass stands before its base.
@@ -209,8 +219,9 @@ def response_for(error: AtalaiaError) -> JSONResponse:
         # A wrong setting is the operator's to read in the log, not the caller's.
         log.error("request failed", code=error.code, error=str(error))
         return internal_error()
+    missing = {"permission": error.permission} if isinstance(error, PermissionDeniedError) else None
     return problem_response(
-        status, error.message, code=error.code, hint=error.hint, headers=headers
+        status, error.message, code=error.code, hint=error.hint, headers=headers, extra=missing
     )
 
 

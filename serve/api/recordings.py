@@ -16,16 +16,22 @@ from cluster.clips.coverage import Span, covered
 from cluster.clips.exports import make_export, manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.clips.stitch import Stitched
+from cluster.core.roles import Permission
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.ranges import RangedFile
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
 from serve.api.times import micros, rfc3339
 
-router = APIRouter(tags=["recordings"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(
+    tags=["recordings"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.RECORDING_EXPORT)],
+)
 
 # An hour of segments of ten seconds is 360; more than this is no sensible range.
 MAX_SOURCES = 5_000

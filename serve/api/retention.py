@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import AwareDatetime, Field, model_validator
 
+from cluster.core.roles import Permission
 from cluster.stores.db import HoldRecord, RetentionRun, StoredPolicy
 from pipelines.domain import Recording, Slug
 from pipelines.errors import InputError, NotFoundError
@@ -26,12 +27,17 @@ from pipelines.retention import (
 from serve.api.alarms import alarm_of
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.fields import CREATED, Remark, RequestBody, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
 
-router = APIRouter(tags=["retention"], responses=responses(401, 403, 422, 429, 503))
+router = APIRouter(
+    tags=["retention"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.PRIVACY_MANAGE)],
+)
 
 RUNS_SHOWN = 20
 # What an audit entry names; the policy itself says the rest.

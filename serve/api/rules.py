@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter
 
+from cluster.core.roles import Permission
 from pipelines.classes import ClassNames
 from pipelines.domain import (
     CountRule,
@@ -24,6 +25,7 @@ from pipelines.domain import (
 )
 from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
@@ -167,6 +169,7 @@ class RuleList(ResponseBody):
 
 @router.post(
     "/v1/cameras/{camera}/rules",
+    dependencies=[needs(Permission.RULE_MANAGE)],
     status_code=201,
     summary="Add a rule",
     responses=responses(400, 409, 413) | CREATED,
@@ -197,13 +200,22 @@ async def add_rule(
     return rule
 
 
-@router.get("/v1/cameras/{camera}/rules", summary="List the rules of a camera")
+@router.get(
+    "/v1/cameras/{camera}/rules",
+    dependencies=[needs(Permission.RULE_READ)],
+    summary="List the rules of a camera",
+)
 async def list_rules(camera: CameraPath, scope: TenantDep) -> RuleList:
     await scope.records.camera(camera)
     return RuleList(rules=await scope.records.rules(camera))
 
 
-@router.delete("/v1/cameras/{camera}/rules/{rule}", status_code=204, summary="Remove a rule")
+@router.delete(
+    "/v1/cameras/{camera}/rules/{rule}",
+    dependencies=[needs(Permission.RULE_MANAGE)],
+    status_code=204,
+    summary="Remove a rule",
+)
 async def remove_rule(
     camera: CameraPath, rule: RulePath, scope: TenantDep, note: AuditNoteDep
 ) -> None:

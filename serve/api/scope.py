@@ -1,7 +1,8 @@
 """What a request may touch: the tenant's own stores, or the platform's records.
 
-The tenant comes from the key and from nowhere else. Routes get a `TenantScope`, which does not say
-which tenant it is of: every store that it gives is bound already, so that no route can name one.
+The tenant comes from the credential and from nowhere else. Routes get a `TenantScope`, which does
+not say which tenant it is of: every store that it gives is bound already, so that no route can name
+one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi import Depends
 
 from cluster.clips.coverage import Span
 from cluster.clips.exports import ExportRequest
@@ -18,14 +18,17 @@ from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     AuditLog,
     PlatformRecords,
-    Principal,
     TenantJobs,
+    TenantKeys,
     TenantRecordings,
     TenantRecords,
     TenantRetention,
     TenantTracks,
+    TenantUsers,
+    User,
 )
 from pipelines.domain import Camera
+from pipelines.errors import NotFoundError
 from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
@@ -37,8 +40,9 @@ from serve.api.bound import (
     TenantProcesses,
     TenantStatuses,
 )
+from serve.api.permissions import PrincipalDep
 from serve.api.ports import BlobStore
-from serve.api.problems import ForbiddenError
+from serve.api.problems import UnauthorizedError
 from serve.api.state import ApiState, DepsDep, StateDep
 
 
@@ -47,16 +51,15 @@ class TenantScope:
 
     Args:
         tenant: whose; from the key.
-        key_id: of the caller's key.
+        actor: the caller, as records name it.
         state: where the stores come from.
     """
 
-    def __init__(self, tenant: str, key_id: str, state: ApiState) -> None:
+    def __init__(self, tenant: str, actor: str, state: ApiState) -> None:
         self._tenant = tenant
         self._state = state
         self._deps = state.deps
-        self.actor = f"key:{key_id}"
-        """The caller, as records name it."""
+        self.actor = actor
 
     # ------------------------------------------------------------ SQL and blobs
 
@@ -79,6 +82,14 @@ class TenantScope:
     @cached_property
     def retention(self) -> TenantRetention:
         return self._deps.database.retention(self._tenant)
+
+    @cached_property
+    def users(self) -> TenantUsers:
+        return self._deps.database.users(self._tenant)
+
+    @cached_property
+    def keys(self) -> TenantKeys:
+        return self._deps.database.keys(self._tenant)
 
     @cached_property
     def audit(self) -> AuditLog:
@@ -140,46 +151,55 @@ class TenantScope:
         return ExportRequest(self._tenant, camera, span.from_us, span.to_us, self.actor)
 
 
-# Only describes the scheme in /openapi.json; RequireKey has already checked the key.
-_scheme = HTTPBearer(auto_error=False, description="A key of your tenant: `atk_…`")
-
-
-async def get_principal(request: Request, _: Annotated[object, Depends(_scheme)]) -> Principal:
-    principal: Principal | None = getattr(request.state, "principal", None)
-    if principal is None:
-        raise AssertionError(f"{request.url.path} is not behind RequireKey")
-    return principal
-
-
-PrincipalDep = Annotated[Principal, Depends(get_principal)]
-
-
 async def require_tenant(principal: PrincipalDep, state: StateDep) -> TenantScope:
-    """The tenant of the key. Raises ForbiddenError for the platform's key, which has none."""
+    """The tenant of the caller. Raises AssertionError for the platform's key, which has none: the
+    route needs a permission that the platform lacks."""
     if principal.tenant is None:
-        raise ForbiddenError(
-            "The platform key belongs to no tenant.",
-            hint="Use a tenant's key here; POST /v1/keys issues one.",
-        )
-    return TenantScope(principal.tenant, principal.key_id, state)
+        raise AssertionError("the platform's key reached a tenant's route")
+    return TenantScope(principal.tenant, principal.actor, state)
 
 
 async def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRecords:
-    """Raises ForbiddenError for every key but the platform's."""
+    """Raises AssertionError for all but the platform's key: the route needs a permission that they
+    lack."""
     if principal.tenant is not None:
-        raise ForbiddenError(
-            "Only the platform key manages tenants and keys.", hint="Ask the operator."
-        )
+        raise AssertionError("a tenant's key reached a route of the platform")
     return deps.database.platform()
 
 
 async def require_audit(principal: PrincipalDep, state: StateDep) -> AuditLog:
-    """The audit log of the key's tenant, or the platform's own for its key."""
+    """The audit log of the caller's tenant, or the platform's own for its key."""
     if principal.tenant is None:
         return state.deps.database.platform_audit()
-    return TenantScope(principal.tenant, principal.key_id, state).audit
+    return TenantScope(principal.tenant, principal.actor, state).audit
+
+
+async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys | PlatformRecords:
+    """The keys of the caller's tenant, or those of everybody for the platform's key."""
+    if principal.tenant is None:
+        return state.deps.database.platform()
+    return TenantScope(principal.tenant, principal.actor, state).keys
+
+
+async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
+    """Who has signed in; None: the caller has a key.
+
+    Raises:
+        UnauthorizedError: the user was removed a moment ago.
+    """
+    kind, _, id = principal.actor.partition(":")
+    if kind != "user" or principal.tenant is None:
+        return None
+    try:
+        return await TenantScope(principal.tenant, principal.actor, state).users.user(id)
+    except NotFoundError:
+        raise UnauthorizedError(
+            "This session is over.", hint="Sign in: POST /v1/auth/login."
+        ) from None
 
 
 TenantDep = Annotated[TenantScope, Depends(require_tenant)]
 PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]
 AuditDep = Annotated[AuditLog, Depends(require_audit)]
+KeysDep = Annotated[TenantKeys | PlatformRecords, Depends(require_keys)]
+UserDep = Annotated[User | None, Depends(current_user)]

@@ -10,12 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
+from cluster.core.roles import Permission
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingFilterDep
 from serve.api.images import ImageDecoder, Rgb
 from serve.api.links import recording_address, snapshot_address
+from serve.api.permissions import needs
 from serve.api.ports import ScoredSighting
 from serve.api.problems import MediaTypeError, quoted, responses
 from serve.api.scope import TenantDep
@@ -31,6 +33,7 @@ router = APIRouter(
     tags=["search"],
     responses=responses(400, 401, 403, 413, 415, 422, 429, 503),
     route_class=UploadRoute,
+    dependencies=[needs(Permission.OBJECT_SEARCH)],
 )
 
 

@@ -18,6 +18,7 @@ from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
 from serve.api.ports import Deps
 from serve.api.readiness import Readiness, standard_probes
+from serve.api.sign_in import SignIn
 from serve.api.uploads import UploadSlots
 
 
@@ -34,6 +35,7 @@ class ApiState:
     alarm_feeds: AlarmFeeds
     evidence: Evidence
     readiness: Readiness
+    sign_in: SignIn
     authenticator: Authenticator
     auditor: Auditor
 
@@ -42,10 +44,11 @@ class ApiState:
         """The usual parts over `deps`.
 
         Raises:
-            ConfigError: there is no secret to sign links with.
+            ConfigError: there is no secret to sign links or tokens with.
         """
         api = deps.settings.api
         metrics = Metrics()
+        sign_in = SignIn.of(deps.settings, deps.database, deps.clock)
         return cls(
             deps=deps,
             metrics=metrics,
@@ -60,18 +63,23 @@ class ApiState:
             alarm_feeds=AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics),
             evidence=Evidence(deps),
             readiness=Readiness(standard_probes(deps), deps.clock),
-            authenticator=authenticator or Authenticator(deps.database.platform(), deps.clock),
+            sign_in=sign_in,
+            authenticator=authenticator
+            or Authenticator(deps.database.platform(), deps.clock, sign_in),
             auditor=Auditor(deps.database, deps.clock, metrics),
         )
 
     def start(self) -> None:
         """Begin with what runs in the background; in the event loop that serves the requests."""
         self.auditor.start()
+        self.authenticator.start()
 
     async def aclose(self) -> None:
         """Idempotent."""
         # First, so that its deadline lies within that of the replica.
         await self.auditor.aclose()
+        await self.authenticator.aclose()
+        await self.sign_in.aclose()
         await self.alarm_feeds.aclose()
         await self.announcer.aclose()
         await self.decoder.aclose()

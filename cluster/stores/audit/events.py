@@ -32,7 +32,15 @@ class AuditAction(StrEnum):
 
     CREDENTIAL_REFUSED = "credential.refused"
     TENANT_ADD = "tenant.add"
+    USER_ADD = "user.add"
+    USER_CHANGE = "user.change"
+    USER_REMOVE = "user.remove"
+    SESSION_BEGIN = "session.begin"
+    SESSION_REFUSE = "session.refuse"
+    SESSION_END = "session.end"
+    SESSION_REUSE = "session.reuse"
     KEY_ISSUE = "key.issue"
+    KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
     CAMERA_ADD = "camera.add"
     CAMERA_CHANGE = "camera.change"
@@ -123,7 +131,7 @@ class AuditEvent(Frozen):
 
     Attributes:
         at_us: when, UTC microseconds.
-        actor: who: `key:<id>`, or what acted by itself.
+        actor: who: `key:<id>`, `user:<id>`, or what acted by itself.
         address: of the client; None: unknown, or there is none.
         reason: why it was refused.
         details: small; strings, whole numbers, booleans, lists of strings.

@@ -5,6 +5,7 @@ from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
+from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.keys import new_key
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
@@ -34,7 +35,11 @@ from cluster.stores.db.types import (
     SlotCount,
     StoredPolicy,
     Tenant,
+    User,
+    UserChanges,
 )
+from cluster.stores.db.user_sessions import UserSessions
+from cluster.stores.db.users import TenantUsers
 from pipelines.domain import JobState
 
 __all__ = [
@@ -69,11 +74,16 @@ __all__ = [
     "Tenant",
     "TenantExpiry",
     "TenantJobs",
+    "TenantKeys",
     "TenantRecordings",
     "TenantRecords",
     "TenantRetention",
     "TenantTracks",
+    "TenantUsers",
     "UnreadableRow",
+    "User",
+    "UserChanges",
+    "UserSessions",
     "current",
     "downgrade",
     "head",

@@ -14,6 +14,7 @@ from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
+from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
 from cluster.stores.db.retention import TenantRetention
@@ -21,6 +22,8 @@ from cluster.stores.db.secrets import StoredSecrets
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
+from cluster.stores.db.user_sessions import UserSessions
+from cluster.stores.db.users import TenantUsers
 from pipelines.clock import Clock, SystemClock
 
 
@@ -92,6 +95,21 @@ class Database:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantExpiry(Sessions(self._engine, tenant), tenant)
+
+    def keys(self, tenant: str) -> TenantKeys:
+        """The keys of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantKeys(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def users(self, tenant: str) -> TenantUsers:
+        """The users of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantUsers(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def sessions(self, tenant: str) -> UserSessions:
+        """The sessions of one tenant's users. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return UserSessions(Sessions(self._engine, tenant), tenant, self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""

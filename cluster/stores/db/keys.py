@@ -37,3 +37,8 @@ def digest(key: str) -> str:
 def proves(key: str, kept: str) -> bool:
     """Whether `key` is the one of which `kept` is the digest; constant time."""
     return hmac.compare_digest(digest(key), kept)
+
+
+def works(expires_us: int | None, revoked_us: int | None, now_us: int) -> bool:
+    """Whether a key is neither revoked nor expired."""
+    return revoked_us is None and (expires_us is None or now_us < expires_us)

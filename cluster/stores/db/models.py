@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -314,12 +315,59 @@ class KeyRow(Base):
     """A key of a tenant, or of the platform where `tenant` is null."""
 
     __tablename__ = "keys"
+    __table_args__ = (
+        CheckConstraint(
+            "role IN ('admin', 'operator', 'analyst', 'viewer', 'platform')", name="role"
+        ),
+        CheckConstraint("(tenant IS NULL) = (role = 'platform')", name="owner"),
+    )
 
     id: Mapped[str] = mapped_column(String(8), primary_key=True)
     tenant: Mapped[str | None] = mapped_column(
         String(40), ForeignKey("tenants.slug", ondelete="RESTRICT"), index=True
     )
     label: Mapped[str] = mapped_column(String(120))
+    role: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64))
     created_us: Mapped[int] = mapped_column(BigInteger)
+    expires_us: Mapped[int | None] = mapped_column(BigInteger)
+    last_used_us: Mapped[int | None] = mapped_column(BigInteger)
     revoked_us: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class UserRow(TenantOwned, Base):
+    """Somebody who signs in. `password` is an argon2 hash."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'operator', 'analyst', 'viewer')", name="role"),
+        UniqueConstraint("tenant", "email"),
+    )
+
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    email: Mapped[str] = mapped_column(String(254))
+    name: Mapped[str] = mapped_column(String(120))
+    role: Mapped[str] = mapped_column(String(16))
+    password: Mapped[SecretStr] = mapped_column(SecretText)
+    disabled: Mapped[bool]
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    signed_in_us: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class SessionRow(TenantOwned, Base):
+    """A user's session: all refresh tokens that follow from one sign-in. `digest` is that of the
+    newest, `generation` its number."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "user"], ["users.tenant", "users.id"], ondelete="CASCADE"),
+        Index(None, "tenant", "user"),
+    )
+
+    id: Mapped[str] = mapped_column(String(22), primary_key=True)
+    user: Mapped[str] = mapped_column(String(12))
+    digest: Mapped[str] = mapped_column(String(64))
+    generation: Mapped[int]
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    expires_us: Mapped[int] = mapped_column(BigInteger)
+    ended_us: Mapped[int | None] = mapped_column(BigInteger)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import selectinload
 
+from cluster.core.roles import Role
 from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.key_records import KeyRecords, role_of_key
 from cluster.stores.db.models import CameraRow, KeyRow, TenantRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import IssuedKey, KeyInfo, Principal, Tenant
+from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
-from pipelines.errors import ConflictError, InputError, NotFoundError
+from pipelines.errors import ConflictError, InputError
 
 
-class PlatformRecords:
+class PlatformRecords(KeyRecords):
     """Made by `Database.platform`. Every method may raise UnavailableError."""
 
     def __init__(self, sessions: Sessions, clock: Clock, cipher: RecordCipher) -> None:
-        self._sessions = sessions
-        self._clock = clock
+        super().__init__(sessions, clock, None)
         self._cipher = cipher
 
     # ------------------------------------------------------------ tenants
@@ -55,19 +56,28 @@ class PlatformRecords:
 
     # ------------------------------------------------------------ keys
 
-    async def create_key(self, tenant: str | None, label: str) -> IssuedKey:
+    async def create_key(
+        self,
+        tenant: str | None,
+        label: str,
+        role: Role | None = None,
+        expires_us: int | None = None,
+    ) -> IssuedKey:
         """A fresh key for a tenant, or for the platform (None). Its secret is shown only here.
 
+        Args:
+            role: default: admin, or platform where there is no tenant.
+            expires_us: UTC microseconds; None: never.
+
         Raises:
+            InputError: it would have expired already, or the role is another's.
             NotFoundError: no such tenant.
         """
-        secret = keys.new_key()
-        async with self._sessions.write() as session:
-            key_id = await self._add_key(session, tenant, secret, label)
-        return IssuedKey(id=key_id, secret=secret)
+        return await self._create(tenant, label, role_of_key(tenant, role), expires_us)
 
     async def import_key(self, tenant: str | None, secret: str, label: str) -> str:
-        """Accept a key that the caller made with `new_key`. Importing it again changes nothing.
+        """Accept a key that the caller made with `new_key`, as the tenant's admin or as the
+        platform. Importing it again changes nothing.
 
         Returns:
             The key's id.
@@ -85,7 +95,7 @@ class PlatformRecords:
         async with self._sessions.write() as session:
             row = await session.get(KeyRow, key_id)
             if row is None:
-                await self._add_key(session, tenant, secret, label)
+                await self._add(session, secret, tenant, label, role_of_key(tenant, None), None)
             elif (
                 not keys.proves(secret, row.digest)
                 or row.tenant != tenant
@@ -98,70 +108,41 @@ class PlatformRecords:
         return key_id
 
     async def find_key(self, secret: str) -> Principal | None:
-        """Who holds this key; None where it is no key, unknown, or revoked."""
-        key_id = keys.key_id(secret)
-        if key_id is None:
-            return None
+        """Who holds this key; None where it is no key, unknown, expired or revoked."""
+        return (await self.find_keys([secret])).get(secret)
+
+    async def find_keys(self, secrets: Collection[str]) -> dict[str, Principal]:
+        """The same for many with one query: those that are good, by key."""
+        found: dict[str, Principal] = {}
+        ids = {key_id for secret in secrets if (key_id := keys.key_id(secret)) is not None}
+        if not ids:
+            return found
         async with self._sessions.read() as session:
-            row = await session.get(KeyRow, key_id)
-        if row is None or not keys.proves(secret, row.digest) or row.revoked_us is not None:
-            return None
-        return Principal(tenant=row.tenant, key_id=row.id)
+            rows = await session.scalars(select(KeyRow).where(KeyRow.id.in_(ids)))
+            by_id = {row.id: row for row in rows}
+        now_us = self._clock.now_us()
+        for secret in secrets:
+            row = by_id.get(keys.key_id(secret) or "")
+            if (
+                row is not None
+                and keys.proves(secret, row.digest)
+                and keys.works(row.expires_us, row.revoked_us, now_us)
+            ):
+                found[secret] = Principal(row.tenant, Role(row.role), f"key:{row.id}")
+        return found
 
-    async def revoke_key(self, key: str) -> str | None:
-        """End a key by its id. Again changes nothing.
-
-        Returns:
-            The tenant that it belonged to; None: the platform.
-
-        Raises:
-            NotFoundError: there is no such key.
-        """
+    async def note_uses(self, uses: Mapping[str, int]) -> None:
+        """Keep when keys were used last: UTC microseconds by id."""
         async with self._sessions.write() as session:
-            row = await session.get(KeyRow, key)
-            if row is None:
-                raise NotFoundError(f"there is no key {key}.")
-            if row.revoked_us is None:
-                row.revoked_us = self._clock.now_us()
-            return row.tenant
-
-    async def keys(self) -> list[KeyInfo]:
-        """Every key, oldest first, revoked ones too."""
-        async with self._sessions.read() as session:
-            rows = await session.scalars(select(KeyRow).order_by(KeyRow.created_us, KeyRow.id))
-            return [
-                KeyInfo(
-                    id=row.id,
-                    tenant=row.tenant,
-                    label=row.label,
-                    created_us=row.created_us,
-                    revoked_us=row.revoked_us,
+            for key_id, at_us in sorted(uses.items()):
+                await session.execute(
+                    update(KeyRow)
+                    .where(
+                        KeyRow.id == key_id,
+                        or_(KeyRow.last_used_us.is_(None), KeyRow.last_used_us < at_us),
+                    )
+                    .values(last_used_us=at_us)
                 )
-                for row in rows
-            ]
-
-    async def _add_key(
-        self, session: AsyncSession, tenant: str | None, secret: str, label: str
-    ) -> str:
-        key_id = keys.key_id(secret)
-        if key_id is None:
-            raise AssertionError("new_key makes keys")
-        if tenant is not None and await session.get(TenantRow, tenant) is None:
-            raise NotFoundError(f"there is no tenant {tenant}.")
-        session.add(
-            KeyRow(
-                id=key_id,
-                tenant=tenant,
-                label=label,
-                digest=keys.digest(secret),
-                created_us=self._clock.now_us(),
-            )
-        )
-        try:
-            await session.flush()
-        except IntegrityError:
-            raise ConflictError(f"key {key_id} exists.", hint="Make a new key.") from None
-        return key_id
 
     # ------------------------------------------------------------ plans
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, SecretStr, model_validator
 
+from cluster.core.roles import Role
 from pipelines.domain import (
     Alarm,
     AlarmSource,
@@ -246,27 +247,77 @@ class RetentionRun(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
-class IssuedKey:
-    """A fresh key. `secret` is shown this once: only its hash is kept."""
-
-    id: str
-    secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a key stands for. `tenant` None: the platform itself."""
+    """Who makes a request.
+
+    Attributes:
+        tenant: None: the platform itself.
+        actor: as records name it: `key:<id>` or `user:<id>`.
+    """
 
     tenant: str | None
-    key_id: str
+    role: Role
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What may be shown of a key. Times: UTC microseconds."""
+    """What may be shown of a key. Times: UTC microseconds.
+
+    Attributes:
+        expires_us: when it stops; None: never.
+        last_used_us: to within a minute; None: never.
+    """
 
     id: str
     tenant: str | None
     label: str
+    role: Role
     created_us: int
+    expires_us: int | None
+    last_used_us: int | None
     revoked_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A fresh key. `secret` is shown this once: only its hash is kept."""
+
+    info: KeyInfo
+    secret: str = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who signs in. Times: UTC microseconds.
+
+    Attributes:
+        email: in its normal form.
+        signed_in_us: the last time; None: never.
+    """
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    disabled: bool
+    created_us: int
+    signed_in_us: int | None
+
+    @property
+    def actor(self) -> str:
+        """As records name it."""
+        return f"user:{self.id}"
+
+
+class UserChanges(Frozen):
+    """What to change of a user; None means: leave it. `password` is a hash."""
+
+    name: str | None = None
+    role: Role | None = None
+    password: SecretStr | None = None
+    disabled: bool | None = None

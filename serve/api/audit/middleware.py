@@ -13,7 +13,6 @@ from cluster.stores.db import Principal
 from serve.api.audit.note import AuditNote
 from serve.api.audit.recorder import Auditor
 from serve.api.audit.table import AUDITED, Audited, Exchange
-from serve.api.audit.windows import Refusal
 from serve.api.auth import peer
 
 
@@ -55,7 +54,7 @@ class AuditRequests:
         who = _who(scope, note)
         if who is None:
             if head is not None:
-                self._auditor.refuse(peer(scope), Refusal.LINK)
+                self._auditor.refuse(peer(scope), audited.refusal)
             return
         chain, actor = who
         event = _event(audited, scope, head, note, actor, self._auditor.clock.now_us())
@@ -68,10 +67,10 @@ class AuditRequests:
 
 
 def _who(scope: Scope, note: AuditNote) -> tuple[str, str] | None:
-    """Chain and actor, by the key or by the signed link; None: the link was refused."""
+    """Chain and actor, by the credential; None: a link, password or refresh token was refused."""
     principal: Principal | None = scope["state"].get("principal")
     if principal is not None:
-        return chain_name(principal.tenant), f"key:{principal.key_id}"
+        return chain_name(principal.tenant), principal.actor
     return note.link
 
 
@@ -101,7 +100,7 @@ def _event(
     return AuditEvent(
         at_us=at_us,
         actor=actor,
-        action=audited.action,
+        action=note.action or audited.action,
         object_kind=audited.kind,
         object_id=audited.id(exchange),
         address=peer(scope),

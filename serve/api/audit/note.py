@@ -18,8 +18,10 @@ class AuditNote:
         object_id: what the request is about, where its address does not name it.
         details: never a secret; cut to size when the event is made.
         tenants: whom a change of the platform concerns: it is logged in their chains as well.
+        action: the action, where it is another than that of the table.
         also: further actions that this request is, besides the one of the table.
-        link: tenant and actor of a signed link, which is the credential of a request without key.
+        link: tenant and actor of a request without key, whose credential is a signed link, a
+            password or a refresh token.
         committed: the change is made, whatever becomes of the answer. Every route that changes
             something sets it right after its write.
     """
@@ -27,6 +29,7 @@ class AuditNote:
     object_id: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     tenants: set[str] = field(default_factory=set)
+    action: AuditAction | None = None
     also: list[AuditAction] = field(default_factory=list)
     link: tuple[str, str] | None = None
     committed: bool = False

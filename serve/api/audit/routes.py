@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
+from cluster.core.roles import Permission
 from cluster.stores.audit.chain import GENESIS, AuditEntry
 from cluster.stores.audit.events import (
     MAX_ACTOR,
@@ -20,6 +21,7 @@ from cluster.stores.audit.events import (
 )
 from serve.api.audit.shown import shown_details, shown_text, shown_time
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
+from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import AuditDep
 from serve.api.times import micros
@@ -29,7 +31,11 @@ MAX_ACTION = 40
 MAX_OUTCOME = 8
 HASH_DIGITS = len(GENESIS)
 
-router = APIRouter(tags=["audit"], responses=responses(401, 422, 429, 503))
+router = APIRouter(
+    tags=["audit"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.AUDIT_READ)],
+)
 
 ActorFilter = Annotated[
     str | None,

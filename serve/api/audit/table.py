@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from cluster.stores.audit.events import AuditAction
 from serve.api.audit.note import AuditNote
+from serve.api.audit.windows import Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Audited:
         query: parameters that are kept as details.
         once: the same request of the same actor is logged once per minute. For views, which pages
             repeat and players split into ranges; never for changes.
+        refusal: as what a request is counted of which nobody knows who made it.
     """
 
     action: AuditAction
@@ -88,15 +90,24 @@ class Audited:
     id: IdSource
     query: tuple[str, ...] = ()
     once: bool = False
+    refusal: Refusal = Refusal.LINK
 
 
 _A = AuditAction
 _SEARCHED = ("like", "like_camera", "camera", "class", "colour", "since", "until")
 
 AUDITED: dict[tuple[str, str], Audited] = {
-    # tenants and keys
+    # users, tenants and keys
+    ("POST", "/v1/auth/login"): Audited(
+        _A.SESSION_BEGIN, "session", noted, refusal=Refusal.SESSION
+    ),
+    ("POST", "/v1/auth/logout"): Audited(_A.SESSION_END, "session", noted, refusal=Refusal.SESSION),
+    ("POST", "/v1/users"): Audited(_A.USER_ADD, "user", location()),
+    ("PATCH", "/v1/users/{user}"): Audited(_A.USER_CHANGE, "user", path("user")),
+    ("DELETE", "/v1/users/{user}"): Audited(_A.USER_REMOVE, "user", path("user")),
     ("POST", "/v1/tenants"): Audited(_A.TENANT_ADD, "tenant", noted),
     ("POST", "/v1/keys"): Audited(_A.KEY_ISSUE, "key", location()),
+    ("POST", "/v1/keys/{key}/rotate"): Audited(_A.KEY_ROTATE, "key", path("key")),
     ("DELETE", "/v1/keys/{key}"): Audited(_A.KEY_REVOKE, "key", path("key")),
     ("PUT", "/v1/model"): Audited(_A.MODEL_CHANGE, "model", noted),
     # cameras, masks, rules
@@ -150,8 +161,12 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/readyz"): _PROBE,
     ("GET", "/metrics"): _PROBE,
     ("GET", "/v1/session"): "shows the caller its own name",
+    ("POST", "/v1/auth/refresh"): "continues a session that is in the log; a used token that comes "
+    "back is logged as session.reuse",
+    ("GET", "/v1/users"): "names and roles, for who manages users",
+    ("GET", "/v1/users/{user}"): "names and roles, for who manages users",
     ("GET", "/v1/tenants"): "a list without a secret, for the platform only",
-    ("GET", "/v1/keys"): "a list without a secret, for the platform only",
+    ("GET", "/v1/keys"): "a list without a secret, for who manages keys",
     ("GET", "/v1/model"): "what the detector runs, for the platform only",
     ("GET", "/v1/cameras"): _STATE,
     ("GET", "/v1/cameras/{camera}"): _STATE,

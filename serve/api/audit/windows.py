@@ -189,6 +189,7 @@ class Refusal(StrEnum):
     WRONG = "wrong"
     BLOCKED = "blocked"
     LINK = "link"
+    SESSION = "session"
 
 
 @dataclass(slots=True)

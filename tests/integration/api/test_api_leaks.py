@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from cluster.clips.exports import manifest_key
 from cluster.clips.manifest import Manifest
+from cluster.core.roles import Role
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from cluster.stores.db import RetentionRun
 from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
@@ -31,13 +32,13 @@ from tests.integration.api.test_api_auth import guarded
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_search import RED, picture
 from tests.integration.api.test_api_stream import follow, take
-from tests.integration.api.world import World, eventually, problem
+from tests.integration.api.world import World, add_user, eventually, problem
 
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
 STRETCH = {"from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
-NOT_BY_TENANT = {"/v1/keys/{key}", "/media/{token}"}
-"""The platform's; and what is open to whoever holds the link (see test_api_media)."""
+NOT_BY_TENANT = {"/media/{token}"}
+"""What is open to whoever holds the link (see test_api_media)."""
 
 
 @dataclass
@@ -52,6 +53,8 @@ class Theirs:
     export: UUID
     track: str
     hold: UUID
+    key: str
+    user: str
 
 
 @pytest.fixture
@@ -105,7 +108,20 @@ async def theirs(world: World) -> Theirs:
     await world.database.retention("globex").set_policy(policy, f"key:{MARK}")
     run = RetentionRun(started_us=1, ended_us=2, complete=False, error=f"{MARK} error")
     await world.database.retention("globex").add_run(run)
-    return Theirs("vault", "thieves", alarm, "tracks/1.jpg", job.id, export, "theirs", hold.id)
+    issued = await world.database.keys("globex").issue(f"{MARK} key", Role.VIEWER)
+    user = await add_user(world, "globex", Role.VIEWER, MARK)
+    return Theirs(
+        "vault",
+        "thieves",
+        alarm,
+        "tracks/1.jpg",
+        job.id,
+        export,
+        "theirs",
+        hold.id,
+        issued.id,
+        user.id,
+    )
 
 
 @pytest.fixture
@@ -144,6 +160,11 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/tracks/{track}"): (f"/v1/tracks/{theirs.track}", {}),
         ("GET", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
         ("DELETE", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
+        ("GET", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
+        ("PATCH", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {"json": {"name": "x"}}),
+        ("DELETE", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
+        ("POST", "/v1/keys/{key}/rotate"): (f"/v1/keys/{theirs.key}/rotate", {"json": {}}),
+        ("DELETE", "/v1/keys/{key}"): (f"/v1/keys/{theirs.key}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -185,6 +206,9 @@ async def test_nothing_of_another_tenant_is_there(
     assert world.controller.told == []
     assert (await world.database.jobs("globex").job(theirs.job)).state == "queued"
     assert (await world.database.retention("globex").hold(theirs.hold)).released_us is None
+    [key] = [k for k in await world.database.keys("globex").keys() if k.id == theirs.key]
+    assert (key.revoked_us, key.expires_us) == (None, None)
+    assert (await world.database.users("globex").user(theirs.user)).name == MARK
 
 
 async def test_a_404_tells_not_whether_another_tenant_has_it(
@@ -211,7 +235,7 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs", "/v1/holds"):
+    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs", "/v1/holds", "/v1/users"):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import uvicorn
@@ -16,6 +17,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from cluster.core.passwords import hash_password
+from cluster.core.roles import Role, TenantRole
 from cluster.core.settings import (
     ApiSettings,
     GatewaySettings,
@@ -24,9 +27,11 @@ from cluster.core.settings import (
     Settings,
 )
 from cluster.media.resolution import CameraAddresses
+from cluster.stores.audit.chain import AuditEntry
+from cluster.stores.audit.events import AuditQuery
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import AlarmStream, open_redis
-from cluster.stores.db import Database
+from cluster.stores.db import Database, User
 from pipelines.clock import Clock, SystemClock
 from serve.api.app import create_app
 from serve.api.blobs import BlobPool
@@ -66,7 +71,8 @@ class World:
     stack: AsyncExitStack
 
     async def client(self, who: str | None, **options: object) -> httpx.AsyncClient:
-        """A client that signs in as a tenant, as `platform`, or (None) not at all."""
+        """A client that signs in as a tenant's admin (`acme`), with another role (`acme viewer`),
+        as `platform`, or (None) not at all."""
         headers = {"Authorization": f"Bearer {self.keys[who]}"} if who else {}
         client = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)  # type: ignore[arg-type]
         return await self.stack.enter_async_context(client)
@@ -141,6 +147,9 @@ async def open_world(
         for tenant in TENANTS:
             await platform.ensure_tenant(tenant, tenant.title())
             keys[tenant] = (await platform.create_key(tenant, "tests")).secret
+            for role in get_args(TenantRole):
+                issued = await platform.create_key(tenant, f"tests {role}", role)
+                keys[f"{tenant} {role}"] = issued.secret
         detector, controller, hosts, jobs = StillDetector(), Controller(), Hosts(), Jobs()
         memory = await stack.enter_async_context(VectorMemory.opened(path.parent / "qdrant"))
         blob_pool = BlobPool(settings.blob_url)
@@ -180,12 +189,40 @@ async def open_world(
         )
 
 
+PASSWORD = "correct horse battery staple"
+
+
+async def add_user(world: World, tenant: str, role: Role, name: str = "") -> User:
+    """A user `<name or role>@<tenant>.example` with PASSWORD."""
+    hashed = SecretStr(await asyncio.to_thread(hash_password, PASSWORD))
+    email = f"{name or role}@{tenant}.example"
+    return await world.database.users(tenant).add(email, name or str(role), role, hashed)
+
+
+async def sign_in(
+    client: httpx.AsyncClient, user: User, /, tenant: str = "acme", **body: str
+) -> httpx.Response:
+    """Ask for tokens with PASSWORD; `body` replaces what is sent."""
+    whole = {"tenant": tenant, "email": user.email, "password": PASSWORD, "client": "program"}
+    return await client.post("/v1/auth/login", json=whole | body)
+
+
 async def eventually(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
     """Wait until `holds()`; fails after `within_s`."""
     deadline = time.monotonic() + within_s
     while not await holds():
         assert time.monotonic() < deadline, f"not within {within_s} s"
         await asyncio.sleep(0.02)
+
+
+async def logged(world: World, chain: str) -> list[AuditEntry]:
+    """The audit log of a tenant, newest first, once all that waits is written."""
+
+    async def written() -> bool:
+        return world.state.auditor.health().waiting == 0
+
+    await eventually(written, within_s=30)
+    return (await world.database.audit_chain(chain).page(AuditQuery(limit=100))).items
 
 
 def problem(response: httpx.Response, status: int, code: str | None = None) -> dict[str, object]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.core.roles import Role
 from cluster.stores.db import Database, PlatformRecords, Principal, new_key
 from pipelines.clock import ManualClock
 from pipelines.errors import ConflictError, InputError, NotFoundError
@@ -30,11 +31,88 @@ async def test_a_key_finds_its_tenant(platform: PlatformRecords) -> None:
     ours = await platform.create_key("acme", "ci")
     theirs = await platform.create_key("globex", "ci")
     root = await platform.create_key(None, "root")
-    assert await platform.find_key(ours.secret) == Principal("acme", ours.id)
-    assert await platform.find_key(theirs.secret) == Principal("globex", theirs.id)
-    assert await platform.find_key(root.secret) == Principal(None, root.id)
+    assert await platform.find_key(ours.secret) == Principal("acme", Role.ADMIN, f"key:{ours.id}")
+    assert await platform.find_key(theirs.secret) == Principal(
+        "globex", Role.ADMIN, f"key:{theirs.id}"
+    )
+    assert await platform.find_key(root.secret) == Principal(None, Role.PLATFORM, f"key:{root.id}")
     with pytest.raises(NotFoundError):
         await platform.create_key("nobody", "x")
+
+
+async def test_a_key_has_a_role_that_is_its_owners(platform: PlatformRecords) -> None:
+    viewer = await platform.create_key("acme", "wall", Role.VIEWER)
+    assert await platform.find_key(viewer.secret) == Principal(
+        "acme", Role.VIEWER, f"key:{viewer.id}"
+    )
+    for tenant, role in (("acme", Role.PLATFORM), (None, Role.ADMIN)):
+        with pytest.raises(InputError, match="platform"):
+            await platform.create_key(tenant, "x", role)
+
+
+async def test_many_keys_are_found_at_once(platform: PlatformRecords) -> None:
+    ours, theirs, gone = [
+        await platform.create_key(tenant, "ci") for tenant in ("acme", "globex", "acme")
+    ]
+    await platform.revoke_key(gone.id)
+    forged = f"atk_{ours.id}_" + "x" * 43
+    found = await platform.find_keys(
+        [ours.secret, forged, theirs.secret, gone.secret, new_key(), "x"]
+    )
+    assert {key: who.tenant for key, who in found.items()} == {
+        ours.secret: "acme",
+        theirs.secret: "globex",
+    }
+
+
+async def test_a_tenants_keys_are_its_own(database: Database, platform: PlatformRecords) -> None:
+    keys = database.keys("acme")
+    ours = await keys.issue("door", Role.OPERATOR)
+    theirs = await platform.create_key("globex", "ci")
+    assert [key.id for key in await keys.keys()] == [ours.id]
+    for change in (keys.revoke_key(theirs.id), keys.rotate_key(theirs.id, 0)):
+        with pytest.raises(NotFoundError):
+            await change
+    with pytest.raises(InputError, match="platform"):
+        await keys.issue("x", Role.PLATFORM)
+
+
+async def test_a_key_works_until_it_expires(platform: PlatformRecords, clock: ManualClock) -> None:
+    expires_us = clock.now_us() + 10_000_000
+    issued = await platform.create_key("acme", "ci", Role.VIEWER, expires_us)
+    clock.advance(9)
+    assert await platform.find_key(issued.secret)
+    clock.advance(1)
+    assert await platform.find_key(issued.secret) is None
+    with pytest.raises(InputError, match="past"):
+        await platform.create_key("acme", "ci", Role.VIEWER, expires_us)
+
+
+async def test_a_rotation_never_lengthens_a_key(
+    platform: PlatformRecords, clock: ManualClock
+) -> None:
+    expires_us = clock.now_us() + 10_000_000
+    old = await platform.create_key("acme", "ci", Role.VIEWER, expires_us)
+    new = await platform.rotate_key(old.id, 60_000_000)
+    assert (new.info.expires_us, new.info.role, new.info.label) == (expires_us, "viewer", "ci")
+    shown = {key.id: key.expires_us for key in await platform.keys()}
+    assert shown == {old.id: expires_us, new.id: expires_us}
+    third = await platform.rotate_key(new.id, 3_000_000)
+    clock.advance(3)
+    assert await platform.find_key(new.secret) is None
+    assert await platform.find_key(third.secret)
+    for ended in (new.id, third.id):
+        if ended == third.id:
+            await platform.revoke_key(third.id)
+        with pytest.raises(ConflictError):
+            await platform.rotate_key(ended, 0)
+
+
+async def test_the_last_use_only_moves_on(platform: PlatformRecords) -> None:
+    issued = await platform.create_key("acme", "ci")
+    for at_us in (5, 9, 7):
+        await platform.note_uses({issued.id: at_us, "missing0": at_us})
+    assert [key.last_used_us for key in await platform.keys()] == [9]
 
 
 async def test_what_is_no_key_finds_nobody(platform: PlatformRecords) -> None:
@@ -71,7 +149,7 @@ async def test_importing_a_key(platform: PlatformRecords) -> None:
     secret = new_key()
     key_id = await platform.import_key("acme", secret, "demo")
     assert await platform.import_key("acme", secret, "demo") == key_id
-    assert await platform.find_key(secret) == Principal("acme", key_id)
+    assert await platform.find_key(secret) == Principal("acme", Role.ADMIN, f"key:{key_id}")
     assert len(await platform.keys()) == 1
     with pytest.raises(ConflictError):
         await platform.import_key("globex", secret, "demo")

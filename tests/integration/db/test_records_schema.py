@@ -7,7 +7,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
-from cluster.stores.db import Database, current, downgrade, head, migrate
+from cluster.core.roles import Role
+from cluster.stores.db import Database, Principal, current, downgrade, head, migrate
 from cluster.stores.db.engine import open_engine
 from cluster.stores.db.models import Base
 from pipelines.errors import UnavailableError
@@ -48,6 +49,7 @@ async def test_every_constraint_follows_the_naming_convention(database_url: str)
                 found.get_pk_constraint(table),
                 *found.get_foreign_keys(table),
                 *found.get_check_constraints(table),
+                *found.get_unique_constraints(table),
             ]
         }
 
@@ -56,6 +58,34 @@ async def test_every_constraint_follows_the_naming_convention(database_url: str)
         in_database = await connection.run_sync(names)
     await engine.dispose()
     assert in_database == {c.name for t in Base.metadata.tables.values() for c in t.constraints}
+
+
+async def test_keys_of_earlier_versions_are_admins(empty_url: str) -> None:
+    await migrate(empty_url)
+    async with Database(empty_url) as database:
+        platform = database.platform()
+        await platform.ensure_tenant("acme", "Acme")
+        ours, root = await platform.create_key("acme", "a"), await platform.create_key(None, "b")
+        await downgrade(empty_url, "0003")
+        await migrate(empty_url)
+        assert await platform.find_key(ours.secret) == Principal(
+            "acme", Role.ADMIN, f"key:{ours.id}"
+        )
+        assert await platform.find_key(root.secret) == Principal(
+            None, Role.PLATFORM, f"key:{root.id}"
+        )
+
+
+async def test_on_the_way_back_a_weak_key_ends(empty_url: str) -> None:
+    """Earlier versions would take it for one that may do everything."""
+    await migrate(empty_url)
+    async with Database(empty_url) as database:
+        platform = database.platform()
+        await platform.ensure_tenant("acme", "Acme")
+        weak = await platform.create_key("acme", "a", Role.VIEWER)
+        await downgrade(empty_url, "0003")
+        await migrate(empty_url)
+        assert await platform.find_key(weak.secret) is None
 
 
 async def test_again_keeps_what_is_there(database: Database, database_url: str) -> None:

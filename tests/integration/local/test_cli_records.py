@@ -13,8 +13,8 @@ from cluster.cli.main import app
 
 
 class Shell:
-    def __call__(self, *words: str) -> Result:
-        return CliRunner().invoke(app, list(words))
+    def __call__(self, *words: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(words), input=stdin)
 
 
 @pytest.fixture
@@ -71,3 +71,79 @@ def test_without_migration_it_says_to_migrate(atalaia: Shell) -> None:
     assert result.exit_code in (1, 2)
     assert "migrate" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_key_has_a_role_expires_and_is_rotated(atalaia: Shell) -> None:
+    atalaia("migrate")
+    atalaia("tenant", "create", "acme")
+    made = atalaia(
+        *("key", "create", "acme", "--name", "wall", "--role", "viewer"),
+        *("--expires-at", "2999-01-31T08:00:00Z"),
+    )
+    assert made.exit_code == 0, made.output
+    new = atalaia("key", "rotate", made.stdout.split("_")[1], "--overlap-s", "60").stdout.strip()
+    old, rotated = json.loads(atalaia("key", "list", "--json").stdout)
+    assert new.startswith(f"atk_{rotated['id']}_")
+    assert (rotated["name"], rotated["role"]) == ("wall", "viewer")
+    assert rotated["expires_us"] == 32_474_764_800_000_000
+    assert old["expires_us"] < rotated["expires_us"]
+    shown = atalaia("key", "list").stdout
+    assert "viewer" in shown
+    assert "2999-01-31 08:00Z" in shown
+    for words in (
+        ("key", "create", "acme", "--role", "owner"),
+        ("key", "create", "acme", "--expires-at", "2001-01-31"),
+        ("key", "create", "--platform", "--role", "viewer"),
+        ("key", "rotate", "missing0"),
+    ):
+        assert atalaia(*words).exit_code == 2, words
+
+
+def test_a_user_from_the_first_day_to_the_last(atalaia: Shell, tmp_path: Path) -> None:
+    atalaia("migrate")
+    atalaia("tenant", "create", "acme")
+    add = ("user", "create", "acme", "Ana@acme.example", "--role", "operator", "--name", "Ana")
+    made = atalaia(*add, stdin="correct horse battery\n")
+    assert made.exit_code == 0, made.output
+    assert "correct horse" not in made.output
+    [user] = json.loads(atalaia("user", "list", "acme", "--json").stdout)
+    assert user["id"] in made.stdout
+    assert (user["email"], user["role"], user["name"]) == ("ana@acme.example", "operator", "Ana")
+    assert "password" not in user
+
+    change = ("user", "change", "acme", "ana@acme.example", "--role", "admin", "--disable")
+    assert atalaia(*change).exit_code == 0
+    [user] = json.loads(atalaia("user", "list", "acme", "--json").stdout)
+    assert (user["role"], user["disabled"], user["name"]) == ("admin", True, "Ana")
+    assert "disabled" in atalaia("user", "list", "acme").stdout
+    new = atalaia("user", "change", "acme", user["id"], "--password", stdin="another horse\n")
+    assert new.exit_code == 0, new.output
+
+    assert atalaia("user", "remove", "acme", user["id"]).exit_code == 0
+    assert "no users yet" in atalaia("user", "list", "acme").stdout
+    connection = sqlite3.connect(tmp_path / "data" / "atalaia.db")
+    logged = "SELECT action, object_id FROM audit WHERE tenant = 'acme' ORDER BY sequence"
+    actions = ["user.add", "user.change", "user.change", "user.remove"]
+    assert connection.execute(logged).fetchall()[1:] == [(a, user["id"]) for a in actions]
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin"),
+    [
+        (("create", "acme", "ana@acme.example", "--role", "viewer"), "short\n"),
+        (("create", "acme", "ana@acme.example", "--role", "viewer"), ""),
+        (("create", "acme", "ana", "--role", "viewer"), "correct horse battery\n"),
+        (("create", "acme", "ana@acme.example", "--role", "platform"), "correct horse battery\n"),
+        (("create", "nobody", "ana@acme.example", "--role", "viewer"), "correct horse battery\n"),
+        (("change", "acme", "bob@acme.example", "--role", "viewer"), None),
+        (("remove", "acme", "abcdefghijkl"), None),
+    ],
+)
+def test_what_is_no_user(atalaia: Shell, words: tuple[str, ...], stdin: str | None) -> None:
+    atalaia("migrate")
+    atalaia("tenant", "create", "acme")
+    result = atalaia("user", *words, stdin=stdin)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert json.loads(atalaia("user", "list", "acme", "--json").stdout) == []

@@ -36,7 +36,8 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 def test_the_documented_commands_exist() -> None:
     promised = {"demo", "up", "status", "doctor", "migrate", "servers", "env"}
     promised |= {f"camera {verb}" for verb in ("add", "list", "remove")}
-    promised |= {f"key {verb}" for verb in ("create", "list", "revoke")}
+    promised |= {f"key {verb}" for verb in ("create", "list", "rotate", "revoke")}
+    promised |= {f"user {verb}" for verb in ("create", "list", "change", "remove")}
     promised |= {f"jobs {verb}" for verb in ("submit", "list", "follow", "cancel")}
     promised |= {"tenant create", "tenant list", "audit verify", "audit anchor"}
     promised |= {"database re-encrypt"}

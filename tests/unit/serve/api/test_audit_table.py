@@ -49,7 +49,10 @@ def test_every_exception_has_a_reason() -> None:
 
 
 def test_every_change_is_logged_and_logged_each_time() -> None:
-    assert {route for route in NOT_AUDITED if route[0] in WRITES} == {("POST", "/v1/detect")}
+    assert {route for route in NOT_AUDITED if route[0] in WRITES} == {
+        ("POST", "/v1/detect"),
+        ("POST", "/v1/auth/refresh"),
+    }
     assert not [route for route, how in AUDITED.items() if route[0] in WRITES and how.once]
 
 
@@ -75,6 +78,8 @@ def test_every_action_has_a_source() -> None:
         AuditAction.AUDIT_LOST,
         AuditAction.RETENTION_REMOVE,
         AuditAction.RETENTION_PRESSURE,
+        AuditAction.SESSION_REFUSE,
+        AuditAction.SESSION_REUSE,
     }
     assert {how.action for how in AUDITED.values()} | elsewhere == set(AuditAction)
 

@@ -80,12 +80,13 @@ def parts(tmp_path: Path) -> Parts:
 @pytest.fixture
 def scope(parts: Parts) -> TenantScope:
     state: Any = parts
-    return TenantScope("acme", "k1", state)
+    return TenantScope("acme", "key:k1", state)
 
 
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
     for store in (scope.records, scope.recordings, scope.tracks, scope.jobs, scope.retention):
         assert store.tenant == "acme"
+    assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
     assert scope.audit.chain == "acme"
     blobs: Any = scope.blobs
     assert blobs == "blobs of acme"
@@ -160,7 +161,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
-        "retention",
+        "retention", "keys", "users",
     }  # fmt: skip
 
 

@@ -1,0 +1,176 @@
+"""The keys in the records: issue, rotate, revoke."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.core.roles import Role
+from cluster.stores.db import keys
+from cluster.stores.db.models import KeyRow, TenantRow
+from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.types import IssuedKey, KeyInfo
+from pipelines.clock import Clock
+from pipelines.errors import AtalaiaError, ConflictError, InputError, NotFoundError
+
+
+class KeyRecords:
+    """Keys of one tenant, or all of them. Every method may raise UnavailableError.
+
+    Args:
+        only: the tenant whose keys there are; None: those of everybody.
+    """
+
+    def __init__(self, sessions: Sessions, clock: Clock, only: str | None) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._only = only
+
+    async def keys(self) -> list[KeyInfo]:
+        """Every key, oldest first, revoked ones too."""
+        statement = select(KeyRow).order_by(KeyRow.created_us, KeyRow.id)
+        if self._only is not None:
+            statement = statement.where(KeyRow.tenant == self._only)
+        async with self._sessions.read() as session:
+            return [_info(row) for row in await session.scalars(statement)]
+
+    async def revoke_key(self, key: str) -> str | None:
+        """End a key by its id. Again changes nothing.
+
+        Returns:
+            The tenant that it belonged to; None: the platform.
+
+        Raises:
+            NotFoundError: there is no such key.
+        """
+        async with self._sessions.write() as session:
+            row = await self._row(session, key)
+            if row.revoked_us is None:
+                row.revoked_us = self._clock.now_us()
+            return row.tenant
+
+    async def rotate_key(self, key: str, overlap_us: int) -> IssuedKey:
+        """A new key in the place of an old one, which works for `overlap_us` longer.
+
+        Returns:
+            The new key, which has the old one's label, role and expiry.
+
+        Raises:
+            NotFoundError: there is no such key.
+            ConflictError: it was revoked, or has expired.
+        """
+        secret = keys.new_key()
+        now_us = self._clock.now_us()
+        async with self._sessions.write() as session:
+            row = await self._row(session, key)
+            if not keys.works(row.expires_us, row.revoked_us, now_us):
+                raise ConflictError(
+                    f"key {key} was revoked or has expired.", hint="Issue a new key instead."
+                )
+            old = _info(row)
+            ends_us = now_us + overlap_us
+            row.expires_us = min(ends_us, row.expires_us or ends_us)
+            made = await self._add(session, secret, old.tenant, old.label, old.role, old.expires_us)
+        return IssuedKey(made, secret)
+
+    async def _row(self, session: AsyncSession, key: str) -> KeyRow:
+        row = await session.get(KeyRow, key)
+        if row is None or (self._only is not None and row.tenant != self._only):
+            raise NotFoundError(f"there is no key {key}.")
+        return row
+
+    async def _create(
+        self, tenant: str | None, label: str, role: Role, expires_us: int | None
+    ) -> IssuedKey:
+        if expires_us is not None and expires_us <= self._clock.now_us():
+            raise InputError("a key cannot expire in the past.", hint="Give a later time.")
+        secret = keys.new_key()
+        async with self._sessions.write() as session:
+            made = await self._add(session, secret, tenant, label, role, expires_us)
+        return IssuedKey(made, secret)
+
+    async def _add(
+        self,
+        session: AsyncSession,
+        secret: str,
+        tenant: str | None,
+        label: str,
+        role: Role,
+        expires_us: int | None,
+    ) -> KeyInfo:
+        key_id = keys.key_id(secret)
+        if key_id is None:
+            raise AssertionError("new_key makes keys")
+        if tenant is not None and await session.get(TenantRow, tenant) is None:
+            raise NotFoundError(f"there is no tenant {tenant}.")
+        row = KeyRow(
+            id=key_id,
+            tenant=tenant,
+            label=label,
+            role=role.value,
+            digest=keys.digest(secret),
+            created_us=self._clock.now_us(),
+            expires_us=expires_us,
+        )
+        session.add(row)
+        try:
+            await session.flush()
+        except IntegrityError:
+            raise ConflictError(f"key {key_id} exists.", hint="Make a new key.") from None
+        return _info(row)
+
+
+class TenantKeys(KeyRecords):
+    """The keys of one tenant. Made by `Database.keys`."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        super().__init__(sessions, clock, tenant)
+        self.tenant = tenant
+
+    async def issue(self, label: str, role: Role, expires_us: int | None = None) -> IssuedKey:
+        """A fresh key. Its secret is shown only here.
+
+        Raises:
+            InputError: it would have expired already, or the role is not a tenant's.
+        """
+        if role is Role.PLATFORM:
+            raise _not_a_tenants_role()
+        return await self._create(self.tenant, label, role, expires_us)
+
+
+def _not_a_tenants_role() -> AtalaiaError:
+    return InputError(
+        "only keys of the platform have the role platform.",
+        hint="Give admin, operator, analyst or viewer.",
+    )
+
+
+def role_of_key(tenant: str | None, role: Role | None) -> Role:
+    """The role of a new key: admin, and of the platform's keys platform, where none is given.
+
+    Raises:
+        InputError: a tenant's key cannot have the role platform, and the platform's has no other.
+    """
+    if tenant is None:
+        if role not in (None, Role.PLATFORM):
+            raise InputError(
+                "a key of the platform has the role platform.", hint="Leave the role out."
+            )
+        return Role.PLATFORM
+    if role is Role.PLATFORM:
+        raise _not_a_tenants_role()
+    return role or Role.ADMIN
+
+
+def _info(row: KeyRow) -> KeyInfo:
+    return KeyInfo(
+        id=row.id,
+        tenant=row.tenant,
+        label=row.label,
+        role=Role(row.role),
+        created_us=row.created_us,
+        expires_us=row.expires_us,
+        last_used_us=row.last_used_us,
+        revoked_us=row.revoked_us,
+    )

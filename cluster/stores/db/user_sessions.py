@@ -1,0 +1,144 @@
+"""Sessions of users. Each refresh token works once, and its use makes the next. All that follow
+from one sign-in are a family, which a used one that comes back ends."""
+
+from __future__ import annotations
+
+import secrets
+from enum import StrEnum
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.core.roles import Role
+from cluster.stores.db.models import SessionRow, UserRow
+from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.types import Principal
+from pipelines.clock import Clock
+from pipelines.errors import NotFoundError
+
+# Of one user at once; the oldest ends when another begins.
+MAX_SESSIONS = 50
+
+
+class Renewal(StrEnum):
+    """What became of a refresh token."""
+
+    DONE = "done"
+    REUSED = "reused"
+    """It had been used before: the session has ended now."""
+    GONE = "gone"
+    """The session has ended, or there is none."""
+
+
+def new_session_id() -> str:
+    """128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+class UserSessions:
+    """Of one tenant. Made by `Database.sessions`. Every method may raise UnavailableError."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self.tenant = tenant
+
+    async def begin(self, user: str, session_id: str, digest: str, expires_us: int) -> None:
+        """A new session, whose first refresh token has this digest. Forgets the user's old ones.
+
+        Raises:
+            NotFoundError: there is no such user.
+        """
+        now_us = self._clock.now_us()
+        async with self._sessions.write() as session:
+            row = await session.get(UserRow, {"tenant": self.tenant, "id": user})
+            if row is None:
+                raise NotFoundError(f"there is no user {user}.")
+            row.signed_in_us = now_us
+            await self._forget_old(session, user, now_us)
+            session.add(
+                SessionRow(
+                    tenant=self.tenant,
+                    id=session_id,
+                    user=user,
+                    digest=digest,
+                    generation=0,
+                    created_us=now_us,
+                    expires_us=expires_us,
+                )
+            )
+
+    async def renew(self, session_id: str, generation: int, old: str, new: str) -> Renewal:
+        """Put the next refresh token in the place of the one with the digest `old`, whose number
+        `generation` is."""
+        now_us = self._clock.now_us()
+        async with self._sessions.write() as session:
+            renewed = await session.scalar(
+                update(SessionRow)
+                .where(
+                    SessionRow.id == session_id,
+                    SessionRow.digest == old,
+                    SessionRow.generation == generation,
+                    SessionRow.ended_us.is_(None),
+                    SessionRow.expires_us > now_us,
+                )
+                .values(digest=new, generation=generation + 1)
+                .returning(SessionRow.id)
+            )
+            if renewed is not None:
+                return Renewal.DONE
+            ended = await session.scalar(
+                update(SessionRow)
+                .where(
+                    SessionRow.id == session_id,
+                    SessionRow.generation > generation,
+                    SessionRow.ended_us.is_(None),
+                    SessionRow.expires_us > now_us,
+                )
+                .values(ended_us=now_us)
+                .returning(SessionRow.id)
+            )
+        return Renewal.GONE if ended is None else Renewal.REUSED
+
+    async def end(self, session_id: str) -> bool:
+        """Whether there was one to end."""
+        async with self._sessions.write() as session:
+            ended = await session.scalar(
+                update(SessionRow)
+                .where(SessionRow.id == session_id, SessionRow.ended_us.is_(None))
+                .values(ended_us=self._clock.now_us())
+                .returning(SessionRow.id)
+            )
+        return ended is not None
+
+    async def principal(self, session_id: str) -> Principal | None:
+        """Whose session it is; None: it has ended, or the user is disabled or gone."""
+        statement = (
+            select(UserRow)
+            .join(
+                SessionRow,
+                (SessionRow.tenant == UserRow.tenant) & (SessionRow.user == UserRow.id),
+            )
+            .where(
+                SessionRow.id == session_id,
+                SessionRow.ended_us.is_(None),
+                SessionRow.expires_us > self._clock.now_us(),
+                UserRow.disabled.is_(False),
+            )
+        )
+        async with self._sessions.read() as session:
+            row = await session.scalar(statement)
+        return None if row is None else Principal(self.tenant, Role(row.role), f"user:{row.id}")
+
+    async def _forget_old(self, session: AsyncSession, user: str, now_us: int) -> None:
+        await session.execute(
+            delete(SessionRow).where(SessionRow.user == user, SessionRow.expires_us <= now_us)
+        )
+        kept = (
+            select(SessionRow.id)
+            .where(SessionRow.user == user)
+            .order_by(SessionRow.created_us.desc(), SessionRow.id)
+            .offset(MAX_SESSIONS - 1)
+        )
+        over = list(await session.scalars(kept))
+        await session.execute(delete(SessionRow).where(SessionRow.id.in_(over)))

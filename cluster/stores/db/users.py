@@ -1,0 +1,149 @@
+"""The users of one tenant."""
+
+from __future__ import annotations
+
+import secrets
+import string
+import unicodedata
+
+from pydantic import SecretStr
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from cluster.core.roles import Role
+from cluster.stores.db.models import SessionRow, TenantRow, UserRow
+from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.types import User, UserChanges
+from pipelines.clock import Clock
+from pipelines.errors import ConflictError, InputError, NotFoundError
+
+MAX_EMAIL = 254
+_ALPHABET = string.ascii_lowercase + string.digits
+_ID_CHARS = 12
+
+
+def normal_email(text: str) -> str:
+    """The form in which addresses are kept and compared."""
+    return unicodedata.normalize("NFC", text.strip()).casefold()
+
+
+def check_email(text: str) -> str:
+    """The normal form of an address. Raises InputError: it is none."""
+    email = normal_email(text)
+    local, _, domain = email.rpartition("@")
+    if not local or not domain or len(email) > MAX_EMAIL or not email.isprintable() or " " in email:
+        raise InputError("this is not an e-mail address.", hint="Give one like ana@example.com.")
+    return email
+
+
+class TenantUsers:
+    """Made by `Database.users`. Every method may raise UnavailableError."""
+
+    def __init__(self, sessions: Sessions, tenant: str, clock: Clock) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self.tenant = tenant
+
+    async def add(self, email: str, name: str, role: Role, password: SecretStr) -> User:
+        """A new user. `password`: its hash.
+
+        Raises:
+            InputError: `email` is no address, or the role is not a tenant's.
+            ConflictError: a user has this address.
+            NotFoundError: there is no such tenant.
+        """
+        if role is Role.PLATFORM:
+            raise InputError("a user cannot have the role platform.")
+        row = UserRow(
+            tenant=self.tenant,
+            id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
+            email=check_email(email),
+            name=name,
+            role=role.value,
+            password=password,
+            disabled=False,
+            created_us=self._clock.now_us(),
+        )
+        async with self._sessions.write() as session:
+            if await session.get(TenantRow, self.tenant) is None:
+                raise NotFoundError(f"there is no tenant {self.tenant}.")
+            session.add(row)
+            try:
+                await session.flush()
+            except IntegrityError:
+                raise ConflictError(
+                    "a user of this tenant has this e-mail address.",
+                    hint="Change that user, or give another address.",
+                ) from None
+        return _user(row)
+
+    async def users(self) -> list[User]:
+        """All of them, by e-mail address."""
+        async with self._sessions.read() as session:
+            rows = await session.scalars(select(UserRow).order_by(UserRow.email))
+            return [_user(row) for row in rows]
+
+    async def user(self, user: str) -> User:
+        """Raises NotFoundError."""
+        async with self._sessions.read() as session:
+            return _user(await self._row(session, user))
+
+    async def find(self, email: str) -> tuple[User, SecretStr] | None:
+        """A user by e-mail address, in any form, and the hash of the password; None: nobody."""
+        async with self._sessions.read() as session:
+            row = await session.scalar(select(UserRow).where(UserRow.email == normal_email(email)))
+        return None if row is None else (_user(row), row.password)
+
+    async def change(self, user: str, changes: UserChanges) -> User:
+        """The changed user. Another password, and `disabled`, end the user's sessions.
+
+        Raises:
+            InputError: the role is not a tenant's.
+            NotFoundError: there is no such user.
+        """
+        if changes.role is Role.PLATFORM:
+            raise InputError("a user cannot have the role platform.")
+        async with self._sessions.write() as session:
+            row = await self._row(session, user)
+            row.name = row.name if changes.name is None else changes.name
+            row.role = row.role if changes.role is None else changes.role.value
+            row.password = changes.password or row.password
+            row.disabled = row.disabled if changes.disabled is None else changes.disabled
+            if changes.password is not None or changes.disabled:
+                await session.execute(
+                    update(SessionRow)
+                    .where(SessionRow.user == user, SessionRow.ended_us.is_(None))
+                    .values(ended_us=self._clock.now_us())
+                )
+            return _user(row)
+
+    async def keep_hash(self, user: str, password: SecretStr) -> None:
+        """Replace the hash by another one of the same password."""
+        async with self._sessions.write() as session:
+            await session.execute(
+                update(UserRow).where(UserRow.id == user).values(password=password)
+            )
+
+    async def remove(self, user: str) -> None:
+        """With all sessions. Raises NotFoundError."""
+        async with self._sessions.write() as session:
+            await session.delete(await self._row(session, user))
+
+    async def _row(self, session: AsyncSession, user: str) -> UserRow:
+        row = await session.get(UserRow, {"tenant": self.tenant, "id": user})
+        if row is None:
+            raise NotFoundError(f"there is no user {user}.")
+        return row
+
+
+def _user(row: UserRow) -> User:
+    return User(
+        id=row.id,
+        email=row.email,
+        name=row.name,
+        role=Role(row.role),
+        disabled=row.disabled,
+        created_us=row.created_us,
+        signed_in_us=row.signed_in_us,
+    )

@@ -1,0 +1,91 @@
+"""Each route needs one permission, which its decorator names: `dependencies=[needs(…)]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+
+from cluster.core.roles import Permission, Role, grants, roles_with
+from cluster.stores.db import Principal
+from serve.api.problems import PermissionDeniedError
+
+# Only describes the scheme in /openapi.json; RequireKey has already checked the credential.
+_scheme = HTTPBearer(
+    auto_error=False, description="A key of your tenant, `atk_…`, or a user's access token."
+)
+
+
+async def get_principal(request: Request, _: Annotated[object, Depends(_scheme)]) -> Principal:
+    principal: Principal | None = getattr(request.state, "principal", None)
+    if principal is None:
+        raise AssertionError(f"{request.url.path} is not behind RequireKey")
+    return principal
+
+
+PrincipalDep = Annotated[Principal, Depends(get_principal)]
+
+
+class Needs:
+    """A dependency that lets only those pass who have a permission."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    async def __call__(self, principal: PrincipalDep) -> None:
+        """Raises PermissionDeniedError."""
+        if not grants(principal.role, self.permission):
+            raise denied(principal.role, self.permission)
+
+
+def needs(permission: Permission) -> Any:
+    """What a route puts into `dependencies`."""
+    return Depends(Needs(permission))
+
+
+def denied(role: Role, permission: Permission) -> PermissionDeniedError:
+    """Why a role is refused, and what to do about it."""
+    allowed = roles_with(permission)
+    if role is Role.PLATFORM:
+        hint = "Use a tenant's key here; POST /v1/keys issues one."
+        return PermissionDeniedError("The platform key belongs to no tenant.", permission, hint)
+    if allowed == (Role.PLATFORM,):
+        hint = "Ask the operator."
+        return PermissionDeniedError("Only the platform key may do this.", permission, hint)
+    tenants = [str(one) for one in allowed if one is not Role.PLATFORM]
+    return PermissionDeniedError(
+        f"The role {role} lacks the permission {permission}.",
+        permission,
+        f"Ask an admin of your tenant; roles that have it: {', '.join(tenants)}.",
+    )
+
+
+def permission_of(route: APIRoute) -> Permission | None:
+    """The permission that a route needs; None: it names none.
+
+    Raises:
+        AssertionError: it names several.
+    """
+    found = [
+        dependency.call.permission
+        for dependency in route.dependant.dependencies
+        if isinstance(dependency.call, Needs)
+    ]
+    if len(found) > 1:
+        raise AssertionError(f"{route.path} needs {found}")
+    return found[0] if found else None
+
+
+OPEN_ROUTES: dict[tuple[str, str], str] = {
+    ("GET", "/healthz"): "for machines; shows nothing of a tenant",
+    ("GET", "/readyz"): "for machines; shows nothing of a tenant",
+    ("GET", "/metrics"): "for machines; shows nothing of a tenant",
+    ("POST", "/v1/auth/login"): "the password is the credential",
+    ("POST", "/v1/auth/refresh"): "the refresh token is the credential",
+    ("POST", "/v1/auth/logout"): "the refresh token is the credential",
+    ("GET", "/media/{token}"): "the signed link is the permission",
+    ("HEAD", "/media/{token}"): "the signed link is the permission",
+}
+"""Routes that need no permission, and why."""

@@ -1,0 +1,166 @@
+"""`/v1/users`: who of a tenant may sign in, and as what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import ConfigDict, Field, SecretStr
+
+from cluster.core.passwords import MAX_CHARS, MIN_CHARS, check_password
+from cluster.core.roles import Permission, Role, TenantRole
+from cluster.stores.db import User, UserChanges
+from cluster.stores.db.users import MAX_EMAIL, check_email
+from pipelines.errors import ConflictError
+from serve.api.audit.note import AuditNoteDep
+from serve.api.auth import client_address
+from serve.api.fields import CREATED, DisplayName, RequestBody, ResponseBody
+from serve.api.permissions import needs
+from serve.api.problems import responses
+from serve.api.scope import TenantDep
+from serve.api.state import StateDep
+from serve.api.throttle import network_of
+from serve.api.times import rfc3339
+
+router = APIRouter(
+    tags=["users"],
+    responses=responses(401, 403, 422, 429, 503),
+    dependencies=[needs(Permission.USER_MANAGE)],
+)
+
+UserPath = Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="Id of the user.")]
+NewPassword = Annotated[
+    SecretStr,
+    Field(
+        min_length=MIN_CHARS,
+        max_length=MAX_CHARS,
+        description="Never given back.",
+        examples=["correct horse battery staple"],
+    ),
+]
+
+
+class NewUser(RequestBody):
+    email: str = Field(min_length=3, max_length=MAX_EMAIL, examples=["ana@acme.example"])
+    name: DisplayName | None = Field(None, description="Default: the e-mail address.")
+    role: TenantRole
+    password: NewPassword
+
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for described in schema["properties"].values():
+        described.pop("default", None)
+
+
+class UserPatch(RequestBody):
+    """What to change; a key left out stays as it is. Another password, and `disabled`, end the
+    user's sessions."""
+
+    # The defaults only make the keys optional: `model_fields_set` has what was sent.
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_defaults)
+
+    name: DisplayName = ""
+    role: TenantRole = Role.VIEWER
+    password: NewPassword = SecretStr("")
+    disabled: bool = False
+
+
+class UserView(ResponseBody):
+    id: str
+    email: str
+    name: str
+    role: Role
+    disabled: bool
+    created_at: str
+    signed_in_at: str | None = Field(description="The last time; null: never.")
+
+
+class UserList(ResponseBody):
+    users: list[UserView]
+
+
+def _view(user: User) -> UserView:
+    return UserView(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        role=user.role,
+        disabled=user.disabled,
+        created_at=rfc3339(user.created_us),
+        signed_in_at=None if user.signed_in_us is None else rfc3339(user.signed_in_us),
+    )
+
+
+@router.post(
+    "/v1/users",
+    status_code=201,
+    summary="Add a user",
+    responses=CREATED | responses(400, 409, 413),
+)
+async def add_user(
+    body: NewUser,
+    scope: TenantDep,
+    state: StateDep,
+    request: Request,
+    response: Response,
+    note: AuditNoteDep,
+) -> UserView:
+    email = check_email(body.email)
+    note.details["role"] = body.role.value
+    hashed = await _hashed(body.password, state, request)
+    user = await scope.users.add(email, body.name or email[:120], body.role, hashed)
+    note.committed = True
+    response.headers["Location"] = f"/v1/users/{user.id}"
+    return _view(user)
+
+
+@router.get("/v1/users", summary="List users")
+async def list_users(scope: TenantDep) -> UserList:
+    return UserList(users=[_view(user) for user in await scope.users.users()])
+
+
+@router.get("/v1/users/{user}", summary="One user", responses=responses(404))
+async def get_user(user: UserPath, scope: TenantDep) -> UserView:
+    return _view(await scope.users.user(user))
+
+
+@router.patch("/v1/users/{user}", summary="Change a user", responses=responses(400, 404, 409, 413))
+async def change_user(
+    user: UserPath,
+    body: UserPatch,
+    scope: TenantDep,
+    state: StateDep,
+    request: Request,
+    note: AuditNoteDep,
+) -> UserView:
+    """A change of the role takes effect within two seconds."""
+    sent: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
+    note.details["fields"] = sorted(sent)
+    known = await scope.users.user(user)
+    weaker = sent.get("disabled") or sent.get("role") not in (None, known.role)
+    if scope.actor == known.actor and weaker:
+        raise ConflictError(
+            "You cannot take your own permissions away.", hint="Ask another admin to do it."
+        )
+    if "password" in sent:
+        sent["password"] = await _hashed(body.password, state, request)
+    changed = await scope.users.change(user, UserChanges(**sent))
+    note.committed = True
+    return _view(changed)
+
+
+@router.delete(
+    "/v1/users/{user}", status_code=204, summary="Remove a user", responses=responses(404, 409)
+)
+async def remove_user(user: UserPath, scope: TenantDep, note: AuditNoteDep) -> None:
+    """With all sessions, which end within five seconds."""
+    if scope.actor == f"user:{user}":
+        raise ConflictError("You cannot remove yourself.", hint="Ask another admin to do it.")
+    await scope.users.remove(user)
+    note.committed = True
+
+
+async def _hashed(password: SecretStr, state: StateDep, request: Request) -> SecretStr:
+    check_password(password.get_secret_value())
+    network = network_of(client_address(request.scope))
+    return await state.sign_in.passwords.hash(password, network)

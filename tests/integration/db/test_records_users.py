@@ -1,0 +1,181 @@
+"""Users and their sessions in the records."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr
+
+from cluster.core.roles import Role
+from cluster.stores.db import Database, Principal, User, UserChanges
+from cluster.stores.db.user_sessions import MAX_SESSIONS, Renewal
+from pipelines.clock import ManualClock
+from pipelines.errors import ConflictError, InputError, NotFoundError
+
+HASH = SecretStr("$argon2id$not-looked-at-here")
+HOUR_US = 3_600_000_000
+
+
+@pytest.fixture
+async def ana(database: Database) -> User:
+    return await database.users("acme").add("Ana@Acme.Example ", "Ana", Role.OPERATOR, HASH)
+
+
+async def begin(database: Database, user: User, session: str = "s-1") -> None:
+    now_us = database._clock.now_us()
+    await database.sessions("acme").begin(user.id, session, "d0", now_us + HOUR_US)
+
+
+# ------------------------------------------------------------ users
+
+
+async def test_a_user_is_found_by_any_spelling_of_the_address(
+    database: Database, ana: User
+) -> None:
+    users = database.users("acme")
+    assert ana.email == "ana@acme.example"
+    assert await users.users() == [ana]
+    assert await users.user(ana.id) == ana
+    for spelling in ("ana@acme.example", "ANA@ACME.EXAMPLE", "  Ana@acme.example"):
+        assert await users.find(spelling) == (ana, HASH)
+    assert await users.find("bob@acme.example") is None
+
+
+async def test_an_address_is_one_user_of_a_tenant(database: Database, ana: User) -> None:
+    with pytest.raises(ConflictError, match="e-mail"):
+        await database.users("acme").add("ana@ACME.example", "x", Role.VIEWER, HASH)
+    theirs = await database.users("globex").add("ana@acme.example", "x", Role.VIEWER, HASH)
+    assert theirs.id != ana.id
+    with pytest.raises(NotFoundError):
+        await database.users("nobody").add("ana@acme.example", "x", Role.VIEWER, HASH)
+
+
+@pytest.mark.parametrize(
+    "email", ["", "ana", "@acme", "ana@", "a b@acme", "a\n@b", "a" * 260 + "@b"]
+)
+async def test_what_is_no_address(database: Database, email: str) -> None:
+    with pytest.raises(InputError, match="e-mail"):
+        await database.users("acme").add(email, "x", Role.VIEWER, HASH)
+
+
+async def test_users_of_another_tenant_are_not_there(database: Database, ana: User) -> None:
+    globex = database.users("globex")
+    assert await globex.users() == []
+    assert await globex.find(ana.email) is None
+    for work in (globex.user(ana.id), globex.change(ana.id, UserChanges()), globex.remove(ana.id)):
+        with pytest.raises(NotFoundError):
+            await work
+    await globex.keep_hash(ana.id, SecretStr("theirs"))
+    assert await database.users("acme").find(ana.email) == (ana, HASH)
+
+
+async def test_what_is_not_changed_stays(database: Database, ana: User) -> None:
+    users = database.users("acme")
+    changed = await users.change(ana.id, UserChanges(role=Role.ADMIN))
+    assert (changed.role, changed.name, changed.disabled) == (Role.ADMIN, "Ana", False)
+    changed = await users.change(ana.id, UserChanges(name="Anna", disabled=True))
+    assert (changed.role, changed.name, changed.disabled) == (Role.ADMIN, "Anna", True)
+    assert (await users.find(ana.email)) == (changed, HASH)
+    for role_of_the_platform in (
+        users.change(ana.id, UserChanges(role=Role.PLATFORM)),
+        users.add("b@acme", "b", Role.PLATFORM, HASH),
+    ):
+        with pytest.raises(InputError, match="platform"):
+            await role_of_the_platform
+
+
+# ------------------------------------------------------------ sessions
+
+
+async def test_each_refresh_token_works_once(database: Database, ana: User) -> None:
+    sessions = database.sessions("acme")
+    await begin(database, ana)
+    assert await sessions.renew("s-1", 0, "d0", "d1") is Renewal.DONE
+    assert await sessions.renew("s-1", 1, "d1", "d2") is Renewal.DONE
+    assert await sessions.principal("s-1") == Principal("acme", Role.OPERATOR, ana.actor)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_one_that_comes_back_ends_the_family(
+    database: Database, ana: User, which: int
+) -> None:
+    sessions = database.sessions("acme")
+    await begin(database, ana)
+    await begin(database, ana, "s-2")
+    for n in range(3):
+        assert await sessions.renew("s-1", n, f"d{n}", f"d{n + 1}") is Renewal.DONE
+    assert await sessions.renew("s-1", which, f"d{which}", "evil") is Renewal.REUSED
+    assert await sessions.principal("s-1") is None
+    assert await sessions.renew("s-1", 3, "d3", "d4") is Renewal.GONE
+    assert await sessions.renew("s-1", which, f"d{which}", "evil") is Renewal.GONE
+    assert await sessions.principal("s-2"), "another session of the same user goes on"
+
+
+async def test_of_two_at_once_one_wins_and_the_session_ends(database: Database, ana: User) -> None:
+    sessions = database.sessions("acme")
+    await begin(database, ana)
+    both = await asyncio.gather(*(sessions.renew("s-1", 0, "d0", f"new{n}") for n in range(2)))
+    assert sorted(both) == [Renewal.DONE, Renewal.REUSED]
+    assert await sessions.principal("s-1") is None
+
+
+async def test_a_token_that_was_never_the_newest_renews_nothing(
+    database: Database, ana: User
+) -> None:
+    sessions = database.sessions("acme")
+    await begin(database, ana)
+    for generation, digest in ((0, "forged"), (1, "d0"), (7, "d0")):
+        assert await sessions.renew("s-1", generation, digest, "x") is Renewal.GONE
+    assert await sessions.principal("s-1")
+    assert await sessions.renew("missing", 0, "d0", "d1") is Renewal.GONE
+
+
+async def test_a_session_ends_by_time_by_hand_and_with_its_user(
+    database: Database, ana: User, clock: ManualClock
+) -> None:
+    sessions, users = database.sessions("acme"), database.users("acme")
+    for n in range(4):
+        await begin(database, ana, f"s-{n}")
+    assert await sessions.end("s-0")
+    assert not await sessions.end("s-0")
+    assert await sessions.principal("s-0") is None
+    assert await sessions.principal("s-1")
+    await users.change(ana.id, UserChanges(name="Anna", role=Role.VIEWER))
+    assert await sessions.principal("s-1") == Principal("acme", Role.VIEWER, ana.actor)
+    await users.change(ana.id, UserChanges(password=SecretStr("other")))
+    assert await sessions.principal("s-1") is None
+    await begin(database, ana, "s-5")
+    await users.change(ana.id, UserChanges(disabled=True))
+    assert await sessions.principal("s-5") is None
+    await users.change(ana.id, UserChanges(disabled=False))
+    assert await sessions.principal("s-5") is None, "it does not come back"
+    await begin(database, ana, "s-6")
+    clock.advance(3_600)
+    assert await sessions.principal("s-6") is None
+    assert await sessions.renew("s-6", 0, "d0", "d1") is Renewal.GONE
+    await begin(database, ana, "s-7")
+    await users.remove(ana.id)
+    assert await sessions.principal("s-7") is None
+    with pytest.raises(NotFoundError):
+        await begin(database, ana, "s-8")
+
+
+async def test_sessions_of_another_tenant_are_not_there(database: Database, ana: User) -> None:
+    await begin(database, ana)
+    globex = database.sessions("globex")
+    assert await globex.principal("s-1") is None
+    assert not await globex.end("s-1")
+    assert await globex.renew("s-1", 0, "d0", "d1") is Renewal.GONE
+    assert await database.sessions("acme").renew("s-1", 0, "d0", "d1") is Renewal.DONE
+
+
+async def test_sessions_of_a_user_are_bounded(
+    database: Database, ana: User, clock: ManualClock
+) -> None:
+    sessions = database.sessions("acme")
+    for n in range(MAX_SESSIONS + 2):
+        await begin(database, ana, f"s-{n}")
+        clock.advance(0.001)
+    alive = [n for n in range(MAX_SESSIONS + 2) if await sessions.principal(f"s-{n}") is not None]
+    assert alive == list(range(2, MAX_SESSIONS + 2))

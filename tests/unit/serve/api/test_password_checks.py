@@ -1,0 +1,52 @@
+"""Passwords are checked one at a time, and few wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr
+
+from cluster.core.passwords import hash_password
+from pipelines.errors import UnavailableError
+from serve.api.password_checks import PasswordChecks
+from serve.api.problems import TooManyRequestsError
+
+PASSWORD = SecretStr("correct horse battery staple")
+
+
+async def test_right_and_wrong_and_nobodys() -> None:
+    checks = PasswordChecks()
+    kept = await checks.hash(PASSWORD, "a")
+    assert await checks.verify(kept, PASSWORD, "a")
+    assert not await checks.verify(kept, SecretStr("another horse"), "a")
+    assert not await checks.verify(None, PASSWORD, "a")
+    await checks.aclose()
+    await checks.aclose()
+
+
+async def test_few_wait_and_fewer_of_one_network() -> None:
+    """All are asked for before the first can have been checked."""
+    checks = PasswordChecks(max_waiting=3, per_network=2)
+    kept = SecretStr(hash_password(PASSWORD.get_secret_value()))
+    asked = [asyncio.create_task(checks.verify(kept, PASSWORD, network)) for network in "aaabcc"]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    kinds = [answer if answer is True else type(answer) for answer in answers]
+    assert kinds == [True, True, TooManyRequestsError, True, UnavailableError, UnavailableError]
+    assert await checks.verify(kept, PASSWORD, "a"), "there is place again"
+    await checks.aclose()
+
+
+async def test_whoever_goes_away_leaves_the_queue() -> None:
+    checks = PasswordChecks(max_waiting=2, per_network=2)
+    first, second = (asyncio.create_task(checks.verify(None, PASSWORD, "a")) for _ in range(2))
+    await asyncio.sleep(0)
+    second.cancel()
+    assert await first is False
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    assert await asyncio.gather(*(checks.verify(None, PASSWORD, "a") for _ in range(2))) == [
+        False,
+        False,
+    ]
+    await checks.aclose()
