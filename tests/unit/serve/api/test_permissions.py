@@ -79,6 +79,7 @@ SEES = {"session.read", "camera.read", "live.watch", "rule.read", "alarm.read", 
 ACTS = SEES | {"alarm.acknowledge", "object.search", "image.detect"}
 STUDIES = ACTS | {"analytics.read", "recording.export", "job.run"}
 RUNS = STUDIES | {"camera.manage", "rule.manage", "user.manage", "key.manage", "audit.read"}
+RUNS |= {"privacy.manage"}
 SHARED = {"session.read", "tenant.manage", "model.manage", "key.manage", "audit.read"}
 
 
