@@ -3,6 +3,8 @@
 import {
   type Alarm,
   type AlarmPage,
+  type AuditEntry,
+  type AuditPage,
   type Box,
   CAMERA_STATES,
   type Camera,
@@ -19,6 +21,7 @@ import {
   type RuleKind,
   type SeenBox,
   type SeenFrame,
+  type Session,
   type Sighting,
 } from './types';
 
@@ -94,6 +97,40 @@ export function decodeCamera(value: unknown): Camera {
 
 export function decodeCameras(body: unknown): readonly Camera[] {
   return list(body, 'cameras').map(decodeCamera);
+}
+
+export function decodeSession(body: unknown): Session {
+  const from = fields(body, 'session');
+  const permissions = from.permissions;
+  if (!Array.isArray(permissions)) throw new DecodeError('session.permissions: expected a list');
+  return {
+    tenant: textOr(from, 'tenant', null),
+    role: text(from, 'role', 'session'),
+    permissions: new Set(permissions.filter((name) => typeof name === 'string')),
+  };
+}
+
+export function decodeAuditPage(body: unknown): AuditPage {
+  return {
+    items: list(body, 'entries').map(decodeAuditEntry),
+    nextCursor: textOr(fields(body, 'audit'), 'next_cursor', null),
+  };
+}
+
+function decodeAuditEntry(value: unknown): AuditEntry {
+  const from = fields(value, 'entry');
+  const object = fields(from.object ?? {}, 'entry.object');
+  return {
+    sequence: numberOr(from, 'sequence', 0),
+    atMs: time(from, 'at', 'entry'),
+    actor: text(from, 'actor', 'entry'),
+    action: text(from, 'action', 'entry'),
+    object: [textOr(object, 'kind', ''), textOr(object, 'id', '')].filter((part) => part).join(' '),
+    address: textOr(from, 'address', null),
+    refused: text(from, 'outcome', 'entry') !== 'done',
+    reason: textOr(from, 'reason', null),
+    details: fields(from.details ?? {}, 'entry.details'),
+  };
 }
 
 export function decodeJoin(body: unknown): JoinGrant {
