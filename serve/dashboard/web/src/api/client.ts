@@ -1,6 +1,7 @@
 /** The HTTP contract of Atalaia, one method per operation. The credential travels in a header, nowhere
  * else. */
 
+import type { AccessKey, NewKey, NewUser, User, UserChanges } from '../domain/access';
 import {
   decodeAlarm,
   decodeAlarmPage,
@@ -8,13 +9,17 @@ import {
   decodeCamera,
   decodeCameras,
   decodeClip,
+  decodeFreshKey,
   decodeJoin,
+  decodeKeys,
   decodeMatches,
   decodeObjects,
   decodeRule,
   decodeRules,
   decodeSeen,
   decodeSession,
+  decodeUser,
+  decodeUsers,
 } from '../domain/decode';
 import type {
   Alarm,
@@ -111,6 +116,43 @@ export class Api {
   async removeRule(camera: string, rule: string): Promise<void> {
     const path = `/v1/cameras/${encodeURIComponent(camera)}/rules/${encodeURIComponent(rule)}`;
     await this.#send(path, { method: 'DELETE' });
+  }
+
+  async users(signal?: AbortSignal): Promise<readonly User[]> {
+    return decodeUsers(await this.#json('/v1/users', { signal }));
+  }
+
+  async addUser(user: NewUser): Promise<User> {
+    return decodeUser(await this.#json('/v1/users', { method: 'POST', json: user }));
+  }
+
+  async changeUser(user: string, changes: UserChanges): Promise<User> {
+    const path = `/v1/users/${encodeURIComponent(user)}`;
+    return decodeUser(await this.#json(path, { method: 'PATCH', json: changes }));
+  }
+
+  async removeUser(user: string): Promise<void> {
+    await this.#send(`/v1/users/${encodeURIComponent(user)}`, { method: 'DELETE' });
+  }
+
+  async keys(signal?: AbortSignal): Promise<readonly AccessKey[]> {
+    return decodeKeys(await this.#json('/v1/keys', { signal }));
+  }
+
+  /** The new key itself, which nobody can read again. */
+  async issueKey(key: NewKey): Promise<string> {
+    return decodeFreshKey(await this.#json('/v1/keys', { method: 'POST', json: key }));
+  }
+
+  /** The new key; the old one works on for `overlapS` seconds. */
+  async rotateKey(key: string, overlapS: number): Promise<string> {
+    const path = `/v1/keys/${encodeURIComponent(key)}/rotate`;
+    const json = { overlap_s: overlapS };
+    return decodeFreshKey(await this.#json(path, { method: 'POST', json }));
+  }
+
+  async revokeKey(key: string): Promise<void> {
+    await this.#send(`/v1/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
   }
 
   /** The audit log, newest first. */

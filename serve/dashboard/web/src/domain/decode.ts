@@ -1,5 +1,6 @@
 /** The edge: JSON of unknown shape becomes the page's vocabulary here, or a DecodeError. */
 
+import type { AccessKey, User } from './access';
 import {
   type Alarm,
   type AlarmPage,
@@ -60,6 +61,10 @@ function time(from: Fields, key: string, what: string): number {
   return ms;
 }
 
+function timeOrNull(from: Fields, key: string, what: string): number | null {
+  return typeof from[key] === 'string' ? time(from, key, what) : null;
+}
+
 function boxOrNull(value: unknown): Box | null {
   if (!Array.isArray(value) || value.length !== 4) return null;
   if (!value.every((v) => typeof v === 'number' && Number.isFinite(v))) return null;
@@ -108,6 +113,42 @@ export function decodeSession(body: unknown): Session {
     role: text(from, 'role', 'session'),
     permissions: new Set(permissions.filter((name) => typeof name === 'string')),
   };
+}
+
+export function decodeUser(value: unknown): User {
+  const from = fields(value, 'user');
+  const email = text(from, 'email', 'user');
+  return {
+    id: text(from, 'id', 'user'),
+    email,
+    name: textOr(from, 'name', email),
+    role: text(from, 'role', 'user'),
+    disabled: from.disabled === true,
+    signedInMs: timeOrNull(from, 'signed_in_at', 'user'),
+  };
+}
+
+export function decodeUsers(body: unknown): readonly User[] {
+  return list(body, 'users').map(decodeUser);
+}
+
+export function decodeKeys(body: unknown): readonly AccessKey[] {
+  return list(body, 'keys').map((value) => {
+    const from = fields(value, 'key');
+    return {
+      id: text(from, 'id', 'key'),
+      name: text(from, 'name', 'key'),
+      role: text(from, 'role', 'key'),
+      prefix: textOr(from, 'prefix', ''),
+      expiresMs: timeOrNull(from, 'expires_at', 'key'),
+      usedMs: timeOrNull(from, 'last_used_at', 'key'),
+      revoked: typeof from.revoked_at === 'string',
+    };
+  });
+}
+
+export function decodeFreshKey(body: unknown): string {
+  return text(fields(body, 'key'), 'key', 'key');
 }
 
 export function decodeAuditPage(body: unknown): AuditPage {

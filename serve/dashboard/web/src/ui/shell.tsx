@@ -5,6 +5,7 @@ import { useEffect } from 'preact/hooks';
 import type { Permission } from '../domain/types';
 import { t } from '../i18n';
 import type { Workspace } from '../state/workspace';
+import { AccessView } from './access-view';
 import { AlarmFeed } from './alarm-feed';
 import { AuditView } from './audit-view';
 import { CameraGrid } from './camera-grid';
@@ -12,12 +13,13 @@ import { TowerMark } from './icons';
 import { Preferences } from './preferences';
 import { SearchView } from './search-view';
 
-const SECTIONS = ['live', 'search', 'audit'] as const;
+const SECTIONS = ['live', 'search', 'access', 'audit'] as const;
 type Section = (typeof SECTIONS)[number];
 
 /** What a section needs; live is for every role. */
 const NEEDS: Readonly<Partial<Record<Section, Permission>>> = {
   search: 'object.search',
+  access: 'key.manage',
   audit: 'audit.read',
 };
 
@@ -87,6 +89,12 @@ function Main({ section, workspace }: { section: Section; workspace: Workspace }
       return (
         <main class="page-view search-view">
           <SearchView workspace={workspace} />
+        </main>
+      );
+    case 'access':
+      return (
+        <main class="page-view">
+          <AccessView workspace={workspace} />
         </main>
       );
     case 'audit':

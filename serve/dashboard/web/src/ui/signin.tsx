@@ -9,6 +9,7 @@ import { isWellFormedKey } from '../state/key';
 import { lastTenant } from '../state/signed-in';
 import { TowerMark } from './icons';
 import { Preferences } from './preferences';
+import { TextField } from './text-field';
 import { Toggle } from './toggle';
 import { explain } from './trouble';
 
@@ -64,7 +65,7 @@ function PersonForm({ message, onSignedIn }: SignInProps) {
   });
   return (
     <form onSubmit={submit} noValidate>
-      <Field
+      <TextField
         label={t('signin.tenant')}
         hint={t('signin.tenant.hint')}
         name="organization"
@@ -73,7 +74,7 @@ function PersonForm({ message, onSignedIn }: SignInProps) {
         invalid={error !== null}
         onInput={setTenant}
       />
-      <Field
+      <TextField
         label={t('signin.email')}
         inputMode="email"
         name="username"
@@ -82,7 +83,7 @@ function PersonForm({ message, onSignedIn }: SignInProps) {
         invalid={error !== null}
         onInput={setEmail}
       />
-      <Field
+      <TextField
         label={t('signin.password')}
         secret
         name="password"
@@ -109,7 +110,7 @@ function KeyForm({ message, onSignedIn }: SignInProps) {
   });
   return (
     <form onSubmit={submit} noValidate>
-      <Field
+      <TextField
         label={t('signin.key')}
         hint={t('signin.hint')}
         secret
@@ -176,35 +177,5 @@ function Foot({ error, busy }: { error: string | null; busy: boolean }) {
         {busy ? t('signin.busy') : t('signin.submit')}
       </button>
     </>
-  );
-}
-
-interface FieldProps {
-  readonly label: string;
-  readonly hint?: string;
-  readonly secret?: boolean;
-  readonly inputMode?: 'email';
-  readonly name: string;
-  readonly autocomplete: string;
-  readonly value: string;
-  readonly invalid: boolean;
-  readonly onInput: (value: string) => void;
-}
-
-function Field({ label, hint, secret = false, onInput, invalid, ...input }: FieldProps) {
-  return (
-    <label class="field">
-      <span>{label}</span>
-      <input
-        {...input}
-        {...(secret ? { type: 'password' as const } : { type: 'text' as const })}
-        onInput={(event) => onInput(event.currentTarget.value)}
-        autocapitalize="off"
-        spellcheck={false}
-        aria-invalid={invalid}
-        aria-describedby="signin-error"
-      />
-      {hint ? <small>{hint}</small> : null}
-    </label>
   );
 }

@@ -154,6 +154,30 @@ describe('Api', () => {
     expect(page.items).toMatchObject([{ sequence: 7, object: 'rule gate/yard', refused: true }]);
   });
 
+  it('manages users and keys', async () => {
+    const user = { id: 'u1', email: 'ana@acme.example', name: 'Ana', role: 'viewer' };
+    const key = { id: 'k1', name: 'till', role: 'operator', prefix: 'atk_k1_', revoked_at: null };
+    const bodies: unknown[] = [
+      { users: [{ ...user, disabled: false, signed_in_at: '2026-01-31T08:00:00Z' }] },
+      { ...user, disabled: true, signed_in_at: null },
+      { keys: [key, { ...key, revoked_at: '2026-01-31T08:00:00Z' }] },
+      { ...key, key: 'atk_k2_secret' },
+    ];
+    const { api, requests } = apiThat(() => json(bodies.shift()));
+    const signedInMs = Date.UTC(2026, 0, 31, 8);
+    expect(await api.users()).toEqual([{ ...user, disabled: false, signedInMs }]);
+    const changed = await api.changeUser('u/1', { disabled: true });
+    expect(changed).toMatchObject({ disabled: true, signedInMs: null });
+    expect((await api.keys()).map(({ revoked }) => revoked)).toEqual([false, true]);
+    expect(await api.rotateKey('k1', 3_600)).toBe('atk_k2_secret');
+    expect(requests.map(({ url, init }) => [init.method, url, init.body])).toEqual([
+      ['GET', '/v1/users', null],
+      ['PATCH', '/v1/users/u%2F1', '{"disabled":true}'],
+      ['GET', '/v1/keys', null],
+      ['POST', '/v1/keys/k1/rotate', '{"overlap_s":3600}'],
+    ]);
+  });
+
   it('reads cameras', async () => {
     const { api } = apiThat(() => json({ cameras: [cameraJson()] }));
     expect(await api.cameras()).toMatchObject([
