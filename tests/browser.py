@@ -62,5 +62,6 @@ async def opened(browser: Browser, locale: str = "en-US") -> AsyncIterator[Page]
 
 async def sign_in(page: Page, url: str, key: str, key_label: str = "Access key") -> None:
     await page.goto(url)
+    await page.get_by_role("button", name=key_label).click()
     await page.get_by_label(key_label).fill(key)
     await page.keyboard.press("Enter")

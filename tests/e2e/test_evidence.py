@@ -16,7 +16,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from cluster.clips.manifest import Manifest, verify
-from tests.browser import Watch, chromium, opened
+from tests.browser import Watch, chromium, opened, sign_in
 from tests.e2e.conftest import Demo
 
 TENANT = "acme"
@@ -86,9 +86,7 @@ async def test_the_clip_plays_in_the_page(client: httpx.AsyncClient, demo: Demo)
     alarm, _ = await ready_clip(client)
     async with chromium() as browser, opened(browser) as page:
         watch = Watch(page)
-        await page.goto(demo.api)
-        await page.get_by_label("Access key").fill(demo.keys[TENANT])
-        await page.keyboard.press("Enter")
+        await sign_in(page, demo.api, demo.keys[TENANT])
         await shown(page, alarm["id"])
         item = page.locator(f'[data-alarm="{alarm["id"]}"]')
         await item.get_by_role("button", name="Play the clip").click()

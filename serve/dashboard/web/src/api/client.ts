@@ -1,21 +1,31 @@
-/** The HTTP contract of Atalaia, one method per operation. The key travels in a header, nowhere else. */
+/** The HTTP contract of Atalaia, one method per operation. The credential travels in a header, nowhere
+ * else. */
 
+import type { AccessKey, NewKey, NewUser, User, UserChanges } from '../domain/access';
 import {
   decodeAlarm,
   decodeAlarmPage,
+  decodeAuditPage,
   decodeCamera,
   decodeCameras,
   decodeClip,
+  decodeFreshKey,
   decodeJoin,
+  decodeKeys,
   decodeMatches,
   decodeObjects,
   decodeRule,
   decodeRules,
   decodeSeen,
+  decodeSession,
+  decodeUser,
+  decodeUsers,
 } from '../domain/decode';
 import type {
   Alarm,
   AlarmPage,
+  AuditFilter,
+  AuditPage,
   Camera,
   Clip,
   JoinGrant,
@@ -24,21 +34,24 @@ import type {
   Rule,
   RuleBody,
   SeenFrame,
+  Session,
   Sighting,
   SightingFilter,
 } from '../domain/types';
+import type { Credential } from './credential';
 import { ApiError, kindOfStatus, problemDetail } from './errors';
 
 const TIMEOUT_MS = 10_000;
 /** A search uploads a picture and runs a model. */
 const UPLOAD_TIMEOUT_MS = 60_000;
 const CLIP_TIMEOUT_MS = 30_000;
+const AUDIT_PAGE = 100;
 
 export interface ApiOptions {
   /** Origin and path that `/v1` hangs under; '' is the page's own. */
   readonly base: string;
-  readonly key: string;
-  /** The key stopped being good. */
+  readonly credential: Credential;
+  /** The credential stopped being good. */
   readonly onUnauthorized?: () => void;
   readonly fetch?: typeof fetch;
 }
@@ -50,7 +63,7 @@ interface RequestOptions {
   readonly headers?: Record<string, string>;
   readonly signal?: AbortSignal | undefined;
   readonly timeoutMs?: number | null;
-  /** Without the key. */
+  /** Without the credential. */
   readonly anonymous?: boolean;
 }
 
@@ -61,6 +74,11 @@ export class Api {
   constructor(options: ApiOptions) {
     this.#options = options;
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
+  }
+
+  /** Who the credential is, and what it may do. */
+  async session(signal?: AbortSignal): Promise<Session> {
+    return decodeSession(await this.#json('/v1/session', { signal }));
   }
 
   async cameras(signal?: AbortSignal): Promise<readonly Camera[]> {
@@ -100,6 +118,56 @@ export class Api {
     await this.#send(path, { method: 'DELETE' });
   }
 
+  async users(signal?: AbortSignal): Promise<readonly User[]> {
+    return decodeUsers(await this.#json('/v1/users', { signal }));
+  }
+
+  async addUser(user: NewUser): Promise<User> {
+    return decodeUser(await this.#json('/v1/users', { method: 'POST', json: user }));
+  }
+
+  async changeUser(user: string, changes: UserChanges): Promise<User> {
+    const path = `/v1/users/${encodeURIComponent(user)}`;
+    return decodeUser(await this.#json(path, { method: 'PATCH', json: changes }));
+  }
+
+  async removeUser(user: string): Promise<void> {
+    await this.#send(`/v1/users/${encodeURIComponent(user)}`, { method: 'DELETE' });
+  }
+
+  async keys(signal?: AbortSignal): Promise<readonly AccessKey[]> {
+    return decodeKeys(await this.#json('/v1/keys', { signal }));
+  }
+
+  /** The new key itself, which nobody can read again. */
+  async issueKey(key: NewKey): Promise<string> {
+    return decodeFreshKey(await this.#json('/v1/keys', { method: 'POST', json: key }));
+  }
+
+  /** The new key; the old one works on for `overlapS` seconds. */
+  async rotateKey(key: string, overlapS: number): Promise<string> {
+    const path = `/v1/keys/${encodeURIComponent(key)}/rotate`;
+    const json = { overlap_s: overlapS };
+    return decodeFreshKey(await this.#json(path, { method: 'POST', json }));
+  }
+
+  async revokeKey(key: string): Promise<void> {
+    await this.#send(`/v1/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
+  }
+
+  /** The audit log, newest first. */
+  async audit(
+    filter: AuditFilter,
+    cursor: string | null,
+    signal?: AbortSignal,
+  ): Promise<AuditPage> {
+    const query = new URLSearchParams({ limit: String(AUDIT_PAGE) });
+    if (filter.actor) query.set('actor', filter.actor);
+    if (filter.action) query.set('action', filter.action);
+    if (cursor) query.set('cursor', cursor);
+    return decodeAuditPage(await this.#json(`/v1/audit?${query}`, { signal }));
+  }
+
   async alarms(limit: number, cursor?: string | null, signal?: AbortSignal): Promise<AlarmPage> {
     const query = new URLSearchParams({ limit: String(limit) });
     if (cursor) query.set('cursor', cursor);
@@ -117,7 +185,7 @@ export class Api {
     return decodeClip(await this.#json(path, { signal, timeoutMs: CLIP_TIMEOUT_MS }));
   }
 
-  /** What was seen in a clip. Its path is a permission in itself: the key stays at home. */
+  /** What was seen in a clip. Its path is a permission in itself: the credential stays at home. */
   async seen(path: string, signal?: AbortSignal): Promise<readonly SeenFrame[]> {
     return decodeSeen(await this.#json(path, { signal, anonymous: true }));
   }
@@ -168,7 +236,8 @@ export class Api {
     return decodeMatches(await this.#json(`/v1/search?${query}`, { method: 'POST', signal }));
   }
 
-  /** A picture at a path that the API gave. Other addresses are refused: the key goes with it. */
+  /** A picture at a path that the API gave. Other addresses are refused: the credential goes with
+   * it. */
   async picture(path: string, signal?: AbortSignal): Promise<Blob> {
     if (!/^\/v1\/[\w\-./%]+$/.test(path) || path.includes('..')) {
       throw new ApiError('invalid', `not a picture of this API: ${path}`);
@@ -187,10 +256,36 @@ export class Api {
   }
 
   async #send(path: string, options: RequestOptions): Promise<Response> {
+    if (options.anonymous) return this.#sendAs(null, path, options);
+    try {
+      return await this.#sendSigned(path, options);
+    } catch (error) {
+      if (isUnauthorized(error)) this.#options.onUnauthorized?.();
+      throw error;
+    }
+  }
+
+  /** A token that has just ended is renewed, and the request sent once more. */
+  async #sendSigned(path: string, options: RequestOptions): Promise<Response> {
+    const { credential } = this.#options;
+    const authorization = await credential.authorization();
+    try {
+      return await this.#sendAs(authorization, path, options);
+    } catch (error) {
+      if (!isUnauthorized(error) || !(await credential.renew(authorization))) throw error;
+    }
+    return this.#sendAs(await credential.authorization(), path, options);
+  }
+
+  async #sendAs(
+    authorization: string | null,
+    path: string,
+    options: RequestOptions,
+  ): Promise<Response> {
     const { json, form, timeoutMs = TIMEOUT_MS } = options;
     const signals = [options.signal, timeoutMs === null ? null : AbortSignal.timeout(timeoutMs)];
     const headers: Record<string, string> = { ...options.headers };
-    if (!options.anonymous) headers.Authorization = `Bearer ${this.#options.key}`;
+    if (authorization !== null) headers.Authorization = authorization;
     if (json !== undefined) headers['Content-Type'] = 'application/json';
     let response: Response;
     try {
@@ -207,14 +302,16 @@ export class Api {
       throw new ApiError('network', error instanceof Error ? error.message : '');
     }
     if (response.ok) return response;
-    const problem = new ApiError(
+    throw new ApiError(
       kindOfStatus(response.status),
       problemDetail(await readJson(response)),
       response.status,
     );
-    if (problem.kind === 'unauthorized') this.#options.onUnauthorized?.();
-    throw problem;
   }
+}
+
+function isUnauthorized(error: unknown): boolean {
+  return error instanceof ApiError && error.kind === 'unauthorized';
 }
 
 function narrowed(filter: SightingFilter, more: Record<string, string> = {}): URLSearchParams {

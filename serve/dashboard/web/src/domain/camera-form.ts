@@ -1,5 +1,6 @@
 /** What the page checks of a new camera before it asks the API. */
 
+import { SLUG } from './slug';
 import type { NewCamera } from './types';
 
 export interface CameraDraft {
@@ -11,7 +12,6 @@ export interface CameraDraft {
 
 export type CameraDraftProblem = 'id' | 'url' | 'substream';
 
-const SLUG = /^[a-z0-9][a-z0-9-]{0,39}$/;
 const STREAM_URL = /^(rtsps?|rtmps?|https?):\/\/\S/i;
 
 export function cameraDraftProblem(draft: CameraDraft): CameraDraftProblem | null {

@@ -1,8 +1,11 @@
 /** The edge: JSON of unknown shape becomes the page's vocabulary here, or a DecodeError. */
 
+import type { AccessKey, User } from './access';
 import {
   type Alarm,
   type AlarmPage,
+  type AuditEntry,
+  type AuditPage,
   type Box,
   CAMERA_STATES,
   type Camera,
@@ -19,6 +22,7 @@ import {
   type RuleKind,
   type SeenBox,
   type SeenFrame,
+  type Session,
   type Sighting,
 } from './types';
 
@@ -55,6 +59,10 @@ function time(from: Fields, key: string, what: string): number {
   const ms = Date.parse(text(from, key, what));
   if (Number.isNaN(ms)) throw new DecodeError(`${what}.${key}: expected an RFC 3339 time`);
   return ms;
+}
+
+function timeOrNull(from: Fields, key: string, what: string): number | null {
+  return typeof from[key] === 'string' ? time(from, key, what) : null;
 }
 
 function boxOrNull(value: unknown): Box | null {
@@ -94,6 +102,76 @@ export function decodeCamera(value: unknown): Camera {
 
 export function decodeCameras(body: unknown): readonly Camera[] {
   return list(body, 'cameras').map(decodeCamera);
+}
+
+export function decodeSession(body: unknown): Session {
+  const from = fields(body, 'session');
+  const permissions = from.permissions;
+  if (!Array.isArray(permissions)) throw new DecodeError('session.permissions: expected a list');
+  return {
+    tenant: textOr(from, 'tenant', null),
+    role: text(from, 'role', 'session'),
+    permissions: new Set(permissions.filter((name) => typeof name === 'string')),
+  };
+}
+
+export function decodeUser(value: unknown): User {
+  const from = fields(value, 'user');
+  const email = text(from, 'email', 'user');
+  return {
+    id: text(from, 'id', 'user'),
+    email,
+    name: textOr(from, 'name', email),
+    role: text(from, 'role', 'user'),
+    disabled: from.disabled === true,
+    signedInMs: timeOrNull(from, 'signed_in_at', 'user'),
+  };
+}
+
+export function decodeUsers(body: unknown): readonly User[] {
+  return list(body, 'users').map(decodeUser);
+}
+
+export function decodeKeys(body: unknown): readonly AccessKey[] {
+  return list(body, 'keys').map((value) => {
+    const from = fields(value, 'key');
+    return {
+      id: text(from, 'id', 'key'),
+      name: text(from, 'name', 'key'),
+      role: text(from, 'role', 'key'),
+      prefix: textOr(from, 'prefix', ''),
+      expiresMs: timeOrNull(from, 'expires_at', 'key'),
+      usedMs: timeOrNull(from, 'last_used_at', 'key'),
+      revoked: typeof from.revoked_at === 'string',
+    };
+  });
+}
+
+export function decodeFreshKey(body: unknown): string {
+  return text(fields(body, 'key'), 'key', 'key');
+}
+
+export function decodeAuditPage(body: unknown): AuditPage {
+  return {
+    items: list(body, 'entries').map(decodeAuditEntry),
+    nextCursor: textOr(fields(body, 'audit'), 'next_cursor', null),
+  };
+}
+
+function decodeAuditEntry(value: unknown): AuditEntry {
+  const from = fields(value, 'entry');
+  const object = fields(from.object ?? {}, 'entry.object');
+  return {
+    sequence: numberOr(from, 'sequence', 0),
+    atMs: time(from, 'at', 'entry'),
+    actor: text(from, 'actor', 'entry'),
+    action: text(from, 'action', 'entry'),
+    object: [textOr(object, 'kind', ''), textOr(object, 'id', '')].filter((part) => part).join(' '),
+    address: textOr(from, 'address', null),
+    refused: text(from, 'outcome', 'entry') !== 'done',
+    reason: textOr(from, 'reason', null),
+    details: fields(from.details ?? {}, 'entry.details'),
+  };
 }
 
 export function decodeJoin(body: unknown): JoinGrant {

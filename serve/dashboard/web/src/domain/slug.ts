@@ -9,3 +9,6 @@ export function slugOf(name: string): string {
     .slice(0, 40)
     .replace(/-+$/, '');
 }
+
+/** What the API takes as an id of a camera or an organization. */
+export const SLUG = /^[a-z0-9][a-z0-9-]{0,39}$/;

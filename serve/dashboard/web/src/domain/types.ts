@@ -18,6 +18,46 @@ export interface Camera {
   readonly enabled: boolean;
 }
 
+/** What a role may do; the names are the API's. The server decides; the page only hides the rest. */
+export type Permission =
+  | 'camera.manage'
+  | 'rule.manage'
+  | 'alarm.acknowledge'
+  | 'object.search'
+  | 'key.manage'
+  | 'user.manage'
+  | 'audit.read';
+
+/** Who is signed in. */
+export interface Session {
+  /** Null for the platform's own keys. */
+  readonly tenant: string | null;
+  readonly role: string;
+  readonly permissions: ReadonlySet<string>;
+}
+
+export interface AuditFilter {
+  readonly actor: string;
+  readonly action: string;
+}
+
+export interface AuditEntry {
+  readonly sequence: number;
+  readonly atMs: number;
+  readonly actor: string;
+  readonly action: string;
+  readonly object: string;
+  readonly address: string | null;
+  readonly refused: boolean;
+  readonly reason: string | null;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export interface AuditPage {
+  readonly items: readonly AuditEntry[];
+  readonly nextCursor: string | null;
+}
+
 export interface NewCamera {
   readonly id: string;
   readonly name: string;

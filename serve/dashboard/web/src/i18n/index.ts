@@ -61,6 +61,14 @@ export function formatTime(ms: number, nowMs: number = Date.now()): string {
   }).format(time);
 }
 
+/** Local date, with the time of day. */
+export function formatDay(ms: number): string {
+  return new Intl.DateTimeFormat(language.value, {
+    dateStyle: 'medium',
+    timeStyle: 'short',
+  }).format(new Date(ms));
+}
+
 export function formatNumber(value: number, digits = 0): string {
   return new Intl.NumberFormat(language.value, { maximumFractionDigits: digits }).format(value);
 }

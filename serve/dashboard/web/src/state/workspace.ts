@@ -6,7 +6,7 @@ import type { Api } from '../api/client';
 import { ApiError } from '../api/errors';
 import { mergeAlarms } from '../domain/alarm-list';
 import { DecodeError } from '../domain/decode';
-import type { Alarm, Camera } from '../domain/types';
+import type { Alarm, Camera, Permission, Session } from '../domain/types';
 import type { Player } from '../live/player';
 import { chooseConnections } from '../live/policy';
 import { poll } from './poll';
@@ -14,6 +14,8 @@ import { poll } from './poll';
 const CAMERAS_EVERY_MS = 2_000;
 /** Alarms come by the stream; this brings what others acknowledged, and closes any gap. */
 const ALARMS_EVERY_MS = 20_000;
+/** An admin may change a role at any time. The server goes by it at once, the page by this. */
+const SESSION_EVERY_MS = 60_000;
 const ALARM_PAGE = 30;
 /** A hidden page keeps its rooms this long, so that a glance at another tab costs no black picture. */
 const SLEEP_AFTER_MS = 60_000;
@@ -31,6 +33,8 @@ export class Workspace {
   readonly stream = signal<StreamState>('connecting');
   /** Alarms that came while nobody looked at the page. */
   readonly unseen = signal(0);
+  /** Null until the API has said who is signed in: what needs a permission is not shown before. */
+  readonly session = signal<Session | null>(null);
   /** The camera that is shown large. */
   readonly focused = signal<string | null>(null);
   readonly highlighted = signal<string | null>(null);
@@ -75,6 +79,11 @@ export class Workspace {
     this.#visible.value = after;
   }
 
+  /** Whether the role may do it; the page is drawn anew when that changes. */
+  can(permission: Permission): boolean {
+    return this.session.value?.permissions.has(permission) ?? false;
+  }
+
   camera(id: string): Camera | undefined {
     return this.cameras.value?.find((camera) => camera.id === id);
   }
@@ -108,6 +117,15 @@ export class Workspace {
 
   #spawn(): void {
     const { signal } = this.#abort;
+    void poll({
+      everyMs: SESSION_EVERY_MS,
+      ask: async (s) => {
+        this.session.value = await this.api.session(s);
+      },
+      // The polls of cameras and alarms report that the API cannot be reached.
+      onError: asTrouble,
+      signal,
+    });
     void poll({
       everyMs: CAMERAS_EVERY_MS,
       ask: (s) => this.#askCameras(s),

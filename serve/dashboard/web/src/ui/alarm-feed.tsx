@@ -209,6 +209,7 @@ function Acknowledge({ workspace, alarm }: { workspace: Workspace; alarm: Alarm 
       </span>
     );
   }
+  if (!workspace.can('alarm.acknowledge')) return null;
   const acknowledge = async () => {
     setBusy(true);
     try {

@@ -10,6 +10,7 @@ import { type MessageKey, t } from '../i18n';
 import { notify } from '../state/notices';
 import type { Workspace } from '../state/workspace';
 import { Dialog } from './dialog';
+import { TextField } from './text-field';
 import { explain } from './trouble';
 
 const PROBLEMS: Readonly<Record<CameraDraftProblem, MessageKey>> = {
@@ -98,31 +99,5 @@ export function CameraDialog({
         </div>
       </form>
     </Dialog>
-  );
-}
-
-interface TextFieldProps {
-  readonly label: string;
-  readonly hint?: string;
-  readonly value: string;
-  readonly invalid?: boolean;
-  readonly onInput: (value: string) => void;
-}
-
-function TextField({ label, hint, value, invalid = false, onInput }: TextFieldProps) {
-  return (
-    <label class="field">
-      <span>{label}</span>
-      <input
-        type="text"
-        value={value}
-        autocomplete="off"
-        autocapitalize="off"
-        spellcheck={false}
-        aria-invalid={invalid}
-        onInput={(event) => onInput(event.currentTarget.value)}
-      />
-      {hint ? <small>{hint}</small> : null}
-    </label>
   );
 }

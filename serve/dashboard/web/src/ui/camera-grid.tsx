@@ -30,16 +30,18 @@ export function CameraGrid({ workspace }: { workspace: Workspace }) {
       <div class="cameras-head">
         <h2>{t('camera.list')}</h2>
         {cameras && cameras.length > 0 ? <p class="count">{countText(cameras)}</p> : null}
-        <button
-          type="button"
-          class="button"
-          onClick={() => {
-            open.value = { dialog: 'add' };
-          }}
-        >
-          <PlusIcon />
-          {t('camera.add')}
-        </button>
+        {workspace.can('camera.manage') ? (
+          <button
+            type="button"
+            class="button"
+            onClick={() => {
+              open.value = { dialog: 'add' };
+            }}
+          >
+            <PlusIcon />
+            {t('camera.add')}
+          </button>
+        ) : null}
       </div>
       {trouble ? (
         <p class="banner" role="alert">
@@ -72,7 +74,7 @@ function Tiles({ workspace, cameras, failed, open }: TilesProps) {
       <div class="empty">
         <CameraIcon size={40} />
         <h3>{t('camera.none.title')}</h3>
-        <p>{t('camera.none.text')}</p>
+        <p>{t(workspace.can('camera.manage') ? 'camera.none.text' : 'camera.none.ask')}</p>
       </div>
     );
   }

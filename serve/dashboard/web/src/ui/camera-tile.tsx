@@ -63,7 +63,7 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
         facts={facts(camera, live)}
         focused={focused}
         onRules={() => onRules(camera)}
-        onRemove={() => onRemove(camera)}
+        onRemove={workspace.can('camera.manage') ? () => onRemove(camera) : null}
         onEnlarge={toggleFocus}
       />
       {camera.state === 'degraded' && camera.reason ? (
@@ -109,7 +109,7 @@ function TileFoot(props: {
   facts: string;
   focused: boolean;
   onRules: () => void;
-  onRemove: () => void;
+  onRemove: (() => void) | null;
   onEnlarge: () => void;
 }) {
   const { camera, facts, focused, onRules, onRemove, onEnlarge } = props;
@@ -133,9 +133,11 @@ function TileFoot(props: {
         <TileButton label={t('camera.rules')} onClick={onRules}>
           <RulesIcon />
         </TileButton>
-        <TileButton label={t('camera.remove')} onClick={onRemove}>
-          <TrashIcon />
-        </TileButton>
+        {onRemove ? (
+          <TileButton label={t('camera.remove')} onClick={onRemove}>
+            <TrashIcon />
+          </TileButton>
+        ) : null}
         <TileButton label={focused ? t('camera.shrink') : t('camera.enlarge')} onClick={onEnlarge}>
           {focused ? <ShrinkIcon /> : <EnlargeIcon />}
         </TileButton>

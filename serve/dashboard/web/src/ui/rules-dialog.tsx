@@ -33,6 +33,21 @@ export function RulesDialog({ workspace, camera, onClose }: RulesDialogProps) {
     if (await add(toRule(draft, timezone))) change({ ...NEW_DRAFT, kind: draft.kind });
   };
 
+  if (!workspace.can('rule.manage')) {
+    return (
+      <Dialog title={t('rule.title', { camera: camera.name })} wide onClose={onClose}>
+        <div class="rules-read">
+          <RulePicture workspace={workspace} camera={camera}>
+            {(aspect) => <ExistingOutlines rules={rules ?? []} aspect={aspect} />}
+          </RulePicture>
+          <p class="form-error" role="alert">
+            {error}
+          </p>
+          <RuleList rules={rules} failed={error !== null} onRemove={null} />
+        </div>
+      </Dialog>
+    );
+  }
   return (
     <Dialog title={t('rule.title', { camera: camera.name })} wide onClose={onClose}>
       <form class="rules" onSubmit={submit} noValidate>
@@ -129,11 +144,14 @@ function ExistingOutlines({ rules, aspect }: { rules: readonly Rule[]; aspect: n
 function RuleList(props: {
   rules: readonly Rule[] | null;
   failed: boolean;
-  onRemove: (rule: Rule) => void;
+  /** Null where the role may not. */
+  onRemove: ((rule: Rule) => void) | null;
 }) {
   const { rules, failed, onRemove } = props;
   if (rules === null) return failed ? null : <p class="quiet-text">{t('rule.loading')}</p>;
-  if (rules.length === 0) return <p class="quiet-text">{t('rule.none')}</p>;
+  if (rules.length === 0) {
+    return <p class="quiet-text">{t(onRemove ? 'rule.none' : 'rule.none.read')}</p>;
+  }
   return (
     <section aria-label={t('rule.existing')}>
       <h3>{t('rule.existing')}</h3>
@@ -144,15 +162,17 @@ function RuleList(props: {
               <strong>{rule.name || kindText(rule.kind)}</strong>
               <span>{describe(rule)}</span>
             </div>
-            <button
-              type="button"
-              class="icon-button"
-              aria-label={t('rule.delete', { name: rule.name || rule.id })}
-              title={t('rule.delete', { name: rule.name || rule.id })}
-              onClick={() => onRemove(rule)}
-            >
-              <TrashIcon />
-            </button>
+            {onRemove ? (
+              <button
+                type="button"
+                class="icon-button"
+                aria-label={t('rule.delete', { name: rule.name || rule.id })}
+                title={t('rule.delete', { name: rule.name || rule.id })}
+                onClick={() => onRemove(rule)}
+              >
+                <TrashIcon />
+              </button>
+            ) : null}
           </li>
         ))}
       </ul>

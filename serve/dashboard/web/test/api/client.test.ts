@@ -1,16 +1,20 @@
 import { describe, expect, it, vi } from 'vitest';
 import { Api } from '../../src/api/client';
+import { type Credential, keyCredential } from '../../src/api/credential';
 import { ApiError, problemDetail } from '../../src/api/errors';
 import { alarmJson, cameraJson, objectJson } from '../samples';
 
 const KEY = 'atk_12345678_secret';
 
-function apiThat(answer: () => Response | Promise<Response>) {
+function apiThat(
+  answer: () => Response | Promise<Response>,
+  credential: Credential = keyCredential(KEY),
+) {
   const requests: { url: string; init: RequestInit }[] = [];
   const onUnauthorized = vi.fn();
   const api = new Api({
     base: '',
-    key: KEY,
+    credential,
     onUnauthorized,
     fetch: async (url, init) => {
       requests.push({ url: String(url), init: init ?? {} });
@@ -81,6 +85,28 @@ describe('Api', () => {
     expect(onUnauthorized).toHaveBeenCalledTimes(status === 401 ? 1 : 0);
   });
 
+  it('sends a request again with a renewed token, once', async () => {
+    let token = 1;
+    const renewable: Credential = {
+      authorization: async () => `Bearer ${token}`,
+      renew: async () => {
+        token += 1;
+        return true;
+      },
+    };
+    const answers = [json({}, 401), json({ cameras: [] })];
+    const good = apiThat(() => answers.shift() ?? json({}, 500), renewable);
+    expect(await good.api.cameras()).toEqual([]);
+    const sent = good.requests.map(({ init }) => new Headers(init.headers).get('Authorization'));
+    expect(sent).toEqual(['Bearer 1', 'Bearer 2']);
+    expect(good.onUnauthorized).not.toHaveBeenCalled();
+
+    const bad = apiThat(() => json({}, 401), renewable);
+    await expect(bad.api.cameras()).rejects.toMatchObject({ kind: 'unauthorized' });
+    expect(bad.requests).toHaveLength(2);
+    expect(bad.onUnauthorized).toHaveBeenCalledTimes(1);
+  });
+
   it('calls a request that never arrived a network error', async () => {
     const { api } = apiThat(() => Promise.reject(new TypeError('Failed to fetch')));
     await expect(api.cameras()).rejects.toMatchObject({ kind: 'network' });
@@ -99,6 +125,58 @@ describe('Api', () => {
       expect(requests).toEqual([]);
     },
   );
+
+  it('reads who is signed in', async () => {
+    const { api } = apiThat(() =>
+      json({ kind: 'tenant', tenant: 'acme', role: 'viewer', permissions: ['live.watch'] }),
+    );
+    const session = await api.session();
+    expect(session).toMatchObject({ tenant: 'acme', role: 'viewer' });
+    expect([...session.permissions]).toEqual(['live.watch']);
+  });
+
+  it('reads the audit log by filters and pages', async () => {
+    const entry = {
+      sequence: 7,
+      at: '2026-01-31T08:15:03.120456Z',
+      actor: 'user:1',
+      action: 'rule.add',
+      object: { kind: 'rule', id: 'gate/yard' },
+      address: null,
+      outcome: 'refused',
+      reason: '403 Forbidden',
+      details: { fields: ['name'] },
+    };
+    const { api, requests } = apiThat(() => json({ entries: [entry], next_cursor: '6' }));
+    const page = await api.audit({ actor: 'user:1', action: '' }, '8');
+    expect(requests[0]?.url).toBe('/v1/audit?limit=100&actor=user%3A1&cursor=8');
+    expect(page.nextCursor).toBe('6');
+    expect(page.items).toMatchObject([{ sequence: 7, object: 'rule gate/yard', refused: true }]);
+  });
+
+  it('manages users and keys', async () => {
+    const user = { id: 'u1', email: 'ana@acme.example', name: 'Ana', role: 'viewer' };
+    const key = { id: 'k1', name: 'till', role: 'operator', prefix: 'atk_k1_', revoked_at: null };
+    const bodies: unknown[] = [
+      { users: [{ ...user, disabled: false, signed_in_at: '2026-01-31T08:00:00Z' }] },
+      { ...user, disabled: true, signed_in_at: null },
+      { keys: [key, { ...key, revoked_at: '2026-01-31T08:00:00Z' }] },
+      { ...key, key: 'atk_k2_secret' },
+    ];
+    const { api, requests } = apiThat(() => json(bodies.shift()));
+    const signedInMs = Date.UTC(2026, 0, 31, 8);
+    expect(await api.users()).toEqual([{ ...user, disabled: false, signedInMs }]);
+    const changed = await api.changeUser('u/1', { disabled: true });
+    expect(changed).toMatchObject({ disabled: true, signedInMs: null });
+    expect((await api.keys()).map(({ revoked }) => revoked)).toEqual([false, true]);
+    expect(await api.rotateKey('k1', 3_600)).toBe('atk_k2_secret');
+    expect(requests.map(({ url, init }) => [init.method, url, init.body])).toEqual([
+      ['GET', '/v1/users', null],
+      ['PATCH', '/v1/users/u%2F1', '{"disabled":true}'],
+      ['GET', '/v1/keys', null],
+      ['POST', '/v1/keys/k1/rotate', '{"overlap_s":3600}'],
+    ]);
+  });
 
   it('reads cameras', async () => {
     const { api } = apiThat(() => json({ cameras: [cameraJson()] }));

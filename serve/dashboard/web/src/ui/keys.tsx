@@ -1,0 +1,191 @@
+/** Keys of the tenant, for programs. A key is shown once, when it is made. */
+
+import { useState } from 'preact/hooks';
+import type { Api } from '../api/client';
+import type { AccessKey, Role } from '../domain/access';
+import { formatDay, t } from '../i18n';
+import { notify } from '../state/notices';
+import { ConfirmDialog } from './confirm-dialog';
+import { Dialog } from './dialog';
+import { FormDialog } from './form-dialog';
+import { PlusIcon } from './icons';
+import { RoleField, roleName } from './role-select';
+import { TextField } from './text-field';
+import { useList } from './use-list';
+
+/** The old key works on this long beside its successor. */
+const OVERLAP_S = 3_600;
+
+type Open =
+  | { readonly dialog: 'issue' }
+  | { readonly dialog: 'rotate' | 'revoke'; readonly key: AccessKey }
+  | { readonly dialog: 'fresh'; readonly secret: string };
+
+export function Keys({ api }: { api: Api }) {
+  const { items, error, reload } = useList((signal) => api.keys(signal));
+  const [open, setOpen] = useState<Open | null>(null);
+  const close = () => setOpen(null);
+  const show = async (secret: string) => {
+    setOpen({ dialog: 'fresh', secret });
+    await reload();
+  };
+  const good = items?.filter((key) => !key.revoked) ?? [];
+  return (
+    <section class="page-section" aria-label={t('key.list')}>
+      <div class="section-head">
+        <h2>{t('key.list')}</h2>
+        <button type="button" class="button" onClick={() => setOpen({ dialog: 'issue' })}>
+          <PlusIcon />
+          {t('key.issue')}
+        </button>
+      </div>
+      <p class="form-error" role="alert">
+        {error}
+      </p>
+      {items === null ? (
+        error === null && <p class="quiet-text">{t('access.loading')}</p>
+      ) : good.length === 0 ? (
+        <p class="quiet-text">{t('key.none')}</p>
+      ) : (
+        <KeyTable keys={good} onOpen={(dialog, key) => setOpen({ dialog, key })} />
+      )}
+      {open?.dialog === 'issue' ? <IssueKey api={api} onClose={close} onIssued={show} /> : null}
+      {open?.dialog === 'fresh' ? <FreshKey secret={open.secret} onClose={close} /> : null}
+      {open?.dialog === 'rotate' ? (
+        <FormDialog
+          title={t('key.rotate')}
+          submit={t('key.rotate')}
+          problem={() => null}
+          onSubmit={async () => show(await api.rotateKey(open.key.id, OVERLAP_S))}
+          onClose={close}
+        >
+          <p class="dialog-text">{t('key.rotate.question', { name: open.key.name })}</p>
+        </FormDialog>
+      ) : null}
+      {open?.dialog === 'revoke' ? (
+        <ConfirmDialog
+          title={t('key.revoke')}
+          question={t('key.revoke.question', { name: open.key.name })}
+          confirm={t('key.revoke')}
+          onClose={close}
+          onConfirm={async () => {
+            await api.revokeKey(open.key.id);
+            notify('good', t('key.revoked', { name: open.key.name }));
+            await reload();
+          }}
+        />
+      ) : null}
+    </section>
+  );
+}
+
+function KeyTable(props: {
+  keys: readonly AccessKey[];
+  onOpen: (dialog: 'rotate' | 'revoke', key: AccessKey) => void;
+}) {
+  return (
+    <div class="table-scroll">
+      <table class="table">
+        <thead>
+          <tr>
+            <th scope="col">{t('key.name')}</th>
+            <th scope="col">{t('access.role')}</th>
+            <th scope="col">{t('key.expires')}</th>
+            <th scope="col">{t('key.used')}</th>
+            <th scope="col">
+              <span class="visually-hidden">{t('access.actions')}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {props.keys.map((key) => (
+            <tr key={key.id} data-key={key.id}>
+              <td>
+                {key.name}
+                <small>{key.prefix}…</small>
+              </td>
+              <td>{roleName(key.role)}</td>
+              <td>{key.expiresMs === null ? t('access.never') : formatDay(key.expiresMs)}</td>
+              <td>{key.usedMs === null ? t('access.never') : formatDay(key.usedMs)}</td>
+              <td class="row-actions">
+                <button
+                  type="button"
+                  class="button quiet small"
+                  onClick={() => props.onOpen('rotate', key)}
+                >
+                  {t('key.rotate')}
+                </button>
+                <button
+                  type="button"
+                  class="button quiet small"
+                  onClick={() => props.onOpen('revoke', key)}
+                >
+                  {t('key.revoke')}
+                </button>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function IssueKey(props: {
+  api: Api;
+  onClose: () => void;
+  onIssued: (secret: string) => Promise<void>;
+}) {
+  const [name, setName] = useState('');
+  const [role, setRole] = useState<Role>('viewer');
+  const [until, setUntil] = useState('');
+  const ends = until === '' ? null : new Date(`${until}T00:00`);
+  const problem = () => {
+    if (name.trim() === '') return t('key.name.missing');
+    return ends !== null && !(ends.getTime() > Date.now()) ? t('key.expires.past') : null;
+  };
+  const issue = async () => {
+    const expiry = ends === null ? {} : { expires_at: ends.toISOString() };
+    await props.onIssued(await props.api.issueKey({ name: name.trim(), role, ...expiry }));
+  };
+  return (
+    <FormDialog
+      title={t('key.issue')}
+      submit={t('key.issue')}
+      problem={problem}
+      onSubmit={issue}
+      onClose={props.onClose}
+    >
+      <TextField label={t('key.name')} hint={t('key.name.hint')} value={name} onInput={setName} />
+      <RoleField value={role} onChange={setRole} />
+      <label class="field">
+        <span>{t('key.expires.optional')}</span>
+        <input type="date" value={until} onInput={(event) => setUntil(event.currentTarget.value)} />
+      </label>
+    </FormDialog>
+  );
+}
+
+function FreshKey({ secret, onClose }: { secret: string; onClose: () => void }) {
+  const copy = async () => {
+    await navigator.clipboard.writeText(secret);
+    notify('good', t('key.copied'));
+  };
+  return (
+    <Dialog title={t('key.fresh')} onClose={onClose}>
+      <p class="dialog-text">{t('key.fresh.text')}</p>
+      <output class="secret">{secret}</output>
+      <div class="dialog-foot">
+        {/* Browsers let a page use the clipboard only by HTTPS or on this machine. */}
+        {navigator.clipboard ? (
+          <button type="button" class="button quiet" onClick={copy}>
+            {t('key.copy')}
+          </button>
+        ) : null}
+        <button type="button" class="button primary" onClick={onClose}>
+          {t('action.close')}
+        </button>
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,212 @@
+/** Who of the tenant may sign in, and as what. */
+
+import { useState } from 'preact/hooks';
+import type { Api } from '../api/client';
+import { isEmail, MIN_PASSWORD, type Role, type User, type UserChanges } from '../domain/access';
+import { formatDay, t } from '../i18n';
+import { notify } from '../state/notices';
+import { ConfirmDialog } from './confirm-dialog';
+import { FormDialog } from './form-dialog';
+import { PlusIcon } from './icons';
+import { RoleField, RoleSelect } from './role-select';
+import { TextField } from './text-field';
+import { explain } from './trouble';
+import { useList } from './use-list';
+
+type Open =
+  | { readonly dialog: 'add' }
+  | { readonly dialog: 'password' | 'remove'; readonly user: User };
+
+export function Users({ api }: { api: Api }) {
+  const { items, error, reload } = useList((signal) => api.users(signal));
+  const [open, setOpen] = useState<Open | null>(null);
+  const close = () => setOpen(null);
+  const done = async (message: string) => {
+    notify('good', message);
+    close();
+    await reload();
+  };
+  const change = async (user: User, changes: UserChanges) => {
+    try {
+      await api.changeUser(user.id, changes);
+      notify('good', t('user.changed', { name: user.name }));
+    } catch (failure) {
+      notify('bad', explain(failure));
+    }
+    await reload();
+  };
+  return (
+    <section class="page-section" aria-label={t('user.list')}>
+      <div class="section-head">
+        <h2>{t('user.list')}</h2>
+        <button type="button" class="button" onClick={() => setOpen({ dialog: 'add' })}>
+          <PlusIcon />
+          {t('user.add')}
+        </button>
+      </div>
+      <p class="form-error" role="alert">
+        {error}
+      </p>
+      {items === null ? (
+        error === null && <p class="quiet-text">{t('access.loading')}</p>
+      ) : items.length === 0 ? (
+        <p class="quiet-text">{t('user.none')}</p>
+      ) : (
+        <UserTable
+          users={items}
+          onChange={change}
+          onOpen={(dialog, user) => setOpen({ dialog, user })}
+        />
+      )}
+      {open?.dialog === 'add' ? <AddUser api={api} onClose={close} onDone={done} /> : null}
+      {open?.dialog === 'password' ? (
+        <NewPassword api={api} user={open.user} onClose={close} onDone={done} />
+      ) : null}
+      {open?.dialog === 'remove' ? (
+        <ConfirmDialog
+          title={t('user.remove')}
+          question={t('user.remove.question', { name: open.user.name })}
+          confirm={t('user.remove')}
+          onClose={close}
+          onConfirm={async () => {
+            await api.removeUser(open.user.id);
+            await done(t('user.removed', { name: open.user.name }));
+          }}
+        />
+      ) : null}
+    </section>
+  );
+}
+
+function UserTable(props: {
+  users: readonly User[];
+  onChange: (user: User, changes: UserChanges) => void;
+  onOpen: (dialog: 'password' | 'remove', user: User) => void;
+}) {
+  return (
+    <div class="table-scroll">
+      <table class="table">
+        <thead>
+          <tr>
+            <th scope="col">{t('user.name')}</th>
+            <th scope="col">{t('access.role')}</th>
+            <th scope="col">{t('user.signedIn')}</th>
+            <th scope="col">
+              <span class="visually-hidden">{t('access.actions')}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {props.users.map((user) => (
+            <tr key={user.id} data-user={user.email}>
+              <td>
+                {user.name}
+                <small>{user.email}</small>
+                {user.disabled ? <span class="chip offline">{t('user.disabled')}</span> : null}
+              </td>
+              <td>
+                <RoleSelect
+                  label={t('user.role.of', { name: user.name })}
+                  value={user.role}
+                  onChange={(role) => props.onChange(user, { role })}
+                />
+              </td>
+              <td>{user.signedInMs === null ? t('access.never') : formatDay(user.signedInMs)}</td>
+              <td class="row-actions">
+                <button
+                  type="button"
+                  class="button quiet small"
+                  onClick={() => props.onOpen('password', user)}
+                >
+                  {t('user.password.set')}
+                </button>
+                <button
+                  type="button"
+                  class="button quiet small"
+                  onClick={() => props.onChange(user, { disabled: !user.disabled })}
+                >
+                  {t(user.disabled ? 'user.enable' : 'user.disable')}
+                </button>
+                <button
+                  type="button"
+                  class="button quiet small"
+                  onClick={() => props.onOpen('remove', user)}
+                >
+                  {t('user.remove')}
+                </button>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+interface UserDialogProps {
+  readonly api: Api;
+  readonly onClose: () => void;
+  readonly onDone: (message: string) => Promise<void>;
+}
+
+function AddUser({ api, onClose, onDone }: UserDialogProps) {
+  const [name, setName] = useState('');
+  const [email, setEmail] = useState('');
+  const [password, setPassword] = useState('');
+  const [role, setRole] = useState<Role>('viewer');
+  const problem = () => {
+    if (!isEmail(email.trim())) return t('user.email.invalid');
+    return password.length < MIN_PASSWORD ? t('user.password.short', { n: MIN_PASSWORD }) : null;
+  };
+  const add = async () => {
+    const named = name.trim() ? { name: name.trim() } : {};
+    const user = await api.addUser({ email: email.trim(), ...named, role, password });
+    await onDone(t('user.added', { name: user.name }));
+  };
+  return (
+    <FormDialog
+      title={t('user.add')}
+      submit={t('user.add')}
+      problem={problem}
+      onSubmit={add}
+      onClose={onClose}
+    >
+      <TextField label={t('signin.email')} inputMode="email" value={email} onInput={setEmail} />
+      <TextField label={t('user.name.optional')} value={name} onInput={setName} />
+      <RoleField value={role} onChange={setRole} />
+      <PasswordField value={password} onInput={setPassword} />
+    </FormDialog>
+  );
+}
+
+function NewPassword({ api, user, onClose, onDone }: UserDialogProps & { user: User }) {
+  const [password, setPassword] = useState('');
+  return (
+    <FormDialog
+      title={t('user.password.of', { name: user.name })}
+      submit={t('action.save')}
+      problem={() =>
+        password.length < MIN_PASSWORD ? t('user.password.short', { n: MIN_PASSWORD }) : null
+      }
+      onSubmit={async () => {
+        await api.changeUser(user.id, { password });
+        await onDone(t('user.password.changed', { name: user.name }));
+      }}
+      onClose={onClose}
+    >
+      <PasswordField value={password} onInput={setPassword} />
+    </FormDialog>
+  );
+}
+
+function PasswordField(props: { value: string; onInput: (value: string) => void }) {
+  return (
+    <TextField
+      {...props}
+      label={t('signin.password')}
+      hint={t('user.password.hint', { n: MIN_PASSWORD })}
+      secret
+      autocomplete="new-password"
+    />
+  );
+}
