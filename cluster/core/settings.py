@@ -283,6 +283,32 @@ class ApiSettings(Section):
     )
 
 
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+
+class QuotaSettings(Section):
+    """What each tenant may use. Rates are per minute, through all replicas of the API together."""
+
+    requests_per_minute: Count = 12_000
+    detect_per_minute: Count = Field(3_000, description="calls of /v1/detect")
+    search_per_minute: Count = Field(1_200, description="calls of /v1/search")
+    upload_mb_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        6_000, description="of pictures sent to either"
+    )
+    key_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="what one key may use of each rate of its tenant"
+    )
+    concurrent_requests: Count = Field(
+        300, description="at once through one replica, event streams among them"
+    )
+    event_streams: Count = Field(100, description="at once through one replica")
+    exports: Count = Field(2, description="made or sent at once by one replica")
+    clips: Count = Field(4, description="being made at once by one replica; others are pending")
+    cameras: Count = 1_000
+    rules: Count = Field(10_000, description="of all cameras together")
+    rules_per_camera: Count = 100
+
+
 class AuditSettings(Section):
     """The log of who saw or changed what. It is always written."""
 
@@ -355,6 +381,7 @@ class Settings(BaseSettings):
     agents: AgentSettings = AgentSettings()
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
+    quotas: QuotaSettings = QuotaSettings()
     audit: AuditSettings = AuditSettings()
     batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()

@@ -17,6 +17,8 @@ from serve.api.images import ImageDecoder
 from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
 from serve.api.ports import Deps
+from serve.api.quotas.limiter import RateLimiter
+from serve.api.quotas.quotas import Quotas
 from serve.api.readiness import Readiness, standard_probes
 from serve.api.uploads import UploadSlots
 
@@ -36,6 +38,7 @@ class ApiState:
     readiness: Readiness
     authenticator: Authenticator
     auditor: Auditor
+    quotas: Quotas
 
     @classmethod
     def over(cls, deps: Deps, authenticator: Authenticator | None = None) -> ApiState:
@@ -62,6 +65,7 @@ class ApiState:
             readiness=Readiness(standard_probes(deps), deps.clock),
             authenticator=authenticator or Authenticator(deps.database.platform(), deps.clock),
             auditor=Auditor(deps.database, deps.clock, metrics),
+            quotas=Quotas(deps.settings, RateLimiter(deps.redis, deps.clock, metrics), metrics),
         )
 
     def start(self) -> None:
