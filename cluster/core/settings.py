@@ -279,7 +279,9 @@ class ApiSettings(Section):
         3600, description="the longest range that one export may have"
     )
     max_exports: Annotated[int, Field(ge=1, le=64)] = Field(
-        2, description="exports that one replica makes and sends at once; more are refused"
+        8,
+        description="exports that one replica makes and sends at once, of all tenants; more are "
+        "refused. What one tenant may have of them is in quotas.exports",
     )
 
 

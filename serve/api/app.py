@@ -43,6 +43,7 @@ from serve.api.middleware import (
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
+from serve.api.quotas import routes as quotas
 from serve.api.quotas.middleware import ChargeRequests
 from serve.api.state import ApiState, install_state
 from serve.dashboard import STATIC_DIR, content_security_policy
@@ -64,6 +65,7 @@ ROUTERS = (
     jobs,
     platform,
     audit,
+    quotas,
 )
 
 

@@ -28,6 +28,7 @@ TAGS = [
     {"name": "analytics", "description": "Statistics over many objects."},
     {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "audit", "description": "Who saw or changed what."},
+    {"name": "quotas", "description": "What you may use, and what you do."},
     {"name": "platform", "description": "Tenants and keys; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]

@@ -29,6 +29,7 @@ from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
     TenantAnnouncer,
+    TenantDecoder,
     TenantDetector,
     TenantEmbedder,
     TenantLinks,
@@ -38,6 +39,7 @@ from serve.api.bound import (
 )
 from serve.api.ports import BlobStore
 from serve.api.problems import ForbiddenError
+from serve.api.quotas.bound import TenantQuotas
 from serve.api.state import ApiState, DepsDep, StateDep
 
 
@@ -52,6 +54,7 @@ class TenantScope:
 
     def __init__(self, tenant: str, key_id: str, state: ApiState) -> None:
         self._tenant = tenant
+        self._key_id = key_id
         self._state = state
         self._deps = state.deps
         self.actor = f"key:{key_id}"
@@ -84,6 +87,14 @@ class TenantScope:
         return self._deps.blobs(self._tenant)
 
     # ------------------------------------------------------------ shared parts, bound
+
+    @cached_property
+    def quotas(self) -> TenantQuotas:
+        return TenantQuotas(self._state.quotas, self._tenant, self._key_id)
+
+    @cached_property
+    def decoder(self) -> TenantDecoder:
+        return TenantDecoder(self._state.decoder, self._tenant)
 
     @cached_property
     def memory(self) -> TenantMemory:

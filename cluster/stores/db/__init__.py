@@ -23,6 +23,7 @@ from cluster.stores.db.types import (
     ObjectQuery,
     ObjectRecord,
     Principal,
+    RecordCounts,
     SlotCount,
     Tenant,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "ObjectRecord",
     "PlatformRecords",
     "Principal",
+    "RecordCounts",
     "SlotCount",
     "Tenant",
     "TenantJobs",

@@ -145,6 +145,7 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/healthz"): _PROBE,
     ("GET", "/readyz"): _PROBE,
     ("GET", "/metrics"): _PROBE,
+    ("GET", "/v1/quotas"): "numbers of the caller's own use; nothing of a camera",
     ("GET", "/v1/session"): "shows the caller its own name",
     ("GET", "/v1/tenants"): "a list without a secret, for the platform only",
     ("GET", "/v1/keys"): "a list without a secret, for the platform only",

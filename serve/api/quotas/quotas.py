@@ -81,7 +81,7 @@ class Quotas:
         Args:
             limits: of the tenant.
         """
-        windows = self._windows(principal, costs, limits)
+        windows = self._windows(principal.tenant, principal.key_id, costs, limits)
         taken = await self._take(windows)
         names, charges = [w.name for w in windows], [w.charge for w in windows]
         fields = {
@@ -90,10 +90,9 @@ class Quotas:
         }
         return Admission(self._refusal(windows, taken), fields)
 
-    async def rates(self, principal: Principal) -> Sequence[tuple[Window, Use]]:
+    async def rates(self, tenant: str, key_id: str, limits: Limits) -> list[tuple[Window, Use]]:
         """The use of each rate, of the tenant and of the key; costs nothing."""
-        costs = dict.fromkeys(RATES, 0)
-        windows = self._windows(principal, costs, await self.limits(principal.tenant))
+        windows = self._windows(tenant, key_id, dict.fromkeys(RATES, 0), limits)
         taken = await self._take(windows)
         return list(zip(windows, taken.uses, strict=True))
 
@@ -132,14 +131,14 @@ class Quotas:
         return await self._limiter.take([window.charge for window in windows])
 
     def _windows(
-        self, principal: Principal, costs: dict[Quota, int], limits: Limits
+        self, tenant: str | None, key_id: str, costs: dict[Quota, int], limits: Limits
     ) -> list[Window]:
-        tenant, found = principal.tenant, []
+        found = []
         for quota, cost in costs.items():
             whole, share = limits[quota], max(1, math.ceil(limits[quota] * self._key_share))
             for name, of, amount in (
                 (str(quota), quota, whole),
-                (f"{quota}-{PER_KEY}", f"{quota}:{principal.key_id}", share),
+                (f"{quota}-{PER_KEY}", f"{quota}:{key_id}", share),
             ):
                 charge = Charge(rate_key(tenant, of), Rate(amount, WINDOW_S), cost)
                 found.append(Window(name, quota, charge))

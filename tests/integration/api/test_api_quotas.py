@@ -172,3 +172,106 @@ async def test_without_redis_the_replica_counts_alone(frail: Frail, migrated: Pa
 def test_no_quota_is_without_a_bound(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         QuotaSettings.model_validate({field: 0})
+
+
+# ------------------------------------------------------------ what there may be
+
+
+def camera(number: int) -> dict[str, object]:
+    return {"id": f"camera-{number}", "url": f"rtsp://192.0.2.{number}/"}
+
+
+ZONE = {"kind": "zone_entry", "polygon": [[0, 0], [1, 0], [1, 1]]}
+
+
+async def test_cameras_are_counted_per_tenant(settings: Settings, migrated: Path) -> None:
+    async with limited(settings, migrated, cameras=2) as world:
+        acme, globex = await world.client("acme"), await world.client("globex")
+        for number in (1, 2):
+            assert (await acme.post("/v1/cameras", json=camera(number))).status_code == 201
+        refused = await acme.post("/v1/cameras", json=camera(3))
+        body = problem(refused, 409, "quota-exceeded")
+        assert body["quota"] == "cameras"
+        # What exists is another trouble than what does not fit.
+        assert "quota" not in problem(
+            await acme.post("/v1/cameras", json=camera(2)), 409, "conflict"
+        )
+        assert (await globex.post("/v1/cameras", json=camera(3))).status_code == 201
+        assert (await acme.delete("/v1/cameras/camera-1")).status_code == 204
+        assert (await acme.post("/v1/cameras", json=camera(3))).status_code == 201
+
+
+async def test_of_many_cameras_at_once_as_many_as_fit_are_added(
+    settings: Settings, migrated: Path
+) -> None:
+    async with limited(settings, migrated, cameras=3) as world:
+        acme = await world.client("acme")
+        answers = await asyncio.gather(
+            *(acme.post("/v1/cameras", json=camera(number)) for number in range(8))
+        )
+        assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+        assert len(await world.database.tenant("acme").cameras()) == 3
+
+
+async def test_rules_are_counted_per_camera_and_in_all(settings: Settings, migrated: Path) -> None:
+    async with limited(settings, migrated, rules_per_camera=2, rules=3) as world:
+        for tenant in ("globex", "acme"):
+            client = await world.client(tenant)
+            for number in (1, 2):
+                await client.post("/v1/cameras", json=camera(number))
+            codes = []
+            for number in (1, 1, 1, 2, 2):
+                answer = await client.post(f"/v1/cameras/camera-{number}/rules", json=ZONE)
+                codes.append(answer.json().get("quota", answer.status_code))
+            assert codes == [201, 201, "rules-per-camera", 201, "rules"]
+
+
+# ------------------------------------------------------------ what is used
+
+
+async def used(client: httpx.AsyncClient) -> dict[tuple[str, str], dict[str, object]]:
+    body = (await client.get("/v1/quotas")).json()
+    return {(item["name"], item["scope"]): item for item in body["quotas"]}
+
+
+async def test_what_is_used_is_shown(settings: Settings, migrated: Path) -> None:
+    async with limited(settings, migrated, ManualClock(), requests_per_minute=10) as world:
+        acme, globex = await world.client("acme"), await world.client("globex")
+        await acme.post("/v1/cameras", json=camera(1) | {"detect_fps": 2.5})
+        await acme.post("/v1/cameras", json=camera(2) | {"detect_fps": 5})
+        await acme.post("/v1/cameras", json=camera(3) | {"detect_fps": 9, "enabled": False})
+        await acme.post("/v1/cameras/camera-1/rules", json=ZONE)
+        async with follow(acme) as stream:
+            await anext(stream)
+            shown = await used(acme)
+        numbers = {name: (item["used"], item["limit"]) for name, item in shown.items()}
+        assert numbers == {
+            # Five before, and the one that asks.
+            ("requests", "tenant"): (6, 10),
+            ("requests", "key"): (6, 10),
+            ("detect", "tenant"): (0, 3_000),
+            ("detect", "key"): (0, 3_000),
+            ("search", "tenant"): (0, 1_200),
+            ("search", "key"): (0, 1_200),
+            ("upload-bytes", "tenant"): (0, 6_000 * 1024 * 1024),
+            ("upload-bytes", "key"): (0, 6_000 * 1024 * 1024),
+            ("concurrent-requests", "tenant"): (2, 300),
+            ("event-streams", "tenant"): (1, 100),
+            ("exports", "tenant"): (0, 2),
+            ("clips", "tenant"): (0, 4),
+            ("cameras", "tenant"): (3, 1_000),
+            ("rules", "tenant"): (1, 10_000),
+            ("rules-per-camera", "tenant"): (1, 100),
+            ("jobs", "tenant"): (0, 2),
+            ("analysed-frames-per-second", "tenant"): (7.5, None),
+        }
+        assert shown["requests", "tenant"]["window_s"] == 60
+        assert shown["requests", "tenant"]["reset_s"] == 61
+        others = await used(globex)
+        assert others["requests", "tenant"]["used"] == 1
+        assert others["cameras", "tenant"]["used"] == 0
+        assert others["event-streams", "tenant"]["used"] == 0
+
+
+async def test_the_platform_has_no_use_of_a_tenant(platform: httpx.AsyncClient) -> None:
+    problem(await platform.get("/v1/quotas"), 403, "forbidden")
