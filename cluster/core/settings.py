@@ -254,6 +254,12 @@ class ApiSettings(Section):
         "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
         "their kind, so the default takes any of them, or two JPEGs",
     )
+    slow_client_s: Annotated[float, Field(ge=0.01, le=3600)] = Field(
+        30.0, description="how long a client may neither take of an answer nor send of a body"
+    )
+    slow_client_kb_per_s: Annotated[float, Field(gt=0, le=100_000)] = Field(
+        32.0, description="the rate below which a client counts as doing nothing"
+    )
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (),
         description="networks of the proxies in front of the API; the caller's address is taken "

@@ -41,6 +41,7 @@ from serve.api.middleware import (
     SecurityHeaders,
 )
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
+from serve.api.pace import EndSlowClients
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
 from serve.api.quotas import routes as quotas
@@ -126,6 +127,13 @@ def _add_middleware(app: FastAPI, state: ApiState) -> None:
         ChargeRequests, quotas=state.quotas, max_upload_bytes=max_upload_bytes + MULTIPART_OVERHEAD
     )
     app.add_middleware(RequireKey, authenticator=state.authenticator, refused=state.auditor.refuse)
+    app.add_middleware(
+        EndSlowClients,
+        clock=state.deps.clock,
+        metrics=state.metrics,
+        grace_s=settings.api.slow_client_s,
+        bytes_per_s=settings.api.slow_client_kb_per_s * 1024,
+    )
     app.add_middleware(LimitBody, max_upload_bytes=max_upload_bytes)
     app.add_middleware(CheckHost, url=settings.api_url, names=settings.api.allowed_hosts)
     app.add_middleware(LimitHead)

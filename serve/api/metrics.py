@@ -75,6 +75,12 @@ class Metrics:
             "Times that Redis could not count a rate, so that this replica counted it alone.",
             registry=self.registry,
         )
+        self.slow_clients = Counter(
+            "atalaia_slow_clients",
+            "Exchanges that were ended because the client took or sent too little.",
+            ("direction",),
+            registry=self.registry,
+        )
         self._audit_events = Counter(
             "atalaia_audit_events",
             "Entries of the audit log: written; written after a failed attempt (delayed); lost.",

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from serve.api.problems import Problem
+from serve.api.problems import Problem, responses
 
 DESCRIPTION = """\
 Send `Authorization: Bearer <key>` with everything under `/v1`. The tenant comes from the key.
@@ -34,6 +34,14 @@ TAGS = [
 ]
 
 
+def _add_timeout(document: dict[str, Any]) -> None:
+    """408 for all that has a body, which `serve.api.pace` answers before a route does."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "requestBody" in operation:
+                operation["responses"] |= {str(k): v for k, v in responses(408).items()}
+
+
 def install_openapi(app: FastAPI) -> None:
     """Add the schemas of `Problem`, and drop those of FastAPI's own errors, which never occur."""
     make = app.openapi
@@ -48,6 +56,7 @@ def install_openapi(app: FastAPI) -> None:
             schemas.update(ours["$defs"])
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            _add_timeout(document)
             app.openapi_schema = document
         return app.openapi_schema
 
