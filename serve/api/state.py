@@ -18,6 +18,7 @@ from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
 from serve.api.ports import Deps
 from serve.api.quotas.limiter import RateLimiter
+from serve.api.quotas.limits import TenantLimits, limits_of
 from serve.api.quotas.quotas import Quotas
 from serve.api.readiness import Readiness, standard_probes
 from serve.api.uploads import UploadSlots
@@ -65,7 +66,12 @@ class ApiState:
             readiness=Readiness(standard_probes(deps), deps.clock),
             authenticator=authenticator or Authenticator(deps.database.platform(), deps.clock),
             auditor=Auditor(deps.database, deps.clock, metrics),
-            quotas=Quotas(deps.settings, RateLimiter(deps.redis, deps.clock, metrics), metrics),
+            quotas=Quotas(
+                TenantLimits(limits_of(deps.settings), deps.database.platform(), deps.clock),
+                deps.settings.quotas.key_share,
+                RateLimiter(deps.redis, deps.clock, metrics),
+                metrics,
+            ),
         )
 
     def start(self) -> None:

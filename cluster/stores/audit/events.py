@@ -32,6 +32,7 @@ class AuditAction(StrEnum):
 
     CREDENTIAL_REFUSED = "credential.refused"
     TENANT_ADD = "tenant.add"
+    QUOTA_CHANGE = "quota.change"
     KEY_ISSUE = "key.issue"
     KEY_REVOKE = "key.revoke"
     CAMERA_ADD = "camera.add"

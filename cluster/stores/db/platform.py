@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Mapping
+
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
@@ -10,7 +12,7 @@ from sqlalchemy.orm import selectinload
 from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
-from cluster.stores.db.models import CameraRow, KeyRow, TenantRow
+from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, KeyInfo, Principal, Tenant
 from pipelines.clock import Clock
@@ -50,6 +52,24 @@ class PlatformRecords:
         async with self._sessions.read() as session:
             rows = await session.scalars(select(TenantRow).order_by(TenantRow.slug))
             return [Tenant(slug=r.slug, name=r.name, created_us=r.created_us) for r in rows]
+
+    # ------------------------------------------------------------ quotas
+
+    async def quotas(self, tenant: str) -> dict[str, int]:
+        """The limits that a tenant has in place of those of all, by name. Raises NotFoundError."""
+        async with self._sessions.read() as session:
+            await _require_tenant_row(session, tenant)
+            rows = await session.scalars(select(QuotaRow).where(QuotaRow.tenant == tenant))
+            return {row.name: row.amount for row in rows}
+
+    async def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> None:
+        """Replace them; what is not named is that of all. Raises NotFoundError."""
+        async with self._sessions.write() as session:
+            await _require_tenant_row(session, tenant)
+            await session.execute(delete(QuotaRow).where(QuotaRow.tenant == tenant))
+            session.add_all(
+                QuotaRow(tenant=tenant, name=name, amount=amount) for name, amount in quotas.items()
+            )
 
     # ------------------------------------------------------------ keys
 
@@ -144,8 +164,8 @@ class PlatformRecords:
         key_id = keys.key_id(secret)
         if key_id is None:
             raise AssertionError("new_key makes keys")
-        if tenant is not None and await session.get(TenantRow, tenant) is None:
-            raise NotFoundError(f"there is no tenant {tenant}.")
+        if tenant is not None:
+            await _require_tenant_row(session, tenant)
         session.add(
             KeyRow(
                 id=key_id,
@@ -179,3 +199,8 @@ class PlatformRecords:
                 )
                 for row in rows
             ]
+
+
+async def _require_tenant_row(session: AsyncSession, tenant: str) -> None:
+    if await session.get(TenantRow, tenant) is None:
+        raise NotFoundError(f"there is no tenant {tenant}.")

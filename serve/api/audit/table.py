@@ -96,6 +96,7 @@ _SEARCHED = ("like", "like_camera", "camera", "class", "colour", "since", "until
 AUDITED: dict[tuple[str, str], Audited] = {
     # tenants and keys
     ("POST", "/v1/tenants"): Audited(_A.TENANT_ADD, "tenant", noted),
+    ("PUT", "/v1/tenants/{tenant}/quotas"): Audited(_A.QUOTA_CHANGE, "tenant", path("tenant")),
     ("POST", "/v1/keys"): Audited(_A.KEY_ISSUE, "key", location()),
     ("DELETE", "/v1/keys/{key}"): Audited(_A.KEY_REVOKE, "key", path("key")),
     ("PUT", "/v1/model"): Audited(_A.MODEL_CHANGE, "model", noted),
@@ -148,6 +149,7 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/quotas"): "numbers of the caller's own use; nothing of a camera",
     ("GET", "/v1/session"): "shows the caller its own name",
     ("GET", "/v1/tenants"): "a list without a secret, for the platform only",
+    ("GET", "/v1/tenants/{tenant}/quotas"): "numbers without a secret, for the platform only",
     ("GET", "/v1/keys"): "a list without a secret, for the platform only",
     ("GET", "/v1/model"): "what the detector runs, for the platform only",
     ("GET", "/v1/cameras"): _STATE,

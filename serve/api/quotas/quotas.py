@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster.core.rates import Charge, Rate, Taken, Use
-from cluster.core.settings import Settings
 from cluster.stores.bus.keys import rate_key
 from cluster.stores.db import Principal
 from serve.api.metrics import Metrics
 from serve.api.problems import QuotaExceededError
 from serve.api.quotas.headers import limit_field, policy_field
 from serve.api.quotas.limiter import RateLimiter
-from serve.api.quotas.limits import RATES, WINDOW_S, Limits, Quota, limits_of
+from serve.api.quotas.limits import RATES, WINDOW_S, Limits, Quota, TenantLimits
 from serve.api.quotas.slots import TenantSlots
 
 PER_KEY = "per-key"
@@ -58,19 +57,23 @@ class Quotas:
     """Counts what tenants and keys use. For one event loop.
 
     Args:
+        limits: of every tenant.
+        key_share: what one key may use of each rate of its tenant.
         limiter: of the rates.
     """
 
-    def __init__(self, settings: Settings, limiter: RateLimiter, metrics: Metrics) -> None:
+    def __init__(
+        self, limits: TenantLimits, key_share: float, limiter: RateLimiter, metrics: Metrics
+    ) -> None:
+        self.of_tenants = limits
         self._limiter = limiter
         self._metrics = metrics
-        self._limits = limits_of(settings)
-        self._key_share = settings.quotas.key_share
+        self._key_share = key_share
         self._running = TenantSlots()
 
     async def limits(self, tenant: str | None) -> Limits:
         """Of a tenant; None: of the platform, which has the same rates."""
-        return self._limits
+        return await self.of_tenants.of(tenant)
 
     async def admit(
         self, principal: Principal, costs: dict[Quota, int], limits: Limits

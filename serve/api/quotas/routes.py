@@ -1,20 +1,23 @@
-"""`/v1/quotas`: what a tenant and its key may use, and what they do use."""
+"""`/v1/quotas`: what a tenant and its key may use, and what they do; and the limits that the
+platform gives one tenant alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import Field
 
 from cluster.core.rates import Use
-from serve.api.fields import ResponseBody
+from pipelines.domain import SLUG_PATTERN
+from serve.api.audit.note import AuditNoteDep
+from serve.api.fields import RequestBody, ResponseBody
 from serve.api.problems import responses
 from serve.api.quotas.limits import Limits, Quota
 from serve.api.quotas.quotas import PER_KEY, Window
-from serve.api.scope import TenantDep, TenantScope
+from serve.api.scope import PlatformDep, TenantDep, TenantScope
 from serve.api.state import ApiState, StateDep
 
 router = APIRouter(tags=["quotas"], responses=responses(401, 403, 422, 429, 503))
@@ -48,6 +51,59 @@ async def list_quotas(scope: TenantDep, state: StateDep) -> QuotaList:
     rates = [_rate(window, use) for window, use in await scope.quotas.rates(limits)]
     at_once = list(_at_once(scope, state, limits))
     return QuotaList(quotas=[*rates, *at_once, *await _counts(scope, limits)])
+
+
+TenantPath = Annotated[str, Path(pattern=SLUG_PATTERN, examples=["acme"])]
+Amount = Annotated[
+    int, Field(strict=True, ge=1, le=10**15, description="Bytes, of `upload-bytes`.")
+]
+
+
+class OwnQuotas(RequestBody):
+    quotas: dict[Quota, Amount] = Field(
+        description="Only what differs from the limits of all; `{}`: nothing.",
+        examples=[{"cameras": 5_000}],
+    )
+
+
+class TenantQuotasView(ResponseBody):
+    own: dict[str, int] = Field(description="What this tenant has in place of the limits of all.")
+    limits: dict[Quota, int] = Field(description="What holds for it.")
+
+
+def _own_view(own: dict[str, int], state: ApiState) -> TenantQuotasView:
+    return TenantQuotasView(own=own, limits=dict(state.quotas.of_tenants.with_own(own)))
+
+
+@router.get(
+    "/v1/tenants/{tenant}/quotas", summary="What a tenant may use", responses=responses(404)
+)
+async def tenant_quotas(
+    tenant: TenantPath, platform: PlatformDep, state: StateDep
+) -> TenantQuotasView:
+    return _own_view(await platform.quotas(tenant), state)
+
+
+@router.put(
+    "/v1/tenants/{tenant}/quotas",
+    summary="Give a tenant limits of its own",
+    responses=responses(400, 404, 413),
+)
+async def set_tenant_quotas(
+    tenant: TenantPath,
+    body: OwnQuotas,
+    platform: PlatformDep,
+    state: StateDep,
+    note: AuditNoteDep,
+) -> TenantQuotasView:
+    """Replaces all that it had of its own. Holds in every replica within ten seconds."""
+    own = {str(quota): amount for quota, amount in body.quotas.items()}
+    note.details |= own
+    await platform.set_quotas(tenant, own)
+    note.committed = True
+    note.tenants.add(tenant)
+    state.quotas.of_tenants.forget(tenant)
+    return _own_view(own, state)
 
 
 def _rate(window: Window, use: Use) -> QuotaView:

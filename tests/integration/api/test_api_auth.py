@@ -28,6 +28,7 @@ def guarded() -> list[tuple[str, str]]:
             path = route.path.replace("{alarm}", "0" * 8 + "-0000-4000-8000-" + "0" * 12)
             path = path.replace("{export}", "0" * 8 + "-0000-4000-8000-" + "0" * 12)
             path = path.replace("{key:path}", "a.jpg").replace("{key}", "zzzzzzzz")
+            path = path.replace("{tenant}", "acme")
             path = path.replace("{camera}", "gate").replace("{rule}", "yard")
             if path not in OPEN:
                 found += [(method, path) for method in sorted(route.methods or ())]

@@ -34,7 +34,7 @@ from tests.integration.api.world import World, eventually, problem
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
 STRETCH = {"from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
-NOT_BY_TENANT = {"/v1/keys/{key}", "/media/{token}"}
+NOT_BY_TENANT = {"/v1/keys/{key}", "/media/{token}", "/v1/tenants/{tenant}/quotas"}
 """The platform's; and what is open to whoever holds the link (see test_api_media)."""
 
 

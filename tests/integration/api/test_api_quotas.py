@@ -12,6 +12,7 @@ import pytest
 
 from cluster.core.settings import QuotaSettings, Settings
 from pipelines.clock import ManualClock
+from serve.api.quotas.limits import KNOWN_FOR_S, Quota
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_stream import follow
 from tests.integration.api.world import Frail, World, eventually, open_world, problem
@@ -275,3 +276,77 @@ async def test_what_is_used_is_shown(settings: Settings, migrated: Path) -> None
 
 async def test_the_platform_has_no_use_of_a_tenant(platform: httpx.AsyncClient) -> None:
     problem(await platform.get("/v1/quotas"), 403, "forbidden")
+
+
+# ------------------------------------------------------------ what the platform gives a tenant
+
+
+OWN = "/v1/tenants/acme/quotas"
+
+
+async def test_a_tenant_has_limits_of_its_own(
+    world: World, acme: httpx.AsyncClient, globex: httpx.AsyncClient, platform: httpx.AsyncClient
+) -> None:
+    assert (await platform.get(OWN)).json()["own"] == {}
+    given = await platform.put(OWN, json={"quotas": {"cameras": 1, "event-streams": 7}})
+    assert given.status_code == 200
+    assert given.json()["own"] == {"cameras": 1, "event-streams": 7}
+    limits = given.json()["limits"]
+    assert (limits["cameras"], limits["event-streams"], limits["rules"]) == (1, 7, 10_000)
+    assert (await platform.get(OWN)).json() == given.json()
+
+    for client, codes in ((acme, [201, 409]), (globex, [201, 201])):
+        answers = [await client.post("/v1/cameras", json=camera(number)) for number in (1, 2)]
+        assert [answer.status_code for answer in answers] == codes
+    assert (await used(acme))["cameras", "tenant"]["limit"] == 1
+
+    # Replaced, not added to.
+    await platform.put(OWN, json={"quotas": {"rules": 5}})
+    assert (await platform.get(OWN)).json()["own"] == {"rules": 5}
+    assert (await acme.post("/v1/cameras", json=camera(2))).status_code == 201
+
+    async def logged() -> bool:
+        entries = (await acme.get("/v1/audit", params={"action": "quota.change"})).json()["entries"]
+        return [entry["details"] for entry in entries] == [
+            {"rules": 5},
+            {"cameras": 1, "event-streams": 7},
+        ]
+
+    await eventually(logged)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        (OWN, {"quotas": {"cameras": 0}}, 422),
+        (OWN, {"quotas": {"cameras": True}}, 422),
+        (OWN, {"quotas": {"camels": 1}}, 422),
+        (OWN, {}, 422),
+        ("/v1/tenants/nobody/quotas", {"quotas": {"cameras": 1}}, 404),
+        ("/v1/tenants/A/quotas", {"quotas": {"cameras": 1}}, 422),
+    ],
+)
+async def test_what_cannot_be_given(
+    platform: httpx.AsyncClient, path: str, body: dict[str, object], status: int
+) -> None:
+    problem(await platform.put(path, json=body), status)
+
+
+async def test_a_tenant_neither_sees_nor_sets_them(acme: httpx.AsyncClient) -> None:
+    problem(await acme.get(OWN), 403, "forbidden")
+    problem(await acme.put(OWN, json={"quotas": {"cameras": 9_999}}), 403, "forbidden")
+
+
+async def test_other_replicas_know_after_a_while(settings: Settings, migrated: Path) -> None:
+    clock = ManualClock()
+    async with limited(settings, migrated, clock) as world:
+        limits, records = world.state.quotas.of_tenants, world.database.platform()
+        assert (await limits.of("acme"))[Quota.CAMERAS] == 1_000
+        await records.set_quotas("acme", {"cameras": 3, "of another version": 1})
+        assert (await limits.of("acme"))[Quota.CAMERAS] == 1_000
+        clock.advance(KNOWN_FOR_S)
+        assert (await limits.of("acme"))[Quota.CAMERAS] == 3
+        assert (await limits.of("globex"))[Quota.CAMERAS] == 1_000
+        assert (await limits.of(None))[Quota.CAMERAS] == 1_000
+        # A tenant that is unknown, as one would be whose records are away, has those of all.
+        assert (await limits.of("nobody"))[Quota.CAMERAS] == 1_000
