@@ -25,6 +25,14 @@ PATIENT_S = 30.0
 RATE = Rate(10, 60.0)
 ACME, GLOBEX = rate_key("acme", "requests"), rate_key("globex", "requests")
 
+PROPERTY = settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
 Frail = tuple[ValkeyServer, Redis]
 
 
@@ -37,6 +45,12 @@ def limiter(redis: Redis, clock: ManualClock) -> RateLimiter:
 
 
 @pytest.fixture
+def own_valkey(start_valkey: Callable[[], ValkeyServer]) -> str:
+    """URL of a server whose settings a test may change."""
+    return start_valkey().url
+
+
+@pytest.fixture
 async def frail(start_valkey: Callable[[], ValkeyServer]) -> AsyncIterator[Frail]:
     server = start_valkey()
     client = open_redis(server.url)
@@ -45,13 +59,7 @@ async def frail(start_valkey: Callable[[], ValkeyServer]) -> AsyncIterator[Frail
 
 
 @pytest.mark.usefixtures("redis_client")
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@PROPERTY
 @given(
     calls=st.lists(
         st.tuples(st.floats(0, 20), st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=40
@@ -74,6 +82,58 @@ def test_the_script_answers_as_memory_does(
                 assert await rates.take(charges) == expected
 
     asyncio.run(compare())
+
+
+Step = tuple[int, float, int, bool]
+"""Of one replica: seconds before it, units, and whether Redis takes writes."""
+
+
+def most_in_a_window(taken: list[tuple[float, int]]) -> int:
+    """The most units that a minute holds: it begins with one of the calls."""
+    return max(
+        (sum(units for at, units in taken if start <= at < start + 60) for start, _ in taken),
+        default=0,
+    )
+
+
+@PROPERTY
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 1), st.floats(0, 20), st.integers(1, 6), st.booleans()),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_no_minute_holds_more_than_the_rate(own_valkey: str, steps: list[Step]) -> None:
+    """Two replicas in any order, and a Redis that refuses to write now and then: a replica never
+    lets through more than the rate, and both together neither while Redis is there."""
+
+    async def play(faults: bool) -> list[list[tuple[float, int]]]:
+        async with open_redis(own_valkey) as redis:
+            await redis.config_set("maxmemory", 0)
+            await redis.flushall()
+            clock = ManualClock()
+            replicas = [limiter(redis, clock), limiter(redis, clock)]
+            taken: list[list[tuple[float, int]]] = [[], []]
+            for replica, wait, units, writable in steps:
+                clock.advance(wait)
+                await redis.config_set("maxmemory", 0 if writable or not faults else 1)
+                if (await replicas[replica].take([Charge(ACME, RATE, units)])).allowed:
+                    taken[replica].append((clock.monotonic(), units))
+            return taken
+
+    for own in asyncio.run(play(faults=True)):
+        assert most_in_a_window(own) <= RATE.amount
+    first, second = asyncio.run(play(faults=False))
+    assert most_in_a_window(first + second) <= RATE.amount
+
+
+async def test_a_redis_that_refuses_to_write_is_away(frail: Frail) -> None:
+    """So that the faults above are ones."""
+    _, redis = frail
+    await redis.config_set("maxmemory", 1)
+    with pytest.raises(UnavailableError, match="OutOfMemory"):
+        await shared(redis, ManualClock()).take([Charge(ACME, RATE)])
 
 
 async def test_many_at_once_are_counted_once_each(redis_client: Redis) -> None:
