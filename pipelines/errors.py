@@ -4,6 +4,7 @@ AtalaiaError
 ├── InputError            the caller sent something that cannot be used
 │   ├── NotFoundError       it names something that this tenant does not have
 │   └── ConflictError       it collides with something that exists
+│       └── QuotaReachedError  the tenant has as many of these as it may
 ├── ConfigError           a setting is wrong
 ├── CameraError           a camera cannot be read
 ├── ModelError            a model file cannot be used
@@ -56,6 +57,23 @@ class NotFoundError(InputError):
 
 class ConflictError(InputError):
     code = "conflict"
+
+
+class QuotaReachedError(ConflictError):
+    """The tenant has as many things of a kind as it may; `quota` names the limit."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, message: str, *, hint: str = "", quota: str) -> None:
+        super().__init__(message, hint=hint)
+        self.quota = quota
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_reached, (self.message, self.hint, self.quota))
+
+
+def _rebuild_reached(message: str, hint: str, quota: str) -> QuotaReachedError:
+    return QuotaReachedError(message, hint=hint, quota=quota)
 
 
 class ConfigError(AtalaiaError):

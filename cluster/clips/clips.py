@@ -192,13 +192,21 @@ class ClipMaker:
         self._making: dict[tuple[str, UUID], asyncio.Task[Clip]] = {}
 
     async def clip(
-        self, alarm: Alarm, policy: RecordingPolicy, recordings: Recordings, storage: Storage
+        self,
+        alarm: Alarm,
+        policy: RecordingPolicy,
+        recordings: Recordings,
+        storage: Storage,
+        *,
+        at_most: int = MAX_WAITING,
     ) -> Clip:
         """The state of an alarm's clip. Makes the clip if that is possible now.
 
         Args:
             policy: how the alarm's camera is recorded.
             recordings, storage: of the alarm's tenant.
+            at_most: clips of that tenant in the making; a further one is reported as being made,
+                and begun when it is requested again.
 
         Raises:
             UnavailableError: database, storage or disk is down.
@@ -218,7 +226,11 @@ class ClipMaker:
             return _pending(span, settled_us)
         if not around(segments, alarm.capture_us):
             return _nothing(span, policy)
-        return await self._make_once(alarm, span, segments, storage)
+        return await self._make_once(alarm, span, segments, storage, at_most)
+
+    def in_the_making(self, tenant: str) -> int:
+        """Clips of a tenant that are being made, or wait for it."""
+        return sum(1 for name, _ in self._making if name == tenant)
 
     async def aclose(self) -> None:
         """Cancel the clips in the making. Idempotent."""
@@ -228,12 +240,13 @@ class ClipMaker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _make_once(
-        self, alarm: Alarm, span: Span, segments: list[Segment], storage: Storage
+        self, alarm: Alarm, span: Span, segments: list[Segment], storage: Storage, at_most: int
     ) -> Clip:
         """The clip, made once for all concurrent requests."""
         name = alarm.tenant, alarm.id
         if name not in self._making:
-            if len(self._making) >= MAX_WAITING:
+            full = len(self._making) >= MAX_WAITING
+            if full or self.in_the_making(alarm.tenant) >= at_most:
                 return _being_made(span)
             task = asyncio.create_task(
                 self._make(alarm, span, segments, storage), name=f"clip {alarm.id}"

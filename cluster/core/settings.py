@@ -259,6 +259,12 @@ class ApiSettings(Section):
         "and one that needs more than all of it is refused. 40 megapixels take 170 to 570 MB by "
         "their kind, so the default takes any of them, or two JPEGs",
     )
+    slow_client_s: Annotated[float, Field(ge=0.01, le=3600)] = Field(
+        30.0, description="how long a client may neither take of an answer nor send of a body"
+    )
+    slow_client_kb_per_s: Annotated[float, Field(gt=0, le=100_000)] = Field(
+        32.0, description="the rate below which a client counts as doing nothing"
+    )
     trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
         (),
         description="addresses of the proxies in front of the API, such as 10.0.3.7/32; the "
@@ -285,7 +291,9 @@ class ApiSettings(Section):
         3600, description="the longest range that one export may have"
     )
     max_exports: Annotated[int, Field(ge=1, le=64)] = Field(
-        2, description="exports that one replica makes and sends at once; more are refused"
+        8,
+        description="exports that one replica makes and sends at once, of all tenants; more are "
+        "refused. What one tenant may have of them is in quotas.exports",
     )
 
 
@@ -304,6 +312,32 @@ class AuthSettings(Section):
     session_ttl_s: Annotated[int, Field(ge=600, le=90 * 86_400)] = Field(
         14 * 86_400, description="after this a user signs in again"
     )
+
+
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+
+class QuotaSettings(Section):
+    """What each tenant may use. Rates are per minute, through all replicas of the API together."""
+
+    requests_per_minute: Count = 12_000
+    detect_per_minute: Count = Field(3_000, description="calls of /v1/detect")
+    search_per_minute: Count = Field(1_200, description="calls of /v1/search")
+    upload_mb_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        6_000, description="of pictures sent to either"
+    )
+    key_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5, description="what one key may use of each rate of its tenant"
+    )
+    concurrent_requests: Count = Field(
+        300, description="at once through one replica, event streams among them"
+    )
+    event_streams: Count = Field(100, description="at once through one replica")
+    exports: Count = Field(2, description="made or sent at once by one replica")
+    clips: Count = Field(4, description="being made at once by one replica; others are pending")
+    cameras: Count = 1_000
+    rules: Count = Field(10_000, description="of all cameras together")
+    rules_per_camera: Count = 100
 
 
 class AuditSettings(Section):
@@ -379,6 +413,7 @@ class Settings(BaseSettings):
     controller: ControllerSettings = ControllerSettings()
     api: ApiSettings = ApiSettings()
     auth: AuthSettings = AuthSettings()
+    quotas: QuotaSettings = QuotaSettings()
     audit: AuditSettings = AuditSettings()
     retention: RetentionSettings = RetentionSettings()
     batch: BatchSettings = BatchSettings()

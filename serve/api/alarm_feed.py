@@ -22,7 +22,8 @@ from cluster.stores.bus import StreamEntry, StreamGapError
 from pipelines.domain import Alarm
 from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.metrics import Metrics
-from serve.api.problems import TooManyRequestsError
+from serve.api.problems import QuotaExceededError
+from serve.api.quotas.limits import Quota
 
 # An entry is some 700 bytes: 180 KB per tenant that is being watched.
 RING_SIZE = 256
@@ -35,9 +36,6 @@ BLOCK_MS = 3_000
 
 # How long a stream outlives the key that opened it, at most twice: the key is also cached.
 RECHECK_S = 2.0
-
-# Per tenant and API replica: each holds a connection and a task (some 60 KB).
-MAX_STREAMS = 100
 
 # Redis is back within a second after a restart; one that stays away is tried at leisure.
 BACKOFF_INITIAL_S, BACKOFF_MAX_S = 0.2, 5.0
@@ -217,21 +215,24 @@ class AlarmFeeds:
         self,
         source: Callable[[str], AlarmSource],
         metrics: Metrics,
-        *,
-        max_streams: int = MAX_STREAMS,
     ) -> None:
         self._source = source
         self._metrics = metrics
-        self._max_streams = max_streams
         self._feeds: dict[str, TenantFeed] = {}
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def subscribe(self, tenant: str, after: str | None) -> AsyncIterator[Subscription]:
+    async def subscribe(
+        self, tenant: str, after: str | None, *, at_most: int
+    ) -> AsyncIterator[Subscription]:
         """A place in the tenant's stream: right after `after`, or at its end.
 
+        Args:
+            at_most: streams of the tenant, each of which holds a connection and a task (some
+                60 KB).
+
         Raises:
-            TooManyRequestsError: the tenant has as many streams open as it may.
+            QuotaExceededError: the tenant has as many streams open.
             UnavailableError: Redis is away.
         """
         async with self._lock:
@@ -240,10 +241,12 @@ class AlarmFeeds:
                 feed = TenantFeed(self._source(tenant), self._metrics)
                 await feed.start()
                 self._feeds[tenant] = feed
-            if feed.listeners >= self._max_streams:
-                raise TooManyRequestsError(
-                    f"Your tenant already has {self._max_streams} alarm streams open.",
+            if feed.listeners >= at_most:
+                self._metrics.quota_refusals.labels(Quota.EVENT_STREAMS).inc()
+                raise QuotaExceededError(
+                    f"Your tenant already has {at_most} alarm streams open.",
                     hint="Close one, or let one reader share what it gets.",
+                    quota=Quota.EVENT_STREAMS,
                     retry_after_s=10,
                 )
             feed.listeners += 1
@@ -256,6 +259,11 @@ class AlarmFeeds:
             if feed.listeners == 0 and self._feeds.get(tenant) is feed:
                 del self._feeds[tenant]
                 await feed.aclose()
+
+    def listeners(self, tenant: str) -> int:
+        """Streams of a tenant that are open."""
+        feed = self._feeds.get(tenant)
+        return feed.listeners if feed else 0
 
     def recent(self, tenant: str, alarm: UUID) -> Alarm | None:
         feed = self._feeds.get(tenant)

@@ -21,6 +21,7 @@ from serve.api.auth import client_address
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep, StateDep
 from serve.api.times import micros, rfc3339
@@ -175,7 +176,8 @@ async def subscribed(
     ] = None,
 ) -> AsyncIterator[Subscription]:
     """A place in the tenant's stream for as long as the answer is being sent."""
-    async with scope.alarm_feed.subscribe(last_event_id or None) as subscription:
+    at_most = await scope.quotas.limit(Quota.EVENT_STREAMS)
+    async with scope.alarm_feed.subscribe(last_event_id or None, at_most=at_most) as subscription:
         yield subscription
 
 

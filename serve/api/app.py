@@ -37,10 +37,19 @@ from serve.api.audit.middleware import AuditRequests
 from serve.api.auth import Authenticator, RequireKey
 from serve.api.dashboard import install_dashboard
 from serve.api.metrics import Measure
-from serve.api.middleware import CheckHost, LimitBody, LimitHead, SecurityHeaders
+from serve.api.middleware import (
+    MULTIPART_OVERHEAD,
+    CheckHost,
+    LimitBody,
+    LimitHead,
+    SecurityHeaders,
+)
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
+from serve.api.pace import EndSlowClients
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
+from serve.api.quotas import routes as quotas
+from serve.api.quotas.middleware import ChargeRequests
 from serve.api.state import ApiState, install_state
 from serve.dashboard import STATIC_DIR, content_security_policy
 
@@ -65,6 +74,7 @@ ROUTERS = (
     users,
     keys,
     audit,
+    quotas,
 )
 
 
@@ -119,9 +129,20 @@ def create_app(
 
 def _add_middleware(app: FastAPI, state: ApiState) -> None:
     settings = state.deps.settings
+    max_upload_bytes = settings.api.max_upload_mb * 1024 * 1024
     # The last one added is the outermost.
+    app.add_middleware(
+        ChargeRequests, quotas=state.quotas, max_upload_bytes=max_upload_bytes + MULTIPART_OVERHEAD
+    )
     app.add_middleware(RequireKey, authenticator=state.authenticator, refused=state.auditor.refuse)
-    app.add_middleware(LimitBody, max_upload_bytes=settings.api.max_upload_mb * 1024 * 1024)
+    app.add_middleware(
+        EndSlowClients,
+        clock=state.deps.clock,
+        metrics=state.metrics,
+        grace_s=settings.api.slow_client_s,
+        bytes_per_s=settings.api.slow_client_kb_per_s * 1024,
+    )
+    app.add_middleware(LimitBody, max_upload_bytes=max_upload_bytes)
     app.add_middleware(CheckHost, url=settings.api_url, names=settings.api.allowed_hosts)
     app.add_middleware(LimitHead)
     app.add_middleware(LastResort)

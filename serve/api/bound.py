@@ -7,19 +7,22 @@ Routes get these from their `TenantScope` and so never name a tenant. The stores
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from starlette.datastructures import UploadFile
 
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import Alarm, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from serve.api.alarm_feed import AlarmFeeds, Subscription
 from serve.api.announce import Announcer
+from serve.api.images import ImageDecoder, Rgb
 from serve.api.media_links import MediaLinks
 from serve.api.ports import (
     DetectorPort,
@@ -30,6 +33,8 @@ from serve.api.ports import (
     ScoredSighting,
     Vector,
 )
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,20 @@ class TenantEmbedder:
     async def embed_text(self, text: str) -> Vector:
         """The vector of a text, where the model has a text side."""
         return await self.port.embed_text(text)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDecoder:
+    """The threads that decode uploads, which tenants share."""
+
+    decoder: ImageDecoder
+    tenant: str
+
+    async def decode(
+        self, upload: UploadFile, prepare: Callable[[Rgb], _T], max_side: int | None = None
+    ) -> _T:
+        """As `ImageDecoder.decode`, in the tenant's part of the queue."""
+        return await self.decoder.decode(upload, prepare, max_side, tenant=self.tenant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +136,15 @@ class TenantAlarmFeed:
     feeds: AlarmFeeds
     tenant: str
 
-    def subscribe(self, after: str | None) -> AbstractAsyncContextManager[Subscription]:
+    def subscribe(
+        self, after: str | None, *, at_most: int
+    ) -> AbstractAsyncContextManager[Subscription]:
         """As `AlarmFeeds.subscribe`."""
-        return self.feeds.subscribe(self.tenant, after)
+        return self.feeds.subscribe(self.tenant, after, at_most=at_most)
+
+    def listeners(self) -> int:
+        """As `AlarmFeeds.listeners`."""
+        return self.feeds.listeners(self.tenant)
 
     def recent(self, alarm: UUID) -> Alarm | None:
         """One of the last alarms, whether or not it has reached the records."""

@@ -31,6 +31,7 @@ from serve.api.bound import TenantAddresses
 from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import rfc3339
@@ -289,7 +290,7 @@ async def add_camera(
         recording=body.recording,
         masks=body.masks,
     )
-    await scope.records.add_camera(camera)
+    await scope.records.add_camera(camera, at_most=await scope.quotas.limit(Quota.CAMERAS))
     note.committed = True
     await scope.announcer.changed(camera.id)
     response.headers["Location"] = f"/v1/cameras/{camera.id}"

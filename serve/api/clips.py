@@ -29,6 +29,7 @@ from serve.api.bound import TenantLinks
 from serve.api.fields import ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.recordings import SpanView, span_view
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import StateDep
@@ -83,7 +84,10 @@ async def alarm_clip(
     again in some seconds. `none`: there will be none, and why."""
     known = await alarm_of(scope, alarm)
     kept = await _kept(scope, state.deps.settings.recording, known.camera)
-    clip = await state.evidence.clips.clip(known, kept, scope.recordings, scope.blobs)
+    at_most = await scope.quotas.limit(Quota.CLIPS)
+    clip = await state.evidence.clips.clip(
+        known, kept, scope.recordings, scope.blobs, at_most=at_most
+    )
     note.details["state"] = clip.state
     if clip.file is not None:
         complete = state.deps.clock.now_us() >= kept.settled_us(known)

@@ -14,7 +14,6 @@ from serve.api.fields import ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import MediaTypeError, quoted, responses
 from serve.api.scope import TenantDep
-from serve.api.state import StateDep
 from serve.api.upload_route import UploadRoute
 from serve.api.uploads import MULTIPART, media_type
 
@@ -58,7 +57,6 @@ def require_multipart(request: Request) -> None:
 )
 async def detect(
     scope: TenantDep,
-    state: StateDep,
     image: Annotated[UploadFile, File(description="JPEG, PNG, WebP or BMP.")],
     confidence: Annotated[
         float | None, Query(ge=0, le=1, description="At least this sure.", allow_inf_nan=False)
@@ -73,7 +71,7 @@ async def detect(
     detector = scope.detector
     # Asked first, so that the picture is scaled where it is decoded and only the small one kept.
     model = await detector.info()
-    frame = await state.decoder.decode(
+    frame = await scope.decoder.decode(
         image, lambda pixels: letterbox_rgb(pixels, model.input_size)
     )
     found = await detector.detect_image(frame)

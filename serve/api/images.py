@@ -17,6 +17,7 @@ import asyncio
 import ctypes
 import io
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
@@ -43,6 +44,8 @@ DECODER_THREADS = 2
 
 # At 0.2 s for a large picture, the last one in the queue waits about 2 s.
 MAX_WAITING = 16
+# A tenant that sends more than is decoded leaves half of the queue to the others.
+MAX_WAITING_PER_TENANT = MAX_WAITING // 2
 
 # A band of rows on its way to RGB: with all its intermediate forms some 5 MB. Larger ones are not
 # faster (40 megapixels with a palette: 0.35 s at 2^16 to 2^20).
@@ -291,12 +294,12 @@ class ImageDecoder:
         self._budget = MemoryBudget(memory_bytes)
         self._threads = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
         self._running: set[Future[Any]] = set()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
     @property
     def waiting(self) -> int:
         """Uploads that are in hand or wait."""
-        return self._waiting
+        return self._waiting.total()
 
     @property
     def reserved_bytes(self) -> int:
@@ -304,7 +307,12 @@ class ImageDecoder:
         return self._budget.total - self._budget.free
 
     async def decode(
-        self, upload: UploadFile, prepare: Callable[[Rgb], _T], max_side: int | None = None
+        self,
+        upload: UploadFile,
+        prepare: Callable[[Rgb], _T],
+        max_side: int | None = None,
+        *,
+        tenant: str,
     ) -> _T:
         """What `prepare` makes of the pixels of an uploaded picture, in the thread that decoded it.
 
@@ -314,17 +322,19 @@ class ImageDecoder:
         Args:
             prepare: pure; its result should be small, for it is not in the budget.
             max_side: as of the function `decode`.
+            tenant: whose upload it is.
 
         Raises:
             InputError, MediaTypeError, TooLargeError: as `decode`, and TooLargeError for a picture
                 that takes more memory than all may have together.
-            UnavailableError: too many pictures are waiting, or the application is stopping.
+            UnavailableError: too many pictures are waiting, of all or of the tenant, or the
+                application is stopping.
         """
         if upload.size is not None and upload.size > self._max_bytes:
             raise TooLargeError(f"The picture is larger than {self._max_bytes:,} bytes.")
-        if self._waiting >= MAX_WAITING:
+        if self.waiting >= MAX_WAITING or self._waiting[tenant] >= MAX_WAITING_PER_TENANT:
             raise UnavailableError("Too many pictures are waiting.", hint="Try again in a moment.")
-        self._waiting += 1
+        self._waiting[tenant] += 1
         try:
             file = upload.file
             needed = await self._in_thread(lambda: self._needed(file, max_side))
@@ -333,7 +343,9 @@ class ImageDecoder:
                 lambda: prepare(decode(_read(file), self._max_megapixels, max_side)), needed
             )
         finally:
-            self._waiting -= 1
+            self._waiting[tenant] -= 1
+            if not self._waiting[tenant]:
+                del self._waiting[tenant]
 
     def _needed(self, file: BinaryIO, max_side: int | None) -> int:
         data = _read(file)

@@ -19,6 +19,7 @@ from serve.api.bound import TenantProcesses
 from serve.api.fields import RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
@@ -118,7 +119,7 @@ async def start_job(
         body.kind,
         request,
         submission="atalaia-{id}",
-        at_most=deps.settings.batch.jobs_per_tenant,
+        at_most=await scope.quotas.limit(Quota.JOBS),
     )
     try:
         await scope.processes.start(str(job.submission), PROGRAM, *_options(job.id, body))

@@ -64,6 +64,23 @@ class Metrics:
             "Changes of which the controller could not be notified at once (its timer finds them).",
             registry=self.registry,
         )
+        self.quota_refusals = Counter(
+            "atalaia_quota_refusals",
+            "Requests refused because a tenant or a key had used up a quota.",
+            ("quota",),
+            registry=self.registry,
+        )
+        self.rate_fallbacks = Counter(
+            "atalaia_rate_fallbacks",
+            "Times that Redis could not count a rate, so that this replica counted it alone.",
+            registry=self.registry,
+        )
+        self.slow_clients = Counter(
+            "atalaia_slow_clients",
+            "Exchanges that were ended because the client took or sent too little.",
+            ("direction",),
+            registry=self.registry,
+        )
         self._audit_events = Counter(
             "atalaia_audit_events",
             "Entries of the audit log: written; written after a failed attempt (delayed); lost.",

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
 from serve.api.permissions import permission_of
-from serve.api.problems import Problem
+from serve.api.problems import Problem, responses
 
 DESCRIPTION = """\
 Send `Authorization: Bearer <key>` with everything under `/v1`, or a user's access token in place of
@@ -34,12 +34,21 @@ TAGS = [
     {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "retention", "description": "How long things are kept; legal holds; reports."},
     {"name": "audit", "description": "Who saw or changed what."},
+    {"name": "quotas", "description": "What you may use, and what you do."},
     {"name": "auth", "description": "Users sign in and out; needs no key."},
     {"name": "users", "description": "Who may sign in."},
     {"name": "keys", "description": "Keys for programs."},
     {"name": "platform", "description": "Tenants; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]
+
+
+def _add_timeout(document: dict[str, Any]) -> None:
+    """408 for all that has a body, which `serve.api.pace` answers before a route does."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "requestBody" in operation:
+                operation["responses"] |= {str(k): v for k, v in responses(408).items()}
 
 
 def install_openapi(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -58,6 +67,7 @@ def install_openapi(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             schemas.update(ours["$defs"])
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            _add_timeout(document)
             app.openapi_schema = document
         return app.openapi_schema
 

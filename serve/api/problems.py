@@ -31,6 +31,7 @@ from pipelines.errors import (
     InputError,
     ModelError,
     NotFoundError,
+    QuotaReachedError,
     UnavailableError,
 )
 
@@ -82,6 +83,16 @@ class TooManyRequestsError(AtalaiaError):
         self.retry_after_s = retry_after_s
 
 
+class QuotaExceededError(TooManyRequestsError):
+    """Your tenant or key has used as much of the quota `quota` as it may, for now."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, message: str, *, hint: str, quota: str, retry_after_s: int) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+        self.quota = quota
+
+
 class TooLargeError(InputError):
     code = "too-large"
 
@@ -122,6 +133,7 @@ class Problem(BaseModel):
     hint: str | None = None
     errors: list[FieldError] | None = None
     permission: str | None = Field(None, description="Which permission is missing (403).")
+    quota: str | None = Field(None, description="which one is used up; GET /v1/quotas shows it")
 
 
 # First match wins, so a subclass stands before its base.
@@ -145,6 +157,7 @@ _CODES: dict[int, str] = {
     403: ForbiddenError.code,
     404: NotFoundError.code,
     405: "method-not-allowed",
+    408: "request-timeout",
     413: TooLargeError.code,
     414: "address-too-long",
     415: MediaTypeError.code,
@@ -219,9 +232,13 @@ def response_for(error: AtalaiaError) -> JSONResponse:
         # A wrong setting is the operator's to read in the log, not the caller's.
         log.error("request failed", code=error.code, error=str(error))
         return internal_error()
-    missing = {"permission": error.permission} if isinstance(error, PermissionDeniedError) else None
+    extra: dict[str, Any] = {}
+    if isinstance(error, PermissionDeniedError):
+        extra["permission"] = error.permission
+    if isinstance(error, QuotaExceededError | QuotaReachedError):
+        extra["quota"] = error.quota
     return problem_response(
-        status, error.message, code=error.code, hint=error.hint, headers=headers, extra=missing
+        status, error.message, code=error.code, hint=error.hint, headers=headers, extra=extra
     )
 
 

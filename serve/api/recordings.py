@@ -22,6 +22,7 @@ from pipelines.errors import InputError
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.ranges import RangedFile
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
@@ -156,7 +157,8 @@ async def exported(
             f"an export holds at most {longest_s} s.", hint="Ask for it in several parts."
         )
     async with AsyncExitStack() as stack:
-        stack.enter_context(evidence.exports.taken())
+        limits = await scope.quotas.limits()
+        stack.enter_context(scope.quotas.slot(evidence.exports, Quota.EXPORTS, limits))
         segments = await scope.recordings.between(
             camera, span.from_us, span.to_us, limit=MAX_SOURCES
         )

@@ -27,6 +27,7 @@ from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
 
@@ -193,7 +194,12 @@ async def add_rule(
         made["id"] = new_rule_id(body.name, body.kind, taken)
     rule = _RULE.validate_python(body.model_dump() | made)
     note.details["rule"] = rule.id
-    await scope.records.add_rule(camera, rule)
+    await scope.records.add_rule(
+        camera,
+        rule,
+        at_most=await scope.quotas.limit(Quota.RULES_PER_CAMERA),
+        of_all_at_most=await scope.quotas.limit(Quota.RULES),
+    )
     note.committed = True
     await scope.announcer.changed(camera)
     response.headers["Location"] = f"/v1/cameras/{camera}/rules/{rule.id}"

@@ -33,6 +33,7 @@ from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
     TenantAnnouncer,
+    TenantDecoder,
     TenantDetector,
     TenantEmbedder,
     TenantLinks,
@@ -43,6 +44,7 @@ from serve.api.bound import (
 from serve.api.permissions import PrincipalDep
 from serve.api.ports import BlobStore
 from serve.api.problems import UnauthorizedError
+from serve.api.quotas.bound import TenantQuotas
 from serve.api.state import ApiState, DepsDep, StateDep
 
 
@@ -100,6 +102,14 @@ class TenantScope:
         return self._deps.blobs(self._tenant)
 
     # ------------------------------------------------------------ shared parts, bound
+
+    @cached_property
+    def quotas(self) -> TenantQuotas:
+        return TenantQuotas(self._state.quotas, self._tenant, self.actor)
+
+    @cached_property
+    def decoder(self) -> TenantDecoder:
+        return TenantDecoder(self._state.decoder, self._tenant)
 
     @cached_property
     def memory(self) -> TenantMemory:

@@ -14,14 +14,14 @@ from cluster.core.roles import Permission
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from serve.api.audit.note import AuditNoteDep
+from serve.api.bound import TenantDecoder
 from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingFilterDep
-from serve.api.images import ImageDecoder, Rgb
+from serve.api.images import Rgb
 from serve.api.links import recording_address, snapshot_address
 from serve.api.permissions import needs
 from serve.api.ports import ScoredSighting
 from serve.api.problems import MediaTypeError, quoted, responses
 from serve.api.scope import TenantDep
-from serve.api.state import StateDep
 from serve.api.times import rfc3339
 from serve.api.upload_route import UploadRoute
 from serve.api.uploads import MULTIPART, media_type
@@ -104,7 +104,6 @@ _BODY: dict[str, Any] = {
 async def search(
     request: Request,
     scope: TenantDep,
-    state: StateDep,
     only: SightingFilterDep,
     note: AuditNoteDep,
     like: Annotated[
@@ -125,7 +124,7 @@ async def search(
     """By a picture of the object, by an object that was seen (`like`, without a body), or by text
     where the embedder has a text side."""
     embedder = scope.embedder
-    query = like or await _question(request, state.decoder)
+    query = like or await _question(request, scope.decoder)
     note.details |= _searched(query)
     known: tuple[str, str] | None = None
     if isinstance(query, WordsQuery) and query.text is not None:
@@ -156,7 +155,7 @@ def _searched(query: WordsQuery | Rgb | str) -> dict[str, str]:
     return {"by": "object" if isinstance(query, str) else "picture"}
 
 
-async def _question(request: Request, decoder: ImageDecoder) -> WordsQuery | Rgb:
+async def _question(request: Request, decoder: TenantDecoder) -> WordsQuery | Rgb:
     """The query in the body: words or an object, or the pixels of a picture."""
     kind = media_type(request)
     if kind == "application/json":

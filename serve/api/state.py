@@ -17,6 +17,9 @@ from serve.api.images import ImageDecoder
 from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
 from serve.api.ports import Deps
+from serve.api.quotas.limiter import RateLimiter
+from serve.api.quotas.limits import TenantLimits, limits_of
+from serve.api.quotas.quotas import Quotas
 from serve.api.readiness import Readiness, standard_probes
 from serve.api.sign_in import SignIn
 from serve.api.uploads import UploadSlots
@@ -38,6 +41,7 @@ class ApiState:
     sign_in: SignIn
     authenticator: Authenticator
     auditor: Auditor
+    quotas: Quotas
 
     @classmethod
     def over(cls, deps: Deps, authenticator: Authenticator | None = None) -> ApiState:
@@ -67,6 +71,12 @@ class ApiState:
             authenticator=authenticator
             or Authenticator(deps.database.platform(), deps.clock, sign_in),
             auditor=Auditor(deps.database, deps.clock, metrics),
+            quotas=Quotas(
+                TenantLimits(limits_of(deps.settings), deps.database.platform(), deps.clock),
+                deps.settings.quotas.key_share,
+                RateLimiter(deps.redis, deps.clock, metrics),
+                metrics,
+            ),
         )
 
     def start(self) -> None:

@@ -39,6 +39,7 @@ class AuditAction(StrEnum):
     SESSION_REFUSE = "session.refuse"
     SESSION_END = "session.end"
     SESSION_REUSE = "session.reuse"
+    QUOTA_CHANGE = "quota.change"
     KEY_ISSUE = "key.issue"
     KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"

@@ -7,6 +7,7 @@
 | `atalaia:{<tenant>}:tracks`         | stream | objects and paths, likewise             |
 | `<stream>:dead`                     | stream | its entries that can never be recorded  |
 | `atalaia:{<tenant>}:cameras`        | hash   | camera → its status                     |
+| `atalaia:{<tenant>}:rate:<of>`      | hash   | units used of a rate, by slice of time  |
 | `atalaia:model`                     | string | the weights chosen at run time          |
 
 The braces keep all keys of a tenant in one slot of a Redis cluster: scripts and transactions may
@@ -40,6 +41,15 @@ def tracks_key(tenant: str) -> str:
 def cameras_key(tenant: str) -> str:
     """Raises InputError where `tenant` is no slug."""
     return _tenant_key(tenant, "cameras")
+
+
+def rate_key(tenant: str | None, of: str) -> str:
+    """Where the window `of` is counted; None: the platform's. Raises InputError where `tenant` is
+    no slug."""
+    # No slug has a dot, so this is no tenant's.
+    return (
+        f"atalaia:{{.platform}}:rate:{of}" if tenant is None else _tenant_key(tenant, f"rate:{of}")
+    )
 
 
 def dead_key(stream: str) -> str:

@@ -14,7 +14,7 @@ from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import JobRecord
 from pipelines.clock import Clock
 from pipelines.domain import JobState
-from pipelines.errors import ConflictError, NotFoundError
+from pipelines.errors import NotFoundError, QuotaReachedError
 
 MAX_JOBS = 500
 
@@ -44,7 +44,7 @@ class TenantJobs:
             at_most: how many may be queued or running then.
 
         Raises:
-            ConflictError: there are as many already.
+            QuotaReachedError: there are as many already.
             NotFoundError: there is no such tenant.
         """
         now_us = self._clock.now_us()
@@ -63,9 +63,10 @@ class TenantJobs:
                 select(func.count()).select_from(JobRow).where(JobRow.state.in_(_under_way()))
             )
             if at_most is not None and (under_way or 0) >= at_most:
-                raise ConflictError(
+                raise QuotaReachedError(
                     f"{under_way} jobs are queued or running already.",
                     hint="Wait for one of them to end, or cancel it.",
+                    quota="jobs",
                 )
             row = JobRow(
                 tenant=self.tenant,

@@ -110,6 +110,15 @@ class RuleRow(TenantOwned, Base):
     created_us: Mapped[int] = mapped_column(BigInteger)
 
 
+class QuotaRow(TenantOwned, Base):
+    """A limit of one tenant, in place of that of all."""
+
+    __tablename__ = "quotas"
+
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+
+
 class AlarmRow(TenantOwned, Base):
     """An alarm outlives its camera and rule, hence no foreign key to them.
 

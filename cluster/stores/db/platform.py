@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from cluster.core.roles import Role
@@ -13,12 +14,12 @@ from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.key_records import KeyRecords, role_of_key
-from cluster.stores.db.models import CameraRow, KeyRow, TenantRow
+from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
-from pipelines.errors import ConflictError, InputError
+from pipelines.errors import ConflictError, InputError, NotFoundError
 
 
 class PlatformRecords(KeyRecords):
@@ -53,6 +54,24 @@ class PlatformRecords(KeyRecords):
         async with self._sessions.read() as session:
             rows = await session.scalars(select(TenantRow).order_by(TenantRow.slug))
             return [Tenant(slug=r.slug, name=r.name, created_us=r.created_us) for r in rows]
+
+    # ------------------------------------------------------------ quotas
+
+    async def quotas(self, tenant: str) -> dict[str, int]:
+        """The limits that a tenant has in place of those of all, by name. Raises NotFoundError."""
+        async with self._sessions.read() as session:
+            await _require_tenant_row(session, tenant)
+            rows = await session.scalars(select(QuotaRow).where(QuotaRow.tenant == tenant))
+            return {row.name: row.amount for row in rows}
+
+    async def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> None:
+        """Replace them; what is not named is that of all. Raises NotFoundError."""
+        async with self._sessions.write() as session:
+            await _require_tenant_row(session, tenant)
+            await session.execute(delete(QuotaRow).where(QuotaRow.tenant == tenant))
+            session.add_all(
+                QuotaRow(tenant=tenant, name=name, amount=amount) for name, amount in quotas.items()
+            )
 
     # ------------------------------------------------------------ keys
 
@@ -163,3 +182,8 @@ class PlatformRecords(KeyRecords):
                 )
                 for row in rows
             ]
+
+
+async def _require_tenant_row(session: AsyncSession, tenant: str) -> None:
+    if await session.get(TenantRow, tenant) is None:
+        raise NotFoundError(f"there is no tenant {tenant}.")

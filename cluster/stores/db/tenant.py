@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, literal, select, tuple_, update
+from sqlalchemy import Select, Uuid, case, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.convert import (
@@ -31,10 +31,17 @@ from cluster.stores.db.models import (
     TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import AlarmPage, AlarmQuery, AlarmRecord, AlarmState, CameraChanges
+from cluster.stores.db.types import (
+    AlarmPage,
+    AlarmQuery,
+    AlarmRecord,
+    AlarmState,
+    CameraChanges,
+    RecordCounts,
+)
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Camera, Rule
-from pipelines.errors import ConflictError, InputError, NotFoundError
+from pipelines.errors import ConflictError, InputError, NotFoundError, QuotaReachedError
 
 # 10 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
 _INSERT_CHUNK = 500
@@ -84,9 +91,18 @@ class TenantRecords:
                     return
         raise _unknown_camera(camera)
 
-    async def add_camera(self, camera: Camera) -> Camera:
-        """Raises ConflictError (the id is taken), NotFoundError (no such tenant), ConfigError (this
-        process has no key to encrypt with)."""
+    async def add_camera(self, camera: Camera, *, at_most: int | None = None) -> Camera:
+        """A new camera.
+
+        Args:
+            at_most: cameras that there may be then.
+
+        Raises:
+            ConflictError: the id is taken.
+            QuotaReachedError: there are as many already.
+            NotFoundError: no such tenant.
+            ConfigError: this process has no key to encrypt with.
+        """
         if camera.tenant != self.tenant:
             raise InputError("the camera belongs to another tenant.")
         async with self._sessions.write() as session:
@@ -95,6 +111,8 @@ class TenantRecords:
                 raise ConflictError(
                     f"camera {camera.id} exists.", hint="Change it, or choose another id."
                 )
+            cameras = select(func.count()).select_from(CameraRow)
+            await _check_room(session, cameras, "cameras", at_most)
             row = CameraRow(tenant=self.tenant, id=camera.id, created_us=self._clock.now_us())
             write_camera(row, camera, revision, self._cipher)
             session.add(row)
@@ -138,8 +156,24 @@ class TenantRecords:
             )
             return [rule_of(row) for row in rows]
 
-    async def add_rule(self, camera: str, rule: Rule) -> Rule:
-        """Raises NotFoundError (no such camera), ConflictError (the rule's id is taken)."""
+    async def add_rule(
+        self,
+        camera: str,
+        rule: Rule,
+        *,
+        at_most: int | None = None,
+        of_all_at_most: int | None = None,
+    ) -> Rule:
+        """A new rule.
+
+        Args:
+            at_most, of_all_at_most: rules that there may be then, of the camera and of all.
+
+        Raises:
+            NotFoundError: no such camera.
+            ConflictError: the rule's id is taken.
+            QuotaReachedError: there are as many already.
+        """
         async with self._sessions.write() as session:
             revision = await self._next_revision(session)
             row = await _camera_row(session, camera)
@@ -148,6 +182,10 @@ class TenantRecords:
                     f"rule {rule.id} of camera {camera} exists.",
                     hint="Remove it first, or choose another id.",
                 )
+            rules = select(func.count()).select_from(RuleRow)
+            of_camera = rules.where(RuleRow.camera == camera)
+            await _check_room(session, of_camera, "rules-per-camera", at_most)
+            await _check_room(session, rules, "rules", of_all_at_most)
             row.revision = revision
             session.add(
                 RuleRow(
@@ -170,6 +208,20 @@ class TenantRecords:
                 raise NotFoundError(f"camera {camera} has no rule {rule}.")
             row.revision = revision
             await session.delete(rule_row)
+
+    async def counts(self) -> RecordCounts:
+        """How much there is of what is limited."""
+        frames = func.sum(case((CameraRow.enabled, CameraRow.detect_fps), else_=0.0))
+        per_camera = select(func.count(RuleRow.id).label("rules")).group_by(RuleRow.camera)
+        async with self._sessions.read() as session:
+            cameras, fps = (await session.execute(select(func.count(CameraRow.id), frames))).one()
+            rules = list(await session.scalars(per_camera))
+        return RecordCounts(
+            cameras=cameras,
+            rules=sum(rules),
+            most_rules=max(rules, default=0),
+            detect_fps=fps or 0.0,
+        )
 
     # ------------------------------------------------------------ alarms
 
@@ -277,6 +329,25 @@ async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:
 
 def _unknown_camera(camera: str) -> NotFoundError:
     return NotFoundError(f"there is no camera {camera}.")
+
+
+async def _check_room(
+    session: AsyncSession, counted: Select[int], quota: str, at_most: int | None
+) -> None:
+    """In a transaction that holds the tenant's row, so that of two at once one sees the other.
+
+    Raises:
+        QuotaReachedError: there are `at_most` things.
+    """
+    if at_most is None:
+        return
+    count = await session.scalar(counted) or 0
+    if count >= at_most:
+        raise QuotaReachedError(
+            f"Your tenant may have {at_most:,} of the quota '{quota}', and has {count:,}.",
+            hint="Remove what is not needed, or ask who runs this Atalaia for more.",
+            quota=quota,
+        )
 
 
 def _rule(camera: str, rule: str) -> Select[RuleRow]:

@@ -123,6 +123,20 @@ class AlarmQuery(Frozen):
     cursor: Annotated[str, Field(max_length=200)] | None = None
 
 
+class RecordCounts(Frozen):
+    """How much a tenant has of what is limited.
+
+    Attributes:
+        most_rules: of the camera that has most.
+        detect_fps: frames per second that are to be analysed of all enabled cameras.
+    """
+
+    cameras: int
+    rules: int
+    most_rules: int
+    detect_fps: float
+
+
 class AlarmPage(Frozen):
     items: list[AlarmRecord]
     next_cursor: str | None = None

@@ -32,6 +32,7 @@ def guarded() -> list[tuple[str, str]]:
             path = route.path.replace("{alarm}", "0" * 8 + "-0000-4000-8000-" + "0" * 12)
             path = path.replace("{export}", "0" * 8 + "-0000-4000-8000-" + "0" * 12)
             path = path.replace("{key:path}", "a.jpg").replace("{key}", "zzzzzzzz")
+            path = path.replace("{tenant}", "acme")
             path = path.replace("{camera}", "gate").replace("{rule}", "yard")
             path = path.replace("{user}", "z" * 12)
             if path not in OPEN:

@@ -14,6 +14,7 @@ import av
 import httpx
 import pytest
 
+from cluster.clips.clips import ClipReason, ClipState, RecordingPolicy
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
 from pipelines.clock import ManualClock
@@ -215,6 +216,21 @@ async def test_it_is_made_once_and_outlives_the_recording(case: Case) -> None:
 
     assert answer["sha256"] == answers[0]["sha256"]
     assert await case.world.blobs("acme").stat(f"clips/{case.alarm.id}.mp4") == version
+
+
+async def test_a_tenant_has_so_many_in_the_making(case: Case) -> None:
+    """One more is reported as being made, and made when it is requested again."""
+    await case.record((0, 20))
+    recording = Recording(pre_roll_s=PRE_S, post_roll_s=POST_S)
+    parts = (
+        *(case.alarm, RecordingPolicy(recording, SETTLED_S)),
+        *(case.world.database.recordings("acme"), case.world.blobs("acme")),
+    )
+    maker = case.world.state.evidence.clips
+    full = await maker.clip(*parts, at_most=0)
+    assert (full.state, full.reason) == (ClipState.PENDING, ClipReason.BEING_MADE)
+    assert maker.in_the_making("acme") == 0
+    assert (await maker.clip(*parts, at_most=1)).state is ClipState.READY
 
 
 async def test_a_camera_that_is_not_recorded(case: Case) -> None:

@@ -117,7 +117,7 @@ async def test_a_tenant_has_so_many_and_no_more(
 ) -> None:
     first = await started(acme)
     await started(acme)
-    problem(await acme.post("/v1/jobs", json=BODY), 409, "conflict")
+    problem(await acme.post("/v1/jobs", json=BODY), 409, "quota-exceeded")
     await started(globex)
     await acme.delete(first)
     await started(acme)

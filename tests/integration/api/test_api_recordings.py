@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +217,15 @@ async def test_what_cannot_be_exported(
 
 
 async def test_only_so_many_at_once(
-    acme: httpx.AsyncClient, world: World, recorded: list[Segment]
+    acme: httpx.AsyncClient, globex: httpx.AsyncClient, world: World, recorded: list[Segment]
 ) -> None:
     slots = world.state.evidence.exports
-    with slots.taken(), slots.taken():
+    with slots.taken("acme"), slots.taken("acme"):
         response = await acme.get("/v1/recordings/export", params=GATE)
-        problem(response, 429, "too-many-requests")
+        assert problem(response, 429, "quota-exceeded")["quota"] == "exports"
         assert response.headers["retry-after"] == "10"
+        # Another tenant's are not in the way: it gets as far as to learn that nothing is there.
+        problem(await globex.get("/v1/recordings/export", params=GATE), 404, "not-found")
     # Whatever became of the ones before, their places are free again.
     for _ in range(world.deps.settings.api.max_exports + 1):
         problem(await acme.get("/v1/recordings/export", params=GATE | {"camera": "yard"}), 404)
@@ -235,8 +238,20 @@ async def test_a_client_that_goes_away_leaves_nothing(
     async with acme.stream("GET", "/v1/recordings/export", params=GATE) as response:
         assert response.status_code == 200
     await eventually(lambda: nothing_left(world))
-    with world.state.evidence.exports.taken(), world.state.evidence.exports.taken():
-        pass  # both places are free again
+    assert world.state.evidence.exports.of("acme") == 0  # the place is free again
+
+
+async def test_all_tenants_together_have_so_many(
+    acme: httpx.AsyncClient, world: World, recorded: list[Segment]
+) -> None:
+    slots = world.state.evidence.exports
+    with ExitStack() as stack:
+        for n in range(world.deps.settings.api.max_exports):
+            stack.enter_context(slots.taken(f"tenant-{n}"))
+        response = await acme.get("/v1/recordings/export", params=GATE)
+        problem(response, 429, "too-many-requests")
+        assert response.headers["retry-after"] == "10"
+    assert (await acme.get("/v1/recordings/export", params=GATE)).status_code == 200
 
 
 # ------------------------------------------------------------ the timeline

@@ -8,13 +8,15 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
+from cluster.core.settings import QuotaSettings, Settings
 from serve.api import alarm_feed
 from tests.factories import make_alarm
-from tests.integration.api.world import Frail, World, eventually, problem
+from tests.integration.api.world import Frail, World, eventually, open_world, problem
 
 PATH = "/v1/alarms/stream"
 
@@ -267,22 +269,21 @@ async def test_the_last_client_stops_the_reader(acme: httpx.AsyncClient, world: 
     await eventually(nobody_reads)
 
 
-async def test_streams_are_bounded_per_tenant(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(world.state.alarm_feeds, "_max_streams", 2)
-    acme, globex = await world.client("acme"), await world.client("globex")
+async def test_streams_are_bounded_per_tenant(settings: Settings, migrated: Path) -> None:
+    quotas = QuotaSettings(event_streams=2)
+    async with open_world(settings.model_copy(update={"quotas": quotas}), migrated) as world:
+        acme, globex = await world.client("acme"), await world.client("globex")
 
-    async with follow(acme) as one, follow(acme) as two:
-        await anext(one)
-        await anext(two)
-        response = await acme.get(PATH)
-        problem(response, 429, "too-many-requests")
-        assert response.headers["retry-after"]
-        async with follow(globex) as other:
-            await anext(other)
-    async with asyncio.timeout(60), follow(acme) as again:
-        await anext(again)
+        async with follow(acme) as one, follow(acme) as two:
+            await anext(one)
+            await anext(two)
+            response = await acme.get(PATH)
+            assert problem(response, 429, "quota-exceeded")["quota"] == "event-streams"
+            assert response.headers["retry-after"]
+            async with follow(globex) as other:
+                await anext(other)
+        async with asyncio.timeout(60), follow(acme) as again:
+            await anext(again)
 
 
 async def test_a_client_that_was_away_too_long_is_told_of_the_gap(

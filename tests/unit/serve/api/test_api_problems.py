@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from pipelines.errors import InputError
+from pipelines.errors import InputError, QuotaReachedError
 from serve.api.dashboard import public_files
 from serve.api.problems import (
     MAX_DETAIL,
@@ -37,6 +38,15 @@ def test_details_and_hints_are_cut() -> None:
     assert problem["detail"].startswith("a.a.")
     assert len(problem["detail"]) < MAX_DETAIL + NOTE
     assert len(problem["hint"]) < MAX_DETAIL + NOTE
+
+
+def test_a_limit_that_is_reached_names_its_quota_also_from_another_process() -> None:
+    error = QuotaReachedError("Enough.", hint="Remove one.", quota="cameras")
+    answer = response_for(pickle.loads(pickle.dumps(error)))
+    assert answer.status_code == 409
+    problem = json.loads(answer.body)
+    assert (problem["code"], problem["quota"]) == ("quota-exceeded", "cameras")
+    assert "quota" not in json.loads(response_for(InputError("a")).body)
 
 
 def test_half_a_surrogate_pair_can_be_sent() -> None:

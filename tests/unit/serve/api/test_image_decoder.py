@@ -12,7 +12,13 @@ from PIL import Image
 from starlette.datastructures import UploadFile
 
 from pipelines.errors import InputError, UnavailableError
-from serve.api.images import DECODER_THREADS, MAX_WAITING, ImageDecoder, Rgb
+from serve.api.images import (
+    DECODER_THREADS,
+    MAX_WAITING,
+    MAX_WAITING_PER_TENANT,
+    ImageDecoder,
+    Rgb,
+)
 from serve.api.problems import TooLargeError
 
 MEGABYTE = 1024 * 1024
@@ -59,14 +65,14 @@ async def test_what_is_made_of_the_pixels_is_made_in_a_thread_of_the_decoder(
     gate = Gate()
     gate.opened.set()
 
-    assert await decoder.decode(upload(), gate) == (32, 64, 3)
+    assert await decoder.decode(upload(), gate, tenant="acme") == (32, 64, 3)
     assert [name.startswith("decode") for name in gate.threads] == [True]
     await settled(decoder)
 
 
 async def test_a_broken_picture_gives_everything_back(decoder: ImageDecoder) -> None:
     with pytest.raises(InputError, match="broken") as caught:
-        await decoder.decode(upload(cut=1_500), Gate())
+        await decoder.decode(upload(cut=1_500), Gate(), tenant="acme")
 
     await settled(decoder)
     # A traceback into the thread's frames would keep the half-decoded picture.
@@ -77,7 +83,7 @@ async def test_a_cancelled_request_keeps_its_memory_until_the_thread_is_through(
     decoder: ImageDecoder,
 ) -> None:
     gate = Gate()
-    task = asyncio.create_task(decoder.decode(upload(), gate))
+    task = asyncio.create_task(decoder.decode(upload(), gate, tenant="acme"))
     await asyncio.to_thread(gate.entered.acquire)
 
     task.cancel()
@@ -93,7 +99,7 @@ async def test_a_cancelled_request_keeps_its_memory_until_the_thread_is_through(
 async def test_who_waits_for_memory_or_a_thread_can_be_cancelled(decoder: ImageDecoder) -> None:
     """Each takes some 12 MB of 64, and two have threads, so of ten there are some of both kinds."""
     gate = Gate()
-    tasks = [asyncio.create_task(decoder.decode(upload(), gate)) for _ in range(10)]
+    tasks = [asyncio.create_task(decoder.decode(upload(), gate, tenant=str(n))) for n in range(10)]
     for _ in range(DECODER_THREADS):
         await asyncio.to_thread(gate.entered.acquire)
 
@@ -109,7 +115,7 @@ async def test_who_waits_for_memory_or_a_thread_can_be_cancelled(decoder: ImageD
 
 async def test_what_cannot_fit_is_refused_and_says_what_to_do(decoder: ImageDecoder) -> None:
     with pytest.raises(TooLargeError, match="MB") as caught:
-        await decoder.decode(upload((4_000, 4_000), cut=5_000), Gate())
+        await decoder.decode(upload((4_000, 4_000), cut=5_000), Gate(), tenant="acme")
 
     assert "Scale it down" in caught.value.hint
     await settled(decoder)
@@ -117,20 +123,42 @@ async def test_what_cannot_fit_is_refused_and_says_what_to_do(decoder: ImageDeco
 
 async def test_the_queue_is_bounded(decoder: ImageDecoder) -> None:
     gate = Gate()
-    tasks = [asyncio.create_task(decoder.decode(upload(), gate)) for _ in range(MAX_WAITING)]
+    tasks = [
+        asyncio.create_task(decoder.decode(upload(), gate, tenant=str(n)))
+        for n in range(MAX_WAITING)
+    ]
     await asyncio.sleep(0)
 
     with pytest.raises(UnavailableError, match="waiting"):
-        await decoder.decode(upload(), gate)
+        await decoder.decode(upload(), gate, tenant="acme")
 
     gate.opened.set()
     assert await asyncio.gather(*tasks) == [(32, 64, 3)] * MAX_WAITING
     await settled(decoder)
 
 
+async def test_one_tenant_leaves_half_of_the_queue_to_others(decoder: ImageDecoder) -> None:
+    gate = Gate()
+    tasks = [
+        asyncio.create_task(decoder.decode(upload(), gate, tenant="acme"))
+        for _ in range(MAX_WAITING_PER_TENANT)
+    ]
+    await asyncio.sleep(0)
+
+    with pytest.raises(UnavailableError, match="waiting"):
+        await decoder.decode(upload(), gate, tenant="acme")
+    other = asyncio.create_task(decoder.decode(upload(), gate, tenant="globex"))
+    await asyncio.sleep(0)
+    gate.opened.set()
+
+    assert await other == (32, 64, 3)
+    await asyncio.gather(*tasks)
+    await settled(decoder)
+
+
 async def test_closing_ends_the_threads_and_refuses_the_rest() -> None:
     decoder, gate = ImageDecoder(MEGABYTE, 40, 64 * MEGABYTE), Gate()
-    tasks = [asyncio.create_task(decoder.decode(upload(), gate)) for _ in range(4)]
+    tasks = [asyncio.create_task(decoder.decode(upload(), gate, tenant="acme")) for _ in range(4)]
     for _ in range(DECODER_THREADS):
         await asyncio.to_thread(gate.entered.acquire)
 
@@ -144,5 +172,5 @@ async def test_closing_ends_the_threads_and_refuses_the_rest() -> None:
     assert outcomes.count((32, 64, 3)) == DECODER_THREADS
     assert sum(isinstance(item, UnavailableError) for item in outcomes) == 2
     with pytest.raises(UnavailableError, match="stopping"):
-        await decoder.decode(upload(), gate)
+        await decoder.decode(upload(), gate, tenant="acme")
     await settled(decoder)

@@ -75,7 +75,15 @@ def test_a_document_without_marks_is_refused() -> None:
         with_table("# API", "|a|")
 
 
-SEES = {"session.read", "camera.read", "live.watch", "rule.read", "alarm.read", "clip.read"}
+SEES = {
+    "session.read",
+    "quota.read",
+    "camera.read",
+    "live.watch",
+    "rule.read",
+    "alarm.read",
+    "clip.read",
+}
 ACTS = SEES | {"alarm.acknowledge", "object.search", "image.detect"}
 STUDIES = ACTS | {"analytics.read", "recording.export", "job.run"}
 RUNS = STUDIES | {"camera.manage", "rule.manage", "user.manage", "key.manage", "audit.read"}

@@ -19,6 +19,8 @@ from pipelines.clock import ManualClock
 from pipelines.domain import EVERY_SIGHTING, Letterbox, LetterboxedFrame, WorkOwner
 from serve.api import media, model
 from serve.api.app import ROUTERS
+from serve.api.quotas.limits import Quota
+from serve.api.quotas.slots import TenantSlots
 from serve.api.scope import TenantScope
 
 SHARED_STORES = {
@@ -57,6 +59,8 @@ class Parts:
         self.redis: Any = None
         self.links: Any = self
         self.alarm_feeds: Any = self
+        self.decoder: Any = self
+        self.quotas: Any = self
         self.named: list[str] = []
 
     def blobs(self, tenant: str) -> str:
@@ -65,8 +69,26 @@ class Parts:
     def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: str) -> str:
         return f"{tenant}/{key} for {by}"
 
-    def subscribe(self, tenant: str, after: str | None) -> str:
-        return f"stream of {tenant}"
+    def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
+        return f"stream of {tenant}, of {at_most}"
+
+    def listeners(self, tenant: str) -> str:
+        return f"listeners of {tenant}"
+
+    async def decode(self, upload: Any, prepare: Any, max_side: Any, *, tenant: str) -> str:
+        return f"picture of {tenant}"
+
+    async def limits(self, tenant: str) -> str:
+        return f"limits of {tenant}"
+
+    async def rates(self, tenant: str, key_id: str, limits: Any) -> str:
+        return f"rates of {tenant} and {key_id}"
+
+    def under_way(self, tenant: str) -> str:
+        return f"requests of {tenant}"
+
+    def taken(self, slots: Any, quota: Any, tenant: str, limits: Any) -> str:
+        return f"slot of {tenant}"
 
     def recent(self, tenant: str, alarm: UUID) -> str:
         return f"alarm of {tenant}"
@@ -113,11 +135,34 @@ async def test_shared_parts_are_asked_for_this_tenant_only(
     ]
     assert (submit, submission) == ("submit", "s-1")
     assert argv[1:] == ["-m", "pipelines.reprocess", "--tenant", "acme", "--camera", "gate"]
-    stream: Any = scope.alarm_feed.subscribe(None)
-    assert stream == "stream of acme"
+    stream: Any = scope.alarm_feed.subscribe(None, at_most=7)
+    assert stream == "stream of acme, of 7"
+    listeners: Any = scope.alarm_feed.listeners()
+    assert listeners == "listeners of acme"
     found: Any = scope.alarm_feed.recent(UUID(int=1))
     assert found == "alarm of acme"
     assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4 for key:k1"
+
+
+async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> None:
+    any_: Any = None
+    found: list[Any] = [
+        await scope.decoder.decode(any_, any_),
+        await scope.quotas.limits(),
+        await scope.quotas.rates(any_),
+        scope.quotas.under_way(),
+        scope.quotas.slot(any_, Quota.EXPORTS, {}),
+    ]
+    assert found == [
+        "picture of acme",
+        "limits of acme",
+        "rates of acme and k1",
+        "requests of acme",
+        "slot of acme",
+    ]
+    slots = TenantSlots()
+    with slots.taken("acme"), slots.taken("globex"):
+        assert scope.quotas.held(slots) == 1
 
 
 async def test_models_are_told_whose_work_they_do(scope: TenantScope, parts: Parts) -> None:
@@ -161,7 +206,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
-        "retention", "keys", "users",
+        "retention", "keys", "users", "decoder", "quotas",
     }  # fmt: skip
 
 

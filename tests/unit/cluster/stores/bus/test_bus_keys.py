@@ -17,6 +17,7 @@ from cluster.stores.bus.keys import (
     alarms_key,
     cameras_key,
     dead_key,
+    rate_key,
     tracks_key,
 )
 from pipelines.errors import InputError
@@ -35,6 +36,8 @@ SOURCES = Path(cluster.__file__).parent.parent
         (dead_key(tracks_key("acme")), "atalaia:{acme}:tracks:dead"),
         (cameras_key("acme"), "atalaia:{acme}:cameras"),
         (cameras_key("alarms"), "atalaia:{alarms}:cameras"),
+        (rate_key("acme", "requests"), "atalaia:{acme}:rate:requests"),
+        (rate_key(None, "requests"), "atalaia:{.platform}:rate:requests"),
         (MODEL_KEY, "atalaia:model"),
     ],
 )

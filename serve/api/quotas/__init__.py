@@ -1,0 +1,1 @@
+"""What each tenant, and each key, may use."""
