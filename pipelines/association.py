@@ -28,8 +28,8 @@ LOST_S = 3.0
 FIRST_S = 0.5
 
 # A box is another object if its negative log-likelihood, for places in sizes, exceeds this. The
-# second box of a new object may then be 1.9 sizes away after 0.2 s, 3.8 after 0.5 s. With 2.0, a
-# tenth of the fast objects are lost at 2 frames/s; with 4.5, more ghosts become tracks.
+# second box of a new object may then be 1.9 sizes away after 0.2 s, 3.8 after 0.5 s. With 2.0, one
+# crossing in 25 of all scenes is lost; with 5.0, a few more are invented.
 LIMIT = 4.0
 
 # Standard deviation of the logarithm of a side, and how much unlike sides can count against a box

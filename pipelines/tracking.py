@@ -8,14 +8,16 @@ with a stable key for as long as it is remembered.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import hypot
 from statistics import median
 
 import numpy as np
 
 from pipelines.association import Associator, Tracklet
+from pipelines.confirmation import HitRun
 from pipelines.domain import Detections, FrameStamp, PixelBox, Track
-from pipelines.geometry import Point, area, foot_point, intersection
+from pipelines.geometry import EPSILON, Point, area, foot_point, intersection
 from pipelines.identity import track_key
 from pipelines.reappearance import (
     MOVING_MEMORY_US,
@@ -46,12 +48,6 @@ DOUBLE_OVERLAP = 0.8
 # resolution, and may change it (day and night profiles).
 UNITS = 640.0
 
-# Confirmed after three hits over 0.3 s: a reflection that flashes for two frames never is, and
-# no one crosses a zone faster. A slow camera need not wait for a third hit. The hits are of one run
-# (`_Run`): boxes of nothing that happen to lie near each other become no object.
-CONFIRM_HITS, CONFIRM_US = 3, 3 * S // 10
-CONFIRM_SLOW_HITS, CONFIRM_SLOW_US = 2, 6 * S // 10
-
 # A track's confidence for rules is the median of its last hits, which is robust against a single
 # lucky or blurred frame.
 STEADY_HITS = 7
@@ -65,6 +61,10 @@ VOTE_LEAD = 1.5
 # have been there before; see `Observation.present_at_start`.
 STARTUP_US = 1 * S
 AWAY_US = 60 * S
+
+# An object left the picture just now if it was still seen this shortly before. What was hidden for
+# longer may as well have stopped behind what hides it.
+LEFT_US = 1 * S
 
 # Limit of remembered objects per camera; a crowded square shows some 100 at once.
 MAX_SUBJECTS = 1_000
@@ -101,6 +101,8 @@ class Scene:
         seen: objects in this frame, sorted by key.
         ended: confirmed tracks that were lost in this frame; they may return.
         forgotten: keys that will not occur again.
+        left: confirmed objects that left the picture just now, sorted by key, as they were last
+            seen, but with the foot where they went: outside, well beyond the edge.
     """
 
     stamp: FrameStamp
@@ -108,6 +110,7 @@ class Scene:
     seen: tuple[Observation, ...]
     ended: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()
+    left: tuple[Observation, ...] = ()
 
     @property
     def aspect(self) -> float:
@@ -128,38 +131,12 @@ class _Hit:
         return LOOKALIKES.get(self.label, self.label)
 
 
-@dataclass(slots=True)
-class _Run:
-    """Hits in more than half of the frames since the first of them; otherwise a new run begins.
-
-    In the night scenes of `benchmarks.tracking` at 10 frames/s, 97 objects of 139 were nothing when
-    hits could lie apart; so, 2 of 44 are. Of real ones, nine in ten have hits in three frames of
-    four when they are confirmed.
-    """
-
-    hits: int = 0
-    first_frame: int = 0
-    began_us: int = 0
-
-    def found(self, frame: int, scene_us: int) -> None:
-        self.hits += 1
-        if frame - self.first_frame >= 2 * self.hits - 1:
-            self.hits, self.first_frame, self.began_us = 1, frame, scene_us
-
-    def confirms(self, scene_us: int) -> bool:
-        """Whether it is long enough to be an object."""
-        lasted = scene_us - self.began_us
-        return (self.hits >= CONFIRM_HITS and lasted >= CONFIRM_US) or (
-            self.hits >= CONFIRM_SLOW_HITS and lasted >= CONFIRM_SLOW_US
-        )
-
-
 @dataclass(slots=True, eq=False)
 class _Subject:
     """One object, from its first hit until it is forgotten.
 
-    `*_seen_us` is capture time, every other `*_us` is scene time. `left`: it moved out of the
-    picture, so what comes in there is another.
+    `*_seen_us` is capture time, every other `*_us` is scene time. `shown`: as it was last seen.
+    `left`: it moved out of the picture, so what comes in there is another.
     """
 
     key: str
@@ -172,8 +149,9 @@ class _Subject:
     anchor: PixelBox
     anchor_us: int
     tracklet: Tracklet | None = None
+    shown: Observation | None = None
     hits: int = 0
-    run: _Run = field(default_factory=_Run)
+    run: HitRun = field(default_factory=HitRun)
     confirmed: bool = False
     present_at_start: bool = False
     left: bool = False
@@ -265,12 +243,13 @@ class CameraTracker:
         hits = _without_doubles(_hits(stamp, detections))
         pairs = self._associate(hits, stamp, scene_us)
         seen = self._recognize(pairs, stamp, scene_us)
+        for subject, hit in seen:
+            subject.shown = _observation(subject, hit, stamp)
+        left = self._leaving(stamp, scene_us)
         ended = self._detach_lost()
         forgotten = self._forget(scene_us)
-        observations = sorted(
-            (_observation(subject, hit, stamp) for subject, hit in seen), key=lambda o: o.track.key
-        )
-        return Scene(stamp, scene_us, tuple(observations), ended, forgotten)
+        shown = sorted((s.shown for s, _ in seen if s.shown), key=lambda o: o.track.key)
+        return Scene(stamp, scene_us, tuple(shown), ended, forgotten, left)
 
     def _associate(
         self, hits: list[_Hit], stamp: FrameStamp, scene_us: int
@@ -331,6 +310,19 @@ class CameraTracker:
         )
         self._subjects[key] = subject
         return subject
+
+    def _leaving(self, stamp: FrameStamp, scene_us: int) -> tuple[Observation, ...]:
+        """Confirmed objects that have just left the picture; see `Scene.left`."""
+        gone = [
+            _gone(subject.shown, subject.tracklet, stamp)
+            for subject in self._subjects.values()
+            if subject.tracklet is not None
+            and subject.tracklet.left
+            and subject.confirmed
+            and subject.shown is not None
+            and scene_us - subject.last_us <= LEFT_US
+        ]
+        return tuple(sorted(gone, key=lambda one: one.track.key))
 
     def _detach_lost(self) -> tuple[str, ...]:
         """Detach subjects from tracklets that were dropped; returns keys of confirmed ones."""
@@ -460,4 +452,20 @@ def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation
         foot=(foot[0] / stamp.width, foot[1] / stamp.height),
         height=(hit.box[3] - hit.box[1]) / stamp.height,
         present_at_start=subject.present_at_start,
+    )
+
+
+def _gone(shown: Observation, tracklet: Tracklet, stamp: FrameStamp) -> Observation:
+    """The object one of its heights further on than its prediction, which is outside already.
+
+    Its last box is cut by the edge and rarely a confident one: the steady confidence stands for it.
+    """
+    motion, scale = tracklet.motion, _scale(stamp)
+    ahead = shown.height * stamp.height * scale / max(hypot(motion.vx, motion.vy), EPSILON)
+    x = motion.x + motion.vx * ahead
+    y = motion.y + motion.height / 2 + motion.vy * ahead
+    return replace(
+        shown,
+        track=replace(shown.track, confidence=shown.steady_confidence),
+        foot=(x / (stamp.width * scale), y / (stamp.height * scale)),
     )
