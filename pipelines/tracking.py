@@ -314,7 +314,7 @@ class CameraTracker:
     def _leaving(self, stamp: FrameStamp, scene_us: int) -> tuple[Observation, ...]:
         """Confirmed objects that have just left the picture; see `Scene.left`."""
         gone = [
-            _gone(subject.shown, subject.tracklet, stamp)
+            _gone(subject.shown, subject.place, subject.tracklet, stamp)
             for subject in self._subjects.values()
             if subject.tracklet is not None
             and subject.tracklet.left
@@ -455,17 +455,24 @@ def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation
     )
 
 
-def _gone(shown: Observation, tracklet: Tracklet, stamp: FrameStamp) -> Observation:
+def _gone(
+    shown: Observation, place: PixelBox, tracklet: Tracklet, stamp: FrameStamp
+) -> Observation:
     """The object one of its heights further on than its prediction, which is outside already.
 
     Its last box is cut by the edge and rarely a confident one: the steady confidence stands for it.
+    That box comes from its place in tracking units, as the size of frames may have changed since.
     """
     motion, scale = tracklet.motion, _scale(stamp)
     ahead = shown.height * stamp.height * scale / max(hypot(motion.vx, motion.vy), EPSILON)
     x = motion.x + motion.vx * ahead
     y = motion.y + motion.height / 2 + motion.vy * ahead
+    x1, y1, x2, y2 = (
+        min(edge / scale, limit)
+        for edge, limit in zip(place, (stamp.width, stamp.height) * 2, strict=True)
+    )
     return replace(
         shown,
-        track=replace(shown.track, confidence=shown.steady_confidence),
+        track=replace(shown.track, confidence=shown.steady_confidence, box=(x1, y1, x2, y2)),
         foot=(x / (stamp.width * scale), y / (stamp.height * scale)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.borders import border_warnings
-from pipelines.domain import CountRule, LineCrossRule, LoiterRule, Rule, ZoneEntryRule
+from pipelines.domain import Alarm, CountRule, LineCrossRule, LoiterRule, Rule, ZoneEntryRule
 from pipelines.geometry import Point
 from pipelines.pipeline import CameraPipeline
 from tests.unit.pipelines.world import SIZE, Path, Thing, alarms, frames, plan, run, walk
@@ -94,6 +94,24 @@ def test_who_stops_at_the_edge_has_not_left() -> None:
 def test_who_is_hidden_long_before_the_edge_has_not_left() -> None:
     hidden = walk((0.1, 0.8), (0.5, 0.8), 0, 4)
     assert crossings(line((0.9, 0.0), (0.9, 1.0)), hidden, 4) == 0
+
+
+def leaves_while_frames_become(size: tuple[int, int]) -> list[Alarm]:
+    person = Thing(walk((0.5, 0.8), (1.0, 0.8), 0, 2), width=WIDTH, height=HEIGHT)
+    rule = line((0.985, 0.0), (0.985, 1.0))
+    stream = [*frames([person], 2, 5), *frames([], 2, 5, begin_s=2, size=size)]
+    return alarms(run(CameraPipeline(plan(rule)), stream))
+
+
+@pytest.mark.parametrize("size", [SIZE, (640, 360), (2560, 1440)])
+def test_the_frame_size_may_change_while_somebody_leaves(size: tuple[int, int]) -> None:
+    (alarm,) = leaves_while_frames_become(size)
+    assert alarm.box[0] == pytest.approx(0.92, abs=0.03)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (360, 640)])
+def test_with_another_shape_of_the_picture_nobody_has_left(size: tuple[int, int]) -> None:
+    assert leaves_while_frames_become(size) == []
 
 
 @pytest.mark.parametrize("y", [0.13, 0.99])
