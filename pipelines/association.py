@@ -1,100 +1,96 @@
-"""ByteTrack from the `trackers` library, for the objects of one camera and one group of classes."""
+"""Associates the boxes of one camera and one group of classes from frame to frame.
+
+As in ByteTrack, confident boxes are assigned first, all at once, and weak ones may then prolong
+what is left. But boxes need not overlap: what counts is how likely a box is for an object, by its
+distance from the prediction, in units of how uncertain that is (`motion`), and by its size. So a
+new object, of unknown velocity, reaches far; yet an object whose place is known better has
+precedence over it, and in a crowd nobody reaches beyond the next person.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
-import supervision as sv
-from trackers import BaseIoU, ByteTrackTracker
+from scipy.optimize import linear_sum_assignment
 
 from pipelines.domain import PixelBox
+from pipelines.motion import Motion
 
-# The rate for which ByteTrack's noise was tuned. Used for every camera rate: the library scales its
-# motion model by elapsed time, so a step at 5 frames/s is one of 6 reference frames.
-REFERENCE_FPS = 30.0
-
-# How long ByteTrack predicts an unseen object's motion. Beyond this, the prediction is far off;
+# How long the motion of an unseen object is predicted. Beyond this, the prediction is far off;
 # objects that return later are handled by `reappearance`.
 LOST_S = 3.0
 
-# Two consecutive hits make a ByteTrack track; our own confirmation needs more (`tracking`).
-MINIMUM_HITS = 2
+# The same for an object that was seen once. At 5 frames/s it may be missed once; longer, and at
+# night ghosts become objects by chance.
+FIRST_S = 0.5
 
-# Minimum IoU that may link a box to a prediction; ByteTrack's own default.
-MINIMUM_OVERLAP = 0.1
+# A box is another object if its negative log-likelihood, for places in sizes, exceeds this. The
+# second box of a new object may then be 1.9 sizes away after 0.2 s, 3.8 after 0.5 s. With 2.0, one
+# crossing in 25 of all scenes is lost; with 5.0, a few more are invented.
+LIMIT = 4.0
 
-# Boxes are expanded on each side before the IoU is computed, by this fraction of their mean side
-# per second since the last frame: 2 % at 25 frames/s (plain IoU decides), 60 % at 1 frame/s. A
-# walking person moves 0.8 heights or two widths in 1 s, which leaves no plain overlap at the second
-# hit, when no velocity is known yet; 0.6 leaves an IoU of 0.2.
-GROWTH_PER_S = 0.6
-GROWTH_MAX = 0.6
-
-
-class _GrownOverlap(BaseIoU):
-    """IoU of boxes that are expanded to allow for motion between frames.
-
-    Boxes are (n, 4) and (m, 4), x1 y1 x2 y2; the result is (n, m).
-    """
-
-    def __init__(self) -> None:
-        self.growth = 0.0
-
-    def _compute(
-        self, boxes_1: npt.NDArray[np.float64], boxes_2: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float32]:
-        return sv.box_iou_batch(self._grown(boxes_1), self._grown(boxes_2))
-
-    def _grown(self, boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        boxes = np.asarray(boxes, dtype=np.float64)
-        margin = self.growth * (boxes[:, 2] - boxes[:, 0] + boxes[:, 3] - boxes[:, 1]) / 2
-        # A far prediction may be inverted (x2 < x1); expanding must not make it valid again.
-        margin = np.maximum(margin, 0.0)[:, None]
-        return np.hstack((boxes[:, :2] - margin, boxes[:, 2:] + margin))
+# Standard deviation of the logarithm of a side, and how much unlike sides can count against a box
+# altogether: boxes are cut by the border of the picture, and by who stands in front.
+SIDE_NOISE = 0.2
+SIDE_LIMIT = 2.0
 
 
 class Tracklet:
-    """Token for one ByteTrack track; compared by identity."""
+    """One object, followed from box to box; compared by identity.
 
-    __slots__ = ()
+    Attributes:
+        motion: where it is or, unseen, must be by now.
+        hits: number of its boxes.
+        seen_s: when it was last seen.
+        left: its prediction left the picture while it was unseen. It is not followed any further.
+    """
+
+    __slots__ = ("hits", "left", "motion", "seen_s")
+
+    def __init__(self, box: PixelBox, at_s: float) -> None:
+        self.motion = Motion(box)
+        self.hits = 1
+        self.seen_s = at_s
+        self.left = False
+
+    def take(self, box: PixelBox, at_s: float) -> None:
+        """The object was found here."""
+        self.motion.correct(box)
+        self.hits += 1
+        self.seen_s = at_s
 
 
 class Associator:
     """Associates the boxes of each frame with those of earlier frames.
 
     Args:
-        activation: minimum confidence to start a track. Boxes below it can still extend one
-            (ByteTrack's second association), so do not filter them out.
+        activation: minimum confidence to start a track. Boxes below it can still extend one, so do
+            not filter them out.
     """
 
     def __init__(self, activation: float) -> None:
-        self._overlap = _GrownOverlap()
-        self._tracker = ByteTrackTracker(
-            lost_track_buffer=round(LOST_S * 30),  # in frames of 30 per second, whatever the rate
-            frame_rate=REFERENCE_FPS,
-            track_activation_threshold=activation,
-            high_conf_det_threshold=activation,
-            minimum_consecutive_frames=MINIMUM_HITS,
-            minimum_iou_threshold=MINIMUM_OVERLAP,
-            iou=self._overlap,
-        )
-        self._last_s: float | None = None
-        self._tokens: dict[int, tuple[object, Tracklet]] = {}
+        self._activation = activation
+        self._tracklets: list[Tracklet] = []
+        self._last_s = 0.0
 
     def set_activation(self, activation: float) -> None:
         """Change the threshold; existing tracks are kept."""
-        self._tracker.track_activation_threshold = activation
-        self._tracker.high_conf_det_threshold = activation
+        self._activation = activation
 
     @property
     def alive(self) -> set[Tracklet]:
-        """Tracklets that ByteTrack still follows, whether seen in the last frame or not."""
-        return {token for _, token in self._tokens.values()}
+        """Tracklets that are followed, whether seen in the last frame or not."""
+        return set(self._tracklets)
 
     def update(
-        self, boxes: Sequence[PixelBox], confidences: Sequence[float], at_s: float
+        self,
+        boxes: Sequence[PixelBox],
+        confidences: Sequence[float],
+        at_s: float,
+        picture: tuple[float, float] = (inf, inf),
     ) -> list[Tracklet | None]:
         """The tracklet of each box, in input order; None for a box without one.
 
@@ -102,41 +98,67 @@ class Associator:
             boxes: in a coordinate frame that does not depend on the frame size.
             confidences: 0..1.
             at_s: scene time in seconds, strictly increasing.
+            picture: width and height of the frame in the unit of the boxes.
         """
-        passed = 0.0 if self._last_s is None else at_s - self._last_s
-        self._last_s = at_s
-        self._overlap.growth = min(GROWTH_MAX, GROWTH_PER_S * passed)
-        xyxy = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        # The library reorders rows; class_id carries each row's index.
-        result = self._tracker.update(
-            sv.Detections(
-                xyxy=xyxy,
-                confidence=np.array(confidences, dtype=np.float64),
-                class_id=np.arange(len(boxes)),
-            ),
-            timestamp=at_s,
-        )
-        return self._tokens_of_rows(len(boxes), boxes, result)
-
-    def _tokens_of_rows(
-        self, count: int, boxes: Sequence[PixelBox], result: sv.Detections
-    ) -> list[Tracklet | None]:
-        tracks = self._tracker.tracks
-        tokens = {id(track): self._tokens.get(id(track), (track, Tracklet())) for track in tracks}
-        # The tuple keeps the library's object alive, so that its id() stays unique.
-        self._tokens = tokens
-        by_number = {track.tracker_id: track for track in tracks if track.tracker_id != -1}
-        # A track that started in this frame has no id yet, but its box still equals the input.
-        started: dict[PixelBox, list[object]] = {}
-        for track in tracks:
-            if track.tracker_id == -1:
-                started.setdefault(tuple(track.get_state_bbox().tolist()), []).append(track)
-        rows: list[Tracklet | None] = [None] * count
-        numbers = result.tracker_id if result.tracker_id is not None else ()
-        places = result.class_id if result.class_id is not None else ()
-        for place, number in zip(places, numbers, strict=True):
-            if number != -1:
-                rows[place] = tokens[id(by_number[number])][1]
-            elif waiting := started.get(boxes[place]):
-                rows[place] = tokens[id(waiting.pop(0))][1]
+        self._advance(at_s)
+        sure = [n for n, confidence in enumerate(confidences) if confidence >= self._activation]
+        weak = [n for n, confidence in enumerate(confidences) if confidence < self._activation]
+        rows: list[Tracklet | None] = [None] * len(boxes)
+        for numbers in (sure, weak):
+            waiting = [one for one in self._tracklets if one.seen_s < at_s]
+            for place, found in _assign(waiting, [boxes[n] for n in numbers]):
+                rows[numbers[found]] = waiting[place]
+                waiting[place].take(boxes[numbers[found]], at_s)
+        self._release(at_s, picture)
+        for number in sure:
+            if rows[number] is None:
+                rows[number] = started = Tracklet(boxes[number], at_s)
+                self._tracklets.append(started)
         return rows
+
+    def _advance(self, at_s: float) -> None:
+        """Move all predictions on to this time; drop what was not seen for too long."""
+        last_s, self._last_s = self._last_s, at_s
+        self._tracklets = [
+            one
+            for one in self._tracklets
+            if at_s - one.seen_s <= LOST_S
+            and (one.hits > 1 or one.seen_s == last_s or at_s - one.seen_s <= FIRST_S)
+        ]
+        for one in self._tracklets:
+            one.motion.predict(at_s - last_s)
+
+    def _release(self, at_s: float, picture: tuple[float, float]) -> None:
+        """Drop what must have left the picture. Who enters there next is somebody else."""
+        for one in self._tracklets:
+            x, y = one.motion.x, one.motion.y
+            outside = not (0.0 <= x <= picture[0] and 0.0 <= y <= picture[1])
+            one.left = outside and one.seen_s < at_s
+        self._tracklets = [one for one in self._tracklets if not one.left]
+
+
+def _assign(tracklets: Sequence[Tracklet], boxes: Sequence[PixelBox]) -> list[tuple[int, int]]:
+    """Numbers of the tracklets and boxes that are, all together, most likely the same."""
+    if not tracklets or not boxes:
+        return []
+    gains = np.minimum(_costs(tracklets, np.array(boxes)) - LIMIT, 0.0)
+    pairs = zip(*linear_sum_assignment(gains), strict=True)
+    return [(int(row), int(column)) for row, column in pairs if gains[row, column] < 0.0]
+
+
+def _costs(
+    tracklets: Sequence[Tracklet], boxes: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Negative log-likelihood of each box, (m, 4), for each of n tracklets: (n, m)."""
+    motions = [one.motion for one in tracklets]
+    state = np.array([(at.x, at.y, at.width, at.height, at.spread, at.size) for at in motions])
+    x, y, width, height, spread, size = state.T[:, :, None]
+    x1, y1, x2, y2 = boxes.T
+    distance2 = ((x1 + x2) / 2 - x) ** 2 + ((y1 + y2) / 2 - y) ** 2
+    unlike = np.log((x2 - x1) / width) ** 2 + np.log((y2 - y1) / height) ** 2
+    result: npt.NDArray[np.float64] = (
+        distance2 / (2 * spread)
+        + np.log(spread / size**2)
+        + np.minimum(unlike / (2 * SIDE_NOISE**2), SIDE_LIMIT)
+    )
+    return result

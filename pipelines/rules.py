@@ -333,7 +333,7 @@ class _LineTrack:
 
 
 class LineCrossEvaluator(Evaluator[LineCrossRule]):
-    """An edge: each crossing of the line in a wanted direction."""
+    """An edge: each crossing of the line in a wanted direction, out of the picture as well."""
 
     kind = RuleKind.LINE_CROSS
 
@@ -356,7 +356,7 @@ class LineCrossEvaluator(Evaluator[LineCrossRule]):
 
     def _step(self, scene: Scene, hold_us: int) -> list[Firing]:
         edges = []
-        for seen in scene.seen:
+        for seen in (*scene.seen, *scene.left):
             track = self._tracks.get(seen.track.key)
             if track is None:
                 track = self._tracks[seen.track.key] = _LineTrack()

@@ -1,6 +1,6 @@
 """Tracks the objects of one camera, including those that are lost and return.
 
-Three layers: ByteTrack associates boxes from frame to frame (`association`); lost objects are
+Three layers: boxes are associated from frame to frame (`association`); lost objects are
 re-identified by place or reach (`reappearance`); and this module keeps one `_Subject` per object,
 with a stable key for as long as it is remembered.
 """
@@ -8,14 +8,16 @@ with a stable key for as long as it is remembered.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import hypot
 from statistics import median
 
 import numpy as np
 
 from pipelines.association import Associator, Tracklet
+from pipelines.confirmation import HitRun
 from pipelines.domain import Detections, FrameStamp, PixelBox, Track
-from pipelines.geometry import Point, area, foot_point, intersection
+from pipelines.geometry import EPSILON, Point, area, foot_point, intersection
 from pipelines.identity import track_key
 from pipelines.reappearance import (
     MOVING_MEMORY_US,
@@ -42,14 +44,9 @@ LOOKALIKES = {
 # detectors suppress duplicates within a class only.
 DOUBLE_OVERLAP = 0.8
 
-# Longer side of the frame in tracking units. ByteTrack's noise is in pixels; with fixed units a
-# camera behaves the same at every resolution, and may change it (day and night profiles).
+# Longer side of the frame in tracking units. With fixed units a camera behaves the same at every
+# resolution, and may change it (day and night profiles).
 UNITS = 640.0
-
-# Confirmed after three hits over 0.3 s: a reflection that flashes for two frames never is, and
-# no one crosses a zone faster. A slow camera need not wait for a third hit.
-CONFIRM_HITS, CONFIRM_US = 3, 3 * S // 10
-CONFIRM_SLOW_HITS, CONFIRM_SLOW_US = 2, 6 * S // 10
 
 # A track's confidence for rules is the median of its last hits, which is robust against a single
 # lucky or blurred frame.
@@ -64,6 +61,10 @@ VOTE_LEAD = 1.5
 # have been there before; see `Observation.present_at_start`.
 STARTUP_US = 1 * S
 AWAY_US = 60 * S
+
+# An object left the picture just now if it was still seen this shortly before. What was hidden for
+# longer may as well have stopped behind what hides it.
+LEFT_US = 1 * S
 
 # Limit of remembered objects per camera; a crowded square shows some 100 at once.
 MAX_SUBJECTS = 1_000
@@ -98,8 +99,10 @@ class Scene:
     Attributes:
         scene_us: time since the first frame (`timeline`), for durations.
         seen: objects in this frame, sorted by key.
-        ended: confirmed tracks that ByteTrack lost in this frame; they may return.
+        ended: confirmed tracks that were lost in this frame; they may return.
         forgotten: keys that will not occur again.
+        left: confirmed objects that left the picture just now, sorted by key, as they were last
+            seen, but with the foot where they went: outside, well beyond the edge.
     """
 
     stamp: FrameStamp
@@ -107,6 +110,7 @@ class Scene:
     seen: tuple[Observation, ...]
     ended: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()
+    left: tuple[Observation, ...] = ()
 
     @property
     def aspect(self) -> float:
@@ -131,7 +135,8 @@ class _Hit:
 class _Subject:
     """One object, from its first hit until it is forgotten.
 
-    `*_seen_us` is capture time, every other `*_us` is scene time.
+    `*_seen_us` is capture time, every other `*_us` is scene time. `shown`: as it was last seen.
+    `left`: it moved out of the picture, so what comes in there is another.
     """
 
     key: str
@@ -139,20 +144,23 @@ class _Subject:
     label: str
     first_seen_us: int
     last_seen_us: int
-    started_us: int
     last_us: int
     place: PixelBox
     anchor: PixelBox
     anchor_us: int
     tracklet: Tracklet | None = None
+    shown: Observation | None = None
     hits: int = 0
+    run: HitRun = field(default_factory=HitRun)
     confirmed: bool = False
     present_at_start: bool = False
+    left: bool = False
     votes: dict[str, float] = field(default_factory=dict)
     confidences: deque[float] = field(default_factory=lambda: deque(maxlen=STEADY_HITS))
 
-    def observe(self, hit: _Hit, capture_us: int, scene_us: int) -> None:
+    def observe(self, hit: _Hit, capture_us: int, scene_us: int, frame: int) -> None:
         self.hits += 1
+        self.left = False
         self.last_us = scene_us
         # After a clock was set back, an object is not seen last before it was seen first.
         self.last_seen_us = max(self.first_seen_us, capture_us)
@@ -162,12 +170,8 @@ class _Subject:
             self.present_at_start = False
         self.confidences.append(hit.confidence)
         self._vote(hit)
-        lived = scene_us - self.started_us
-        self.confirmed = (
-            self.confirmed
-            or (self.hits >= CONFIRM_HITS and lived >= CONFIRM_US)
-            or (self.hits >= CONFIRM_SLOW_HITS and lived >= CONFIRM_SLOW_US)
-        )
+        self.run.found(frame, scene_us)
+        self.confirmed = self.confirmed or self.run.confirms(scene_us)
 
     def _vote(self, hit: _Hit) -> None:
         for label in self.votes:
@@ -192,7 +196,7 @@ class _Subject:
         distance = foot_distance(self.place, hit.place)
         if self.stationary_us >= STANDING_US and same_place(self.anchor, hit.place):
             return (0, distance)
-        if gap <= MOVING_MEMORY_US and within_reach(self.place, hit.place, gap):
+        if not self.left and gap <= MOVING_MEMORY_US and within_reach(self.place, hit.place, gap):
             return (1, distance)
         return None
 
@@ -211,6 +215,7 @@ class CameraTracker:
         self._timeline = Timeline(break_us=MOVING_MEMORY_US + S)
         self._last_us: int | None = None
         self._startup_until_us = 0
+        self._frame = 0
 
     @property
     def keys(self) -> frozenset[str]:
@@ -234,17 +239,23 @@ class CameraTracker:
         if self._last_us is None or scene_us - self._last_us > AWAY_US:
             self._startup_until_us = scene_us + STARTUP_US
         self._last_us = scene_us
+        self._frame += 1
         hits = _without_doubles(_hits(stamp, detections))
-        pairs = self._associate(hits, scene_us)
+        pairs = self._associate(hits, stamp, scene_us)
         seen = self._recognize(pairs, stamp, scene_us)
+        for subject, hit in seen:
+            subject.shown = _observation(subject, hit, stamp)
+        left = self._leaving(stamp, scene_us)
         ended = self._detach_lost()
         forgotten = self._forget(scene_us)
-        observations = sorted(
-            (_observation(subject, hit, stamp) for subject, hit in seen), key=lambda o: o.track.key
-        )
-        return Scene(stamp, scene_us, tuple(observations), ended, forgotten)
+        shown = sorted((s.shown for s, _ in seen if s.shown), key=lambda o: o.track.key)
+        return Scene(stamp, scene_us, tuple(shown), ended, forgotten, left)
 
-    def _associate(self, hits: list[_Hit], scene_us: int) -> list[tuple[Tracklet, _Hit]]:
+    def _associate(
+        self, hits: list[_Hit], stamp: FrameStamp, scene_us: int
+    ) -> list[tuple[Tracklet, _Hit]]:
+        scale = _scale(stamp)
+        picture = (stamp.width * scale, stamp.height * scale)
         groups: dict[str, list[_Hit]] = {group: [] for group in self._associators}
         for hit in hits:
             groups.setdefault(hit.group, []).append(hit)
@@ -258,6 +269,7 @@ class CameraTracker:
                 [hit.place for hit in members],
                 [hit.confidence for hit in members],
                 scene_us / S,
+                picture,
             )
             pairs += [(t, hit) for t, hit in zip(tokens, members, strict=True) if t is not None]
         return pairs
@@ -278,7 +290,7 @@ class CameraTracker:
                 subject.tracklet = token
                 seen.append((subject, hit))
         for subject, hit in seen:
-            subject.observe(hit, stamp.capture_us, scene_us)
+            subject.observe(hit, stamp.capture_us, scene_us, self._frame)
         return seen
 
     def _new_subject(self, hit: _Hit, stamp: FrameStamp, scene_us: int) -> _Subject:
@@ -290,7 +302,6 @@ class CameraTracker:
             label=hit.label,
             first_seen_us=stamp.capture_us,
             last_seen_us=stamp.capture_us,
-            started_us=scene_us,
             last_us=scene_us,
             place=hit.place,
             anchor=hit.place,
@@ -300,8 +311,21 @@ class CameraTracker:
         self._subjects[key] = subject
         return subject
 
+    def _leaving(self, stamp: FrameStamp, scene_us: int) -> tuple[Observation, ...]:
+        """Confirmed objects that have just left the picture; see `Scene.left`."""
+        gone = [
+            _gone(subject.shown, subject.place, subject.tracklet, stamp)
+            for subject in self._subjects.values()
+            if subject.tracklet is not None
+            and subject.tracklet.left
+            and subject.confirmed
+            and subject.shown is not None
+            and scene_us - subject.last_us <= LEFT_US
+        ]
+        return tuple(sorted(gone, key=lambda one: one.track.key))
+
     def _detach_lost(self) -> tuple[str, ...]:
-        """Detach subjects from tracklets that ByteTrack dropped; returns keys of confirmed ones."""
+        """Detach subjects from tracklets that were dropped; returns keys of confirmed ones."""
         alive: set[Tracklet] = set()
         for group, associator in list(self._associators.items()):
             if associator.alive:
@@ -311,6 +335,7 @@ class CameraTracker:
         ended = []
         for subject in self._subjects.values():
             if subject.tracklet is not None and subject.tracklet not in alive:
+                subject.left = subject.tracklet.left
                 subject.tracklet = None
                 if subject.confirmed:
                     ended.append(subject.key)
@@ -353,6 +378,11 @@ def _match_returned(
     return returned
 
 
+def _scale(stamp: FrameStamp) -> float:
+    """Tracking units per pixel."""
+    return UNITS / max(stamp.width, stamp.height)
+
+
 def _hits(stamp: FrameStamp, detections: Detections) -> list[_Hit]:
     """Valid rows, clipped to the frame, in an order that depends only on their content."""
     limit = np.array([stamp.width, stamp.height] * 2, dtype=np.float64)
@@ -364,7 +394,7 @@ def _hits(stamp: FrameStamp, detections: Detections) -> list[_Hit]:
             & (boxes[:, 2] > boxes[:, 0])
             & (boxes[:, 3] > boxes[:, 1])
         )
-    scale = UNITS / max(stamp.width, stamp.height)
+    scale = _scale(stamp)
     confidences = np.clip(detections.confidence.astype(np.float64), 0.0, 1.0)
     hits = []
     for row in np.flatnonzero(usable):
@@ -422,4 +452,27 @@ def _observation(subject: _Subject, hit: _Hit, stamp: FrameStamp) -> Observation
         foot=(foot[0] / stamp.width, foot[1] / stamp.height),
         height=(hit.box[3] - hit.box[1]) / stamp.height,
         present_at_start=subject.present_at_start,
+    )
+
+
+def _gone(
+    shown: Observation, place: PixelBox, tracklet: Tracklet, stamp: FrameStamp
+) -> Observation:
+    """The object one of its heights further on than its prediction, which is outside already.
+
+    Its last box is cut by the edge and rarely a confident one: the steady confidence stands for it.
+    That box comes from its place in tracking units, as the size of frames may have changed since.
+    """
+    motion, scale = tracklet.motion, _scale(stamp)
+    ahead = shown.height * stamp.height * scale / max(hypot(motion.vx, motion.vy), EPSILON)
+    x = motion.x + motion.vx * ahead
+    y = motion.y + motion.height / 2 + motion.vy * ahead
+    x1, y1, x2, y2 = (
+        min(edge / scale, limit)
+        for edge, limit in zip(place, (stamp.width, stamp.height) * 2, strict=True)
+    )
+    return replace(
+        shown,
+        track=replace(shown.track, confidence=shown.steady_confidence, box=(x1, y1, x2, y2)),
+        foot=(x / (stamp.width * scale), y / (stamp.height * scale)),
     )

@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ray.serve.handle import DeploymentHandle
-
-from cluster.core.handles import deployment
 from cluster.core.names import MEMORY
 from cluster.core.remote import ray_errors
 from cluster.stores.blobs.tenant import TenantBlobs
@@ -19,6 +16,9 @@ from pipelines.retention import Window
 
 # 500 vectors take the embedded engine some 10 ms; the memory may be busy with searches.
 MEMORY_TIMEOUT_S = 30.0
+
+if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
 
 
 class TenantMemory(Protocol):
@@ -38,6 +38,9 @@ class RemoteMemory:
         """As `TenantVectors.remove`. Raises UnavailableError."""
         async with ray_errors("memory", MEMORY_TIMEOUT_S):
             if self._handle is None:  # the application may start after this process
+                # Here, because it imports Ray Serve (1 s): most rounds have no vectors to remove.
+                from cluster.core.handles import deployment
+
                 self._handle = deployment(MEMORY)
             removed: int = await self._handle.remove.remote(tenant, camera, window, limit)
         return removed

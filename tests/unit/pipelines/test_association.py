@@ -1,4 +1,4 @@
-"""ByteTrack behind our interface: a stable token per object, whatever the rate."""
+"""A stable tracklet per object, whatever the rate; far boxes only where nobody else is nearer."""
 
 from __future__ import annotations
 
@@ -70,3 +70,34 @@ def test_nothing_is_carried_over_a_long_gap() -> None:
     (later,) = follow(associator, [(30.0, 100)])
     assert later is not None
     assert later is not token
+
+
+def test_a_new_object_may_be_two_of_its_widths_further_at_the_second_box() -> None:
+    tokens = follow(Associator(0.4), [(n / 5, 100 + 68 * n) for n in range(6)])
+    assert None not in tokens
+    assert len(set(tokens)) == 1
+
+
+def test_a_box_beyond_what_moves_is_another_object() -> None:
+    assert len(set(follow(Associator(0.4), [(0.0, 100), (0.2, 300)]))) == 2
+
+
+def test_a_new_object_does_not_take_the_box_of_its_neighbour() -> None:
+    associator = Associator(0.4)
+    (known,) = set(follow(associator, [(n / 5, 200) for n in range(5)]))
+    _, new = associator.update([person(200), person(150)], [0.8, 0.8], 1.0)
+    assert new is not known
+    assert associator.update([person(202)], [0.8], 1.2) == [known]
+
+
+def test_what_has_left_the_picture_is_not_followed() -> None:
+    associator = Associator(0.4)
+    picture = (640.0, 360.0)
+    leaving = [associator.update([person(x)], [0.8], x / 200, picture)[0] for x in (500, 550, 600)]
+    (token,) = set(leaving)
+    assert token is not None
+    associator.update([], [], 3.2, picture)
+    assert token.left
+    assert associator.alive == set()
+    (entering,) = associator.update([person(600)], [0.8], 3.4, picture)
+    assert entering is not token

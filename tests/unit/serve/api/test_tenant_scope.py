@@ -81,8 +81,8 @@ class Parts:
     async def limits(self, tenant: str) -> str:
         return f"limits of {tenant}"
 
-    async def rates(self, tenant: str, key_id: str, limits: Any) -> str:
-        return f"rates of {tenant} and {key_id}"
+    async def rates(self, tenant: str, actor: str, limits: Any) -> str:
+        return f"rates of {tenant} and {actor}"
 
     def under_way(self, tenant: str) -> str:
         return f"requests of {tenant}"
@@ -156,7 +156,7 @@ async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> No
     assert found == [
         "picture of acme",
         "limits of acme",
-        "rates of acme and k1",
+        "rates of acme and key:k1",
         "requests of acme",
         "slot of acme",
     ]

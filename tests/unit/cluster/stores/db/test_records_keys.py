@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.core.roles import Role
 from cluster.stores.db import keys
-from cluster.stores.db.types import IssuedKey
+from cluster.stores.db.types import IssuedKey, KeyInfo
 
 
 def test_a_new_key_has_the_form_and_its_id_can_be_read() -> None:
@@ -51,4 +52,5 @@ def test_only_the_key_itself_proves_its_digest() -> None:
 
 
 def test_an_issued_key_does_not_show_its_secret() -> None:
-    assert "hidden" not in repr(IssuedKey(id="abcdefgh", secret="hidden"))
+    info = KeyInfo("abcdefgh", "acme", "till", Role.VIEWER, 1, None, None, None)
+    assert "hidden" not in repr(IssuedKey(info, secret="hidden"))

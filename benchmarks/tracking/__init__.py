@@ -1,0 +1,1 @@
+"""How well the pipeline follows objects, on composed scenes whose truth is known exactly."""
