@@ -76,6 +76,9 @@ def demo(
 
     def describe(access: DemoAccess) -> Iterable[tuple[str, str]]:
         yield "Dashboard", access.api
+        for tenant, users in access.users.items():
+            admin = users["admin"]
+            yield f"Admin of {tenant}", f"{admin['email']}, password {admin['password']}"
         for owner, key in access.keys.items():
             yield f"Key of {owner}", key
         yield "API docs", f"{access.api}/docs"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.core.names import MEMORY
-from cluster.core.remote import ray_errors
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import AuditLog, TenantExpiry, TenantRetention
 from pipelines.errors import AtalaiaError, NotFoundError
@@ -36,11 +35,12 @@ class RemoteMemory:
 
     async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
         """As `TenantVectors.remove`. Raises UnavailableError."""
+        # Here, because they import Ray Serve (1 s): most rounds have no vectors to remove.
+        from cluster.core.handles import deployment
+        from cluster.core.remote import ray_errors
+
         async with ray_errors("memory", MEMORY_TIMEOUT_S):
             if self._handle is None:  # the application may start after this process
-                # Here, because it imports Ray Serve (1 s): most rounds have no vectors to remove.
-                from cluster.core.handles import deployment
-
                 self._handle = deployment(MEMORY)
             removed: int = await self._handle.remove.remote(tenant, camera, window, limit)
         return removed

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field, TypeAdapter
 
 from cluster.core.roles import Permission
+from pipelines.borders import border_warnings
 from pipelines.classes import ClassNames
 from pipelines.domain import (
     CountRule,
@@ -68,6 +69,34 @@ class NewCountRule(CountRule):
     kind: Literal[RuleKind.COUNT]
     id: OptionalId = None  # type: ignore[assignment]
 
+
+class Warned(ResponseBody):
+    warnings: tuple[str, ...] = Field(
+        (), description="Why the rule may miss objects, such as its nearness to the picture's edge."
+    )
+
+
+class AddedZoneEntryRule(ZoneEntryRule, Warned):
+    pass
+
+
+class AddedLineCrossRule(LineCrossRule, Warned):
+    pass
+
+
+class AddedLoiterRule(LoiterRule, Warned):
+    pass
+
+
+class AddedCountRule(CountRule, Warned):
+    pass
+
+
+AddedRule = Annotated[
+    AddedZoneEntryRule | AddedLineCrossRule | AddedLoiterRule | AddedCountRule,
+    Field(discriminator="kind"),
+]
+_ADDED: TypeAdapter[AddedRule] = TypeAdapter(AddedRule)
 
 NewRule = Annotated[
     NewZoneEntryRule | NewLineCrossRule | NewLoiterRule | NewCountRule,
@@ -182,7 +211,7 @@ async def add_rule(
     state: StateDep,
     response: Response,
     note: AuditNoteDep,
-) -> Rule:
+) -> AddedRule:
     """Armed within two seconds, without a restart. Coordinates are 0..1 of the picture, origin
     top left. Classes are those of the running model; `People` becomes `person`."""
     note.details |= {"kind": body.kind.value}
@@ -203,7 +232,7 @@ async def add_rule(
     note.committed = True
     await scope.announcer.changed(camera)
     response.headers["Location"] = f"/v1/cameras/{camera}/rules/{rule.id}"
-    return rule
+    return _ADDED.validate_python(rule.model_dump() | {"warnings": border_warnings(rule)})
 
 
 @router.get(

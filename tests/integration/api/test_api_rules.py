@@ -47,7 +47,7 @@ async def test_every_kind_is_stored_and_given_back(
 
     assert response.status_code == 201, response.text
     assert response.headers["location"] == "/v1/cameras/gate/rules/mine"
-    assert response.json() == sent
+    assert response.json() == sent | {"warnings": []}
     assert (await acme.get("/v1/cameras/gate/rules")).json() == {"rules": [sent]}
     assert world.controller.told == [("acme", "gate")]
     [stored] = await world.database.tenant("acme").rules("gate")
@@ -99,7 +99,9 @@ async def test_classes_become_those_of_the_model(acme: httpx.AsyncClient, world:
     added = await acme.post("/v1/cameras/gate/rules", json=sent)
 
     assert added.json()["classes"] == ["person", "traffic light", "car"]
-    assert (await acme.get("/v1/cameras/gate/rules")).json()["rules"] == [added.json()]
+    assert (await acme.get("/v1/cameras/gate/rules")).json()["rules"] == [
+        {name: value for name, value in added.json().items() if name != "warnings"}
+    ]
 
 
 async def test_a_class_that_the_model_lacks_is_refused(
@@ -117,6 +119,18 @@ async def test_a_class_that_the_model_lacks_is_refused(
     assert "no such class" in second["detail"]
     assert (await acme.get("/v1/cameras/gate/rules")).json() == {"rules": []}
     assert world.controller.told == []
+
+
+async def test_a_rule_at_the_edge_is_added_with_a_warning(acme: httpx.AsyncClient) -> None:
+    sent = {"kind": "line_cross", "line": [[0.002, 0.2], [0.002, 0.9]], "id": "edge"}
+
+    added = await acme.post("/v1/cameras/gate/rules", json=sent)
+
+    assert added.status_code == 201
+    [warning] = added.json()["warnings"]
+    assert "left edge of the picture" in warning
+    [rule] = (await acme.get("/v1/cameras/gate/rules")).json()["rules"]
+    assert rule["id"] == "edge"
 
 
 async def test_many_unknown_classes_cost_little(acme: httpx.AsyncClient, world: World) -> None:

@@ -20,6 +20,7 @@ import {
   decodeSession,
   decodeUser,
   decodeUsers,
+  decodeWarnings,
 } from '../domain/decode';
 import type {
   Alarm,
@@ -39,7 +40,7 @@ import type {
   SightingFilter,
 } from '../domain/types';
 import type { Credential } from './credential';
-import { ApiError, kindOfStatus, problemDetail } from './errors';
+import { ApiError, kindOf, problemDetail } from './errors';
 
 const TIMEOUT_MS = 10_000;
 /** A search uploads a picture and runs a model. */
@@ -108,9 +109,13 @@ export class Api {
     );
   }
 
-  async addRule(camera: string, rule: RuleBody): Promise<Rule> {
+  async addRule(
+    camera: string,
+    rule: RuleBody,
+  ): Promise<{ readonly rule: Rule; readonly warnings: readonly string[] }> {
     const path = `/v1/cameras/${encodeURIComponent(camera)}/rules`;
-    return decodeRule(await this.#json(path, { method: 'POST', json: rule }));
+    const body = await this.#json(path, { method: 'POST', json: rule });
+    return { rule: decodeRule(body), warnings: decodeWarnings(body) };
   }
 
   async removeRule(camera: string, rule: string): Promise<void> {
@@ -302,11 +307,8 @@ export class Api {
       throw new ApiError('network', error instanceof Error ? error.message : '');
     }
     if (response.ok) return response;
-    throw new ApiError(
-      kindOfStatus(response.status),
-      problemDetail(await readJson(response)),
-      response.status,
-    );
+    const problem = await readJson(response);
+    throw new ApiError(kindOf(response.status, problem), problemDetail(problem), response.status);
   }
 }
 

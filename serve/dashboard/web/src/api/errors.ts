@@ -6,6 +6,7 @@ export type ApiErrorKind =
   | 'forbidden'
   | 'not-found'
   | 'conflict'
+  | 'quota'
   | 'invalid'
   | 'too-large'
   | 'too-many'
@@ -35,7 +36,14 @@ export class ApiError extends Error {
   }
 }
 
-export function kindOfStatus(status: number): ApiErrorKind {
+/** The kind of an answer that is no success; `body` is its problem document, if it has one. */
+export function kindOf(status: number, body: unknown): ApiErrorKind {
+  const code = typeof body === 'object' && body !== null && 'code' in body ? body.code : null;
+  // With 429 it is a rate, which is over soon; with 409 it is a number of things, which is not.
+  return status === 409 && code === 'quota-exceeded' ? 'quota' : kindOfStatus(status);
+}
+
+function kindOfStatus(status: number): ApiErrorKind {
   switch (status) {
     case 401:
       return 'unauthorized';

@@ -5,7 +5,7 @@
  */
 
 import type { Credential } from './credential';
-import { ApiError, kindOfStatus, problemDetail } from './errors';
+import { ApiError, kindOf, problemDetail } from './errors';
 
 /** Renewed when less than this is left, so that no request arrives with a token that just ended. */
 const RENEW_BEFORE_MS = 60_000;
@@ -127,7 +127,7 @@ export class UserSession implements Credential {
     }
     if (response.ok) return response;
     const problem: unknown = await response.json().catch(() => null);
-    throw new ApiError(kindOfStatus(response.status), problemDetail(problem), response.status);
+    throw new ApiError(kindOf(response.status, problem), problemDetail(problem), response.status);
   }
 }
 

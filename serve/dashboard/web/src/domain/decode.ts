@@ -298,6 +298,12 @@ export function decodeRule(value: unknown): Rule {
   } as unknown as Rule;
 }
 
+/** Why a new rule may miss objects, in the API's words. */
+export function decodeWarnings(body: unknown): readonly string[] {
+  const { warnings } = fields(body, 'rule');
+  return Array.isArray(warnings) ? warnings.filter((one) => typeof one === 'string') : [];
+}
+
 export function decodeRules(body: unknown): readonly Rule[] {
   return list(body, 'rules').map(decodeRule);
 }

@@ -52,6 +52,7 @@ export const en = {
   'error.forbidden': 'Your role does not allow this.',
   'error.notFound': 'It is no longer there.',
   'error.conflict': 'It exists already.',
+  'error.quota': 'Your organization has reached a limit.',
   'error.tooLarge': 'The file is too large.',
   'error.invalid': 'The server did not accept this.',
   'error.unreadable':
@@ -181,6 +182,7 @@ export const en = {
   'rule.zone': 'Time zone: {timezone}.',
   'rule.add': 'Add rule',
   'rule.added': 'The rule is armed within two seconds.',
+  'rule.warning': 'Look at the rule again: {warning}.',
   'rule.deleted': 'The rule was deleted.',
   'rule.delete': 'Delete rule {name}',
   'rule.always': 'always',

@@ -53,6 +53,7 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'error.forbidden': 'Seu perfil não permite isto.',
   'error.notFound': 'Não existe mais.',
   'error.conflict': 'Já existe.',
+  'error.quota': 'Sua organização atingiu um limite.',
   'error.tooLarge': 'O arquivo é grande demais.',
   'error.invalid': 'O servidor não aceitou o pedido.',
   'error.unreadable':
@@ -182,6 +183,7 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'rule.zone': 'Fuso horário: {timezone}.',
   'rule.add': 'Adicionar regra',
   'rule.added': 'A regra estará armada em dois segundos.',
+  'rule.warning': 'Confira a regra: {warning}.',
   'rule.deleted': 'A regra foi excluída.',
   'rule.delete': 'Excluir a regra {name}',
   'rule.always': 'sempre',

@@ -4,7 +4,7 @@ import { signal } from '@preact/signals';
 
 export interface Notice {
   readonly id: number;
-  readonly tone: 'good' | 'bad';
+  readonly tone: 'good' | 'warn' | 'bad';
   readonly text: string;
 }
 

@@ -8,6 +8,7 @@ const MESSAGES: Readonly<Record<ApiErrorKind, MessageKey>> = {
   forbidden: 'error.forbidden',
   'not-found': 'error.notFound',
   conflict: 'error.conflict',
+  quota: 'error.quota',
   invalid: 'error.invalid',
   'too-large': 'error.tooLarge',
   'too-many': 'error.tooMany',

@@ -24,9 +24,10 @@ export function useRules(api: Api, camera: string) {
   const add = async (body: RuleBody): Promise<boolean> => {
     setBusy(true);
     try {
-      const rule = await api.addRule(camera, body);
+      const { rule, warnings } = await api.addRule(camera, body);
       setRules((before) => [...(before ?? []), rule]);
       notify('good', t('rule.added'));
+      for (const warning of warnings) notify('warn', t('rule.warning', { warning }));
       return true;
     } catch (failure) {
       setError(explain(failure));

@@ -107,6 +107,26 @@ describe('Api', () => {
     expect(bad.onUnauthorized).toHaveBeenCalledTimes(1);
   });
 
+  it('tells a limit from something that exists', async () => {
+    const { api } = apiThat(() => json({ code: 'quota-exceeded', detail: '5 of 5.' }, 409));
+    await expect(api.cameras()).rejects.toMatchObject({ kind: 'quota', retryable: false });
+  });
+
+  it('reads the warnings of a new rule', async () => {
+    const rule = {
+      id: 'edge',
+      kind: 'line_cross',
+      line: [
+        [0, 0],
+        [0, 1],
+      ],
+      classes: [],
+    };
+    const { api } = apiThat(() => json({ ...rule, warnings: ['too near'] }, 201));
+    const added = await api.addRule('gate', {} as never);
+    expect(added).toMatchObject({ rule: { id: 'edge' }, warnings: ['too near'] });
+  });
+
   it('calls a request that never arrived a network error', async () => {
     const { api } = apiThat(() => Promise.reject(new TypeError('Failed to fetch')));
     await expect(api.cameras()).rejects.toMatchObject({ kind: 'network' });
