@@ -78,7 +78,7 @@ def finished(
 
     async def first() -> Summary:
         await migrate(settings.database_url)
-        async with Database(settings.database_url) as database:
+        async with Database(settings.database_url, cipher=CIPHER) as database:
             await seed(database)
         return await run(settings, files=(str(videos),), start_us=START_US)
 
@@ -96,7 +96,7 @@ def after(finished: Finished, tmp_path: Path) -> Finished:
 
 @pytest.fixture
 async def written_records(after: Finished) -> AsyncIterator[Database]:
-    async with Database(after.settings.database_url) as database:
+    async with Database(after.settings.database_url, cipher=CIPHER) as database:
         yield database
 
 

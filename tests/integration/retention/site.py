@@ -31,7 +31,14 @@ from pipelines.errors import UnavailableError
 from pipelines.identity import object_snapshot_key
 from pipelines.retention import DAY_US, SpaceState, Usage
 from pipelines.times import moment_of
-from tests.factories import NAMESPACE, make_alarm, make_camera, make_path, make_sighting
+from tests.factories import (
+    CIPHER,
+    NAMESPACE,
+    make_alarm,
+    make_camera,
+    make_path,
+    make_sighting,
+)
 
 COLLECTION, DIM = "sightings", 4
 MINUTE_US = 60_000_000
@@ -240,7 +247,7 @@ async def open_site(folder: Path) -> AsyncIterator[Site]:
     await ensure_collection(vectors, COLLECTION, DIM)
     blobs = {t: TenantBlobs(f"file://{folder}/blobs", t) for t in ("acme", "globex")}
     url = f"sqlite+aiosqlite:///{folder}/atalaia.db"
-    async with Database(url, clock=clock) as database:
+    async with Database(url, clock=clock, cipher=CIPHER) as database:
         for tenant in blobs:
             await database.platform().ensure_tenant(tenant, tenant.title())
             for camera in ("gate", "yard"):
