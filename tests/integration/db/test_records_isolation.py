@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, func, select, update
 
-from cluster.stores.db import AlarmQuery, CameraChanges, Database, TenantRecords
+from cluster.stores.db import (
+    AlarmQuery,
+    CameraChanges,
+    Database,
+    RecordCounts,
+    TenantRecords,
+)
 from cluster.stores.db.models import AlarmRow, Base, CameraRow, RuleRow, TenantOwned
 from cluster.stores.db.sessions import Sessions
 from pipelines.errors import InputError, NotFoundError
@@ -29,6 +35,7 @@ ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
     "rules": lambda r: r.rules("vault"),
     "add_rule": lambda r: r.add_rule("vault", make_rule("mine")),
     "remove_rule": lambda r: r.remove_rule("vault", "yard"),
+    "counts": lambda r: r.counts(),
     "alarms": lambda r: r.alarms(AlarmQuery(camera="vault")),
     "alarm": lambda r: r.alarm(THEIR_ALARM.id),
     "known_alarms": lambda r: r.known_alarms([THEIR_ALARM.id]),
@@ -88,6 +95,13 @@ async def test_the_same_names_do_not_meet(filled: Database) -> None:
     assert [camera.id for camera in await globex.cameras()] == ["gate", "vault"]
     assert (await globex.camera("gate")).enabled
     assert await globex.rules("gate") == [make_rule()]
+
+
+async def test_what_is_counted_is_ones_own(filled: Database) -> None:
+    assert await filled.tenant("acme").counts() == RecordCounts(
+        cameras=0, rules=0, most_rules=0, detect_fps=0.0
+    )
+    assert (await filled.tenant("globex").counts()).cameras == 2
 
 
 async def test_a_session_adds_the_tenant_to_whatever_is_written(filled: Database) -> None:
