@@ -36,6 +36,7 @@ class Demo:
     livekit: str
     rtsp: str
     keys: dict[str, str]
+    users: dict[str, dict[str, dict[str, str]]]
     process: psutil.Process
     log: Path
     calls: Path

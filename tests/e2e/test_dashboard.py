@@ -170,6 +170,21 @@ async def test_the_key_is_kept_only_where_asked(page: Page, demo: Demo, watch: W
     assert demo.keys[TENANT] not in await page.evaluate(stored)
 
 
+async def test_a_viewer_of_the_demo_signs_in_and_only_watches(
+    page: Page, demo: Demo, watch: Watch
+) -> None:
+    who = demo.users[TENANT]["viewer"]
+    await page.goto(demo.api)
+    await page.get_by_label("Organization").fill(TENANT)
+    await page.get_by_label("E-mail").fill(who["email"])
+    await page.get_by_label("Password").fill(who["password"])
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
+    await expect(page.locator("[data-camera]")).to_have_count(len(await cameras(demo)))
+    await expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(["Live"])
+    await expect(page.get_by_role("button", name="Add camera")).to_have_count(0)
+
+
 async def test_each_tenant_sees_its_own_cameras(page: Page, demo: Demo, watch: Watch) -> None:
     for tenant in sorted(set(demo.keys) - {"platform"}):
         await sign_in(page, demo, tenant)
