@@ -349,5 +349,6 @@ async def test_more_like_an_object_that_was_seen(page: Page, demo: Demo, watch: 
 async def test_the_page_speaks_portuguese(page: Page, demo: Demo, watch: Watch) -> None:
     await page.goto(demo.api)
     await page.get_by_label("Language").select_option("pt-BR")
-    await expect(page.get_by_label("Chave de acesso")).to_be_visible()
+    await expect(page.get_by_label("Organização")).to_be_visible()
+    await expect(page.get_by_role("button", name="Chave de acesso")).to_be_visible()
     assert await page.evaluate("document.documentElement.lang") == "pt-BR"

@@ -353,7 +353,8 @@ def test_a_job_looks_at_the_recordings_again(demo: Demo) -> None:
 
 
 def test_no_secret_is_in_any_log(demo: Demo) -> None:
-    secrets = ["p@ss:w", "p%40ss%3Aw", "s3cret", *demo.keys.values()]
+    passwords = [who["password"] for by_role in demo.users.values() for who in by_role.values()]
+    secrets = ["p@ss:w", "p%40ss%3Aw", "s3cret", *demo.keys.values(), *passwords]
     shown = demo.log.read_text(encoding="utf-8")
     logs = [shown.split("For programs")[-1]]  # the keys are shown once, to the one who started it
     folder = demo.log.parent / "log"
