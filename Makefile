@@ -49,7 +49,7 @@ SUPERVISED := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 # fails now and then shows a defect, of the product or of its own.
 UNIT := tests/unit -n 2 --dist worksteal
 INTEGRATION := tests/integration tests/chaos -n 4 --dist loadgroup
-QUIET := tests/integration/batch tests/integration/bridge tests/e2e -m "quiet or e2e"
+QUIET := tests/integration/batch tests/integration/bridge tests/integration/agents tests/e2e -m "quiet or e2e"
 .PHONY: test test-unit test-integration test-e2e check
 check: lint test-unit  ## What to run before a commit: style, types, import rules, unit tests
 test: ready-to-test  ## Every test that passes in CI

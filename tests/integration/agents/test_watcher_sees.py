@@ -31,6 +31,10 @@ from tests.integration.agents.world import (
 )
 from tests.integration.bridge.world import Servers, until
 
+# One lost frame spoils those after it, and on a machine that others keep busy one is lost now
+# and then: why is not known yet.
+pytestmark = pytest.mark.quiet
+
 EARLY_S, LATE_S = 0.2, 0.8
 """How far from the script an alarm may be: a line is crossed for good only some frames after the
 foot touched it, and on a busy machine a frame or two are not looked at."""
