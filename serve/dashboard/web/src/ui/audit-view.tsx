@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import type { AuditEntry, AuditFilter } from '../domain/types';
 import { formatTime, t } from '../i18n';
 import type { Workspace } from '../state/workspace';
+import { Table } from './table';
 import { explain } from './trouble';
 
 const ALL: AuditFilter = { actor: '', action: '' };
@@ -80,42 +81,37 @@ function Entries({ entries, failed }: { entries: readonly AuditEntry[] | null; f
   if (entries === null) return failed ? null : <p class="quiet-text">{t('audit.loading')}</p>;
   if (entries.length === 0) return <p class="quiet-text">{t('audit.none')}</p>;
   return (
-    <div class="table-scroll">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">{t('audit.at')}</th>
-            <th scope="col">{t('audit.actor')}</th>
-            <th scope="col">{t('audit.action')}</th>
-            <th scope="col">{t('audit.object')}</th>
-            <th scope="col">{t('audit.address')}</th>
-            <th scope="col">{t('audit.outcome')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {entries.map((entry) => (
-            <tr key={entry.sequence} data-sequence={entry.sequence}>
-              <td>
-                <time dateTime={new Date(entry.atMs).toISOString()}>{formatTime(entry.atMs)}</time>
-              </td>
-              <td>{entry.actor}</td>
-              <td>{entry.action}</td>
-              <td>
-                {entry.object}
-                <small>{detailText(entry)}</small>
-              </td>
-              <td>{entry.address ?? '–'}</td>
-              <td>
-                <span class={`chip ${entry.refused ? 'offline' : 'live'}`}>
-                  {t(entry.refused ? 'audit.refused' : 'audit.done')}
-                </span>
-                <small>{entry.reason}</small>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      columns={[
+        t('audit.at'),
+        t('audit.actor'),
+        t('audit.action'),
+        t('audit.object'),
+        t('audit.address'),
+        t('audit.outcome'),
+      ]}
+    >
+      {entries.map((entry) => (
+        <tr key={entry.sequence} data-sequence={entry.sequence}>
+          <td>
+            <time dateTime={new Date(entry.atMs).toISOString()}>{formatTime(entry.atMs)}</time>
+          </td>
+          <td>{entry.actor}</td>
+          <td>{entry.action}</td>
+          <td>
+            {entry.object}
+            <small>{detailText(entry)}</small>
+          </td>
+          <td>{entry.address ?? '–'}</td>
+          <td>
+            <span class={`chip ${entry.refused ? 'offline' : 'live'}`}>
+              {t(entry.refused ? 'audit.refused' : 'audit.done')}
+            </span>
+            <small>{entry.reason}</small>
+          </td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 

@@ -9,9 +9,8 @@ import { slugOf } from '../domain/slug';
 import { type MessageKey, t } from '../i18n';
 import { notify } from '../state/notices';
 import type { Workspace } from '../state/workspace';
-import { Dialog } from './dialog';
+import { FormDialog } from './form-dialog';
 import { TextField } from './text-field';
-import { explain } from './trouble';
 
 const PROBLEMS: Readonly<Record<CameraDraftProblem, MessageKey>> = {
   id: 'camera.id.invalid',
@@ -28,76 +27,61 @@ export function CameraDialog({
 }) {
   const [draft, setDraft] = useState<CameraDraft>({ name: '', id: '', url: '', substream: '' });
   const [ownId, setOwnId] = useState(false);
-  const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<CameraDraftProblem | null>(null);
-  const [error, setError] = useState<string | null>(null);
 
   const change = (changes: Partial<CameraDraft>) => {
     setDraft({ ...draft, ...changes });
     setProblem(null);
   };
-  const submit = async (event: Event) => {
-    event.preventDefault();
+  const check = () => {
     const found = cameraDraftProblem(draft);
     setProblem(found);
-    setError(found ? t(PROBLEMS[found]) : null);
-    if (found) return;
-    setBusy(true);
-    try {
-      const camera = await workspace.api.addCamera(toNewCamera(draft));
-      notify('good', t('camera.added', { name: camera.name }));
-      onClose();
-      await workspace.refreshCameras();
-    } catch (failure) {
-      setError(explain(failure));
-      setBusy(false);
-    }
+    return found ? t(PROBLEMS[found]) : null;
+  };
+  const add = async () => {
+    const camera = await workspace.api.addCamera(toNewCamera(draft));
+    notify('good', t('camera.added', { name: camera.name }));
+    onClose();
+    await workspace.refreshCameras();
   };
 
   return (
-    <Dialog title={t('camera.add.title')} onClose={onClose}>
-      <form class="form" onSubmit={submit} noValidate>
-        <TextField
-          label={t('camera.name')}
-          value={draft.name}
-          onInput={(name) => change(ownId ? { name } : { name, id: slugOf(name) })}
-        />
-        <TextField
-          label={t('camera.id')}
-          hint={t('camera.id.hint')}
-          value={draft.id}
-          invalid={problem === 'id'}
-          onInput={(id) => {
-            setOwnId(id !== '');
-            change({ id });
-          }}
-        />
-        <TextField
-          label={t('camera.url')}
-          hint={t('camera.url.hint')}
-          value={draft.url}
-          invalid={problem === 'url'}
-          onInput={(url) => change({ url })}
-        />
-        <TextField
-          label={t('camera.substream')}
-          hint={t('camera.substream.hint')}
-          value={draft.substream}
-          invalid={problem === 'substream'}
-          onInput={(substream) => change({ substream })}
-        />
-        <p class="form-error" role="alert">
-          {error}
-        </p>
-        <div class="dialog-foot">
-          <button type="button" class="button quiet" onClick={onClose}>
-            {t('action.cancel')}
-          </button>
-          <button type="submit" class="button primary" disabled={busy}>
-            {t('camera.add')}
-          </button>
-        </div>
-      </form>
-    </Dialog>
+    <FormDialog
+      title={t('camera.add.title')}
+      submit={t('camera.add')}
+      problem={check}
+      onSubmit={add}
+      onClose={onClose}
+    >
+      <TextField
+        label={t('camera.name')}
+        value={draft.name}
+        onInput={(name) => change(ownId ? { name } : { name, id: slugOf(name) })}
+      />
+      <TextField
+        label={t('camera.id')}
+        hint={t('camera.id.hint')}
+        value={draft.id}
+        invalid={problem === 'id'}
+        onInput={(id) => {
+          setOwnId(id !== '');
+          change({ id });
+        }}
+      />
+      <TextField
+        label={t('camera.url')}
+        hint={t('camera.url.hint')}
+        value={draft.url}
+        invalid={problem === 'url'}
+        onInput={(url) => change({ url })}
+      />
+      <TextField
+        label={t('camera.substream')}
+        hint={t('camera.substream.hint')}
+        value={draft.substream}
+        invalid={problem === 'substream'}
+        onInput={(substream) => change({ substream })}
+      />
+    </FormDialog>
   );
 }

@@ -9,7 +9,7 @@ import { explain } from './trouble';
 export interface FormDialogProps {
   readonly title: string;
   readonly submit: string;
-  /** What is wrong with the input, before anything is sent; null: nothing. */
+  /** Called before anything is sent: what is wrong with the input; null: nothing. */
   readonly problem: () => string | null;
   /** Closes the dialog itself, so that it can show something else instead. */
   readonly onSubmit: () => Promise<void>;

@@ -5,11 +5,12 @@ import type { Api } from '../api/client';
 import type { AccessKey, Role } from '../domain/access';
 import { formatDay, t } from '../i18n';
 import { notify } from '../state/notices';
+import { AccessList } from './access-list';
 import { ConfirmDialog } from './confirm-dialog';
 import { Dialog } from './dialog';
 import { FormDialog } from './form-dialog';
-import { PlusIcon } from './icons';
 import { RoleField, roleName } from './role-select';
+import { RowActions, Table } from './table';
 import { TextField } from './text-field';
 import { useList } from './use-list';
 
@@ -29,26 +30,17 @@ export function Keys({ api }: { api: Api }) {
     setOpen({ dialog: 'fresh', secret });
     await reload();
   };
-  const good = items?.filter((key) => !key.revoked) ?? [];
+  const good = items?.filter((key) => !key.revoked);
   return (
-    <section class="page-section" aria-label={t('key.list')}>
-      <div class="section-head">
-        <h2>{t('key.list')}</h2>
-        <button type="button" class="button" onClick={() => setOpen({ dialog: 'issue' })}>
-          <PlusIcon />
-          {t('key.issue')}
-        </button>
-      </div>
-      <p class="form-error" role="alert">
-        {error}
-      </p>
-      {items === null ? (
-        error === null && <p class="quiet-text">{t('access.loading')}</p>
-      ) : good.length === 0 ? (
-        <p class="quiet-text">{t('key.none')}</p>
-      ) : (
-        <KeyTable keys={good} onOpen={(dialog, key) => setOpen({ dialog, key })} />
-      )}
+    <AccessList
+      title={t('key.list')}
+      add={t('key.issue')}
+      onAdd={() => setOpen({ dialog: 'issue' })}
+      error={error}
+      count={good?.length ?? null}
+      none={t('key.none')}
+      table={<KeyTable keys={good ?? []} onOpen={(dialog, key) => setOpen({ dialog, key })} />}
+    >
       {open?.dialog === 'issue' ? <IssueKey api={api} onClose={close} onIssued={show} /> : null}
       {open?.dialog === 'fresh' ? <FreshKey secret={open.secret} onClose={close} /> : null}
       {open?.dialog === 'rotate' ? (
@@ -75,7 +67,7 @@ export function Keys({ api }: { api: Api }) {
           }}
         />
       ) : null}
-    </section>
+    </AccessList>
   );
 }
 
@@ -84,50 +76,25 @@ function KeyTable(props: {
   onOpen: (dialog: 'rotate' | 'revoke', key: AccessKey) => void;
 }) {
   return (
-    <div class="table-scroll">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">{t('key.name')}</th>
-            <th scope="col">{t('access.role')}</th>
-            <th scope="col">{t('key.expires')}</th>
-            <th scope="col">{t('key.used')}</th>
-            <th scope="col">
-              <span class="visually-hidden">{t('access.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {props.keys.map((key) => (
-            <tr key={key.id} data-key={key.id}>
-              <td>
-                {key.name}
-                <small>{key.prefix}…</small>
-              </td>
-              <td>{roleName(key.role)}</td>
-              <td>{key.expiresMs === null ? t('access.never') : formatDay(key.expiresMs)}</td>
-              <td>{key.usedMs === null ? t('access.never') : formatDay(key.usedMs)}</td>
-              <td class="row-actions">
-                <button
-                  type="button"
-                  class="button quiet small"
-                  onClick={() => props.onOpen('rotate', key)}
-                >
-                  {t('key.rotate')}
-                </button>
-                <button
-                  type="button"
-                  class="button quiet small"
-                  onClick={() => props.onOpen('revoke', key)}
-                >
-                  {t('key.revoke')}
-                </button>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table columns={[t('key.name'), t('access.role'), t('key.expires'), t('key.used')]} actions>
+      {props.keys.map((key) => (
+        <tr key={key.id} data-key={key.id}>
+          <td>
+            {key.name}
+            <small>{key.prefix}…</small>
+          </td>
+          <td>{roleName(key.role)}</td>
+          <td>{key.expiresMs === null ? t('access.never') : formatDay(key.expiresMs)}</td>
+          <td>{key.usedMs === null ? t('access.never') : formatDay(key.usedMs)}</td>
+          <RowActions
+            actions={[
+              { label: t('key.rotate'), onClick: () => props.onOpen('rotate', key) },
+              { label: t('key.revoke'), onClick: () => props.onOpen('revoke', key) },
+            ]}
+          />
+        </tr>
+      ))}
+    </Table>
   );
 }
 

@@ -5,10 +5,11 @@ import type { Api } from '../api/client';
 import { isEmail, MIN_PASSWORD, type Role, type User, type UserChanges } from '../domain/access';
 import { formatDay, t } from '../i18n';
 import { notify } from '../state/notices';
+import { AccessList } from './access-list';
 import { ConfirmDialog } from './confirm-dialog';
 import { FormDialog } from './form-dialog';
-import { PlusIcon } from './icons';
 import { RoleField, RoleSelect } from './role-select';
+import { RowActions, Table } from './table';
 import { TextField } from './text-field';
 import { explain } from './trouble';
 import { useList } from './use-list';
@@ -36,28 +37,21 @@ export function Users({ api }: { api: Api }) {
     await reload();
   };
   return (
-    <section class="page-section" aria-label={t('user.list')}>
-      <div class="section-head">
-        <h2>{t('user.list')}</h2>
-        <button type="button" class="button" onClick={() => setOpen({ dialog: 'add' })}>
-          <PlusIcon />
-          {t('user.add')}
-        </button>
-      </div>
-      <p class="form-error" role="alert">
-        {error}
-      </p>
-      {items === null ? (
-        error === null && <p class="quiet-text">{t('access.loading')}</p>
-      ) : items.length === 0 ? (
-        <p class="quiet-text">{t('user.none')}</p>
-      ) : (
+    <AccessList
+      title={t('user.list')}
+      add={t('user.add')}
+      onAdd={() => setOpen({ dialog: 'add' })}
+      error={error}
+      count={items?.length ?? null}
+      none={t('user.none')}
+      table={
         <UserTable
-          users={items}
+          users={items ?? []}
           onChange={change}
           onOpen={(dialog, user) => setOpen({ dialog, user })}
         />
-      )}
+      }
+    >
       {open?.dialog === 'add' ? <AddUser api={api} onClose={close} onDone={done} /> : null}
       {open?.dialog === 'password' ? (
         <NewPassword api={api} user={open.user} onClose={close} onDone={done} />
@@ -74,7 +68,7 @@ export function Users({ api }: { api: Api }) {
           }}
         />
       ) : null}
-    </section>
+    </AccessList>
   );
 }
 
@@ -84,62 +78,38 @@ function UserTable(props: {
   onOpen: (dialog: 'password' | 'remove', user: User) => void;
 }) {
   return (
-    <div class="table-scroll">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">{t('user.name')}</th>
-            <th scope="col">{t('access.role')}</th>
-            <th scope="col">{t('user.signedIn')}</th>
-            <th scope="col">
-              <span class="visually-hidden">{t('access.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {props.users.map((user) => (
-            <tr key={user.id} data-user={user.email}>
-              <td>
-                {user.name}
-                <small>{user.email}</small>
-                {user.disabled ? <span class="chip offline">{t('user.disabled')}</span> : null}
-              </td>
-              <td>
-                <RoleSelect
-                  label={t('user.role.of', { name: user.name })}
-                  value={user.role}
-                  onChange={(role) => props.onChange(user, { role })}
-                />
-              </td>
-              <td>{user.signedInMs === null ? t('access.never') : formatDay(user.signedInMs)}</td>
-              <td class="row-actions">
-                <button
-                  type="button"
-                  class="button quiet small"
-                  onClick={() => props.onOpen('password', user)}
-                >
-                  {t('user.password.set')}
-                </button>
-                <button
-                  type="button"
-                  class="button quiet small"
-                  onClick={() => props.onChange(user, { disabled: !user.disabled })}
-                >
-                  {t(user.disabled ? 'user.enable' : 'user.disable')}
-                </button>
-                <button
-                  type="button"
-                  class="button quiet small"
-                  onClick={() => props.onOpen('remove', user)}
-                >
-                  {t('user.remove')}
-                </button>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table columns={[t('user.name'), t('access.role'), t('user.signedIn')]} actions>
+      {props.users.map((user) => (
+        <tr key={user.id} data-user={user.email}>
+          <td>
+            {user.name}
+            <small>{user.email}</small>
+            {user.disabled ? <span class="chip offline">{t('user.disabled')}</span> : null}
+          </td>
+          <td>
+            <RoleSelect
+              label={t('user.role.of', { name: user.name })}
+              value={user.role}
+              onChange={(role) => props.onChange(user, { role })}
+            />
+          </td>
+          <td>{user.signedInMs === null ? t('access.never') : formatDay(user.signedInMs)}</td>
+          <RowActions
+            actions={[
+              {
+                label: t('user.password.set'),
+                onClick: () => props.onOpen('password', user),
+              },
+              {
+                label: t(user.disabled ? 'user.enable' : 'user.disable'),
+                onClick: () => props.onChange(user, { disabled: !user.disabled }),
+              },
+              { label: t('user.remove'), onClick: () => props.onOpen('remove', user) },
+            ]}
+          />
+        </tr>
+      ))}
+    </Table>
   );
 }
 
