@@ -29,7 +29,7 @@ from pipelines.retention import (
 
 log = get_logger("retention.space")
 
-# The oldest of each camera that are looked at together.
+# Candidates per camera in one step, oldest first.
 CANDIDATES = 64
 # What is younger stays: an alarm may still be on its way to it.
 YOUNGEST_US = 600_000_000

@@ -24,7 +24,7 @@ MAX_WAITING_OF_CHAIN = 2_048
 # One transaction of 100 entries takes 24 ms on SQLite, of one 4 to 7 ms (two busy cores).
 BATCH = 100
 
-# Serve kills a replica 3 s after it told it to stop, and other parts close after this one.
+# Serve kills a replica 3 s after asking it to stop, and other components close after the queue.
 FLUSH_S = 1.5
 
 # From soon enough to keep the delay short to seldom enough to leave a sick database alone.
@@ -291,7 +291,7 @@ class AuditQueue:
         if count == 0:
             # Not even the number of those that were lost. They stay in that of all losses.
             lost = loss.count if loss else 0
-            log.error("lost audit events not told", chain=name, count=lost, error=str(error))
+            log.error("count of lost audit events not recorded", chain=name, count=lost, error=str(error))
             return
         log.error("audit events not taken", chain=name, count=count, error=str(error))
         chain = self._chains[name]

@@ -75,8 +75,8 @@ def _who(scope: Scope, note: AuditNote) -> tuple[str, str] | None:
 
 
 def _of_caller(head: Message | None) -> bool:
-    """Whether the caller's own mistake was answered. After any other failure of a change it is not
-    certain that nothing was changed, so each one is logged."""
+    """Whether the answer was a client error. After any other failure a change may have been made all
+    the same, so equal failures are not merged into one entry."""
     return head is not None and head["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
 
 

@@ -65,7 +65,9 @@ class AuditView(ResponseBody):
     object: AuditObject
     address: str | None = Field(description="Of the client, behind trusted proxies.")
     outcome: str = Field(description="`done` or `refused`.")
-    reason: str | None = Field(description="Why it was refused.")
+    reason: str | None = Field(
+        description="Status of a refusal, or of the failed answer to a change that was made."
+    )
     details: dict[str, Any]
     prev_hash: str = Field(description="`hash` of the entry before.")
     hash: str = Field(description="SHA-256 over all other fields.")

@@ -37,8 +37,8 @@ export function AccessList(props: AccessListProps) {
   );
 }
 
-function Body({ count, error, none, table }: AccessListProps) {
+function Body({ count, error, none, table }: AccessListProps): ComponentChildren {
   if (count === null)
     return error === null ? <p class="quiet-text">{t('access.loading')}</p> : null;
-  return count === 0 ? <p class="quiet-text">{none}</p> : <>{table}</>;
+  return count === 0 ? <p class="quiet-text">{none}</p> : table;
 }
