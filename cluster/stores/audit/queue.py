@@ -291,7 +291,9 @@ class AuditQueue:
         if count == 0:
             # Not even the number of those that were lost. They stay in that of all losses.
             lost = loss.count if loss else 0
-            log.error("count of lost audit events not recorded", chain=name, count=lost, error=str(error))
+            log.error(
+                "count of lost audit events not recorded", chain=name, count=lost, error=str(error)
+            )
             return
         log.error("audit events not taken", chain=name, count=count, error=str(error))
         chain = self._chains[name]

@@ -75,8 +75,8 @@ def _who(scope: Scope, note: AuditNote) -> tuple[str, str] | None:
 
 
 def _of_caller(head: Message | None) -> bool:
-    """Whether the answer was a client error. After any other failure a change may have been made all
-    the same, so equal failures are not merged into one entry."""
+    """Whether the answer was a client error. After any other failure a change may have been made
+    all the same, so equal failures are not merged into one entry."""
     return head is not None and head["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
