@@ -27,7 +27,8 @@ from cluster.core.handles import deployment
 from cluster.core.names import DETECTOR, SERVE_APP
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
-from cluster.inference.checkpoint import read_labels
+from cluster.inference.export import ExportCache
+from cluster.inference.known_network import open_network
 from cluster.inference.model import ModelInfo
 from cluster.inference.weights import Weights, resolve_weights
 from cluster.stores.blobs.tenant import TenantBlobs
@@ -138,7 +139,7 @@ class Job:
             return rules
         assert rules is not None
         try:
-            labels = read_labels(weights)
+            labels = open_network(weights, ExportCache(self._settings.model_cache)).labels
         except ModelError as error:
             raise InputError(error.message, hint=error.hint) from error
         return with_known_classes(rules, labels, weights.name)

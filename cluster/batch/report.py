@@ -16,11 +16,8 @@ log = get_logger("batch.report")
 
 # Frequent enough for a progress bar and to notice a cancellation. Each report updates a small row.
 REPORT_INTERVAL_S = 1.0
-# Characters of the error that a job's record keeps.
+# Characters of the error that a job's record keeps. It may quote the address of a file.
 MAX_ERROR = 2_000
-
-# Of the text that the record keeps of an error, which may quote the address of a file.
-MAX_ERROR = 2000
 
 OnProgress = Callable[[float], None]
 

@@ -52,7 +52,10 @@ def load_network(weights: Weights) -> DetectorNetwork:
     Raises:
         ModelError: not a model, cut off, holds more than a model, or no detector.
     """
-    module, labels = _read_detector(weights)
+    _require_intact(weights)
+    module = _read_module(weights)
+    _require_detector(module, weights)
+    labels = _labels(module, int(module.model[-1].nc), weights)
     try:
         module = _prepared(module)
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
@@ -60,22 +63,6 @@ def load_network(weights: Weights) -> DetectorNetwork:
     _require_finite(module, weights)
     end_to_end = bool(getattr(module.model[-1], "end2end", False))
     return DetectorNetwork(lambda: module, labels, end_to_end)
-
-
-def read_labels(weights: Weights) -> tuple[str, ...]:
-    """Class names of the detector in `weights`; the index is the class number.
-
-    Raises:
-        ModelError: not a model, cut off, holds more than a model, or no detector.
-    """
-    return _read_detector(weights)[1]
-
-
-def _read_detector(weights: Weights) -> tuple[Any, tuple[str, ...]]:
-    _require_intact(weights)
-    module = _read_module(weights)
-    _require_detector(module, weights)
-    return module, _labels(module, int(module.model[-1].nc), weights)
 
 
 def _require_intact(weights: Weights) -> None:

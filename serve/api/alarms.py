@@ -24,7 +24,7 @@ from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep, StateDep
-from serve.api.times import micros, rfc3339
+from serve.api.times import micros, rfc3339, rfc3339_or_none
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
 
@@ -114,7 +114,7 @@ def alarm_view(
         at=rfc3339(alarm.capture_us),
         state=state,
         acknowledged_by=acknowledged_by,
-        acknowledged_at=rfc3339(acknowledged_at_us) if acknowledged_at_us is not None else None,
+        acknowledged_at=rfc3339_or_none(acknowledged_at_us),
         source=alarm.source.value,
         snapshot=f"/v1/alarms/{alarm.id}/snapshot" if alarm.snapshot else None,
         latency_ms=latency(alarm.stages),

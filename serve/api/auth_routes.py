@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 
 from cluster.core.passwords import MAX_CHARS
 from cluster.stores.audit.events import AuditAction, AuditEvent, AuditOutcome
+from cluster.stores.db.types import user_actor
 from cluster.stores.db.users import MAX_EMAIL
 from pipelines.domain import Slug
 from serve.api.audit.note import AuditNoteDep
@@ -98,7 +99,7 @@ async def login(
             note.details["user"] = error.user.id
         raise
     note.committed = True
-    note.link = body.tenant, f"user:{tokens.token.user}"
+    note.link = body.tenant, user_actor(tokens.token.user)
     note.object_id = tokens.token.session
     note.details["client"] = body.client
     return _answer(tokens, request, response, state)
@@ -121,7 +122,7 @@ async def refresh(
         token = error.token
         event = AuditEvent(
             at_us=state.deps.clock.now_us(),
-            actor=f"user:{token.user}",
+            actor=user_actor(token.user),
             action=AuditAction.SESSION_REUSE,
             object_kind="session",
             object_id=token.session,
@@ -154,7 +155,7 @@ async def logout(
     if cookie is not None:
         response.delete_cookie(COOKIE, path=COOKIE_PATH)
     if token is not None:
-        note.link = token.tenant, f"user:{token.user}"
+        note.link = token.tenant, user_actor(token.user)
         note.object_id = token.session
 
 

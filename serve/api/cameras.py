@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
-from pydantic import ConfigDict, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from cluster.core.log import redact
 from cluster.core.redaction import HIDDEN
@@ -28,7 +28,7 @@ from pipelines.domain import (
 from pipelines.errors import InputError, UnavailableError
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.bound import TenantAddresses
-from serve.api.fields import CREATED, CameraPath, DisplayName, RequestBody, ResponseBody
+from serve.api.fields import CREATED, CameraPath, DisplayName, PatchBody, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
@@ -78,16 +78,8 @@ class NewCamera(RequestBody):
     masks: Masks = ()
 
 
-def _without_defaults(schema: dict[str, Any]) -> None:
-    for described in schema["properties"].values():
-        described.pop("default", None)
-
-
-class CameraPatch(RequestBody):
+class CameraPatch(PatchBody):
     """What to change; a key left out stays as it is. `substream_url: null` removes that stream."""
-
-    # The defaults only make the keys optional: `model_fields_set` has what was sent.
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_defaults)
 
     name: DisplayName = Field("", examples=["South gate"])
     url: CameraUrl = SecretStr("")

@@ -34,6 +34,18 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for described in schema["properties"].values():
+        described.pop("default", None)
+
+
+class PatchBody(RequestBody):
+    """What to change: a key left out stays as it is. The defaults of the fields only make the keys
+    optional, and are not shown; `model_fields_set` has what was sent."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+
 class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True)
 

@@ -52,6 +52,8 @@ class KeyUses:
         except AtalaiaError as error:
             log.warning("last use of keys not written", error=str(error))
             self._uses = uses | self._uses
+        except Exception:  # the top of this task: what the database will never take is let go
+            log.exception("last use of keys not written")
 
     async def _write_on(self) -> None:
         while True:

@@ -16,7 +16,7 @@ from serve.api.fields import CREATED, DisplayName, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import KeysDep
-from serve.api.times import micros, rfc3339
+from serve.api.times import micros, rfc3339, rfc3339_or_none
 
 router = APIRouter(
     tags=["keys"],
@@ -92,14 +92,10 @@ def _view(key: KeyInfo) -> KeyView:
         role=key.role,
         prefix=f"atk_{key.id}_",
         created_at=rfc3339(key.created_us),
-        expires_at=_moment(key.expires_us),
-        last_used_at=_moment(key.last_used_us),
-        revoked_at=_moment(key.revoked_us),
+        expires_at=rfc3339_or_none(key.expires_us),
+        last_used_at=rfc3339_or_none(key.last_used_us),
+        revoked_at=rfc3339_or_none(key.revoked_us),
     )
-
-
-def _moment(at_us: int | None) -> str | None:
-    return None if at_us is None else rfc3339(at_us)
 
 
 def _fresh(issued: IssuedKey, response: Response) -> FreshKey:

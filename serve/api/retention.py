@@ -31,7 +31,7 @@ from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
-from serve.api.times import micros, rfc3339
+from serve.api.times import micros, rfc3339, rfc3339_or_none
 
 router = APIRouter(
     tags=["retention"],
@@ -198,7 +198,7 @@ def _hold_view(hold: HoldRecord) -> HoldView:
         reason=hold.reason,
         created_at=rfc3339(hold.created_us),
         created_by=hold.created_by,
-        released_at=rfc3339(released_us) if released_us is not None else None,
+        released_at=rfc3339_or_none(released_us),
         released_by=hold.released_by,
     )
 
@@ -333,7 +333,7 @@ async def get_compliance(scope: TenantDep, deps: DepsDep) -> ComplianceView:
     for kind in RetentionKind:
         if (found := await retention.kept(kind)) is not None:
             oldest_us = found.oldest_us
-            oldest_at = rfc3339(oldest_us) if oldest_us is not None else None
+            oldest_at = rfc3339_or_none(oldest_us)
             kept[kind] = KeptView(count=found.count, oldest_at=oldest_at)
     return ComplianceView(
         policy=_policy_view(await retention.policy(), deps.settings.retention.limits),

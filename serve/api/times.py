@@ -8,7 +8,12 @@ from pipelines.times import rfc3339, to_us
 
 LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
-__all__ = ["micros", "rfc3339", "to_us"]
+__all__ = ["micros", "rfc3339", "rfc3339_or_none", "to_us"]
+
+
+def rfc3339_or_none(at_us: int | None) -> str | None:
+    """The same of UTC microseconds that may be absent."""
+    return None if at_us is None else rfc3339(at_us)
 
 
 def micros(moment: datetime | None) -> int | None:

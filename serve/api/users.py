@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from cluster.core.passwords import MAX_CHARS, MIN_CHARS, check_password
 from cluster.core.roles import Permission, Role, TenantRole
 from cluster.stores.db import User, UserChanges
+from cluster.stores.db.types import user_actor
 from cluster.stores.db.users import MAX_EMAIL, check_email
 from pipelines.errors import ConflictError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.auth import client_address
-from serve.api.fields import CREATED, DisplayName, RequestBody, ResponseBody
+from serve.api.fields import CREATED, DisplayName, PatchBody, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
 from serve.api.throttle import network_of
-from serve.api.times import rfc3339
+from serve.api.times import rfc3339, rfc3339_or_none
 
 router = APIRouter(
     tags=["users"],
@@ -47,17 +48,9 @@ class NewUser(RequestBody):
     password: NewPassword
 
 
-def _without_defaults(schema: dict[str, Any]) -> None:
-    for described in schema["properties"].values():
-        described.pop("default", None)
-
-
-class UserPatch(RequestBody):
+class UserPatch(PatchBody):
     """What to change; a key left out stays as it is. Another password, and `disabled`, end the
     user's sessions."""
-
-    # The defaults only make the keys optional: `model_fields_set` has what was sent.
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_without_defaults)
 
     name: DisplayName = ""
     role: TenantRole = Role.VIEWER
@@ -87,7 +80,7 @@ def _view(user: User) -> UserView:
         role=user.role,
         disabled=user.disabled,
         created_at=rfc3339(user.created_us),
-        signed_in_at=None if user.signed_in_us is None else rfc3339(user.signed_in_us),
+        signed_in_at=rfc3339_or_none(user.signed_in_us),
     )
 
 
@@ -154,7 +147,7 @@ async def change_user(
 )
 async def remove_user(user: UserPath, scope: TenantDep, note: AuditNoteDep) -> None:
     """With all sessions, which end within five seconds."""
-    if scope.actor == f"user:{user}":
+    if scope.actor == user_actor(user):
         raise ConflictError("You cannot remove yourself.", hint="Ask another admin to do it.")
     await scope.users.remove(user)
     note.committed = True

@@ -17,10 +17,14 @@ _ID_ALPHABET = string.ascii_lowercase + string.digits
 _SECRET_BYTES = 32
 
 
+def random_id(length: int) -> str:
+    """Random lower-case letters and digits."""
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(length))
+
+
 def new_key() -> str:
     """A fresh random key in the one valid form."""
-    key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
-    return f"atk_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    return f"atk_{random_id(8)}_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
 def key_id(key: str) -> str | None:

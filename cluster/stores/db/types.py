@@ -305,6 +305,11 @@ class IssuedKey:
         return self.info.id
 
 
+def user_actor(user: str) -> str:
+    """How the audit log and records name a user, by id."""
+    return f"user:{user}"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """Somebody who signs in. Times: UTC microseconds.
@@ -325,7 +330,7 @@ class User:
     @property
     def actor(self) -> str:
         """As records name it."""
-        return f"user:{self.id}"
+        return user_actor(self.id)
 
 
 class UserChanges(Frozen):

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.core.roles import Role
 from cluster.stores.db.models import SessionRow, UserRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import Principal
+from cluster.stores.db.types import Principal, user_actor
 from pipelines.clock import Clock
 from pipelines.errors import NotFoundError
 
@@ -128,7 +128,7 @@ class UserSessions:
         )
         async with self._sessions.read() as session:
             row = await session.scalar(statement)
-        return None if row is None else Principal(self.tenant, Role(row.role), f"user:{row.id}")
+        return None if row is None else Principal(self.tenant, Role(row.role), user_actor(row.id))
 
     async def _forget_old(self, session: AsyncSession, user: str, now_us: int) -> None:
         await session.execute(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 import unicodedata
 
 from pydantic import SecretStr
@@ -12,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
+from cluster.stores.db.keys import random_id
 from cluster.stores.db.models import SessionRow, TenantRow, UserRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import User, UserChanges
@@ -19,7 +18,6 @@ from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 MAX_EMAIL = 254
-_ALPHABET = string.ascii_lowercase + string.digits
 _ID_CHARS = 12
 
 
@@ -57,7 +55,7 @@ class TenantUsers:
             raise InputError("a user cannot have the role platform.")
         row = UserRow(
             tenant=self.tenant,
-            id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
+            id=random_id(_ID_CHARS),
             email=check_email(email),
             name=name,
             role=role.value,
