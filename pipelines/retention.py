@@ -230,7 +230,7 @@ class SpaceStage(StrEnum):
 
 
 class SpaceState(StrEnum):
-    """How the disk does.
+    """State of the disk.
 
     `removing`: it was above its mark, and what policy would keep is being removed. `exhausted`: it
     is above its mark, and there is nothing left that may be removed.

@@ -78,7 +78,7 @@ def anchor(
     _give_out(target, made)
     for chain in refused:
         err().print(
-            f"{_name(chain)}: not anchored, its last row is none of ours: run `atalaia audit "
+            f"{_name(chain)}: not anchored, Atalaia did not write its last row: run `atalaia audit "
             "verify`.",
             style="red",
             markup=False,

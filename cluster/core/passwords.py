@@ -25,12 +25,15 @@ def check_password(password: str) -> None:
     """Raises InputError: it is too short, too long, or one character again and again."""
     if len(password) < MIN_CHARS:
         raise InputError(
-            f"a password has at least {MIN_CHARS} characters.", hint="Some words are good ones."
+            f"a password has at least {MIN_CHARS} characters.",
+            hint="A few unrelated words make a good one.",
         )
     if len(password) > MAX_CHARS:
         raise InputError(f"a password has at most {MAX_CHARS} characters.")
     if len(set(password)) < 4:
-        raise InputError("this password is too easy to guess.", hint="Some words are good ones.")
+        raise InputError(
+            "this password is too easy to guess.", hint="A few unrelated words make a good one."
+        )
 
 
 def hash_password(password: str) -> str:

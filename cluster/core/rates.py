@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Of each window. More would come back sooner, and cost more to read for each request.
+# Per window. With more of them units come back sooner, but each request reads more.
 SLICES = 20
 
 # Windows that were not touched for so many times their length hold nothing any more.
@@ -32,7 +32,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """`cost` units of the window `key`, which has this rate. Cost 0 only asks."""
+    """`cost` units of the window `key`, which has this rate. A cost of 0 only reads the window."""
 
     key: str
     rate: Rate

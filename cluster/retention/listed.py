@@ -153,7 +153,7 @@ class ListedSweep:
         self._resume.strays_us[owner] = self._now_us
 
     def _oldest_us(self, kind: RetentionKind, owner: RetentionKind | None = None) -> int | None:
-        """What is younger is kept of every camera; None: all is."""
+        """Nothing newer can be due, of any camera; None: nothing at all can be."""
         found = self._days(kind, None, owner)
         for camera in self._retention.policy.cameras:
             found = shorter(found, self._days(kind, camera, owner))

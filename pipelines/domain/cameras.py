@@ -102,8 +102,8 @@ class Camera(Frozen):
     """A camera as configured by its tenant. `url` may contain credentials, so it is a secret.
 
     Attributes:
-        unreadable: secrets that could not be decrypted. Such a camera is known in all else, but
-            cannot be pulled: its `url` is empty, or its `substream_url` is None.
+        unreadable: secrets that could not be decrypted. Everything else about the camera is there,
+            but it cannot be pulled: its `url` is empty, or its `substream_url` is None.
     """
 
     tenant: Slug

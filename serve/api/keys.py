@@ -123,7 +123,9 @@ async def issue_key(
         note.committed = True
     else:
         if "tenant" not in body.model_fields_set:
-            raise InputError("Whose key?", hint="Give `tenant`: a tenant's id, or null.")
+            raise InputError(
+                "The field `tenant` is missing.", hint="Give `tenant`: a tenant's id, or null."
+            )
         issued = await keys.create_key(body.tenant, body.name, body.role, expires_us)
         note.committed = True
         if body.tenant is not None:

@@ -29,7 +29,7 @@ class Patience:
     Args:
         grace_s: how long it may do nothing, and what it may save up at most: a client that was fast
             for an hour is not waited for an hour.
-        bytes_per_s: at this rate and above it is waited for as long as it takes.
+        bytes_per_s: a client at this rate or faster is never cut off.
     """
 
     def __init__(self, grace_s: float, bytes_per_s: float) -> None:
@@ -102,7 +102,7 @@ class _Download:
         if not self.ended:
             self.ended = True
             self._metrics.slow_clients.labels("download").inc()
-            log.info("an answer was cut off that its client does not take")
+            log.info("response cut off: the client does not read it")
 
 
 def _pieces(message: Message) -> Iterator[Message]:

@@ -223,11 +223,9 @@ async def add_rule(
         made["id"] = new_rule_id(body.name, body.kind, taken)
     rule = _RULE.validate_python(body.model_dump() | made)
     note.details["rule"] = rule.id
+    limits = await scope.quotas.limits()
     await scope.records.add_rule(
-        camera,
-        rule,
-        at_most=await scope.quotas.limit(Quota.RULES_PER_CAMERA),
-        of_all_at_most=await scope.quotas.limit(Quota.RULES),
+        camera, rule, at_most=limits[Quota.RULES_PER_CAMERA], of_all_at_most=limits[Quota.RULES]
     )
     note.committed = True
     await scope.announcer.changed(camera)

@@ -3,7 +3,7 @@
 There is no budget of an account alone, which a stranger could spend to lock its owner out: the
 budgets are those of an account from one network, and of a network. A browser in which the account
 has signed in before has a budget of its own, so that a stranger in the same network cannot lock it
-out either. Whoever is signed in, or has a key, meets none.
+out either. Requests with a token or a key are not throttled here.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pipelines.errors import ConfigError
 
 MIN_SECRET_CHARS = 32
 _ALGORITHM = "HS256"
-# Makes the derived keys others than the secrets that they come from.
+# Separates the derived keys from the secrets that they come from.
 _PURPOSE = b"atalaia: tokens of users, version 1"
 
 Client = Literal["browser", "program"]

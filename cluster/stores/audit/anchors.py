@@ -97,7 +97,7 @@ class AnchorKeys:
         """An anchor of the chain's head.
 
         Raises:
-            InputError: somebody wrote a last row that is none of ours.
+            InputError: the last row was not written by Atalaia.
         """
         sequence, digest = head
         # Strictly: what validation would turn into a number was signed as something else.
@@ -135,7 +135,7 @@ class AnchorKeys:
 
 def _no_head(chain: str) -> InputError:
     return InputError(
-        f"the last row of {chain or 'the platform'} is none of ours.",
+        f"the last row of {chain or 'the platform'} was not written by Atalaia.",
         hint="Run `atalaia audit verify`.",
     )
 
@@ -143,7 +143,7 @@ def _no_head(chain: str) -> InputError:
 def sign_heads(
     keys: AnchorKeys, heads: Mapping[str, Head], at_us: int
 ) -> tuple[list[Anchor], list[str]]:
-    """An anchor of each chain, and the chains whose last row is none of ours."""
+    """An anchor of each chain, and the chains whose last row was not written by Atalaia."""
     anchors: list[Anchor] = []
     refused: list[str] = []
     for chain, head in sorted(heads.items()):

@@ -27,7 +27,7 @@ BATCH = 100
 # Serve kills a replica 3 s after asking it to stop, and other components close after the queue.
 FLUSH_S = 1.5
 
-# From soon enough to keep the delay short to seldom enough to leave a sick database alone.
+# The first retry comes soon; later ones are too rare to burden a failing database.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 
 log = get_logger("audit")
@@ -115,8 +115,8 @@ class _Chain:
 class AuditQueue:
     """Bounded; `put` never waits and never raises. One task writes, chain by chain in turns.
 
-    When there is no room left, the longest chain makes way: nobody's flood, nor that of several
-    together, takes the place of the others.
+    When there is no room left, the longest chain makes way, so that a flood of one chain or of
+    several cannot crowd out the rest.
 
     An event whose transaction broke off just as it was committed may be in the log twice.
 
@@ -295,7 +295,9 @@ class AuditQueue:
                 "count of lost audit events not recorded", chain=name, count=lost, error=str(error)
             )
             return
-        log.error("audit events not taken", chain=name, count=count, error=str(error))
+        log.error(
+            "audit events rejected by the database", chain=name, count=count, error=str(error)
+        )
         chain = self._chains[name]
         chain.lose(loss)
         chain.take(count)

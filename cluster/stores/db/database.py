@@ -140,7 +140,7 @@ class Database:
         return StoredSecrets(Sessions(self._engine, None), self._cipher)
 
     async def compact(self) -> bool:
-        """Let no earlier content of rows be left in the file. See `engine.compact`."""
+        """Remove earlier contents of rows from the file. See `engine.compact`."""
         return await compact(self._engine)
 
     async def ping(self) -> None:

@@ -1,4 +1,4 @@
-"""Encryption of the secrets in the records, so that who reads the database reads none of them.
+"""Encryption of the secrets in the records, so that reading the database does not reveal them.
 
 Envelope encryption. Each secret has a data key of its own, which encrypts it (AES-256-GCM); the
 data key stands beside it, encrypted with a key that is derived from the settings and never stored

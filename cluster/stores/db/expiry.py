@@ -146,7 +146,7 @@ class TenantExpiry:
             .where(
                 RecordingRow.camera == camera,
                 RecordingRow.start_us >= window.from_us,
-                # Said twice: the start is what the key is ordered by.
+                # Redundant, but the key is ordered by the start.
                 RecordingRow.start_us < window.until_us,
                 RecordingRow.end_us < window.until_us,
             )

@@ -32,7 +32,7 @@ class Window:
     """One rate of one tenant or key.
 
     Attributes:
-        name: as clients see it: of a key with `-per-key` behind the quota's.
+        name: as clients see it: the quota's, with `-per-key` appended for a key's window.
     """
 
     name: str
