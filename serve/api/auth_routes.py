@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Cookie, Header, Request, Response
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from cluster.core.passwords import MAX_CHARS
 from cluster.stores.audit.events import AuditAction, AuditEvent, AuditOutcome
@@ -16,7 +16,7 @@ from pipelines.domain import Slug
 from serve.api.audit.note import AuditNoteDep
 from serve.api.audit.windows import Refusal
 from serve.api.auth import client_address, peer
-from serve.api.fields import RequestBody, ResponseBody
+from serve.api.fields import RequestBody, ResponseBody, SecretText
 from serve.api.problems import ForbiddenError, UnauthorizedError, responses
 from serve.api.sign_in import DEVICE_TTL_S, ReusedTokenError, Tokens, WrongPasswordError
 from serve.api.state import ApiState, StateDep
@@ -35,14 +35,14 @@ MAX_TOKEN_CHARS = 2048
 class Credentials(RequestBody):
     tenant: Slug = Field(examples=["acme"])
     email: str = Field(min_length=1, max_length=MAX_EMAIL, examples=["ana@acme.example"])
-    password: SecretStr = Field(min_length=1, max_length=MAX_CHARS)
+    password: SecretText = Field(min_length=1, max_length=MAX_CHARS)
     client: Client = Field(
         "program", description="A browser gets its refresh token as a cookie, not in the answer."
     )
 
 
 class RefreshToken(RequestBody):
-    refresh_token: SecretStr | None = Field(
+    refresh_token: SecretText | None = Field(
         None, max_length=MAX_TOKEN_CHARS, description="Of a program; a browser sends its cookie."
     )
 

@@ -28,7 +28,15 @@ from pipelines.domain import (
 from pipelines.errors import InputError, UnavailableError
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.bound import TenantAddresses
-from serve.api.fields import CREATED, CameraPath, DisplayName, PatchBody, RequestBody, ResponseBody
+from serve.api.fields import (
+    CREATED,
+    CameraPath,
+    DisplayName,
+    PatchBody,
+    RequestBody,
+    ResponseBody,
+    SecretText,
+)
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
@@ -43,7 +51,7 @@ DetectFps = Annotated[
     Field(gt=0, le=30, allow_inf_nan=False, description="Frames per second that are analysed."),
 ]
 CameraUrl = Annotated[
-    SecretStr,
+    SecretText,
     Field(
         min_length=1,
         max_length=2048,

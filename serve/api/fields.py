@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
 )
 
@@ -32,6 +33,19 @@ class RequestBody(BaseModel):
     """What a caller sends: unknown keys are an error, not silently dropped."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _unicode(secret: SecretStr) -> SecretStr:
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        # JSON can spell half a character, which nothing behind can encode.
+        raise ValueError("this is not valid Unicode text") from None
+    return secret
+
+
+SecretText = Annotated[SecretStr, AfterValidator(_unicode)]
+"""A secret that a caller sends."""
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:

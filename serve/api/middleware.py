@@ -13,11 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.api.auth import OPEN
 from serve.api.problems import problem_response
 from serve.dashboard import DOCS_POLICY
 
 # The largest JSON body that makes sense is a rule with 64 corners and 32 windows: some 8 KB.
 MAX_JSON_BYTES = 256 * 1024
+
+# Without a key, who sends this is a stranger. Address, password and token have some 3 KB at most.
+MAX_SIGN_IN_BYTES = 8 * 1024
 
 # Boundaries, part headers and small fields around an uploaded file.
 MULTIPART_OVERHEAD = 64 * 1024
@@ -52,6 +56,9 @@ class LimitHead:
 
 def _head_refusal(scope: Scope) -> Response | None:
     """The answer to a request whose address or headers are over a limit; None: they are not."""
+    if not scope["path"].isprintable():
+        # A route's pattern ends before a line break, which whoever compares whole paths misses.
+        return problem_response(404, "There is nothing at this address.")
     target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
     if target > MAX_TARGET_BYTES:
         return problem_response(
@@ -131,7 +138,7 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._max_upload if scope["path"] in UPLOAD_PATHS else MAX_JSON_BYTES
+        limit = self._limit(scope["path"])
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > limit:
             await problem_response(413, _too_large(limit))(scope, receive, send)
@@ -148,6 +155,11 @@ class LimitBody:
             return message
 
         await self._app(scope, counted, send)
+
+    def _limit(self, path: str) -> int:
+        if path in UPLOAD_PATHS:
+            return self._max_upload
+        return MAX_SIGN_IN_BYTES if path in OPEN else MAX_JSON_BYTES
 
 
 def _too_large(limit: int) -> str:

@@ -20,6 +20,8 @@ from serve.api.problems import TooManyRequestsError
 MAX_WAITING = 16
 # So that one network cannot take every place in the queue.
 MAX_WAITING_PER_NETWORK = 4
+# Places for those who are no strangers: browsers that the account has used, and admins.
+RESERVED = 4
 
 R = TypeVar("R")
 
@@ -28,15 +30,25 @@ class PasswordChecks:
     """Owned by the application."""
 
     def __init__(
-        self, *, max_waiting: int = MAX_WAITING, per_network: int = MAX_WAITING_PER_NETWORK
+        self,
+        *,
+        max_waiting: int = MAX_WAITING,
+        per_network: int = MAX_WAITING_PER_NETWORK,
+        reserved: int = RESERVED,
     ) -> None:
         self._max_waiting = max_waiting
+        self._reserved = reserved
         self._per_network = per_network
         self._waiting: Counter[str] = Counter()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
-    async def verify(self, kept: SecretStr | None, password: SecretStr, network: str) -> bool:
+    async def verify(
+        self, kept: SecretStr | None, password: SecretStr, network: str, *, known: bool = False
+    ) -> bool:
         """Whether it is the right password. None: there is no such account; takes as long.
+
+        Args:
+            known: it is no stranger who asks, so that strangers cannot take the last places.
 
         Raises:
             TooManyRequestsError: too many of this network wait.
@@ -44,20 +56,21 @@ class PasswordChecks:
         """
         secret = kept.get_secret_value() if kept is not None else None
         return await self._run(
-            partial(verify_password, secret, password.get_secret_value()), network
+            partial(verify_password, secret, password.get_secret_value()), network, known
         )
 
-    async def hash(self, password: SecretStr, network: str) -> SecretStr:
-        """What is kept of a password. Raises as `verify` does."""
-        hashed = await self._run(partial(hash_password, password.get_secret_value()), network)
+    async def hash(self, password: SecretStr, network: str, *, known: bool = False) -> SecretStr:
+        """What is kept of a password. Arguments and errors as those of `verify`."""
+        work = partial(hash_password, password.get_secret_value())
+        hashed = await self._run(work, network, known)
         return SecretStr(hashed)
 
     async def aclose(self) -> None:
         """Waits for the check that runs. Idempotent."""
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], R], network: str) -> R:
-        self._enter(network)
+    async def _run(self, work: Callable[[], R], network: str, known: bool) -> R:
+        self._enter(network, known)
         loop = asyncio.get_running_loop()
         future = self._thread.submit(work)
         # Whoever goes away does not stop the thread: the place is free when the work is over, or
@@ -65,12 +78,12 @@ class PasswordChecks:
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave, network))
         return await asyncio.wrap_future(future)
 
-    def _enter(self, network: str) -> None:
+    def _enter(self, network: str, known: bool) -> None:
         if self._waiting[network] >= self._per_network:
             raise TooManyRequestsError(
                 "Too many sign-ins of your network wait.", hint="Try again in a moment."
             )
-        if self._waiting.total() >= self._max_waiting:
+        if self._waiting.total() >= self._max_waiting - (0 if known else self._reserved):
             raise UnavailableError("Too many sign-ins wait.", hint="Try again in a moment.")
         self._waiting[network] += 1
 

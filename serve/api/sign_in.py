@@ -119,18 +119,20 @@ class SignIn:
         known = self._known_device(device, tenant, account)
         self._throttle.admit(account, network, known)
         try:
-            user = await self._checked(tenant, email, password, known or network)
+            user, kept = await self._checked(tenant, email, password, network, known)
         except (TooManyRequestsError, UnavailableError):
             # Nothing was checked, so nothing was tried.
             self._throttle.forgive(account, network, known)
             raise
-        self._throttle.forgive(account, network, known)
         now_s = self._now_s()
         token = UserToken(tenant, user.id, new_session_id(), client, now_s + self._session_ttl_s)
         refresh = self._keys.sign(Audience.REFRESH, token)
-        await self._database.sessions(tenant).begin(
-            user.id, token.session, token_digest(refresh), token.expires_s * 1_000_000
+        began = await self._database.sessions(tenant).begin(
+            user.id, kept, token.session, token_digest(refresh), token.expires_s * 1_000_000
         )
+        if not began:
+            raise WrongPasswordError(user)
+        self._throttle.forgive(account, network, known)
         tokens = self._tokens(token, refresh)
         if client == "browser":
             return replace(tokens, device=self._device(tenant, account, known))
@@ -183,16 +185,22 @@ class SignIn:
         """Idempotent."""
         await self.passwords.aclose()
 
-    async def _checked(self, tenant: str, email: str, password: SecretStr, network: str) -> User:
+    async def _checked(
+        self, tenant: str, email: str, password: SecretStr, network: str, device: str | None
+    ) -> tuple[User, SecretStr]:
+        """Whose password it is, and the hash that is kept of it."""
         users = self._database.users(tenant)
         found = await users.find(email)
         user, kept = found if found is not None else (None, None)
-        good = await self.passwords.verify(kept, password, network)
+        who, known = device or network, device is not None
+        good = await self.passwords.verify(kept, password, who, known=known)
         if user is None or kept is None or user.disabled or not good:
             raise WrongPasswordError(user)
         if is_outdated(kept.get_secret_value()):
-            await users.keep_hash(user.id, await self.passwords.hash(password, network))
-        return user
+            new = await self.passwords.hash(password, who, known=known)
+            await users.keep_hash(user.id, kept, new)
+            kept = new
+        return user, kept
 
     def _refresh_token(self, text: str) -> UserToken:
         token = self._keys.read(Audience.REFRESH, text)

@@ -88,11 +88,13 @@ class SignInThrottle:
         Raises:
             TooManyRequestsError: there is none.
         """
-        wait_s = self._accounts.take((account, device or network))
-        if not wait_s and device is None:
-            wait_s = self._networks.take(network)
-            if wait_s:
-                self._accounts.give_back((account, network))
+        # The network first: whoever it refuses makes no bucket of an account, so that many names of
+        # accounts cannot push out the bucket of one.
+        wait_s = self._networks.take(network) if device is None else 0.0
+        if not wait_s:
+            wait_s = self._accounts.take((account, device or network))
+            if wait_s and device is None:
+                self._networks.give_back(network)
         if wait_s:
             raise TooManyRequestsError(
                 "Too many sign-ins failed.",

@@ -15,7 +15,14 @@ from cluster.stores.db.users import MAX_EMAIL, check_email
 from pipelines.errors import ConflictError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.auth import client_address
-from serve.api.fields import CREATED, DisplayName, PatchBody, RequestBody, ResponseBody
+from serve.api.fields import (
+    CREATED,
+    DisplayName,
+    PatchBody,
+    RequestBody,
+    ResponseBody,
+    SecretText,
+)
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
@@ -31,7 +38,7 @@ router = APIRouter(
 
 UserPath = Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="Id of the user.")]
 NewPassword = Annotated[
-    SecretStr,
+    SecretText,
     Field(
         min_length=MIN_CHARS,
         max_length=MAX_CHARS,
@@ -156,4 +163,4 @@ async def remove_user(user: UserPath, scope: TenantDep, note: AuditNoteDep) -> N
 async def _hashed(password: SecretStr, state: StateDep, request: Request) -> SecretStr:
     check_password(password.get_secret_value())
     network = network_of(client_address(request.scope))
-    return await state.sign_in.passwords.hash(password, network)
+    return await state.sign_in.passwords.hash(password, network, known=True)

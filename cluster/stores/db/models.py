@@ -50,8 +50,11 @@ class SecretText(TypeDecorator[SecretStr]):
     def process_bind_param(self, value: SecretStr | None, dialect: Dialect) -> str | None:
         return None if value is None else value.get_secret_value()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> SecretStr | None:
-        return None if value is None else SecretStr(value)
+    def process_result_value(self, value: object, dialect: Dialect) -> SecretStr | None:
+        if value is None:
+            return None
+        # SQLite accepts anything in any column. What is no text is no secret of ours.
+        return SecretStr(value if isinstance(value, str) else "")
 
 
 class Base(DeclarativeBase):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 from enum import StrEnum
 
+from pydantic import SecretStr
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,7 +15,6 @@ from cluster.stores.db.models import SessionRow, UserRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import Principal, user_actor
 from pipelines.clock import Clock
-from pipelines.errors import NotFoundError
 
 # Of one user at once; the oldest ends when another begins.
 MAX_SESSIONS = 50
@@ -43,17 +43,29 @@ class UserSessions:
         self._clock = clock
         self.tenant = tenant
 
-    async def begin(self, user: str, session_id: str, digest: str, expires_us: int) -> None:
+    async def begin(
+        self, user: str, password: SecretStr, session_id: str, digest: str, expires_us: int
+    ) -> bool:
         """A new session, whose first refresh token has this digest. Forgets the user's old ones.
 
-        Raises:
-            NotFoundError: there is no such user.
+        Args:
+            password: the hash that was checked. A check takes long, and meanwhile the password may
+                be changed, or the user be disabled or removed: no session may come of it then.
+
+        Returns:
+            Whether it began.
         """
         now_us = self._clock.now_us()
         async with self._sessions.write() as session:
-            row = await session.get(UserRow, {"tenant": self.tenant, "id": user})
+            row = await session.scalar(
+                select(UserRow)
+                .where(
+                    UserRow.id == user, UserRow.password == password, UserRow.disabled.is_(False)
+                )
+                .with_for_update()
+            )
             if row is None:
-                raise NotFoundError(f"there is no user {user}.")
+                return False
             row.signed_in_us = now_us
             await self._forget_old(session, user, now_us)
             session.add(
@@ -67,6 +79,7 @@ class UserSessions:
                     expires_us=expires_us,
                 )
             )
+        return True
 
     async def renew(self, session_id: str, generation: int, old: str, new: str) -> Renewal:
         """Put the next refresh token in the place of the one with the digest `old`, whose number

@@ -23,7 +23,9 @@ _ID_CHARS = 12
 
 def normal_email(text: str) -> str:
     """The form in which addresses are kept and compared."""
-    return unicodedata.normalize("NFC", text.strip()).casefold()
+    # Decomposed first, so that doing it again changes nothing (Unicode, definition D145).
+    folded = unicodedata.normalize("NFD", text.strip()).casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def check_email(text: str) -> str:
@@ -116,11 +118,14 @@ class TenantUsers:
                 )
             return _user(row)
 
-    async def keep_hash(self, user: str, password: SecretStr) -> None:
-        """Replace the hash by another one of the same password."""
+    async def keep_hash(self, user: str, old: SecretStr, new: SecretStr) -> None:
+        """Replace the hash `old` by another one of the same password. Changes nothing where the
+        password was changed meanwhile."""
         async with self._sessions.write() as session:
             await session.execute(
-                update(UserRow).where(UserRow.id == user).values(password=password)
+                update(UserRow)
+                .where(UserRow.id == user, UserRow.password == old)
+                .values(password=new)
             )
 
     async def remove(self, user: str) -> None:

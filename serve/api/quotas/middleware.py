@@ -7,13 +7,17 @@ from contextlib import ExitStack
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cluster.core.roles import Permission, grants
 from cluster.stores.db import Principal
-from serve.api.middleware import UPLOAD_PATHS
 from serve.api.problems import QuotaExceededError, response_for
 from serve.api.quotas.limits import Quota
 from serve.api.quotas.quotas import Quotas
 
-_BY_ROUTE = {("POST", "/v1/detect"): Quota.DETECT, ("POST", "/v1/search"): Quota.SEARCH}
+# What a route costs besides, for those who may use it: who may not shall not use it up for others.
+_BY_ROUTE = {
+    ("POST", "/v1/detect"): (Quota.DETECT, Permission.IMAGE_DETECT),
+    ("POST", "/v1/search"): (Quota.SEARCH, Permission.OBJECT_SEARCH),
+}
 
 
 class ChargeRequests:
@@ -34,7 +38,7 @@ class ChargeRequests:
             await self._app(scope, receive, send)
             return
         limits = await self._quotas.limits(principal.tenant)
-        admission = await self._quotas.admit(principal, self._costs(scope), limits)
+        admission = await self._quotas.admit(principal, self._costs(scope, principal), limits)
 
         async def with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -45,18 +49,19 @@ class ChargeRequests:
             try:
                 if admission.error is not None:
                     raise admission.error
-                stack.enter_context(self._quotas.running(principal.tenant, limits))
+                stack.enter_context(self._quotas.running(principal, limits))
             except QuotaExceededError as error:
                 await response_for(error)(scope, receive, with_fields)
                 return
             await self._app(scope, receive, with_fields)
 
-    def _costs(self, scope: Scope) -> dict[Quota, int]:
+    def _costs(self, scope: Scope, principal: Principal) -> dict[Quota, int]:
         costs = {Quota.REQUESTS: 1}
-        own = _BY_ROUTE.get((scope["method"], scope["path"]))
-        if own is not None:
-            costs[own] = 1
-        if scope["path"] in UPLOAD_PATHS and (size := self._declared(scope)):
+        quota, permission = _BY_ROUTE.get((scope["method"], scope["path"]), (None, None))
+        if quota is None or permission is None or not grants(principal.role, permission):
+            return costs
+        costs[quota] = 1
+        if size := self._declared(scope):
             costs[Quota.UPLOAD_BYTES] = size
         return costs
 

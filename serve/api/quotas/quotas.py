@@ -58,7 +58,7 @@ class Quotas:
 
     Args:
         limits: of every tenant.
-        key_share: what one key may use of each rate of its tenant.
+        key_share: what one key may use of each rate of its tenant, and of its requests at once.
         limiter: of the rates.
     """
 
@@ -70,6 +70,7 @@ class Quotas:
         self._metrics = metrics
         self._key_share = key_share
         self._running = TenantSlots()
+        self._running_of_keys = TenantSlots()
 
     async def limits(self, tenant: str | None) -> Limits:
         """Of a tenant; None: of the platform, which has the same rates."""
@@ -100,13 +101,21 @@ class Quotas:
         return list(zip(windows, taken.uses, strict=True))
 
     @contextmanager
-    def running(self, tenant: str | None, limits: Limits) -> Iterator[None]:
-        """One of the requests that a tenant may have at once, from here on.
+    def running(self, principal: Principal, limits: Limits) -> Iterator[None]:
+        """One of the requests that a tenant, and of these a key, may have at once, from here on.
 
         Raises:
-            QuotaExceededError: it has as many.
+            QuotaExceededError: there are as many.
         """
-        with self.taken(self._running, Quota.CONCURRENT_REQUESTS, tenant, limits):
+        quota, own = Quota.CONCURRENT_REQUESTS, f"{principal.tenant or ''}:{principal.actor}"
+        share = self._share(limits[quota])
+        if self._running_of_keys.of(own) >= share:
+            self._metrics.quota_refusals.labels(quota).inc()
+            raise at_once_error(quota, share, whose="Your key")
+        with (
+            self._running_of_keys.taken(own),
+            self.taken(self._running, quota, principal.tenant, limits),
+        ):
             yield
 
     def under_way(self, tenant: str | None) -> int:
@@ -138,7 +147,7 @@ class Quotas:
     ) -> list[Window]:
         found = []
         for quota, cost in costs.items():
-            whole, share = limits[quota], max(1, math.ceil(limits[quota] * self._key_share))
+            whole, share = limits[quota], self._share(limits[quota])
             for name, of, amount in (
                 (str(quota), quota, whole),
                 (f"{quota}-{PER_KEY}", f"{quota}:{actor}", share),
@@ -146,6 +155,10 @@ class Quotas:
                 charge = Charge(rate_key(tenant, of), Rate(amount, WINDOW_S), cost)
                 found.append(Window(name, quota, charge))
         return found
+
+    def _share(self, limit: int) -> int:
+        """What one key may use of a limit of its tenant."""
+        return max(1, math.ceil(limit * self._key_share))
 
     def _refusal(self, windows: Sequence[Window], taken: Taken) -> QuotaExceededError | None:
         """Names the window that one waits for longest."""
@@ -171,10 +184,10 @@ def rate_error(window: Window, use: Use) -> QuotaExceededError:
     )
 
 
-def at_once_error(quota: Quota, limit: int) -> QuotaExceededError:
-    """The refusal where a tenant has as much in hand as it may."""
+def at_once_error(quota: Quota, limit: int, *, whose: str = "Your tenant") -> QuotaExceededError:
+    """The refusal where a tenant or key has as much in hand as it may."""
     return QuotaExceededError(
-        f"Your tenant already has {limit} of '{quota}' under way.",
+        f"{whose} already has {limit} of '{quota}' under way.",
         hint="Wait until one of them has ended, or end one.",
         quota=quota,
         retry_after_s=10,

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cluster.core.roles import Role
 from cluster.core.settings import QuotaSettings, Settings
 from pipelines.clock import ManualClock
 from serve.api.quotas.limits import KNOWN_FOR_S, Quota
@@ -144,6 +145,40 @@ async def test_requests_at_once(settings: Settings, migrated: Path) -> None:
             return (await acme.get("/v1/session")).status_code == 200
 
         await eventually(free)
+
+
+async def test_one_key_leaves_requests_at_once_for_the_others(
+    settings: Settings, migrated: Path
+) -> None:
+    """Else who holds a weak key could keep an admin from revoking it."""
+    async with limited(settings, migrated, concurrent_requests=4, key_share=0.5) as world:
+        issued = await world.database.keys("acme").issue("weak", Role.VIEWER)
+        weak = await world.client(None)
+        weak.headers["Authorization"] = f"Bearer {issued.secret}"
+        acme = await world.client("acme")
+        async with follow(weak) as one, follow(weak) as two:
+            await anext(one)
+            await anext(two)
+            body = problem(await weak.get("/v1/session"), 429, "quota-exceeded")
+            assert body["quota"] == "concurrent-requests"
+            assert "Your key already has 2" in str(body["detail"])
+            assert (await acme.delete(f"/v1/keys/{issued.id}")).status_code == 204
+
+
+async def test_who_may_not_detect_does_not_use_it_up(settings: Settings, migrated: Path) -> None:
+    async with limited(settings, migrated, detect_per_minute=2, key_share=1.0) as world:
+        issued = await world.database.keys("acme").issue("weak", Role.VIEWER)
+        weak, acme = await world.client(None), await world.client("acme")
+        weak.headers["Authorization"] = f"Bearer {issued.secret}"
+        for _ in range(3):
+            problem(await weak.post("/v1/detect", files={"image": ("a.jpg", jpeg())}), 403)
+        answer = await acme.post("/v1/detect", files={"image": ("a.jpg", jpeg())})
+        assert answer.status_code == 200
+
+
+async def test_a_line_break_behind_an_address_is_no_way_round(acme: httpx.AsyncClient) -> None:
+    problem(await acme.post("/v1/detect%0A", files={"image": ("a.jpg", jpeg())}), 404)
+    problem(await acme.post("/v1/search%0A", json={"text": "a red car"}), 404)
 
 
 async def test_without_redis_the_replica_counts_alone(frail: Frail, migrated: Path) -> None:

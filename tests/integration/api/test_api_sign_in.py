@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -435,3 +436,28 @@ async def test_an_open_stream_ends_with_what_opened_it(
                 await acme.post(f"/v1/keys/{issued.id}/rotate", json={"overlap_s": 0})
         with pytest.raises(StopAsyncIteration):
             await anext(events)
+
+
+async def test_a_stranger_sends_little(anonymous: httpx.AsyncClient) -> None:
+    """Reading a body takes time on the event loop, and no key pays for it."""
+    body = {"tenant": "acme", "email": "a@b", "password": "x" * 12, "more": "y" * 9_000}
+    for path in ("/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout"):
+        problem(await anonymous.post(path, json=body), 413, "too-large")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/auth/refresh", {"refresh_token": "\ud800.e30.AA"}),
+        ("/v1/auth/logout", {"refresh_token": "\ud800.e30.AA"}),
+        ("/v1/auth/login", {"tenant": "acme", "email": "a@b", "password": "\ud800" * 12}),
+        ("/v1/cameras", {"id": "gate", "url": "rtsp://u:\ud800@192.0.2.1/"}),
+        ("/v1/users", {"email": "a@b.c", "role": "viewer", "password": "\ud800" * 12}),
+    ],
+)
+async def test_half_a_character_is_no_text(
+    acme: httpx.AsyncClient, path: str, body: dict[str, str]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = await acme.post(path, content=json.dumps(body), headers=headers)
+    problem(answer, 422, "invalid-input")

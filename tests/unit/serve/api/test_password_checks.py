@@ -27,7 +27,7 @@ async def test_right_and_wrong_and_nobodys() -> None:
 
 async def test_few_wait_and_fewer_of_one_network() -> None:
     """All are asked for before the first can have been checked."""
-    checks = PasswordChecks(max_waiting=3, per_network=2)
+    checks = PasswordChecks(max_waiting=3, per_network=2, reserved=0)
     kept = SecretStr(hash_password(PASSWORD.get_secret_value()))
     asked = [asyncio.create_task(checks.verify(kept, PASSWORD, network)) for network in "aaabcc"]
     answers = await asyncio.gather(*asked, return_exceptions=True)
@@ -37,8 +37,18 @@ async def test_few_wait_and_fewer_of_one_network() -> None:
     await checks.aclose()
 
 
+async def test_strangers_leave_places_for_those_who_are_known() -> None:
+    checks = PasswordChecks(max_waiting=3, per_network=2, reserved=1)
+    strangers = [asyncio.create_task(checks.verify(None, PASSWORD, network)) for network in "abc"]
+    known = asyncio.create_task(checks.verify(None, PASSWORD, "device", known=True))
+    answers = await asyncio.gather(*strangers, known, return_exceptions=True)
+    kinds = [answer if answer is False else type(answer) for answer in answers]
+    assert kinds == [False, False, UnavailableError, False]
+    await checks.aclose()
+
+
 async def test_whoever_goes_away_leaves_the_queue() -> None:
-    checks = PasswordChecks(max_waiting=2, per_network=2)
+    checks = PasswordChecks(max_waiting=2, per_network=2, reserved=0)
     first, second = (asyncio.create_task(checks.verify(None, PASSWORD, "a")) for _ in range(2))
     await asyncio.sleep(0)
     second.cancel()
