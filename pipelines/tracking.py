@@ -360,14 +360,17 @@ def _match_returned(
     lost: list[_Subject], unknown: list[tuple[Tracklet, _Hit]], scene_us: int
 ) -> dict[Tracklet, _Subject]:
     """One-to-one matching, by lowest cost; ties go to the subject that was seen last."""
+    expected: dict[str, list[_Subject]] = {}
+    for subject in lost:
+        if not subject.expired(scene_us):
+            expected.setdefault(subject.group, []).append(subject)
     options = []
     for number, (token, hit) in enumerate(unknown):
-        for subject in lost:
-            if subject.group == hit.group and not subject.expired(scene_us):
-                cost = subject.return_cost(hit, scene_us)
-                if cost is not None:
-                    rank = (cost[0], cost[1], -subject.last_us, subject.key, number)
-                    options.append((rank, token, subject))
+        for subject in expected.get(hit.group, ()):
+            cost = subject.return_cost(hit, scene_us)
+            if cost is not None:
+                rank = (cost[0], cost[1], -subject.last_us, subject.key, number)
+                options.append((rank, token, subject))
     options.sort(key=lambda option: option[0])
     returned: dict[Tracklet, _Subject] = {}
     used: set[str] = set()
