@@ -17,7 +17,6 @@ import asyncio
 import ctypes
 import io
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
@@ -39,6 +38,7 @@ from serve.api.picture_header import (
     read_header,
 )
 from serve.api.problems import TooLargeError
+from serve.api.slots import Slots
 
 DECODER_THREADS = 2
 
@@ -294,12 +294,12 @@ class ImageDecoder:
         self._budget = MemoryBudget(memory_bytes)
         self._threads = ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode")
         self._running: set[Future[Any]] = set()
-        self._waiting: Counter[str] = Counter()
+        self._waiting = Slots(MAX_WAITING, MAX_WAITING_PER_TENANT)
 
     @property
     def waiting(self) -> int:
         """Uploads that are in hand or wait."""
-        return self._waiting.total()
+        return self._waiting.taken
 
     @property
     def reserved_bytes(self) -> int:
@@ -332,20 +332,15 @@ class ImageDecoder:
         """
         if upload.size is not None and upload.size > self._max_bytes:
             raise TooLargeError(f"The picture is larger than {self._max_bytes:,} bytes.")
-        if self.waiting >= MAX_WAITING or self._waiting[tenant] >= MAX_WAITING_PER_TENANT:
+        if not self._waiting.has_room(tenant):
             raise UnavailableError("Too many pictures are waiting.", hint="Try again in a moment.")
-        self._waiting[tenant] += 1
-        try:
+        with self._waiting.hold(tenant):
             file = upload.file
             needed = await self._in_thread(lambda: self._needed(file, max_side))
             await self._budget.acquire(needed)
             return await self._in_thread(
                 lambda: prepare(decode(_read(file), self._max_megapixels, max_side)), needed
             )
-        finally:
-            self._waiting[tenant] -= 1
-            if not self._waiting[tenant]:
-                del self._waiting[tenant]
 
     def _needed(self, file: BinaryIO, max_side: int | None) -> int:
         data = _read(file)

@@ -4,7 +4,6 @@ strangers ask for them."""
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 from cluster.core.passwords import hash_password, verify_password
 from pipelines.errors import UnavailableError
 from serve.api.problems import TooManyRequestsError
+from serve.api.slots import Slots
 
 # Some three seconds of work.
 MAX_WAITING = 16
@@ -39,7 +39,7 @@ class PasswordChecks:
         self._max_waiting = max_waiting
         self._reserved = reserved
         self._per_network = per_network
-        self._waiting: Counter[str] = Counter()
+        self._waiting = Slots()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="passwords")
 
     async def verify(
@@ -75,19 +75,16 @@ class PasswordChecks:
         future = self._thread.submit(work)
         # Whoever goes away does not stop the thread: the place is free when the work is over, or
         # was cancelled before it began.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave, network))
+        future.add_done_callback(
+            lambda _: loop.call_soon_threadsafe(self._waiting.give_back, network)
+        )
         return await asyncio.wrap_future(future)
 
     def _enter(self, network: str, known: bool) -> None:
-        if self._waiting[network] >= self._per_network:
+        if self._waiting.of(network) >= self._per_network:
             raise TooManyRequestsError(
                 "Too many sign-ins of your network wait.", hint="Try again in a moment."
             )
-        if self._waiting.total() >= self._max_waiting - (0 if known else self._reserved):
+        if self._waiting.taken >= self._max_waiting - (0 if known else self._reserved):
             raise UnavailableError("Too many sign-ins wait.", hint="Try again in a moment.")
-        self._waiting[network] += 1
-
-    def _leave(self, network: str) -> None:
-        self._waiting[network] -= 1
-        if not self._waiting[network]:
-            del self._waiting[network]
+        self._waiting.take(network)

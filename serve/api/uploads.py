@@ -7,13 +7,13 @@ from the first byte of the body to the answer.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastapi import Request
 
 from pipelines.errors import UnavailableError
+from serve.api.slots import Slots
 
 MULTIPART = "multipart/form-data"
 
@@ -33,26 +33,19 @@ class UploadSlots:
     """Counts the uploads in hand, of all and of each tenant. For one event loop."""
 
     def __init__(self, total: int = MAX_UPLOADS, per_tenant: int = MAX_UPLOADS_PER_TENANT) -> None:
-        self._total = total
-        self._per_tenant = per_tenant
-        self._taken: Counter[str] = Counter()
+        self._slots = Slots(total, per_tenant)
 
     @property
     def taken(self) -> int:
-        return self._taken.total()
+        return self._slots.taken
 
     @contextmanager
     def slot(self, tenant: str) -> Iterator[None]:
         """Hold one of the slots. Raises UnavailableError where all, or the tenant's, are taken."""
-        if self.taken >= self._total or self._taken[tenant] >= self._per_tenant:
+        if not self._slots.has_room(tenant):
             raise UnavailableError("Too many uploads are under way.", hint="Try again in a moment.")
-        self._taken[tenant] += 1
-        try:
+        with self._slots.hold(tenant):
             yield
-        finally:
-            self._taken[tenant] -= 1
-            if not self._taken[tenant]:
-                del self._taken[tenant]
 
 
 def media_type(request: Request) -> str:
