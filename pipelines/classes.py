@@ -10,6 +10,10 @@ from itertools import islice
 # Plurals that no rule gives, of the classes of COCO and of what people call them.
 _IRREGULAR = {"people": "person", "persons": "person", "mice": "mouse", "knives": "knife"}
 _SUGGESTIONS = 3
+# Labels that an error lists: as many as people read.
+_LISTED = 30
+# Unknown names of one request that are worth suggestions, each of which compares with every label.
+MAX_SUGGESTED = 5
 # Labels that a misspelt name is compared with: 80 take 2 ms, and some models have 20,000.
 _COMPARED = 1_000
 
@@ -22,6 +26,7 @@ class ClassNames:
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = tuple(labels)
         self._exact = frozenset(labels)
         self._by_words = {_words(label): label for label in reversed(labels)}
 
@@ -45,6 +50,16 @@ class ClassNames:
         compared = list(islice(reversed(self._by_words), _COMPARED))
         found = difflib.get_close_matches(_words(name), compared, _SUGGESTIONS)
         return [self._by_words[words] for words in found]
+
+    def meant(self, name: str) -> str:
+        """`did you mean car or cart?`; empty where nothing is similar."""
+        similar = self.similar(name)
+        return f"did you mean {' or '.join(similar)}?" if similar else ""
+
+    def listed(self) -> str:
+        """The labels for an error text, as far as they fit."""
+        more = ", …" if len(self._labels) > _LISTED else ""
+        return ", ".join(self._labels[:_LISTED]) + more
 
 
 def _words(name: str) -> str:

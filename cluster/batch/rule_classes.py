@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.classes import ClassNames
+from pipelines.classes import MAX_SUGGESTED, ClassNames
 from pipelines.domain import Rule
 from pipelines.errors import InputError
-
-# Unknown classes that an error names, and classes of the model that its hint lists.
-MAX_NAMED = 5
-MAX_LISTED = 30
 
 
 def with_known_classes(
@@ -30,7 +26,7 @@ def with_known_classes(
         (rule.id, name) for rule in rules for name in rule.classes if known.find(name) is None
     ]
     if unknown:
-        raise _unknown(unknown, known, labels, model)
+        raise _unknown(unknown, known, model)
     return tuple(_renamed(rule, known) for rule in rules)
 
 
@@ -40,20 +36,17 @@ def _renamed(rule: Rule, known: ClassNames) -> Rule:
     return rule.model_copy(update={"classes": classes})
 
 
-def _unknown(
-    unknown: list[tuple[str, str]], known: ClassNames, labels: Sequence[str], model: str
-) -> InputError:
-    named = "; ".join(_problem(rule, name, known) for rule, name in unknown[:MAX_NAMED])
-    more = len(unknown) - MAX_NAMED
-    listed = ", ".join(labels[:MAX_LISTED]) + (", …" if len(labels) > MAX_LISTED else "")
+def _unknown(unknown: list[tuple[str, str]], known: ClassNames, model: str) -> InputError:
+    named = "; ".join(_problem(rule, name, known) for rule, name in unknown[:MAX_SUGGESTED])
+    more = len(unknown) - MAX_SUGGESTED
     return InputError(
         f"the model {model} lacks classes of the rules: {named}"
         + (f"; and {more} more." if more > 0 else "."),
-        hint=f"Correct the rules, or use --model with one that has them. It knows: {listed}.",
+        hint="Correct the rules, or use --model with one that has them. It knows: "
+        f"{known.listed()}.",
     )
 
 
 def _problem(rule: str, name: str, known: ClassNames) -> str:
-    similar = known.similar(name)
-    meant = f" (did you mean {' or '.join(similar)}?)" if similar else ""
-    return f"rule {rule!r} names {name!r}{meant}"
+    meant = known.meant(name)
+    return f"rule {rule!r} names {name!r}" + (f" ({meant})" if meant else "")

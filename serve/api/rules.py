@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from cluster.core.roles import Permission
 from pipelines.borders import border_warnings
-from pipelines.classes import ClassNames
+from pipelines.classes import MAX_SUGGESTED, ClassNames
 from pipelines.domain import (
     CountRule,
     LineCrossRule,
@@ -35,10 +35,6 @@ from serve.api.state import StateDep
 # A slug has 40 characters; this leaves room for what makes an id unique.
 _ID_STEM = 31
 
-# Classes that an error lists, once: as many as people read.
-_LISTED = 30
-# Unknown names that get suggestions: comparing a name with a thousand labels takes up to 11 ms.
-_SUGGESTED = 5
 
 router = APIRouter(tags=["rules"], responses=responses(401, 403, 404, 422, 429, 503))
 
@@ -174,10 +170,9 @@ def known_classes(names: Sequence[str], labels: Sequence[str] | None) -> tuple[s
     found = {name: known.find(name) for name in names}
     unknown = [name for name, label in found.items() if label is None]
     if unknown:
-        shown = ", ".join(labels[:_LISTED]) + (", …" if len(labels) > _LISTED else "")
-        texts = [_unknown(name, known) for name in unknown[:_SUGGESTED]]
+        texts = [_unknown(name, known) for name in unknown[:MAX_SUGGESTED]]
         texts += ["the model has no such class"] * (len(unknown) - len(texts))
-        texts[0] += f"; it knows: {shown}"
+        texts[0] += f"; it knows: {known.listed()}"
         raise RequestValidationError(
             [
                 {"type": "value_error", "loc": ("body", "classes", names.index(name)), "msg": text}
@@ -188,9 +183,8 @@ def known_classes(names: Sequence[str], labels: Sequence[str] | None) -> tuple[s
 
 
 def _unknown(name: str, known: ClassNames) -> str:
-    similar = known.similar(name)
-    meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
-    return f"the model has no such class{meant}"
+    meant = known.meant(name)
+    return f"the model has no such class; {meant}" if meant else "the model has no such class"
 
 
 class RuleList(ResponseBody):
