@@ -99,7 +99,8 @@ def list_users(
     )
     for user in found:
         times = minute(user.created_us), minute(user.signed_in_us)
-        state = "disabled" if user.disabled else ""
+        states = [f"signs in at {user.provider}"] if user.provider else []
+        state = ", ".join(states + (["disabled"] if user.disabled else []))
         table.add_row(user.id, user.email, user.name, user.role, *times, state)
     out().print(table if found else f"no users yet; `atalaia user create {tenant}` makes one")
 

@@ -30,9 +30,11 @@ from pydantic_settings import (
 )
 
 from cluster.core.addresses import AddressPolicy
+from cluster.core.oidc_settings import OidcProvider
 from cluster.core.redaction import refuse_bucket_credentials
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.section import Section
+from pipelines.domain import Slug
 from pipelines.errors import ConfigError
 
 ENV_PREFIX = "ATALAIA_"
@@ -311,6 +313,10 @@ class AuthSettings(Section):
     )
     session_ttl_s: Annotated[int, Field(ge=600, le=90 * 86_400)] = Field(
         14 * 86_400, description="after this a user signs in again"
+    )
+    providers: dict[Slug, OidcProvider] = Field(
+        default_factory=dict,
+        description="identity providers (OpenID Connect) through which users sign in, by name",
     )
 
 

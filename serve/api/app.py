@@ -44,6 +44,8 @@ from serve.api.middleware import (
     LimitHead,
     SecurityHeaders,
 )
+from serve.api.oidc import routes as oidc
+from serve.api.oidc.browser_session import add_sign_in_session
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.pace import EndSlowClients
 from serve.api.ports import Deps
@@ -71,6 +73,7 @@ ROUTERS = (
     retention,
     platform,
     auth_routes,
+    oidc,
     users,
     keys,
     audit,
@@ -131,6 +134,8 @@ def _add_middleware(app: FastAPI, state: ApiState) -> None:
     settings = state.deps.settings
     max_upload_bytes = settings.api.max_upload_mb * 1024 * 1024
     # The last one added is the outermost.
+    if settings.auth.providers:
+        add_sign_in_session(app, settings)
     app.add_middleware(
         ChargeRequests, quotas=state.quotas, max_upload_bytes=max_upload_bytes + MULTIPART_OVERHEAD
     )

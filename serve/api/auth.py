@@ -175,13 +175,17 @@ def client_address(scope: Scope) -> str:
     return peer(scope) or "unknown"
 
 
-OPEN = frozenset({"/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout"})
-"""Under `/v1`, but with a credential of their own."""
+OPEN = frozenset({"/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout", "/v1/auth/providers"})
+"""Under `/v1`, but without a credential, or with one of their own."""
+OIDC_PREFIX = "/v1/auth/oidc/"
+"""The way to an identity provider and back: the same."""
 
 
 def _needs_key(scope: Scope) -> bool:
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return f"{path}/".startswith("/v1/") and path not in OPEN
+    if path in OPEN or path.startswith(OIDC_PREFIX):
+        return False
+    return f"{path}/".startswith("/v1/")
 
 
 Refused = Callable[[str | None, Refusal, str | None], None]

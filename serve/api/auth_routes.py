@@ -180,7 +180,18 @@ def _sent(body: RefreshToken | None, cookie: str | None, site: str | None) -> st
 
 def _answer(tokens: Tokens, request: Request, response: Response, state: ApiState) -> TokenAnswer:
     browser = tokens.token.client == "browser"
-    cookies = {COOKIE: (tokens.refresh, tokens.session_s)} if browser else {}
+    if browser:
+        set_cookies(tokens, request, response, state)
+    return TokenAnswer(
+        access_token=tokens.access,
+        expires_in=tokens.expires_in_s,
+        refresh_token=None if browser else tokens.refresh,
+    )
+
+
+def set_cookies(tokens: Tokens, request: Request, response: Response, state: ApiState) -> None:
+    """Give a browser its refresh token, and make it known after a sign-in."""
+    cookies = {COOKIE: (tokens.refresh, tokens.session_s)}
     if tokens.device is not None:
         cookies[DEVICE_COOKIE] = tokens.device, DEVICE_TTL_S
     https = state.deps.settings.api_url.startswith("https://")
@@ -194,8 +205,3 @@ def _answer(tokens: Tokens, request: Request, response: Response, state: ApiStat
             secure=https or request.url.scheme == "https",
             samesite="strict",
         )
-    return TokenAnswer(
-        access_token=tokens.access,
-        expires_in=tokens.expires_in_s,
-        refresh_token=None if browser else tokens.refresh,
-    )

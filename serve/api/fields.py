@@ -70,9 +70,11 @@ def _printable(text: str) -> str:
     return text
 
 
+MAX_NAME = 120
+
 DisplayName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=120, strip_whitespace=True),
+    StringConstraints(min_length=1, max_length=MAX_NAME, strip_whitespace=True),
     AfterValidator(_printable),
 ]
 """A name for people. PostgreSQL refuses NUL, terminals obey escapes: so no control characters."""

@@ -8,13 +8,15 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from cluster.core.oidc_settings import OidcProvider
 from cluster.core.passwords import is_outdated
 from cluster.core.settings import Settings
 from cluster.stores.db import Database, Principal, User
 from cluster.stores.db.user_sessions import Renewal, new_session_id
-from cluster.stores.db.users import normal_email
+from cluster.stores.db.users import NO_PASSWORD, normal_email
 from pipelines.clock import Clock
 from pipelines.errors import UnavailableError
+from serve.api.oidc.claims import Identity
 from serve.api.password_checks import PasswordChecks
 from serve.api.problems import TooManyRequestsError, UnauthorizedError
 from serve.api.throttle import SignInThrottle, network_of
@@ -124,19 +126,44 @@ class SignIn:
             # Nothing was checked, so nothing was tried.
             self._throttle.forgive(account, network, known)
             raise
-        now_s = self._now_s()
-        token = UserToken(tenant, user.id, new_session_id(), client, now_s + self._session_ttl_s)
-        refresh = self._keys.sign(Audience.REFRESH, token)
-        began = await self._database.sessions(tenant).begin(
-            user.id, kept, token.session, token_digest(refresh), token.expires_s * 1_000_000
-        )
-        if not began:
-            raise WrongPasswordError(user)
+        tokens = await self._begin(tenant, user, kept, client, self._session_ttl_s)
         self._throttle.forgive(account, network, known)
-        tokens = self._tokens(token, refresh)
         if client == "browser":
             return replace(tokens, device=self._device(tenant, account, known))
         return tokens
+
+    async def external(self, name: str, provider: OidcProvider, identity: Identity) -> Tokens:
+        """Begin a browser's session of somebody who signed in at an identity provider.
+
+        Raises:
+            ConflictError: another user has this e-mail address.
+            WrongPasswordError: the user is disabled here.
+            NotFoundError: there is no such tenant.
+            UnavailableError: the records are away.
+        """
+        user = await self._database.users(provider.tenant).from_provider(
+            name,
+            identity.subject,
+            identity.email,
+            identity.name,
+            identity.role,
+            adopt=provider.adopt_users and identity.email_verified,
+        )
+        ttl_s = provider.session_ttl_s
+        return await self._begin(provider.tenant, user, NO_PASSWORD, "browser", ttl_s)
+
+    async def _begin(
+        self, tenant: str, user: User, kept: SecretStr, client: Client, session_ttl_s: int
+    ) -> Tokens:
+        expires_s = self._now_s() + session_ttl_s
+        token = UserToken(tenant, user.id, new_session_id(), client, expires_s)
+        refresh = self._keys.sign(Audience.REFRESH, token)
+        began = await self._database.sessions(tenant).begin(
+            user.id, kept, token.session, token_digest(refresh), expires_s * 1_000_000
+        )
+        if not began:
+            raise WrongPasswordError(user)
+        return self._tokens(token, refresh)
 
     async def refresh(self, text: str) -> Tokens:
         """The next pair of tokens; `text` is used up.

@@ -16,6 +16,7 @@ from serve.api.evidence import Evidence
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
+from serve.api.oidc.flow import OidcFlows
 from serve.api.ports import Deps
 from serve.api.quotas.limiter import RateLimiter
 from serve.api.quotas.limits import TenantLimits, limits_of
@@ -39,6 +40,7 @@ class ApiState:
     evidence: Evidence
     readiness: Readiness
     sign_in: SignIn
+    oidc: OidcFlows
     authenticator: Authenticator
     auditor: Auditor
     quotas: Quotas
@@ -68,6 +70,7 @@ class ApiState:
             evidence=Evidence(deps),
             readiness=Readiness(standard_probes(deps), deps.clock),
             sign_in=sign_in,
+            oidc=OidcFlows(deps.settings.auth.providers, deps.settings.api_url),
             authenticator=authenticator
             or Authenticator(deps.database.platform(), deps.clock, sign_in),
             auditor=Auditor(deps.database, deps.clock, metrics),

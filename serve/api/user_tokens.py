@@ -82,6 +82,10 @@ class TokenKeys:
             )
         return cls(ring)
 
+    def derived(self, purpose: bytes) -> str:
+        """Another secret, made of the one that signs."""
+        return hmac.digest(self._keys[self._signer], purpose, "sha256").hex()
+
     def sign(self, audience: Audience, token: UserToken) -> str:
         """The token as text."""
         claims = {

@@ -73,6 +73,10 @@ class UserView(ResponseBody):
     disabled: bool
     created_at: str
     signed_in_at: str | None = Field(description="The last time; null: never.")
+    provider: str | None = Field(
+        description="The identity provider at which they sign in, which also says their role; "
+        "null: they have a password."
+    )
 
 
 class UserList(ResponseBody):
@@ -88,6 +92,7 @@ def _view(user: User) -> UserView:
         disabled=user.disabled,
         created_at=rfc3339(user.created_us),
         signed_in_at=rfc3339_or_none(user.signed_in_us),
+        provider=user.provider,
     )
 
 

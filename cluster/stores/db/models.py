@@ -348,12 +348,14 @@ class KeyRow(Base):
 
 
 class UserRow(TenantOwned, Base):
-    """Somebody who signs in. `password` is an argon2 hash."""
+    """Somebody who signs in. `password` is an argon2 hash; empty where they sign in at an identity
+    provider, whose own id of them is `subject`."""
 
     __tablename__ = "users"
     __table_args__ = (
         CheckConstraint("role IN ('admin', 'operator', 'analyst', 'viewer')", name="role"),
         UniqueConstraint("tenant", "email"),
+        UniqueConstraint("tenant", "provider", "subject"),
     )
 
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
@@ -364,6 +366,8 @@ class UserRow(TenantOwned, Base):
     disabled: Mapped[bool]
     created_us: Mapped[int] = mapped_column(BigInteger)
     signed_in_us: Mapped[int | None] = mapped_column(BigInteger)
+    provider: Mapped[str | None] = mapped_column(String(40))
+    subject: Mapped[str | None] = mapped_column(String(255))
 
 
 class SessionRow(TenantOwned, Base):

@@ -317,6 +317,8 @@ class User:
     Attributes:
         email: in its normal form.
         signed_in_us: the last time; None: never.
+        provider: name of the identity provider at which they sign in, which also says their role;
+            None: they have a password.
     """
 
     id: str
@@ -326,6 +328,7 @@ class User:
     disabled: bool
     created_us: int
     signed_in_us: int | None
+    provider: str | None = None
 
     @property
     def actor(self) -> str:

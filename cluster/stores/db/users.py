@@ -18,6 +18,11 @@ from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 MAX_EMAIL = 254
+MAX_SUBJECT = 255
+"""OpenID Connect Core 1.0, section 2: `sub` has at most 255 ASCII characters."""
+NO_PASSWORD = SecretStr("")
+"""In place of the hash, of users who sign in at an identity provider: `verify_password` takes it for
+no account."""
 _ID_CHARS = 12
 
 
@@ -101,22 +106,81 @@ class TenantUsers:
         Raises:
             InputError: the role is not a tenant's.
             NotFoundError: there is no such user.
+            ConflictError: role or password of a user who has them from an identity provider.
         """
         if changes.role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
         async with self._sessions.write() as session:
             row = await self._row(session, user)
+            if row.provider is not None and (changes.role or changes.password):
+                raise ConflictError(
+                    f"this user signs in at {row.provider}, which says their role and knows their "
+                    "password.",
+                    hint="Change it there, or disable the user here.",
+                )
             row.name = row.name if changes.name is None else changes.name
             row.role = row.role if changes.role is None else changes.role.value
             row.password = changes.password or row.password
             row.disabled = row.disabled if changes.disabled is None else changes.disabled
             if changes.password is not None or changes.disabled:
-                await session.execute(
-                    update(SessionRow)
-                    .where(SessionRow.user == user, SessionRow.ended_us.is_(None))
-                    .values(ended_us=self._clock.now_us())
-                )
+                await self._end_sessions(session, user)
             return _user(row)
+
+    async def from_provider(
+        self, provider: str, subject: str, email: str, name: str, role: Role, *, adopt: bool
+    ) -> User:
+        """The user of an identity provider; made at their first sign-in, and brought up to date at
+        each. Disabled users stay so.
+
+        Args:
+            provider, subject: which of its people it is.
+            adopt: whether a user who has this address and a password becomes the provider's. The
+                password is forgotten then, and their sessions end.
+
+        Raises:
+            ConflictError: another user has this address.
+            NotFoundError: there is no such tenant.
+        """
+        async with self._sessions.write() as session:
+            if await session.get(TenantRow, self.tenant) is None:
+                raise NotFoundError(f"there is no tenant {self.tenant}.")
+            row = await session.scalar(
+                select(UserRow).where(UserRow.provider == provider, UserRow.subject == subject)
+            )
+            if row is None and adopt:
+                row = await self._adopted(session, email)
+            if row is None:
+                row = UserRow(
+                    tenant=self.tenant,
+                    id=random_id(_ID_CHARS),
+                    disabled=False,
+                    created_us=self._clock.now_us(),
+                )
+                session.add(row)
+            row.provider, row.subject, row.password = provider, subject, NO_PASSWORD
+            row.email, row.name, row.role = email, name, role.value
+            try:
+                await session.flush()
+            except IntegrityError:
+                raise ConflictError(
+                    "another user of this tenant has this e-mail address."
+                ) from None
+        return _user(row)
+
+    async def _adopted(self, session: AsyncSession, email: str) -> UserRow | None:
+        row: UserRow | None = await session.scalar(
+            select(UserRow).where(UserRow.email == email, UserRow.provider.is_(None))
+        )
+        if row is not None:
+            await self._end_sessions(session, row.id)
+        return row
+
+    async def _end_sessions(self, session: AsyncSession, user: str) -> None:
+        await session.execute(
+            update(SessionRow)
+            .where(SessionRow.user == user, SessionRow.ended_us.is_(None))
+            .values(ended_us=self._clock.now_us())
+        )
 
     async def keep_hash(self, user: str, old: SecretStr, new: SecretStr) -> None:
         """Replace the hash `old` by another one of the same password. Changes nothing where the
@@ -149,4 +213,5 @@ def _user(row: UserRow) -> User:
         disabled=row.disabled,
         created_us=row.created_us,
         signed_in_us=row.signed_in_us,
+        provider=row.provider,
     )

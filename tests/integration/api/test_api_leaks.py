@@ -37,8 +37,14 @@ from tests.integration.api.world import World, add_user, eventually, problem
 MARK = "globex-only"
 """In every text that globex has; if acme ever reads it, something leaked."""
 STRETCH = {"from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
-NOT_BY_TENANT = {"/media/{token}", "/v1/tenants/{tenant}/quotas"}
-"""What is open to whoever holds the link (see test_api_media); the platform's."""
+NOT_BY_TENANT = {
+    "/media/{token}",
+    "/v1/tenants/{tenant}/quotas",
+    "/v1/auth/oidc/{provider}/start",
+    "/v1/auth/oidc/{provider}/callback",
+}
+"""What is open to whoever holds the link (see test_api_media); the platform's; what is for people
+who have not signed in (see test_api_oidc)."""
 
 
 @dataclass

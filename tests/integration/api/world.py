@@ -97,10 +97,10 @@ class Frail:
 
 
 @asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
-    """The application under uvicorn on a free port of loopback."""
+async def served(app: FastAPI, port: int = 0) -> AsyncIterator[str]:
+    """The application under uvicorn on a port of loopback; 0: a free one."""
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", lifespan="on", forwarded_allow_ips="")
+        uvicorn.Config(app, port=port, log_level="error", lifespan="on", forwarded_allow_ips="")
     )
     task = asyncio.create_task(server.serve())
     try:
@@ -130,7 +130,7 @@ def make_settings(data_dir: Path, redis_url: str) -> Settings:
 
 @asynccontextmanager
 async def open_world(
-    settings: Settings, migrated: Path, clock: Clock | None = None
+    settings: Settings, migrated: Path, clock: Clock | None = None, *, port: int = 0
 ) -> AsyncIterator[World]:
     """An API with the tenants acme and globex, over an empty Redis and a copy of `migrated`."""
     path = Path(settings.database_url.removeprefix("sqlite+aiosqlite:///"))
@@ -171,7 +171,7 @@ async def open_world(
             addresses=addresses,
         )
         app = create_app(deps)
-        url = await stack.enter_async_context(served(app))
+        url = await stack.enter_async_context(served(app, port))
         yield World(
             url,
             app,

@@ -10,6 +10,16 @@ export interface User {
   readonly role: string;
   readonly disabled: boolean;
   readonly signedInMs: number | null;
+  /** The identity provider at which they sign in; null: they have a password. */
+  readonly provider: string | null;
+}
+
+/** An identity provider, at which people of an organization sign in. */
+export interface Provider {
+  readonly name: string;
+  readonly title: string;
+  /** Where the browser goes. */
+  readonly url: string;
 }
 
 export interface NewUser {

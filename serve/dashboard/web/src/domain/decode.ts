@@ -1,6 +1,6 @@
 /** The edge: JSON of unknown shape becomes the page's vocabulary here, or a DecodeError. */
 
-import type { AccessKey, User } from './access';
+import type { AccessKey, Provider, User } from './access';
 import {
   type Alarm,
   type AlarmPage,
@@ -125,11 +125,23 @@ export function decodeUser(value: unknown): User {
     role: text(from, 'role', 'user'),
     disabled: from.disabled === true,
     signedInMs: timeOrNull(from, 'signed_in_at', 'user'),
+    provider: textOr(from, 'provider', '') || null,
   };
 }
 
 export function decodeUsers(body: unknown): readonly User[] {
   return list(body, 'users').map(decodeUser);
+}
+
+export function decodeProviders(body: unknown): readonly Provider[] {
+  return list(body, 'providers').map((value) => {
+    const from = fields(value, 'provider');
+    return {
+      name: text(from, 'name', 'provider'),
+      title: text(from, 'title', 'provider'),
+      url: text(from, 'url', 'provider'),
+    };
+  });
 }
 
 export function decodeKeys(body: unknown): readonly AccessKey[] {

@@ -33,6 +33,13 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'signin.ended': 'Sua sessão terminou. Entre de novo.',
   'signin.notEnded': 'Você saiu aqui, mas o servidor não foi avisado.',
   'signin.resuming': 'Entrando…',
+  'signin.provider': 'Entrar com {title}',
+  'signin.failed.denied': 'Você não entrou. Tente de novo ou entre de outra forma.',
+  'signin.failed.expired': 'A entrada demorou demais ou começou em outro navegador. Tente de novo.',
+  'signin.failed.not-allowed':
+    'Sua conta não pode usar o Atalaia. Peça acesso ao seu administrador.',
+  'signin.failed.unavailable':
+    'O provedor de identidade da sua organização não responde. Tente mais tarde.',
   'signin.key': 'Chave de acesso',
   'signin.hint': 'A chave da sua organização. Começa com “atk_”.',
   'signin.remember': 'Manter a sessão até fechar esta aba',
@@ -275,6 +282,7 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'user.name.optional': 'Nome (opcional)',
   'user.email.invalid': 'Informe um e-mail, por exemplo ana@acme.example.',
   'user.signedIn': 'Último acesso',
+  'user.provider': 'Entra com {name}',
   'user.disabled': 'Desativado',
   'user.disable': 'Desativar',
   'user.enable': 'Ativar',

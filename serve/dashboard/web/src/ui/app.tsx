@@ -7,6 +7,7 @@ import { UserSession } from '../api/user-session';
 import { t } from '../i18n';
 import { forgetKey, rememberedKey, rememberKey } from '../state/key';
 import { notices } from '../state/notices';
+import { takeSignInReturn } from '../state/sign-in-return';
 import { isSignedIn, noteSignedIn, noteSignedOut, onSignedOutElsewhere } from '../state/signed-in';
 import { Workspace } from '../state/workspace';
 import { Notices } from './notices';
@@ -65,6 +66,7 @@ export function App() {
   // Once, when the page opens.
   useEffect(() => {
     const abort = new AbortController();
+    message.value = comeBack();
     const key = rememberedKey();
     if (key !== null) enter(keyCredential(key));
     else if (isSignedIn()) void resume();
@@ -98,4 +100,14 @@ export function App() {
       <Notices />
     </>
   );
+}
+
+/** From an identity provider; what to say on the sign-in page. */
+function comeBack(): string | null {
+  const back = takeSignInReturn();
+  if (back?.tenant) {
+    forgetKey();
+    noteSignedIn(back.tenant);
+  }
+  return back?.failure ? t(`signin.failed.${back.failure}`) : null;
 }

@@ -11,13 +11,15 @@ export interface RoleSelectProps {
   readonly onChange: (role: Role) => void;
   /** For those who do not see what stands beside it. */
   readonly label?: string;
+  readonly disabled?: boolean;
 }
 
-export function RoleSelect({ value, onChange, label }: RoleSelectProps) {
+export function RoleSelect({ value, onChange, label, disabled = false }: RoleSelectProps) {
   return (
     <select
       {...(label === undefined ? {} : { 'aria-label': label })}
       value={value}
+      disabled={disabled}
       onChange={(event) => onChange(event.currentTarget.value as Role)}
     >
       {ROLES.map((role) => (

@@ -12,6 +12,7 @@ import { Preferences } from './preferences';
 import { TextField } from './text-field';
 import { Toggle } from './toggle';
 import { explain } from './trouble';
+import { useProviders } from './use-providers';
 
 export type SignedIn =
   | { readonly by: 'person'; readonly session: UserSession; readonly tenant: string }
@@ -56,6 +57,7 @@ function PersonForm({ message, onSignedIn }: SignInProps) {
   const [tenant, setTenant] = useState(lastTenant);
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
+  const providers = useProviders(tenant.trim());
   const { busy, error, submit } = useSubmit(message, async () => {
     const form = { tenant: tenant.trim(), email: email.trim(), password };
     if (!form.tenant || !form.email || !password) throw new FormError('signin.incomplete');
@@ -93,6 +95,11 @@ function PersonForm({ message, onSignedIn }: SignInProps) {
         onInput={setPassword}
       />
       <Foot error={explainSignIn(error, 'signin.wrong')} busy={busy} />
+      {providers.map((provider) => (
+        <a key={provider.name} class="button block" href={provider.url}>
+          {t('signin.provider', { title: provider.title })}
+        </a>
+      ))}
     </form>
   );
 }

@@ -84,22 +84,28 @@ function UserTable(props: {
           <td>
             {user.name}
             <small>{user.email}</small>
+            {user.provider ? <small>{t('user.provider', { name: user.provider })}</small> : null}
             {user.disabled ? <span class="chip offline">{t('user.disabled')}</span> : null}
           </td>
           <td>
             <RoleSelect
               label={t('user.role.of', { name: user.name })}
               value={user.role}
+              disabled={user.provider !== null}
               onChange={(role) => props.onChange(user, { role })}
             />
           </td>
           <td>{user.signedInMs === null ? t('access.never') : formatDay(user.signedInMs)}</td>
           <RowActions
             actions={[
-              {
-                label: t('user.password.set'),
-                onClick: () => props.onOpen('password', user),
-              },
+              ...(user.provider === null
+                ? [
+                    {
+                      label: t('user.password.set'),
+                      onClick: () => props.onOpen('password', user),
+                    },
+                  ]
+                : []),
               {
                 label: t(user.disabled ? 'user.enable' : 'user.disable'),
                 onClick: () => props.onChange(user, { disabled: !user.disabled }),

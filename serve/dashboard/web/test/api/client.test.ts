@@ -185,7 +185,7 @@ describe('Api', () => {
     ];
     const { api, requests } = apiThat(() => json(bodies.shift()));
     const signedInMs = Date.UTC(2026, 0, 31, 8);
-    expect(await api.users()).toEqual([{ ...user, disabled: false, signedInMs }]);
+    expect(await api.users()).toEqual([{ ...user, disabled: false, signedInMs, provider: null }]);
     const changed = await api.changeUser('u/1', { disabled: true });
     expect(changed).toMatchObject({ disabled: true, signedInMs: null });
     expect((await api.keys()).map(({ revoked }) => revoked)).toEqual([false, true]);

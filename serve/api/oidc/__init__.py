@@ -1,0 +1,1 @@
+"""Sign-in at a tenant's own identity provider (OpenID Connect)."""
