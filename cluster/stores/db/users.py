@@ -21,8 +21,8 @@ MAX_EMAIL = 254
 MAX_SUBJECT = 255
 """OpenID Connect Core 1.0, section 2: `sub` has at most 255 ASCII characters."""
 NO_PASSWORD = SecretStr("")
-"""In place of the hash, of users who sign in at an identity provider: `verify_password` takes it for
-no account."""
+"""In place of the hash, of users who sign in at an identity provider. `verify_password` takes it
+for no account."""
 _ID_CHARS = 12
 
 
