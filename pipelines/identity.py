@@ -9,7 +9,7 @@ from collections.abc import Container
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
-from pipelines.domain import CameraKey, PixelBox, Slug
+from pipelines.domain import Alarm, CameraKey, PixelBox, Slug
 from pipelines.geometry import foot_point
 
 # Generated once at random for Atalaia. Changing it changes the id of every alarm ever raised.
@@ -63,6 +63,13 @@ def alarm_id(key: CameraKey, rule: Slug, track: str, episode: int) -> UUID:
     Slugs and track keys contain no slash, so different alarms cannot collide.
     """
     return uuid5(ALARM_NAMESPACE, f"{key.tenant}/{key.camera}/{rule}/{track}/{episode}")
+
+
+def next_episode(alarm: Alarm) -> Alarm:
+    """The alarm as the next one of its track and rule, where its id belongs to another event."""
+    episode = alarm.episode + 1
+    id = alarm_id(CameraKey(alarm.tenant, alarm.camera), alarm.rule, alarm.track, episode)
+    return alarm.model_copy(update={"episode": episode, "id": id})
 
 
 def object_snapshot_key(camera: Slug, track: str) -> str:

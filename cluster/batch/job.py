@@ -115,7 +115,7 @@ class Job:
             else:
                 index = await self._open_index()
                 writer = ResultWriter(
-                    request.tenant, database, blobs, index, partial(self._extract, spec)
+                    plan.key, plan.rules, database, blobs, index, partial(self._extract, spec)
                 )
                 try:
                     await self._process(plan, spec, chunks, writer)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cluster.batch.table import FrameDetections
-from pipelines.crops import CropBox, CropRequest, RememberRequest
+from pipelines.crops import CropBox, CropRequest, RememberRequest, normalized
 from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
 from pipelines.pipeline import CameraPipeline, StepResult
+from pipelines.recognition import Point
 from pipelines.sampling import FrameSampler, grid_phase
 
 
@@ -41,12 +42,27 @@ class SeenObject:
 
 
 @dataclass(slots=True)
+class SeenTrack:
+    """Where a confirmed track was within the range, by its class at the end."""
+
+    label: str
+    points: list[Point] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Findings:
-    """What a range of frames yields."""
+    """What a range of frames yields.
+
+    Attributes:
+        tracks: confirmed ones in sight, by key.
+        forgotten: keys that do not occur after this.
+    """
 
     alarms: list[RaisedAlarm] = field(default_factory=list)
     objects: list[SeenObject] = field(default_factory=list)
     paths: list[TrackPath] = field(default_factory=list)
+    tracks: dict[str, SeenTrack] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
 
 
 class Replay:
@@ -106,6 +122,7 @@ class Replay:
             self._number += 1
             stamp = FrameStamp(frame.capture_us, self._number, *frame.size)
             result = self._pipeline.step(stamp, frame.detections)
+            _note_tracks(result, stamp, findings)
             self._collect(result, FrameRef(url, frame.media_us), findings)
         self._previous_us = last_us or self._previous_us
         return findings
@@ -139,6 +156,7 @@ class Replay:
         for track in result.forgotten:
             self._crops.pop(track, None)
             self._emit_object(track, findings)
+        findings.forgotten += result.forgotten
 
     def _keep_crops(self, requests: tuple[CropRequest, ...], frame: FrameRef) -> None:
         for request in requests:
@@ -161,3 +179,11 @@ class Replay:
         seen = self._objects.pop(track, None)
         if seen is not None and seen.sighting.last_seen_us >= self._from_us:
             findings.objects.append(seen)
+
+
+def _note_tracks(result: StepResult, stamp: FrameStamp, findings: Findings) -> None:
+    for track in result.tracks:
+        seen = findings.tracks.setdefault(track.key, SeenTrack(track.label))
+        seen.label = track.label
+        box = normalized(track.box, (stamp.width, stamp.height))
+        seen.points.append(Point(stamp.capture_us, box))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cluster.batch.extract import Extraction, ExtractRequest
+from cluster.batch.identities import PATH_MARGIN_US, Identities, Known
 from cluster.batch.replay import Findings, RaisedAlarm, SeenObject
 from cluster.core.aio import all_or_none
 from cluster.core.log import get_logger
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
 from pipelines.colour import with_colour
-from pipelines.domain import AlarmSource, Crop, Sighting
+from pipelines.domain import AlarmSource, CameraKey, Crop, Rule, Sighting
 from pipelines.errors import AtalaiaError
 from pipelines.identity import object_snapshot_key
 from pipelines.imaging import crop_jpeg
@@ -43,7 +44,8 @@ class ResultWriter:
     """Writes the findings of one job.
 
     Args:
-        tenant: owner of the results.
+        key: the camera of the results.
+        rules: that raised the alarms.
         database, blobs, index: destinations; the caller closes them.
         extractor: makes the snapshots and crops.
 
@@ -54,14 +56,17 @@ class ResultWriter:
 
     def __init__(
         self,
-        tenant: str,
+        key: CameraKey,
+        rules: Iterable[Rule],
         database: Database,
         blobs: TenantBlobs,
         index: ObjectIndex,
         extractor: Extractor,
     ) -> None:
-        self._records = database.tenant(tenant)
-        self._tracks = database.tracks(tenant)
+        self._camera = key.camera
+        self._records = database.tenant(key.tenant)
+        self._tracks = database.tracks(key.tenant)
+        self._identities = Identities(key, rules)
         self._blobs = blobs
         self._index = index
         self._extract = extractor
@@ -77,14 +82,25 @@ class ResultWriter:
         Raises:
             UnavailableError: the database or the storage is down.
         """
-        known = await self._records.known_alarms([r.alarm.id for r in findings.alarms])
-        alarms = [raised for raised in findings.alarms if raised.alarm.id not in known]
+        known = await self._known(findings)
+        findings = self._identities.named(findings, known)
+        ids = {alarm.id for alarm in known.alarms}
+        alarms = [raised for raised in findings.alarms if raised.alarm.id not in ids]
         images = await self._images(alarms, findings.objects)
         await self._write_alarms(alarms, images)
         await self._write_objects(findings.objects, images)
         if findings.paths:
             await self._tracks.record_paths(findings.paths)
         self.paths += len(findings.paths)
+
+    async def _known(self, findings: Findings) -> Known:
+        """What is recorded already of the same time."""
+        span = self._identities.span(findings)
+        if span is None:
+            return Known()
+        paths = await self._tracks.paths(self._camera, *span.widened(PATH_MARGIN_US))
+        around = span.widened(self._identities.margin_us)
+        return Known(paths, await self._records.alarms_between(self._camera, *around))
 
     async def _images(
         self, alarms: list[RaisedAlarm], objects: list[SeenObject]
@@ -114,8 +130,12 @@ class ResultWriter:
             if snapshot is not None:
                 await self._blobs.put(snapshot, images[id(raised)])
             ready.append(raised.alarm.model_copy(update={"snapshot": snapshot}))
-        if ready:
-            self.new_alarms += await self._records.record_alarms(ready)
+        # Another job, or live analysis that was late, may have recorded the same meanwhile.
+        new = await self._records.record_new_events(
+            ready, self._identities.same, self._identities.margin_us
+        )
+        self._identities.take(new)
+        self.new_alarms += len(new)
 
     async def _write_objects(self, objects: list[SeenObject], images: dict[int, Any]) -> None:
         indexed = await all_or_none(

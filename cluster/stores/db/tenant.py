@@ -5,11 +5,13 @@ No method names the tenant in its conditions: `scope.TenantSession` adds it to e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import Select, Uuid, case, func, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.stores.db.alarm_events import alarms_between, replace_batch, with_free_ids
 from cluster.stores.db.convert import (
     alarm_record_of,
     alarm_values,
@@ -243,17 +245,6 @@ class TenantRecords:
         async with self._sessions.read() as session:
             return await _alarm(session, alarm)
 
-    async def known_alarms(self, alarms: list[UUID]) -> set[UUID]:
-        """Those of the given ids that are recorded."""
-        known: set[UUID] = set()
-        async with self._sessions.read() as session:
-            for start in range(0, len(alarms), _INSERT_CHUNK):
-                chunk = alarms[start : start + _INSERT_CHUNK]
-                known |= set(
-                    await session.scalars(select(AlarmRow.id).where(AlarmRow.id.in_(chunk)))
-                )
-        return known
-
     async def acknowledge(self, alarm: UUID, by: str, now_us: int) -> AlarmRecord:
         """Mark an alarm as seen by `by`. Again changes nothing: the first one counts.
 
@@ -273,7 +264,9 @@ class TenantRecords:
             return await _alarm(session, alarm)
 
     async def record_alarms(self, alarms: list[Alarm]) -> int:
-        """Keep the alarms, all or none; those already there stay as they are.
+        """Keep the alarms, all or none; those already there stay as they are. One of live analysis
+        takes the place of a job's alarm of the same event, which was quicker: others have seen it
+        by its id.
 
         Returns:
             How many were new.
@@ -282,27 +275,82 @@ class TenantRecords:
             InputError: one belongs to another tenant.
             NotFoundError: there is no such tenant.
         """
-        if any(alarm.tenant != self.tenant for alarm in alarms):
-            raise InputError("an alarm belongs to another tenant.")
-        now_us = self._clock.now_us()
-        inserted = 0
+        self._require_own(alarms)
         try:
             async with self._sessions.write() as session:
-                for start in range(0, len(alarms), _INSERT_CHUNK):
-                    chunk = alarms[start : start + _INSERT_CHUNK]
-                    statement = (
-                        insert_into(session, AlarmRow)
-                        .values([alarm_values(alarm, now_us) for alarm in chunk])
-                        .on_conflict_do_nothing()
-                        .returning(AlarmRow.id)
-                    )
-                    inserted += len((await session.execute(statement)).all())
+                inserted = await self._insert_alarms(session, alarms)
+                await replace_batch(session, [a for a in alarms if a.id in inserted])
         except ConflictError:
             # Ids that exist are no conflict (see above): what is left is the tenant's own row.
             raise self._unknown_tenant() from None
-        return inserted
+        return len(inserted)
+
+    async def alarms_between(self, camera: str, from_us: int, to_us: int) -> list[Alarm]:
+        """Alarms of a camera from one moment to another, both included, in order of time."""
+        async with self._sessions.read() as session:
+            return await alarms_between(session, camera, from_us, to_us)
+
+    async def record_new_events(
+        self,
+        alarms: list[Alarm],
+        same: Callable[[Alarm, list[Alarm]], Alarm | None],
+        margin_us: int,
+    ) -> list[Alarm]:
+        """Keep those alarms of one camera whose events are not recorded yet, all or none. Others
+        who do the same at the same time wait: of one event there is one alarm, whoever found it.
+
+        Args:
+            alarms: of one camera. One whose id belongs to another event gets another id.
+            same: finds the recorded alarm of the same event, among those that are near in time.
+            margin_us: how near, on both sides.
+
+        Returns:
+            The new ones, as they were kept.
+
+        Raises:
+            InputError: one belongs to another tenant.
+            NotFoundError: there is no such tenant.
+        """
+        self._require_own(alarms)
+        if not alarms:
+            return []
+        times = [alarm.capture_us for alarm in alarms]
+        async with self._sessions.write() as session:
+            await self._lock_tenant(session)
+            earlier = await alarms_between(
+                session, alarms[0].camera, min(times) - margin_us, max(times) + margin_us
+            )
+            new = [alarm for alarm in alarms if same(alarm, earlier) is None]
+            new = await with_free_ids(session, new)
+            inserted = await self._insert_alarms(session, new)
+        return [alarm for alarm in new if alarm.id in inserted]
 
     # ------------------------------------------------------------ helpers
+
+    def _require_own(self, alarms: list[Alarm]) -> None:
+        if any(alarm.tenant != self.tenant for alarm in alarms):
+            raise InputError("an alarm belongs to another tenant.")
+
+    async def _insert_alarms(self, session: AsyncSession, alarms: list[Alarm]) -> set[UUID]:
+        """The ids of the new ones."""
+        now_us = self._clock.now_us()
+        inserted: set[UUID] = set()
+        for start in range(0, len(alarms), _INSERT_CHUNK):
+            chunk = alarms[start : start + _INSERT_CHUNK]
+            statement = (
+                insert_into(session, AlarmRow)
+                .values([alarm_values(alarm, now_us) for alarm in chunk])
+                .on_conflict_do_nothing()
+                .returning(AlarmRow.id)
+            )
+            inserted.update(await session.scalars(statement))
+        return inserted
+
+    async def _lock_tenant(self, session: AsyncSession) -> None:
+        """Others who do this wait until the transaction ends. Raises NotFoundError."""
+        statement = select(TenantRow.slug).where(TenantRow.slug == self.tenant).with_for_update()
+        if await session.scalar(statement) is None:
+            raise self._unknown_tenant()
 
     async def _next_revision(self, session: AsyncSession) -> int:
         """The next plan revision of this tenant; locks the counter until the transaction ends."""

@@ -38,8 +38,11 @@ ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
     "counts": lambda r: r.counts(),
     "alarms": lambda r: r.alarms(AlarmQuery(camera="vault")),
     "alarm": lambda r: r.alarm(THEIR_ALARM.id),
-    "known_alarms": lambda r: r.known_alarms([THEIR_ALARM.id]),
     "acknowledge": lambda r: r.acknowledge(THEIR_ALARM.id, "mallory", 1),
+    "alarms_between": lambda r: r.alarms_between("vault", 0, 2**60),
+    "record_new_events": lambda r: r.record_new_events(
+        [make_alarm(2, tenant="globex")], lambda _alarm, _earlier: None, 0
+    ),
     "record_alarms": lambda r: r.record_alarms([make_alarm(2, tenant="globex")]),
 }
 
@@ -149,6 +152,9 @@ async def test_every_statement_carries_the_tenant(filled: Database, method: str)
         "add_camera": lambda r: r.add_camera(make_camera("acme", "new")),
         "alarm": lambda r: r.alarm(make_alarm(1).id),
         "acknowledge": lambda r: r.acknowledge(make_alarm(1).id, "ana", 1),
+        "record_new_events": lambda r: r.record_new_events(
+            [make_alarm(2)], lambda _alarm, _earlier: None, 0
+        ),
         "record_alarms": lambda r: r.record_alarms([make_alarm(2)]),
     }
     event.listen(filled._engine.sync_engine, "before_cursor_execute", watch)

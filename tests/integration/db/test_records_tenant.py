@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
+from collections.abc import Callable
+from uuid import uuid4, uuid5
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -11,6 +12,9 @@ from pydantic import SecretStr, ValidationError
 from cluster.stores.db import AlarmQuery, AlarmState, CameraChanges, Database, TenantRecords
 from pipelines.clock import ManualClock
 from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    CameraKey,
     CameraPlan,
     CountRule,
     LineCrossRule,
@@ -21,7 +25,9 @@ from pipelines.domain import (
     Window,
 )
 from pipelines.errors import ConflictError, InputError, NotFoundError
-from tests.factories import T0_US, make_alarm, make_camera, make_rule
+from pipelines.identity import alarm_id
+from pipelines.recognition import SAME_TIME_US, SameEvents
+from tests.factories import NAMESPACE, T0_US, make_alarm, make_camera, make_rule
 
 
 @pytest.fixture
@@ -217,6 +223,66 @@ async def test_recording_again_changes_nothing(acme: TenantRecords, clock: Manua
     first = await acme.alarm(alarms[0].id)
     assert (first.state, first.recorded_us) == (AlarmState.ACKNOWLEDGED, recorded_us)
     assert await acme.record_alarms([]) == 0
+
+
+def found_by_a_job(number: int, late_us: int, job: str) -> Alarm:
+    """Event `number`, in another frame and by another track."""
+    alarm = make_alarm(number)
+    id = uuid5(NAMESPACE, f"{job}/{number}")
+    stages = Stages(capture_us=alarm.capture_us + late_us)
+    changed = {"id": id, "track": f"{job}-{number}", "stages": stages, "source": AlarmSource.BATCH}
+    return alarm.model_copy(update=changed)
+
+
+def by_time_and_place() -> Callable[[Alarm, list[Alarm]], Alarm | None]:
+    events = SameEvents()
+    return lambda alarm, earlier: events.known(alarm, earlier, {})
+
+
+async def test_jobs_at_the_same_time_record_an_event_once(acme: TenantRecords) -> None:
+    """Events five seconds apart; each job found all of them, in frames of its own."""
+    numbers = range(0, 50, 5)
+    await acme.record_alarms([make_alarm(n) for n in numbers[:3]])
+    jobs = [[found_by_a_job(n, 100_000 * job, f"job{job}") for n in numbers] for job in (1, 2, 3)]
+    recorded = await asyncio.gather(
+        *(acme.record_new_events(alarms, by_time_and_place(), SAME_TIME_US) for alarms in jobs)
+    )
+    assert sum(len(new) for new in recorded) == len(numbers) - 3
+    page = await acme.alarms(AlarmQuery(limit=100))
+    seconds = sorted((record.alarm.capture_us - T0_US) // 1_000_000 for record in page.items)
+    assert seconds == list(numbers)
+
+
+async def test_an_event_under_the_id_of_another_gets_the_next(acme: TenantRecords) -> None:
+    key = CameraKey("acme", "gate")
+    first, later = (
+        make_alarm(n, track="parked", id=alarm_id(key, "yard", "parked", 0)) for n in (0, 60)
+    )
+    await acme.record_alarms([first])
+    [kept] = await acme.record_new_events([later], by_time_and_place(), SAME_TIME_US)
+    assert (kept.episode, kept.id) == (1, alarm_id(key, "yard", "parked", 1))
+    assert kept.capture_us == later.capture_us
+    assert {record.alarm.id for record in (await acme.alarms(AlarmQuery())).items} == {
+        first.id,
+        kept.id,
+    }
+
+
+async def test_live_that_was_late_takes_the_place_of_a_job(acme: TenantRecords) -> None:
+    """A listener that was away writes what its stream still has."""
+    jobs = [found_by_a_job(n, 120_000, "job") for n in (0, 10, 20)]
+    await acme.record_new_events(jobs, by_time_and_place(), SAME_TIME_US)
+    await acme.acknowledge(jobs[1].id, "ana", 7)
+    live = [make_alarm(0), make_alarm(10), make_alarm(30)]
+    for _ in range(2):
+        await acme.record_alarms(live)
+    page = await acme.alarms(AlarmQuery())
+    assert {record.alarm.id: record.acknowledged_by for record in page.items} == {
+        live[0].id: None,
+        live[1].id: "ana",
+        live[2].id: None,
+        jobs[2].id: None,
+    }
 
 
 async def test_an_alarm_comes_back_as_it_was_raised(acme: TenantRecords) -> None:
