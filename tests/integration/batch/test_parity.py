@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import (
+    Alarm,
     Camera,
     CameraKey,
     CameraPlan,
@@ -54,6 +54,7 @@ from pipelines.domain import (
     WorkOwner,
 )
 from pipelines.errors import UnavailableError
+from pipelines.geometry import area, intersection
 from tests.factories import CIPHER
 from tests.integration.agents import world as live
 from tests.integration.batch.world import FOREVER_US as ALWAYS_US
@@ -133,13 +134,19 @@ async def test_the_job_raises_the_same_alarms_as_the_watcher(
     skipped = len(frames_between(frames, times)) - len(times)
     assert said, "a clip without alarms tests nothing"
     assert set(said) <= set(recorded_since)
-    found, known = Counter(summary.alarms), Counter(alarm.rule for alarm in said.values())
-    assert Counter(alarm.rule for alarm in new) == found - known, "an event has two alarms"
+    assert not [(one, other) for one in new for other in said.values() if is_double(one, other)]
     assert skipped or not new
     print(  # noqa: T201 -- the parity table of docs/operations.md
         f"\nparity {name}: {len(host.seen)} frames live, {summary.looked} in the job, "
         f"{skipped} skipped by live, {len(said)} alarms, {len(new)} more by the job"
     )
+
+
+def is_double(one: Alarm, other: Alarm) -> bool:
+    """Whether anybody would take two alarms for one event: within a second, and boxes overlap."""
+    near = abs(one.capture_us - other.capture_us) <= 1_000_000
+    shared = intersection(one.box, other.box)
+    return near and one.rule == other.rule and shared > 0.2 * min(area(one.box), area(other.box))
 
 
 def analysed_by_both(seen: list[str], frames: list[tuple[int, str]]) -> list[int]:
