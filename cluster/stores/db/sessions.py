@@ -9,7 +9,7 @@ import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors
-from cluster.stores.db.scope import TENANT, TenantSession
+from cluster.stores.db.scope import TENANT, PlatformSession, TenantSession
 
 
 class Sessions:
@@ -56,7 +56,7 @@ class Sessions:
 
     def _session(self, engine: AsyncEngine) -> AsyncSession:
         if self._tenant is None:
-            return AsyncSession(engine, expire_on_commit=False)
+            return AsyncSession(engine, expire_on_commit=False, sync_session_class=PlatformSession)
         return AsyncSession(
             engine,
             expire_on_commit=False,
