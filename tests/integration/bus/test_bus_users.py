@@ -42,6 +42,7 @@ from cluster.stores.bus.stream import FIELD, GROUP
 from cluster.stores.db import AlarmQuery, Database, ObjectQuery
 from pipelines.clock import ManualClock
 from tests.factories import make_alarm, make_path, make_sighting, make_status
+from tests.integration.bus import test_bus_publisher, test_bus_tracks
 from tests.integration.conftest import ValkeyServer, valkey_binary
 
 PATIENCE_S = 20.0
@@ -91,6 +92,30 @@ async def as_user(
 
 
 As = Callable[[RedisProcess], Redis]
+
+
+# ------------------------------------------------------------ the tests of the publishers, again
+
+
+@pytest.fixture
+def valkey(guarded: Settings) -> str:
+    """What those tests publish through: the URL of an agent host."""
+    return guarded.redis_url_of("agent")
+
+
+@pytest.fixture
+def redis_client(admin: Redis) -> Redis:
+    """What they look with."""
+    return admin
+
+
+test_an_agent_publishes = test_bus_publisher.test_straight_to_redis
+test_an_agent_publishes_from_many_threads = test_bus_publisher.test_from_many_threads_and_loops
+test_an_agent_sends_its_spool = test_bus_publisher.test_the_next_start_sends_what_was_left
+test_an_agent_sends_an_old_spool = test_bus_publisher.test_what_an_earlier_version_left_is_sent
+test_an_agent_publishes_tracks = test_bus_tracks.test_what_is_offered_is_recorded
+test_an_agent_publishes_many_tracks = test_bus_tracks.test_a_whole_batch_of_paths
+test_an_agent_meets_a_full_stream = test_bus_tracks.test_a_full_stream_refuses_and_that_is_counted
 
 
 # ------------------------------------------------------------ what each must be able to do

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
+from alembic.config import Config
 from pydantic import SecretStr
 from sqlalchemy import CheckConstraint, Column, Table, insert, text
 from sqlalchemy.exc import DBAPIError
@@ -19,15 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cluster.core.roles import Role
 from cluster.stores.audit.events import PLATFORM_CHAIN
-from cluster.stores.db import Database, migrate
+from cluster.stores.db import Database, migrate, schema
 from cluster.stores.db.engine import open_engine
 from cluster.stores.db.models import Base, CameraRow, SecretText
-from cluster.stores.db.row_security import PLATFORM_ROLE, ROLES, TENANT_ROLE
+from cluster.stores.db.row_security import PLATFORM_ROLE, ROLES, TENANT_ROLE, see_all_rows
 from cluster.stores.db.scope import enter_role
 from cluster.stores.db.sessions import Sessions
 from pipelines.errors import ConfigError, UnavailableError
 from tests.factories import CIPHER, NAMESPACE, make_alarm, make_camera, make_rule
-from tests.integration.db.postgres import PostgresServer, running_postgres
+from tests.integration.db.postgres import OWNER, PostgresServer, running_postgres
 from tests.unit.cluster.stores.audit.chains import make_event
 
 TENANTS = ("acme", "globex")
@@ -403,7 +405,19 @@ async def test_a_login_of_the_wrong_role_is_found_by_the_ping(
             await database.ping()
 
 
-@pytest.fixture(scope="module")
+async def test_a_migration_sees_all_rows(filled: None, logins: PostgresServer, name: str) -> None:
+    """Or a later one that changes rows would change none, without a word."""
+    seen: list[int | None] = []
+
+    def look(config: Config) -> None:
+        connection = config.attributes["connection"]
+        seen.append(connection.scalar(text("SELECT count(*) FROM cameras")))
+
+    await schema._run(logins.url(name), look)
+    assert seen == [len(TENANTS)]
+
+
+@pytest.fixture
 def fresh_server() -> Iterator[PostgresServer]:
     """A server on which nobody made the roles."""
     with running_postgres() as server:
@@ -411,7 +425,7 @@ def fresh_server() -> Iterator[PostgresServer]:
 
 
 async def test_an_owner_that_may_make_no_roles(fresh_server: PostgresServer) -> None:
-    fresh_server.run("ALTER ROLE atalaia NOCREATEROLE")
+    fresh_server.run(f"ALTER ROLE {OWNER} NOCREATEROLE")
     url = fresh_server.url(fresh_server.create())
     with pytest.raises(ConfigError, match="may not make roles") as refused:
         await migrate(url)
@@ -421,5 +435,27 @@ async def test_an_owner_that_may_make_no_roles(fresh_server: PostgresServer) -> 
     async with Database(url, cipher=CIPHER) as database:
         with pytest.raises(UnavailableError, match="may not take it"):
             await database.ping()
-        fresh_server.run(f"GRANT {', '.join(ROLES)} TO atalaia WITH INHERIT FALSE, SET TRUE")
+        fresh_server.run(f"GRANT {', '.join(ROLES)} TO {OWNER} WITH INHERIT FALSE, SET TRUE")
         await _use(database)
+
+
+async def test_the_roles_of_the_documentation(fresh_server: PostgresServer) -> None:
+    """What an operator types, word for word; then another owner for what there is."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("## Roles of the database")[2]
+    statements = section.partition("```sql")[2].partition("```")[0].split(";")
+    fresh_server.run(*filter(str.strip, statements))
+    await migrate(fresh_server.url("atalaia", "atalaia_owner"))
+    url = fresh_server.url("atalaia", "atalaia_app")
+    tenant_url = fresh_server.url("atalaia", "atalaia_app_tenant")
+    async with Database(url, tenant_url=tenant_url, cipher=CIPHER) as database:
+        await _use(database)
+
+    fresh_server.run(f"REASSIGN OWNED BY atalaia_owner TO {OWNER}", database="atalaia")
+    tables = "SELECT tablename FROM pg_policies WHERE policyname = 'owner'"
+    async with _connected(fresh_server.url("atalaia", OWNER)) as engine:
+        async with engine.begin() as connection:
+            for table in await connection.scalars(text(tables)):
+                await connection.execute(text(f"ALTER POLICY owner ON {table} TO {OWNER}"))
+            await connection.run_sync(see_all_rows)
+            assert await _tenants_in(connection, "tenants") == {"acme"}
