@@ -168,6 +168,11 @@ class DatabaseSettings(Section):
 class QdrantSettings(Section):
     url: str | None = Field(None, description="Qdrant server; default: embedded in data_dir")
     api_key: SecretStr | None = None
+    tokens: bool = Field(
+        False,
+        description="send tokens for the one collection, which expire after a minute, in place of "
+        "the API key, once that is made; the server needs service.jwt_rbac",
+    )
 
 
 class BlobSettings(Section):
