@@ -27,9 +27,6 @@ from cluster.stores.db.user_sessions import UserSessions
 from cluster.stores.db.users import TenantUsers
 from pipelines.clock import Clock, SystemClock
 
-# No slug, and so no tenant's: the tenant role sees nothing under it.
-_NOBODY = "."
-
 
 class Database:
     """An SQLite file or a PostgreSQL database. Belongs to the event loop that first uses it.
@@ -99,56 +96,57 @@ class Database:
             InputError: `tenant` is no slug.
         """
         require_tenant(tenant)
-        return TenantRecords(self._sessions_of(tenant), tenant, self._clock, self._cipher)
+        return TenantRecords(self._of_tenant(tenant), tenant, self._clock, self._cipher)
 
     def recordings(self, tenant: str) -> TenantRecordings:
         """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantRecordings(self._sessions_of(tenant), tenant, self._clock)
+        return TenantRecordings(self._of_tenant(tenant), tenant, self._clock)
 
     def tracks(self, tenant: str) -> TenantTracks:
         """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantTracks(self._sessions_of(tenant), tenant, self._clock)
+        return TenantTracks(self._of_tenant(tenant), tenant, self._clock)
 
     def jobs(self, tenant: str) -> TenantJobs:
         """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantJobs(self._sessions_of(tenant), tenant, self._clock)
+        return TenantJobs(self._of_tenant(tenant), tenant, self._clock)
 
     def retention(self, tenant: str) -> TenantRetention:
         """One tenant's policy, holds and reports. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantRetention(self._sessions_of(tenant), tenant, self._clock)
+        return TenantRetention(self._of_tenant(tenant), tenant, self._clock)
 
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantExpiry(self._sessions_of(tenant), tenant)
+        return TenantExpiry(self._of_tenant(tenant), tenant)
 
     def keys(self, tenant: str) -> TenantKeys:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantKeys(self._sessions_of(tenant), tenant, self._clock)
+        return TenantKeys(self._of_tenant(tenant), tenant, self._clock)
 
     def users(self, tenant: str) -> TenantUsers:
         """The users of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantUsers(self._sessions_of(tenant), tenant, self._clock)
+        return TenantUsers(self._of_tenant(tenant), tenant, self._clock)
 
     def sessions(self, tenant: str) -> UserSessions:
         """The sessions of one tenant's users. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return UserSessions(self._sessions_of(tenant), tenant, self._clock)
+        return UserSessions(self._of_tenant(tenant), tenant, self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return self._audit(tenant)
+        return AuditLog(self._of_tenant(tenant), tenant)
 
     def platform_audit(self) -> AuditLog:
         """The audit log of the platform itself; it holds nothing of the tenants' own."""
-        return self._audit(PLATFORM_CHAIN)
+        own = Sessions(self._engine, PLATFORM_CHAIN, as_platform=True)
+        return AuditLog(own, PLATFORM_CHAIN)
 
     def audit_chain(self, chain: str) -> AuditLog:
         """One of the two above, by the name of the chain: for the writer and for checks."""
@@ -158,12 +156,8 @@ class Database:
         """Where every chain ends: for anchors and checks."""
         return AuditHeads(Sessions(self._engine, None))
 
-    def _audit(self, chain: str) -> AuditLog:
-        return AuditLog(self._sessions_of(chain), chain)
-
-    def _sessions_of(self, tenant: str) -> Sessions:
-        """Sessions of a tenant; of the platform's chain, which is nobody's, where it is empty."""
-        return Sessions(self._tenants if tenant else self._engine, tenant)
+    def _of_tenant(self, slug: str) -> Sessions:
+        return Sessions(self._tenants, slug)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""
@@ -182,6 +176,6 @@ class Database:
         login may not take its role."""
         async with Sessions(self._engine, None).read() as session:
             await session.execute(text("SELECT 1 FROM tenants LIMIT 1"))
-        if self._tenants is not self._engine:
-            async with Sessions(self._tenants, _NOBODY).read() as session:
+        if self._tenants.dialect.name == "postgresql":
+            async with Sessions(self._tenants, "").read() as session:
                 await session.execute(text("SELECT 1 FROM tenants LIMIT 1"))

@@ -24,6 +24,8 @@ from pipelines.errors import UnavailableError
 
 TENANT = "tenant"
 """Key of `Session.info` that holds the tenant."""
+AS_PLATFORM = "as_platform"
+"""Key of `Session.info`: true where a session is bound to rows that are the platform's own."""
 
 
 class TenantSession(Session):
@@ -45,17 +47,18 @@ _ENTER = f"SELECT set_config('role', %s, true), set_config('{TENANT_SETTING}', %
 _NO_ROLE = ("22023", "42501")
 
 
-def enter_role(connection: Connection, tenant: str) -> None:
-    """Act as one tenant in PostgreSQL until the end of the transaction; empty: as the platform.
+def enter_role(connection: Connection, tenant: str | None) -> None:
+    """Act as one tenant in PostgreSQL until the end of the transaction; None: as the platform. A
+    name that is no tenant's, like the empty one, sees nothing.
 
     Raises:
         UnavailableError: the login may not take the role, or there is none.
     """
     if connection.dialect.name != "postgresql":
         return
-    role = TENANT_ROLE if tenant else PLATFORM_ROLE
+    role = PLATFORM_ROLE if tenant is None else TENANT_ROLE
     try:
-        connection.exec_driver_sql(_ENTER, (role, tenant))
+        connection.exec_driver_sql(_ENTER, (role, tenant or ""))
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _NO_ROLE:
             raise UnavailableError(
@@ -68,7 +71,8 @@ def enter_role(connection: Connection, tenant: str) -> None:
 @event.listens_for(TenantSession, "after_begin")
 @event.listens_for(PlatformSession, "after_begin")
 def _enter_role(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    enter_role(connection, session.info.get(TENANT, ""))
+    platform = isinstance(session, PlatformSession) or session.info.get(AS_PLATFORM, False)
+    enter_role(connection, None if platform else session.info[TENANT])
 
 
 @event.listens_for(TenantSession, "do_orm_execute")
