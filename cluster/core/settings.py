@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import yaml
@@ -22,6 +22,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -138,6 +139,12 @@ class RedisSettings(Section):
         "in as atalaia-<kind>, a user whom `atalaia redis acl` describes. Default: that of `url`",
     )
 
+    @model_validator(mode="after")
+    def _users_need_a_server_that_knows_them(self) -> Self:
+        if self.passwords and self.url is None:
+            raise ValueError("passwords need a url: the server that is started here has no users")
+        return self
+
 
 class DatabaseSettings(Section):
     url: SecretStr | None = Field(
@@ -163,6 +170,12 @@ class DatabaseSettings(Section):
     decryption_keys: tuple[SecretStr, ...] = Field(
         (), description="further keys that only decrypt: those of earlier times, or the next one"
     )
+
+    @model_validator(mode="after")
+    def _logins_need_a_database(self) -> Self:
+        if self.url is None and (self.tenant_url or self.migration_url):
+            raise ValueError("tenant_url and migration_url need a url: SQLite has no logins")
+        return self
 
 
 class QdrantSettings(Section):

@@ -23,6 +23,7 @@ def test_the_file_of_users_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_passwords_it_says_whose_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATALAIA_REDIS__URL", "redis://:the-administrators@valkey:6379/0")
     monkeypatch.setenv("ATALAIA_REDIS__PASSWORDS", '{"api": "long enough, this one"}')
     failed = CliRunner().invoke(app, ["redis", "acl"])
     assert failed.exit_code == 2

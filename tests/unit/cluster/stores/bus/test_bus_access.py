@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -105,6 +106,14 @@ def test_a_process_signs_in_as_its_user(url: str, signed_in: str) -> None:
     assert settings.redis_url_of("bridge") == url
 
 
-def test_a_short_password_is_refused() -> None:
-    with pytest.raises(ValidationError, match="at least 16"):
-        RedisSettings(passwords={"api": "short"})  # type: ignore[dict-item]
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"url": "redis://host/0", "passwords": {"api": "short"}}, "at least 16"),
+        ({"url": "redis://host/0", "passwords": {"cook": "long enough, this one"}}, "api"),
+        ({"passwords": {"api": "long enough, this one"}}, "no users"),
+    ],
+)
+def test_passwords_that_cannot_be_meant_are_refused(settings: Any, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        RedisSettings(**settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 import cluster
 from cluster.core.settings import DatabaseSettings, Settings
@@ -59,6 +59,11 @@ async def test_with_one_url_its_login_does_all(tmp_path: Path) -> None:
         assert _login(database.tenant("acme")._sessions) == "atalaia"
     assert settings.migration_url == url
     assert Settings(data_dir=tmp_path).migration_url == Settings(data_dir=tmp_path).database_url
+
+
+def test_logins_need_a_database_that_has_them() -> None:
+    with pytest.raises(ValidationError, match="SQLite has no logins"):
+        DatabaseSettings(tenant_url=SecretStr("postgresql://tenants:two@b.example/atalaia"))
 
 
 def test_no_camera_may_be_where_a_login_leads() -> None:
