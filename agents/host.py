@@ -47,8 +47,9 @@ class AgentHost:
         self._plans = PlanBook()
         input_size = (settings.detector.input_width, settings.detector.input_height)
         models = ModelCalls(deployment(DETECTOR), deployment(EMBEDDER), input_size)
-        open_alarms = partial(AlarmPublisher, settings.redis_url, settings.spool_dir, name)
-        self._publishers = Publishers(open_alarms, TrackPublisher(settings.redis_url), self._clock)
+        redis_url = settings.redis_url_of("agent")
+        open_alarms = partial(AlarmPublisher, redis_url, settings.spool_dir, name)
+        self._publishers = Publishers(open_alarms, TrackPublisher(redis_url), self._clock)
         self._evidence = Evidence(settings.blob_url, self._publishers, models)
         loop = asyncio.get_running_loop()
         self._services = WatcherServices(

@@ -141,7 +141,7 @@ async def measure(settings: Settings, seconds: float, long_s: float | None) -> R
     video = await asyncio.to_thread(looped, short, folder / "film.mp4", seconds)
     bare = await asyncio.to_thread(detector.bare, settings, min(20.0, seconds))
     cipher = RecordCipher.of(with_database_key(settings))
-    async with Database(settings.database_url, cipher=cipher) as database:
+    async with Database.of(settings, cipher=cipher) as database:
         await database.platform().ensure_tenant(TENANT, "Looked at again")
         records = database.tenant(TENANT)
         if not await records.cameras():

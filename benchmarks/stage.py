@@ -100,7 +100,7 @@ class Stage:
         self._cameras, _ = await asyncio.gather(self._simulator.start(), self._stack.start())
         settings = self._stack.settings
         await migrate(settings.database_url)
-        self._database = Database(settings.database_url)
+        self._database = Database.of(settings)
         platform = self._database.platform()
         await platform.ensure_tenant(TENANT, "Benchmark")
         key = await platform.create_key(TENANT, "benchmark")

@@ -163,7 +163,7 @@ class Detector:
         self._log.warning("model refused", weights=weights, reason=str(error))
 
     async def _chosen(self, configured: str) -> str:
-        async with open_redis(self._settings.redis_url) as redis:
+        async with open_redis(self._settings.redis_url_of("detector")) as redis:
             try:
                 return await ModelChoice(redis, configured).current()
             except UnavailableError as error:

@@ -21,6 +21,7 @@ from cluster.stores.vectors.tenant import (
     VectorClient,
     collection_name,
     ensure_collection,
+    open_collection,
     open_vectors,
 )
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
@@ -123,10 +124,12 @@ class Memory:
                 client = await self._open()
                 try:
                     await ensure_collection(client, self._info.collection, self._info.dim)
+                    self._client = await open_collection(
+                        self._settings, client, self._info.collection
+                    )
                 except BaseException:
                     await client.close()
                     raise
-                self._client = client
             return self._client
 
     async def _open(self) -> VectorClient:

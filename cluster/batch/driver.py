@@ -48,7 +48,7 @@ async def drive(settings: Settings, request: Request, job: UUID | None = None) -
 
     if job is None and request.dry_run:
         return await work()
-    async with Database(settings.database_url) as database:
+    async with Database.of(settings) as database:
         jobs = database.jobs(request.tenant)
         if job is None:
             job = (await jobs.add("reprocess", request.as_json())).id

@@ -100,7 +100,7 @@ class Job:
         weights = await asyncio.to_thread(self._weights)
         rules = await asyncio.to_thread(self._own_rules, weights)
         async with (
-            Database(settings.database_url) as database,
+            Database.of(settings) as database,
             TenantBlobs(settings.blob_url, request.tenant) as blobs,
         ):
             plan = await self._plan(database, rules)

@@ -46,7 +46,7 @@ def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
     from cluster.stores.db import Database
 
     async def run() -> R:
-        async with Database(settings().database_url) as database:
+        async with Database.of(settings()) as database:
             return await work(database.platform())
 
     return asyncio.run(run())
@@ -68,7 +68,7 @@ def log_change(action: str, kind: str, object_id: str, tenant: str | None) -> No
     )
 
     async def run() -> None:
-        async with Database(settings().database_url) as database:
+        async with Database.of(settings()) as database:
             for chain in sorted({PLATFORM_CHAIN, tenant or PLATFORM_CHAIN}):
                 await database.audit_chain(chain).append([event])
 
@@ -90,10 +90,10 @@ def migrate() -> None:
     from cluster.stores import db
 
     async def run() -> tuple[str | None, str | None, int]:
-        url = settings().database_url
+        url = settings().migration_url
         before = await db.current(url)
         await db.migrate(url)
-        async with db.Database(url) as database:
+        async with db.Database.of(settings()) as database:
             return before, await db.current(url), await database.secrets().plain()
 
     before, after, plain = asyncio.run(run())

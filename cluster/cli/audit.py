@@ -127,7 +127,7 @@ async def _verify(only: str | None, anchors: Path | None) -> tuple[dict[str, Hea
     anchored = await asyncio.to_thread(_anchored, anchors)
     checked: dict[str, Head] = {}
     found: list[Finding] = []
-    async with Database(settings().database_url) as database:
+    async with Database.of(settings()) as database:
         for chain in await _chains(database, anchored, only):
             checked[chain], finding = await _check(database, chain, anchored.get(chain, {}))
             found += [finding] if finding is not None else []
@@ -203,6 +203,6 @@ async def _anchor() -> tuple[list[Anchor], list[str]]:
     from pipelines.clock import SystemClock
 
     keys = _keys()
-    async with Database(settings().database_url) as database:
+    async with Database.of(settings()) as database:
         heads = await database.audit_heads()()
     return sign_heads(keys, heads, SystemClock().now_us())

@@ -59,7 +59,7 @@ async def _re_encrypt(cipher: RecordCipher, *, write: bool) -> Reencrypted:
 
     found = Reencrypted()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    async with Database(settings().database_url, cipher=cipher) as database:
+    async with Database.of(settings(), cipher=cipher) as database:
         secrets = database.secrets()
         with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:
             bar = progress.add_task("cameras", total=await secrets.rows())
@@ -72,7 +72,7 @@ async def _re_encrypt(cipher: RecordCipher, *, write: bool) -> Reencrypted:
 async def _compact() -> None:
     from cluster.stores.db import Database
 
-    async with Database(settings().database_url) as database:
+    async with Database.of(settings()) as database:
         if not await database.compact():
             err().print(
                 "The file was in use all the time, so old text may be left in it. Stop Atalaia, "

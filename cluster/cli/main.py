@@ -26,6 +26,7 @@ from cluster.cli import (
     up,
     users,
 )
+from cluster.cli import redis as redis_command
 from cluster.cli import relay as relay_command
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
 from cluster.core.settings import CONFIG_VARIABLE
@@ -51,6 +52,7 @@ app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.app, name="database")
+app.add_typer(redis_command.app, name="redis")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)
 app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)
 app.command(epilog="Example: atalaia -c configs/production.yaml relay")(relay_command.relay)

@@ -62,7 +62,7 @@ async def _register(folder: Path, camera: str, tenant: str, zone: ZoneInfo | Non
     paths = await asyncio.to_thread(recordings_in, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     async with (
-        Database(chosen.database_url) as database,
+        Database.of(chosen) as database,
         TenantBlobs(chosen.blob_url, tenant) as blobs,
     ):
         with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:

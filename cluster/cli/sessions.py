@@ -51,7 +51,7 @@ class UpSession:
         self._on_step("Starting the models and the API")
         self._application = Application(self.stack.settings)
         await self._application.start()
-        async with Database(self.stack.settings.database_url) as database:
+        async with Database.of(self.stack.settings) as database:
             keys = await database.platform().keys()
         return UpAccess(self.stack.settings.api_url, bool(keys))
 

@@ -38,7 +38,7 @@ def _on_users(tenant: str, work: Callable[[TenantUsers], Awaitable[R]]) -> R:
     from cluster.stores.db import Database
 
     async def run() -> R:
-        async with Database(settings().database_url) as database:
+        async with Database.of(settings()) as database:
             return await work(database.users(tenant))
 
     return asyncio.run(run())

@@ -11,8 +11,8 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import yaml
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -120,17 +121,47 @@ class GatewaySettings(Section):
         return AddressPolicy.parse(self.allow, self.deny)
 
 
+RedisProcess = Literal["api", "agent", "bridge", "controller", "detector", "listener"]
+"""A kind of process that uses Redis."""
+
+
+def redis_user(process: RedisProcess) -> str:
+    """The user of a kind of process in Redis, where each has its own."""
+    return f"atalaia-{process}"
+
+
 class RedisSettings(Section):
     url: SecretStr | None = Field(
         None, description="redis:// or rediss:// URL; default: start one on this machine"
     )
     port: Port = Field(6390, description="port of the local one")
+    passwords: dict[RedisProcess, Annotated[SecretStr, Field(min_length=16)]] = Field(
+        default_factory=dict,
+        description="a password of 16 characters or more for each kind of process; it then signs "
+        "in as atalaia-<kind>, a user whom `atalaia redis acl` describes. Default: that of `url`",
+    )
+
+    @model_validator(mode="after")
+    def _users_need_a_server_that_knows_them(self) -> Self:
+        if self.passwords and self.url is None:
+            raise ValueError("passwords need a url: the server that is started here has no users")
+        return self
 
 
 class DatabaseSettings(Section):
     url: SecretStr | None = Field(
         None,
         description="SQLAlchemy async URL (postgresql+psycopg://…); default: SQLite in data_dir",
+    )
+    tenant_url: SecretStr | None = Field(
+        None,
+        description="the same PostgreSQL database, with a login that can act as a tenant only; "
+        "default: `url`, whose login then takes both roles",
+    )
+    migration_url: SecretStr | None = Field(
+        None,
+        description="the same, with the login that owns the tables, for `atalaia migrate`; "
+        "default: `url`",
     )
     encryption_key: SecretStr | None = Field(
         None,
@@ -142,10 +173,21 @@ class DatabaseSettings(Section):
         (), description="further keys that only decrypt: those of earlier times, or the next one"
     )
 
+    @model_validator(mode="after")
+    def _logins_need_a_database(self) -> Self:
+        if self.url is None and (self.tenant_url or self.migration_url):
+            raise ValueError("tenant_url and migration_url need a url: SQLite has no logins")
+        return self
+
 
 class QdrantSettings(Section):
     url: str | None = Field(None, description="Qdrant server; default: embedded in data_dir")
     api_key: SecretStr | None = None
+    tokens: bool = Field(
+        False,
+        description="send tokens for the one collection, which expire after a minute, in place of "
+        "the API key, once that is made; the server needs service.jwt_rbac",
+    )
 
 
 class BlobSettings(Section):
@@ -447,11 +489,27 @@ class Settings(BaseSettings):
             else f"redis://127.0.0.1:{self.redis.port}/0"
         )
 
+    def redis_url_of(self, process: RedisProcess) -> str:
+        """The URL with which a kind of process signs in: as its own user, where it has one."""
+        password = self.redis.passwords.get(process)
+        if password is None:
+            return self.redis_url
+        parts = urlsplit(self.redis_url)
+        user = f"{redis_user(process)}:{quote(password.get_secret_value(), safe='')}"
+        hosts = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{user}@{hosts}"))
+
     @property
     def database_url(self) -> str:
         if self.database.url:
             return self.database.url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.data_dir.resolve() / 'data' / 'atalaia.db'}"
+
+    @property
+    def migration_url(self) -> str:
+        """URL of the database for whoever changes its schema."""
+        url = self.database.migration_url
+        return url.get_secret_value() if url else self.database_url
 
     @property
     def blob_url(self) -> str:

@@ -103,10 +103,10 @@ class DemoSession:
         cameras, _ = await asyncio.gather(self.cameras.start(), self.stack.start())
         settings = self.settings
         self._on_step("Preparing tenants, cameras and rules")
-        await migrate(settings.database_url)
+        await migrate(settings.migration_url)
         keys = await asyncio.to_thread(demo_keys, settings.run_dir / KEYS_FILE)
         cipher = RecordCipher.of(settings)
-        async with Database(settings.database_url, cipher=cipher) as database:
+        async with Database.of(settings, cipher=cipher) as database:
             await provision(database, cameras, keys, self._own_url)
             users, fresh = await asyncio.to_thread(demo_users, settings.run_dir / USERS_FILE)
             await provision_users(database, users, fresh=fresh)

@@ -80,9 +80,15 @@ def own_services(settings: Settings) -> tuple[ServiceAddress, ...]:
         # Here, because whoever keeps its records in a file needs none of it: half a second.
         from sqlalchemy.engine import make_url
 
-        database = make_url(settings.database.url.get_secret_value())
-        if database.host:
-            found.append(ServiceAddress(database.host, database.port or 5432))
+        logins = (
+            settings.database.url,
+            settings.database.tenant_url,
+            settings.database.migration_url,
+        )
+        for url in (login.get_secret_value() for login in logins if login is not None):
+            database = make_url(url)
+            if database.host:
+                found.append(ServiceAddress(database.host, database.port or 5432))
     ray_host, _, ray_port = (settings.ray.address or "").rpartition(":")
     if ray_port.isdecimal():
         ray_host = ray_host.rpartition("/")[2] or "127.0.0.1"

@@ -30,8 +30,8 @@ class RecordingService:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings.recording
         self._outbox = SegmentOutbox(settings.recording_spool, settings.recording.spool_mb << 20)
-        self._database = Database(settings.database_url)
-        self._redis = open_redis(settings.redis_url, timeout_s=PASSAGE_TIMEOUT_S)
+        self._database = Database.of(settings)
+        self._redis = open_redis(settings.redis_url_of("bridge"), timeout_s=PASSAGE_TIMEOUT_S)
         self._shipper = Shipper(
             self._outbox,
             self._database,

@@ -46,7 +46,7 @@ class Application:
             UnavailableError: it did not become ready in time; the message says what was missing.
         """
         RecordCipher.of(self._settings)  # now, before anything is changed
-        await migrate(self._settings.database_url)
+        await migrate(self._settings.migration_url)
         await self._warn_of_plain_text()
         await asyncio.to_thread(self._deploy)
         await services.ensure(self._settings)
@@ -60,7 +60,7 @@ class Application:
 
     async def _warn_of_plain_text(self) -> None:
         """Versions before the encryption of the records left their URLs as they were."""
-        async with Database(self._settings.database_url) as database:
+        async with Database.of(self._settings) as database:
             if cameras := await database.secrets().plain():
                 log.warning(
                     "URLs of cameras are not encrypted; run `atalaia database re-encrypt`",

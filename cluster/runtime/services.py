@@ -45,8 +45,8 @@ class ControllerService:
 
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
-        self._database = Database(settings.database_url, cipher=RecordCipher.of(settings))
-        self._redis = open_redis(settings.redis_url)
+        self._database = Database.of(settings, cipher=RecordCipher.of(settings))
+        self._redis = open_redis(settings.redis_url_of("controller"))
         self._gateway = make_gateway(settings)
         self._fleet = RayFleet(settings)
         self._dispatcher = LiveKitDispatcher(settings.livekit)
@@ -65,7 +65,7 @@ class ControllerService:
 
     async def _run(self, settings: Settings) -> None:
         try:
-            sent = await replay_left_spools(settings.redis_url, settings.spool_dir)
+            sent = await replay_left_spools(settings.redis_url_of("controller"), settings.spool_dir)
             log.info("spooled alarms of earlier hosts published", alarms=sent)
         except UnavailableError as error:
             # They stay on disk for the next start, or for a host of the same name.
@@ -106,8 +106,8 @@ class ListenerService:
 
     def __init__(self, settings: Settings) -> None:
         configure_logging(settings.log)
-        self._database = Database(settings.database_url)
-        self._redis = open_redis(settings.redis_url)
+        self._database = Database.of(settings)
+        self._redis = open_redis(settings.redis_url_of("listener"))
         platform = self._database.platform()
 
         async def tenants() -> list[str]:

@@ -69,8 +69,8 @@ class Api:
     ) -> None:
         configure_logging(settings.log)
         self._settings = settings
-        self._database = Database(settings.database_url, cipher=RecordCipher.of(settings))
-        self._redis = open_redis(settings.redis_url)
+        self._database = Database.of(settings, cipher=RecordCipher.of(settings))
+        self._redis = open_redis(settings.redis_url_of("api"))
         self._web = httpx.AsyncClient(timeout=PROBE_TIMEOUT_S)
         self._gateway = make_gateway(settings)
         self._blobs = BlobPool(settings.blob_url)

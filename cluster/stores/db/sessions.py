@@ -9,7 +9,7 @@ import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors
-from cluster.stores.db.scope import TENANT, TenantSession
+from cluster.stores.db.scope import AS_PLATFORM, TENANT, PlatformSession, TenantSession
 
 
 class Sessions:
@@ -18,12 +18,16 @@ class Sessions:
     Args:
         engine: where the records are.
         tenant: the only tenant that its sessions see; None: the platform, which sees all.
+        as_platform: `tenant` is not one, but names rows that are the platform's own.
     """
 
-    def __init__(self, engine: AsyncEngine, tenant: str | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, tenant: str | None, *, as_platform: bool = False
+    ) -> None:
         self._reader = engine
         self._writer = engine.execution_options(**{WRITE_OPTION: True})
         self._tenant = tenant
+        self._as_platform = as_platform
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -56,12 +60,12 @@ class Sessions:
 
     def _session(self, engine: AsyncEngine) -> AsyncSession:
         if self._tenant is None:
-            return AsyncSession(engine, expire_on_commit=False)
+            return AsyncSession(engine, expire_on_commit=False, sync_session_class=PlatformSession)
         return AsyncSession(
             engine,
             expire_on_commit=False,
             sync_session_class=TenantSession,
-            info={TENANT: self._tenant},
+            info={TENANT: self._tenant, AS_PLATFORM: self._as_platform},
         )
 
 

@@ -29,6 +29,8 @@ from cluster.core.aio import keep_cancellation
 from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
 from cluster.stores.vectors.embedded import EmbeddedQdrant
+from cluster.stores.vectors.tokens import CollectionTokens
+from pipelines.clock import SystemClock
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
 from pipelines.retention import Window
@@ -56,9 +58,16 @@ class Match(Frozen):
 
 
 def open_vectors(
-    *, url: str | None = None, api_key: SecretStr | None = None, path: Path | None = None
+    *,
+    url: str | None = None,
+    api_key: SecretStr | None = None,
+    tokens: CollectionTokens | None = None,
+    path: Path | None = None,
 ) -> VectorClient:
     """A client of a server (`url`), or the engine embedded in this process (`path`).
+
+    Args:
+        tokens: sent in the place of `api_key`.
 
     Raises:
         ConfigError: neither or both are given, or another process has the folder.
@@ -66,11 +75,38 @@ def open_vectors(
     if (url is None) == (path is None):
         raise ConfigError("give either the URL of a Qdrant server or a folder.")
     if url is not None:
-        key = api_key.get_secret_value() if api_key else None
-        # The version check would be a blocking call, here, in the constructor.
-        return AsyncQdrantClient(url=url, api_key=key, timeout=TIMEOUT_S, check_compatibility=False)
+        key = api_key.get_secret_value() if api_key and tokens is None else None
+        return AsyncQdrantClient(
+            url=url,
+            api_key=key,
+            auth_token_provider=tokens,
+            timeout=TIMEOUT_S,
+            # It would be a blocking call, here, in the constructor.
+            check_compatibility=False,
+        )
     assert path is not None
     return EmbeddedQdrant(path)
+
+
+async def open_collection(settings: Settings, client: VectorClient, name: str) -> VectorClient:
+    """The client for work in a collection that `client` has made: `client` itself, or in its place
+    one that may do nothing else, where the server checks tokens.
+
+    Raises:
+        ConfigError: the tokens cannot be signed, because there is no API key.
+    """
+    qdrant = settings.qdrant
+    if qdrant.url is None or not qdrant.tokens:
+        return client
+    if qdrant.api_key is None:
+        raise ConfigError(
+            "qdrant.tokens needs qdrant.api_key, which signs them.",
+            hint="Set ATALAIA_QDRANT__API_KEY to the server's.",
+        )
+    await client.close()
+    return open_vectors(
+        url=qdrant.url, tokens=CollectionTokens(qdrant.api_key, name, SystemClock())
+    )
 
 
 def connect(settings: Settings) -> VectorClient:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -27,10 +28,17 @@ DIM = 8
 @pytest.fixture(scope="session")
 def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Qdrant server."""
+    with running_qdrant(tmp_path_factory.mktemp("qdrant")) as url:
+        yield url
+
+
+@contextmanager
+def running_qdrant(folder: Path, **settings: str) -> Iterator[str]:
+    """URL of a server of its own. `settings` are variables of its environment."""
     binary = shutil.which("qdrant")
     if binary is None:
         pytest.skip("no qdrant server on PATH")
-    folder, port = tmp_path_factory.mktemp("qdrant"), free_port()
+    port = free_port()
     process = subprocess.Popen(
         [binary],
         cwd=folder,
@@ -41,7 +49,8 @@ def qdrant_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "QDRANT__SERVICE__GRPC_PORT": str(free_port()),
             "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
             "QDRANT__TELEMETRY_DISABLED": "true",
-        },
+        }
+        | settings,
     )
     url = f"http://127.0.0.1:{port}"
     try:

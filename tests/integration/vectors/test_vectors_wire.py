@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import jwt
 import pytest
+from pydantic import SecretStr
 
-from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
+from cluster.core.settings import QdrantSettings, Settings
+from cluster.stores.vectors.tenant import (
+    TenantVectors,
+    ensure_collection,
+    open_collection,
+    open_vectors,
+)
 from pipelines.domain import SightingFilter
-from pipelines.errors import NotFoundError, UnavailableError
+from pipelines.errors import ConfigError, NotFoundError, UnavailableError
 from tests.factories import make_sighting
 
 NAME = "atalaia-x-4"
@@ -56,6 +65,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,6 +73,7 @@ class Recorder:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 path = self.path.partition("?")[0]
                 recorder.requests.append((self.command, path, json.loads(body or b"null")))
+                recorder.headers.append({name.lower(): v for name, v in self.headers.items()})
                 answer = _ANSWERS.get((self.command, path))
                 content = json.dumps({"result": answer, "status": "ok", "time": 0}).encode()
                 self.send_response(404 if answer is None else 200)
@@ -145,4 +156,42 @@ async def test_a_refusal_is_unavailable(recorder: Recorder) -> None:
     client = open_vectors(url=recorder.url)
     with pytest.raises(UnavailableError, match="404"):
         await TenantVectors(client, "atalaia-missing-4", "acme").count()
+    await client.close()
+
+
+async def test_once_the_collection_is_made_requests_carry_a_token_for_it(
+    recorder: Recorder,
+) -> None:
+    key = SecretStr("the-servers-key-of-32-characters")
+    settings = Settings(qdrant=QdrantSettings(url=recorder.url, api_key=key, tokens=True))
+    maker = open_vectors(url=recorder.url, api_key=key)
+    await ensure_collection(maker, NAME, 4)
+    made = len(recorder.headers)
+    client = await open_collection(settings, maker, NAME)
+    await TenantVectors(client, NAME, "acme").count()
+    await client.close()
+    assert {headers.get("api-key") for headers in recorder.headers[:made]} == {
+        key.get_secret_value()
+    }
+    (counting,) = recorder.headers[made:]
+    assert "api-key" not in counting
+    kind, _, token = counting["authorization"].partition(" ")
+    claims = jwt.decode(token, key.get_secret_value(), algorithms=["HS256"])
+    assert kind == "Bearer"
+    assert claims.pop("exp") > time.time()
+    assert claims == {"access": [{"collection": NAME, "access": "rw"}]}
+
+
+async def test_without_a_key_no_token_can_be_signed() -> None:
+    settings = Settings(qdrant=QdrantSettings(url="http://127.0.0.1:1", tokens=True))
+    client = open_vectors(url="http://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="api_key"):
+        await open_collection(settings, client, NAME)
+    await client.close()
+
+
+async def test_where_the_server_checks_none_the_client_stays(recorder: Recorder) -> None:
+    settings = Settings(qdrant=QdrantSettings(url=recorder.url))
+    client = open_vectors(url=recorder.url)
+    assert await open_collection(settings, client, NAME) is client
     await client.close()

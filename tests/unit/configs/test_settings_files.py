@@ -86,8 +86,8 @@ def test_production_takes_its_secrets_from_the_environment(monkeypatch: pytest.M
         monkeypatch.setenv(name, "wss://given" if name.endswith("URL") else given)
     assert set(_secrets(_load("production"))) == {
         "livekit.api_secret", "gateway.password", "gateway.secret", "redis.url", "database.url",
-        "database.encryption_key", "qdrant.api_key", "api.media_secret", "audit.secret",
-        "auth.keys",
+        "database.tenant_url", "database.migration_url", "database.encryption_key",
+        "qdrant.api_key", "api.media_secret", "audit.secret", "auth.keys",
     }  # fmt: skip
 
 

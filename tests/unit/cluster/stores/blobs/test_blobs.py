@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import cluster
 from cluster.stores.blobs.tenant import TenantBlobs
 from pipelines.errors import (
     ConfigError,
@@ -18,6 +20,7 @@ from pipelines.errors import (
     UnavailableError,
 )
 
+SOURCES = Path(cluster.__file__).parent.parent
 BAD_KEYS = [
     "",
     "/",
@@ -110,6 +113,45 @@ def test_every_accepted_key_stays_in_the_tenants_folder(key: str) -> None:
         return
     assert os.path.normpath(path) == path
     assert path.startswith("/srv/blobs/acme/")
+
+
+SLUGS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,8}", fullmatch=True)
+# Of few characters, so that one's key often looks like the other's tenant or path.
+KEYS = st.text(alphabet="ab-./", min_size=1, max_size=8)
+
+
+@given(st.sampled_from(["file:///srv/blobs", "memory://blobs"]), SLUGS, KEYS, SLUGS, KEYS)
+@example("file:///srv/blobs", "a", "b/c", "a-b", "c")
+@example("file:///srv/blobs", "a", "a/a", "a", "a/a")
+def test_a_path_names_one_tenant_and_one_key(
+    url: str, tenant: str, key: str, other: str, other_key: str
+) -> None:
+    """No two of them meet, and none lies inside another tenant's folder."""
+    mine, theirs = TenantBlobs(url, tenant), TenantBlobs(url, other)
+    try:
+        path, their_path = mine._path(key), theirs._path(other_key)
+    except InputError:
+        return
+    assert (path == their_path) == ((tenant, key) == (other, other_key))
+    assert path.startswith(f"{theirs._root}/") == (tenant == other)
+
+
+def test_paths_are_made_in_one_place() -> None:
+    """Who opens the storage itself: the tenants' blobs; the one that measures its disk; and jobs,
+    for videos that an operator names, and for URLs that `TenantBlobs.url` made."""
+    openers = {
+        str(path.relative_to(SOURCES))
+        for package in ("agents", "cluster", "serve", "pipelines")
+        for path in (SOURCES / package).rglob("*.py")
+        if re.search(r"(?<!def )\b(?:open_storage|url_to_fs)\(", path.read_text(encoding="utf-8"))
+    }
+    assert openers == {
+        "cluster/batch/remote.py",
+        "cluster/batch/sources.py",
+        "cluster/retention/disk.py",
+        "cluster/stores/blobs/storage.py",
+        "cluster/stores/blobs/tenant.py",
+    }
 
 
 @pytest.mark.parametrize("tenant", ["", "..", "a/b", "Acme", "a.b"])
