@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from cluster.core.roles import Permission
 from cluster.stores.db import HoldRecord, RetentionRun, StoredPolicy
-from pipelines.domain import Recording, Slug
-from pipelines.errors import InputError, NotFoundError
+from pipelines.domain import Slug
+from pipelines.errors import InputError
 from pipelines.retention import (
     MAX_CAMERAS,
     Days,
@@ -23,6 +23,7 @@ from pipelines.retention import (
     RetentionKind,
     RetentionPolicy,
     SpaceState,
+    around_alarm,
 )
 from serve.api.alarms import alarm_of
 from serve.api.audit.note import AuditNote, AuditNoteDep
@@ -65,7 +66,9 @@ class NewPolicy(RequestBody):
 
 class PlatformLimitsView(ResponseBody):
     default: dict[RetentionKind, Days | None] = Field(description="Where the policy says nothing.")
-    least: dict[RetentionKind, Days | None] = Field(description="The least that may be chosen.")
+    least: dict[RetentionKind, Days | None] = Field(
+        description="The least that may be chosen, for a kind and what goes with it."
+    )
     most: dict[RetentionKind, Days | None] = Field(description="The most that may be chosen.")
 
 
@@ -91,7 +94,9 @@ def _policy_view(stored: StoredPolicy | None, platform: PlatformLimits) -> Polic
         cameras=policy.cameras,
         effective={kind: applies.days(kind) for kind in RetentionKind},
         platform=PlatformLimitsView(
-            default=platform.default, least=platform.least, most=platform.most
+            default=platform.default,
+            least={k: days for k in RetentionKind if (days := platform.least_of(k)) is not None},
+            most=platform.most,
         ),
         audit="kept",
         changed_at=rfc3339(stored.changed_us) if stored is not None else None,
@@ -137,7 +142,7 @@ async def _check_cameras(scope: TenantScope, policy: RetentionPolicy) -> None:
     """A name that was accepted once is accepted again, so that a policy that was read can be
     written. Raises NotFoundError."""
     stored = await scope.retention.policy()
-    known = {camera.id for camera in await scope.records.cameras()}
+    known = set(await scope.records.camera_ids())
     known |= stored.policy.cameras.keys() if stored is not None else set()
     for camera in sorted(policy.cameras.keys() - known):
         await scope.records.check_camera_known(camera)
@@ -149,7 +154,9 @@ async def _check_cameras(scope: TenantScope, policy: RetentionPolicy) -> None:
 class NewHold(RequestBody):
     """Either an alarm, or a time: of one camera, or of all."""
 
-    alarm: UUID | None = Field(None, description="Holds what its clip could show.")
+    alarm: UUID | None = Field(
+        None, description="Holds its camera from 60 s before to 300 s after it."
+    )
     camera: Slug | None = Field(None, description="Left out: every camera.")
     from_: AwareDatetime | None = Field(None, alias="from", description="Included.")
     to: AwareDatetime | None = Field(None, description="Included.")
@@ -192,8 +199,8 @@ def _hold_view(hold: HoldRecord) -> HoldView:
     return HoldView(
         id=hold.id,
         camera=hold.camera,
-        since=rfc3339(hold.from_us),
-        until=rfc3339(hold.to_us),
+        since=rfc3339(hold.span.from_us),
+        until=rfc3339(hold.span.to_us),
         alarm=hold.alarm,
         reason=hold.reason,
         created_at=rfc3339(hold.created_us),
@@ -231,26 +238,13 @@ async def _span(body: NewHold, scope: TenantScope) -> HeldSpan:
     """Raises NotFoundError: there is no such alarm or camera."""
     if body.alarm is not None:
         alarm = await alarm_of(scope, body.alarm)
-        recording = await _recording(scope, alarm.camera)
-        return HeldSpan(
-            alarm.camera,
-            max(0, alarm.capture_us - round(recording.pre_roll_s * 1e6)),
-            alarm.capture_us + round(recording.post_roll_s * 1e6),
-        )
+        return HeldSpan(alarm.camera, *around_alarm(alarm.capture_us))
     if body.camera is not None:
         await scope.records.check_camera_known(body.camera)
     from_us, to_us = micros(body.from_), micros(body.to)
     if from_us is None or to_us is None:
         raise InputError("a hold has a beginning and an end.")
     return HeldSpan(body.camera, from_us, to_us)
-
-
-async def _recording(scope: TenantScope, camera: str) -> Recording:
-    """How a camera is recorded; one that is gone, as cameras are by default."""
-    try:
-        return (await scope.records.camera(camera)).recording
-    except NotFoundError:
-        return Recording()
 
 
 @router.get("/v1/holds", summary="List holds, newest first")
