@@ -14,7 +14,9 @@ from cluster.core.retention_settings import RetentionSettings
 from cluster.retention.age import AgeSweep
 from cluster.retention.disk import UsageProbe
 from cluster.retention.listed import ListedSweep
-from cluster.retention.space import Party, SpaceKeeper
+from cluster.retention.quota import QuotaSweep
+from cluster.retention.relief import Party
+from cluster.retention.space import SpaceKeeper
 from cluster.retention.stores import TenantStores
 from cluster.retention.sweep import Resume, Steps
 from cluster.retention.tally import Tally
@@ -92,6 +94,7 @@ class Sweeper:
     Args:
         tenants: all tenants, by slug.
         stores: opens the stores of one; closed by their owner.
+        quota: bytes of the storage that a tenant may use.
         platform_audit: where the platform's own alarms are logged.
         probe: measures the storage; None: it cannot be measured.
     """
@@ -102,6 +105,7 @@ class Sweeper:
         *,
         tenants: Callable[[], Awaitable[Sequence[str]]],
         stores: Callable[[str], TenantStores],
+        quota: Callable[[str], Awaitable[int]],
         platform_audit: AuditLog,
         probe: UsageProbe | None,
         clock: Clock,
@@ -111,6 +115,7 @@ class Sweeper:
         self._settings = settings
         self._tenants = tenants
         self._stores = stores
+        self._quota = quota
         self._platform_audit = platform_audit
         self._clock = clock
         self._observe = observe
@@ -148,6 +153,9 @@ class Sweeper:
         )
         space = _Turns(self._space.steps(parties), [party.tally for party in parties])
         more |= await self._take_turns([space])
+        more |= await self._take_turns(
+            [_Turns(self._within_quota(party), [party.tally]) for party in parties]
+        )
         for party in parties:
             await self._report(party)
         self._observe.space(self._space.usage, self._space.state)
@@ -184,6 +192,12 @@ class Sweeper:
         except GeneratorExit:
             tally.complete = False  # it had all the steps that it may
             raise
+
+    async def _within_quota(self, party: Party) -> Steps:
+        quota = await self._quota(party.tenant)
+        async with aclosing(QuotaSweep(party, quota, self._clock).steps()) as steps:
+            async for _ in steps:
+                yield
 
     # ------------------------------------------------------------ reports
 

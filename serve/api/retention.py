@@ -30,6 +30,7 @@ from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.fields import CREATED, Remark, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339, rfc3339_or_none
@@ -275,7 +276,10 @@ async def remove_hold(hold: HoldPath, scope: TenantDep, note: AuditNoteDep) -> N
 
 class KindCountView(ResponseBody):
     kind: RetentionKind
-    cause: str = Field(description="`age`, or `space`: the disk was above its mark.")
+    cause: str = Field(
+        description="`age`; `space`: the disk was above its mark; `quota`: the tenant used more of "
+        "the storage than it may."
+    )
     removed: int
     bytes: int = Field(description="Of their files.")
     failures: int = Field(description="Things that stay until the next run.")
@@ -308,6 +312,30 @@ class ComplianceView(ResponseBody):
     kept: dict[RetentionKind, KeptView] = Field(
         description="What there is now, of the kinds that have rows."
     )
+    storage: StorageView | None = Field(description="null: not measured yet.")
+
+
+class StorageView(ResponseBody):
+    used: int = Field(description="Bytes.")
+    limit: int = Field(description="Bytes; the quota `storage-bytes`.")
+    state: SpaceState = Field(
+        description="`removing`: the oldest recordings were removed to stay within the limit. "
+        "`exhausted`: it is passed, and there is nothing left that may be removed; what would make "
+        "files is refused."
+    )
+    measured_at: str
+
+
+async def _storage(scope: TenantScope) -> StorageView | None:
+    use = await scope.retention.storage()
+    if use is None:
+        return None
+    return StorageView(
+        used=use.total,
+        limit=await scope.quotas.limit(Quota.STORAGE_BYTES),
+        state=use.state,
+        measured_at=rfc3339(use.measured_us),
+    )
 
 
 def _run_view(run: RetentionRun) -> RunView:
@@ -334,4 +362,5 @@ async def get_compliance(scope: TenantDep, deps: DepsDep) -> ComplianceView:
         holds=[_hold_view(hold) for hold in await retention.holds()],
         runs=[_run_view(run) for run in await retention.runs(RUNS_SHOWN)],
         kept=kept,
+        storage=await _storage(scope),
     )

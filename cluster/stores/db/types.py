@@ -240,6 +240,29 @@ class RemovalCause(StrEnum):
     AGE = "age"
     SPACE = "space"
     """The disk was above its mark."""
+    QUOTA = "quota"
+    """The tenant used more of the storage than it may."""
+
+
+class StorageUse(Frozen):
+    """Bytes of the storage that a tenant uses. Times: UTC microseconds.
+
+    Attributes:
+        recordings: by their rows, when measured.
+        files: all others, when listed.
+        state: `removing`: what policy would keep was removed because it was more than it may be;
+            `exhausted`: it is, and nothing is left that may be removed.
+    """
+
+    recordings: int
+    files: int
+    listed_us: int
+    measured_us: int
+    state: SpaceState = SpaceState.OK
+
+    @property
+    def total(self) -> int:
+        return self.recordings + self.files
 
 
 class KindCount(Frozen):

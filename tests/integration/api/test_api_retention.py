@@ -10,7 +10,7 @@ import pytest
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.settings import Settings
 from cluster.stores.audit.events import AuditQuery
-from cluster.stores.db import KindCount, RemovalCause, RetentionRun
+from cluster.stores.db import KindCount, RemovalCause, RetentionRun, StorageUse
 from pipelines.domain import Recording
 from pipelines.retention import HeldSpan, RetentionKind, SpaceState
 from tests.factories import T0_US, make_alarm, make_camera, make_path, make_sighting
@@ -223,7 +223,17 @@ async def test_compliance_says_what_is_kept_held_and_removed(
             )
         )  # fmt: skip
     await acme.post("/v1/holds", json={"from": AT, "to": AT, "reason": "case"})
+    assert (await acme.get("/v1/compliance")).json()["storage"] is None
+    await retention.set_storage(
+        StorageUse(
+            recordings=900, files=100, listed_us=T0_US - 5, measured_us=T0_US,
+            state=SpaceState.EXHAUSTED,
+        )
+    )  # fmt: skip
     found = (await acme.get("/v1/compliance")).json()
+    assert found["storage"] == {
+        "used": 1_000, "limit": 10**9 * 1024 * 1024, "state": "exhausted", "measured_at": AT,
+    }  # fmt: skip
     assert found["policy"] == (await acme.get(POLICY)).json()
     assert found["holds"] == (await acme.get("/v1/holds")).json()["holds"]
     assert found["kept"] == {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,9 +240,17 @@ class Site:
         *,
         probe: UsageProbe | None = None,
         memory: Callable[[str], TenantMemory] | None = None,
+        quotas: Mapping[str, int] | None = None,
         **settings: object,
     ) -> Sweeper:
-        """Args: `settings`: of the section `retention`."""
+        """
+        Args:
+            quotas: bytes of the storage by tenant; who is not named may use a petabyte.
+            settings: of the section `retention`.
+        """
+
+        async def quota(tenant: str) -> int:
+            return (quotas or {}).get(tenant, 10**15)
 
         async def tenants() -> list[str]:
             return [tenant.slug for tenant in await self.database.platform().tenants()]
@@ -261,6 +269,7 @@ class Site:
             RetentionSettings.model_validate(settings),
             tenants=tenants,
             stores=stores,
+            quota=quota,
             platform_audit=self.database.platform_audit(),
             probe=probe,
             clock=self.clock,

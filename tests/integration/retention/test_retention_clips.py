@@ -158,7 +158,7 @@ async def test_to_make_space_clips_are_listed_once(site: Site, stuck: Stuck) -> 
 async def test_more_clips_than_are_known_at_once(
     site: Site, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cluster.retention.space.CLIPS_KNOWN", 70)
+    monkeypatch.setattr("cluster.retention.relief.CLIPS_KNOWN", 70)
     monkeypatch.setattr("cluster.retention.listed._IDS", 30)
     keys = [clip_key(UUID(int=n << 120), "mp4") for n in range(150)]
     for n, key in enumerate(keys):
