@@ -14,6 +14,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from pipelines.domain.base import Frozen, Slug
+from pipelines.domain.cameras import MAX_POST_ROLL_S, MAX_PRE_ROLL_S
 from pipelines.errors import InputError
 
 DAY_US = 86_400_000_000
@@ -23,6 +24,13 @@ MAX_CAMERAS = 2_000
 
 EARLIEST_US, LATEST_US = -(2**62), 2**62
 """Beyond every time that can occur, and still numbers that each database takes."""
+
+EVENT_BEFORE_US, EVENT_AFTER_US = MAX_PRE_ROLL_S * 1_000_000, MAX_POST_ROLL_S * 1_000_000
+"""What is this long before an alarm, or after it, may belong to it, whatever its camera's rolls
+were when it was recorded."""
+CLIP_MARGIN_US = 60_000_000
+"""A clip begins at a key frame, so before the time that was asked for. Cameras send one every 1 to
+4 s; files from elsewhere may have fewer."""
 
 Days = Annotated[float, Field(gt=0, le=MAX_DAYS)]
 
@@ -51,6 +59,12 @@ _OWNERS = {
 }
 """What goes with its owner, so that it is never kept for longer."""
 
+_DEPENDENTS = {
+    RetentionKind.ALARMS: (RetentionKind.CLIPS, RetentionKind.SNAPSHOTS),
+    RetentionKind.OBJECTS: (RetentionKind.EMBEDDINGS, RetentionKind.SNAPSHOTS),
+}
+"""What goes with a kind, so that the least of each is a least of that kind, too."""
+
 
 class RetentionPolicy(Frozen):
     """A tenant's own limits.
@@ -78,6 +92,11 @@ class PlatformLimits(Frozen):
     least: Limits = Field(default_factory=dict)
     most: Limits = Field(default_factory=dict)
 
+    def least_of(self, kind: RetentionKind) -> Days | None:
+        """The least that may be chosen for a kind: also that of all that goes with it."""
+        kinds = (kind, *_DEPENDENTS.get(kind, ()))
+        return max((days for k in kinds if (days := self.least.get(k)) is not None), default=None)
+
     def check(self, policy: RetentionPolicy) -> None:
         """Raises InputError: a limit of the policy lies outside the bounds."""
         for where, limits in [("days", policy.days), *sorted(policy.cameras.items())]:
@@ -89,13 +108,13 @@ class PlatformLimits(Frozen):
                     )
 
     def _bounded(self, kind: RetentionKind, days: Days | None) -> Days | None:
-        least, most = self.least.get(kind), self.most.get(kind)
+        least, most = self.least_of(kind), self.most.get(kind)
         if most is not None and (days is None or days > most):
             days = most
         return days if days is None or least is None else max(days, least)
 
     def _in_words(self, kind: RetentionKind) -> str:
-        least, most = self.least.get(kind), self.most.get(kind)
+        least, most = self.least_of(kind), self.most.get(kind)
         parts = [f"at least {least:g} days"] if least is not None else []
         return " and ".join(parts + ([f"at most {most:g} days"] if most is not None else []))
 
@@ -171,10 +190,6 @@ class Window(NamedTuple):
     from_us: int
     until_us: int
 
-    def holds(self, start_us: int, end_us: int) -> bool:
-        """Whether a thing lies in this window."""
-        return start_us >= self.from_us and end_us < self.until_us
-
 
 def windows(until_us: int, holds: Iterable[HeldSpan], camera: str) -> list[Window]:
     """The time before `until_us` that no hold keeps of a camera, oldest first."""
@@ -193,24 +208,26 @@ def windows(until_us: int, holds: Iterable[HeldSpan], camera: str) -> list[Windo
 
 
 def _applies(hold: HeldSpan, camera: str) -> bool:
-    return hold.camera is None or hold.camera == camera
+    return hold.camera is None or camera in ("", hold.camera)
 
 
-def may_go(
-    start_us: int, end_us: int, until_us: int | None, holds: Iterable[HeldSpan], camera: str
-) -> bool:
-    """Whether one thing of a camera may be removed: it ended before `until_us`, and no hold keeps
-    it.
+def around_alarm(at_us: int) -> tuple[int, int]:
+    """First and last moment that may belong to an alarm, whatever its camera's rolls were."""
+    return at_us - EVENT_BEFORE_US, at_us + EVENT_AFTER_US
 
-    Args:
-        until_us: from `cutoff_us`.
-    """
-    old = until_us is not None and end_us < until_us
-    return old and not is_held(start_us, end_us, holds, camera)
+
+def clip_bounds(at_us: int) -> tuple[int, int]:
+    """First and last moment that the clip of an alarm can show."""
+    from_us, to_us = around_alarm(at_us)
+    return from_us - CLIP_MARGIN_US, to_us + CLIP_MARGIN_US
 
 
 def is_held(start_us: int, end_us: int, holds: Iterable[HeldSpan], camera: str) -> bool:
-    """Whether a hold keeps a thing of a camera."""
+    """Whether a hold keeps a thing of a camera.
+
+    Args:
+        camera: empty: it is not known whose the thing is, so that a hold on any camera keeps it.
+    """
     return any(
         _applies(hold, camera) and start_us <= hold.to_us and end_us >= hold.from_us
         for hold in holds

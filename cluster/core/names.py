@@ -45,3 +45,6 @@ that a caller there chooses its own address; `api.trusted_proxies` decides inste
 This is safe because our deployments never block their event loop, and because every process calls
 its handles from one loop only.
 """
+
+STORAGE_QUOTA = "storage-bytes"
+"""Name of the quota that the API shows and retention keeps."""

@@ -19,7 +19,9 @@ class RetentionSettings(Section):
         description="days by kind, where a tenant's policy says nothing; absent: without end",
     )
     min_days: Limits = Field(
-        default_factory=dict, description="the least that a tenant may choose, by kind"
+        default_factory=dict,
+        description="the least that a tenant may choose, by kind; that of clips and snapshots also "
+        "binds alarms, that of embeddings and snapshots objects",
     )
     max_days: Limits = Field(
         default_factory=dict, description="the most that a tenant may choose, by kind"
@@ -45,8 +47,10 @@ class RetentionSettings(Section):
     def _in_order(self) -> Self:
         if self.high_water is not None and self.low_water >= self.high_water:
             raise ValueError("low_water must be below high_water")
-        for kind, least in self.min_days.items():
-            most = self.max_days.get(kind)
+        for kind, most in self.max_days.items():
+            least = self.limits.least_of(kind)
             if least is not None and most is not None and least > most:
-                raise ValueError(f"min_days of {kind.value} is above its max_days")
+                raise ValueError(
+                    f"min_days of {kind.value}, or of what goes with it, is above its max_days"
+                )
         return self

@@ -386,6 +386,15 @@ class QuotaSettings(Section):
     cameras: Count = 1_000
     rules: Count = Field(10_000, description="of all cameras together")
     rules_per_camera: Count = 100
+    storage_mb: Count = Field(
+        1_000_000_000,
+        description="of recordings and all other files; above it the tenant's own oldest "
+        "recordings go, and what would make files is refused",
+    )
+
+    @property
+    def storage_bytes(self) -> int:
+        return self.storage_mb * 1024 * 1024
 
 
 class AuditSettings(Section):

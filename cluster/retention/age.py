@@ -5,58 +5,35 @@ Files and vectors go first, rows last: what breaks off in between is found again
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from cluster.clips.clips import clip_keys
-from cluster.retention.stores import TenantStores, remove_all
-from cluster.retention.tally import Tally
+from cluster.retention.clips import is_clip_held
+from cluster.retention.stores import StoredFile, remove_in_chunks
+from cluster.retention.sweep import AnyOld, GaveUp, Steps, Sweep
 from cluster.stores.db.expiry import OldAlarm, OldObject, OldRecording
 from pipelines.errors import AtalaiaError
 from pipelines.retention import (
     HeldSpan,
-    Retention,
     RetentionKind,
     Window,
+    clip_bounds,
     cutoff_us,
     windows,
 )
 
 # Things per look into the database; each look reads the holds anew.
 BATCH = 64
-# Things whose files are removed at the same time. Where all of them fail, the storage is away.
-AT_ONCE = 8
 # Rows of paths in one transaction, and vectors in one call of the engine: some 10 ms each.
 PATHS, VECTORS = 1_000, 500
 
 K = RetentionKind
-Steps = AsyncGenerator[None, None]
-"""Work in pieces: others may have their turn after each."""
 Old = TypeVar("Old", OldAlarm, OldRecording, OldObject)
-AnyOld = OldAlarm | OldRecording | OldObject
-
-
-@dataclass(slots=True)
-class Resume:
-    """Where the next run of a tenant goes on, after a run that gave up: so what can never be
-    removed does not stand in the way of the rest.
-
-    Attributes:
-        places: the last thing that was tried, by sort and camera.
-        cameras: the camera of it, by sort.
-        strays_us: when pictures without a row were last looked for, by what they show.
-    """
-
-    places: dict[tuple[str, str], AnyOld] = field(default_factory=dict)
-    cameras: dict[str, str] = field(default_factory=dict)
-    strays_us: dict[RetentionKind, int] = field(default_factory=dict)
-
-    def first(self, sort: str, cameras: Sequence[str]) -> list[str]:
-        """The cameras in turn, from the one where the last run gave up."""
-        last = self.cameras.pop(sort, "")
-        return [c for c in cameras if c >= last] + [c for c in cameras if c < last]
+Holds = Sequence[HeldSpan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,44 +42,22 @@ class _Sort(Generic[Old]):
 
     Attributes:
         find: things of a camera in a window, oldest first, behind the last one.
-        files: keys of its files.
+        files: those that go with a thing, by camera and the holds there are.
         forget: removes the rows of a camera's things, or what the rows say of the files.
     """
 
     kind: RetentionKind
     name: str
     find: Callable[..., Awaitable[list[Old]]]
-    files: Callable[[Old], list[str]]
+    files: Callable[[str, Holds, Old], Awaitable[list[StoredFile]]]
     forget: Callable[[str, list[Old]], Awaitable[None]]
 
 
-class _GaveUp(Exception):
-    """Several things failed at once."""
+@dataclass(slots=True)
+class AgeSweep(Sweep):
+    """Removes rows, with what belongs to them."""
 
-
-class AgeSweep:
-    """One run for one tenant.
-
-    Args:
-        tally: what was removed is counted there.
-        resume: kept from run to run.
-    """
-
-    def __init__(
-        self,
-        stores: TenantStores,
-        retention: Retention,
-        now_us: int,
-        tally: Tally,
-        resume: Resume,
-    ) -> None:
-        self._stores = stores
-        self._expiry = stores.expiry
-        self._retention = retention
-        self._now_us = now_us
-        self._tally = tally
-        self._resume = resume
-        self._drained: set[tuple[RetentionKind, str]] = set()
+    _drained: set[tuple[RetentionKind, str]] = field(init=False, default_factory=set)
 
     async def steps(self) -> Steps:
         """Remove all that has reached its age. A kind that fails is left for the next run."""
@@ -118,80 +73,88 @@ class AgeSweep:
             try:
                 async for _ in work():
                     yield
-            except _GaveUp:
+            except GaveUp:
                 continue  # what failed is counted
             except AtalaiaError as error:
-                self._tally.fail(kind, error)
+                self.tally.fail(kind, error)
 
     # ------------------------------------------------------------ the kinds
 
     async def _recordings(self) -> Steps:
         async def forget(camera: str, gone: list[OldRecording]) -> None:
-            await self._expiry.remove_recordings(camera, [old.start_us for old in gone])
+            await self.stores.expiry.remove_recordings(camera, [old.start_us for old in gone])
 
-        sort = _Sort(
-            K.RECORDINGS, "recordings", self._expiry.recordings, lambda old: [old.blob], forget
-        )
-        async for _ in self._all(sort, K.RECORDINGS, self._retention.days):
+        async def files(_camera: str, _holds: Holds, old: OldRecording) -> list[StoredFile]:
+            return [StoredFile(old.blob, old.size or None)]
+
+        sort = _Sort(K.RECORDINGS, "recordings", self.stores.expiry.recordings, files, forget)
+        async for _ in self._all(sort, K.RECORDINGS, self.retention.days):
             yield
 
     async def _pictures_of_alarms(self) -> Steps:
         async def forget(_camera: str, gone: list[OldAlarm]) -> None:
-            await self._expiry.forget_alarm_pictures([old.id for old in gone])
+            await self.stores.expiry.forget_alarm_pictures([old.id for old in gone])
 
-        find = partial(self._expiry.alarms, pictured=True)
+        find = partial(self.stores.expiry.alarms, pictured=True)
         sort = _Sort(K.SNAPSHOTS, "pictures of alarms", find, _picture, forget)
         async for _ in self._all(sort, K.ALARMS, self._picture_days):
             yield
 
     async def _pictures_of_objects(self) -> Steps:
         async def forget(camera: str, gone: list[OldObject]) -> None:
-            await self._expiry.forget_object_pictures(camera, [old.track for old in gone])
+            await self.stores.expiry.forget_object_pictures(camera, [old.track for old in gone])
 
-        find = partial(self._expiry.objects, pictured=True)
+        find = partial(self.stores.expiry.objects, pictured=True)
         sort = _Sort(K.SNAPSHOTS, "pictures of objects", find, _picture, forget)
         async for _ in self._all(sort, K.OBJECTS, self._picture_days):
             yield
 
     async def _paths(self) -> Steps:
-        for camera in await self._expiry.cameras(K.PATHS):
-            remove = partial(self._expiry.remove_paths, camera, limit=PATHS)
+        for camera in await self.stores.expiry.cameras(K.PATHS):
+            remove = partial(self.stores.expiry.remove_paths, camera, limit=PATHS)
             async for _ in self._drain(K.PATHS, camera, remove):
                 yield
 
     async def _embeddings(self) -> Steps:
-        cameras = {*await self._expiry.cameras(K.OBJECTS), *await self._expiry.known_cameras()}
-        for camera in sorted(cameras | self._retention.policy.cameras.keys()):
-            remove = partial(self._stores.memory.remove, camera, limit=VECTORS)
+        cameras = {
+            *await self.stores.expiry.cameras(K.OBJECTS),
+            *await self.stores.expiry.known_cameras(),
+        }
+        for camera in sorted(cameras | self.retention.policy.cameras.keys()):
+            remove = partial(self.stores.memory.remove, camera, limit=VECTORS)
             async for _ in self._drain(K.EMBEDDINGS, camera, remove):
                 yield
 
     async def _objects(self) -> Steps:
         async def forget(camera: str, gone: list[OldObject]) -> None:
-            await self._expiry.remove_objects(camera, [old.track for old in gone])
+            await self.stores.expiry.remove_objects(camera, [old.track for old in gone])
 
-        sort = _Sort(K.OBJECTS, "objects", self._expiry.objects, _picture, forget)
+        sort = _Sort(K.OBJECTS, "objects", self.stores.expiry.objects, _picture, forget)
         async for _ in self._all(sort, K.OBJECTS, self._object_days):
             yield
 
     async def _alarms(self) -> Steps:
         async def forget(_camera: str, gone: list[OldAlarm]) -> None:
-            await self._expiry.remove_alarms([old.id for old in gone])
+            await self.stores.expiry.remove_alarms([old.id for old in gone])
 
-        def files(old: OldAlarm) -> list[str]:
-            return [*clip_keys(old.id), *_picture(old)]
+        async def files(camera: str, holds: Holds, old: OldAlarm) -> list[StoredFile]:
+            # A clip shows more than the alarm's moment.
+            bounds = clip_bounds(old.at_us)
+            held = await is_clip_held(self.stores.blobs, old.id, holds, camera, bounds)
+            clip = [] if held else clip_keys(old.id)
+            return [*map(StoredFile, clip), *await _picture(camera, holds, old)]
 
-        sort = _Sort(K.ALARMS, "alarms", self._expiry.alarms, files, forget)
-        async for _ in self._all(sort, K.ALARMS, self._retention.days):
+        sort = _Sort(K.ALARMS, "alarms", self.stores.expiry.alarms, files, forget)
+        async for _ in self._all(sort, K.ALARMS, self.retention.days):
             yield
 
     def _picture_days(self, owner: RetentionKind, camera: str) -> float | None:
-        return self._retention.picture_days(owner, camera)
+        return self.retention.picture_days(owner, camera)
 
     def _object_days(self, kind: RetentionKind, camera: str) -> float | None:
         """An object whose vector could not be removed stays, so that the vector is found."""
         drained = (K.EMBEDDINGS, camera) in self._drained
-        return self._retention.days(kind, camera) if drained else None
+        return self.retention.days(kind, camera) if drained else None
 
     # ------------------------------------------------------------ how they go
 
@@ -207,8 +170,8 @@ class AgeSweep:
             owner: kind of the rows that they belong to.
             days: how long they are kept.
         """
-        for camera in self._resume.first(sort.name, await self._expiry.cameras(owner)):
-            until_us = cutoff_us(self._now_us, days(owner, camera))
+        for camera in self.resume.first(sort.name, await self.stores.expiry.cameras(owner)):
+            until_us = cutoff_us(self.now_us, days(owner, camera))
             if until_us is None:
                 continue
             async for _ in self._of_camera(sort, camera, until_us):
@@ -216,68 +179,72 @@ class AgeSweep:
 
     async def _of_camera(self, sort: _Sort[Old], camera: str, until_us: int) -> Steps:
         place = sort.name, camera
-        after: Any = self._resume.places.pop(place, None)
+        after: Any = self.resume.places.pop(place, None)
         if after is not None:
-            self._tally.complete = False
-        while batch := await self._next(sort, camera, until_us, after):
-            for n in range(0, len(batch), AT_ONCE):
-                chunk = batch[n : n + AT_ONCE]
-                if not await self._remove(sort, camera, chunk):
-                    self._resume.places[place] = chunk[-1]
-                    self._resume.cameras[sort.name] = camera
-                    raise _GaveUp
+            self.tally.complete = False
+        while True:
+            holds = await self.stores.retention.held()
+            batch = await self._next(sort, camera, windows(until_us, holds, camera), after)
+            if not batch:
+                return
+            await self._remove(sort, camera, batch, holds)
             after = batch[-1]
             yield
 
     async def _next(
-        self, sort: _Sort[Old], camera: str, until_us: int, after: Old | None
+        self, sort: _Sort[Old], camera: str, open: list[Window], after: Old | None
     ) -> list[Old]:
         """The next batch; empty: there is no more."""
-        for window in windows(until_us, await self._held(), camera):
+        for window in open:
             if after is None or window.until_us > after[0]:
                 found = await sort.find(camera, window, BATCH, after=after)
                 if found:
                     return found
         return []
 
-    async def _remove(self, sort: _Sort[Old], camera: str, chunk: list[Old]) -> bool:
-        """Remove some things. Returns False if all of them failed."""
-        results = await remove_all(self._stores.blobs, [sort.files(old) for old in chunk])
-        gone, size = [], 0
-        for old, result in zip(chunk, results, strict=True):
-            if isinstance(result, AtalaiaError):
-                self._tally.fail(sort.kind, result, key=", ".join(sort.files(old)[-1:]))
-            else:
-                gone.append(old)
-                size += result
-        if gone:
-            await sort.forget(camera, gone)
-            self._tally.add(sort.kind, len(gone), size)
-        return bool(gone)
+    async def _remove(self, sort: _Sort[Old], camera: str, batch: list[Old], holds: Holds) -> None:
+        """Raises GaveUp: several failed at once; the next run goes on behind them."""
+
+        def failed(old: Old, error: AtalaiaError) -> None:
+            self.tally.fail(sort.kind, error, key=_file_of(old))
+
+        files = partial(sort.files, camera, holds)
+        async with aclosing(remove_in_chunks(self.stores.blobs, batch, files, failed)) as chunks:
+            async for chunk in chunks:
+                if chunk.refused:
+                    self.resume.places[sort.name, camera] = chunk.tried[-1]
+                    self.resume.cameras[sort.name] = camera
+                    raise GaveUp
+                if chunk.gone:
+                    await sort.forget(camera, [old for old, _ in chunk.gone])
+                    size = sum(size for _, size in chunk.gone)
+                    self.tally.add(sort.kind, len(chunk.gone), size)
 
     async def _drain(
         self, kind: RetentionKind, camera: str, remove: Callable[[Window], Awaitable[int]]
     ) -> Steps:
         """Call `remove` for what nothing holds until it finds no more."""
-        until_us = cutoff_us(self._now_us, self._retention.days(kind, camera))
+        until_us = cutoff_us(self.now_us, self.retention.days(kind, camera))
         if until_us is None:
             return
         while removed := await self._drained_once(camera, until_us, remove):
-            self._tally.add(kind, removed)
+            self.tally.add(kind, removed)
             yield
         self._drained.add((kind, camera))
 
     async def _drained_once(
         self, camera: str, until_us: int, remove: Callable[[Window], Awaitable[int]]
     ) -> int:
-        for window in windows(until_us, await self._held(), camera):
+        for window in windows(until_us, await self.stores.retention.held(), camera):
             if removed := await remove(window):
                 return removed
         return 0
 
-    async def _held(self) -> list[HeldSpan]:
-        return await self._stores.retention.held()
+
+async def _picture(_camera: str, _holds: Holds, old: OldAlarm | OldObject) -> list[StoredFile]:
+    return [StoredFile(old.snapshot)] if old.snapshot else []
 
 
-def _picture(old: OldAlarm | OldObject) -> list[str]:
-    return [old.snapshot] if old.snapshot else []
+def _file_of(old: AnyOld) -> str:
+    """A file of a thing, for the log; empty: it has none."""
+    return old.blob if isinstance(old, OldRecording) else old.snapshot or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cluster.core.log import get_logger
+from cluster.core.names import STORAGE_QUOTA
 from cluster.core.settings import Settings
 from cluster.retention.disk import UsageProbe, usage_probe
 from cluster.retention.metrics import RetentionMetrics
@@ -27,12 +28,14 @@ class RetentionService:
     def __init__(self, settings: Settings, database: Database, clock: Clock) -> None:
         self._blob_url = settings.blob_url
         self._database = database
+        self._usual_quota = settings.quotas.storage_bytes
         self._blobs: dict[str, TenantBlobs] = {}
         self._memory = RemoteMemory()
         sweeper = Sweeper(
             settings.retention,
             tenants=self._tenants,
             stores=self._stores,
+            quota=self._quota,
             platform_audit=database.platform_audit(),
             probe=_probe(settings),
             clock=clock,
@@ -54,6 +57,10 @@ class RetentionService:
 
     async def _tenants(self) -> list[str]:
         return [tenant.slug for tenant in await self._database.platform().tenants()]
+
+    async def _quota(self, tenant: str) -> int:
+        own = await self._database.platform().quotas(tenant)
+        return own.get(STORAGE_QUOTA, self._usual_quota)
 
     def _stores(self, tenant: str) -> TenantStores:
         if tenant not in self._blobs:

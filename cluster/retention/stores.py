@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from cluster.core.names import MEMORY
 from cluster.stores.blobs.tenant import TenantBlobs
@@ -15,9 +15,13 @@ from pipelines.retention import Window
 
 # 500 vectors take the embedded engine some 10 ms; the memory may be busy with searches.
 MEMORY_TIMEOUT_S = 30.0
+# Things whose files are removed at the same time. Where all of them fail, the storage is away.
+AT_ONCE = 8
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
+
+T = TypeVar("T")
 
 
 class TenantMemory(Protocol):
@@ -70,36 +74,84 @@ class TenantStores:
     audit: AuditLog
 
 
-async def remove_file(blobs: TenantBlobs, key: str) -> int:
+class StoredFile(NamedTuple):
+    """A file to remove.
+
+    Attributes:
+        size: bytes, where they are known; None: the storage is asked.
+    """
+
+    key: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Generic[T]):
+    """Things whose removal was tried at the same time, and those that went, with the bytes of
+    their files."""
+
+    tried: Sequence[T]
+    gone: list[tuple[T, int]]
+
+    @property
+    def refused(self) -> bool:
+        """Whether all of several failed, as where the storage is away."""
+        return not self.gone and len(self.tried) == AT_ONCE
+
+
+async def remove_in_chunks(
+    blobs: TenantBlobs,
+    things: Sequence[T],
+    files: Callable[[T], Awaitable[Sequence[StoredFile]]],
+    failed: Callable[[T, AtalaiaError], None],
+) -> AsyncGenerator[Chunk[T], None]:
+    """Remove the files of things, `AT_ONCE` things at a time.
+
+    Args:
+        files: of a thing, in the order in which they go. May raise like the storage.
+        failed: told of each thing whose files stay.
+    """
+    for n in range(0, len(things), AT_ONCE):
+        tried = things[n : n + AT_ONCE]
+        results = await all_of(_remove_files(blobs, files(thing)) for thing in tried)
+        gone = list[tuple[T, int]]()
+        for thing, result in zip(tried, results, strict=True):
+            if isinstance(result, AtalaiaError):
+                failed(thing, result)
+            else:
+                gone.append((thing, result))
+        yield Chunk(tried, gone)
+
+
+async def all_of(works: Iterable[Awaitable[T]]) -> list[T | AtalaiaError]:
+    """Do several things at once: of each the result, or why it failed."""
+    found = list[T | AtalaiaError]()
+    for result in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(result, BaseException) and not isinstance(result, AtalaiaError):
+            raise result
+        found.append(result)
+    return found
+
+
+async def _remove_files(blobs: TenantBlobs, files: Awaitable[Sequence[StoredFile]]) -> int:
+    """Remove files one after the other; the bytes of all. Raises InputError, UnavailableError."""
+    return sum([await _remove_file(blobs, file) for file in await files])
+
+
+async def _remove_file(blobs: TenantBlobs, file: StoredFile) -> int:
     """Remove a file; one that is missing is no failure.
 
     Returns:
-        Its size in bytes; 0 if there was none.
+        Its size in bytes; 0 if the storage was asked, and there was none.
 
     Raises:
-        UnavailableError: the storage is away or refuses.
+        InputError: a row names what is no key; UnavailableError: the storage is away or refuses.
     """
-    try:
-        size = (await blobs.stat(key)).size
-    except NotFoundError:
-        return 0
-    await blobs.delete(key)
+    size = file.size
+    if size is None:
+        try:
+            size = (await blobs.stat(file.key)).size
+        except NotFoundError:
+            return 0
+    await blobs.delete(file.key)
     return size
-
-
-async def remove_files(blobs: TenantBlobs, keys: Sequence[str]) -> int:
-    """Remove files one after the other; the bytes of all. Raises UnavailableError."""
-    return sum([await remove_file(blobs, key) for key in keys])
-
-
-async def remove_all(
-    blobs: TenantBlobs, things: Sequence[Sequence[str]]
-) -> list[int | AtalaiaError]:
-    """Remove the files of several things at once: of each the bytes, or why it failed."""
-    found = await asyncio.gather(
-        *(remove_files(blobs, keys) for keys in things), return_exceptions=True
-    )
-    for result in found:
-        if isinstance(result, BaseException) and not isinstance(result, AtalaiaError):
-            raise result
-    return [result for result in found if isinstance(result, int | AtalaiaError)]

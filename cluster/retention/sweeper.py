@@ -6,15 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.core.log import get_logger
 from cluster.core.retention_settings import RetentionSettings
-from cluster.retention.age import AgeSweep, Resume, Steps
+from cluster.retention.age import AgeSweep
 from cluster.retention.disk import UsageProbe
 from cluster.retention.listed import ListedSweep
-from cluster.retention.space import Party, SpaceKeeper
+from cluster.retention.quota import QuotaSweep
+from cluster.retention.relief import Party
+from cluster.retention.space import SpaceKeeper
 from cluster.retention.stores import TenantStores
+from cluster.retention.sweep import Resume, Steps
 from cluster.retention.tally import Tally
 from cluster.stores.audit.events import AuditAction, AuditEvent
 from cluster.stores.db import AuditLog, RemovalCause, RetentionRun
@@ -25,12 +29,55 @@ from pipelines.retention import Retention, RetentionPolicy, SpaceState, Usage
 log = get_logger("retention")
 
 ACTOR = "system:retention"
-# Steps of one tenant in one run, so that a run is reported soon: some ten thousand rows.
+# Steps of one tenant in one run that remove something, so that a run is reported soon: some ten
+# thousand rows.
 MAX_STEPS = 200
+# Steps that do not: 200,000 clips are looked at, or 64,000 manifests read.
+MAX_LOOKS = 1_000
 # Between two steps, so that others reach the database.
 PAUSE_S = 0.02
-# Before the next run, where this one left something that can go.
+# Before the next run, where this one removed all that one run may.
 SOON_S = 5.0
+
+
+@dataclass(slots=True)
+class _Turns:
+    """The work of one tenant, or of making space for all.
+
+    Attributes:
+        tallies: where what it removes is counted.
+    """
+
+    work: Steps
+    tallies: Sequence[Tally]
+    steps: int = 0
+    looks: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether it had all that it may have in one run."""
+        return self.steps >= MAX_STEPS or self.looks >= MAX_LOOKS
+
+    async def next(self) -> bool:
+        """One step. Returns False if that was the last one."""
+        before = self._removed()
+        try:
+            await anext(self.work)
+        except StopAsyncIteration:
+            return False
+        except Exception as error:  # noqa: BLE001 - logged there, with its trace
+            # Top of one tenant's work: a bug there must not stop that of the others.
+            for tally in self.tallies:
+                tally.give_up(error)
+            return False
+        if self._removed() > before:
+            self.steps += 1
+        else:
+            self.looks += 1
+        return True
+
+    def _removed(self) -> int:
+        return sum(tally.removed for tally in self.tallies)
 
 
 class Observer(Protocol):
@@ -47,6 +94,7 @@ class Sweeper:
     Args:
         tenants: all tenants, by slug.
         stores: opens the stores of one; closed by their owner.
+        quota: bytes of the storage that a tenant may use.
         platform_audit: where the platform's own alarms are logged.
         probe: measures the storage; None: it cannot be measured.
     """
@@ -57,6 +105,7 @@ class Sweeper:
         *,
         tenants: Callable[[], Awaitable[Sequence[str]]],
         stores: Callable[[str], TenantStores],
+        quota: Callable[[str], Awaitable[int]],
         platform_audit: AuditLog,
         probe: UsageProbe | None,
         clock: Clock,
@@ -66,30 +115,31 @@ class Sweeper:
         self._settings = settings
         self._tenants = tenants
         self._stores = stores
+        self._quota = quota
         self._platform_audit = platform_audit
         self._clock = clock
         self._observe = observe
         self._pause_s = pause_s
         self._space = SpaceKeeper(probe, settings, clock, self._raise_alarm)
         self._resume: dict[str, Resume] = {}
-        self._stopped_early = False
 
     async def run(self) -> None:
         """Remove what may go at once, then in intervals, until cancelled."""
         while True:
             try:
-                complete = await self.round()
+                more = await self.round()
             except AtalaiaError as error:
                 log.warning("retention failed", error=str(error))
-                complete = True
+                more = False
             except Exception:
                 # Top of the task: it must survive any bug.
                 log.exception("retention failed")
-                complete = True
-            await asyncio.sleep(self._settings.interval_s if complete else SOON_S)
+                more = False
+            await asyncio.sleep(SOON_S if more else self._settings.interval_s)
 
     async def round(self) -> bool:
-        """One run for all tenants. Returns False if something is left that can go.
+        """One run for all tenants. Returns whether the next one should follow soon: this one
+        removed for somebody all that one run may.
 
         Raises:
             UnavailableError: the tenants cannot be read.
@@ -98,74 +148,77 @@ class Sweeper:
         tenants = await self._tenants()
         self._resume = {tenant: self._resume.get(tenant, Resume()) for tenant in tenants}
         parties = [Party(self._stores(tenant), Tally(tenant, now_us)) for tenant in tenants]
-        self._stopped_early = False
-        await self._take_turns([self._by_age(party, now_us) for party in parties])
-        await self._take_turns([self._space.steps(parties)])
+        more = await self._take_turns(
+            [_Turns(self._by_age(party, now_us), [party.tally]) for party in parties]
+        )
+        space = _Turns(self._space.steps(parties), [party.tally for party in parties])
+        more |= await self._take_turns([space])
+        more |= await self._take_turns(
+            [_Turns(self._within_quota(party), [party.tally]) for party in parties]
+        )
         for party in parties:
             await self._report(party)
         self._observe.space(self._space.usage, self._space.state)
-        return not self._stopped_early
+        return more
 
     # ------------------------------------------------------------ turns
 
-    async def _take_turns(self, works: Sequence[Steps]) -> None:
-        """One step of each in turn, until all end or had `MAX_STEPS`."""
-        line = deque((work, 0) for work in works)
+    async def _take_turns(self, works: Sequence[_Turns]) -> bool:
+        """One step of each in turn, until each ended or had all that it may. Returns whether one of
+        those removed all that it may."""
+        line, more = deque(works), False
         while line:
-            work, steps = line.popleft()
-            if steps >= MAX_STEPS:
-                self._stopped_early = True
-                await work.aclose()
-            elif await self._step(work):
-                line.append((work, steps + 1))
+            turns = line.popleft()
+            if turns.over:
+                more |= turns.steps >= MAX_STEPS
+                await turns.work.aclose()
+            elif await turns.next():
+                line.append(turns)
             await asyncio.sleep(self._pause_s)
-
-    async def _step(self, work: Steps) -> bool:
-        """One step. Returns False if that was the last one."""
-        try:
-            await anext(work)
-        except StopAsyncIteration:
-            return False
-        except Exception:
-            # Top of one tenant's work: a bug there must not stop that of the others.
-            log.exception("retention of a tenant failed")
-            return False
-        return True
+        return more
 
     async def _by_age(self, party: Party, now_us: int) -> Steps:
         stores, tally = party.stores, party.tally
-        try:
-            stored = await stores.retention.policy()
-        except AtalaiaError as error:
-            tally.give_up(error)
-            return
+        stored = await stores.retention.policy()
         policy = stored.policy if stored is not None else RetentionPolicy()
         retention = Retention(policy, self._settings.limits)
         resume = self._resume[tally.tenant]
-        rows = AgeSweep(stores, retention, now_us, tally, resume)
         try:
-            for sweep in (rows, ListedSweep(stores, retention, now_us, tally, resume)):
+            for sort in (AgeSweep, ListedSweep):
+                sweep = sort(stores, retention, now_us, tally, resume)
                 async with aclosing(sweep.steps()) as steps:
                     async for _ in steps:
                         yield
         except GeneratorExit:
-            tally.complete = False  # it had `MAX_STEPS`
+            tally.complete = False  # it had all the steps that it may
             raise
+
+    async def _within_quota(self, party: Party) -> Steps:
+        quota = await self._quota(party.tenant)
+        async with aclosing(QuotaSweep(party, quota, self._clock).steps()) as steps:
+            async for _ in steps:
+                yield
 
     # ------------------------------------------------------------ reports
 
     async def _report(self, party: Party) -> None:
-        """Keep what a run removed: in the records, in the tenant's audit log, in the metrics."""
+        """Say what a run removed: in the metrics, in the tenant's audit log, in the records."""
         run = party.tally.report(self._clock.now_us(), self._space.state)
         self._observe.run(run)
+        events = [e for cause in RemovalCause if (e := _removal_event(run, cause))]
+        await self._record(run, party, lambda: party.stores.audit.append(events))
+        await self._record(run, party, lambda: party.stores.retention.add_run(run))
+
+    async def _record(
+        self, run: RetentionRun, party: Party, write: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Top of the work on one record: what goes wrong there takes no other with it."""
         try:
-            await party.stores.retention.add_run(run)
-            events = [e for cause in RemovalCause if (e := _removal_event(run, cause))]
-            await party.stores.audit.append(events)
-        except AtalaiaError as error:
-            log.error(
+            await write()
+        except Exception as error:
+            log.exception(
                 "what retention removed is not recorded",
-                tenant=party.tally.tenant,
+                tenant=party.tenant,
                 counts=[count.model_dump(mode="json") for count in run.counts],
                 error=str(error),
             )

@@ -26,6 +26,11 @@ class Tally:
         self._counts: dict[tuple[RetentionKind, RemovalCause], KindCount] = {}
 
     @property
+    def removed(self) -> int:
+        """Things of all kinds that were removed so far."""
+        return sum(count.removed for count in self._counts.values())
+
+    @property
     def counts(self) -> tuple[KindCount, ...]:
         return tuple(self._counts.values())
 
@@ -56,10 +61,16 @@ class Tally:
         self.error, self.complete = f"{kind.value}: {error.message}", False
         log.warning("not removed", tenant=self.tenant, kind=kind, key=key, error=str(error))
 
-    def give_up(self, error: AtalaiaError) -> None:
-        """Nothing could be done for this tenant."""
-        self.error, self.complete = error.message, False
-        log.warning("retention of a tenant failed", tenant=self.tenant, error=str(error))
+    def give_up(self, error: Exception) -> None:
+        """Nothing more could be done for this tenant: a store refused, or there is a bug, or a row
+        that nobody expected."""
+        self.complete = False
+        if isinstance(error, AtalaiaError):
+            self.error = error.message
+            log.warning("retention of a tenant failed", tenant=self.tenant, error=str(error))
+        else:
+            self.error = "an internal error; details are in the log."
+            log.exception("retention of a tenant failed", tenant=self.tenant, exc_info=error)
 
     def report(self, ended_us: int, space: SpaceState) -> RetentionRun:
         """The report of the run."""

@@ -38,6 +38,10 @@ class MaskedRecording(StrEnum):
     OFF = "off"
 
 
+MAX_PRE_ROLL_S, MAX_POST_ROLL_S = 60, 300
+"""The most that is kept before and after an alarm."""
+
+
 class Recording(Frozen):
     """Recording settings of a camera. Durations are in seconds.
 
@@ -47,8 +51,8 @@ class Recording(Frozen):
     """
 
     mode: RecordingMode = RecordingMode.ALARM
-    pre_roll_s: Annotated[float, Field(ge=0, le=60)] = 5.0
-    post_roll_s: Annotated[float, Field(ge=0, le=300)] = 10.0
+    pre_roll_s: Annotated[float, Field(ge=0, le=MAX_PRE_ROLL_S)] = 5.0
+    post_roll_s: Annotated[float, Field(ge=0, le=MAX_POST_ROLL_S)] = 10.0
     schedule: Schedule | None = None
     audio: bool = False
     masked: MaskedRecording = MaskedRecording.TRANSCODE

@@ -30,6 +30,7 @@ from serve.api.fields import ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
+from serve.api.quotas.storage import full_error, storage_full
 from serve.api.recordings import SpanView, span_view
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import StateDep
@@ -76,18 +77,22 @@ class ClipView(ResponseBody):
     masked: bool | None = Field(None, description="Whether privacy masks are painted into it.")
 
 
-@router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm")
+@router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm", responses=responses(507))
 async def alarm_clip(
     alarm: AlarmPath, scope: TenantDep, state: StateDep, note: AuditNoteDep
 ) -> ClipView:
     """Made at the first request, from what was recorded around the alarm. `pending`: request it
-    again in some seconds. `none`: there will be none, and why."""
+    again in some seconds. `none`: there will be none, and why. A tenant that uses all of the
+    storage that it may gets those that are there."""
     known = await alarm_of(scope, alarm)
     kept = await _kept(scope, state.deps.settings.recording, known.camera)
-    at_most = await scope.quotas.limit(Quota.CLIPS)
+    full = await storage_full(scope)
+    at_most = 0 if full else await scope.quotas.limit(Quota.CLIPS)
     clip = await state.evidence.clips.clip(
         known, kept, scope.recordings, scope.blobs, at_most=at_most
     )
+    if full and clip.reason is ClipReason.BEING_MADE:
+        raise full_error()
     note.details["state"] = clip.state
     if clip.file is not None:
         complete = state.deps.clock.now_us() >= kept.settled_us(known)

@@ -20,6 +20,7 @@ from serve.api.fields import RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
+from serve.api.quotas.storage import require_storage
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
@@ -102,7 +103,7 @@ def _view(job: JobRecord) -> JobView:
     "/v1/jobs",
     status_code=202,
     summary="Analyse recordings again",
-    responses=responses(400, 404, 409, 413) | ACCEPTED,
+    responses=responses(400, 404, 409, 413, 507) | ACCEPTED,
 )
 async def start_job(
     body: NewJob, scope: TenantDep, deps: DepsDep, response: Response, note: AuditNoteDep
@@ -112,6 +113,7 @@ async def start_job(
     note.details |= {"kind": body.kind, "camera": body.camera}
     await scope.records.camera(body.camera)
     _require_allowed(body.model, deps.settings)
+    await require_storage(scope)
     for job in await scope.jobs.under_way():
         await _notice_the_dead(scope, job, deps.clock)
     request = body.model_dump(mode="json", by_alias=True, exclude={"kind"}, exclude_none=True)

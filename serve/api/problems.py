@@ -93,6 +93,10 @@ class QuotaExceededError(TooManyRequestsError):
         self.quota = quota
 
 
+class StorageFullError(QuotaReachedError):
+    """The tenant uses all of the storage that it may."""
+
+
 class TooLargeError(InputError):
     code = "too-large"
 
@@ -144,6 +148,7 @@ _STATUS: tuple[tuple[type[AtalaiaError], HTTPStatus], ...] = (
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (NotFoundError, HTTPStatus.NOT_FOUND),
+    (StorageFullError, HTTPStatus.INSUFFICIENT_STORAGE),
     (ConflictError, HTTPStatus.CONFLICT),
     (InputError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (CameraError, HTTPStatus.SERVICE_UNAVAILABLE),

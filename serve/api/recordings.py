@@ -23,6 +23,7 @@ from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
+from serve.api.quotas.storage import require_storage
 from serve.api.ranges import RangedFile
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
@@ -156,6 +157,7 @@ async def exported(
         raise InputError(
             f"an export holds at most {longest_s} s.", hint="Ask for it in several parts."
         )
+    await require_storage(scope)
     async with AsyncExitStack() as stack:
         limits = await scope.quotas.limits()
         stack.enter_context(scope.quotas.slot(evidence.exports, Quota.EXPORTS, limits))
@@ -179,7 +181,7 @@ async def exported(
     "/v1/recordings/export",
     summary="A stretch of a recording as one MP4",
     response_class=Response,
-    responses=responses(404, 409)
+    responses=responses(404, 409, 507)
     | {
         200: {
             "content": {"video/mp4": {}},

@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from cluster.core.roles import Permission
 from cluster.stores.db import HoldRecord, RetentionRun, StoredPolicy
-from pipelines.domain import Recording, Slug
-from pipelines.errors import InputError, NotFoundError
+from pipelines.domain import Slug
+from pipelines.errors import InputError
 from pipelines.retention import (
     MAX_CAMERAS,
     Days,
@@ -23,12 +23,14 @@ from pipelines.retention import (
     RetentionKind,
     RetentionPolicy,
     SpaceState,
+    around_alarm,
 )
 from serve.api.alarms import alarm_of
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.fields import CREATED, Remark, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
+from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339, rfc3339_or_none
@@ -65,7 +67,9 @@ class NewPolicy(RequestBody):
 
 class PlatformLimitsView(ResponseBody):
     default: dict[RetentionKind, Days | None] = Field(description="Where the policy says nothing.")
-    least: dict[RetentionKind, Days | None] = Field(description="The least that may be chosen.")
+    least: dict[RetentionKind, Days | None] = Field(
+        description="The least that may be chosen, for a kind and what goes with it."
+    )
     most: dict[RetentionKind, Days | None] = Field(description="The most that may be chosen.")
 
 
@@ -91,7 +95,9 @@ def _policy_view(stored: StoredPolicy | None, platform: PlatformLimits) -> Polic
         cameras=policy.cameras,
         effective={kind: applies.days(kind) for kind in RetentionKind},
         platform=PlatformLimitsView(
-            default=platform.default, least=platform.least, most=platform.most
+            default=platform.default,
+            least={k: days for k in RetentionKind if (days := platform.least_of(k)) is not None},
+            most=platform.most,
         ),
         audit="kept",
         changed_at=rfc3339(stored.changed_us) if stored is not None else None,
@@ -137,7 +143,7 @@ async def _check_cameras(scope: TenantScope, policy: RetentionPolicy) -> None:
     """A name that was accepted once is accepted again, so that a policy that was read can be
     written. Raises NotFoundError."""
     stored = await scope.retention.policy()
-    known = {camera.id for camera in await scope.records.cameras()}
+    known = set(await scope.records.camera_ids())
     known |= stored.policy.cameras.keys() if stored is not None else set()
     for camera in sorted(policy.cameras.keys() - known):
         await scope.records.check_camera_known(camera)
@@ -149,7 +155,9 @@ async def _check_cameras(scope: TenantScope, policy: RetentionPolicy) -> None:
 class NewHold(RequestBody):
     """Either an alarm, or a time: of one camera, or of all."""
 
-    alarm: UUID | None = Field(None, description="Holds what its clip could show.")
+    alarm: UUID | None = Field(
+        None, description="Holds its camera from 60 s before to 300 s after it."
+    )
     camera: Slug | None = Field(None, description="Left out: every camera.")
     from_: AwareDatetime | None = Field(None, alias="from", description="Included.")
     to: AwareDatetime | None = Field(None, description="Included.")
@@ -192,8 +200,8 @@ def _hold_view(hold: HoldRecord) -> HoldView:
     return HoldView(
         id=hold.id,
         camera=hold.camera,
-        since=rfc3339(hold.from_us),
-        until=rfc3339(hold.to_us),
+        since=rfc3339(hold.span.from_us),
+        until=rfc3339(hold.span.to_us),
         alarm=hold.alarm,
         reason=hold.reason,
         created_at=rfc3339(hold.created_us),
@@ -231,26 +239,13 @@ async def _span(body: NewHold, scope: TenantScope) -> HeldSpan:
     """Raises NotFoundError: there is no such alarm or camera."""
     if body.alarm is not None:
         alarm = await alarm_of(scope, body.alarm)
-        recording = await _recording(scope, alarm.camera)
-        return HeldSpan(
-            alarm.camera,
-            max(0, alarm.capture_us - round(recording.pre_roll_s * 1e6)),
-            alarm.capture_us + round(recording.post_roll_s * 1e6),
-        )
+        return HeldSpan(alarm.camera, *around_alarm(alarm.capture_us))
     if body.camera is not None:
         await scope.records.check_camera_known(body.camera)
     from_us, to_us = micros(body.from_), micros(body.to)
     if from_us is None or to_us is None:
         raise InputError("a hold has a beginning and an end.")
     return HeldSpan(body.camera, from_us, to_us)
-
-
-async def _recording(scope: TenantScope, camera: str) -> Recording:
-    """How a camera is recorded; one that is gone, as cameras are by default."""
-    try:
-        return (await scope.records.camera(camera)).recording
-    except NotFoundError:
-        return Recording()
 
 
 @router.get("/v1/holds", summary="List holds, newest first")
@@ -281,7 +276,10 @@ async def remove_hold(hold: HoldPath, scope: TenantDep, note: AuditNoteDep) -> N
 
 class KindCountView(ResponseBody):
     kind: RetentionKind
-    cause: str = Field(description="`age`, or `space`: the disk was above its mark.")
+    cause: str = Field(
+        description="`age`; `space`: the disk was above its mark; `quota`: the tenant used more of "
+        "the storage than it may."
+    )
     removed: int
     bytes: int = Field(description="Of their files.")
     failures: int = Field(description="Things that stay until the next run.")
@@ -314,6 +312,30 @@ class ComplianceView(ResponseBody):
     kept: dict[RetentionKind, KeptView] = Field(
         description="What there is now, of the kinds that have rows."
     )
+    storage: StorageView | None = Field(description="null: not measured yet.")
+
+
+class StorageView(ResponseBody):
+    used: int = Field(description="Bytes.")
+    limit: int = Field(description="Bytes; the quota `storage-bytes`.")
+    state: SpaceState = Field(
+        description="`removing`: the oldest recordings were removed to stay within the limit. "
+        "`exhausted`: it is passed, and there is nothing left that may be removed; what would make "
+        "files is refused."
+    )
+    measured_at: str
+
+
+async def _storage(scope: TenantScope) -> StorageView | None:
+    use = await scope.retention.storage()
+    if use is None:
+        return None
+    return StorageView(
+        used=use.total,
+        limit=await scope.quotas.limit(Quota.STORAGE_BYTES),
+        state=use.state,
+        measured_at=rfc3339(use.measured_us),
+    )
 
 
 def _run_view(run: RetentionRun) -> RunView:
@@ -340,4 +362,5 @@ async def get_compliance(scope: TenantDep, deps: DepsDep) -> ComplianceView:
         holds=[_hold_view(hold) for hold in await retention.holds()],
         runs=[_run_view(run) for run in await retention.runs(RUNS_SHOWN)],
         kept=kept,
+        storage=await _storage(scope),
     )

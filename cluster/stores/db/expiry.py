@@ -17,11 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from cluster.stores.db.models import AlarmRow, CameraRow, ObjectRow, PathRow, RecordingRow
 from cluster.stores.db.sessions import Sessions
-from pipelines.retention import RetentionKind, Window
-
-EVENT_BEFORE_US, EVENT_AFTER_US = 60_000_000, 300_000_000
-"""A recording this long before an alarm, or after it, counts as one of an event: the longest
-pre-roll and post-roll that a camera may have."""
+from pipelines.retention import EVENT_AFTER_US, EVENT_BEFORE_US, RetentionKind, Window
 
 _CAMERAS: dict[RetentionKind, InstrumentedAttribute[str]] = {
     RetentionKind.ALARMS: AlarmRow.camera,
@@ -40,7 +36,7 @@ class OldAlarm(NamedTuple):
 
 
 class OldRecording(NamedTuple):
-    """A file of a recording that may go."""
+    """A file of a recording that may go. `size`: bytes; 0 where its row holds no number."""
 
     start_us: int
     end_us: int
@@ -164,7 +160,10 @@ class TenantExpiry:
             )
             statement = statement.where(near if with_alarm else ~near)
         async with self._sessions.read() as session:
-            return [OldRecording(*row) for row in await session.execute(statement)]
+            return [
+                OldRecording(start_us, end_us, _number(size), blob)
+                for start_us, end_us, size, blob in await session.execute(statement)
+            ]
 
     async def remove_recordings(self, camera: str, starts_us: Sequence[int]) -> None:
         async with self._sessions.write() as session:
@@ -258,6 +257,11 @@ async def names_in(session: AsyncSession, column: InstrumentedAttribute[str]) ->
         last = await session.scalar(select(column).where(column > last).order_by(column).limit(1))
         found += [last] if last is not None else []
     return found
+
+
+def _number(value: object) -> int:
+    """SQLite takes any text for a number, if somebody else writes it."""
+    return value if isinstance(value, int) else 0
 
 
 async def _deleted(session: AsyncSession, statement: Delete) -> int:

@@ -323,6 +323,18 @@ class RetentionRunRow(TenantOwned, Base):
     error: Mapped[str] = mapped_column(String(500))
 
 
+class StorageUseRow(TenantOwned, Base):
+    """How much of the storage a tenant uses, as retention last measured it."""
+
+    __tablename__ = "storage_use"
+
+    recordings: Mapped[int] = mapped_column(BigInteger)
+    files: Mapped[int] = mapped_column(BigInteger)
+    listed_us: Mapped[int] = mapped_column(BigInteger)
+    measured_us: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+
+
 class KeyRow(Base):
     """A key of a tenant, or of the platform where `tenant` is null."""
 

@@ -18,10 +18,18 @@ from cluster.stores.db.models import (
     PolicyRow,
     RecordingRow,
     RetentionRunRow,
+    StorageUseRow,
     TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import HoldRecord, Kept, KindCount, RetentionRun, StoredPolicy
+from cluster.stores.db.types import (
+    HoldRecord,
+    Kept,
+    KindCount,
+    RetentionRun,
+    StorageUse,
+    StoredPolicy,
+)
 from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy, SpaceState
@@ -195,6 +203,37 @@ class TenantRetention:
                 if first_us is not None:
                     oldest_us = first_us if oldest_us is None else min(oldest_us, first_us)
         return Kept(count=count, oldest_us=oldest_us)
+
+    async def recorded_bytes(self) -> int:
+        """Size of all recordings, by their rows."""
+        async with self._sessions.read() as session:
+            found = await session.scalar(select(func.sum(RecordingRow.size)))
+        return int(found or 0)
+
+    async def storage(self) -> StorageUse | None:
+        """What is used, as it was last measured; None: never."""
+        async with self._sessions.read() as session:
+            row = await session.scalar(select(StorageUseRow))
+        if row is None:
+            return None
+        return StorageUse(
+            recordings=row.recordings,
+            files=row.files,
+            listed_us=row.listed_us,
+            measured_us=row.measured_us,
+            state=SpaceState(row.state),
+        )
+
+    async def set_storage(self, use: StorageUse) -> None:
+        """Keep what is used. Raises NotFoundError: there is no such tenant."""
+        values = use.model_dump(mode="json")
+        async with self._sessions.write() as session:
+            await self._lock_tenant(session)
+            await session.execute(
+                insert_into(session, StorageUseRow)
+                .values(tenant=self.tenant, **values)
+                .on_conflict_do_update(index_elements=["tenant"], set_=values)
+            )
 
     # ------------------------------------------------------------ helpers
 

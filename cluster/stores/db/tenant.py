@@ -75,6 +75,11 @@ class TenantRecords:
             rows = await session.scalars(select(CameraRow).order_by(CameraRow.id))
             return [camera_of(row, self._cipher) for row in rows]
 
+    async def camera_ids(self) -> list[str]:
+        """Ids of all cameras, in order."""
+        async with self._sessions.read() as session:
+            return list(await session.scalars(select(CameraRow.id).order_by(CameraRow.id)))
+
     async def camera(self, camera: str) -> Camera:
         """Raises NotFoundError."""
         async with self._sessions.read() as session:

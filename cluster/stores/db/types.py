@@ -24,7 +24,14 @@ from pipelines.domain import (
     Slug,
     UnitFloat,
 )
-from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy, SpaceState
+from pipelines.retention import (
+    EVENT_AFTER_US,
+    EVENT_BEFORE_US,
+    HeldSpan,
+    RetentionKind,
+    RetentionPolicy,
+    SpaceState,
+)
 
 MAX_PAGE = 500
 
@@ -208,7 +215,13 @@ class HoldRecord(Frozen):
 
     @property
     def span(self) -> HeldSpan:
-        return HeldSpan(self.camera, self.from_us, self.to_us)
+        """What it keeps. Holds on alarms were once as long as the rolls that their camera had when
+        they were set, and may have had others at the alarm: they are widened."""
+        from_us, to_us = self.from_us, self.to_us
+        if self.alarm is not None and to_us - from_us < EVENT_BEFORE_US + EVENT_AFTER_US:
+            # The alarm lies somewhere in between.
+            from_us, to_us = from_us - EVENT_BEFORE_US, to_us + EVENT_AFTER_US
+        return HeldSpan(self.camera, from_us, to_us)
 
 
 class Kept(Frozen):
@@ -227,6 +240,29 @@ class RemovalCause(StrEnum):
     AGE = "age"
     SPACE = "space"
     """The disk was above its mark."""
+    QUOTA = "quota"
+    """The tenant used more of the storage than it may."""
+
+
+class StorageUse(Frozen):
+    """Bytes of the storage that a tenant uses. Times: UTC microseconds.
+
+    Attributes:
+        recordings: by their rows, when measured.
+        files: all others, when listed.
+        state: `removing`: what policy would keep was removed because it was more than it may be;
+            `exhausted`: it is, and nothing is left that may be removed.
+    """
+
+    recordings: int
+    files: int
+    listed_us: int
+    measured_us: int
+    state: SpaceState = SpaceState.OK
+
+    @property
+    def total(self) -> int:
+        return self.recordings + self.files
 
 
 class KindCount(Frozen):

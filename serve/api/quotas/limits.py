@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from cluster.core.log import get_logger
+from cluster.core.names import STORAGE_QUOTA
 from cluster.core.settings import Settings
 from cluster.stores.db import PlatformRecords
 from pipelines.clock import Clock
@@ -36,6 +37,7 @@ class Quota(StrEnum):
     RULES = "rules"
     RULES_PER_CAMERA = "rules-per-camera"
     JOBS = "jobs"
+    STORAGE_BYTES = STORAGE_QUOTA
 
 
 RATES = (Quota.REQUESTS, Quota.DETECT, Quota.SEARCH, Quota.UPLOAD_BYTES)
@@ -64,6 +66,7 @@ def limits_of(settings: Settings) -> Limits:
         Quota.RULES: quotas.rules,
         Quota.RULES_PER_CAMERA: quotas.rules_per_camera,
         Quota.JOBS: settings.batch.jobs_per_tenant,
+        Quota.STORAGE_BYTES: quotas.storage_bytes,
     }
 
 

@@ -35,7 +35,10 @@ class QuotaView(ResponseBody):
     )
     scope: Literal["tenant", "key"] = Field(description="Whose use this is.")
     limit: int | None = Field(description="Null: it is only shown.")
-    used: float = Field(description="Of `rules-per-camera`: by the camera with most.")
+    used: float = Field(
+        description="Of `rules-per-camera`: by the camera with most. Of `storage-bytes`: when "
+        "retention last measured it."
+    )
     window_s: float | None = Field(None, description="Of a rate.")
     reset_s: int | None = Field(
         None, description="Of a rate: seconds until some of what is used comes back."
@@ -61,7 +64,10 @@ async def list_quotas(scope: TenantDep, state: StateDep) -> QuotaList:
 
 TenantPath = Annotated[str, Path(pattern=SLUG_PATTERN, examples=["acme"])]
 Amount = Annotated[
-    int, Field(strict=True, ge=1, le=10**15, description="Bytes, of `upload-bytes`.")
+    int,
+    Field(
+        strict=True, ge=1, le=10**15, description="Bytes, of `upload-bytes` and `storage-bytes`."
+    ),
 ]
 
 
@@ -140,12 +146,13 @@ def _at_once(scope: TenantScope, state: ApiState, limits: Limits) -> Iterator[Qu
 
 
 async def _counts(scope: TenantScope, limits: Limits) -> list[QuotaView]:
-    counts = await scope.records.counts()
+    counts, storage = await scope.records.counts(), await scope.retention.storage()
     used = {
         Quota.CAMERAS: counts.cameras,
         Quota.RULES: counts.rules,
         Quota.RULES_PER_CAMERA: counts.most_rules,
         Quota.JOBS: len(await scope.jobs.under_way()),
+        Quota.STORAGE_BYTES: storage.total if storage is not None else 0,
     }
     views = [
         QuotaView(name=quota, kind="count", scope="tenant", limit=limits[quota], used=count)

@@ -17,6 +17,7 @@ import pytest
 from cluster.clips.clips import ClipReason, ClipState, RecordingPolicy
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
+from cluster.stores.db import StorageUse
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, Recording, Segment, Stages
 from serve.api.app import create_app
@@ -106,6 +107,22 @@ async def test_a_clip_covers_the_alarm_and_what_surrounds_it(case: Case) -> None
     assert (answer["masked"], answer["audio"], answer["encoded_from"]) == (False, False, None)
     seen = pictures(await case.file(answer), start_us)
     assert [at for at, _ in seen] == [picture_us(T0_US, n) for n in range(FIRST, END)]
+
+
+async def test_above_its_storage_a_tenant_gets_the_clips_that_are_there(case: Case) -> None:
+    await case.record((0, 20))
+    platform, retention = case.world.database.platform(), case.world.database.retention("acme")
+    use = StorageUse(recordings=900, files=100, listed_us=1, measured_us=2)
+    await platform.set_quotas("acme", {"storage-bytes": 999})
+    await retention.set_storage(use)
+    address = f"/v1/alarms/{case.alarm.id}/clip"
+    assert problem(await case.client.get(address), 507)["quota"] == "storage-bytes"
+    assert await case.world.blobs("acme").listing("clips/" + str(case.alarm.id)[0]) == []
+    # It is brought below; then a clip is made, and stays.
+    await retention.set_storage(use.model_copy(update={"recordings": 1}))
+    assert (await case.ask())["state"] == "ready"
+    await retention.set_storage(use)
+    assert (await case.ask())["state"] == "ready"
 
 
 async def test_of_h265_the_clip_is_for_every_browser_and_the_export_what_was_recorded(

@@ -12,8 +12,10 @@ import pytest
 
 from cluster.core.roles import Role
 from cluster.core.settings import QuotaSettings, Settings
+from cluster.stores.db import StorageUse
 from pipelines.clock import ManualClock
 from serve.api.quotas.limits import KNOWN_FOR_S, Quota
+from tests.factories import make_camera
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_stream import follow
 from tests.integration.api.world import Frail, World, eventually, open_world, problem
@@ -204,7 +206,7 @@ async def test_without_redis_the_replica_counts_alone(frail: Frail, migrated: Pa
         assert 'atalaia_quota_refusals_total{quota="requests"} 2.0' in answer.text
 
 
-@pytest.mark.parametrize("field", ["requests_per_minute", "key_share", "cameras"])
+@pytest.mark.parametrize("field", ["requests_per_minute", "key_share", "cameras", "storage_mb"])
 def test_no_quota_is_without_a_bound(field: str) -> None:
     with pytest.raises(ValueError, match=field):
         QuotaSettings.model_validate({field: 0})
@@ -299,6 +301,8 @@ async def test_what_is_used_is_shown(settings: Settings, migrated: Path) -> None
             ("rules", "tenant"): (1, 10_000),
             ("rules-per-camera", "tenant"): (1, 100),
             ("jobs", "tenant"): (0, 2),
+            # Not measured yet.
+            ("storage-bytes", "tenant"): (0, 10**9 * 1024 * 1024),
             ("analysed-frames-per-second", "tenant"): (7.5, None),
         }
         assert shown["requests", "tenant"]["window_s"] == 60
@@ -370,6 +374,32 @@ async def test_what_cannot_be_given(
 async def test_a_tenant_neither_sees_nor_sets_them(acme: httpx.AsyncClient) -> None:
     problem(await acme.get(OWN), 403, "forbidden")
     problem(await acme.put(OWN, json={"quotas": {"cameras": 9_999}}), 403, "forbidden")
+
+
+async def test_above_its_storage_a_tenant_makes_no_files(
+    world: World, acme: httpx.AsyncClient, globex: httpx.AsyncClient, platform: httpx.AsyncClient
+) -> None:
+    use = StorageUse(recordings=900, files=100, listed_us=1, measured_us=2)
+    for tenant in ("acme", "globex"):
+        await world.database.tenant(tenant).add_camera(make_camera(tenant))
+        await world.database.retention(tenant).set_storage(use)
+    # One byte more than it may.
+    await platform.put(OWN, json={"quotas": {"storage-bytes": 999}})
+    shown = (await used(acme))["storage-bytes", "tenant"]
+    assert (shown["used"], shown["limit"], shown["kind"]) == (1_000, 999, "count")
+    asked = {"camera": "gate", "from": "2026-01-31T08:00:00Z", "to": "2026-01-31T08:01:00Z"}
+    refused = await acme.get("/v1/recordings/export", params=asked)
+    body = problem(refused, 507, "quota-exceeded")
+    assert body["quota"] == "storage-bytes"
+    assert "operator" in str(body["hint"])
+    job = {"kind": "reprocess", "camera": "gate"}
+    problem(await acme.post("/v1/jobs", json=job), 507, "quota-exceeded")
+    # Nothing is recorded, so that there is nothing to export; but nobody refuses it for its size.
+    problem(await globex.get("/v1/recordings/export", params=asked), 404, "not-found")
+    assert (await globex.post("/v1/jobs", json=job)).status_code == 202
+    # As much as it may is not too much.
+    await platform.put(OWN, json={"quotas": {"storage-bytes": 1_000}})
+    assert (await acme.post("/v1/jobs", json=job)).status_code == 202
 
 
 async def test_other_replicas_know_after_a_while(settings: Settings, migrated: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.settings import Settings
 from cluster.stores.audit.events import AuditQuery
-from cluster.stores.db import KindCount, RemovalCause, RetentionRun
+from cluster.stores.db import KindCount, RemovalCause, RetentionRun, StorageUse
 from pipelines.domain import Recording
 from pipelines.retention import HeldSpan, RetentionKind, SpaceState
 from tests.factories import T0_US, make_alarm, make_camera, make_path, make_sighting
@@ -24,9 +24,14 @@ POLICY = "/v1/policies/retention"
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """The platform keeps alarms for 180 to 365 days, paths for 90 where nobody says otherwise."""
+    """The platform keeps alarms for 180 to 365 days, embeddings for 7 or more, paths for 90 where
+    nobody says otherwise."""
     retention = RetentionSettings.model_validate(
-        {"days": {"paths": 90}, "min_days": {"alarms": 180}, "max_days": {"alarms": 365}}
+        {
+            "days": {"paths": 90},
+            "min_days": {"alarms": 180, "embeddings": 7},
+            "max_days": {"alarms": 365},
+        }
     )
     return settings.model_copy(update={"retention": retention})
 
@@ -48,7 +53,8 @@ async def test_without_a_policy_the_platform_decides(acme: httpx.AsyncClient) ->
     assert (found["changed_at"], found["changed_by"], found["audit"]) == (None, None, "kept")
     assert found["platform"] == {
         "default": {"paths": 90},
-        "least": {"alarms": 180},
+        # Embeddings go with their objects, so that theirs is also the least of objects.
+        "least": {"alarms": 180, "embeddings": 7, "objects": 7},
         "most": {"alarms": 365},
     }
     # Clips go with their alarms.
@@ -66,10 +72,10 @@ async def test_a_policy_is_replaced_as_a_whole(
     assert {key: answer.json()[key] for key in first} == first
     assert answer.json()["effective"]["paths"] is None
     assert answer.json()["changed_by"].startswith("key:")
-    await acme.put(POLICY, json={"days": {"objects": 5}})
+    await acme.put(POLICY, json={"days": {"objects": 8}})
     found = (await acme.get(POLICY)).json()
-    assert (found["days"], found["cameras"]) == ({"objects": 5}, {})
-    assert found["effective"]["embeddings"] == 5
+    assert (found["days"], found["cameras"]) == ({"objects": 8}, {})
+    assert found["effective"]["embeddings"] == 8
     assert (await globex.get(POLICY)).json()["changed_at"] is None
 
 
@@ -77,6 +83,7 @@ async def test_a_policy_is_replaced_as_a_whole(
     ("body", "text"),
     [
         ({"days": {"alarms": 30}}, "alarms may not be kept for 30 days"),
+        ({"days": {"objects": 6}}, "objects may not be kept for 6 days"),
         ({"cameras": {"gate": {"alarms": None}}}, "alarms may not be kept without end"),
         ({"days": {"audit": 30}}, "errors"),
         ({"days": {"recordings": 0}}, "errors"),
@@ -135,9 +142,10 @@ async def test_a_time_is_held_until_the_hold_is_removed(
     assert released | {"released_at": None, "released_by": None} == hold
 
 
-async def test_an_alarm_is_held_with_what_its_clip_could_show(
+async def test_an_alarm_is_held_with_what_any_rolls_could_have_recorded(
     acme: httpx.AsyncClient, world: World
 ) -> None:
+    """Those that its camera has now may not be those that it had then."""
     records = world.database.tenant("acme")
     await records.add_camera(
         make_camera(id="yard", recording=Recording(pre_roll_s=2, post_roll_s=3))
@@ -148,11 +156,14 @@ async def test_an_alarm_is_held_with_what_its_clip_could_show(
         answer = await acme.post("/v1/holds", json={"alarm": str(alarm.id)})
         assert answer.status_code == 201
         assert answer.json()["alarm"] == str(alarm.id)
+        assert (await acme.get(answer.headers["location"])).json() == answer.json()
+    # 22:13:21 is a second after T0.
+    assert (answer.json()["from"], answer.json()["to"]) == (
+        "2023-11-14T22:12:21.000000Z", "2023-11-14T22:18:21.000000Z",
+    )  # fmt: skip
     at_us = alarms[0].capture_us
     assert set(await world.database.retention("acme").held()) == {
-        HeldSpan("yard", at_us - 2_000_000, at_us + 3_000_000),
-        # The defaults of a camera: 5 s before and 10 s after.
-        HeldSpan("gone", at_us - 5_000_000, at_us + 10_000_000),
+        HeldSpan(camera, at_us - 60_000_000, at_us + 300_000_000) for camera in ("yard", "gone")
     }
 
 
@@ -212,7 +223,17 @@ async def test_compliance_says_what_is_kept_held_and_removed(
             )
         )  # fmt: skip
     await acme.post("/v1/holds", json={"from": AT, "to": AT, "reason": "case"})
+    assert (await acme.get("/v1/compliance")).json()["storage"] is None
+    await retention.set_storage(
+        StorageUse(
+            recordings=900, files=100, listed_us=T0_US - 5, measured_us=T0_US,
+            state=SpaceState.EXHAUSTED,
+        )
+    )  # fmt: skip
     found = (await acme.get("/v1/compliance")).json()
+    assert found["storage"] == {
+        "used": 1_000, "limit": 10**9 * 1024 * 1024, "state": "exhausted", "measured_at": AT,
+    }  # fmt: skip
     assert found["policy"] == (await acme.get(POLICY)).json()
     assert found["holds"] == (await acme.get("/v1/holds")).json()["holds"]
     assert found["kept"] == {

@@ -166,23 +166,37 @@ async def test_readers_see_the_old_or_the_new(store: Store, request: pytest.Fixt
     await writing
 
 
-async def test_a_folder_is_listed_in_parts(store: Store) -> None:
+async def _listed(blobs: TenantBlobs, folder: str, firsts: str, after: str = "") -> list[str]:
+    pages = [page async for page in blobs.pages(folder, firsts, after=after)]
+    return [blob.key.removeprefix(f"{folder}/") for page in pages for blob in page]
+
+
+async def test_a_folder_is_listed_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.stores.blobs.tenant.PAGE", 4)
     before_us = SystemClock().now_us()
-    for key in ("clips/0a.mp4", "clips/0b.clip.json", "clips/1.mp4", "clips/0/deep.mp4"):
-        await store.acme.put(key, key.encode())
+    names = [f"{id}.{kind}" for id in ("0a", "0b", "1f", "2", "f0") for kind in ("json", "mp4")]
+    for name in (*names, "notes.txt", "0/deep.mp4"):
+        await store.acme.put(f"clips/{name}", name.encode())
     async with TenantBlobs(store.url, "globex") as globex:
         await globex.put("clips/0c.mp4", b"theirs")
-    found = await store.acme.listing("clips/0")
-    assert [(blob.key, blob.size) for blob in found] == [
-        ("clips/0a.mp4", 12),
-        ("clips/0b.clip.json", 18),
+    pages = [page async for page in store.acme.pages("clips", "0123f")]
+    assert [(blob.key, blob.size) for page in pages for blob in page] == [
+        (f"clips/{name}", len(name)) for name in names
     ]
     # Storages round to seconds, and have a clock of their own.
-    assert all(abs((blob.modified_us or 0) - before_us) < 600_000_000 for blob in found)
-    assert [blob.key for blob in await store.acme.listing("clips/1.mp4")] == ["clips/1.mp4"]
-    assert await store.acme.listing("clips/f") == []
-    assert await store.acme.listing("exports/0") == []
+    stored_us = [blob.modified_us or 0 for page in pages for blob in page]
+    assert all(abs(at_us - before_us) < 600_000_000 for at_us in stored_us)
+    # What has one name up to the first dot comes together.
+    groups = [{blob.key.partition(".")[0] for blob in page} for page in pages]
+    assert sum(map(len, groups)) == 5
+    assert await _listed(store.acme, "clips", "0123f", "0b.json") == names[3:]
+    assert await _listed(store.acme, "clips", "f") == names[8:]
+    assert await _listed(store.acme, "clips", "e") == []
+    assert [blob.key for blob in await store.acme.listing("clips/0b")] == [
+        f"clips/{name}" for name in names[2:4]
+    ]
+    assert await _listed(store.acme, "exports", "0") == []
     assert await store.acme.folders("clips") == ["0"]
     assert await store.acme.folders("objects") == []
     with pytest.raises(InputError):
-        await store.acme.listing("../globex/clips")
+        await _listed(store.acme, "../globex/clips", "0")

@@ -27,6 +27,7 @@ THEIR_ALARM = make_alarm(1, tenant="globex")
 # `test_every_method_is_tried`.
 ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
     "cameras": lambda r: r.cameras(),
+    "camera_ids": lambda r: r.camera_ids(),
     "camera": lambda r: r.camera("vault"),
     "check_camera_known": lambda r: r.check_camera_known("vault"),
     "add_camera": lambda r: r.add_camera(make_camera("globex", "new")),

@@ -17,6 +17,7 @@ from cluster.stores.db import (
     ObjectQuery,
     RemovalCause,
     RetentionRun,
+    StorageUse,
     TenantExpiry,
     TenantRetention,
     downgrade,
@@ -30,10 +31,13 @@ from pipelines.domain import Segment
 from pipelines.errors import ConflictError, InputError, NotFoundError
 from pipelines.retention import (
     EARLIEST_US,
+    EVENT_AFTER_US,
+    EVENT_BEFORE_US,
     LATEST_US,
     HeldSpan,
     RetentionKind,
     RetentionPolicy,
+    SpaceState,
     Window,
 )
 from tests.factories import T0_US, make_alarm, make_camera, make_path, make_sighting
@@ -208,7 +212,9 @@ async def test_a_hold_is_released_once(database: Database, clock: ManualClock) -
     clock.advance(1)
     second = await retention.add_hold(HeldSpan(None, 3, 3), "case 2", "key:k2")
     assert await retention.holds() == [second, first]
-    assert await retention.held() == [HeldSpan(None, 3, 3), HeldSpan("gate", 1, 2)]
+    # One on an alarm that is shorter than any rolls could be is one of earlier versions.
+    widened = HeldSpan("gate", 1 - EVENT_BEFORE_US, 2 + EVENT_AFTER_US)
+    assert await retention.held() == [HeldSpan(None, 3, 3), widened]
     clock.advance(1)
     released = await retention.release_hold(first.id, "key:k2")
     clock.advance(1)
@@ -248,6 +254,20 @@ async def test_without_a_tenant_there_is_no_report(database: Database) -> None:
         await database.retention("nobody").add_run(make_run(1, 1))
 
 
+async def test_what_is_used_is_kept(filled: Database) -> None:
+    retention = filled.retention("acme")
+    assert await retention.storage() is None
+    # 100 to 109 bytes.
+    assert await retention.recorded_bytes() == 1_045
+    assert await filled.retention("nobody").recorded_bytes() == 0
+    for use in (USE, USE.model_copy(update={"files": 9, "state": SpaceState.EXHAUSTED})):
+        await retention.set_storage(use)
+        assert await retention.storage() == use
+    assert use.total == 10
+    with pytest.raises(NotFoundError):
+        await filled.retention("nobody").set_storage(USE)
+
+
 # ------------------------------------------------------------ migration
 
 
@@ -275,6 +295,7 @@ async def test_pictures_of_older_alarms_are_found(empty_url: str) -> None:
 # ------------------------------------------------------------ tenants
 
 THEIR_HOLD = UUID(int=1)
+USE = StorageUse(recordings=1, files=2, listed_us=3, measured_us=4)
 RETENTION: dict[str, Callable[[TenantRetention], Awaitable[Any]]] = {
     "policy": lambda r: r.policy(),
     "set_policy": lambda r: r.set_policy(RetentionPolicy(), "key:mallory"),
@@ -286,6 +307,9 @@ RETENTION: dict[str, Callable[[TenantRetention], Awaitable[Any]]] = {
     "add_run": lambda r: r.add_run(make_run(1, 1)),
     "runs": lambda r: r.runs(),
     "kept": lambda r: r.kept(K.RECORDINGS),
+    "recorded_bytes": lambda r: r.recorded_bytes(),
+    "storage": lambda r: r.storage(),
+    "set_storage": lambda r: r.set_storage(USE),
 }
 IDS = [make_alarm(n, "globex").id for n in range(10)]
 EXPIRY: dict[str, Callable[[TenantExpiry], Awaitable[Any]]] = {
@@ -342,6 +366,7 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(
     await globex.set_policy(RetentionPolicy(days={K.PATHS: 1}), "key:globex")
     await globex.add_hold(HeldSpan("gate", 0, 1), "globex", "key:globex")
     await globex.add_run(make_run(1, 1).model_copy(update={"error": "globex"}))
+    await globex.set_storage(USE)
     await database.tenant("globex").add_camera(make_camera("globex"))
     await database.tenant("globex").record_alarms(
         [make_alarm(n, "globex", snapshot=f"p/{n}.jpg") for n in range(3)]

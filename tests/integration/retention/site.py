@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from cluster.clips.clips import clip_keys
+from cluster.clips.clips import ClipFile, clip_key, clip_keys
 from cluster.clips.exports import manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.core.retention_settings import RetentionSettings
@@ -17,7 +17,7 @@ from cluster.retention.disk import UsageProbe
 from cluster.retention.stores import TenantMemory, TenantStores
 from cluster.retention.sweeper import Sweeper
 from cluster.stores.audit.events import AuditQuery
-from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.blobs.tenant import ListedBlob, TenantBlobs
 from cluster.stores.db import AlarmQuery, Database, ObjectQuery, RetentionRun
 from cluster.stores.vectors.tenant import (
     TenantVectors,
@@ -45,14 +45,31 @@ MINUTE_US = 60_000_000
 
 
 class Stuck(TenantBlobs):
-    """A storage that refuses to remove some files."""
+    """A storage that refuses to remove some files, and to read others.
+
+    Attributes:
+        listings: how many folders were listed.
+    """
 
     refused: frozenset[str] = frozenset()
+    unreadable: frozenset[str] = frozenset()
+    listings = 0
+
+    async def get(self, key: str) -> bytes:
+        if key in self.unreadable:
+            raise UnavailableError("the blob storage cannot be used: PermissionError.")
+        return await super().get(key)
 
     async def delete(self, key: str) -> None:
         if key in self.refused:
             raise UnavailableError("the blob storage cannot be used: PermissionError.")
         await super().delete(key)
+
+    def pages(
+        self, folder: str, firsts: str, *, after: str = ""
+    ) -> AsyncGenerator[list[ListedBlob], None]:
+        self.listings += 1
+        return super().pages(folder, firsts, after=after)
 
 
 @dataclass
@@ -102,6 +119,17 @@ class Site:
             await self.blobs[tenant].put(key, b"part of a clip")
         await self.database.tenant(tenant).record_alarms([alarm])
         return alarm
+
+    async def describe_clip(
+        self, alarm: UUID, from_us: int, to_us: int, tenant: str = "acme"
+    ) -> None:
+        """Let a clip say what it shows; before, nobody knows."""
+        file = ClipFile(
+            from_us=from_us, to_us=to_us, gaps=(), codec="h264", width=640, height=360,
+            audio=False, masked=False, size=1, sha256="0" * 64, sources=(),
+        )  # fmt: skip
+        data = file.model_dump_json().encode()
+        await self.blobs[tenant].put(clip_key(alarm, "clip.json"), data)
 
     async def recording(
         self,
@@ -166,6 +194,9 @@ class Site:
 
     # ------------------------------------------------------------ reading
 
+    def clips(self, tenant: str = "acme") -> set[str]:
+        return {key for key in self.files(tenant) if key.startswith("clips/")}
+
     def files(self, tenant: str = "acme") -> set[str]:
         root = self.folder / "blobs" / tenant
         return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
@@ -209,9 +240,17 @@ class Site:
         *,
         probe: UsageProbe | None = None,
         memory: Callable[[str], TenantMemory] | None = None,
+        quotas: Mapping[str, int] | None = None,
         **settings: object,
     ) -> Sweeper:
-        """Args: `settings`: of the section `retention`."""
+        """
+        Args:
+            quotas: bytes of the storage by tenant; who is not named may use a petabyte.
+            settings: of the section `retention`.
+        """
+
+        async def quota(tenant: str) -> int:
+            return (quotas or {}).get(tenant, 10**15)
 
         async def tenants() -> list[str]:
             return [tenant.slug for tenant in await self.database.platform().tenants()]
@@ -230,6 +269,7 @@ class Site:
             RetentionSettings.model_validate(settings),
             tenants=tenants,
             stores=stores,
+            quota=quota,
             platform_audit=self.database.platform_audit(),
             probe=probe,
             clock=self.clock,

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from pipelines.errors import InputError
 from pipelines.retention import (
+    CLIP_MARGIN_US,
     DAY_US,
+    EVENT_AFTER_US,
+    EVENT_BEFORE_US,
     Candidate,
     HeldSpan,
     PlatformLimits,
@@ -18,9 +21,10 @@ from pipelines.retention import (
     RetentionKind,
     RetentionPolicy,
     Usage,
+    around_alarm,
+    clip_bounds,
     cutoff_us,
     is_held,
-    may_go,
     oldest_worth,
     windows,
 )
@@ -78,6 +82,37 @@ def test_bounds_that_are_newer_than_the_policy_apply() -> None:
     assert Retention(RetentionPolicy(), bounds).days(K.RECORDINGS) == 60
 
 
+days_or_none = st.none() | st.integers(1, 30)
+limits = st.dictionaries(st.sampled_from(list(K)), days_or_none, max_size=8)
+
+
+@THOROUGH
+@given(limits, limits, st.dictionaries(st.sampled_from(CAMERAS), limits), limits)
+def test_nothing_is_kept_for_less_than_the_least_of_its_kind(
+    default: dict[K, int | None],
+    days: dict[K, int | None],
+    cameras: dict[str, dict[K, int | None]],
+    least: dict[K, int | None],
+) -> None:
+    """Not through its owner either, nor in any policy, whether or not it would be accepted now."""
+    platform = PlatformLimits.model_validate({"default": default, "least": least})
+    policy = RetentionPolicy.model_validate({"days": days, "cameras": cameras})
+    found = Retention(policy, platform)
+    for camera in (None, *CAMERAS):
+        kept = {kind: [found.days(kind, camera)] for kind in K}
+        kept[K.SNAPSHOTS] = [found.picture_days(owner, camera) for owner in (K.ALARMS, K.OBJECTS)]
+        for kind, bound in least.items():
+            assert all(bound is None or d is None or d >= bound for d in kept[kind])
+
+
+def test_a_limit_that_would_undercut_another_kind_is_refused() -> None:
+    bounds = PlatformLimits(least={K.CLIPS: 180, K.SNAPSHOTS: 90})
+    for kind, days in ((K.ALARMS, 179), (K.OBJECTS, 89)):
+        with pytest.raises(InputError, match=f"{kind.value} may not be kept for {days} days"):
+            bounds.check(RetentionPolicy(days={kind: days}))
+    bounds.check(RetentionPolicy(days={K.ALARMS: 180, K.OBJECTS: 90, K.SNAPSHOTS: 90}))
+
+
 @pytest.mark.parametrize(
     ("days", "text"),
     [
@@ -120,10 +155,16 @@ def test_what_is_old_and_not_held_goes_and_nothing_else(
     start, end = span
     held = _held(start, end, camera, kept)
     assert is_held(start, end, kept, camera) == held
-    expected = end < until and not held
-    assert may_go(start, end, until, kept, camera) == expected
-    found = windows(until, kept, camera)
-    assert any(window.holds(start, end) for window in found) == expected
+    inside = [w for w in windows(until, kept, camera) if w.from_us <= start and end < w.until_us]
+    assert bool(inside) == (end < until and not held)
+
+
+@THOROUGH
+@given(spans, st.lists(holds, max_size=6))
+def test_what_is_nobodys_is_held_where_any_camera_is(
+    span: tuple[int, int], kept: list[HeldSpan]
+) -> None:
+    assert is_held(*span, kept, "") == any(_held(*span, camera, kept) for camera in CAMERAS)
 
 
 @THOROUGH
@@ -134,8 +175,11 @@ def test_windows_are_apart_and_in_order(until: int, kept: list[HeldSpan], camera
     assert all(a.until_us < b.from_us for a, b in pairwise(found))
 
 
-def test_without_a_limit_nothing_goes() -> None:
-    assert not may_go(0, 1, None, [], "gate")
+def test_a_clip_shows_more_than_its_rolls() -> None:
+    """The longest that a camera may have, and a group of pictures."""
+    assert (EVENT_BEFORE_US, EVENT_AFTER_US) == (60_000_000, 300_000_000)
+    assert around_alarm(0) == (-60_000_000, 300_000_000)
+    assert clip_bounds(0) == (-60_000_000 - CLIP_MARGIN_US, 300_000_000 + CLIP_MARGIN_US)
 
 
 # ------------------------------------------------------------ space

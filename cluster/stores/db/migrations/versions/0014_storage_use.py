@@ -1,0 +1,29 @@
+"""How much of the storage each tenant uses."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "storage_use",
+        sa.Column("tenant", sa.String(40), nullable=False),
+        sa.Column("recordings", sa.BigInteger, nullable=False),
+        sa.Column("files", sa.BigInteger, nullable=False),
+        sa.Column("listed_us", sa.BigInteger, nullable=False),
+        sa.Column("measured_us", sa.BigInteger, nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant"], ["tenants.slug"], name="fk_storage_use_tenant_tenants", ondelete="RESTRICT"
+        ),
+        sa.PrimaryKeyConstraint("tenant", name="pk_storage_use"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("storage_use")
