@@ -18,6 +18,7 @@ from cluster.cli import (
     cameras,
     database,
     exports,
+    groups,
     jobs,
     model,
     recordings,
@@ -49,6 +50,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")
+app.add_typer(groups.app, name="group")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.app, name="database")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)

@@ -18,6 +18,7 @@ from serve.api import (
     cameras,
     clips,
     detect,
+    groups,
     health,
     jobs,
     join,
@@ -73,6 +74,7 @@ ROUTERS = (
     auth_routes,
     users,
     keys,
+    groups,
     audit,
     quotas,
 )

@@ -13,6 +13,7 @@ from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
 from cluster.stores.db.expiry import TenantExpiry
+from cluster.stores.db.groups import TenantGroups, VisibleCameras
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.platform import PlatformRecords
@@ -25,6 +26,8 @@ from cluster.stores.db.tracks import TenantTracks
 from cluster.stores.db.user_sessions import UserSessions
 from cluster.stores.db.users import TenantUsers
 from pipelines.clock import Clock, SystemClock
+
+Groups = tuple[str, ...] | None
 
 
 class Database:
@@ -62,34 +65,46 @@ class Database:
         """Close every connection. Idempotent."""
         await self._engine.dispose()
 
-    def tenant(self, tenant: str) -> TenantRecords:
+    def tenant(self, tenant: str, groups: Groups = None) -> TenantRecords:
         """The records of one tenant; the only way to rows that belong to tenants.
+
+        Args:
+            groups: camera groups whose cameras are all that there is; None: all cameras.
 
         Raises:
             InputError: `tenant` is no slug.
         """
-        require_tenant(tenant)
-        return TenantRecords(Sessions(self._engine, tenant), tenant, self._clock, self._cipher)
+        sessions = self._sessions(tenant, groups)
+        return TenantRecords(sessions, tenant, self._clock, self._cipher)
 
-    def recordings(self, tenant: str) -> TenantRecordings:
-        """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantRecordings(Sessions(self._engine, tenant), tenant, self._clock)
+    def recordings(self, tenant: str, groups: Groups = None) -> TenantRecordings:
+        """The index of one tenant's recordings. `groups`, errors: as `tenant`."""
+        return TenantRecordings(self._sessions(tenant, groups), tenant, self._clock)
 
-    def tracks(self, tenant: str) -> TenantTracks:
-        """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantTracks(Sessions(self._engine, tenant), tenant, self._clock)
+    def tracks(self, tenant: str, groups: Groups = None) -> TenantTracks:
+        """One tenant's objects and their paths. `groups`, errors: as `tenant`."""
+        return TenantTracks(self._sessions(tenant, groups), tenant, self._clock)
 
-    def jobs(self, tenant: str) -> TenantJobs:
-        """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantJobs(Sessions(self._engine, tenant), tenant, self._clock)
+    def jobs(self, tenant: str, groups: Groups = None) -> TenantJobs:
+        """The jobs of one tenant. `groups`, errors: as `tenant`."""
+        return TenantJobs(self._sessions(tenant, groups), tenant, self._clock)
 
-    def retention(self, tenant: str) -> TenantRetention:
-        """One tenant's policy, holds and reports. Raises InputError: `tenant` is no slug."""
+    def retention(self, tenant: str, groups: Groups = None) -> TenantRetention:
+        """One tenant's policy, holds and reports. `groups`, errors: as `tenant`."""
+        return TenantRetention(self._sessions(tenant, groups), tenant, self._clock)
+
+    def groups(self, tenant: str) -> TenantGroups:
+        """The camera groups of one tenant. Raises InputError: `tenant` is no slug."""
+        return TenantGroups(self._sessions(tenant, None), tenant, self._clock)
+
+    def visible(self, tenant: str, groups: Groups) -> VisibleCameras:
+        """Which cameras who is limited to `groups` may see. Raises InputError: `tenant` is no
+        slug."""
+        return VisibleCameras(self._sessions(tenant, None), tenant, groups)
+
+    def _sessions(self, tenant: str, groups: Groups) -> Sessions:
         require_tenant(tenant)
-        return TenantRetention(Sessions(self._engine, tenant), tenant, self._clock)
+        return Sessions(self._engine, tenant, groups)
 
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""

@@ -9,7 +9,7 @@ import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors
-from cluster.stores.db.scope import TENANT, TenantSession
+from cluster.stores.db.scope import GROUPS, TENANT, TenantSession
 
 
 class Sessions:
@@ -18,12 +18,16 @@ class Sessions:
     Args:
         engine: where the records are.
         tenant: the only tenant that its sessions see; None: the platform, which sees all.
+        groups: the camera groups whose cameras are all that its sessions see; None: all cameras.
     """
 
-    def __init__(self, engine: AsyncEngine, tenant: str | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, tenant: str | None, groups: tuple[str, ...] | None = None
+    ) -> None:
         self._reader = engine
         self._writer = engine.execution_options(**{WRITE_OPTION: True})
         self._tenant = tenant
+        self._groups = groups
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -61,7 +65,7 @@ class Sessions:
             engine,
             expire_on_commit=False,
             sync_session_class=TenantSession,
-            info={TENANT: self._tenant},
+            info={TENANT: self._tenant, GROUPS: self._groups},
         )
 
 

@@ -85,11 +85,7 @@ class TenantRecords:
             NotFoundError: there is no such camera, and nothing is kept of one.
         """
         async with self._sessions.read() as session:
-            for column in _NAMES_OF_CAMERAS:
-                found = await session.scalar(select(column).where(column == camera).limit(1))
-                if found is not None:
-                    return
-        raise _unknown_camera(camera)
+            await require_camera_known(session, camera)
 
     async def add_camera(self, camera: Camera, *, at_most: int | None = None) -> Camera:
         """A new camera.
@@ -318,6 +314,15 @@ class TenantRecords:
 
     def _unknown_tenant(self) -> NotFoundError:
         return NotFoundError(f"there is no tenant {self.tenant}.")
+
+
+async def require_camera_known(session: AsyncSession, camera: str) -> None:
+    """As `TenantRecords.check_camera_known`, in a session of the tenant."""
+    for column in _NAMES_OF_CAMERAS:
+        found = await session.scalar(select(column).where(column == camera).limit(1))
+        if found is not None:
+            return
+    raise _unknown_camera(camera)
 
 
 async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 
 from pydantic import SecretStr
 from sqlalchemy import select, update
@@ -10,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
+from cluster.stores.db.groups import checked_groups, groups_of
 from cluster.stores.db.keys import random_id
 from cluster.stores.db.models import SessionRow, TenantRow, UserRow
 from cluster.stores.db.sessions import Sessions
@@ -45,13 +47,24 @@ class TenantUsers:
         self._clock = clock
         self.tenant = tenant
 
-    async def add(self, email: str, name: str, role: Role, password: SecretStr) -> User:
-        """A new user. `password`: its hash.
+    async def add(
+        self,
+        email: str,
+        name: str,
+        role: Role,
+        password: SecretStr,
+        groups: Collection[str] | None = None,
+    ) -> User:
+        """A new user.
+
+        Args:
+            password: its hash.
+            groups: whose cameras are all that the user sees; None: all cameras.
 
         Raises:
-            InputError: `email` is no address, or the role is not a tenant's.
+            InputError: `email` is no address, the role is not a tenant's, or cannot be limited.
             ConflictError: a user has this address.
-            NotFoundError: there is no such tenant.
+            NotFoundError: there is no such tenant or group.
         """
         if role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
@@ -68,6 +81,7 @@ class TenantUsers:
         async with self._sessions.write() as session:
             if await session.get(TenantRow, self.tenant) is None:
                 raise NotFoundError(f"there is no tenant {self.tenant}.")
+            row.groups = await checked_groups(session, self.tenant, role, groups)
             session.add(row)
             try:
                 await session.flush()
@@ -99,8 +113,8 @@ class TenantUsers:
         """The changed user. Another password, and `disabled`, end the user's sessions.
 
         Raises:
-            InputError: the role is not a tenant's.
-            NotFoundError: there is no such user.
+            InputError: the role is not a tenant's, or cannot be limited to camera groups.
+            NotFoundError: there is no such user or group.
         """
         if changes.role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
@@ -108,6 +122,10 @@ class TenantUsers:
             row = await self._row(session, user)
             row.name = row.name if changes.name is None else changes.name
             row.role = row.role if changes.role is None else changes.role.value
+            given = "groups" in changes.model_fields_set
+            wanted = changes.groups if given else groups_of(row.groups)
+            if given or changes.role is not None:
+                row.groups = await checked_groups(session, self.tenant, Role(row.role), wanted)
             row.password = changes.password or row.password
             row.disabled = row.disabled if changes.disabled is None else changes.disabled
             if changes.password is not None or changes.disabled:
@@ -149,4 +167,5 @@ def _user(row: UserRow) -> User:
         disabled=row.disabled,
         created_us=row.created_us,
         signed_in_us=row.signed_in_us,
+        groups=groups_of(row.groups),
     )

@@ -126,14 +126,22 @@ class TenantVectors:
         client: from `open_vectors`; stays the caller's to close.
         collection: made by `ensure_collection`.
         tenant: whose memory.
+        cameras: those whose sightings alone are found; None: every camera.
 
     Raises:
         InputError: `tenant` is no slug.
     """
 
-    def __init__(self, client: VectorClient, collection: str, tenant: str) -> None:
+    def __init__(
+        self,
+        client: VectorClient,
+        collection: str,
+        tenant: str,
+        cameras: frozenset[str] | None = None,
+    ) -> None:
         require_tenant(tenant)
         self.tenant = tenant
+        self._cameras = cameras
         self._client = client
         self._collection = collection
         self._dim: int | None = None
@@ -182,6 +190,8 @@ class TenantVectors:
         if not 1 <= limit <= MAX_LIMIT:
             raise InputError(f"limit must be between 1 and {MAX_LIMIT}.")
         query = _checked(vector, await self._dimension())
+        if self._cameras is not None and not self._cameras:
+            return []
         with _qdrant_errors():
             answer = await self._client.query_points(
                 self._collection,
@@ -272,6 +282,9 @@ class TenantVectors:
     def _filter(self, only: SightingFilter) -> models.Filter:
         """The tenant's condition, and the others that are given."""
         must: list[Any] = [_equals("tenant", self.tenant)]
+        if self._cameras is not None:
+            among = models.MatchAny(any=sorted(self._cameras))
+            must.append(models.FieldCondition(key="camera", match=among))
         for key in ("camera", "label", "colour"):
             if (wanted := getattr(only, key)) is not None:
                 must.append(_equals(key, wanted))
