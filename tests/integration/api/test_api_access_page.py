@@ -141,3 +141,58 @@ async def test_a_revoked_key_ends_the_page(browser: Browser, world: World) -> No
         await expect(page.get_by_role("alert")).to_have_text(
             "Your key is no longer accepted. Sign in again.", timeout=30_000
         )
+
+
+async def test_an_admin_makes_a_group_and_chooses_it(browser: Browser, world: World) -> None:
+    """And the user who is limited to it then sees its camera alone."""
+    records = world.database.tenant("acme")
+    for camera in ("gate", "vault"):
+        await records.add_camera(make_camera(id=camera, enabled=False))
+    guard = await add_user(world, "acme", Role.VIEWER, "guard")
+    async with opened(browser) as page:
+        watch = Watch(page)
+        await as_person(page, world, Role.ADMIN)
+        await page.get_by_role("link", name="Users and keys").click()
+        await page.get_by_role("button", name="Add group").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_role("button", name="Add group").click()
+        await expect(dialog.get_by_role("alert")).to_have_text("Name the group.")
+        await dialog.get_by_label("Name").fill("Entrances")
+        await expect(dialog.get_by_text("No camera chosen")).to_be_visible()
+        await dialog.get_by_role("button", name="Gate").click()
+        await dialog.get_by_role("button", name="Add group").click()
+        await expect(page.locator('[data-group="entrances"]')).to_contain_text("gate")
+
+        row = page.locator(f'[data-user="{guard.email}"]')
+        await expect(row).to_contain_text("All")
+        await row.get_by_role("button", name="Choose cameras").click()
+        await expect(dialog.get_by_text("No group chosen: all cameras")).to_be_visible()
+        await dialog.get_by_role("button", name="Entrances").click()
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(row).to_contain_text("Entrances")
+
+        await page.get_by_role("button", name="Issue a key").click()
+        await dialog.get_by_label("Name").fill("wall")
+        await dialog.get_by_role("button", name="Entrances").click()
+        await dialog.get_by_role("button", name="Issue a key").click()
+        await expect(dialog.locator("output")).to_have_text(re.compile(r"^atk_"))
+        await dialog.get_by_role("button", name="Close").last.click()
+        await expect(page.locator("[data-key]", has_text="wall")).to_contain_text("Entrances")
+
+        # In use now: the page says why it stays.
+        watch.expect("409")
+        group = page.locator('[data-group="entrances"]')
+        await group.get_by_role("button", name="Remove").click()
+        await dialog.get_by_role("button", name="Remove").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("are limited to the group")
+        assert watch.unexpected == []
+    [made] = await world.database.groups("acme").groups()
+    assert (made.cameras, made.users, made.keys) == (("gate",), 1, 1)
+    async with opened(browser) as page:
+        await page.goto(world.url)
+        await page.get_by_label("Organization").fill("acme")
+        await page.get_by_label("E-mail").fill(guard.email)
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("Gate", exact=True).first).to_be_visible()
+        await expect(page.get_by_text("Vault", exact=True)).to_have_count(0)

@@ -35,10 +35,7 @@ export function Groups({ api, groups }: { api: Api; groups: ListState<CameraGrou
       count={items?.length ?? null}
       none={t('group.none')}
       table={
-        <GroupTable
-          groups={items ?? []}
-          onOpen={(dialog, group) => setOpen({ dialog, group })}
-        />
+        <GroupTable groups={items ?? []} onOpen={(dialog, group) => setOpen({ dialog, group })} />
       }
     >
       {open?.dialog === 'add' ? (
@@ -98,11 +95,8 @@ function EditGroup(props: {
   const title = t(group === null ? 'group.add' : 'group.change');
   const save = async () => {
     const body = { name: name.trim(), cameras: chosen };
-    const saved =
-      group === null ? await api.addGroup(body) : await api.changeGroup(group.id, body);
-    await props.onDone(
-      t(group === null ? 'group.added' : 'group.changed', { name: saved.name }),
-    );
+    const saved = group === null ? await api.addGroup(body) : await api.changeGroup(group.id, body);
+    await props.onDone(t(group === null ? 'group.added' : 'group.changed', { name: saved.name }));
   };
   return (
     <FormDialog

@@ -139,9 +139,7 @@ interface UserDialogProps {
   readonly onDone: (message: string) => Promise<void>;
 }
 
-function ChooseCameras(
-  props: UserDialogProps & { user: User; known: readonly CameraGroup[] },
-) {
+function ChooseCameras(props: UserDialogProps & { user: User; known: readonly CameraGroup[] }) {
   const { api, user } = props;
   const [groups, setGroups] = useState<readonly string[]>(user.groups ?? []);
   return (
