@@ -190,8 +190,6 @@ class TenantVectors:
         if not 1 <= limit <= MAX_LIMIT:
             raise InputError(f"limit must be between 1 and {MAX_LIMIT}.")
         query = _checked(vector, await self._dimension())
-        if self._cameras is not None and not self._cameras:
-            return []
         with _qdrant_errors():
             answer = await self._client.query_points(
                 self._collection,
@@ -209,15 +207,14 @@ class TenantVectors:
             NotFoundError: this object of this camera is not remembered.
             UnavailableError: Qdrant is away, or the collection is missing.
         """
+        inside = self._filter(EVERY_SIGHTING)
+        assert isinstance(inside.must, list)
+        point = _point_id(self.tenant, camera, track)
+        inside.must.append(models.HasIdCondition(has_id=[point]))
         with _qdrant_errors():
             points = await self._client.scroll(
                 self._collection,
-                scroll_filter=models.Filter(
-                    must=[
-                        _equals("tenant", self.tenant),
-                        models.HasIdCondition(has_id=[_point_id(self.tenant, camera, track)]),
-                    ]
-                ),
+                scroll_filter=inside,
                 limit=1,
                 with_vectors=True,
             )
@@ -283,7 +280,8 @@ class TenantVectors:
         """The tenant's condition, and the others that are given."""
         must: list[Any] = [_equals("tenant", self.tenant)]
         if self._cameras is not None:
-            among = models.MatchAny(any=sorted(self._cameras))
+            # No camera has an empty name: of no camera, nothing is found.
+            among = models.MatchAny(any=sorted(self._cameras) or [""])
             must.append(models.FieldCondition(key="camera", match=among))
         for key in ("camera", "label", "colour"):
             if (wanted := getattr(only, key)) is not None:
