@@ -21,6 +21,7 @@ from cluster.stores.db.convert import (
 )
 from cluster.stores.db.cursor import ALARM_CURSOR
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.merged import few_cameras, merged
 from cluster.stores.db.models import (
     AlarmRow,
     CameraRow,
@@ -228,7 +229,8 @@ class TenantRecords:
         neither repeat nor hide others.
         """
         async with self._sessions.read() as session:
-            rows = list(await session.scalars(_alarm_query(query)))
+            cameras = await few_cameras(session) if query.camera is None else None
+            rows = list(await session.scalars(_alarm_page(query, cameras)))
         page, following = ALARM_CURSOR.page(
             rows, query.limit, lambda last: (last.capture_us, last.id)
         )
@@ -366,11 +368,19 @@ async def _alarm(session: AsyncSession, alarm: UUID) -> AlarmRecord:
     return alarm_record_of(row)
 
 
-def _alarm_query(query: AlarmQuery) -> Select[AlarmRow]:
+def _alarm_page(query: AlarmQuery, cameras: list[str] | None) -> Select[AlarmRow]:
+    """As `_alarm_query`. `cameras`: the few that are seen; None: it does not matter."""
+    if cameras is None:
+        return _alarm_query(query)
+    order = (AlarmRow.capture_us, AlarmRow.id)
+    return merged(lambda camera: _alarm_query(query, camera), cameras, order, query.limit + 1)
+
+
+def _alarm_query(query: AlarmQuery, camera: str | None = None) -> Select[AlarmRow]:
     """One row more than the page, so that the last page is known as such."""
     statement = select(AlarmRow)
-    if query.camera is not None:
-        statement = statement.where(AlarmRow.camera == query.camera)
+    if (wanted := camera or query.camera) is not None:
+        statement = statement.where(AlarmRow.camera == wanted)
     if query.rule is not None:
         statement = statement.where(AlarmRow.rule == query.rule)
     if query.state is not None:

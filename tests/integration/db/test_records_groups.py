@@ -25,6 +25,7 @@ from cluster.stores.db import (
     UserChanges,
     downgrade,
     groups,
+    merged,
     migrate,
 )
 from cluster.stores.db.models import TenantOwned
@@ -178,6 +179,50 @@ async def test_pages_are_full_and_end(filled: Filled) -> None:
     ids = [record.alarm.id for page in (first, second) for record in page.items]
     assert ids == [make_alarm(1).id, make_alarm(0).id]
     assert second.next_cursor is None
+
+
+@pytest.mark.parametrize("few", [0, 1, 3, 40])
+async def test_pages_are_the_same_however_they_are_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Merged, or all in the order of time; and another tenant with the same names between."""
+    monkeypatch.setattr(merged, "FEW", few)
+    cameras = ("gate", "yard", HIDDEN)
+    for tenant in ("acme", "globex"):
+        for camera in cameras:
+            await database.tenant(tenant).add_camera(make_camera(tenant, camera))
+        # Alarms of different cameras at the same moment, and of one camera at several.
+        alarms = [
+            make_alarm(n // 4, tenant, camera=cameras[n % 3], id=UUID(int=n)) for n in range(40)
+        ]
+        await database.tenant(tenant).record_alarms(alarms)
+        seen = [
+            make_sighting(n // 4, tenant, camera=cameras[n % 3], track=f"t{n}") for n in range(40)
+        ]
+        await database.tracks(tenant).record_objects(seen)
+    await database.groups("acme").add("a", "A", ["gate"])
+    await database.groups("acme").add("b", "B", ["gate", "yard"])
+    visible = [n for n in range(40) if n % 3 != 2]
+
+    records, tracks = database.tenant("acme", ("a", "b")), database.tracks("acme", ("a", "b"))
+    found, cursor = [], None
+    while True:
+        page = await records.alarms(AlarmQuery(limit=7, cursor=cursor))
+        found += [record.alarm.id.int for record in page.items]
+        if (cursor := page.next_cursor) is None:
+            break
+    assert found == sorted(visible, key=lambda n: (n // 4, n), reverse=True)
+
+    objects, cursor = [], None
+    while True:
+        part = await tracks.objects(ObjectQuery(limit=7, cursor=cursor))
+        objects += [record.sighting.track for record in part.items]
+        if (cursor := part.next_cursor) is None:
+            break
+    order = sorted(visible, key=lambda n: (n // 4, cameras[n % 3], f"t{n}"), reverse=True)
+    assert objects == [f"t{n}" for n in order]
+    assert (await records.alarms(AlarmQuery(camera=HIDDEN))).items == []
+    assert len((await records.alarms(AlarmQuery(camera="yard"))).items) == 13
 
 
 async def test_a_limited_store_counts_what_it_sees(filled: Filled) -> None:
