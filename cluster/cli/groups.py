@@ -27,6 +27,9 @@ app = typer.Typer(
     epilog="Example: atalaia group create acme entrances --camera gate --camera yard",
 )
 
+# A group may have 2,000 cameras; --json lists all.
+SHOWN = 8
+
 TenantName = Annotated[str, typer.Argument(help="Whose group.")]
 GroupName = Annotated[str, typer.Argument(help="Id of the group.")]
 CameraNames = Annotated[
@@ -73,7 +76,9 @@ def list_groups(
     )
     for group in found:
         counts = str(group.users), str(group.keys), minute(group.created_us)
-        table.add_row(group.id, group.name, ", ".join(group.cameras), *counts)
+        more = len(group.cameras) - SHOWN
+        cameras = ", ".join(group.cameras[:SHOWN]) + (f" +{more}" if more > 0 else "")
+        table.add_row(group.id, group.name, cameras, *counts)
     out().print(table if found else f"no groups yet; `atalaia group create {tenant} ID` makes one")
 
 

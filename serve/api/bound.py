@@ -188,10 +188,13 @@ class TenantLinks:
     links: MediaLinks
     tenant: str
     actor: str
+    limited: bool
 
-    def link(self, key: str, media_type: str, filename: str = "") -> str:
-        """Address of a blob, relative to the API."""
-        return self.links.link(self.tenant, key, media_type, filename, by=self.actor)
+    def link(self, key: str, media_type: str, camera: str, filename: str = "") -> str:
+        """Address of a blob of a camera, relative to the API. It works no longer than a limited
+        caller sees the camera."""
+        seen = camera if self.limited else ""
+        return self.links.link(self.tenant, key, media_type, filename, by=self.actor, camera=seen)
 
 
 @dataclass(frozen=True, slots=True)

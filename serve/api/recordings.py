@@ -123,7 +123,7 @@ async def list_recordings(
             masked=segment.masked,
             audio=segment.audio,
             note=segment.note,
-            url=scope.links.link(segment.blob, "video/mp4"),
+            url=scope.links.link(segment.blob, "video/mp4", segment.camera),
         )
 
     return Timeline(

@@ -180,7 +180,8 @@ class TenantScope:
 
     @cached_property
     def links(self) -> TenantLinks:
-        return TenantLinks(self._state.evidence.links, self._tenant, self.actor)
+        links, limited = self._state.evidence.links, self._groups is not None
+        return TenantLinks(links, self._tenant, self.actor, limited)
 
     @cached_property
     def processes(self) -> TenantProcesses:

@@ -21,6 +21,7 @@ from cluster.clips.manifest import Manifest
 from cluster.core.roles import LIMITABLE, Role
 from cluster.core.settings import Settings
 from cluster.stores.bus import CameraStatusBoard
+from cluster.stores.db import UserChanges
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, CameraKey, WorkOwner
 from pipelines.identity import object_snapshot_key
@@ -597,16 +598,50 @@ async def test_removing_a_group_and_limiting_to_it_at_once(world: World) -> None
 
 
 @pytest.mark.usefixtures("recorded")
-async def test_links_are_made_of_what_is_seen(site: Site, limited: httpx.AsyncClient) -> None:
+async def test_links_are_made_of_what_is_seen_and_end_with_that(
+    site: Site, limited: httpx.AsyncClient
+) -> None:
     """A link names one file; those that a limited key gets are of its cameras."""
     listed = (await limited.get("/v1/recordings")).json()["segments"]
-    assert listed
     assert {segment["camera"] for segment in listed} == {"gate"}
-    for segment in listed:
-        assert (await limited.get(segment["url"])).status_code == 200
 
-    async def ready() -> bool:
-        clip = (await limited.get(f"/v1/alarms/{site.seen.alarm}/clip")).json()
-        return bool(clip["state"] != "pending")
+    async def clip() -> dict[str, Any]:
+        answer = await limited.get(f"/v1/alarms/{site.seen.alarm}/clip")
+        found: dict[str, Any] = answer.json()
+        return found
 
-    await eventually(ready)
+    async def settled() -> bool:
+        return bool((await clip())["state"] != "pending")
+
+    await eventually(settled)
+    made = await clip()
+    assert made["state"] == "ready", made
+    links = [listed[0]["url"], made["url"], made["boxes"]["json"], made["boxes"]["vtt"]]
+    admin = await site.world.client("acme")
+    free = (await admin.get("/v1/recordings")).json()["segments"][0]["url"]
+    anonymous = await site.world.client(None)
+    for link in (*links, free):
+        assert (await anonymous.get(link)).status_code == 200
+
+    await site.world.database.groups("acme").change("door", cameras=[])
+    for link in links:
+        problem(await anonymous.get(link), 403, "forbidden")
+        assert (await anonymous.head(link)).status_code == 403
+    assert (await anonymous.get(free)).status_code == 200
+
+
+@pytest.mark.usefixtures("recorded")
+async def test_a_link_of_a_user_who_is_gone_ends(site: Site) -> None:
+    world = site.world
+    user = await add_user(world, "acme", Role.ANALYST)
+    users = world.database.users("acme")
+    await users.change(user.id, UserChanges(groups=("door",)))
+    anonymous = await world.client(None)
+    token = (await sign_in(anonymous, user)).json()["access_token"]
+    client = await site.client(token)
+    link = (await client.get("/v1/recordings")).json()["segments"][0]["url"]
+    assert (await anonymous.get(link)).status_code == 200
+    await users.change(user.id, UserChanges(groups=None))
+    assert (await anonymous.get(link)).status_code == 200
+    await users.remove(user.id)
+    problem(await anonymous.get(link), 403, "forbidden")

@@ -67,8 +67,8 @@ class Parts:
     def blobs(self, tenant: str) -> str:
         return f"blobs of {tenant}"
 
-    def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: str) -> str:
-        return f"{tenant}/{key} for {by}"
+    def link(self, tenant: str, key: str, *_: str, by: str, camera: str) -> str:
+        return f"{tenant}/{key} for {by}, {camera}"
 
     def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
         return f"stream of {tenant}, of {at_most}"
@@ -152,7 +152,13 @@ async def test_shared_parts_are_asked_for_this_tenant_only(
     assert listeners == "listeners of acme"
     found: Any = await scope.alarm_feed.recent(UUID(int=1))
     assert found.tenant == "acme"
-    assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4 for key:k1"
+    link = scope.links.link("clips/1.mp4", "video/mp4", "gate")
+    assert link == "acme/clips/1.mp4 for key:k1, "
+
+
+def test_links_of_who_is_limited_say_whose_file_it_is(limited: TenantScope) -> None:
+    link = limited.links.link("clips/1.mp4", "video/mp4", "gate")
+    assert link == "acme/clips/1.mp4 for key:k1, gate"
 
 
 async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> None:

@@ -13,6 +13,8 @@ import { TextField } from './text-field';
 import { Toggle } from './toggle';
 import { type ListState, useList } from './use-list';
 
+const SHOWN = 8;
+
 type Open =
   | { readonly dialog: 'add' }
   | { readonly dialog: 'change' | 'remove'; readonly group: CameraGroup };
@@ -60,6 +62,13 @@ export function Groups({ api, groups }: { api: Api; groups: ListState<CameraGrou
   );
 }
 
+/** The first cameras, and how many more there are: a group may have 2,000. */
+function shortList(cameras: readonly string[]): string {
+  if (cameras.length === 0) return t('group.empty');
+  const more = cameras.length - SHOWN;
+  return cameras.slice(0, SHOWN).join(', ') + (more > 0 ? ` +${more}` : '');
+}
+
 function GroupTable(props: {
   groups: readonly CameraGroup[];
   onOpen: (dialog: 'change' | 'remove', group: CameraGroup) => void;
@@ -69,7 +78,7 @@ function GroupTable(props: {
       {props.groups.map((group) => (
         <tr key={group.id} data-group={group.id}>
           <td>{group.name}</td>
-          <td>{group.cameras.length === 0 ? t('group.empty') : group.cameras.join(', ')}</td>
+          <td>{shortList(group.cameras)}</td>
           <RowActions
             actions={[
               { label: t('group.change'), onClick: () => props.onOpen('change', group) },
