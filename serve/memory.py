@@ -81,6 +81,7 @@ class Memory:
         vector: Vector,
         limit: int = 20,
         only: SightingFilter = EVERY_SIGHTING,
+        cameras: frozenset[str] | None = None,
     ) -> list[Match]:
         """The tenant's sightings most like `vector`, best first.
 
@@ -89,12 +90,13 @@ class Memory:
             vector: float32 (dim,).
             limit: most matches.
             only: among these.
+            cameras: and of these cameras; None: of every camera.
 
         Raises:
             InputError: the limit or the vector cannot be used.
             UnavailableError: Qdrant is away.
         """
-        return await (await self._of(tenant)).search(vector, limit, only)
+        return await (await self._of(tenant, cameras)).search(vector, limit, only)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
         """The vector of a remembered object. Raises NotFoundError, UnavailableError."""
@@ -114,8 +116,8 @@ class Memory:
         await self._connected()
         return self._info
 
-    async def _of(self, tenant: str) -> TenantVectors:
-        return TenantVectors(await self._connected(), self._info.collection, tenant)
+    async def _of(self, tenant: str, cameras: frozenset[str] | None = None) -> TenantVectors:
+        return TenantVectors(await self._connected(), self._info.collection, tenant, cameras)
 
     async def _connected(self) -> VectorClient:
         """The client, with its collection made; tried again by the next call where that failed."""

@@ -23,6 +23,14 @@ if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not 
     from cluster.stores.db import IssuedKey, PlatformRecords
 
 RoleName = Literal["admin", "operator", "analyst", "viewer"]
+GroupNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        help="Id of a camera group, whose cameras are then all that there is; may be repeated. "
+        "Without it: all cameras.",
+    ),
+]
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]
 MAX_OVERLAP_S = 7 * 86_400
 
@@ -77,6 +85,11 @@ def log_change(action: str, kind: str, object_id: str, tenant: str | None) -> No
     except AtalaiaError as error:
         err().print("done, but not in the audit log:", style="yellow")
         show_error(error)
+
+
+def shown_groups(groups: tuple[str, ...] | None) -> str:
+    """Which cameras somebody sees: the groups, or all."""
+    return "all" if groups is None else ", ".join(groups)
 
 
 def minute(at_us: int | None) -> str:
@@ -141,6 +154,7 @@ def create_key(
         str, typer.Option("--name", "--label", help="What it is for.")
     ] = "made by the command line",
     role: Annotated[RoleName | None, typer.Option(help="What it may do. Default: admin.")] = None,
+    group: GroupNames = None,
     expires_at: Annotated[
         datetime | None,
         typer.Option(help="When it ends, in UTC. Default: never.", formats=MOMENTS),
@@ -154,7 +168,9 @@ def create_key(
         )
     expires_us = to_us(expires_at.replace(tzinfo=UTC)) if expires_at is not None else None
     issued = _on_records(
-        lambda known: known.create_key(tenant, name, Role(role) if role else None, expires_us)
+        lambda known: known.create_key(
+            tenant, name, Role(role) if role else None, expires_us, group or None
+        )
     )
     _show_key(issued)
     log_change("key.issue", "key", issued.id, tenant)
@@ -171,14 +187,15 @@ def list_keys(
         out().print(json.dumps(rows, indent=2), markup=False)
         return
     table = Table(
-        *("key", "of", "role", "name", "since", "expires", "last used", "revoked"),
+        *("key", "of", "role", "cameras", "name", "since", "expires", "last used", "revoked"),
         box=None,
         header_style="dim",
     )
     for key in found:
         times = (key.created_us, key.expires_us, key.last_used_us, key.revoked_us)
         owner = key.tenant or "(platform)"
-        table.add_row(key.id, owner, key.role, key.label, *(minute(at_us) for at_us in times))
+        seen = shown_groups(key.groups) if key.tenant else ""
+        table.add_row(key.id, owner, key.role, seen, key.label, *(minute(at) for at in times))
     out().print(table if found else "no keys yet; `atalaia key create TENANT` makes one")
 
 
@@ -189,7 +206,7 @@ def rotate_key(
         int, typer.Option(min=0, max=MAX_OVERLAP_S, help="How long the old key still works.")
     ] = 3600,
 ) -> None:
-    """Replace a key by one with the same name, role and expiry."""
+    """Replace a key by one with the same name, role, groups and expiry."""
     issued = _on_records(lambda known: known.rotate_key(key, overlap_s * 1_000_000))
     _show_key(issued)
     log_change("key.rotate", "key", key, issued.info.tenant)

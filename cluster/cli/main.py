@@ -18,6 +18,7 @@ from cluster.cli import (
     cameras,
     database,
     exports,
+    groups,
     jobs,
     model,
     recordings,
@@ -50,6 +51,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")
+app.add_typer(groups.app, name="group")
 app.add_typer(audit.app, name="audit")
 app.add_typer(database.app, name="database")
 app.add_typer(redis_command.app, name="redis")

@@ -13,7 +13,7 @@ import typer
 from pydantic import SecretStr
 from rich.table import Table
 
-from cluster.cli.access import RoleName, log_change, minute
+from cluster.cli.access import GroupNames, RoleName, log_change, minute, shown_groups
 from cluster.cli.common import Commands, err, out, settings
 from cluster.core.roles import Role
 from pipelines.errors import InputError, NotFoundError
@@ -75,11 +75,14 @@ def create_user(
     email: Annotated[str, typer.Argument(help="E-mail address to sign in with.")],
     role: Annotated[RoleName, typer.Option(help="What the user may do.")],
     name: Annotated[str | None, typer.Option(help="Default: the e-mail address.")] = None,
+    group: GroupNames = None,
 ) -> None:
     """Create a user. The password is asked for, or is the first line of stdin."""
     hashed = _new_password()
     shown = name or email[:120]
-    made = _on_users(tenant, lambda users: users.add(email, shown, Role(role), hashed))
+    made = _on_users(
+        tenant, lambda users: users.add(email, shown, Role(role), hashed, group or None)
+    )
     log_change("user.add", "user", made.id, tenant)
     out().print(f"user {made.id} ({made.email}, {made.role})", markup=False)
 
@@ -95,13 +98,16 @@ def list_users(
         out().print(json.dumps([asdict(user) for user in found], indent=2), markup=False)
         return
     table = Table(
-        *("user", "e-mail", "name", "role", "since", "signed in", ""), box=None, header_style="dim"
+        *("user", "e-mail", "name", "role", "cameras", "since", "signed in", ""),
+        box=None,
+        header_style="dim",
     )
     for user in found:
         times = minute(user.created_us), minute(user.signed_in_us)
         states = [f"signs in at {user.provider}"] if user.provider else []
         state = ", ".join(states + (["disabled"] if user.disabled else []))
-        table.add_row(user.id, user.email, user.name, user.role, *times, state)
+        seen = shown_groups(user.groups)
+        table.add_row(user.id, user.email, user.name, user.role, seen, *times, state)
     out().print(table if found else f"no users yet; `atalaia user create {tenant}` makes one")
 
 
@@ -111,6 +117,10 @@ def change_user(
     user: UserName,
     role: Annotated[RoleName | None, typer.Option(help="What the user may do.")] = None,
     name: Annotated[str | None, typer.Option(help="Display name.")] = None,
+    group: GroupNames = None,
+    all_cameras: Annotated[
+        bool, typer.Option("--all-cameras", help="No groups: the user sees all cameras.")
+    ] = False,
     password: Annotated[
         bool, typer.Option("--password", help="Ask for a new one, or read it from stdin.")
     ] = False,
@@ -121,7 +131,11 @@ def change_user(
     """Change a user. A new password and --disable end the user's sessions."""
     from cluster.stores.db import UserChanges
 
+    if group and all_cameras:
+        raise InputError("the user sees either some groups or all cameras.")
+    groups = {"groups": tuple(group) if group else None} if group or all_cameras else {}
     changes = UserChanges(
+        **groups,
         name=name,
         role=Role(role) if role else None,
         password=_new_password() if password else None,

@@ -42,6 +42,16 @@ class OidcProvider(Section):
     default_role: TenantRole | None = Field(
         None, description="of users for whom no value applies; not set: they are refused"
     )
+    group_claim: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None,
+        description="claim with the camera groups that the user is limited to, found like "
+        "`role_claim`; not set: groups are given here, and kept",
+    )
+    groups: dict[str, Slug] = Field(
+        default_factory=dict,
+        description="id of a camera group for each value of that claim. Who has none of them is "
+        "refused, except admins, who have all cameras",
+    )
     adopt_users: bool = Field(
         False,
         description="whether an existing user whose e-mail address the provider has verified "
@@ -68,6 +78,8 @@ class OidcProvider(Section):
     def _lets_somebody_in(self) -> Self:
         if not self.roles and self.default_role is None:
             raise ValueError("roles and default_role are empty, so nobody could sign in")
+        if (self.group_claim is None) != (not self.groups):
+            raise ValueError("group_claim and groups belong together")
         return self
 
 

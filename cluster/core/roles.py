@@ -43,6 +43,7 @@ class Permission(StrEnum):
     RULE_MANAGE = "rule.manage"
     USER_MANAGE = "user.manage"
     KEY_MANAGE = "key.manage"
+    GROUP_MANAGE = "group.manage"
     AUDIT_READ = "audit.read"
     PRIVACY_MANAGE = "privacy.manage"
     TENANT_MANAGE = "tenant.manage"
@@ -79,6 +80,10 @@ GRANTS: Mapping[Role, frozenset[Permission]] = {
     Role.PLATFORM: _PLATFORM,
 }
 """Roles in the order in which the table shows them."""
+
+LIMITABLE: frozenset[Permission] = _ANALYST
+"""All that a user or key may do which is limited to camera groups: nothing that grants something,
+or that is about the tenant as a whole. So what is limited can never give more than it has."""
 
 
 def grants(role: Role, permission: Permission) -> bool:

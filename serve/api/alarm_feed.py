@@ -42,6 +42,9 @@ BACKOFF_INITIAL_S, BACKOFF_MAX_S = 0.2, 5.0
 
 log = get_logger("api.alarms")
 
+Visible = Callable[[frozenset[str]], Awaitable[frozenset[str]]]
+"""Those of some cameras whose alarms a client may see now. Raises UnavailableError."""
+
 
 class AlarmSource(Protocol):
     """The part of `cluster.stores.bus.AlarmStream` that is used here."""
@@ -188,9 +191,9 @@ class Subscription:
         """Id of the last entry that was given out; a client resumes after it."""
 
     async def entries(
-        self, still_good: Callable[[], Awaitable[bool]]
+        self, still_good: Callable[[], Awaitable[bool]], visible: Visible
     ) -> AsyncGenerator[StreamEntry | Gap]:
-        """Every entry after the cursor, once each, in order.
+        """Every entry after the cursor that `visible` permits, once each, in order.
 
         Ends when the application stops, and when `still_good`, called every `RECHECK_S`, is false.
         After a Gap it continues with the oldest entry that the stream still has: what was trimmed
@@ -203,9 +206,17 @@ class Subscription:
                 self.cursor = "0"
                 yield Gap()
                 continue
+            cameras = frozenset(entry.alarm.camera for entry in found)
             for entry in found:
+                try:
+                    # For each: a slow client takes minutes for what was found.
+                    seen = entry.alarm.camera in await visible(cameras)
+                except UnavailableError:
+                    await asyncio.sleep(RECHECK_S)
+                    break  # what is left is found again, when it is known who may see it
                 self.cursor = entry.stream_id
-                yield entry
+                if seen:
+                    yield entry
 
 
 class AlarmFeeds:

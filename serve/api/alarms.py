@@ -19,11 +19,12 @@ from serve.api.alarm_feed import Gap, Subscription
 from serve.api.audit.note import AuditNoteDep
 from serve.api.auth import client_address
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
-from serve.api.permissions import needs
+from serve.api.permissions import PrincipalDep, needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep, StateDep
+from serve.api.stream_sight import StreamSight
 from serve.api.times import micros, rfc3339, rfc3339_or_none
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
@@ -160,7 +161,8 @@ async def list_alarms(
 async def alarm_of(scope: TenantScope, alarm: UUID) -> Alarm:
     """An alarm of the tenant. Raises NotFoundError."""
     # A page that follows the stream requests it before the listener has written the record.
-    return scope.alarm_feed.recent(alarm) or (await scope.records.alarm(alarm)).alarm
+    recent = await scope.alarm_feed.recent(alarm)
+    return recent or (await scope.records.alarm(alarm)).alarm
 
 
 async def subscribed(
@@ -196,20 +198,31 @@ async def subscribed(
     },
 )
 async def stream_alarms(
-    subscription: Annotated[Subscription, Depends(subscribed)], request: Request, state: StateDep
+    subscription: Annotated[Subscription, Depends(subscribed)],
+    request: Request,
+    state: StateDep,
+    scope: TenantDep,
+    principal: PrincipalDep,
 ) -> EventSourceResponse:
     """`state` is always `new` here: the stream has what was raised, GET /v1/alarms what became of
-    it."""
+    it. What a change of camera groups hides is gone from it within five seconds."""
+    header, address = request.headers.get("authorization"), client_address(request.scope)
 
     async def still_good() -> bool:
-        header = request.headers.get("authorization")
-        return await state.authenticator.still_good(header, client_address(request.scope))
+        return await state.authenticator.still_good(header, address)
+
+    sight = StreamSight(
+        lambda: state.authenticator.principal(header, address),
+        scope.visible_to,
+        principal.groups,
+        state.deps.clock,
+    )
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         # An event without data: it opens the stream at once, and gives a client that sees no alarm
         # before it loses the connection a place to resume from.
         yield ServerSentEvent(id=subscription.cursor, retry=RETRY_MS)
-        async with aclosing(subscription.entries(still_good)) as entries:
+        async with aclosing(subscription.entries(still_good, sight.among)) as entries:
             async for entry in entries:
                 if isinstance(entry, Gap):
                     yield ServerSentEvent(GAP, event="gap")

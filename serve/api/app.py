@@ -18,6 +18,7 @@ from serve.api import (
     cameras,
     clips,
     detect,
+    groups,
     health,
     jobs,
     join,
@@ -76,6 +77,7 @@ ROUTERS = (
     oidc,
     users,
     keys,
+    groups,
     audit,
     quotas,
 )

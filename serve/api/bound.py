@@ -19,7 +19,9 @@ from starlette.datastructures import UploadFile
 
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.db import VisibleCameras
 from pipelines.domain import Alarm, Detections, LetterboxedFrame, SightingFilter, WorkOwner
+from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import AlarmFeeds, Subscription
 from serve.api.announce import Announcer
 from serve.api.images import ImageDecoder, Rgb
@@ -85,36 +87,48 @@ class TenantDecoder:
 
 @dataclass(frozen=True, slots=True)
 class TenantMemory:
-    """The memory of what the tenant's cameras saw. Errors are those of `MemoryPort`."""
+    """The memory of what the caller's cameras saw. Errors are those of `MemoryPort`."""
 
     port: MemoryPort
     tenant: str
+    visible: VisibleCameras
 
     async def search(
         self, vector: Vector, limit: int, only: SightingFilter
     ) -> Sequence[ScoredSighting]:
         """The sightings most like `vector`, best first."""
-        return await self.port.search(self.tenant, vector, limit, only)
+        if only.camera is None:
+            cameras = await self.visible.all()
+        else:
+            cameras = await self.visible.among({only.camera})
+        return await self.port.search(self.tenant, vector, limit, only, cameras)
 
     async def vector(self, camera: str, track: str) -> Vector:
         """The vector of an object. Raises NotFoundError: nothing is remembered."""
+        if not await self.visible.among({camera}):
+            raise NotFoundError(f"nothing is remembered of the object {track}.")
         return await self.port.vector(self.tenant, camera, track)
 
 
 @dataclass(frozen=True, slots=True)
 class TenantStatuses:
-    """How the tenant's cameras do."""
+    """How the caller's cameras do."""
 
     board: CameraStatusBoard
     tenant: str
+    visible: VisibleCameras
 
     async def all(self) -> dict[str, CameraStatus]:
         """By camera id, of those that have reported. Raises UnavailableError."""
-        return await self.board.get_all(self.tenant)
+        known = await self.board.get_all(self.tenant)
+        cameras = await self.visible.all()
+        return known if cameras is None else {id: known[id] for id in cameras & known.keys()}
 
     async def of(self, camera: str) -> CameraStatus | None:
         """None where the camera has not reported. Raises UnavailableError."""
-        return (await self.all()).get(camera)
+        if not await self.visible.among({camera}):
+            return None
+        return (await self.board.get_all(self.tenant)).get(camera)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +145,28 @@ class TenantAddresses:
 
 @dataclass(frozen=True, slots=True)
 class TenantAlarmFeed:
-    """The tenant's alarms as they happen."""
+    """The alarms of the caller's cameras as they happen."""
 
     feeds: AlarmFeeds
     tenant: str
+    visible: VisibleCameras
 
     def subscribe(
         self, after: str | None, *, at_most: int
     ) -> AbstractAsyncContextManager[Subscription]:
-        """As `AlarmFeeds.subscribe`."""
+        """As `AlarmFeeds.subscribe`. `Subscription.entries` is told what a client may see."""
         return self.feeds.subscribe(self.tenant, after, at_most=at_most)
 
     def listeners(self) -> int:
         """As `AlarmFeeds.listeners`."""
         return self.feeds.listeners(self.tenant)
 
-    def recent(self, alarm: UUID) -> Alarm | None:
+    async def recent(self, alarm: UUID) -> Alarm | None:
         """One of the last alarms, whether or not it has reached the records."""
-        return self.feeds.recent(self.tenant, alarm)
+        found = self.feeds.recent(self.tenant, alarm)
+        if found is None or not await self.visible.among({found.camera}):
+            return None
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +188,13 @@ class TenantLinks:
     links: MediaLinks
     tenant: str
     actor: str
+    limited: bool
 
-    def link(self, key: str, media_type: str, filename: str = "") -> str:
-        """Address of a blob, relative to the API."""
-        return self.links.link(self.tenant, key, media_type, filename, by=self.actor)
+    def link(self, key: str, media_type: str, camera: str, filename: str = "") -> str:
+        """Address of a blob of a camera, relative to the API. It works no longer than a limited
+        caller sees the camera."""
+        seen = camera if self.limited else ""
+        return self.links.link(self.tenant, key, media_type, filename, by=self.actor, camera=seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,10 +145,10 @@ def _view(alarm: Alarm, clip: Clip, links: TenantLinks) -> ClipView:
     return ClipView(
         **common,
         gaps=[span_view(Span(*gap)) for gap in file.gaps],
-        url=links.link(key("mp4"), "video/mp4"),
+        url=links.link(key("mp4"), "video/mp4", alarm.camera),
         boxes=BoxLinks(
-            json_=links.link(key("boxes.json"), "application/json"),
-            vtt=links.link(key("boxes.vtt"), "text/vtt"),
+            json_=links.link(key("boxes.json"), "application/json", alarm.camera),
+            vtt=links.link(key("boxes.vtt"), "text/vtt", alarm.camera),
         ),
         codec=file.codec,
         encoded_from=file.encoded_from,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Collection
 from typing import Annotated, Any
+from uuid import uuid4
 
 from fastapi import Depends, Path, Query
 from pydantic import (
@@ -85,6 +89,19 @@ Remark = Annotated[
     AfterValidator(_printable),
 ]
 """A sentence of people to people; may be empty."""
+
+# A slug has 40 characters; this leaves room for what makes an id unique.
+_ID_STEM = 31
+
+
+def new_slug(name: str, otherwise: str, taken: Collection[str]) -> str:
+    """An id that is not `taken`: from a name for people, or `otherwise` where that gives none."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:_ID_STEM].strip("-")
+    if slug and slug not in taken:
+        return slug
+    return f"{slug or otherwise}-{uuid4().hex[:8]}"
+
 
 CameraPath = Annotated[
     str, Path(pattern=SLUG_PATTERN, description="Id of the camera.", examples=["gate"])

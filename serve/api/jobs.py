@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
 from cluster.core.roles import Permission
 from cluster.core.settings import Settings
-from cluster.stores.db import JobRecord, JobState
+from cluster.stores.db import JobRecord, JobState, TenantJobs
 from pipelines.clock import Clock
 from pipelines.domain import Slug
 from pipelines.errors import AtalaiaError, InputError
@@ -21,7 +21,7 @@ from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
 from serve.api.quotas.storage import require_storage
-from serve.api.scope import TenantDep, TenantScope
+from serve.api.scope import TenantDep
 from serve.api.state import DepsDep
 from serve.api.times import micros, rfc3339
 
@@ -114,8 +114,8 @@ async def start_job(
     await scope.records.camera(body.camera)
     _require_allowed(body.model, deps.settings)
     await require_storage(scope)
-    for job in await scope.jobs.under_way():
-        await _notice_the_dead(scope, job, deps.clock)
+    for known in await scope.every_job.under_way():
+        await _notice_the_dead(scope.every_job, scope.processes, known, deps.clock)
     request = body.model_dump(mode="json", by_alias=True, exclude={"kind"}, exclude_none=True)
     job = await scope.jobs.add(
         body.kind,
@@ -138,12 +138,14 @@ async def list_jobs(
     scope: TenantDep, deps: DepsDep, limit: Annotated[int, Query(ge=1, le=500)] = 50
 ) -> JobList:
     found = await scope.jobs.jobs(limit)
-    return JobList(jobs=[_view(await _notice_the_dead(scope, job, deps.clock)) for job in found])
+    seen = [await _notice_the_dead(scope.jobs, scope.processes, job, deps.clock) for job in found]
+    return JobList(jobs=[_view(job) for job in seen])
 
 
 @router.get("/v1/jobs/{job}", summary="One job", responses=responses(404))
 async def get_job(job: JobPath, scope: TenantDep, deps: DepsDep) -> JobView:
-    return _view(await _notice_the_dead(scope, await scope.jobs.job(job), deps.clock))
+    found = await scope.jobs.job(job)
+    return _view(await _notice_the_dead(scope.jobs, scope.processes, found, deps.clock))
 
 
 @router.delete("/v1/jobs/{job}", summary="Cancel a job", responses=responses(404))
@@ -177,15 +179,17 @@ def _options(job: UUID, body: NewJob) -> list[str]:
     return argv
 
 
-async def _notice_the_dead(scope: TenantScope, job: JobRecord, clock: Clock) -> JobRecord:
+async def _notice_the_dead(
+    jobs: TenantJobs, processes: TenantProcesses, job: JobRecord, clock: Clock
+) -> JobRecord:
     """The job as it is; one that died without a word is failed from now on."""
     if job.state.ended or clock.now_us() - job.updated_us < SILENT_US:
         return job
-    reason = await _why_silent(job, scope.processes)
+    reason = await _why_silent(job, processes)
     if reason is None:
         return job
-    await scope.jobs.finish(job.id, JobState.FAILED, error=reason)
-    return await scope.jobs.job(job.id)
+    await jobs.finish(job.id, JobState.FAILED, error=reason)
+    return await jobs.job(job.id)
 
 
 async def _why_silent(job: JobRecord, processes: TenantProcesses) -> str | None:

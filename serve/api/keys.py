@@ -13,6 +13,7 @@ from pipelines.domain import Slug
 from pipelines.errors import InputError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.fields import CREATED, DisplayName, RequestBody, ResponseBody
+from serve.api.groups import LimitedTo
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import KeysDep
@@ -41,6 +42,7 @@ class NewKey(RequestBody):
         description="What it may do. Needed with a tenant's key; with the platform's the default "
         "is admin, and keys of the platform have none.",
     )
+    groups: LimitedTo = None
     expires_at: AwareDatetime | None = Field(None, description="Null: never.")
     tenant: Slug | None = Field(
         None,
@@ -53,6 +55,8 @@ class NewKey(RequestBody):
     def _platform_keys_have_no_role(self) -> Self:
         if "tenant" in self.model_fields_set and self.tenant is None and self.role is not None:
             raise ValueError("a key of the platform has no other role")
+        if "tenant" in self.model_fields_set and self.tenant is None and self.groups is not None:
+            raise ValueError("a key of the platform has no groups")
         return self
 
 
@@ -68,6 +72,7 @@ class KeyView(ResponseBody):
     name: str
     label: str = Field(description="The same as `name`.")
     role: Role
+    groups: tuple[str, ...] | None = Field(description="Null: all cameras.")
     prefix: str = Field(description="How the key begins.", examples=["atk_3kd82hs9_"])
     created_at: str
     expires_at: str | None = Field(description="Null: never.")
@@ -90,6 +95,7 @@ def _view(key: KeyInfo) -> KeyView:
         name=key.label,
         label=key.label,
         role=key.role,
+        groups=key.groups,
         prefix=f"atk_{key.id}_",
         created_at=rfc3339(key.created_us),
         expires_at=rfc3339_or_none(key.expires_us),
@@ -119,18 +125,20 @@ async def issue_key(
             raise InputError("The tenant comes from your key.", hint="Leave `tenant` out.")
         if body.role is None:
             raise InputError("The key needs a role.", hint="Give `role`.")
-        issued = await keys.issue(body.name, body.role, expires_us)
+        issued = await keys.issue(body.name, body.role, expires_us, body.groups)
         note.committed = True
     else:
         if "tenant" not in body.model_fields_set:
             raise InputError(
                 "The field `tenant` is missing.", hint="Give `tenant`: a tenant's id, or null."
             )
-        issued = await keys.create_key(body.tenant, body.name, body.role, expires_us)
+        issued = await keys.create_key(body.tenant, body.name, body.role, expires_us, body.groups)
         note.committed = True
         if body.tenant is not None:
             note.tenants.add(body.tenant)
     note.details.update(tenant=issued.info.tenant, role=issued.info.role.value)
+    if body.groups is not None:
+        note.details["groups"] = list(body.groups)
     return _fresh(issued, response)
 
 
@@ -149,7 +157,8 @@ async def list_keys(keys: KeysDep) -> KeyList:
 async def rotate_key(
     key: KeyPath, body: KeyRotation, keys: KeysDep, response: Response, note: AuditNoteDep
 ) -> FreshKey:
-    """The new key has the old one's name, role and expiry. The old one ends after `overlap_s`."""
+    """The new key has the old one's name, role, groups and expiry. The old one ends after
+    `overlap_s`."""
     issued = await keys.rotate_key(key, body.overlap_s * 1_000_000)
     note.committed = True
     tenant = issued.info.tenant

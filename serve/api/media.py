@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
+from pipelines.errors import NotFoundError
 from serve.api.audit.note import AuditNoteDep
 from serve.api.media_links import MediaGrant
-from serve.api.ports import BlobStore
-from serve.api.problems import responses
+from serve.api.ports import BlobStore, Deps
+from serve.api.problems import ForbiddenError, responses
 from serve.api.ranges import Wanted, range_problem, same_version, wanted_bytes
 from serve.api.state import StateDep
 
@@ -43,14 +44,27 @@ class Granted:
 async def granted(
     token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)], state: StateDep, note: AuditNoteDep
 ) -> Granted:
-    """Raises ForbiddenError: the link is not ours, or it has expired."""
+    """Raises ForbiddenError: the link is not ours, it has expired, or whoever asked for it does not
+    see its camera any more."""
     links = state.evidence.links
     grant = links.open(token)
     note.link = grant.tenant, grant.by or "link"
     note.object_id = grant.key
     # Tells links apart, and opens nothing.
     note.details["link"] = sha256(token.encode()).hexdigest()[:16]
+    if grant.camera:
+        await _check_sight(grant, state.deps)
     return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant))
+
+
+async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
+    """Of a link that was made for who sees some cameras only: groups change while links work."""
+    try:
+        groups = await deps.database.groups(grant.tenant).limits_of(grant.by)
+    except NotFoundError:
+        groups = ()
+    if not await deps.database.visible(grant.tenant, groups).among({grant.camera}):
+        raise ForbiddenError("This link has ended.", hint="Its camera is no longer to be seen.")
 
 
 @router.get(

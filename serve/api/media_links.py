@@ -31,6 +31,7 @@ class MediaGrant:
     Attributes:
         filename: as what a browser saves it; empty where it shows it.
         by: who asked for the link, as records name it; empty in links of earlier versions.
+        camera: whose file it is, where whoever asked sees some cameras only; else empty.
     """
 
     tenant: str
@@ -39,6 +40,7 @@ class MediaGrant:
     filename: str
     expires_s: int
     by: str = ""
+    camera: str = ""
 
 
 def media_secret(settings: Settings) -> bytes:
@@ -81,9 +83,16 @@ class MediaLinks:
         self._clock = clock
 
     def link(
-        self, tenant: str, key: str, media_type: str, filename: str = "", *, by: str = ""
+        self,
+        tenant: str,
+        key: str,
+        media_type: str,
+        filename: str = "",
+        *,
+        by: str = "",
+        camera: str = "",
     ) -> str:
-        """Address of a blob, relative to the API."""
+        """Address of a blob, relative to the API. The rest: as `MediaGrant`."""
         claims = {
             "aud": _AUDIENCE,
             "exp": self._now_s() + self._ttl_s,
@@ -92,6 +101,7 @@ class MediaLinks:
             "type": media_type,
             "name": filename,
             "by": by,
+            "camera": camera,
         }
         return f"/media/{jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}"
 
@@ -121,6 +131,7 @@ class MediaLinks:
             claims["name"],
             claims["exp"],
             claims.get("by", ""),
+            claims.get("camera", ""),
         )
         if self.seconds_left(grant) <= 0:
             raise ForbiddenError(

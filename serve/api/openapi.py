@@ -38,6 +38,7 @@ TAGS = [
     {"name": "auth", "description": "Users sign in and out; needs no key."},
     {"name": "users", "description": "Who may sign in."},
     {"name": "keys", "description": "Keys for programs."},
+    {"name": "groups", "description": "Which cameras users and keys see."},
     {"name": "platform", "description": "Tenants; needs the platform key."},
     {"name": "health", "description": "For machines that look after this one; needs no key."},
 ]

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from cluster.core.roles import Permission, Role, grants, roles_with
+from cluster.core.roles import LIMITABLE, Permission, Role, grants, roles_with
 from cluster.stores.db import Principal
 from serve.api.problems import PermissionDeniedError
 
@@ -38,6 +38,12 @@ class Needs:
         """Raises PermissionDeniedError."""
         if not grants(principal.role, self.permission):
             raise denied(principal.role, self.permission)
+        if principal.groups is not None and self.permission not in LIMITABLE:
+            raise PermissionDeniedError(
+                f"Who is limited to camera groups lacks the permission {self.permission}.",
+                self.permission,
+                "Ask an admin of your tenant.",
+            )
 
 
 def needs(permission: Permission) -> Any:

@@ -50,6 +50,9 @@ class SessionView(ResponseBody):
     tenant: str | None
     role: Role
     permissions: list[Permission] = Field(description="What the role may do.")
+    groups: tuple[str, ...] | None = Field(
+        description="Ids of the camera groups whose cameras are all that you see; null: all."
+    )
     user: SessionUser | None = Field(description="Who signed in; null: a key did.")
     livekit_url: str
 
@@ -69,6 +72,7 @@ async def session(principal: PrincipalDep, user: UserDep, deps: DepsDep) -> Sess
         tenant=principal.tenant,
         role=principal.role,
         permissions=sorted(GRANTS[principal.role]),
+        groups=principal.groups,
         user=None if user is None else SessionUser(id=user.id, email=user.email, name=user.name),
         livekit_url=deps.settings.livekit.browser_url,
     )

@@ -109,8 +109,10 @@ class MemoryPort(Protocol):
         vector: Vector,
         limit: int,
         only: SightingFilter,
+        cameras: frozenset[str] | None,
     ) -> Sequence[ScoredSighting]:
-        """Those of `tenant`'s sightings most like `vector`, best first."""
+        """Those of `tenant`'s sightings most like `vector`, best first; with `cameras` of these
+        cameras only."""
         ...
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:

@@ -92,9 +92,10 @@ class RayMemory:
         vector: Vector,
         limit: int,
         only: SightingFilter,
+        cameras: frozenset[str] | None,
     ) -> Sequence[ScoredSighting]:
         async with ray_errors("memory", MODEL_TIMEOUT_S):
-            found = await self._handle.search.remote(tenant, vector, limit, only)
+            found = await self._handle.search.remote(tenant, vector, limit, only, cameras)
             return cast("Sequence[ScoredSighting]", found)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:

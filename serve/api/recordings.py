@@ -17,6 +17,7 @@ from cluster.clips.exports import make_export, manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.clips.stitch import Stitched
 from cluster.core.roles import Permission
+from cluster.stores.blobs.tenant import NO_BLOB
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
@@ -123,7 +124,7 @@ async def list_recordings(
             masked=segment.masked,
             audio=segment.audio,
             note=segment.note,
-            url=scope.links.link(segment.blob, "video/mp4"),
+            url=scope.links.link(segment.blob, "video/mp4", segment.camera),
         )
 
     return Timeline(
@@ -216,4 +217,6 @@ async def export_manifest(
     export: Annotated[UUID, Path(description="Id of the export.")], scope: TenantDep
 ) -> Manifest:
     """As it was when the export was made: compare it with the one that came with a file."""
-    return Manifest.model_validate_json(await scope.blobs.get(manifest_key(export)))
+    manifest = Manifest.model_validate_json(await scope.blobs.get(manifest_key(export)))
+    await scope.check_camera(manifest.camera, NO_BLOB)
+    return manifest

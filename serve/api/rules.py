@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
-from uuid import uuid4
 
 from fastapi import APIRouter, Body, Response
 from fastapi.exceptions import RequestValidationError
@@ -25,16 +22,12 @@ from pipelines.domain import (
     ZoneEntryRule,
 )
 from serve.api.audit.note import AuditNoteDep
-from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath
+from serve.api.fields import CREATED, CameraPath, ResponseBody, RulePath, new_slug
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
 from serve.api.scope import TenantDep
 from serve.api.state import StateDep
-
-# A slug has 40 characters; this leaves room for what makes an id unique.
-_ID_STEM = 31
-
 
 router = APIRouter(tags=["rules"], responses=responses(401, 403, 404, 422, 429, 503))
 
@@ -148,11 +141,7 @@ NewRule = Annotated[
 
 def new_rule_id(name: str, kind: RuleKind, taken: Collection[str]) -> str:
     """An id that is not `taken`: from the name, or from the kind where the name gives none."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:_ID_STEM].strip("-")
-    if slug and slug not in taken:
-        return slug
-    return f"{slug or kind.replace('_', '-')}-{uuid4().hex[:8]}"
+    return new_slug(name, kind.replace("_", "-"), taken)
 
 
 def known_classes(names: Sequence[str], labels: Sequence[str] | None) -> tuple[str, ...]:

@@ -7,17 +7,22 @@ one.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends
 
 from cluster.clips.coverage import Span
 from cluster.clips.exports import ExportRequest
+from cluster.stores.blobs.tenant import NO_BLOB
 from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     AuditLog,
     PlatformRecords,
+    Principal,
+    TenantGroups,
     TenantJobs,
     TenantKeys,
     TenantRecordings,
@@ -26,6 +31,7 @@ from cluster.stores.db import (
     TenantTracks,
     TenantUsers,
     User,
+    VisibleCameras,
 )
 from pipelines.domain import Camera
 from pipelines.errors import NotFoundError
@@ -47,18 +53,30 @@ from serve.api.problems import UnauthorizedError
 from serve.api.quotas.bound import TenantQuotas
 from serve.api.state import ApiState, DepsDep, StateDep
 
+PICTURE_KEY = re.compile(
+    r"alarms/(?P<alarm>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jpg"
+    r"|objects/(?P<camera>[a-z0-9-]{1,40})/[0-9a-f]{32}\.jpg"
+)
+"""How pictures are named (`agents.evidence`, `pipelines.identity.object_snapshot_key`)."""
+
 
 class TenantScope:
-    """The stores of one tenant. Each is made when a route first wants it: most routes need one.
+    """The stores of one tenant, of which the caller sees what its camera groups permit: a camera
+    outside them is like one that does not exist. Each store is made when a route first wants it:
+    most routes need one.
 
     Args:
         tenant: whose; from the key.
         actor: the caller, as records name it.
+        groups: the camera groups that the caller is limited to; None: all cameras.
         state: where the stores come from.
     """
 
-    def __init__(self, tenant: str, actor: str, state: ApiState) -> None:
+    def __init__(
+        self, tenant: str, actor: str, groups: tuple[str, ...] | None, state: ApiState
+    ) -> None:
         self._tenant = tenant
+        self._groups = groups
         self._state = state
         self._deps = state.deps
         self.actor = actor
@@ -67,23 +85,41 @@ class TenantScope:
 
     @cached_property
     def records(self) -> TenantRecords:
-        return self._deps.database.tenant(self._tenant)
+        return self._deps.database.tenant(self._tenant, self._groups)
 
     @cached_property
     def recordings(self) -> TenantRecordings:
-        return self._deps.database.recordings(self._tenant)
+        return self._deps.database.recordings(self._tenant, self._groups)
 
     @cached_property
     def tracks(self) -> TenantTracks:
-        return self._deps.database.tracks(self._tenant)
+        return self._deps.database.tracks(self._tenant, self._groups)
 
     @cached_property
     def jobs(self) -> TenantJobs:
+        return self._deps.database.jobs(self._tenant, self._groups)
+
+    @cached_property
+    def every_job(self) -> TenantJobs:
+        """Also those of cameras that the caller does not see: to notice which of them have died.
+        Nothing of it belongs into an answer."""
         return self._deps.database.jobs(self._tenant)
 
     @cached_property
     def retention(self) -> TenantRetention:
-        return self._deps.database.retention(self._tenant)
+        return self._deps.database.retention(self._tenant, self._groups)
+
+    @cached_property
+    def groups(self) -> TenantGroups:
+        return self._deps.database.groups(self._tenant)
+
+    @cached_property
+    def visible(self) -> VisibleCameras:
+        return self.visible_to(self._groups)
+
+    def visible_to(self, groups: tuple[str, ...] | None) -> VisibleCameras:
+        """The same for the groups that the caller has by now: a stream outlasts a change."""
+        return self._deps.database.visible(self._tenant, groups)
 
     @cached_property
     def users(self) -> TenantUsers:
@@ -99,6 +135,8 @@ class TenantScope:
 
     @cached_property
     def blobs(self) -> BlobStore:
+        """Whose key says nothing of a camera, so take keys from stores that are narrowed, and ask
+        `check_camera` or `check_picture` where they come from the caller or from a blob."""
         return self._deps.blobs(self._tenant)
 
     # ------------------------------------------------------------ shared parts, bound
@@ -113,7 +151,7 @@ class TenantScope:
 
     @cached_property
     def memory(self) -> TenantMemory:
-        return TenantMemory(self._deps.memory, self._tenant)
+        return TenantMemory(self._deps.memory, self._tenant, self.visible)
 
     @cached_property
     def detector(self) -> TenantDetector:
@@ -125,7 +163,8 @@ class TenantScope:
 
     @cached_property
     def statuses(self) -> TenantStatuses:
-        return TenantStatuses(CameraStatusBoard(self._deps.redis), self._tenant)
+        board = CameraStatusBoard(self._deps.redis)
+        return TenantStatuses(board, self._tenant, self.visible)
 
     @cached_property
     def addresses(self) -> TenantAddresses:
@@ -133,7 +172,7 @@ class TenantScope:
 
     @cached_property
     def alarm_feed(self) -> TenantAlarmFeed:
-        return TenantAlarmFeed(self._state.alarm_feeds, self._tenant)
+        return TenantAlarmFeed(self._state.alarm_feeds, self._tenant, self.visible)
 
     @cached_property
     def announcer(self) -> TenantAnnouncer:
@@ -141,11 +180,34 @@ class TenantScope:
 
     @cached_property
     def links(self) -> TenantLinks:
-        return TenantLinks(self._state.evidence.links, self._tenant, self.actor)
+        links, limited = self._state.evidence.links, self._groups is not None
+        return TenantLinks(links, self._tenant, self.actor, limited)
 
     @cached_property
     def processes(self) -> TenantProcesses:
         return TenantProcesses(self._deps.jobs, self._tenant)
+
+    # ------------------------------------------------------------ what the caller may see
+
+    async def check_camera(self, camera: str, missing: str) -> None:
+        """Raises NotFoundError(missing): the caller does not see this camera."""
+        if not await self.visible.among({camera}):
+            raise NotFoundError(missing)
+
+    async def check_picture(self, key: str) -> None:
+        """Raises NotFoundError: the key is of no picture of a camera that the caller sees."""
+        if self._groups is None:
+            return
+        found = PICTURE_KEY.fullmatch(key)
+        if found is None:
+            raise NotFoundError(NO_BLOB)
+        if found["alarm"] is not None:
+            try:
+                await self.records.alarm(UUID(found["alarm"]))
+            except NotFoundError:
+                raise NotFoundError(NO_BLOB) from None
+        else:
+            await self.check_camera(found["camera"], NO_BLOB)
 
     # ------------------------------------------------------------ values that name their tenant
 
@@ -161,12 +223,17 @@ class TenantScope:
         return ExportRequest(self._tenant, camera, span.from_us, span.to_us, self.actor)
 
 
+def scope_of(principal: Principal, tenant: str, state: ApiState) -> TenantScope:
+    """What a principal of a tenant may touch."""
+    return TenantScope(tenant, principal.actor, principal.groups, state)
+
+
 async def require_tenant(principal: PrincipalDep, state: StateDep) -> TenantScope:
     """The tenant of the caller. Raises AssertionError for the platform's key, which has none: the
     route needs a permission that the platform lacks."""
     if principal.tenant is None:
         raise AssertionError("the platform's key reached a tenant's route")
-    return TenantScope(principal.tenant, principal.actor, state)
+    return scope_of(principal, principal.tenant, state)
 
 
 async def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRecords:
@@ -181,14 +248,14 @@ async def require_audit(principal: PrincipalDep, state: StateDep) -> AuditLog:
     """The audit log of the caller's tenant, or the platform's own for its key."""
     if principal.tenant is None:
         return state.deps.database.platform_audit()
-    return TenantScope(principal.tenant, principal.actor, state).audit
+    return scope_of(principal, principal.tenant, state).audit
 
 
 async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys | PlatformRecords:
     """The keys of the caller's tenant, or those of everybody for the platform's key."""
     if principal.tenant is None:
         return state.deps.database.platform()
-    return TenantScope(principal.tenant, principal.actor, state).keys
+    return scope_of(principal, principal.tenant, state).keys
 
 
 async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
@@ -201,7 +268,7 @@ async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
     if kind != "user" or principal.tenant is None:
         return None
     try:
-        return await TenantScope(principal.tenant, principal.actor, state).users.user(id)
+        return await scope_of(principal, principal.tenant, state).users.user(id)
     except NotFoundError:
         raise UnauthorizedError(
             "This session is over.", hint="Sign in: POST /v1/auth/login."

@@ -214,6 +214,7 @@ alone: files of recordings have addresses of their own, which end, and are sent 
 )
 async def sighting_snapshot(key: SnapshotKey, scope: TenantDep) -> Response:
     """Only pictures of your own tenant: the key is looked up in its storage and nowhere else."""
+    await scope.check_picture(key)
     jpeg = await scope.blobs.get(key)
     return Response(
         jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"}

@@ -147,6 +147,7 @@ class SignIn:
             identity.email,
             identity.name,
             identity.role,
+            identity.groups,
             adopt=provider.adopt_users and identity.email_verified,
         )
         ttl_s = provider.session_ttl_s

@@ -23,6 +23,7 @@ from serve.api.fields import (
     ResponseBody,
     SecretText,
 )
+from serve.api.groups import LimitedTo
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
@@ -52,6 +53,7 @@ class NewUser(RequestBody):
     email: str = Field(min_length=3, max_length=MAX_EMAIL, examples=["ana@acme.example"])
     name: DisplayName | None = Field(None, description="Default: the e-mail address.")
     role: TenantRole
+    groups: LimitedTo = None
     password: NewPassword
 
 
@@ -61,6 +63,7 @@ class UserPatch(PatchBody):
 
     name: DisplayName = ""
     role: TenantRole = Role.VIEWER
+    groups: LimitedTo = None
     password: NewPassword = SecretStr("")
     disabled: bool = False
 
@@ -70,6 +73,7 @@ class UserView(ResponseBody):
     email: str
     name: str
     role: Role
+    groups: tuple[str, ...] | None = Field(description="Null: all cameras.")
     disabled: bool
     created_at: str
     signed_in_at: str | None = Field(description="The last time; null: never.")
@@ -89,6 +93,7 @@ def _view(user: User) -> UserView:
         email=user.email,
         name=user.name,
         role=user.role,
+        groups=user.groups,
         disabled=user.disabled,
         created_at=rfc3339(user.created_us),
         signed_in_at=rfc3339_or_none(user.signed_in_us),
@@ -100,7 +105,7 @@ def _view(user: User) -> UserView:
     "/v1/users",
     status_code=201,
     summary="Add a user",
-    responses=CREATED | responses(400, 409, 413),
+    responses=CREATED | responses(400, 404, 409, 413),
 )
 async def add_user(
     body: NewUser,
@@ -112,8 +117,11 @@ async def add_user(
 ) -> UserView:
     email = check_email(body.email)
     note.details["role"] = body.role.value
+    if body.groups is not None:
+        note.details["groups"] = list(body.groups)
     hashed = await _hashed(body.password, state, request)
-    user = await scope.users.add(email, body.name or email[:120], body.role, hashed)
+    name = body.name or email[:120]
+    user = await scope.users.add(email, name, body.role, hashed, body.groups)
     note.committed = True
     response.headers["Location"] = f"/v1/users/{user.id}"
     return _view(user)
@@ -138,9 +146,12 @@ async def change_user(
     request: Request,
     note: AuditNoteDep,
 ) -> UserView:
-    """A change of the role takes effect within two seconds."""
+    """A change of the role or the groups takes effect within two seconds, in streams that are open
+    within five."""
     sent: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     note.details["fields"] = sorted(sent)
+    if sent.get("groups") is not None:
+        note.details["groups"] = list(sent["groups"])
     known = await scope.users.user(user)
     weaker = sent.get("disabled") or sent.get("role") not in (None, known.role)
     if scope.actor == known.actor and weaker:

@@ -53,7 +53,7 @@ _BEHIND_THE_END = frozenset({"InvalidRange", "416"})
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _NAME = re.compile(_PART, re.ASCII)
 _KEY = re.compile(rf"{_PART}(/{_PART})*", re.ASCII)
-_NO_BLOB = "there is no such blob, or no such file."
+NO_BLOB = "there is no such blob, or no such file."
 _T = TypeVar("_T")
 
 
@@ -180,7 +180,7 @@ class TenantBlobs:
         """Size and version of a blob. Raises InputError, NotFoundError, UnavailableError."""
         info = await self._known(self._ask("info", self._path(key)))
         if info["type"] != "file":
-            raise NotFoundError(_NO_BLOB)
+            raise NotFoundError(NO_BLOB)
         version = hashlib.sha256(str(info).encode()).hexdigest()
         return BlobStat(int(info["size"]), version[:32])
 
@@ -310,7 +310,7 @@ class TenantBlobs:
         try:
             return await self._run(call)
         except ConflictError:
-            raise NotFoundError(_NO_BLOB) from None
+            raise NotFoundError(NO_BLOB) from None
 
     async def _sent(self, call: Awaitable[None], more_s: float = 0.0) -> None:
         """Run a call that writes to object storage, which has no folders: only the bucket can be
@@ -328,7 +328,7 @@ class TenantBlobs:
         except (FileNotFoundError, IsADirectoryError) as error:
             if code_of(error) == "NoSuchBucket":
                 raise _no_bucket() from None
-            raise NotFoundError(_NO_BLOB) from None
+            raise NotFoundError(NO_BLOB) from None
         except (FileExistsError, NotADirectoryError):
             raise ConflictError("a part of the key is a blob already.") from None
         except TimeoutError:

@@ -4,6 +4,7 @@ from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.expiry import TenantExpiry
+from cluster.stores.db.groups import TenantGroups, VisibleCameras
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.keys import new_key
@@ -20,6 +21,7 @@ from cluster.stores.db.types import (
     AlarmRecord,
     AlarmState,
     CameraChanges,
+    CameraGroup,
     HoldRecord,
     IssuedKey,
     JobRecord,
@@ -53,6 +55,7 @@ __all__ = [
     "AuditLog",
     "AuditPage",
     "CameraChanges",
+    "CameraGroup",
     "Database",
     "HoldRecord",
     "IssuedKey",
@@ -77,6 +80,7 @@ __all__ = [
     "StoredSecrets",
     "Tenant",
     "TenantExpiry",
+    "TenantGroups",
     "TenantJobs",
     "TenantKeys",
     "TenantRecordings",
@@ -88,6 +92,7 @@ __all__ = [
     "User",
     "UserChanges",
     "UserSessions",
+    "VisibleCameras",
     "current",
     "downgrade",
     "head",

@@ -14,6 +14,7 @@ from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
 from cluster.stores.db.expiry import TenantExpiry
+from cluster.stores.db.groups import TenantGroups, VisibleCameras
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.platform import PlatformRecords
@@ -23,6 +24,7 @@ from cluster.stores.db.secrets import StoredSecrets
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import TenantRecords
 from cluster.stores.db.tracks import TenantTracks
+from cluster.stores.db.types import Groups
 from cluster.stores.db.user_sessions import UserSessions
 from cluster.stores.db.users import TenantUsers
 from pipelines.clock import Clock, SystemClock
@@ -89,58 +91,61 @@ class Database:
         await self._engine.dispose()
         await self._tenants.dispose()
 
-    def tenant(self, tenant: str) -> TenantRecords:
+    def tenant(self, tenant: str, groups: Groups = None) -> TenantRecords:
         """The records of one tenant; the only way to rows that belong to tenants.
+
+        Args:
+            groups: camera groups whose cameras are all that there is; None: all cameras.
 
         Raises:
             InputError: `tenant` is no slug.
         """
-        require_tenant(tenant)
-        return TenantRecords(self._of_tenant(tenant), tenant, self._clock, self._cipher)
+        sessions = self._of_tenant(tenant, groups)
+        return TenantRecords(sessions, tenant, self._clock, self._cipher)
 
-    def recordings(self, tenant: str) -> TenantRecordings:
-        """The index of one tenant's recordings. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantRecordings(self._of_tenant(tenant), tenant, self._clock)
+    def recordings(self, tenant: str, groups: Groups = None) -> TenantRecordings:
+        """The index of one tenant's recordings. `groups`, errors: as `tenant`."""
+        return TenantRecordings(self._of_tenant(tenant, groups), tenant, self._clock)
 
-    def tracks(self, tenant: str) -> TenantTracks:
-        """One tenant's objects and their paths. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantTracks(self._of_tenant(tenant), tenant, self._clock)
+    def tracks(self, tenant: str, groups: Groups = None) -> TenantTracks:
+        """One tenant's objects and their paths. `groups`, errors: as `tenant`."""
+        return TenantTracks(self._of_tenant(tenant, groups), tenant, self._clock)
 
-    def jobs(self, tenant: str) -> TenantJobs:
-        """The jobs of one tenant. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantJobs(self._of_tenant(tenant), tenant, self._clock)
+    def jobs(self, tenant: str, groups: Groups = None) -> TenantJobs:
+        """The jobs of one tenant. `groups`, errors: as `tenant`."""
+        return TenantJobs(self._of_tenant(tenant, groups), tenant, self._clock)
 
-    def retention(self, tenant: str) -> TenantRetention:
-        """One tenant's policy, holds and reports. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
-        return TenantRetention(self._of_tenant(tenant), tenant, self._clock)
+    def retention(self, tenant: str, groups: Groups = None) -> TenantRetention:
+        """One tenant's policy, holds and reports. `groups`, errors: as `tenant`."""
+        return TenantRetention(self._of_tenant(tenant, groups), tenant, self._clock)
+
+    def groups(self, tenant: str) -> TenantGroups:
+        """The camera groups of one tenant. Raises InputError: `tenant` is no slug."""
+        return TenantGroups(self._of_tenant(tenant), tenant, self._clock)
+
+    def visible(self, tenant: str, groups: Groups) -> VisibleCameras:
+        """Which cameras who is limited to `groups` may see. Raises InputError: `tenant` is no
+        slug."""
+        return VisibleCameras(self._of_tenant(tenant), tenant, groups)
 
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
         return TenantExpiry(self._of_tenant(tenant), tenant)
 
     def keys(self, tenant: str) -> TenantKeys:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
         return TenantKeys(self._of_tenant(tenant), tenant, self._clock)
 
     def users(self, tenant: str) -> TenantUsers:
         """The users of one tenant. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
         return TenantUsers(self._of_tenant(tenant), tenant, self._clock)
 
     def sessions(self, tenant: str) -> UserSessions:
         """The sessions of one tenant's users. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
         return UserSessions(self._of_tenant(tenant), tenant, self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""
-        require_tenant(tenant)
         return AuditLog(self._of_tenant(tenant), tenant)
 
     def platform_audit(self) -> AuditLog:
@@ -156,8 +161,10 @@ class Database:
         """Where every chain ends: for anchors and checks."""
         return AuditHeads(Sessions(self._engine, None))
 
-    def _of_tenant(self, slug: str) -> Sessions:
-        return Sessions(self._tenants, slug)
+    def _of_tenant(self, tenant: str, groups: Groups = None) -> Sessions:
+        """Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return Sessions(self._tenants, tenant, groups)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from cluster.stores.db.convert import job_of
 from cluster.stores.db.models import JobRow, TenantRow
+from cluster.stores.db.scope import EVERY_CAMERA
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import JobRecord
 from pipelines.clock import Clock
@@ -60,7 +61,9 @@ class TenantJobs:
             if known is None:
                 raise NotFoundError(f"there is no tenant {self.tenant}.")
             under_way = await session.scalar(
-                select(func.count()).select_from(JobRow).where(JobRow.state.in_(_under_way()))
+                select(func.count()).select_from(JobRow).where(JobRow.state.in_(_under_way())),
+                # The bound is the tenant's, whoever of it asks.
+                execution_options={EVERY_CAMERA: True},
             )
             if at_most is not None and (under_way or 0) >= at_most:
                 raise QuotaReachedError(
@@ -72,6 +75,7 @@ class TenantJobs:
                 tenant=self.tenant,
                 id=id,
                 kind=kind,
+                camera=request.get("camera"),
                 request=request,
                 state=JobState.QUEUED.value,
                 progress=0.0,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
 from cluster.stores.db import keys
+from cluster.stores.db.groups import checked_groups, groups_of
 from cluster.stores.db.models import KeyRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, KeyInfo
@@ -54,7 +57,7 @@ class KeyRecords:
         """A new key in the place of an old one, which works for `overlap_us` longer.
 
         Returns:
-            The new key, which has the old one's label, role and expiry.
+            The new key, which has the old one's label, role, groups and expiry.
 
         Raises:
             NotFoundError: there is no such key.
@@ -71,7 +74,9 @@ class KeyRecords:
             old = _info(row)
             ends_us = now_us + overlap_us
             row.expires_us = min(ends_us, row.expires_us or ends_us)
-            made = await self._add(session, secret, old.tenant, old.label, old.role, old.expires_us)
+            made = await self._add(
+                session, secret, old.tenant, old.label, old.role, old.expires_us, row.groups
+            )
         return IssuedKey(made, secret)
 
     async def _row(self, session: AsyncSession, key: str) -> KeyRow:
@@ -81,13 +86,19 @@ class KeyRecords:
         return row
 
     async def _create(
-        self, tenant: str | None, label: str, role: Role, expires_us: int | None
+        self,
+        tenant: str | None,
+        label: str,
+        role: Role,
+        expires_us: int | None,
+        groups: Collection[str] | None,
     ) -> IssuedKey:
         if expires_us is not None and expires_us <= self._clock.now_us():
             raise InputError("a key cannot expire in the past.", hint="Give a later time.")
         secret = keys.new_key()
         async with self._sessions.write() as session:
-            made = await self._add(session, secret, tenant, label, role, expires_us)
+            limited = await checked_groups(session, tenant, role, groups)
+            made = await self._add(session, secret, tenant, label, role, expires_us, limited)
         return IssuedKey(made, secret)
 
     async def _add(
@@ -98,6 +109,7 @@ class KeyRecords:
         label: str,
         role: Role,
         expires_us: int | None,
+        groups: list[str] | None = None,
     ) -> KeyInfo:
         key_id = keys.key_id(secret)
         if key_id is None:
@@ -110,6 +122,7 @@ class KeyRecords:
             label=label,
             role=role.value,
             digest=keys.digest(secret),
+            groups=groups,
             created_us=self._clock.now_us(),
             expires_us=expires_us,
         )
@@ -128,15 +141,26 @@ class TenantKeys(KeyRecords):
         super().__init__(sessions, clock, tenant)
         self.tenant = tenant
 
-    async def issue(self, label: str, role: Role, expires_us: int | None = None) -> IssuedKey:
+    async def issue(
+        self,
+        label: str,
+        role: Role,
+        expires_us: int | None = None,
+        groups: Collection[str] | None = None,
+    ) -> IssuedKey:
         """A fresh key. Its secret is shown only here.
 
+        Args:
+            groups: whose cameras are all that it sees; None: all cameras.
+
         Raises:
-            InputError: it would have expired already, or the role is not a tenant's.
+            InputError: it would have expired already, the role is not a tenant's, or cannot be
+                limited.
+            NotFoundError: there is no such group.
         """
         if role is Role.PLATFORM:
             raise _not_a_tenants_role()
-        return await self._create(self.tenant, label, role, expires_us)
+        return await self._create(self.tenant, label, role, expires_us, groups)
 
 
 def _not_a_tenants_role() -> AtalaiaError:
@@ -173,4 +197,5 @@ def _info(row: KeyRow) -> KeyInfo:
         expires_us=row.expires_us,
         last_used_us=row.last_used_us,
         revoked_us=row.revoked_us,
+        groups=groups_of(row.groups),
     )

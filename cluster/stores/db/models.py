@@ -37,6 +37,9 @@ NAMING = {
 
 JsonBody = JSON().with_variant(JSONB(), "postgresql")
 
+GroupIds = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+"""Ids of camera groups, or NULL: all cameras."""
+
 
 class SecretText(TypeDecorator[SecretStr]):
     """Text that is a secret in Python, so that a row's repr or a log line cannot show it.
@@ -270,6 +273,8 @@ class JobRow(TenantOwned, Base):
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
+    camera: Mapped[str | None] = mapped_column(String(40))
+    """As in `request`."""
     request: Mapped[dict[str, Any]] = mapped_column(JsonBody)
     state: Mapped[str] = mapped_column(String(16))
     progress: Mapped[float] = mapped_column(Double)
@@ -335,6 +340,34 @@ class StorageUseRow(TenantOwned, Base):
     state: Mapped[str] = mapped_column(String(16))
 
 
+class GroupRow(TenantOwned, Base):
+    """A group of cameras (`cluster.stores.db.groups`)."""
+
+    __tablename__ = "camera_groups"
+    __table_args__ = (UniqueConstraint("tenant", "name"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120))
+    created_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class GroupCameraRow(TenantOwned, Base):
+    """A camera of a group. It stays when the camera is removed, as what the camera saw does."""
+
+    __tablename__ = "camera_group_members"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant", "group_id"], ["camera_groups.tenant", "camera_groups.id"], ondelete="CASCADE"
+        ),
+    )
+
+    group_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+
+
+_LIMITED_ROLES = "camera_groups IS NULL OR role NOT IN ('admin', 'platform')"
+
+
 class KeyRow(Base):
     """A key of a tenant, or of the platform where `tenant` is null."""
 
@@ -344,6 +377,7 @@ class KeyRow(Base):
             "role IN ('admin', 'operator', 'analyst', 'viewer', 'platform')", name="role"
         ),
         CheckConstraint("(tenant IS NULL) = (role = 'platform')", name="owner"),
+        CheckConstraint(_LIMITED_ROLES, name="limited"),
     )
 
     id: Mapped[str] = mapped_column(String(8), primary_key=True)
@@ -353,6 +387,7 @@ class KeyRow(Base):
     label: Mapped[str] = mapped_column(String(120))
     role: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64))
+    groups: Mapped[list[str] | None] = mapped_column("camera_groups", GroupIds)
     created_us: Mapped[int] = mapped_column(BigInteger)
     expires_us: Mapped[int | None] = mapped_column(BigInteger)
     last_used_us: Mapped[int | None] = mapped_column(BigInteger)
@@ -368,12 +403,14 @@ class UserRow(TenantOwned, Base):
         CheckConstraint("role IN ('admin', 'operator', 'analyst', 'viewer')", name="role"),
         UniqueConstraint("tenant", "email"),
         UniqueConstraint("tenant", "provider", "subject"),
+        CheckConstraint(_LIMITED_ROLES, name="limited"),
     )
 
     id: Mapped[str] = mapped_column(String(12), primary_key=True)
     email: Mapped[str] = mapped_column(String(254))
     name: Mapped[str] = mapped_column(String(120))
     role: Mapped[str] = mapped_column(String(16))
+    groups: Mapped[list[str] | None] = mapped_column("camera_groups", GroupIds)
     password: Mapped[SecretStr] = mapped_column(SecretText)
     disabled: Mapped[bool]
     created_us: Mapped[int] = mapped_column(BigInteger)

@@ -13,6 +13,7 @@ from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.groups import groups_of
 from cluster.stores.db.key_records import KeyRecords, role_of_key
 from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
@@ -81,18 +82,20 @@ class PlatformRecords(KeyRecords):
         label: str,
         role: Role | None = None,
         expires_us: int | None = None,
+        groups: Collection[str] | None = None,
     ) -> IssuedKey:
         """A fresh key for a tenant, or for the platform (None). Its secret is shown only here.
 
         Args:
             role: default: admin, or platform where there is no tenant.
             expires_us: UTC microseconds; None: never.
+            groups: whose cameras are all that it sees; None: all cameras.
 
         Raises:
-            InputError: it would have expired already, or the role is another's.
-            NotFoundError: no such tenant.
+            InputError: it would have expired already, the role is another's, or cannot be limited.
+            NotFoundError: no such tenant or group.
         """
-        return await self._create(tenant, label, role_of_key(tenant, role), expires_us)
+        return await self._create(tenant, label, role_of_key(tenant, role), expires_us, groups)
 
     async def import_key(self, tenant: str | None, secret: str, label: str) -> str:
         """Accept a key that the caller made with `new_key`, as the tenant's admin or as the
@@ -147,7 +150,8 @@ class PlatformRecords(KeyRecords):
                 and keys.proves(secret, row.digest)
                 and keys.works(row.expires_us, row.revoked_us, now_us)
             ):
-                found[secret] = Principal(row.tenant, Role(row.role), f"key:{row.id}")
+                limits = groups_of(row.groups)
+                found[secret] = Principal(row.tenant, Role(row.role), f"key:{row.id}", limits)
         return found
 
     async def note_uses(self, uses: Mapping[str, int]) -> None:

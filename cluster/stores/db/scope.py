@@ -1,16 +1,19 @@
-"""Sessions that can see one tenant only, whatever statement is written in them.
+"""Sessions that can see one tenant only, and of its cameras only those that they may, whatever
+statement is written in them.
 
-Two locks, which know nothing of each other: conditions that SQLAlchemy adds to each statement, and
-PostgreSQL's row-level security (`row_security`), which sees statements that nobody rewrote, too.
+Two locks on the tenant, which know nothing of each other: conditions that SQLAlchemy adds to each
+statement, and PostgreSQL's row-level security (`row_security`), which sees statements that nobody
+rewrote, too. Camera groups have the first one only.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Select, SQLColumnExpression, event, false, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import (
+    LoaderCriteriaOption,
     ORMExecuteState,
     Session,
     SessionTransaction,
@@ -18,7 +21,18 @@ from sqlalchemy.orm import (
     with_loader_criteria,
 )
 
-from cluster.stores.db.models import TenantOwned
+from cluster.stores.db.models import (
+    AlarmRow,
+    CameraRow,
+    GroupCameraRow,
+    HoldRow,
+    JobRow,
+    ObjectRow,
+    PathRow,
+    RecordingRow,
+    RuleRow,
+    TenantOwned,
+)
 from cluster.stores.db.row_security import PLATFORM_ROLE, TENANT_ROLE, TENANT_SETTING
 from pipelines.errors import UnavailableError
 
@@ -26,10 +40,44 @@ TENANT = "tenant"
 """Key of `Session.info` that holds the tenant."""
 AS_PLATFORM = "as_platform"
 """Key of `Session.info`: true where a session is bound to rows that are the platform's own."""
+GROUPS = "groups"
+"""Key of `Session.info` that holds ids of camera groups, whose cameras alone are there; None: all
+cameras."""
+EVERY_CAMERA = "every_camera"
+"""Execution option of a statement that must see all cameras: to count what the tenant has."""
+
+CAMERA_OF: dict[type[TenantOwned], SQLColumnExpression[Any]] = {
+    CameraRow: CameraRow.id,
+    RuleRow: RuleRow.camera,
+    AlarmRow: AlarmRow.camera,
+    RecordingRow: RecordingRow.camera,
+    ObjectRow: ObjectRow.camera,
+    PathRow: PathRow.camera,
+    JobRow: JobRow.camera,
+    HoldRow: HoldRow.camera,
+}
+"""Whose a row is. A row without a camera is of all cameras, and so of none that is limited."""
+
+OF_NO_CAMERA = frozenset(
+    {
+        "audit",
+        "camera_group_members",
+        "camera_groups",
+        "quotas",
+        "retention_policies",
+        "retention_runs",
+        "sessions",
+        "storage_use",
+        "users",
+    }
+)
+"""Tables of a tenant whose rows are of no single camera: only who has all cameras gets to them
+(`cluster.core.roles.LIMITABLE`), or they are the caller's own."""
 
 
 class TenantSession(Session):
-    """Adds `tenant = …` to every SELECT, UPDATE and DELETE, and refuses foreign new rows.
+    """Adds `tenant = …` to every SELECT, UPDATE and DELETE, and refuses foreign new rows; in a
+    session of some camera groups also `camera IN …`.
 
     It is a second fence: the repository's own conditions do not repeat the tenant, so that no
     query can forget it. Core INSERTs are not rewritten; their author sets the tenant.
@@ -81,6 +129,24 @@ def _filter_by_tenant(state: ORMExecuteState) -> None:
     state.statement = state.statement.options(
         with_loader_criteria(TenantOwned, lambda cls: cls.tenant == tenant, include_aliases=True)
     )
+    groups = state.session.info.get(GROUPS)
+    if groups is not None and not state.execution_options.get(EVERY_CAMERA):
+        state.statement = state.statement.options(*_of_groups(tenant, groups))
+
+
+def _of_groups(tenant: str, groups: tuple[str, ...]) -> list[LoaderCriteriaOption]:
+    members = cameras_of(tenant, groups)
+    return [
+        with_loader_criteria(row, camera.in_(members), include_aliases=True)
+        for row, camera in CAMERA_OF.items()
+    ]
+
+
+def cameras_of(tenant: str, groups: tuple[str, ...]) -> Select[str]:
+    """SELECT of the cameras of some groups. A group that is gone has none."""
+    member = GroupCameraRow.__table__.c
+    own = member.group_id.in_(groups) if groups else false()
+    return select(member.camera).where(member.tenant == tenant, own)
 
 
 @event.listens_for(TenantSession, "before_flush")

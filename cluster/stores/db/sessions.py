@@ -9,7 +9,7 @@ import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors
-from cluster.stores.db.scope import AS_PLATFORM, TENANT, PlatformSession, TenantSession
+from cluster.stores.db.scope import AS_PLATFORM, GROUPS, TENANT, PlatformSession, TenantSession
 
 
 class Sessions:
@@ -19,15 +19,22 @@ class Sessions:
         engine: where the records are.
         tenant: the only tenant that its sessions see; None: the platform, which sees all.
         as_platform: `tenant` is not one, but names rows that are the platform's own.
+        groups: the camera groups whose cameras are all that its sessions see; None: all cameras.
     """
 
     def __init__(
-        self, engine: AsyncEngine, tenant: str | None, *, as_platform: bool = False
+        self,
+        engine: AsyncEngine,
+        tenant: str | None,
+        groups: tuple[str, ...] | None = None,
+        *,
+        as_platform: bool = False,
     ) -> None:
         self._reader = engine
         self._writer = engine.execution_options(**{WRITE_OPTION: True})
         self._tenant = tenant
         self._as_platform = as_platform
+        self._groups = groups
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -65,7 +72,7 @@ class Sessions:
             engine,
             expire_on_commit=False,
             sync_session_class=TenantSession,
-            info={TENANT: self._tenant, AS_PLATFORM: self._as_platform},
+            info={TENANT: self._tenant, AS_PLATFORM: self._as_platform, GROUPS: self._groups},
         )
 
 

@@ -23,6 +23,7 @@ from cluster.stores.db.convert import (
 )
 from cluster.stores.db.cursor import ALARM_CURSOR
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.merged import few_cameras, merged
 from cluster.stores.db.models import (
     AlarmRow,
     CameraRow,
@@ -92,11 +93,7 @@ class TenantRecords:
             NotFoundError: there is no such camera, and nothing is kept of one.
         """
         async with self._sessions.read() as session:
-            for column in _NAMES_OF_CAMERAS:
-                found = await session.scalar(select(column).where(column == camera).limit(1))
-                if found is not None:
-                    return
-        raise _unknown_camera(camera)
+            await require_camera_known(session, camera)
 
     async def add_camera(self, camera: Camera, *, at_most: int | None = None) -> Camera:
         """A new camera.
@@ -239,7 +236,8 @@ class TenantRecords:
         neither repeat nor hide others.
         """
         async with self._sessions.read() as session:
-            rows = list(await session.scalars(_alarm_query(query)))
+            cameras = await few_cameras(session) if query.camera is None else None
+            rows = list(await session.scalars(_alarm_page(query, cameras)))
         page, following = ALARM_CURSOR.page(
             rows, query.limit, lambda last: (last.capture_us, last.id)
         )
@@ -373,6 +371,15 @@ class TenantRecords:
         return NotFoundError(f"there is no tenant {self.tenant}.")
 
 
+async def require_camera_known(session: AsyncSession, camera: str) -> None:
+    """As `TenantRecords.check_camera_known`, in a session of the tenant."""
+    for column in _NAMES_OF_CAMERAS:
+        found = await session.scalar(select(column).where(column == camera).limit(1))
+        if found is not None:
+            return
+    raise _unknown_camera(camera)
+
+
 async def _camera_row(session: AsyncSession, camera: str) -> CameraRow:
     row = await session.scalar(select(CameraRow).where(CameraRow.id == camera))
     if row is None:
@@ -414,11 +421,19 @@ async def _alarm(session: AsyncSession, alarm: UUID) -> AlarmRecord:
     return alarm_record_of(row)
 
 
-def _alarm_query(query: AlarmQuery) -> Select[AlarmRow]:
+def _alarm_page(query: AlarmQuery, cameras: list[str] | None) -> Select[AlarmRow]:
+    """As `_alarm_query`. `cameras`: the few that are seen; None: it does not matter."""
+    if cameras is None:
+        return _alarm_query(query)
+    order = (AlarmRow.capture_us, AlarmRow.id)
+    return merged(lambda camera: _alarm_query(query, camera), cameras, order, query.limit + 1)
+
+
+def _alarm_query(query: AlarmQuery, camera: str | None = None) -> Select[AlarmRow]:
     """One row more than the page, so that the last page is known as such."""
     statement = select(AlarmRow)
-    if query.camera is not None:
-        statement = statement.where(AlarmRow.camera == query.camera)
+    if (wanted := camera or query.camera) is not None:
+        statement = statement.where(AlarmRow.camera == wanted)
     if query.rule is not None:
         statement = statement.where(AlarmRow.rule == query.rule)
     if query.state is not None:

@@ -29,6 +29,7 @@ from cluster.stores.db.convert import (
     path_values,
 )
 from cluster.stores.db.cursor import OBJECT_CURSOR
+from cluster.stores.db.merged import few_cameras, merged
 from cluster.stores.db.models import ObjectRow, PathRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
@@ -168,7 +169,8 @@ class TenantTracks:
     async def objects(self, query: ObjectQuery) -> ObjectPage:
         """A page of objects, newest first sight first. Raises InputError (a broken cursor)."""
         async with self._sessions.read() as session:
-            rows = list(await session.scalars(_object_query(query)))
+            cameras = await few_cameras(session) if query.camera is None else None
+            rows = list(await session.scalars(_object_page(query, cameras)))
         page, following = OBJECT_CURSOR.page(
             rows, query.limit, lambda last: (last.first_seen_us, last.camera, last.track)
         )
@@ -262,11 +264,19 @@ def _paths_between(from_us: int, to_us: int) -> Select[PathRow]:
     )
 
 
-def _object_query(query: ObjectQuery) -> Select[ObjectRow]:
+def _object_page(query: ObjectQuery, cameras: list[str] | None) -> Select[ObjectRow]:
+    """As `_object_query`. `cameras`: the few that are seen; None: it does not matter."""
+    if cameras is None:
+        return _object_query(query)
+    order = (ObjectRow.first_seen_us, ObjectRow.camera, ObjectRow.track)
+    return merged(lambda camera: _object_query(query, camera), cameras, order, query.limit + 1)
+
+
+def _object_query(query: ObjectQuery, camera: str | None = None) -> Select[ObjectRow]:
     """One row more than the page, so that the last page is known as such."""
     statement = select(ObjectRow)
-    if query.camera is not None:
-        statement = statement.where(ObjectRow.camera == query.camera)
+    if (wanted := camera or query.camera) is not None:
+        statement = statement.where(ObjectRow.camera == wanted)
     if query.label is not None:
         statement = statement.where(ObjectRow.label == query.label)
     if query.colour is not None:

@@ -35,6 +35,9 @@ from pipelines.retention import (
 
 MAX_PAGE = 500
 
+Groups = tuple[str, ...] | None
+"""Ids of camera groups, whose cameras are all that is seen; None: all cameras."""
+
 
 class Tenant(Frozen):
     """One customer. Everything else belongs to exactly one."""
@@ -303,11 +306,13 @@ class Principal:
     Attributes:
         tenant: None: the platform itself.
         actor: as records name it: `key:<id>` or `user:<id>`.
+        groups: ids of the camera groups that it is limited to; None: all cameras.
     """
 
     tenant: str | None
     role: Role
     actor: str
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +322,7 @@ class KeyInfo:
     Attributes:
         expires_us: when it stops; None: never.
         last_used_us: to within a minute; None: never.
+        groups: ids of camera groups; None: all cameras.
     """
 
     id: str
@@ -327,6 +333,7 @@ class KeyInfo:
     expires_us: int | None
     last_used_us: int | None
     revoked_us: int | None
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +362,7 @@ class User:
         signed_in_us: the last time; None: never.
         provider: name of the identity provider at which they sign in, which also says their role;
             None: they have a password.
+        groups: ids of camera groups; None: all cameras.
     """
 
     id: str
@@ -365,6 +373,7 @@ class User:
     created_us: int
     signed_in_us: int | None
     provider: str | None = None
+    groups: tuple[str, ...] | None = None
 
     @property
     def actor(self) -> str:
@@ -373,9 +382,27 @@ class User:
 
 
 class UserChanges(Frozen):
-    """What to change of a user; None means: leave it. `password` is a hash."""
+    """What to change of a user; None means: leave it. `password` is a hash. `groups` counts where
+    it was given: None is all cameras then."""
 
     name: str | None = None
     role: Role | None = None
     password: SecretStr | None = None
     disabled: bool | None = None
+    groups: tuple[str, ...] | None = None
+
+
+class CameraGroup(Frozen):
+    """Cameras under one name.
+
+    Attributes:
+        cameras: ids, sorted; also of cameras that were removed.
+        users, keys: how many are limited to it, keys that no longer work left out.
+    """
+
+    id: Slug
+    name: str
+    cameras: tuple[str, ...]
+    created_us: int
+    users: int = 0
+    keys: int = 0

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
+from cluster.stores.db.groups import groups_of
 from cluster.stores.db.models import SessionRow, UserRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import Principal, user_actor
@@ -141,7 +142,9 @@ class UserSessions:
         )
         async with self._sessions.read() as session:
             row = await session.scalar(statement)
-        return None if row is None else Principal(self.tenant, Role(row.role), user_actor(row.id))
+        if row is None:
+            return None
+        return Principal(self.tenant, Role(row.role), user_actor(row.id), groups_of(row.groups))
 
     async def _forget_old(self, session: AsyncSession, user: str, now_us: int) -> None:
         await session.execute(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
+from typing import Literal
 
 from pydantic import SecretStr
 from sqlalchemy import select, update
@@ -10,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
+from cluster.stores.db.groups import checked_groups, groups_of
 from cluster.stores.db.keys import random_id
 from cluster.stores.db.models import SessionRow, TenantRow, UserRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import User, UserChanges
+from cluster.stores.db.types import Groups, User, UserChanges
 from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
@@ -50,13 +53,24 @@ class TenantUsers:
         self._clock = clock
         self.tenant = tenant
 
-    async def add(self, email: str, name: str, role: Role, password: SecretStr) -> User:
-        """A new user. `password`: its hash.
+    async def add(
+        self,
+        email: str,
+        name: str,
+        role: Role,
+        password: SecretStr,
+        groups: Collection[str] | None = None,
+    ) -> User:
+        """A new user.
+
+        Args:
+            password: its hash.
+            groups: whose cameras are all that the user sees; None: all cameras.
 
         Raises:
-            InputError: `email` is no address, or the role is not a tenant's.
+            InputError: `email` is no address, the role is not a tenant's, or cannot be limited.
             ConflictError: a user has this address.
-            NotFoundError: there is no such tenant.
+            NotFoundError: there is no such tenant or group.
         """
         if role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
@@ -73,6 +87,7 @@ class TenantUsers:
         async with self._sessions.write() as session:
             if await session.get(TenantRow, self.tenant) is None:
                 raise NotFoundError(f"there is no tenant {self.tenant}.")
+            row.groups = await checked_groups(session, self.tenant, role, groups)
             session.add(row)
             try:
                 await session.flush()
@@ -104,8 +119,8 @@ class TenantUsers:
         """The changed user. Another password, and `disabled`, end the user's sessions.
 
         Raises:
-            InputError: the role is not a tenant's.
-            NotFoundError: there is no such user.
+            InputError: the role is not a tenant's, or cannot be limited to camera groups.
+            NotFoundError: there is no such user or group.
             ConflictError: role or password of a user who has them from an identity provider.
         """
         if changes.role is Role.PLATFORM:
@@ -120,6 +135,10 @@ class TenantUsers:
                 )
             row.name = row.name if changes.name is None else changes.name
             row.role = row.role if changes.role is None else changes.role.value
+            given = "groups" in changes.model_fields_set
+            wanted = changes.groups if given else groups_of(row.groups)
+            if given or changes.role is not None:
+                row.groups = await checked_groups(session, self.tenant, Role(row.role), wanted)
             row.password = changes.password or row.password
             row.disabled = row.disabled if changes.disabled is None else changes.disabled
             if changes.password is not None or changes.disabled:
@@ -127,19 +146,29 @@ class TenantUsers:
             return _user(row)
 
     async def from_provider(
-        self, provider: str, subject: str, email: str, name: str, role: Role, *, adopt: bool
+        self,
+        provider: str,
+        subject: str,
+        email: str,
+        name: str,
+        role: Role,
+        groups: Groups | Literal["kept"] = "kept",
+        *,
+        adopt: bool,
     ) -> User:
         """The user of an identity provider; made at their first sign-in, and brought up to date at
         each. Disabled users stay so.
 
         Args:
             provider, subject: which of its people it is.
+            groups: camera groups that they are limited to; `kept`: those that they have here.
             adopt: whether a user who has this address and a password becomes the provider's. The
                 password is forgotten then, and their sessions end.
 
         Raises:
+            InputError: the role cannot be limited to camera groups.
             ConflictError: another user has this address.
-            NotFoundError: there is no such tenant.
+            NotFoundError: there is no such tenant or group.
         """
         async with self._sessions.write() as session:
             if await session.get(TenantRow, self.tenant) is None:
@@ -159,7 +188,11 @@ class TenantUsers:
                 session.add(row)
             row.provider, row.subject, row.password = provider, subject, NO_PASSWORD
             row.email, row.name, row.role = email, name, role.value
+            wanted = groups_of(row.groups) if groups == "kept" else groups
+            # An admin has all cameras, whatever the user was limited to before.
+            wanted = None if role is Role.ADMIN and groups == "kept" else wanted
             try:
+                row.groups = await checked_groups(session, self.tenant, role, wanted)
                 await session.flush()
             except IntegrityError:
                 raise ConflictError(
@@ -214,4 +247,5 @@ def _user(row: UserRow) -> User:
         created_us=row.created_us,
         signed_in_us=row.signed_in_us,
         provider=row.provider,
+        groups=groups_of(row.groups),
     )

@@ -232,6 +232,10 @@ def _condition(condition: models.Condition) -> edge.FieldCondition | edge.HasIdC
             return edge.HasIdCondition({str(point) for point in condition.has_id})
         case models.FieldCondition(match=models.MatchValue() as match):
             return edge.FieldCondition(condition.key, match=edge.MatchValue(match.value))
+        case models.FieldCondition(match=models.MatchAny() as match):
+            return edge.FieldCondition(
+                condition.key, match=edge.MatchAny([str(one) for one in match.any])
+            )
         case models.FieldCondition(range=models.Range() as span):
             return edge.FieldCondition(
                 condition.key,

@@ -162,14 +162,22 @@ class TenantVectors:
         client: from `open_vectors`; stays the caller's to close.
         collection: made by `ensure_collection`.
         tenant: whose memory.
+        cameras: those whose sightings alone are found; None: every camera.
 
     Raises:
         InputError: `tenant` is no slug.
     """
 
-    def __init__(self, client: VectorClient, collection: str, tenant: str) -> None:
+    def __init__(
+        self,
+        client: VectorClient,
+        collection: str,
+        tenant: str,
+        cameras: frozenset[str] | None = None,
+    ) -> None:
         require_tenant(tenant)
         self.tenant = tenant
+        self._cameras = cameras
         self._client = client
         self._collection = collection
         self._dim: int | None = None
@@ -235,15 +243,14 @@ class TenantVectors:
             NotFoundError: this object of this camera is not remembered.
             UnavailableError: Qdrant is away, or the collection is missing.
         """
+        inside = self._filter(EVERY_SIGHTING)
+        assert isinstance(inside.must, list)
+        point = _point_id(self.tenant, camera, track)
+        inside.must.append(models.HasIdCondition(has_id=[point]))
         with _qdrant_errors():
             points = await self._client.scroll(
                 self._collection,
-                scroll_filter=models.Filter(
-                    must=[
-                        _equals("tenant", self.tenant),
-                        models.HasIdCondition(has_id=[_point_id(self.tenant, camera, track)]),
-                    ]
-                ),
+                scroll_filter=inside,
                 limit=1,
                 with_vectors=True,
             )
@@ -308,6 +315,10 @@ class TenantVectors:
     def _filter(self, only: SightingFilter) -> models.Filter:
         """The tenant's condition, and the others that are given."""
         must: list[Any] = [_equals("tenant", self.tenant)]
+        if self._cameras is not None:
+            # No camera has an empty name: of no camera, nothing is found.
+            among = models.MatchAny(any=sorted(self._cameras) or [""])
+            must.append(models.FieldCondition(key="camera", match=among))
         for key in ("camera", "label", "colour"):
             if (wanted := getattr(only, key)) is not None:
                 must.append(_equals(key, wanted))

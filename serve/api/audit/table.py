@@ -110,6 +110,9 @@ AUDITED: dict[tuple[str, str], Audited] = {
     ("POST", "/v1/keys"): Audited(_A.KEY_ISSUE, "key", location()),
     ("POST", "/v1/keys/{key}/rotate"): Audited(_A.KEY_ROTATE, "key", path("key")),
     ("DELETE", "/v1/keys/{key}"): Audited(_A.KEY_REVOKE, "key", path("key")),
+    ("POST", "/v1/groups"): Audited(_A.GROUP_ADD, "group", location()),
+    ("PATCH", "/v1/groups/{group}"): Audited(_A.GROUP_CHANGE, "group", path("group")),
+    ("DELETE", "/v1/groups/{group}"): Audited(_A.GROUP_REMOVE, "group", path("group")),
     ("PUT", "/v1/model"): Audited(_A.MODEL_CHANGE, "model", noted),
     # cameras, masks, rules
     ("POST", "/v1/cameras"): Audited(_A.CAMERA_ADD, "camera", noted),
@@ -174,6 +177,8 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/tenants"): "a list without a secret, for the platform only",
     ("GET", "/v1/tenants/{tenant}/quotas"): "numbers without a secret, for the platform only",
     ("GET", "/v1/keys"): "a list without a secret, for who manages keys",
+    ("GET", "/v1/groups"): "names of cameras, for who manages groups",
+    ("GET", "/v1/groups/{group}"): "names of cameras, for who manages groups",
     ("GET", "/v1/model"): "what the detector runs, for the platform only",
     ("GET", "/v1/cameras"): _STATE,
     ("GET", "/v1/cameras/{camera}"): _STATE,

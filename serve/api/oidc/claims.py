@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cluster.core.oidc_settings import OidcProvider
 from cluster.core.roles import GRANTS, Role
+from cluster.stores.db.types import Groups
 from cluster.stores.db.users import MAX_SUBJECT, check_email
 from pipelines.errors import InputError
 from serve.api.fields import MAX_NAME
@@ -28,6 +29,8 @@ class Identity:
         subject: the provider's own id of the person, which never changes.
         email: in its normal form.
         email_verified: whether the provider says that the address is theirs.
+        groups: camera groups that they are limited to; None: all cameras; `kept`: the provider says
+            nothing of them.
     """
 
     subject: str
@@ -35,6 +38,7 @@ class Identity:
     email_verified: bool
     name: str
     role: Role
+    groups: Groups | Literal["kept"] = "kept"
 
 
 def identity_of(provider: OidcProvider, claims: Mapping[str, Any]) -> Identity:
@@ -50,12 +54,14 @@ def identity_of(provider: OidcProvider, claims: Mapping[str, Any]) -> Identity:
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
         raise NotAllowedError("the claim sub is missing or too long")
     email = _email(claims.get("email"))
+    role = _role(provider, claims)
     return Identity(
         subject=subject,
         email=email,
         email_verified=claims.get("email_verified") is True,
         name=_name(claims.get("name")) or email[:MAX_NAME],
-        role=_role(provider, claims),
+        role=role,
+        groups=_groups(provider, claims, role),
     )
 
 
@@ -82,6 +88,20 @@ def _role(provider: OidcProvider, claims: Mapping[str, Any]) -> Role:
     if provider.default_role is None:
         raise NotAllowedError(f"no value of the claim {provider.role_claim} has a role")
     return provider.default_role
+
+
+def _groups(
+    provider: OidcProvider, claims: Mapping[str, Any], role: Role
+) -> Groups | Literal["kept"]:
+    if provider.group_claim is None:
+        return "kept"
+    if role is Role.ADMIN:
+        return None
+    values = _texts(_claim(claims, provider.group_claim))
+    found = {provider.groups[value] for value in values if value in provider.groups}
+    if not found:
+        raise NotAllowedError(f"no value of the claim {provider.group_claim} has a camera group")
+    return tuple(sorted(found))
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:

@@ -168,8 +168,9 @@ class VectorMemory:
         vector: Vector,
         limit: int,
         only: SightingFilter,
+        cameras: frozenset[str] | None,
     ) -> list[Match]:
-        vectors = TenantVectors(self._client, COLLECTION, tenant)
+        vectors = TenantVectors(self._client, COLLECTION, tenant, cameras)
         return await vectors.search(vector, limit, only)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from cluster.core.roles import Role
+from cluster.stores.db import User, UserChanges
 from serve.dashboard import is_built
 from tests.browser import Watch, opened, sign_in
 from tests.factories import make_alarm, make_camera
@@ -18,7 +19,10 @@ pytestmark = pytest.mark.skipif(not is_built(), reason="the page is not built: `
 
 async def as_person(page: Page, world: World, role: Role) -> None:
     """A new user of acme signs in."""
-    user = await add_user(world, "acme", role)
+    await as_user(page, world, await add_user(world, "acme", role))
+
+
+async def as_user(page: Page, world: World, user: User) -> None:
     await page.goto(world.url)
     await page.get_by_label("Organization").fill("acme")
     await page.get_by_label("E-mail").fill(user.email)
@@ -141,3 +145,88 @@ async def test_a_revoked_key_ends_the_page(browser: Browser, world: World) -> No
         await expect(page.get_by_role("alert")).to_have_text(
             "Your key is no longer accepted. Sign in again.", timeout=30_000
         )
+
+
+@pytest.fixture
+async def two_cameras(world: World) -> None:
+    for camera in ("gate", "vault"):
+        await world.database.tenant("acme").add_camera(make_camera(id=camera, enabled=False))
+
+
+@pytest.mark.usefixtures("two_cameras")
+async def test_an_admin_makes_a_group_and_removes_it(browser: Browser, world: World) -> None:
+    async with opened(browser) as page:
+        watch = Watch(page)
+        await as_person(page, world, Role.ADMIN)
+        await page.get_by_role("link", name="Users and keys").click()
+        await page.get_by_role("button", name="Add group").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_role("button", name="Add group").click()
+        await expect(dialog.get_by_role("alert")).to_have_text("Name the group.")
+        await dialog.get_by_label("Name").fill("Entrances")
+        await expect(dialog.get_by_text("No camera chosen")).to_be_visible()
+        await dialog.get_by_role("button", name="Gate").click()
+        await dialog.get_by_role("button", name="Add group").click()
+        row = page.locator('[data-group="entrances"]')
+        await expect(row).to_contain_text("gate")
+
+        await row.get_by_role("button", name="Change").click()
+        await dialog.get_by_role("button", name="Vault").click()
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(row).to_contain_text("gate, vault")
+        [made] = await world.database.groups("acme").groups()
+        assert made.cameras == ("gate", "vault")
+
+        await row.get_by_role("button", name="Remove").click()
+        await dialog.get_by_role("button", name="Remove").click()
+        await expect(row).to_have_count(0)
+        assert watch.unexpected == []
+    assert await world.database.groups("acme").groups() == []
+
+
+@pytest.mark.usefixtures("two_cameras")
+async def test_an_admin_chooses_groups_for_a_user_and_a_key(browser: Browser, world: World) -> None:
+    groups = world.database.groups("acme")
+    await groups.add("entrances", "Entrances", ["gate"])
+    guard = await add_user(world, "acme", Role.VIEWER, "guard")
+    async with opened(browser) as page:
+        watch = Watch(page)
+        watch.expect("409")  # a group in use stays
+        await as_person(page, world, Role.ADMIN)
+        await page.get_by_role("link", name="Users and keys").click()
+        dialog, row = page.get_by_role("dialog"), page.locator(f'[data-user="{guard.email}"]')
+        await expect(row).to_contain_text("All")
+        await row.get_by_role("button", name="Choose cameras").click()
+        await expect(dialog.get_by_text("No group chosen: all cameras")).to_be_visible()
+        await dialog.get_by_role("button", name="Entrances").click()
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(row).to_contain_text("Entrances")
+
+        await page.get_by_role("button", name="Issue a key").click()
+        await dialog.get_by_label("Name").fill("wall")
+        await dialog.get_by_role("button", name="Entrances").click()
+        await dialog.get_by_role("button", name="Issue a key").click()
+        await expect(dialog.locator("output")).to_have_text(re.compile(r"^atk_"))
+        await dialog.get_by_role("button", name="Close").last.click()
+        await expect(page.locator("[data-key]", has_text="wall")).to_contain_text("Entrances")
+
+        group = page.locator('[data-group="entrances"]')
+        await group.get_by_role("button", name="Remove").click()
+        await dialog.get_by_role("button", name="Remove").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("are limited to the group")
+        assert watch.unexpected == []
+    used = await groups.group("entrances")
+    assert (used.users, used.keys) == (1, 1)
+
+
+@pytest.mark.usefixtures("two_cameras")
+async def test_who_is_limited_sees_cameras_of_the_group_alone(
+    browser: Browser, world: World
+) -> None:
+    await world.database.groups("acme").add("entrances", "Entrances", ["gate"])
+    guard = await add_user(world, "acme", Role.VIEWER, "guard")
+    await world.database.users("acme").change(guard.id, UserChanges(groups=("entrances",)))
+    async with opened(browser) as page:
+        await as_user(page, world, guard)
+        await expect(page.get_by_text("Gate", exact=True).first).to_be_visible()
+        await expect(page.get_by_text("Vault", exact=True)).to_have_count(0)

@@ -61,6 +61,7 @@ class Theirs:
     hold: UUID
     key: str
     user: str
+    group: str
 
 
 @pytest.fixture
@@ -116,6 +117,7 @@ async def theirs(world: World) -> Theirs:
     await world.database.retention("globex").add_run(run)
     issued = await world.database.keys("globex").issue(f"{MARK} key", Role.VIEWER)
     user = await add_user(world, "globex", Role.VIEWER, MARK)
+    group = await world.database.groups("globex").add("theirs", f"{MARK} group", ["vault"])
     return Theirs(
         "vault",
         "thieves",
@@ -127,6 +129,7 @@ async def theirs(world: World) -> Theirs:
         hold.id,
         issued.id,
         user.id,
+        group.id,
     )
 
 
@@ -171,6 +174,9 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("DELETE", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
         ("POST", "/v1/keys/{key}/rotate"): (f"/v1/keys/{theirs.key}/rotate", {"json": {}}),
         ("DELETE", "/v1/keys/{key}"): (f"/v1/keys/{theirs.key}", {}),
+        ("GET", "/v1/groups/{group}"): (f"/v1/groups/{theirs.group}", {}),
+        ("PATCH", "/v1/groups/{group}"): (f"/v1/groups/{theirs.group}", {"json": {"name": "x"}}),
+        ("DELETE", "/v1/groups/{group}"): (f"/v1/groups/{theirs.group}", {}),
         ("GET", "/v1/snapshots/{key:path}"): (f"/v1/snapshots/{theirs.snapshot}", {}),
     }
 
@@ -241,7 +247,8 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    for path in ("/v1/cameras", "/v1/alarms", "/v1/objects", "/v1/jobs", "/v1/holds", "/v1/users"):
+    lists = ("cameras", "alarms", "objects", "jobs", "holds", "users", "groups")
+    for path in (f"/v1/{name}" for name in lists):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()

@@ -18,6 +18,7 @@ from cluster.core.settings import AuthSettings, Settings
 from cluster.stores.db import UserChanges
 from serve.dashboard import is_built
 from tests.browser import chromium, opened
+from tests.factories import make_camera
 from tests.integration.api.identity_provider import IdentityProvider, identity_provider, query_of
 from tests.integration.api.world import (
     PASSWORD,
@@ -149,6 +150,44 @@ async def test_name_address_and_role_follow_the_provider(
     await comes_back(browser, corp, "bea")
     [user] = await world.database.users("acme").users()
     assert (user.email, user.name, user.role) == ("bea.b@acme.example", "Bea B.", Role.ADMIN)
+
+
+async def test_camera_groups_come_from_the_provider(
+    settings: Settings, migrated: Path, corp: IdentityProvider
+) -> None:
+    settings = with_provider(settings, corp, group_claim="sites", groups={"north": "north"})
+    async with open_world(settings, migrated) as world:
+        for camera in ("gate", "yard"):
+            await world.database.tenant("acme").add_camera(make_camera(id=camera))
+        browser = await world.client(None)
+        corp.knows("liv", email="liv@acme.example", roles=["guards"], sites=["north"])
+        assert refusal(await comes_back(browser, corp, "liv")) == "not-allowed", "no such group"
+        admin = await world.client("acme")
+        group = {"id": "north", "name": "North", "cameras": ["yard"]}
+        assert (await admin.post("/v1/groups", json=group)).status_code == 201
+        await comes_back(browser, corp, "liv")
+        seen = (await browser.get("/v1/cameras", headers=await access(browser))).json()
+        assert [camera["id"] for camera in seen["cameras"]] == ["yard"]
+        corp.knows("liv", email="liv@acme.example", roles=["bosses"], sites=[])
+        await comes_back(browser, corp, "liv")
+        [user] = await world.database.users("acme").users()
+        assert (user.role, user.groups) == (Role.ADMIN, None)
+
+
+async def test_groups_given_here_are_kept_until_somebody_is_an_admin(
+    world: World, browser: httpx.AsyncClient, corp: IdentityProvider
+) -> None:
+    await world.database.tenant("acme").add_camera(make_camera(id="yard"))
+    await world.database.groups("acme").add("north", "North", ["yard"])
+    corp.knows("max", email="max@acme.example", roles=["guards"])
+    await comes_back(browser, corp, "max")
+    [user] = await world.database.users("acme").users()
+    await world.database.users("acme").change(user.id, UserChanges(groups=("north",)))
+    await comes_back(browser, corp, "max")
+    assert (await world.database.users("acme").user(user.id)).groups == ("north",)
+    corp.knows("max", email="max@acme.example", roles=["bosses"])
+    await comes_back(browser, corp, "max")
+    assert (await world.database.users("acme").user(user.id)).groups is None
 
 
 async def test_other_tenants_have_no_button(browser: httpx.AsyncClient) -> None:

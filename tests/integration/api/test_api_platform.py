@@ -23,6 +23,7 @@ async def test_a_session_tells_who_one_is(
         "kind": "tenant",
         "tenant": "acme",
         "role": "admin",
+        "groups": None,
         "user": None,
         "livekit_url": "wss://live.example",
     }
@@ -37,6 +38,7 @@ async def test_a_session_tells_who_one_is(
             "session.read",
             "tenant.manage",
         ],
+        "groups": None,
         "user": None,
         "livekit_url": "wss://live.example",
     }

@@ -19,7 +19,7 @@ ANY_ID = "00000000-0000-4000-8000-000000000000"
 PLACES = {
     "{camera}": "gate", "{rule}": "yard", "{alarm}": ANY_ID, "{export}": ANY_ID, "{job}": ANY_ID,
     "{track}": "t-1", "{key:path}": "a.jpg", "{key}": "zzzzzzzz",
-    "{user}": "zzzzzzzzzzzz",
+    "{user}": "zzzzzzzzzzzz", "{group}": "gone",
 }  # fmt: skip
 
 

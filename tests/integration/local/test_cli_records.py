@@ -147,3 +147,65 @@ def test_what_is_no_user(atalaia: Shell, words: tuple[str, ...], stdin: str | No
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     assert json.loads(atalaia("user", "list", "acme", "--json").stdout) == []
+
+
+def test_groups_limit_a_key_and_a_user(atalaia: Shell, tmp_path: Path) -> None:
+    atalaia("migrate")
+    atalaia("tenant", "create", "acme")
+    assert "no groups yet" in atalaia("group", "list", "acme").stdout
+    made = atalaia("group", "create", "acme", "entrances", "--name", "Entrances")
+    assert made.exit_code == 0, made.output
+    for words in (("key", "create", "acme", "--name", "wall"), USER):
+        limited = atalaia(
+            *words, "--role", "viewer", "--group", "entrances", stdin="correct horse battery\n"
+        )
+        assert limited.exit_code == 0, limited.output
+    [key] = json.loads(atalaia("key", "list", "--json").stdout)
+    [user] = json.loads(atalaia("user", "list", "acme", "--json").stdout)
+    assert (key["groups"], user["groups"]) == (["entrances"], ["entrances"])
+    for shown in (atalaia("key", "list").stdout, atalaia("user", "list", "acme").stdout):
+        assert "entrances" in shown
+    [group] = json.loads(atalaia("group", "list", "acme", "--json").stdout)
+    assert (group["id"], group["users"], group["keys"]) == ("entrances", 1, 1)
+    assert atalaia("group", "change", "acme", "entrances", "--name", "Doors").exit_code == 0
+    assert "Doors" in atalaia("group", "list", "acme").stdout
+
+    assert atalaia("group", "remove", "acme", "entrances").exit_code == 2
+    change = ("user", "change", "acme", "ana@acme.example")
+    assert atalaia(*change, "--group", "entrances", "--all-cameras").exit_code == 2
+    assert atalaia(*change, "--all-cameras").exit_code == 0
+    [user] = json.loads(atalaia("user", "list", "acme", "--json").stdout)
+    assert user["groups"] is None
+    assert atalaia("key", "revoke", key["id"]).exit_code == 0
+    assert atalaia("group", "remove", "acme", "entrances").exit_code == 0
+    connection = sqlite3.connect(tmp_path / "data" / "atalaia.db")
+    logged = "SELECT action FROM audit WHERE tenant = 'acme' AND object_kind = 'group'"
+    actions = [action for (action,) in connection.execute(f"{logged} ORDER BY sequence")]
+    connection.close()
+    assert actions == ["group.add", "group.change", "group.remove"]
+
+
+USER = ("user", "create", "acme", "ana@acme.example")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("group", "create", "acme", "Not a slug"),
+        ("group", "create", "nobody", "x"),
+        ("group", "create", "acme", "x", "--camera", "missing"),
+        ("group", "change", "acme", "missing", "--name", "x"),
+        ("group", "remove", "acme", "missing"),
+        ("key", "create", "acme", "--role", "viewer", "--group", "missing"),
+        ("key", "create", "acme", "--group", "door"),
+        (*USER, "--role", "admin", "--group", "door"),
+    ],
+)
+def test_what_is_no_group(atalaia: Shell, words: tuple[str, ...]) -> None:
+    atalaia("migrate")
+    atalaia("tenant", "create", "acme")
+    atalaia("group", "create", "acme", "door")
+    result = atalaia(*words, stdin="correct horse battery\n")
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert len(json.loads(atalaia("group", "list", "acme", "--json").stdout)) == 1

@@ -91,6 +91,36 @@ async def test_filters(acme: TenantVectors) -> None:
     assert await numbers(camera="nowhere") == set()
 
 
+@pytest.mark.parametrize(
+    ("cameras", "found"),
+    [
+        (None, {"0", "10", "20"}),
+        ({"gate", "hall"}, {"0", "10", "20"}),
+        ({"hall", "nowhere"}, {"20"}),
+        (set(), set()),
+    ],
+)
+async def test_of_some_cameras(
+    client: VectorClient, collection: str, cameras: set[str] | None, found: set[str]
+) -> None:
+    """Those alone are there, whatever else is asked for."""
+    limited = frozenset(cameras) if cameras is not None else None
+    acme = TenantVectors(client, collection, "acme", limited)
+    seen = [make_sighting(0), make_sighting(10), make_sighting(20, camera="hall")]
+    await acme.upsert([(sighting, axis(0)) for sighting in seen])
+    tracks = {track.removeprefix("track-") for track in await _tracks(acme, axis(0))}
+    assert tracks == found
+    assert await acme.count() == len(found)
+    of_gate = await _tracks(acme, axis(0), limit=1, camera="gate")
+    assert bool(of_gate) == ("0" in found)
+    for sighting in seen:
+        if sighting.track.removeprefix("track-") in found:
+            assert (await acme.vector(sighting.camera, sighting.track)).any()
+        else:
+            with pytest.raises(NotFoundError):
+                await acme.vector(sighting.camera, sighting.track)
+
+
 async def test_by_colour(acme: TenantVectors) -> None:
     await acme.upsert(
         [

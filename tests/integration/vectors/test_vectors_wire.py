@@ -135,6 +135,7 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
     await acme.count()
     with pytest.raises(NotFoundError):
         await acme.vector("gate", "track-1")
+    await TenantVectors(client, NAME, "acme", frozenset({"gate", "hall"})).search([1, 0, 0, 0])
     await acme.erase()
     await acme.erase("gate")
     await client.close()
@@ -145,7 +146,8 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
         for end in ("/query", "/count", "/scroll", "/delete")
         for body in recorder.bodies("POST", end)
     ]
-    assert len(filters) == 6
+    assert len(filters) == 7
+    assert {"key": "camera", "match": {"any": ["gate", "hall"]}} in filters[2]["must"]
     assert all(TENANT in conditions["must"] for conditions in filters)
     assert all(set(conditions) == {"must"} for conditions in filters), "no way round by should"
     assert {"key": "last_seen_us", "range": {"gte": 1.0}} in filters[1]["must"]

@@ -46,6 +46,8 @@ def test_issuers(issuer: str) -> None:
         ({"roles": {"bosses": "platform"}}, "roles"),
         ({"default_role": "platform"}, "default_role"),
         ({"tenant": "Not A Slug"}, "tenant"),
+        ({"group_claim": "sites"}, "belong together"),
+        ({"groups": {"north": "north-wing"}}, "belong together"),
     ],
 )
 def test_what_is_refused(changed: dict[str, Any], why: str) -> None:

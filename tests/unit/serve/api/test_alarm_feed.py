@@ -11,7 +11,7 @@ from cluster.core.backoff import Backoff
 from cluster.stores.bus import StreamEntry, StreamGapError
 from pipelines.errors import UnavailableError
 from serve.api import alarm_feed
-from serve.api.alarm_feed import TenantFeed
+from serve.api.alarm_feed import Subscription, TenantFeed
 from serve.api.metrics import Metrics
 from tests.factories import make_alarm
 
@@ -104,4 +104,31 @@ async def test_a_redis_that_goes_away_within_a_gap_does_not_end_the_reader() -> 
     assert source.places == ["1-0", "1-0", "7-0", "8-0"]
     assert await feed.after("7-0", 0) == [entry]
     assert errors(metrics) == 1
+    await feed.aclose()
+
+
+async def test_what_nobody_can_decide_waits_and_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The records are away while the second of three alarms is to be shown."""
+    monkeypatch.setattr(alarm_feed, "RECHECK_S", 0.0)
+    found = [StreamEntry(f"{n}-0", make_alarm(n)) for n in (1, 2, 3)]
+    feed, _ = await run_through(ScriptedSource([lambda: found], ["0-0"]))
+    answers = iter([frozenset({"gate"}), None, frozenset(), frozenset({"gate"})])
+
+    async def visible(cameras: frozenset[str]) -> frozenset[str]:
+        assert cameras == {"gate"}
+        if (answer := next(answers)) is None:
+            raise UnavailableError("the records are away.")
+        return answer
+
+    async def still_good() -> bool:
+        return True
+
+    subscription = Subscription(feed, "0-0")
+    entries = subscription.entries(still_good, visible)
+    assert await anext(entries) == found[0]
+    assert await anext(entries) == found[2]  # the second was hidden, once that was known
+    assert subscription.cursor == "3-0"
+    await entries.aclose()
     await feed.aclose()

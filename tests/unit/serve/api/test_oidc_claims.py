@@ -20,6 +20,7 @@ def provider(
     roles: dict[str, TenantRole] | None = None,
     default_role: TenantRole | None = None,
     role_claim: str = "roles",
+    groups: dict[str, str] | None = None,
 ) -> OidcProvider:
     return OidcProvider(
         tenant="acme",
@@ -29,6 +30,8 @@ def provider(
         roles={"guards": Role.OPERATOR} if roles is None else roles,
         default_role=default_role,
         role_claim=role_claim,
+        group_claim="sites" if groups else None,
+        groups=groups or {},
     )
 
 
@@ -98,6 +101,30 @@ def test_who_is_not_let_in(changed: dict[str, Any], why: str) -> None:
 def test_a_person_without_a_name_has_that_of_the_address() -> None:
     assert identity_of(provider(), CLAIMS | {"name": "\n"}).name == "ana@acme.example"
     assert identity_of(provider(), CLAIMS | {"name": None}).name == "ana@acme.example"
+
+
+@pytest.mark.parametrize(
+    ("sites", "expected"),
+    [
+        (["north"], ("north-wing",)),
+        (["south", "north", "elsewhere"], ("north-wing", "south-wing")),
+        ("north", ("north-wing",)),
+    ],
+)
+def test_camera_groups(sites: object, expected: tuple[str, ...]) -> None:
+    limited = provider(groups={"north": "north-wing", "south": "south-wing"})
+    assert identity_of(limited, CLAIMS | {"sites": sites}).groups == expected
+
+
+def test_whom_groups_limit() -> None:
+    """Nobody sees all cameras because a claim is missing; admins do."""
+    limited = provider(groups={"north": "north-wing"}, roles={"guards": Role.ANALYST})
+    for sites in (None, [], ["elsewhere"], {"north": True}):
+        with pytest.raises(NotAllowedError, match="sites"):
+            identity_of(limited, CLAIMS | {"sites": sites})
+    admins = provider(groups={"north": "north-wing"}, roles={"guards": Role.ADMIN})
+    assert identity_of(admins, CLAIMS).groups is None
+    assert identity_of(provider(), CLAIMS).groups == "kept"
 
 
 @given(

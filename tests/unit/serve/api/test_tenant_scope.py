@@ -16,12 +16,13 @@ import pytest
 from cluster.clips.coverage import Span
 from cluster.stores.db import Database
 from pipelines.clock import ManualClock
-from pipelines.domain import EVERY_SIGHTING, Letterbox, LetterboxedFrame, WorkOwner
+from pipelines.domain import EVERY_SIGHTING, Alarm, Letterbox, LetterboxedFrame, WorkOwner
 from serve.api import media, model
 from serve.api.app import ROUTERS
 from serve.api.quotas.limits import Quota
 from serve.api.quotas.slots import TenantSlots
 from serve.api.scope import TenantScope
+from tests.factories import make_alarm
 
 SHARED_STORES = {
     "database", "redis", "memory", "blobs", "controller", "addresses", "jobs", "detector",
@@ -66,8 +67,8 @@ class Parts:
     def blobs(self, tenant: str) -> str:
         return f"blobs of {tenant}"
 
-    def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: str) -> str:
-        return f"{tenant}/{key} for {by}"
+    def link(self, tenant: str, key: str, *_: str, by: str, camera: str) -> str:
+        return f"{tenant}/{key} for {by}, {camera}"
 
     def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
         return f"stream of {tenant}, of {at_most}"
@@ -90,8 +91,8 @@ class Parts:
     def taken(self, slots: Any, quota: Any, tenant: str, limits: Any) -> str:
         return f"slot of {tenant}"
 
-    def recent(self, tenant: str, alarm: UUID) -> str:
-        return f"alarm of {tenant}"
+    def recent(self, tenant: str, alarm: UUID) -> Alarm:
+        return make_alarm(1, tenant)
 
 
 @pytest.fixture
@@ -102,11 +103,21 @@ def parts(tmp_path: Path) -> Parts:
 @pytest.fixture
 def scope(parts: Parts) -> TenantScope:
     state: Any = parts
-    return TenantScope("acme", "key:k1", state)
+    return TenantScope("acme", "key:k1", None, state)
+
+
+@pytest.fixture
+def limited(parts: Parts) -> TenantScope:
+    """A scope of the groups `a` and `b`, which do not exist, so that no camera is seen."""
+    state: Any = parts
+    return TenantScope("acme", "key:k1", ("a", "b"), state)
 
 
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
-    for store in (scope.records, scope.recordings, scope.tracks, scope.jobs, scope.retention):
+    for store in (
+        *(scope.records, scope.recordings, scope.tracks, scope.jobs, scope.retention),
+        *(scope.groups, scope.visible, scope.every_job),
+    ):
         assert store.tenant == "acme"
     assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
     assert scope.audit.chain == "acme"
@@ -128,7 +139,7 @@ async def test_shared_parts_are_asked_for_this_tenant_only(
     *calls, (submit, submission, argv), stop, ending = parts.shared.calls
     assert (stop, ending) == (("stop", "s-1"), ("ending", "s-1"))
     assert calls == [
-        ("search", "acme", vector, 5, EVERY_SIGHTING),
+        ("search", "acme", vector, 5, EVERY_SIGHTING, None),
         ("vector", "acme", "gate", "t-1"),
         ("resolve", "192.0.2.1", 554, "acme"),
         ("changed", "acme", "gate"),
@@ -139,9 +150,15 @@ async def test_shared_parts_are_asked_for_this_tenant_only(
     assert stream == "stream of acme, of 7"
     listeners: Any = scope.alarm_feed.listeners()
     assert listeners == "listeners of acme"
-    found: Any = scope.alarm_feed.recent(UUID(int=1))
-    assert found == "alarm of acme"
-    assert scope.links.link("clips/1.mp4", "video/mp4") == "acme/clips/1.mp4 for key:k1"
+    found: Any = await scope.alarm_feed.recent(UUID(int=1))
+    assert found.tenant == "acme"
+    link = scope.links.link("clips/1.mp4", "video/mp4", "gate")
+    assert link == "acme/clips/1.mp4 for key:k1, "
+
+
+def test_links_of_who_is_limited_say_whose_file_it_is(limited: TenantScope) -> None:
+    link = limited.links.link("clips/1.mp4", "video/mp4", "gate")
+    assert link == "acme/clips/1.mp4 for key:k1, gate"
 
 
 async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> None:
@@ -206,7 +223,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
-        "retention", "keys", "users", "decoder", "quotas",
+        "retention", "keys", "users", "decoder", "quotas", "groups", "visible", "every_job",
     }  # fmt: skip
 
 

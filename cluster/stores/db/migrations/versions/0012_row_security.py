@@ -8,7 +8,7 @@ from alembic import op
 from cluster.stores.db.row_security import ALL_RIGHTS, ensure_roles, expose, protect
 
 revision = "0012"
-down_revision = "0007"
+down_revision = "0008"
 
 # Of the tenant's own rows, of all rows. The update of a tenant is for its counter of revisions, and
 # to lock it.
@@ -23,6 +23,8 @@ RIGHTS = {
     "retention_policies": (ALL_RIGHTS, ""),
     "holds": (ALL_RIGHTS, ""),
     "retention_runs": (ALL_RIGHTS, ""),
+    "camera_groups": (ALL_RIGHTS, ""),
+    "camera_group_members": (ALL_RIGHTS, ""),
     "users": (ALL_RIGHTS, ""),
     "sessions": (ALL_RIGHTS, ""),
     "keys": ("SELECT, INSERT, UPDATE", "SELECT, INSERT, UPDATE"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from cluster.stores.db.row_security import protect
+
 revision = "0014"
-down_revision = "0007"
+down_revision = "0013"
 
 
 def upgrade() -> None:
@@ -23,6 +25,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant", name="pk_storage_use"),
     )
+    protect(op.get_bind(), "storage_use")
 
 
 def downgrade() -> None:

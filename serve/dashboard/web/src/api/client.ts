@@ -1,7 +1,15 @@
 /** The HTTP contract of Atalaia, one method per operation. The credential travels in a header, nowhere
  * else. */
 
-import type { AccessKey, NewKey, NewUser, User, UserChanges } from '../domain/access';
+import type {
+  AccessKey,
+  CameraGroup,
+  GroupBody,
+  NewKey,
+  NewUser,
+  User,
+  UserChanges,
+} from '../domain/access';
 import {
   decodeAlarm,
   decodeAlarmPage,
@@ -10,6 +18,8 @@ import {
   decodeCameras,
   decodeClip,
   decodeFreshKey,
+  decodeGroup,
+  decodeGroups,
   decodeJoin,
   decodeKeys,
   decodeMatches,
@@ -158,6 +168,23 @@ export class Api {
 
   async revokeKey(key: string): Promise<void> {
     await this.#send(`/v1/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
+  }
+
+  async groups(signal?: AbortSignal): Promise<readonly CameraGroup[]> {
+    return decodeGroups(await this.#json('/v1/groups', { signal }));
+  }
+
+  async addGroup(group: GroupBody): Promise<CameraGroup> {
+    return decodeGroup(await this.#json('/v1/groups', { method: 'POST', json: group }));
+  }
+
+  async changeGroup(group: string, changes: GroupBody): Promise<CameraGroup> {
+    const path = `/v1/groups/${encodeURIComponent(group)}`;
+    return decodeGroup(await this.#json(path, { method: 'PATCH', json: changes }));
+  }
+
+  async removeGroup(group: string): Promise<void> {
+    await this.#send(`/v1/groups/${encodeURIComponent(group)}`, { method: 'DELETE' });
   }
 
   /** The audit log, newest first. */

@@ -8,6 +8,8 @@ export interface User {
   readonly email: string;
   readonly name: string;
   readonly role: string;
+  /** Ids of the camera groups that it is limited to; null: all cameras. */
+  readonly groups: readonly string[] | null;
   readonly disabled: boolean;
   readonly signedInMs: number | null;
   /** The identity provider at which they sign in; null: they have a password. */
@@ -27,18 +29,35 @@ export interface NewUser {
   readonly name?: string;
   readonly role: Role;
   readonly password: string;
+  /** Left out: all cameras. */
+  readonly groups?: readonly string[];
 }
 
 export interface UserChanges {
   readonly role?: Role;
   readonly password?: string;
   readonly disabled?: boolean;
+  /** Null: all cameras. */
+  readonly groups?: readonly string[] | null;
+}
+
+/** Cameras under one name, to which users and keys can be limited. */
+export interface CameraGroup {
+  readonly id: string;
+  readonly name: string;
+  readonly cameras: readonly string[];
+}
+
+export interface GroupBody {
+  readonly name: string;
+  readonly cameras: readonly string[];
 }
 
 export interface AccessKey {
   readonly id: string;
   readonly name: string;
   readonly role: string;
+  readonly groups: readonly string[] | null;
   readonly prefix: string;
   readonly expiresMs: number | null;
   readonly usedMs: number | null;
@@ -48,6 +67,8 @@ export interface AccessKey {
 export interface NewKey {
   readonly name: string;
   readonly role: Role;
+  /** Left out: all cameras. */
+  readonly groups?: readonly string[];
   /** RFC 3339; left out: it never ends. */
   readonly expires_at?: string;
 }

@@ -1,6 +1,6 @@
 /** The edge: JSON of unknown shape becomes the page's vocabulary here, or a DecodeError. */
 
-import type { AccessKey, Provider, User } from './access';
+import type { AccessKey, CameraGroup, Provider, User } from './access';
 import {
   type Alarm,
   type AlarmPage,
@@ -123,6 +123,7 @@ export function decodeUser(value: unknown): User {
     email,
     name: textOr(from, 'name', email),
     role: text(from, 'role', 'user'),
+    groups: textsOrNull(from.groups),
     disabled: from.disabled === true,
     signedInMs: timeOrNull(from, 'signed_in_at', 'user'),
     provider: textOr(from, 'provider', '') || null,
@@ -151,12 +152,31 @@ export function decodeKeys(body: unknown): readonly AccessKey[] {
       id: text(from, 'id', 'key'),
       name: text(from, 'name', 'key'),
       role: text(from, 'role', 'key'),
+      groups: textsOrNull(from.groups),
       prefix: textOr(from, 'prefix', ''),
       expiresMs: timeOrNull(from, 'expires_at', 'key'),
       usedMs: timeOrNull(from, 'last_used_at', 'key'),
       revoked: typeof from.revoked_at === 'string',
     };
   });
+}
+
+export function decodeGroups(body: unknown): readonly CameraGroup[] {
+  return list(body, 'groups').map(decodeGroup);
+}
+
+export function decodeGroup(value: unknown): CameraGroup {
+  const from = fields(value, 'group');
+  return {
+    id: text(from, 'id', 'group'),
+    name: text(from, 'name', 'group'),
+    cameras: textsOrNull(from.cameras) ?? [],
+  };
+}
+
+function textsOrNull(value: unknown): readonly string[] | null {
+  if (!Array.isArray(value)) return null;
+  return value.filter((item): item is string => typeof item === 'string');
 }
 
 export function decodeFreshKey(body: unknown): string {

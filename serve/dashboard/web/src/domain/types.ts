@@ -25,6 +25,7 @@ export type Permission =
   | 'alarm.acknowledge'
   | 'object.search'
   | 'key.manage'
+  | 'group.manage'
   | 'user.manage'
   | 'audit.read';
 

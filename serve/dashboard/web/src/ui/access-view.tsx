@@ -1,14 +1,21 @@
-/** Who may use the tenant: people and programs. */
+/** Who may use the tenant: people and programs, and which cameras they see. */
 
 import type { Workspace } from '../state/workspace';
+import { Groups } from './groups';
 import { Keys } from './keys';
+import { useList } from './use-list';
 import { Users } from './users';
 
 export function AccessView({ workspace }: { workspace: Workspace }) {
+  const { api } = workspace;
+  const manages = workspace.can('group.manage');
+  const groups = useList((signal) => (manages ? api.groups(signal) : Promise.resolve([])));
+  const known = groups.items ?? [];
   return (
     <>
-      {workspace.can('user.manage') ? <Users api={workspace.api} /> : null}
-      {workspace.can('key.manage') ? <Keys api={workspace.api} /> : null}
+      {workspace.can('user.manage') ? <Users api={api} groups={known} /> : null}
+      {workspace.can('key.manage') ? <Keys api={api} groups={known} /> : null}
+      {manages ? <Groups api={api} groups={groups} /> : null}
     </>
   );
 }

@@ -2,13 +2,14 @@
 
 import { useState } from 'preact/hooks';
 import type { Api } from '../api/client';
-import type { AccessKey, Role } from '../domain/access';
+import type { AccessKey, CameraGroup, Role } from '../domain/access';
 import { formatDay, t } from '../i18n';
 import { notify } from '../state/notices';
 import { AccessList } from './access-list';
 import { ConfirmDialog } from './confirm-dialog';
 import { Dialog } from './dialog';
 import { FormDialog } from './form-dialog';
+import { chosenGroups, GroupsField, groupNames } from './group-select';
 import { RoleField, roleName } from './role-select';
 import { RowActions, Table } from './table';
 import { TextField } from './text-field';
@@ -22,7 +23,7 @@ type Open =
   | { readonly dialog: 'rotate' | 'revoke'; readonly key: AccessKey }
   | { readonly dialog: 'fresh'; readonly secret: string };
 
-export function Keys({ api }: { api: Api }) {
+export function Keys({ api, groups }: { api: Api; groups: readonly CameraGroup[] }) {
   const { items, error, reload } = useList((signal) => api.keys(signal));
   const [open, setOpen] = useState<Open | null>(null);
   const close = () => setOpen(null);
@@ -39,9 +40,17 @@ export function Keys({ api }: { api: Api }) {
       error={error}
       count={good?.length ?? null}
       none={t('key.none')}
-      table={<KeyTable keys={good ?? []} onOpen={(dialog, key) => setOpen({ dialog, key })} />}
+      table={
+        <KeyTable
+          keys={good ?? []}
+          groups={groups}
+          onOpen={(dialog, key) => setOpen({ dialog, key })}
+        />
+      }
     >
-      {open?.dialog === 'issue' ? <IssueKey api={api} onClose={close} onIssued={show} /> : null}
+      {open?.dialog === 'issue' ? (
+        <IssueKey api={api} known={groups} onClose={close} onIssued={show} />
+      ) : null}
       {open?.dialog === 'fresh' ? <FreshKey secret={open.secret} onClose={close} /> : null}
       {open?.dialog === 'rotate' ? (
         <FormDialog
@@ -73,10 +82,20 @@ export function Keys({ api }: { api: Api }) {
 
 function KeyTable(props: {
   keys: readonly AccessKey[];
+  groups: readonly CameraGroup[];
   onOpen: (dialog: 'rotate' | 'revoke', key: AccessKey) => void;
 }) {
   return (
-    <Table columns={[t('key.name'), t('access.role'), t('key.expires'), t('key.used')]} actions>
+    <Table
+      columns={[
+        t('key.name'),
+        t('access.role'),
+        t('access.cameras'),
+        t('key.expires'),
+        t('key.used'),
+      ]}
+      actions
+    >
       {props.keys.map((key) => (
         <tr key={key.id} data-key={key.id}>
           <td>
@@ -84,6 +103,7 @@ function KeyTable(props: {
             <small>{key.prefix}…</small>
           </td>
           <td>{roleName(key.role)}</td>
+          <td>{groupNames(key.groups, props.groups)}</td>
           <td>{key.expiresMs === null ? t('access.never') : formatDay(key.expiresMs)}</td>
           <td>{key.usedMs === null ? t('access.never') : formatDay(key.usedMs)}</td>
           <RowActions
@@ -100,11 +120,13 @@ function KeyTable(props: {
 
 function IssueKey(props: {
   api: Api;
+  known: readonly CameraGroup[];
   onClose: () => void;
   onIssued: (secret: string) => Promise<void>;
 }) {
   const [name, setName] = useState('');
   const [role, setRole] = useState<Role>('viewer');
+  const [groups, setGroups] = useState<readonly string[]>([]);
   const [until, setUntil] = useState('');
   const ends = until === '' ? null : new Date(`${until}T00:00`);
   const problem = () => {
@@ -113,7 +135,8 @@ function IssueKey(props: {
   };
   const issue = async () => {
     const expiry = ends === null ? {} : { expires_at: ends.toISOString() };
-    await props.onIssued(await props.api.issueKey({ name: name.trim(), role, ...expiry }));
+    const body = { name: name.trim(), role, ...chosenGroups(role, groups), ...expiry };
+    await props.onIssued(await props.api.issueKey(body));
   };
   return (
     <FormDialog
@@ -125,6 +148,7 @@ function IssueKey(props: {
     >
       <TextField label={t('key.name')} hint={t('key.name.hint')} value={name} onInput={setName} />
       <RoleField value={role} onChange={setRole} />
+      <GroupsField role={role} known={props.known} value={groups} onChange={setGroups} />
       <label class="field">
         <span>{t('key.expires.optional')}</span>
         <input type="date" value={until} onInput={(event) => setUntil(event.currentTarget.value)} />

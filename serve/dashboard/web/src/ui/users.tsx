@@ -2,12 +2,20 @@
 
 import { useState } from 'preact/hooks';
 import type { Api } from '../api/client';
-import { isEmail, MIN_PASSWORD, type Role, type User, type UserChanges } from '../domain/access';
+import {
+  type CameraGroup,
+  isEmail,
+  MIN_PASSWORD,
+  type Role,
+  type User,
+  type UserChanges,
+} from '../domain/access';
 import { formatDay, t } from '../i18n';
 import { notify } from '../state/notices';
 import { AccessList } from './access-list';
 import { ConfirmDialog } from './confirm-dialog';
 import { FormDialog } from './form-dialog';
+import { chosenGroups, GroupsField, groupNames } from './group-select';
 import { RoleField, RoleSelect } from './role-select';
 import { RowActions, Table } from './table';
 import { TextField } from './text-field';
@@ -16,9 +24,9 @@ import { useList } from './use-list';
 
 type Open =
   | { readonly dialog: 'add' }
-  | { readonly dialog: 'password' | 'remove'; readonly user: User };
+  | { readonly dialog: 'cameras' | 'password' | 'remove'; readonly user: User };
 
-export function Users({ api }: { api: Api }) {
+export function Users({ api, groups }: { api: Api; groups: readonly CameraGroup[] }) {
   const { items, error, reload } = useList((signal) => api.users(signal));
   const [open, setOpen] = useState<Open | null>(null);
   const close = () => setOpen(null);
@@ -47,12 +55,18 @@ export function Users({ api }: { api: Api }) {
       table={
         <UserTable
           users={items ?? []}
+          groups={groups}
           onChange={change}
           onOpen={(dialog, user) => setOpen({ dialog, user })}
         />
       }
     >
-      {open?.dialog === 'add' ? <AddUser api={api} onClose={close} onDone={done} /> : null}
+      {open?.dialog === 'add' ? (
+        <AddUser api={api} known={groups} onClose={close} onDone={done} />
+      ) : null}
+      {open?.dialog === 'cameras' ? (
+        <ChooseCameras api={api} user={open.user} known={groups} onClose={close} onDone={done} />
+      ) : null}
       {open?.dialog === 'password' ? (
         <NewPassword api={api} user={open.user} onClose={close} onDone={done} />
       ) : null}
@@ -74,11 +88,15 @@ export function Users({ api }: { api: Api }) {
 
 function UserTable(props: {
   users: readonly User[];
+  groups: readonly CameraGroup[];
   onChange: (user: User, changes: UserChanges) => void;
-  onOpen: (dialog: 'password' | 'remove', user: User) => void;
+  onOpen: (dialog: 'cameras' | 'password' | 'remove', user: User) => void;
 }) {
   return (
-    <Table columns={[t('user.name'), t('access.role'), t('user.signedIn')]} actions>
+    <Table
+      columns={[t('user.name'), t('access.role'), t('access.cameras'), t('user.signedIn')]}
+      actions
+    >
       {props.users.map((user) => (
         <tr key={user.id} data-user={user.email}>
           <td>
@@ -95,9 +113,11 @@ function UserTable(props: {
               onChange={(role) => props.onChange(user, { role })}
             />
           </td>
+          <td>{groupNames(user.groups, props.groups)}</td>
           <td>{user.signedInMs === null ? t('access.never') : formatDay(user.signedInMs)}</td>
           <RowActions
             actions={[
+              { label: t('user.cameras.set'), onClick: () => props.onOpen('cameras', user) },
               ...(user.provider === null
                 ? [
                     {
@@ -125,18 +145,44 @@ interface UserDialogProps {
   readonly onDone: (message: string) => Promise<void>;
 }
 
-function AddUser({ api, onClose, onDone }: UserDialogProps) {
+function ChooseCameras(props: UserDialogProps & { user: User; known: readonly CameraGroup[] }) {
+  const { api, user } = props;
+  const [groups, setGroups] = useState<readonly string[]>(user.groups ?? []);
+  return (
+    <FormDialog
+      title={t('user.cameras.of', { name: user.name })}
+      submit={t('action.save')}
+      problem={() => null}
+      onSubmit={async () => {
+        await api.changeUser(user.id, { groups: groups.length === 0 ? null : groups });
+        await props.onDone(t('user.changed', { name: user.name }));
+      }}
+      onClose={props.onClose}
+    >
+      <GroupsField role={user.role} known={props.known} value={groups} onChange={setGroups} />
+    </FormDialog>
+  );
+}
+
+function AddUser({
+  api,
+  known,
+  onClose,
+  onDone,
+}: UserDialogProps & { known: readonly CameraGroup[] }) {
   const [name, setName] = useState('');
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
   const [role, setRole] = useState<Role>('viewer');
+  const [groups, setGroups] = useState<readonly string[]>([]);
   const problem = () => {
     if (!isEmail(email.trim())) return t('user.email.invalid');
     return password.length < MIN_PASSWORD ? t('user.password.short', { n: MIN_PASSWORD }) : null;
   };
   const add = async () => {
     const named = name.trim() ? { name: name.trim() } : {};
-    const user = await api.addUser({ email: email.trim(), ...named, role, password });
+    const limits = chosenGroups(role, groups);
+    const user = await api.addUser({ email: email.trim(), ...named, role, ...limits, password });
     await onDone(t('user.added', { name: user.name }));
   };
   return (
@@ -150,6 +196,7 @@ function AddUser({ api, onClose, onDone }: UserDialogProps) {
       <TextField label={t('signin.email')} inputMode="email" value={email} onInput={setEmail} />
       <TextField label={t('user.name.optional')} value={name} onInput={setName} />
       <RoleField value={role} onChange={setRole} />
+      <GroupsField role={role} known={known} value={groups} onChange={setGroups} />
       <PasswordField value={password} onInput={setPassword} />
     </FormDialog>
   );

@@ -185,7 +185,8 @@ describe('Api', () => {
     ];
     const { api, requests } = apiThat(() => json(bodies.shift()));
     const signedInMs = Date.UTC(2026, 0, 31, 8);
-    expect(await api.users()).toEqual([{ ...user, disabled: false, signedInMs, provider: null }]);
+    const shown = { ...user, groups: null, disabled: false, signedInMs, provider: null };
+    expect(await api.users()).toEqual([shown]);
     const changed = await api.changeUser('u/1', { disabled: true });
     expect(changed).toMatchObject({ disabled: true, signedInMs: null });
     expect((await api.keys()).map(({ revoked }) => revoked)).toEqual([false, true]);
@@ -195,6 +196,23 @@ describe('Api', () => {
       ['PATCH', '/v1/users/u%2F1', '{"disabled":true}'],
       ['GET', '/v1/keys', null],
       ['POST', '/v1/keys/k1/rotate', '{"overlap_s":3600}'],
+    ]);
+  });
+
+  it('manages camera groups', async () => {
+    const group = { id: 'door', name: 'Door', cameras: ['gate'] };
+    const limited = { id: 'k1', name: 'till', role: 'viewer', groups: ['door'] };
+    const bodies: unknown[] = [{ groups: [group] }, group, group, { keys: [limited] }];
+    const { api, requests } = apiThat(() => json(bodies.shift()));
+    expect(await api.groups()).toEqual([group]);
+    expect(await api.addGroup({ name: 'Door', cameras: ['gate'] })).toEqual(group);
+    expect(await api.changeGroup('do/or', { name: 'Door', cameras: [] })).toEqual(group);
+    expect((await api.keys())[0]?.groups).toEqual(['door']);
+    expect(requests.map(({ url, init }) => [init.method, url, init.body])).toEqual([
+      ['GET', '/v1/groups', null],
+      ['POST', '/v1/groups', '{"name":"Door","cameras":["gate"]}'],
+      ['PATCH', '/v1/groups/do%2For', '{"name":"Door","cameras":[]}'],
+      ['GET', '/v1/keys', null],
     ]);
   });
 
