@@ -134,7 +134,13 @@ def _add_middleware(app: FastAPI, state: ApiState) -> None:
     app.add_middleware(
         ChargeRequests, quotas=state.quotas, max_upload_bytes=max_upload_bytes + MULTIPART_OVERHEAD
     )
-    app.add_middleware(RequireKey, authenticator=state.authenticator, refused=state.auditor.refuse)
+    app.add_middleware(
+        RequireKey,
+        authenticator=state.authenticator,
+        refused=state.auditor.refuse,
+        holding=state.holding,
+        clock=state.deps.clock,
+    )
     app.add_middleware(
         EndSlowClients,
         clock=state.deps.clock,

@@ -19,6 +19,7 @@ from starlette.datastructures import UploadFile
 
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
+from cluster.stores.db import Principal
 from pipelines.domain import Alarm, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from serve.api.alarm_feed import AlarmFeeds, Subscription
 from serve.api.announce import Announcer
@@ -169,11 +170,11 @@ class TenantLinks:
 
     links: MediaLinks
     tenant: str
-    actor: str
+    principal: Principal
 
     def link(self, key: str, media_type: str, filename: str = "") -> str:
         """Address of a blob, relative to the API."""
-        return self.links.link(self.tenant, key, media_type, filename, by=self.actor)
+        return self.links.link(self.tenant, key, media_type, filename, by=self.principal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     AuditLog,
     PlatformRecords,
+    Principal,
     TenantJobs,
     TenantKeys,
     TenantRecordings,
@@ -53,15 +54,20 @@ class TenantScope:
 
     Args:
         tenant: whose; from the key.
-        actor: the caller, as records name it.
+        principal: the caller.
         state: where the stores come from.
     """
 
-    def __init__(self, tenant: str, actor: str, state: ApiState) -> None:
+    def __init__(self, tenant: str, principal: Principal, state: ApiState) -> None:
         self._tenant = tenant
+        self._principal = principal
         self._state = state
         self._deps = state.deps
-        self.actor = actor
+
+    @property
+    def actor(self) -> str:
+        """The caller, as records name it."""
+        return self._principal.actor
 
     # ------------------------------------------------------------ SQL and blobs
 
@@ -141,7 +147,7 @@ class TenantScope:
 
     @cached_property
     def links(self) -> TenantLinks:
-        return TenantLinks(self._state.evidence.links, self._tenant, self.actor)
+        return TenantLinks(self._state.evidence.links, self._tenant, self._principal)
 
     @cached_property
     def processes(self) -> TenantProcesses:
@@ -157,6 +163,11 @@ class TenantScope:
         """
         return Camera(tenant=self._tenant, **fields)
 
+    def new_viewer(self) -> str:
+        """An identity for the caller in a camera's room, which ends with the caller's key or
+        session."""
+        return self._state.viewer_ids.new(self._principal.holder)
+
     def export_request(self, camera: str, span: Span) -> ExportRequest:
         return ExportRequest(self._tenant, camera, span.from_us, span.to_us, self.actor)
 
@@ -166,7 +177,7 @@ async def require_tenant(principal: PrincipalDep, state: StateDep) -> TenantScop
     route needs a permission that the platform lacks."""
     if principal.tenant is None:
         raise AssertionError("the platform's key reached a tenant's route")
-    return TenantScope(principal.tenant, principal.actor, state)
+    return TenantScope(principal.tenant, principal, state)
 
 
 async def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRecords:
@@ -181,14 +192,14 @@ async def require_audit(principal: PrincipalDep, state: StateDep) -> AuditLog:
     """The audit log of the caller's tenant, or the platform's own for its key."""
     if principal.tenant is None:
         return state.deps.database.platform_audit()
-    return TenantScope(principal.tenant, principal.actor, state).audit
+    return TenantScope(principal.tenant, principal, state).audit
 
 
 async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys | PlatformRecords:
     """The keys of the caller's tenant, or those of everybody for the platform's key."""
     if principal.tenant is None:
         return state.deps.database.platform()
-    return TenantScope(principal.tenant, principal.actor, state).keys
+    return TenantScope(principal.tenant, principal, state).keys
 
 
 async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
@@ -201,7 +212,7 @@ async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
     if kind != "user" or principal.tenant is None:
         return None
     try:
-        return await TenantScope(principal.tenant, principal.actor, state).users.user(id)
+        return await TenantScope(principal.tenant, principal, state).users.user(id)
     except NotFoundError:
         raise UnauthorizedError(
             "This session is over.", hint="Sign in: POST /v1/auth/login."

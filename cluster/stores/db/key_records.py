@@ -10,7 +10,7 @@ from cluster.core.roles import Role
 from cluster.stores.db import keys
 from cluster.stores.db.models import KeyRow, TenantRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.types import IssuedKey, KeyInfo
+from cluster.stores.db.types import IssuedKey, KeyInfo, Principal
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, ConflictError, InputError, NotFoundError
 
@@ -161,6 +161,11 @@ def role_of_key(tenant: str | None, role: Role | None) -> Role:
     if role is Role.PLATFORM:
         raise _not_a_tenants_role()
     return role or Role.ADMIN
+
+
+def principal_of_key(row: KeyRow) -> Principal:
+    """Who makes a request with this key."""
+    return Principal(row.tenant, Role(row.role), f"key:{row.id}")
 
 
 def _info(row: KeyRow) -> KeyInfo:

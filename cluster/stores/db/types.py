@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, SecretStr, model_validator
 
+from cluster.core.holders import Credential, CredentialKind, Holder
 from cluster.core.roles import Role
 from pipelines.domain import (
     Alarm,
@@ -267,11 +268,35 @@ class Principal:
     Attributes:
         tenant: None: the platform itself.
         actor: as records name it: `key:<id>` or `user:<id>`.
+        session: of a user; None: it is a key that asks.
     """
 
     tenant: str | None
     role: Role
     actor: str
+    session: str | None = None
+
+    @property
+    def credential(self) -> Credential:
+        """The key or the session of this request."""
+        if self.session is not None:
+            return Credential(self.tenant, CredentialKind.SESSION, self.session)
+        return Credential(self.tenant, CredentialKind.KEY, self.actor.removeprefix("key:"))
+
+    @property
+    def rights(self) -> str:
+        """What the caller may do, as one text to compare: another one ends what was given for this
+        one. Whatever else will limit a caller belongs in here."""
+        return self.role.value
+
+    @property
+    def holder(self) -> Holder:
+        """In whose hands that is which outlives this request."""
+        return Holder(self.credential, self.rights)
+
+    def still_holds(self, holder: Holder) -> bool:
+        """Whether what `holder` was given is still this caller's."""
+        return self.holder == holder
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ def new_session_id() -> str:
     return secrets.token_urlsafe(16)
 
 
+def principal_of(user: UserRow, session_id: str) -> Principal:
+    """Who makes a request in this session."""
+    return Principal(user.tenant, Role(user.role), user_actor(user.id), session_id)
+
+
 class UserSessions:
     """Of one tenant. Made by `Database.sessions`. Every method may raise UnavailableError."""
 
@@ -141,7 +146,7 @@ class UserSessions:
         )
         async with self._sessions.read() as session:
             row = await session.scalar(statement)
-        return None if row is None else Principal(self.tenant, Role(row.role), user_actor(row.id))
+        return None if row is None else principal_of(row, session_id)
 
     async def _forget_old(self, session: AsyncSession, user: str, now_us: int) -> None:
         await session.execute(

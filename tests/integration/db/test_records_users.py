@@ -137,7 +137,7 @@ async def test_each_refresh_token_works_once(database: Database, ana: User) -> N
     await begin(database, ana)
     assert await sessions.renew("s-1", 0, "d0", "d1") is Renewal.DONE
     assert await sessions.renew("s-1", 1, "d1", "d2") is Renewal.DONE
-    assert await sessions.principal("s-1") == Principal("acme", Role.OPERATOR, ana.actor)
+    assert await sessions.principal("s-1") == Principal("acme", Role.OPERATOR, ana.actor, "s-1")
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -187,7 +187,7 @@ async def test_a_session_ends_by_time_by_hand_and_with_its_user(
     assert await sessions.principal("s-0") is None
     assert await sessions.principal("s-1")
     await users.change(ana.id, UserChanges(name="Anna", role=Role.VIEWER))
-    assert await sessions.principal("s-1") == Principal("acme", Role.VIEWER, ana.actor)
+    assert await sessions.principal("s-1") == Principal("acme", Role.VIEWER, ana.actor, "s-1")
     await users.change(ana.id, UserChanges(password=other))
     assert await sessions.principal("s-1") is None
     await begin(database, ana, "s-5", other)

@@ -12,9 +12,13 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from cluster.clips.coverage import Span
-from cluster.stores.db import Database
+from cluster.core.holders import Credential, CredentialKind, Holder
+from cluster.core.roles import Role
+from cluster.media.viewer_ids import ViewerIds
+from cluster.stores.db import Database, Principal
 from pipelines.clock import ManualClock
 from pipelines.domain import EVERY_SIGHTING, Letterbox, LetterboxedFrame, WorkOwner
 from serve.api import media, model
@@ -61,13 +65,14 @@ class Parts:
         self.alarm_feeds: Any = self
         self.decoder: Any = self
         self.quotas: Any = self
+        self.viewer_ids = ViewerIds(SecretStr("s" * 32))
         self.named: list[str] = []
 
     def blobs(self, tenant: str) -> str:
         return f"blobs of {tenant}"
 
-    def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: str) -> str:
-        return f"{tenant}/{key} for {by}"
+    def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: Principal) -> str:
+        return f"{tenant}/{key} for {by.actor}"
 
     def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
         return f"stream of {tenant}, of {at_most}"
@@ -102,7 +107,7 @@ def parts(tmp_path: Path) -> Parts:
 @pytest.fixture
 def scope(parts: Parts) -> TenantScope:
     state: Any = parts
-    return TenantScope("acme", "key:k1", state)
+    return TenantScope("acme", Principal("acme", Role.ADMIN, "key:k1"), state)
 
 
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
@@ -194,6 +199,8 @@ def test_values_that_name_a_tenant_name_this_one(scope: TenantScope) -> None:
     request = scope.export_request("gate", Span(1, 2))
     assert (request.tenant, request.camera, request.by) == ("acme", "gate", "key:k1")
     assert scope.actor == "key:k1"
+    viewer = ViewerIds(SecretStr("s" * 32)).read(scope.new_viewer())
+    assert viewer == Holder(Credential("acme", CredentialKind.KEY, "k1"), "admin")
 
 
 def test_a_scope_does_not_say_whose_it_is(scope: TenantScope) -> None:
