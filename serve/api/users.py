@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, SecretStr
 
 from cluster.core.passwords import MAX_CHARS, MIN_CHARS, check_password
@@ -18,6 +18,7 @@ from serve.api.auth import client_address
 from serve.api.fields import (
     CREATED,
     DisplayName,
+    NextCursor,
     PatchBody,
     RequestBody,
     ResponseBody,
@@ -37,6 +38,10 @@ router = APIRouter(
 )
 
 UserPath = Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="Id of the user.")]
+# An address of 254 characters may have 1,016 bytes, of which base64 makes 1,355.
+UserCursor = Annotated[
+    str | None, Query(max_length=1_400, description="`next_cursor` of the page before.")
+]
 NewPassword = Annotated[
     SecretText,
     Field(
@@ -77,6 +82,7 @@ class UserView(ResponseBody):
 
 class UserList(ResponseBody):
     users: list[UserView]
+    next_cursor: NextCursor
 
 
 def _view(user: User) -> UserView:
@@ -105,6 +111,7 @@ async def add_user(
     response: Response,
     note: AuditNoteDep,
 ) -> UserView:
+    """A tenant has at most 2,000."""
     email = check_email(body.email)
     note.details["role"] = body.role.value
     hashed = await _hashed(body.password, state, request)
@@ -114,9 +121,14 @@ async def add_user(
     return _view(user)
 
 
-@router.get("/v1/users", summary="List users")
-async def list_users(scope: TenantDep) -> UserList:
-    return UserList(users=[_view(user) for user in await scope.users.users()])
+@router.get("/v1/users", summary="List users, by e-mail address")
+async def list_users(
+    scope: TenantDep,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 500,
+    cursor: UserCursor = None,
+) -> UserList:
+    found, following = await scope.users.page(limit, cursor)
+    return UserList(users=[_view(user) for user in found], next_cursor=following)
 
 
 @router.get("/v1/users/{user}", summary="One user", responses=responses(404))
@@ -133,7 +145,8 @@ async def change_user(
     request: Request,
     note: AuditNoteDep,
 ) -> UserView:
-    """A change of the role takes effect within two seconds."""
+    """A change of the role takes effect within two seconds. The last admin of a tenant, of users
+    and of keys, stays one."""
     sent: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     note.details["fields"] = sorted(sent)
     known = await scope.users.user(user)

@@ -79,6 +79,7 @@ _ALARM_LAYOUT = struct.Struct(">Bq16s")  # version, capture_us, alarm id
 _OBJECT_VERSION = 2
 _OBJECT_LAYOUT = struct.Struct(">Bq")  # version, first_seen_us; then camera/track
 _AUDIT = re.compile(r"\d{1,18}", re.ASCII)
+_KEY = re.compile(r"(\d{1,18})\.([a-z0-9]{8})", re.ASCII)
 _RECORDING = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
 
 
@@ -141,6 +142,31 @@ def _read_audit(cursor: str) -> int:
     return int(cursor)
 
 
+def _spell_key(place: tuple[int, str]) -> str:
+    created_us, key = place
+    return f"{created_us}.{key}"
+
+
+def _read_key(cursor: str) -> tuple[int, str]:
+    found = _KEY.fullmatch(cursor)
+    if found is None:
+        raise ValueError("no time and key")
+    return int(found[1]), found[2]
+
+
+def _spell_user(email: str) -> str:
+    return _base64(email.encode())
+
+
+def _read_user(cursor: str) -> str:
+    raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    email = raw.decode()
+    # PostgreSQL takes no NUL in a text, and no address has one.
+    if not email or not email.isprintable():
+        raise ValueError("no e-mail address")
+    return email
+
+
 ALARM_CURSOR = Cursor(_spell_alarm, _read_alarm)
 """Capture time and id."""
 OBJECT_CURSOR = Cursor(_spell_object, _read_object)
@@ -149,3 +175,7 @@ RECORDING_CURSOR = Cursor(_spell_recording, _read_recording)
 """Start and camera."""
 AUDIT_CURSOR: Cursor[int] = Cursor(str, _read_audit)
 """Sequence number."""
+KEY_CURSOR = Cursor(_spell_key, _read_key)
+"""Time of issue and id."""
+USER_CURSOR: Cursor[str] = Cursor(_spell_user, _read_user)
+"""E-mail address."""

@@ -306,6 +306,7 @@ class KeyInfo:
     Attributes:
         expires_us: when it stops; None: never.
         last_used_us: to within a minute; None: never.
+        replaced_by: id of the key that a rotation put in its place.
     """
 
     id: str
@@ -316,6 +317,7 @@ class KeyInfo:
     expires_us: int | None
     last_used_us: int | None
     revoked_us: int | None
+    replaced_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import unicodedata
 
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
+from cluster.stores.db.cursor import USER_CURSOR
+from cluster.stores.db.key_records import working
 from cluster.stores.db.keys import random_id
-from cluster.stores.db.models import SessionRow, TenantRow, UserRow
+from cluster.stores.db.models import KeyRow, SessionRow, TenantRow, UserRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import User, UserChanges
 from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 MAX_EMAIL = 254
+# Of one tenant. Each is a row that lists and sign-ins pass.
+MAX_USERS = 2_000
+PAGE = 500
 _ID_CHARS = 12
 
 
@@ -50,7 +55,7 @@ class TenantUsers:
 
         Raises:
             InputError: `email` is no address, or the role is not a tenant's.
-            ConflictError: a user has this address.
+            ConflictError: a user has this address, or there are as many users as there may be.
             NotFoundError: there is no such tenant.
         """
         if role is Role.PLATFORM:
@@ -66,8 +71,13 @@ class TenantUsers:
             created_us=self._clock.now_us(),
         )
         async with self._sessions.write() as session:
-            if await session.get(TenantRow, self.tenant) is None:
-                raise NotFoundError(f"there is no tenant {self.tenant}.")
+            await self._lock(session)
+            there = await session.scalar(select(func.count()).select_from(UserRow))
+            if (there or 0) >= MAX_USERS:
+                raise ConflictError(
+                    f"there are {MAX_USERS:,} users, and no more may be.",
+                    hint="Remove those who do not sign in any more.",
+                )
             session.add(row)
             try:
                 await session.flush()
@@ -78,11 +88,26 @@ class TenantUsers:
                 ) from None
         return _user(row)
 
-    async def users(self) -> list[User]:
-        """All of them, by e-mail address."""
+    async def page(self, limit: int, cursor: str | None = None) -> tuple[list[User], str | None]:
+        """Users by e-mail address, and the cursor of the next page; None: that was the last.
+
+        Raises:
+            InputError: the cursor is broken.
+        """
+        statement = select(UserRow).order_by(UserRow.email).limit(limit + 1)
+        if cursor is not None:
+            statement = statement.where(UserRow.email > USER_CURSOR.decode(cursor))
         async with self._sessions.read() as session:
-            rows = await session.scalars(select(UserRow).order_by(UserRow.email))
-            return [_user(row) for row in rows]
+            found = [_user(row) for row in await session.scalars(statement)]
+        return USER_CURSOR.page(found, limit, lambda user: user.email)
+
+    async def users(self) -> list[User]:
+        """All of them, read page by page."""
+        found, cursor = await self.page(PAGE)
+        while cursor is not None:
+            more, cursor = await self.page(PAGE, cursor)
+            found += more
+        return found
 
     async def user(self, user: str) -> User:
         """Raises NotFoundError."""
@@ -99,24 +124,41 @@ class TenantUsers:
         """The changed user. Another password, and `disabled`, end the user's sessions.
 
         Raises:
+            ConflictError: it is the last admin.
             InputError: the role is not a tenant's.
             NotFoundError: there is no such user.
         """
         if changes.role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
         async with self._sessions.write() as session:
+            await self._lock(session)
             row = await self._row(session, user)
+            if changes.disabled or changes.role not in (None, Role.ADMIN):
+                await self._keep_an_admin(session, row)
             row.name = row.name if changes.name is None else changes.name
             row.role = row.role if changes.role is None else changes.role.value
             row.password = changes.password or row.password
             row.disabled = row.disabled if changes.disabled is None else changes.disabled
             if changes.password is not None or changes.disabled:
-                await session.execute(
-                    update(SessionRow)
-                    .where(SessionRow.user == user, SessionRow.ended_us.is_(None))
-                    .values(ended_us=self._clock.now_us())
-                )
+                await self._end_sessions(session, user)
             return _user(row)
+
+    async def replace_password(
+        self, user: str, old: SecretStr, new: SecretStr, session_id: str
+    ) -> bool:
+        """Put another password in the place of the one with the hash `old`, and end the user's
+        sessions but this one. Whether it was still that password, of a user who may sign in."""
+        async with self._sessions.write() as session:
+            changed = await session.scalar(
+                update(UserRow)
+                .where(UserRow.id == user, UserRow.password == old, UserRow.disabled.is_(False))
+                .values(password=new)
+                .returning(UserRow.id)
+            )
+            if changed is None:
+                return False
+            await self._end_sessions(session, user, but=session_id)
+        return True
 
     async def keep_hash(self, user: str, old: SecretStr, new: SecretStr) -> None:
         """Replace the hash `old` by another one of the same password. Changes nothing where the
@@ -129,9 +171,51 @@ class TenantUsers:
             )
 
     async def remove(self, user: str) -> None:
-        """With all sessions. Raises NotFoundError."""
+        """With all sessions.
+
+        Raises:
+            ConflictError: it is the last admin.
+            NotFoundError: there is no such user.
+        """
         async with self._sessions.write() as session:
-            await session.delete(await self._row(session, user))
+            await self._lock(session)
+            row = await self._row(session, user)
+            await self._keep_an_admin(session, row)
+            await session.delete(row)
+
+    async def _lock(self, session: AsyncSession) -> None:
+        """Have changes of who there is take turns, until the transaction ends. Writers of SQLite
+        do so anyway; rows that refer to the tenant can still be added. Raises NotFoundError."""
+        tenant = await session.scalar(
+            select(TenantRow).where(TenantRow.slug == self.tenant).with_for_update(key_share=True)
+        )
+        if tenant is None:
+            raise NotFoundError(f"there is no tenant {self.tenant}.")
+
+    async def _keep_an_admin(self, session: AsyncSession, leaving: UserRow) -> None:
+        """Refuse to take the last admin away, of users who may sign in and of keys that work: two
+        who do it to each other at the same time would leave nobody. Raises ConflictError."""
+        if leaving.role != Role.ADMIN or leaving.disabled:
+            return
+        admin = UserRow.role == Role.ADMIN.value
+        others = select(UserRow.id).where(admin, UserRow.disabled.is_(False))
+        if await session.scalar(others.where(UserRow.id != leaving.id).limit(1)) is not None:
+            return
+        now_us = self._clock.now_us()
+        key = select(KeyRow.id).where(KeyRow.tenant == self.tenant, working(now_us))
+        key = key.where(KeyRow.role == Role.ADMIN.value)
+        if await session.scalar(key.limit(1)) is None:
+            raise ConflictError(
+                "this is the last admin of the tenant.", hint="Make another admin first."
+            )
+
+    async def _end_sessions(
+        self, session: AsyncSession, user: str, *, but: str | None = None
+    ) -> None:
+        statement = update(SessionRow).where(SessionRow.user == user, SessionRow.ended_us.is_(None))
+        if but is not None:
+            statement = statement.where(SessionRow.id != but)
+        await session.execute(statement.values(ended_us=self._clock.now_us()))
 
     async def _row(self, session: AsyncSession, user: str) -> UserRow:
         row = await session.get(UserRow, {"tenant": self.tenant, "id": user})
