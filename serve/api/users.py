@@ -19,6 +19,7 @@ from serve.api.fields import (
     CREATED,
     DisplayName,
     NextCursor,
+    PageCursor,
     PatchBody,
     RequestBody,
     ResponseBody,
@@ -38,10 +39,6 @@ router = APIRouter(
 )
 
 UserPath = Annotated[str, Path(pattern=r"^[a-z0-9]{12}$", description="Id of the user.")]
-# An address of 254 characters may have 1,016 bytes, of which base64 makes 1,355.
-UserCursor = Annotated[
-    str | None, Query(max_length=1_400, description="`next_cursor` of the page before.")
-]
 NewPassword = Annotated[
     SecretText,
     Field(
@@ -121,11 +118,11 @@ async def add_user(
     return _view(user)
 
 
-@router.get("/v1/users", summary="List users, by e-mail address")
+@router.get("/v1/users", summary="List users, oldest first")
 async def list_users(
     scope: TenantDep,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 500,
-    cursor: UserCursor = None,
+    cursor: PageCursor = None,
 ) -> UserList:
     found, following = await scope.users.page(limit, cursor)
     return UserList(users=[_view(user) for user in found], next_cursor=following)

@@ -79,7 +79,7 @@ _ALARM_LAYOUT = struct.Struct(">Bq16s")  # version, capture_us, alarm id
 _OBJECT_VERSION = 2
 _OBJECT_LAYOUT = struct.Struct(">Bq")  # version, first_seen_us; then camera/track
 _AUDIT = re.compile(r"\d{1,18}", re.ASCII)
-_KEY = re.compile(r"(\d{1,18})\.([a-z0-9]{8})", re.ASCII)
+_MADE = re.compile(r"(\d{1,18})\.([a-z0-9]{8,12})", re.ASCII)
 _RECORDING = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
 
 
@@ -142,29 +142,16 @@ def _read_audit(cursor: str) -> int:
     return int(cursor)
 
 
-def _spell_key(place: tuple[int, str]) -> str:
-    created_us, key = place
-    return f"{created_us}.{key}"
+def _spell_made(place: tuple[int, str]) -> str:
+    created_us, id = place
+    return f"{created_us}.{id}"
 
 
-def _read_key(cursor: str) -> tuple[int, str]:
-    found = _KEY.fullmatch(cursor)
+def _read_made(cursor: str) -> tuple[int, str]:
+    found = _MADE.fullmatch(cursor)
     if found is None:
-        raise ValueError("no time and key")
+        raise ValueError("no time and id")
     return int(found[1]), found[2]
-
-
-def _spell_user(email: str) -> str:
-    return _base64(email.encode())
-
-
-def _read_user(cursor: str) -> str:
-    raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    email = raw.decode()
-    # PostgreSQL takes no NUL in a text, and no address has one.
-    if not email or not email.isprintable():
-        raise ValueError("no e-mail address")
-    return email
 
 
 ALARM_CURSOR = Cursor(_spell_alarm, _read_alarm)
@@ -175,7 +162,5 @@ RECORDING_CURSOR = Cursor(_spell_recording, _read_recording)
 """Start and camera."""
 AUDIT_CURSOR: Cursor[int] = Cursor(str, _read_audit)
 """Sequence number."""
-KEY_CURSOR = Cursor(_spell_key, _read_key)
-"""Time of issue and id."""
-USER_CURSOR: Cursor[str] = Cursor(_spell_user, _read_user)
-"""E-mail address."""
+MADE_CURSOR = Cursor(_spell_made, _read_made)
+"""Of keys and users: when it was made, and its id."""

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
 from cluster.stores.db import keys
-from cluster.stores.db.cursor import KEY_CURSOR
+from cluster.stores.db.cursor import MADE_CURSOR
 from cluster.stores.db.models import KeyRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, KeyInfo, Principal
@@ -47,10 +47,10 @@ class KeyRecords:
         if self._only is not None:
             statement = statement.where(KeyRow.tenant == self._only)
         if cursor is not None:
-            statement = statement.where(place > tuple_(*KEY_CURSOR.decode(cursor)))
+            statement = statement.where(place > tuple_(*MADE_CURSOR.decode(cursor)))
         async with self._sessions.read() as session:
             found = [_info(row) for row in await session.scalars(statement)]
-        return KEY_CURSOR.page(found, limit, lambda key: (key.created_us, key.id))
+        return MADE_CURSOR.page(found, limit, lambda key: (key.created_us, key.id))
 
     async def keys(self) -> list[KeyInfo]:
         """All of them, read page by page."""

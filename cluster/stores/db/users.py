@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 
 from pydantic import SecretStr
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
-from cluster.stores.db.cursor import USER_CURSOR
+from cluster.stores.db.cursor import MADE_CURSOR
 from cluster.stores.db.key_records import working
 from cluster.stores.db.keys import random_id
 from cluster.stores.db.models import KeyRow, SessionRow, TenantRow, UserRow
@@ -89,25 +89,26 @@ class TenantUsers:
         return _user(row)
 
     async def page(self, limit: int, cursor: str | None = None) -> tuple[list[User], str | None]:
-        """Users by e-mail address, and the cursor of the next page; None: that was the last.
+        """Users, oldest first, and the cursor of the next page; None: that was the last.
 
         Raises:
             InputError: the cursor is broken.
         """
-        statement = select(UserRow).order_by(UserRow.email).limit(limit + 1)
+        statement = select(UserRow).order_by(UserRow.created_us, UserRow.id).limit(limit + 1)
         if cursor is not None:
-            statement = statement.where(UserRow.email > USER_CURSOR.decode(cursor))
+            place = tuple_(UserRow.created_us, UserRow.id)
+            statement = statement.where(place > tuple_(*MADE_CURSOR.decode(cursor)))
         async with self._sessions.read() as session:
             found = [_user(row) for row in await session.scalars(statement)]
-        return USER_CURSOR.page(found, limit, lambda user: user.email)
+        return MADE_CURSOR.page(found, limit, lambda user: (user.created_us, user.id))
 
     async def users(self) -> list[User]:
-        """All of them, read page by page."""
+        """All of them, read page by page, by e-mail address."""
         found, cursor = await self.page(PAGE)
         while cursor is not None:
             more, cursor = await self.page(PAGE, cursor)
             found += more
-        return found
+        return sorted(found, key=lambda user: user.email)
 
     async def user(self, user: str) -> User:
         """Raises NotFoundError."""

@@ -93,10 +93,10 @@ async def test_users_come_in_pages(world: World, acme: httpx.AsyncClient) -> Non
     for name in ("c", "a", "b"):
         await world.database.users("acme").add(f"{name}@acme", name, Role.VIEWER, SecretStr("x"))
     first = (await acme.get("/v1/users", params={"limit": 2})).json()
-    assert [user["name"] for user in first["users"]] == ["a", "b"]
+    assert [user["name"] for user in first["users"]] == ["c", "a"]
     query = {"limit": 2, "cursor": first["next_cursor"]}
     last = (await acme.get("/v1/users", params=query)).json()
-    assert [user["name"] for user in last["users"]] == ["c"]
+    assert [user["name"] for user in last["users"]] == ["b"]
     assert last["next_cursor"] is None
     problem(await acme.get("/v1/users", params={"cursor": "x"}), 422)
     problem(await acme.get("/v1/users", params={"limit": 0}), 422)

@@ -96,14 +96,19 @@ async def test_what_is_not_changed_stays(database: Database, ana: User) -> None:
             await role_of_the_platform
 
 
-async def test_users_come_in_pages(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_users_come_in_pages(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     users = database.users("acme")
-    made = [(await users.add(f"u{n}@acme", f"u{n}", Role.VIEWER, HASH)).email for n in (3, 1, 2)]
-    await database.users("globex").add("u0@globex", "u0", Role.VIEWER, HASH)
+    made = []
+    for name in ("c", "a", "b"):
+        made.append((await users.add(f"{name}@acme", name, Role.VIEWER, HASH)).email)
+        clock.advance(1)
+    await database.users("globex").add("d@globex", "d", Role.VIEWER, HASH)
     first, cursor = await users.page(2)
     assert cursor is not None
     last, end = await users.page(2, cursor)
-    assert [user.email for user in first + last] == sorted(made)
+    assert [user.email for user in first + last] == made
     assert end is None
     monkeypatch.setattr(records, "PAGE", 1)
     assert [user.email for user in await users.users()] == sorted(made)

@@ -125,7 +125,8 @@ export class Api {
   }
 
   async users(signal?: AbortSignal): Promise<readonly User[]> {
-    return this.#all('/v1/users', decodeUsers, signal);
+    const users = await this.#all('/v1/users', decodeUsers, signal);
+    return [...users].sort((one, other) => (one.email < other.email ? -1 : 1));
   }
 
   async addUser(user: NewUser): Promise<User> {
