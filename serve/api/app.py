@@ -145,7 +145,7 @@ def _add_middleware(app: FastAPI, state: ApiState, routes: Sequence[APIRoute]) -
         holding=state.holding,
         clock=state.deps.clock,
     )
-    app.add_middleware(LimitStrangers)
+    app.add_middleware(LimitStrangers, sign_in=state.sign_in)
     app.add_middleware(
         EndSlowClients,
         clock=state.deps.clock,

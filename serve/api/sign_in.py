@@ -184,6 +184,15 @@ class SignIn:
             )
         return token
 
+    def browser(self, refresh: str | None, device: str | None) -> str | None:
+        """The id of the session or of the device that a browser's cookies name; None: neither is
+        one of ours that could be good."""
+        for audience, text in ((Audience.REFRESH, refresh), (Audience.DEVICE, device)):
+            token = self._keys.read(audience, text) if text else None
+            if token is not None and not is_over(token, self._clock):
+                return token.session
+        return None
+
     async def principal(self, token: UserToken) -> Principal | None:
         """Whose session an access token is of; None: it has ended."""
         return await self._database.sessions(token.tenant).principal(token.session)
