@@ -89,8 +89,8 @@ class CameraBridge:
         )
 
     @property
-    def participants(self) -> tuple[str, ...]:
-        """The identities of the others in the camera's room."""
+    def participants(self) -> dict[str, str]:
+        """The others in the camera's room: identity → id of this stay."""
         return self._room.participants
 
     async def aclose(self, timeout_s: float) -> None:
@@ -134,7 +134,7 @@ class Bridge:
         await self._carry(cameras, self._recordings, self._guard)
         return self.status()
 
-    def _participants(self) -> dict[CameraKey, tuple[str, ...]]:
+    def _participants(self) -> dict[CameraKey, dict[str, str]]:
         return {key: bridge.participants for key, bridge in self._cameras.items()}
 
     async def _carry(

@@ -18,6 +18,7 @@ from cluster.core.holders import Credential, Holder
 from cluster.core.log import get_logger
 from cluster.media.viewer_ids import ViewerIds, is_viewer
 from cluster.stores.db import Principal
+from pipelines.clock import Clock
 from pipelines.domain import CameraKey
 from pipelines.errors import AtalaiaError, UnavailableError
 
@@ -30,8 +31,11 @@ PAUSE_S = 0.2
 AT_ONCE = 16
 """Removals under way: a key that watches many cameras ends in all of them within a second."""
 
-Rooms = Callable[[], Mapping[CameraKey, Collection[str]]]
-"""The identities of the participants in the room of each camera."""
+AGAIN_AFTER_S = 3.0
+"""A bridge hears late that somebody is gone; who is still there after so long is removed again."""
+
+Rooms = Callable[[], Mapping[CameraKey, Mapping[str, str]]]
+"""The participants in the room of each camera: identity → id of this stay (LiveKit's sid)."""
 
 Find = Callable[[Collection[Credential]], Awaitable[Mapping[Credential, Principal]]]
 """Those credentials that work, and what their holders may do. Raises UnavailableError."""
@@ -49,10 +53,16 @@ class Remover(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """A viewer in a room. `holder`: None: nobody knows who that is."""
+    """A viewer in a room.
+
+    Attributes:
+        stay: another one each time that somebody comes.
+        holder: None: nobody knows who that is.
+    """
 
     key: CameraKey
     identity: str
+    stay: str
     holder: Holder | None
 
 
@@ -68,13 +78,17 @@ def may_stay(viewer: Watching, working: Mapping[Credential, Principal]) -> bool:
 class ViewerGuard:
     """Works while `run` does, on the event loop of its bridge."""
 
-    def __init__(self, ids: ViewerIds, rooms: Rooms, find: Find, remover: Remover) -> None:
+    def __init__(
+        self, ids: ViewerIds, rooms: Rooms, find: Find, remover: Remover, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._ids = ids
         self._rooms = rooms
         self._find = find
         self._remover = remover
         self._wake = asyncio.Event()
         self._known: dict[str, Holder | None] = {}
+        self._removed: dict[str, float] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def arrived(self) -> None:
@@ -104,7 +118,11 @@ class ViewerGuard:
         Raises:
             UnavailableError: the records are away; nobody is removed.
         """
-        viewers = self._viewers()
+        now_s = self._clock.monotonic()
+        self._removed = {
+            stay: at_s for stay, at_s in self._removed.items() if now_s - at_s < AGAIN_AFTER_S
+        }
+        viewers = [viewer for viewer in self._viewers() if viewer.stay not in self._removed]
         asked = {viewer.holder.credential for viewer in viewers if viewer.holder is not None}
         working = await self._find(asked) if asked else {}
         over = [viewer for viewer in viewers if not may_stay(viewer, working)]
@@ -112,19 +130,19 @@ class ViewerGuard:
 
     def _viewers(self) -> list[Watching]:
         """Who watches now. An identity is read once, at its first look."""
-        here = {
-            key: [identity for identity in identities if is_viewer(identity)]
-            for key, identities in self._rooms().items()
-        }
+        here = [
+            (key, identity, stay)
+            for key, people in self._rooms().items()
+            for identity, stay in people.items()
+            if is_viewer(identity)
+        ]
+        before = self._known
         self._known = {
-            identity: self._known[identity] if identity in self._known else self._ids.read(identity)
-            for identities in here.values()
-            for identity in identities
+            identity: before[identity] if identity in before else self._ids.read(identity)
+            for _, identity, _ in here
         }
         return [
-            Watching(key, identity, self._known[identity])
-            for key, identities in here.items()
-            for identity in identities
+            Watching(key, identity, stay, self._known[identity]) for key, identity, stay in here
         ]
 
     async def _remove(self, viewer: Watching) -> None:
@@ -135,4 +153,5 @@ class ViewerGuard:
             except UnavailableError as error:
                 log.warning("viewer not removed", room=viewer.key.room, error=error.message)
                 return
+        self._removed[viewer.stay] = self._clock.monotonic()
         log.info("viewer removed", room=viewer.key.room, credential=credential)

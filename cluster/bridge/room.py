@@ -158,9 +158,10 @@ class RoomPublisher:
         return self._room is not None and self._room.isconnected()
 
     @property
-    def participants(self) -> tuple[str, ...]:
-        """The identities of the others in the room."""
-        return tuple(self._room.remote_participants) if self._room is not None else ()
+    def participants(self) -> dict[str, str]:
+        """The others in the room: identity → id of this stay."""
+        others = self._room.remote_participants if self._room is not None else {}
+        return {identity: participant.sid for identity, participant in others.items()}
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_connected(), name=f"room {self._key.room}")

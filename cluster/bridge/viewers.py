@@ -57,7 +57,7 @@ class GuardService:
         self._remover = LiveKitRemover(settings.livekit)
         find = self._database.credentials().principals
         ids = ViewerIds(settings.livekit.api_secret)
-        self._guard = ViewerGuard(ids, rooms, find, self._remover)
+        self._guard = ViewerGuard(ids, rooms, find, self._remover, clock)
         self._task = asyncio.create_task(self._guard.run(), name="guard viewers")
 
     def arrived(self) -> None:

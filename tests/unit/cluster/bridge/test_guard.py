@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from cluster.bridge.guard import ViewerGuard, Watching, may_stay
+from cluster.bridge.guard import AGAIN_AFTER_S, ViewerGuard, Watching, may_stay
 from cluster.core.holders import Credential, CredentialKind, Holder
 from cluster.core.roles import Role
 from cluster.media.viewer_ids import ViewerIds
 from cluster.stores.db import Principal
+from pipelines.clock import ManualClock
 from pipelines.domain import CameraKey
 from pipelines.errors import UnavailableError
 
@@ -32,11 +33,21 @@ class Site:
 
     def __init__(self) -> None:
         self.rooms: dict[CameraKey, list[str]] = {GATE: ["camera", "watcher"], DOOR: ["camera"]}
+        self.stays: dict[str, int] = {}
+        self.removals = 0
+        self.late = False
+        self.clock = ManualClock()
         self.working = {principal.credential: principal for principal in EVERYBODY}
         self.asked: list[set[Credential]] = []
         self.away = False
         self.refuses: set[str] = set()
-        self.guard = ViewerGuard(IDS, lambda: self.rooms, self.find, self)
+        self.guard = ViewerGuard(IDS, self.people, self.find, self, self.clock)
+
+    def people(self) -> dict[CameraKey, dict[str, str]]:
+        return {
+            key: {one: f"{key.room} {one} {self.stays.get(one, 0)}" for one in people}
+            for key, people in self.rooms.items()
+        }
 
     def join(self, key: CameraKey, principal: Principal) -> str:
         identity = IDS.new(principal.holder)
@@ -52,6 +63,9 @@ class Site:
     async def remove(self, room: str, identity: str) -> None:
         if identity in self.refuses:
             raise UnavailableError("LiveKit is away")
+        self.removals += 1
+        if self.late:
+            return
         [there] = [people for key, people in self.rooms.items() if key.room == room]
         there.remove(identity)
 
@@ -82,6 +96,23 @@ async def test_one_who_comes_back_is_removed_again(site: Site) -> None:
         await site.guard.look()
         assert identity not in site.rooms[GATE]
         site.rooms[GATE].append(identity)
+        site.stays[identity] = site.stays.get(identity, 0) + 1
+
+
+async def test_one_who_is_listed_for_a_while_longer_is_removed_once(
+    site: Site,
+) -> None:
+    site.join(GATE, ANA)
+    del site.working[ANA.credential]
+    site.late = True
+    for _ in range(5):
+        await site.guard.look()
+    assert site.removals == 1
+    # LiveKit said so, but it was not true.
+    site.late = False
+    site.clock.advance(AGAIN_AFTER_S)
+    await site.guard.look()
+    assert site.rooms[GATE] == ["camera", "watcher"]
 
 
 async def test_another_role_ends_what_was_given_for_the_one_before(site: Site) -> None:
@@ -169,6 +200,6 @@ def test_only_who_still_has_what_was_given_stays(
         )
         for one, role in now.items()
     }
-    viewer = Watching(key, "viewer-x", Holder(credential, rights))
+    viewer = Watching(key, "viewer-x", "stay", Holder(credential, rights))
     expected = credential.tenant == key.tenant and now.get(credential) == rights
     assert may_stay(viewer, working) is expected
