@@ -11,6 +11,7 @@ import psutil
 from cluster.bridge.pump import StreamPump
 from cluster.bridge.room import RoomPublisher, TrackSink
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
+from cluster.bridge.viewers import GuardService
 from cluster.core.backoff import Backoff
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import DETECT_TRACK, MAIN_TRACK
@@ -31,12 +32,15 @@ class CameraBridge:
         settings: Settings,
         clock: Clock,
         recordings: RecordingService,
+        guard: GuardService,
     ) -> None:
         self.camera = camera
         self._recordings = recordings
         self._recording = recordings.camera(camera.key)
         self._loop = asyncio.get_running_loop()
-        self._room = RoomPublisher(settings.livekit, camera.key, self._backoff(settings))
+        self._room = RoomPublisher(
+            settings.livekit, camera.key, self._backoff(settings), guard.arrived
+        )
         self._pumps: dict[str, StreamPump] = {}
         urls = {MAIN_TRACK: camera.main_url, DETECT_TRACK: camera.detect_url}
         for track, url in urls.items():
@@ -84,6 +88,11 @@ class CameraBridge:
             recording=recording,
         )
 
+    @property
+    def participants(self) -> dict[str, str]:
+        """The others in the camera's room: identity → id of this stay."""
+        return self._room.participants
+
     async def aclose(self, timeout_s: float) -> None:
         """Stop the pumps, finish the recording, then leave the room."""
         for pump in self._pumps.values():
@@ -114,15 +123,26 @@ class Bridge:
         self._lock = asyncio.Lock()
         self._process = psutil.Process()
         self._recordings: RecordingService | None = None
+        self._guard: GuardService | None = None
 
     async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
         """Bridge exactly these cameras; returns the state of each. Idempotent."""
         if self._recordings is None:  # from the start: what was left on the disk is to be sent
             self._recordings = RecordingService(self._settings, self._clock)
-        await self._carry(cameras, self._recordings)
+        if self._guard is None:
+            self._guard = GuardService(self._settings, self._clock, self._participants)
+        await self._carry(cameras, self._recordings, self._guard)
         return self.status()
 
-    async def _carry(self, cameras: tuple[BridgeCamera, ...], recordings: RecordingService) -> None:
+    def _participants(self) -> dict[CameraKey, dict[str, str]]:
+        return {key: bridge.participants for key, bridge in self._cameras.items()}
+
+    async def _carry(
+        self,
+        cameras: tuple[BridgeCamera, ...],
+        recordings: RecordingService,
+        guard: GuardService,
+    ) -> None:
         async with self._lock:
             wanted = {camera.key: camera for camera in cameras}
             stale = [
@@ -136,7 +156,7 @@ class Bridge:
                 if key in self._cameras:
                     self._cameras[key].update(camera)
                 else:
-                    bridge = CameraBridge(camera, self._settings, self._clock, recordings)
+                    bridge = CameraBridge(camera, self._settings, self._clock, recordings, guard)
                     self._cameras[key] = bridge
                     bridge.start()
 
@@ -156,8 +176,9 @@ class Bridge:
 
     async def aclose(self) -> None:
         """Let go of every camera. Safe to call twice."""
-        if self._recordings is None:
+        if self._recordings is None or self._guard is None:
             return
-        await self._carry((), self._recordings)
+        await self._carry((), self._recordings, self._guard)
         await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._guard.aclose()
         await self._recordings.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 from livekit import api, rtc
@@ -127,10 +128,21 @@ class TrackSink:
 
 
 class RoomPublisher:
-    """Keeps the camera in its room as long as it runs; owns the connection and its tracks."""
+    """Keeps the camera in its room as long as it runs; owns the connection and its tracks.
 
-    def __init__(self, livekit: LiveKitSettings, key: CameraKey, backoff: Backoff) -> None:
+    Args:
+        arrived: called when there is somebody in the room who was not there before.
+    """
+
+    def __init__(
+        self,
+        livekit: LiveKitSettings,
+        key: CameraKey,
+        backoff: Backoff,
+        arrived: Callable[[], None],
+    ) -> None:
         self._livekit = livekit
+        self._arrived = arrived
         self._key = key
         self._backoff = backoff
         self._sinks: dict[str, TrackSink] = {}
@@ -144,6 +156,12 @@ class RoomPublisher:
     @property
     def connected(self) -> bool:
         return self._room is not None and self._room.isconnected()
+
+    @property
+    def participants(self) -> dict[str, str]:
+        """The others in the room: identity → id of this stay."""
+        others = self._room.remote_participants if self._room is not None else {}
+        return {identity: participant.sid for identity, participant in others.items()}
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_connected(), name=f"room {self._key.room}")
@@ -205,11 +223,13 @@ class RoomPublisher:
                 if sink.size is not None:
                     await self._publish(room, sink, sink.size)
         self._there.set()
+        self._arrived()
         log.info("room joined", room=self._key.room)
 
     async def _joined(self) -> rtc.Room:
         room = rtc.Room()
         room.on("disconnected", lambda *_: self._lost.set())
+        room.on("participant_connected", lambda *_: self._arrived())
         await room.connect(
             self._livekit.url,
             publisher_token(self._livekit, self._key),

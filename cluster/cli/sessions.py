@@ -52,7 +52,7 @@ class UpSession:
         self._application = Application(self.stack.settings)
         await self._application.start()
         async with Database.of(self.stack.settings) as database:
-            keys = await database.platform().keys()
+            keys, _ = await database.platform().page(1)
         return UpAccess(self.stack.settings.api_url, bool(keys))
 
     async def wait_failed(self) -> AtalaiaError:

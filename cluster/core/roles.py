@@ -27,6 +27,7 @@ class Permission(StrEnum):
     """What one route needs. The value is its name in errors and documents."""
 
     SESSION_READ = "session.read"
+    PASSWORD_CHANGE = "password.change"
     QUOTA_READ = "quota.read"
     CAMERA_READ = "camera.read"
     LIVE_WATCH = "live.watch"
@@ -55,6 +56,7 @@ _P = Permission
 _VIEWER = frozenset(
     {
         _P.SESSION_READ,
+        _P.PASSWORD_CHANGE,
         _P.QUOTA_READ,
         _P.CAMERA_READ,
         _P.LIVE_WATCH,

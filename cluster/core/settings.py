@@ -322,7 +322,11 @@ class ApiSettings(Section):
             "IP addresses; *: any. Others are refused, because a stranger's page may use them",
         )
     )
-    join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 6 * 3600
+    join_token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = Field(
+        300,
+        description="how long a token to watch a camera may begin a session; sessions go on, and "
+        "LiveKit gives them new tokens of ten minutes",
+    )
     media_secret: SecretStr | None = Field(
         None,
         description="signs links to clips and recordings, at least 32 characters, the same for "

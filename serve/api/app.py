@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -49,11 +50,13 @@ from serve.api.oidc import routes as oidc
 from serve.api.oidc.browser_session import add_sign_in_session
 from serve.api.openapi import DESCRIPTION, TAGS, install_openapi
 from serve.api.pace import EndSlowClients
+from serve.api.permissions import PermissionFirst
 from serve.api.ports import Deps
 from serve.api.problems import LastResort, install_handlers
 from serve.api.quotas import routes as quotas
 from serve.api.quotas.middleware import ChargeRequests
 from serve.api.state import ApiState, install_state
+from serve.api.strangers import LimitStrangers
 from serve.dashboard import STATIC_DIR, content_security_policy
 
 ROUTERS = (
@@ -128,20 +131,28 @@ def create_app(
         app.include_router(module.router)
     install_openapi(app, routes)
     install_dashboard(app, static)
-    _add_middleware(app, state)
+    _add_middleware(app, state, [route for route in routes if isinstance(route, APIRoute)])
     return app
 
 
-def _add_middleware(app: FastAPI, state: ApiState) -> None:
+def _add_middleware(app: FastAPI, state: ApiState, routes: Sequence[APIRoute]) -> None:
     settings = state.deps.settings
     max_upload_bytes = settings.api.max_upload_mb * 1024 * 1024
     # The last one added is the outermost.
     if settings.auth.providers:
         add_sign_in_session(app, settings)
+    app.add_middleware(PermissionFirst, routes=routes)
     app.add_middleware(
         ChargeRequests, quotas=state.quotas, max_upload_bytes=max_upload_bytes + MULTIPART_OVERHEAD
     )
-    app.add_middleware(RequireKey, authenticator=state.authenticator, refused=state.auditor.refuse)
+    app.add_middleware(
+        RequireKey,
+        authenticator=state.authenticator,
+        refused=state.auditor.refuse,
+        holding=state.holding,
+        clock=state.deps.clock,
+    )
+    app.add_middleware(LimitStrangers, sign_in=state.sign_in)
     app.add_middleware(
         EndSlowClients,
         clock=state.deps.clock,

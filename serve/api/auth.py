@@ -7,8 +7,8 @@ may touch is in `scope`.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
@@ -22,6 +22,8 @@ from cluster.stores.db.keys import key_id
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.audit.windows import Refusal
+from serve.api.held_answer import HeldAnswer
+from serve.api.holding import Holding
 from serve.api.key_lookup import KeyLookup
 from serve.api.key_uses import KeyUses
 from serve.api.problems import (
@@ -29,6 +31,7 @@ from serve.api.problems import (
     UnauthorizedError,
     response_for,
 )
+from serve.api.short_memory import ShortMemory
 from serve.api.sign_in import ExpiredTokenError, SignIn
 from serve.api.user_tokens import UserToken
 
@@ -64,11 +67,10 @@ class Authenticator:
         *,
         failures_per_minute: int = FAILURES_PER_MINUTE,
     ) -> None:
-        self._clock = clock
         self._sign_in = sign_in
-        self._lookup = KeyLookup(records.find_keys)
+        self._lookup: KeyLookup[str] = KeyLookup(records.find_keys)
         self._uses = KeyUses(records.note_uses, clock)
-        self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._known: ShortMemory[bytes, Principal] = ShortMemory(clock, CACHE_TTL_S, CACHE_SIZE)
         self._limit = RateLimitItemPerMinute(failures_per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -85,17 +87,16 @@ class Authenticator:
         token = self._sign_in.access_token(secret) if self._sign_in is not None else None
         digest = hashlib.sha256(secret.encode()).digest()
         known = self._known.get(digest)
-        if known and self._clock.monotonic() < known[1]:
-            self._known.move_to_end(digest)
-            return known[0]
+        if known is not None:
+            return known
         principal = await self._find(secret, token)
         if principal is None:
-            self._known.pop(digest, None)
+            self._known.forget(digest)
             await self._refuse_guessers(address)
             await self._limiter.hit(self._limit, address)
             log.info("wrong key", address=address)
             raise _not_valid(token)
-        self._remember(digest, principal)
+        self._known.keep(digest, principal)
         return principal
 
     def start(self) -> None:
@@ -138,12 +139,6 @@ class Authenticator:
                 hint="Wait a minute, then try again with the right key.",
                 retry_after_s=60,
             )
-
-    def _remember(self, digest: bytes, principal: Principal) -> None:
-        self._known[digest] = (principal, self._clock.monotonic() + CACHE_TTL_S)
-        self._known.move_to_end(digest)
-        while len(self._known) > CACHE_SIZE:
-            self._known.popitem(last=False)
 
 
 def _not_valid(token: UserToken | None) -> UnauthorizedError:
@@ -193,12 +188,22 @@ Refused = Callable[[str | None, Refusal, str | None], None]
 
 
 class RequireKey:
-    """ASGI middleware: nothing under `/v1/` is reached, or its body read, without a good key."""
+    """ASGI middleware: nothing under `/v1/` is reached, or its body read, without a good key; and
+    an answer ends with the key."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, refused: Refused) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        refused: Refused,
+        holding: Holding,
+        clock: Clock,
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._refused = refused
+        self._holding = holding
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not _needs_key(scope):
@@ -217,7 +222,9 @@ class RequireKey:
             await response_for(error)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
+        still_good = partial(self._holding.may_go_on, principal.holder)
+        answer = HeldAnswer(send, still_good, self._clock)
+        await answer.of(self._app, scope, receive)
 
 
 def _refusal(header: str | None, error: AtalaiaError) -> tuple[Refusal, str | None]:

@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Cookie, Header, Request, Response
 from pydantic import Field
 
-from cluster.core.passwords import MAX_CHARS
+from cluster.core.passwords import MAX_CHARS, MIN_CHARS
+from cluster.core.roles import Permission
 from cluster.stores.audit.events import AuditAction, AuditEvent, AuditOutcome
 from cluster.stores.db.types import user_actor
 from cluster.stores.db.users import MAX_EMAIL
@@ -17,7 +18,9 @@ from serve.api.audit.note import AuditNoteDep
 from serve.api.audit.windows import Refusal
 from serve.api.auth import client_address, peer
 from serve.api.fields import RequestBody, ResponseBody, SecretText
+from serve.api.permissions import PrincipalDep, needs
 from serve.api.problems import ForbiddenError, UnauthorizedError, responses
+from serve.api.scope import UserDep
 from serve.api.sign_in import DEVICE_TTL_S, ReusedTokenError, Tokens, WrongPasswordError
 from serve.api.state import ApiState, StateDep
 from serve.api.user_tokens import Client
@@ -44,6 +47,13 @@ class Credentials(RequestBody):
 class RefreshToken(RequestBody):
     refresh_token: SecretText | None = Field(
         None, max_length=MAX_TOKEN_CHARS, description="Of a program; a browser sends its cookie."
+    )
+
+
+class PasswordChange(RequestBody):
+    current: SecretText = Field(min_length=1, max_length=MAX_CHARS)
+    new: SecretText = Field(
+        min_length=MIN_CHARS, max_length=MAX_CHARS, examples=["correct horse battery staple"]
     )
 
 
@@ -157,6 +167,37 @@ async def logout(
     if token is not None:
         note.link = token.tenant, user_actor(token.user)
         note.object_id = token.session
+
+
+@router.post(
+    "/password",
+    status_code=204,
+    summary="Change one's own password",
+    dependencies=[needs(Permission.PASSWORD_CHANGE)],
+)
+async def change_password(
+    body: PasswordChange,
+    request: Request,
+    principal: PrincipalDep,
+    user: UserDep,
+    state: StateDep,
+    note: AuditNoteDep,
+) -> None:
+    """Of the user who has signed in. The user's other sessions end; this one goes on. Some wrong
+    ones in a row are followed by 429."""
+    if user is None or principal.tenant is None or principal.session is None:
+        raise ForbiddenError("A key has no password.", hint="Sign in: POST /v1/auth/login.")
+    note.object_id = user.id
+    note.details["fields"] = ["password"]
+    await state.sign_in.change_password(
+        principal.tenant,
+        user,
+        principal.session,
+        body.current,
+        body.new,
+        client_address(request.scope),
+    )
+    note.committed = True
 
 
 def _sent(body: RefreshToken | None, cookie: str | None, site: str | None) -> str:

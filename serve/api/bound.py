@@ -19,7 +19,7 @@ from starlette.datastructures import UploadFile
 
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
-from cluster.stores.db import VisibleCameras
+from cluster.stores.db import Principal, VisibleCameras
 from pipelines.domain import Alarm, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import AlarmFeeds, Subscription
@@ -187,14 +187,14 @@ class TenantLinks:
 
     links: MediaLinks
     tenant: str
-    actor: str
-    limited: bool
+    principal: Principal
 
     def link(self, key: str, media_type: str, camera: str, filename: str = "") -> str:
         """Address of a blob of a camera, relative to the API. It works no longer than a limited
         caller sees the camera."""
-        seen = camera if self.limited else ""
-        return self.links.link(self.tenant, key, media_type, filename, by=self.actor, camera=seen)
+        seen = "" if self.principal.groups is None else camera
+        links, who = self.links, self.principal
+        return links.link(self.tenant, key, media_type, filename, by=who, camera=seen)
 
 
 @dataclass(frozen=True, slots=True)

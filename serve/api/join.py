@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
 
 from fastapi import APIRouter
 from livekit.api import AccessToken, VideoGrants
@@ -33,10 +32,11 @@ class JoinAnswer(ResponseBody):
     expires_at: str = Field(description="After this the token starts no new session.")
 
 
-def viewer_token(livekit: LiveKitSettings, key: CameraKey, ttl_s: int) -> str:
+def viewer_token(livekit: LiveKitSettings, key: CameraKey, identity: str, ttl_s: int) -> str:
     """A token for the camera's room that can subscribe, and neither publish nor send data.
 
-    Its identity is new each time: LiveKit ends an earlier session of the same identity.
+    Args:
+        identity: a new one each time: LiveKit ends an earlier session of the same identity.
     """
     grants = VideoGrants(
         room_join=True,
@@ -48,7 +48,7 @@ def viewer_token(livekit: LiveKitSettings, key: CameraKey, ttl_s: int) -> str:
     )
     return (
         AccessToken(livekit.api_key, livekit.api_secret.get_secret_value())
-        .with_identity(f"viewer-{uuid4()}")
+        .with_identity(identity)
         .with_grants(grants)
         .with_ttl(timedelta(seconds=ttl_s))
         .to_jwt()
@@ -58,12 +58,15 @@ def viewer_token(livekit: LiveKitSettings, key: CameraKey, ttl_s: int) -> str:
 @router.post("/v1/cameras/{camera}/join", summary="A token to watch a camera live")
 async def join(camera: CameraPath, scope: TenantDep, deps: DepsDep) -> JoinAnswer:
     """Connect with any LiveKit client. The picture is track `main`; detections come on the data
-    track `detections`, each with the capture time of the frame it belongs to."""
+    track `detections`, each with the capture time of the frame it belongs to.
+
+    The token is for now: ask for another one each time you join. Who watches is removed from the
+    room when the key or the session of this request ends, or its role changes."""
     key = (await scope.records.camera(camera)).key
     ttl_s = deps.settings.api.join_token_ttl_s
     return JoinAnswer(
         url=deps.settings.livekit.browser_url,
         room=key.room,
-        token=viewer_token(deps.settings.livekit, key, ttl_s),
+        token=viewer_token(deps.settings.livekit, key, scope.new_viewer(), ttl_s),
         expires_at=rfc3339(deps.clock.now_us() + ttl_s * 1_000_000),
     )

@@ -8,8 +8,9 @@ be refused to keep the database safe.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from itertools import islice
+from typing import Generic, TypeVar
 
 from cluster.core.log import get_logger
 from cluster.stores.db import Principal
@@ -21,22 +22,24 @@ MAX_BATCH = 500
 # An API replica has at most 1,000 requests in work; each waits for one key.
 MAX_WAITING = 4_096
 
-Find = Callable[[Collection[str]], Awaitable[Mapping[str, Principal]]]
+K = TypeVar("K", bound=Hashable)
+
+Find = Callable[[Collection[K]], Awaitable[Mapping[K, Principal]]]
 """The principals of those keys that are good, by key."""
 
 log = get_logger("api")
 
 
-class KeyLookup:
-    """Owned by the application."""
+class KeyLookup(Generic[K]):
+    """Of keys, or of whatever else says who somebody is. Owned by the application."""
 
-    def __init__(self, find: Find, *, max_batch: int = MAX_BATCH) -> None:
+    def __init__(self, find: Find[K], *, max_batch: int = MAX_BATCH) -> None:
         self._find = find
         self._max_batch = max_batch
-        self._waiting: dict[str, asyncio.Future[Principal | None]] = {}
+        self._waiting: dict[K, asyncio.Future[Principal | None]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def find(self, secret: str) -> Principal | None:
+    async def find(self, secret: K) -> Principal | None:
         """Who holds this key; None: nobody.
 
         Raises:
@@ -71,7 +74,7 @@ class KeyLookup:
                 del self._waiting[secret]
         self._task = None
 
-    async def _answer(self, batch: Mapping[str, asyncio.Future[Principal | None]]) -> None:
+    async def _answer(self, batch: Mapping[K, asyncio.Future[Principal | None]]) -> None:
         try:
             found = await self._find(list(batch))
         except AtalaiaError as error:
@@ -84,9 +87,7 @@ class KeyLookup:
                 if not answer.done():
                     answer.set_result(found.get(secret))
 
-    def _fail(
-        self, batch: Mapping[str, asyncio.Future[Principal | None]], error: Exception
-    ) -> None:
+    def _fail(self, batch: Mapping[K, asyncio.Future[Principal | None]], error: Exception) -> None:
         for answer in batch.values():
             if not answer.done():
                 answer.set_exception(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import AliasChoices, AwareDatetime, Field, model_validator
 
 from cluster.core.roles import Permission, Role, TenantRole
@@ -12,7 +12,14 @@ from cluster.stores.db import IssuedKey, KeyInfo, TenantKeys
 from pipelines.domain import Slug
 from pipelines.errors import InputError
 from serve.api.audit.note import AuditNoteDep
-from serve.api.fields import CREATED, DisplayName, RequestBody, ResponseBody
+from serve.api.fields import (
+    CREATED,
+    DisplayName,
+    NextCursor,
+    PageCursor,
+    RequestBody,
+    ResponseBody,
+)
 from serve.api.groups import LimitedTo
 from serve.api.permissions import needs
 from serve.api.problems import responses
@@ -28,6 +35,7 @@ router = APIRouter(
 # A week to bring the new key to every program that has the old one.
 MAX_OVERLAP_S = 7 * 86_400
 
+Limit = Annotated[int, Query(ge=1, le=1_000)]
 KeyPath = Annotated[str, Path(pattern=r"^[a-z0-9]{8}$", description="Id of the key.")]
 
 
@@ -78,6 +86,7 @@ class KeyView(ResponseBody):
     expires_at: str | None = Field(description="Null: never.")
     last_used_at: str | None = Field(description="To within a minute; null: never.")
     revoked_at: str | None
+    replaced_by: str | None = Field(description="Id of the key that a rotation made of it.")
 
 
 class FreshKey(KeyView):
@@ -86,6 +95,7 @@ class FreshKey(KeyView):
 
 class KeyList(ResponseBody):
     keys: list[KeyView]
+    next_cursor: NextCursor
 
 
 def _view(key: KeyInfo) -> KeyView:
@@ -101,6 +111,7 @@ def _view(key: KeyInfo) -> KeyView:
         expires_at=rfc3339_or_none(key.expires_us),
         last_used_at=rfc3339_or_none(key.last_used_us),
         revoked_at=rfc3339_or_none(key.revoked_us),
+        replaced_by=key.replaced_by,
     )
 
 
@@ -113,12 +124,12 @@ def _fresh(issued: IssuedKey, response: Response) -> FreshKey:
     "/v1/keys",
     status_code=201,
     summary="Issue a key",
-    responses=CREATED | responses(400, 404, 413),
+    responses=CREATED | responses(400, 404, 409, 413),
 )
 async def issue_key(
     body: NewKey, keys: KeysDep, response: Response, note: AuditNoteDep
 ) -> FreshKey:
-    """Its secret is in this answer and nowhere else."""
+    """Its secret is in this answer and nowhere else. A tenant has at most 1,000 keys that work."""
     expires_us = micros(body.expires_at)
     if isinstance(keys, TenantKeys):
         if "tenant" in body.model_fields_set:
@@ -142,10 +153,12 @@ async def issue_key(
     return _fresh(issued, response)
 
 
-@router.get("/v1/keys", summary="List keys")
-async def list_keys(keys: KeysDep) -> KeyList:
-    """Without their secrets, which are stored nowhere."""
-    return KeyList(keys=[_view(key) for key in await keys.keys()])
+@router.get("/v1/keys", summary="List keys, oldest first")
+async def list_keys(keys: KeysDep, limit: Limit = 500, cursor: PageCursor = None) -> KeyList:
+    """Without their secrets, which are stored nowhere. Those that have ended are in it for a year,
+    the newest 1,000 of them."""
+    found, following = await keys.page(limit, cursor)
+    return KeyList(keys=[_view(key) for key in found], next_cursor=following)
 
 
 @router.post(
@@ -158,7 +171,7 @@ async def rotate_key(
     key: KeyPath, body: KeyRotation, keys: KeysDep, response: Response, note: AuditNoteDep
 ) -> FreshKey:
     """The new key has the old one's name, role, groups and expiry. The old one ends after
-    `overlap_s`."""
+    `overlap_s`, and is not replaced again: rotate the new one."""
     issued = await keys.rotate_key(key, body.overlap_s * 1_000_000)
     note.committed = True
     tenant = issued.info.tenant

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -34,27 +35,47 @@ _BYTES: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What a link opens, and the storage of the tenant that it is for."""
+    """What a link opens, and the storage of the tenant that it is for.
+
+    Attributes:
+        still_good: whether the key or session of the link still is.
+    """
 
     grant: MediaGrant
     seconds_left: int
     blobs: BlobStore
+    still_good: Callable[[], Awaitable[bool]]
 
 
 async def granted(
     token: Annotated[str, Path(max_length=MAX_TOKEN_LENGTH)], state: StateDep, note: AuditNoteDep
 ) -> Granted:
-    """Raises ForbiddenError: the link is not ours, it has expired, or whoever asked for it does not
-    see its camera any more."""
+    """What a link opens.
+
+    Raises:
+        ForbiddenError: it is not ours, it has expired, its key or session has ended, or whoever
+            asked for it does not see its camera any more.
+        UnavailableError: the records are away.
+    """
     links = state.evidence.links
     grant = links.open(token)
     note.link = grant.tenant, grant.by or "link"
     note.object_id = grant.key
     # Tells links apart, and opens nothing.
     note.details["link"] = sha256(token.encode()).hexdigest()[:16]
+    if not await state.holding.holds(grant.holder):
+        raise ended()
     if grant.camera:
         await _check_sight(grant, state.deps)
-    return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant))
+    still_good = partial(state.holding.may_go_on, grant.holder)
+    return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant), still_good)
+
+
+def ended() -> ForbiddenError:
+    return ForbiddenError(
+        "This link has ended with the key or session that it was made for, or with its rights.",
+        hint="Sign in, and ask for a new one where you got it.",
+    )
 
 
 async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
@@ -86,8 +107,8 @@ async def media(
     if_range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Needs no key: the link itself is the permission, for as long as it works. Single ranges of
-    bytes are answered with 206."""
+    """Needs no key: the link itself is the permission, for as long as it works and the key or
+    session that asked for it does. Single ranges of bytes are answered with 206."""
     grant, blobs = granted.grant, granted.blobs
     stat = await blobs.stat(grant.key)
     etag = f'"{stat.version}"'
@@ -108,7 +129,7 @@ async def media(
     # The first block is read before anything is answered, so that its failure is a problem.
     first = await _block(blobs, grant.key, wanted, wanted.start)
     return StreamingResponse(
-        _blocks(blobs, grant.key, wanted, first),
+        _blocks(granted, wanted, first),
         status_code=status,
         headers=headers,
         media_type=grant.media_type,
@@ -130,7 +151,10 @@ async def _block(blobs: BlobStore, key: str, wanted: Wanted, start: int) -> byte
     return await blobs.read_range(key, start, min(start + BLOCK_BYTES, wanted.end))
 
 
-async def _blocks(blobs: BlobStore, key: str, wanted: Wanted, first: bytes) -> AsyncIterator[bytes]:
+async def _blocks(granted: Granted, wanted: Wanted, first: bytes) -> AsyncIterator[bytes]:
+    """Block by block. Raises ForbiddenError: the key or session has ended meanwhile."""
     yield first
     for start in range(wanted.start + BLOCK_BYTES, wanted.end, BLOCK_BYTES):
-        yield await _block(blobs, key, wanted, start)
+        if not await granted.still_good():
+            raise ended()
+        yield await _block(granted.blobs, granted.grant.key, wanted, start)

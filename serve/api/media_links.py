@@ -1,8 +1,8 @@
-"""Links to one blob of one tenant that work for some minutes, for any holder.
+"""Links to one blob of one tenant that work for some minutes, for whoever has them.
 
 A `<video>` cannot send a key, and a key does not belong into an address. So the API, asked with the
-key, gives out a signed address: the tenant and the blob stand in the token, and nothing of them can
-be changed.
+key, gives out a signed address: the tenant, the blob and the key's id stand in the token, and
+nothing of them can be changed. A link ends with the key or session that asked for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import jwt
 
+from cluster.core.holders import Credential, Holder
 from cluster.core.settings import Settings
+from cluster.stores.db import Principal
 from pipelines.clock import Clock
 from pipelines.errors import ConfigError
 from serve.api.problems import ForbiddenError
@@ -20,6 +22,7 @@ from serve.api.problems import ForbiddenError
 MIN_SECRET_CHARS = 32
 _ALGORITHM = "HS256"
 _AUDIENCE = "atalaia-media"
+_CLAIMS = ["exp", "aud", "tenant", "key", "type", "name", "by", "cred", "rights"]
 # Makes the derived key another one than the secret that it comes from.
 _PURPOSE = b"atalaia: links to media, version 1"
 
@@ -30,7 +33,8 @@ class MediaGrant:
 
     Attributes:
         filename: as what a browser saves it; empty where it shows it.
-        by: who asked for the link, as records name it; empty in links of earlier versions.
+        by: who asked for the link, as records name it.
+        holder: the key or session with which the link ends.
         camera: whose file it is, where whoever asked sees some cameras only; else empty.
     """
 
@@ -39,7 +43,8 @@ class MediaGrant:
     media_type: str
     filename: str
     expires_s: int
-    by: str = ""
+    by: str
+    holder: Holder
     camera: str = ""
 
 
@@ -89,10 +94,11 @@ class MediaLinks:
         media_type: str,
         filename: str = "",
         *,
-        by: str = "",
+        by: Principal,
         camera: str = "",
     ) -> str:
-        """Address of a blob, relative to the API. The rest: as `MediaGrant`."""
+        """Address of a blob, relative to the API, for the one who asks for it. `camera`: as
+        `MediaGrant`."""
         claims = {
             "aud": _AUDIENCE,
             "exp": self._now_s() + self._ttl_s,
@@ -100,7 +106,9 @@ class MediaLinks:
             "key": key,
             "type": media_type,
             "name": filename,
-            "by": by,
+            "by": by.actor,
+            "cred": str(by.credential),
+            "rights": by.rights,
             "camera": camera,
         }
         return f"/media/{jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}"
@@ -116,7 +124,7 @@ class MediaLinks:
                 audience=_AUDIENCE,
                 options={
                     "verify_exp": False,
-                    "require": ["exp", "aud", "tenant", "key", "type", "name"],
+                    "require": _CLAIMS,
                 },
             )
         except jwt.InvalidTokenError:
@@ -130,7 +138,8 @@ class MediaLinks:
             claims["type"],
             claims["name"],
             claims["exp"],
-            claims.get("by", ""),
+            claims["by"],
+            Holder(Credential.parse(claims["cred"]), claims["rights"]),
             claims.get("camera", ""),
         )
         if self.seconds_left(grant) <= 0:

@@ -15,10 +15,11 @@ from cluster.core.passwords import hash_password, verify_password
 from pipelines.errors import UnavailableError
 from serve.api.problems import TooManyRequestsError
 from serve.api.slots import Slots
+from serve.api.throttle import site_of
 
 # Some three seconds of work.
 MAX_WAITING = 16
-# So that one network cannot take every place in the queue.
+# So that one network, or with IPv6 one site, cannot take every place in the queue.
 MAX_WAITING_PER_NETWORK = 4
 # Places for those who are no strangers: browsers that the account has used, and admins.
 RESERVED = 4
@@ -70,6 +71,8 @@ class PasswordChecks:
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
     async def _run(self, work: Callable[[], R], network: str, known: bool) -> R:
+        # A stranger with a /48 would else take all places, from as many networks as there are.
+        network = network if known else site_of(network)
         self._enter(network, known)
         loop = asyncio.get_running_loop()
         future = self._thread.submit(work)

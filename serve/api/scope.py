@@ -67,19 +67,21 @@ class TenantScope:
 
     Args:
         tenant: whose; from the key.
-        actor: the caller, as records name it.
-        groups: the camera groups that the caller is limited to; None: all cameras.
+        principal: the caller.
         state: where the stores come from.
     """
 
-    def __init__(
-        self, tenant: str, actor: str, groups: tuple[str, ...] | None, state: ApiState
-    ) -> None:
+    def __init__(self, tenant: str, principal: Principal, state: ApiState) -> None:
         self._tenant = tenant
-        self._groups = groups
+        self._principal = principal
+        self._groups = principal.groups
         self._state = state
         self._deps = state.deps
-        self.actor = actor
+
+    @property
+    def actor(self) -> str:
+        """The caller, as records name it."""
+        return self._principal.actor
 
     # ------------------------------------------------------------ SQL and blobs
 
@@ -180,8 +182,7 @@ class TenantScope:
 
     @cached_property
     def links(self) -> TenantLinks:
-        links, limited = self._state.evidence.links, self._groups is not None
-        return TenantLinks(links, self._tenant, self.actor, limited)
+        return TenantLinks(self._state.evidence.links, self._tenant, self._principal)
 
     @cached_property
     def processes(self) -> TenantProcesses:
@@ -219,13 +220,13 @@ class TenantScope:
         """
         return Camera(tenant=self._tenant, **fields)
 
+    def new_viewer(self) -> str:
+        """An identity for the caller in a camera's room, which ends with the caller's key or
+        session."""
+        return self._state.viewer_ids.new(self._principal.holder)
+
     def export_request(self, camera: str, span: Span) -> ExportRequest:
         return ExportRequest(self._tenant, camera, span.from_us, span.to_us, self.actor)
-
-
-def scope_of(principal: Principal, tenant: str, state: ApiState) -> TenantScope:
-    """What a principal of a tenant may touch."""
-    return TenantScope(tenant, principal.actor, principal.groups, state)
 
 
 async def require_tenant(principal: PrincipalDep, state: StateDep) -> TenantScope:
@@ -233,7 +234,7 @@ async def require_tenant(principal: PrincipalDep, state: StateDep) -> TenantScop
     route needs a permission that the platform lacks."""
     if principal.tenant is None:
         raise AssertionError("the platform's key reached a tenant's route")
-    return scope_of(principal, principal.tenant, state)
+    return TenantScope(principal.tenant, principal, state)
 
 
 async def require_platform(principal: PrincipalDep, deps: DepsDep) -> PlatformRecords:
@@ -248,14 +249,14 @@ async def require_audit(principal: PrincipalDep, state: StateDep) -> AuditLog:
     """The audit log of the caller's tenant, or the platform's own for its key."""
     if principal.tenant is None:
         return state.deps.database.platform_audit()
-    return scope_of(principal, principal.tenant, state).audit
+    return TenantScope(principal.tenant, principal, state).audit
 
 
 async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys | PlatformRecords:
     """The keys of the caller's tenant, or those of everybody for the platform's key."""
     if principal.tenant is None:
         return state.deps.database.platform()
-    return scope_of(principal, principal.tenant, state).keys
+    return TenantScope(principal.tenant, principal, state).keys
 
 
 async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
@@ -268,7 +269,7 @@ async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
     if kind != "user" or principal.tenant is None:
         return None
     try:
-        return await scope_of(principal, principal.tenant, state).users.user(id)
+        return await TenantScope(principal.tenant, principal, state).users.user(id)
     except NotFoundError:
         raise UnauthorizedError(
             "This session is over.", hint="Sign in: POST /v1/auth/login."

@@ -9,16 +9,16 @@ from typing import Self
 from pydantic import SecretStr
 
 from cluster.core.oidc_settings import OidcProvider
-from cluster.core.passwords import is_outdated
+from cluster.core.passwords import check_password, is_outdated
 from cluster.core.settings import Settings
 from cluster.stores.db import Database, Principal, User
 from cluster.stores.db.user_sessions import Renewal, new_session_id
 from cluster.stores.db.users import NO_PASSWORD, normal_email
 from pipelines.clock import Clock
-from pipelines.errors import UnavailableError
+from pipelines.errors import InputError, UnavailableError
 from serve.api.oidc.claims import Identity
 from serve.api.password_checks import PasswordChecks
-from serve.api.problems import TooManyRequestsError, UnauthorizedError
+from serve.api.problems import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from serve.api.throttle import SignInThrottle, network_of
 from serve.api.user_tokens import Audience, Client, TokenKeys, UserToken, is_over, token_digest
 
@@ -31,6 +31,13 @@ class WrongPasswordError(UnauthorizedError):
             "Tenant, e-mail address or password are wrong.", hint="An admin can set a new password."
         )
         self.user = user
+
+
+class WrongCurrentPasswordError(ForbiddenError):
+    """Somebody who has signed in does not know the password. No 401: the session goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("The current password is wrong.", hint="An admin can set a new one.")
 
 
 class ExpiredTokenError(UnauthorizedError):
@@ -205,9 +212,57 @@ class SignIn:
             )
         return token
 
+    def browser(self, refresh: str | None, device: str | None) -> str | None:
+        """The id of the session or of the device that a browser's cookies name; None: neither is
+        one of ours that could be good."""
+        for audience, text in ((Audience.REFRESH, refresh), (Audience.DEVICE, device)):
+            token = self._keys.read(audience, text) if text else None
+            if token is not None and not is_over(token, self._clock):
+                return token.session
+        return None
+
     async def principal(self, token: UserToken) -> Principal | None:
         """Whose session an access token is of; None: it has ended."""
         return await self._database.sessions(token.tenant).principal(token.session)
+
+    async def change_password(
+        self,
+        tenant: str,
+        user: User,
+        session: str,
+        current: SecretStr,
+        new: SecretStr,
+        address: str,
+    ) -> None:
+        """Put a user's new password in the place of the current one, and end the user's sessions
+        but this one.
+
+        Raises:
+            InputError: the new one is too weak, or the current one.
+            WrongCurrentPasswordError: the current one is another, or was changed meanwhile.
+            TooManyRequestsError: this session tried too often.
+            UnavailableError: too many passwords wait, or the records are away.
+        """
+        check_password(new.get_secret_value())
+        if new == current:
+            raise InputError("the new password is the current one.", hint="Choose another.")
+        account, network = _account(tenant, user.email), network_of(address)
+        # A budget of its own: who fails to sign in from the same network does not spend it.
+        self._throttle.admit(account, network, session)
+        users = self._database.users(tenant)
+        try:
+            found = await users.find(user.email)
+            kept = found[1] if found is not None else None
+            good = await self.passwords.verify(kept, current, network, known=True)
+            hashed = await self.passwords.hash(new, network, known=True) if good else None
+        except (TooManyRequestsError, UnavailableError):
+            self._throttle.forgive(account, network, session)
+            raise
+        if kept is None or hashed is None:
+            raise WrongCurrentPasswordError
+        if not await users.replace_password(user.id, kept, hashed, session):
+            raise WrongCurrentPasswordError
+        self._throttle.forgive(account, network, session)
 
     async def aclose(self) -> None:
         """Idempotent."""

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
 
+from cluster.media.viewer_ids import ViewerIds
 from cluster.stores.bus import AlarmStream
 from serve.api.alarm_feed import AlarmFeeds
 from serve.api.announce import Announcer
 from serve.api.audit.recorder import Auditor
 from serve.api.auth import Authenticator
 from serve.api.evidence import Evidence
+from serve.api.holding import Holding
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
@@ -42,8 +44,10 @@ class ApiState:
     sign_in: SignIn
     oidc: OidcFlows
     authenticator: Authenticator
+    holding: Holding
     auditor: Auditor
     quotas: Quotas
+    viewer_ids: ViewerIds
 
     @classmethod
     def over(cls, deps: Deps, authenticator: Authenticator | None = None) -> ApiState:
@@ -73,6 +77,7 @@ class ApiState:
             oidc=OidcFlows(deps.settings.auth.providers, deps.settings.api_url),
             authenticator=authenticator
             or Authenticator(deps.database.platform(), deps.clock, sign_in),
+            holding=Holding(deps.database.credentials(), deps.clock),
             auditor=Auditor(deps.database, deps.clock, metrics),
             quotas=Quotas(
                 TenantLimits(limits_of(deps.settings), deps.database.platform(), deps.clock),
@@ -80,6 +85,7 @@ class ApiState:
                 RateLimiter(deps.redis, deps.clock, metrics),
                 metrics,
             ),
+            viewer_ids=ViewerIds(deps.settings.livekit.api_secret),
         )
 
     def start(self) -> None:
@@ -92,6 +98,7 @@ class ApiState:
         # First, so that its deadline lies within that of the replica.
         await self.auditor.aclose()
         await self.authenticator.aclose()
+        await self.holding.aclose()
         await self.sign_in.aclose()
         await self.alarm_feeds.aclose()
         await self.announcer.aclose()

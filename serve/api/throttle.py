@@ -120,3 +120,13 @@ def network_of(address: str) -> str:
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
     return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def site_of(network: str) -> str:
+    """The most that one subscriber may have been given: of an IPv6 address the /48 (RFC 6177), in
+    which there are 65,536 networks; else the same."""
+    try:
+        parsed = ipaddress.IPv6Network(network, strict=False)
+    except ValueError:
+        return network
+    return str(ipaddress.IPv6Network((parsed.network_address, 48), strict=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field, SecretStr
 
 from cluster.core.passwords import MAX_CHARS, MIN_CHARS, check_password
@@ -18,6 +18,8 @@ from serve.api.auth import client_address
 from serve.api.fields import (
     CREATED,
     DisplayName,
+    NextCursor,
+    PageCursor,
     PatchBody,
     RequestBody,
     ResponseBody,
@@ -85,6 +87,7 @@ class UserView(ResponseBody):
 
 class UserList(ResponseBody):
     users: list[UserView]
+    next_cursor: NextCursor
 
 
 def _view(user: User) -> UserView:
@@ -115,6 +118,7 @@ async def add_user(
     response: Response,
     note: AuditNoteDep,
 ) -> UserView:
+    """A tenant has at most 2,000."""
     email = check_email(body.email)
     note.details["role"] = body.role.value
     if body.groups is not None:
@@ -127,9 +131,14 @@ async def add_user(
     return _view(user)
 
 
-@router.get("/v1/users", summary="List users")
-async def list_users(scope: TenantDep) -> UserList:
-    return UserList(users=[_view(user) for user in await scope.users.users()])
+@router.get("/v1/users", summary="List users, oldest first")
+async def list_users(
+    scope: TenantDep,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 500,
+    cursor: PageCursor = None,
+) -> UserList:
+    found, following = await scope.users.page(limit, cursor)
+    return UserList(users=[_view(user) for user in found], next_cursor=following)
 
 
 @router.get("/v1/users/{user}", summary="One user", responses=responses(404))
@@ -147,7 +156,7 @@ async def change_user(
     note: AuditNoteDep,
 ) -> UserView:
     """A change of the role or the groups takes effect within two seconds, in streams that are open
-    within five."""
+    within five. The last admin of a tenant, of users and of keys, stays one."""
     sent: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     note.details["fields"] = sorted(sent)
     if sent.get("groups") is not None:

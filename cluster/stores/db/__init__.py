@@ -1,6 +1,7 @@
 """The records: what is kept in SQL. SQLite on one machine, PostgreSQL in production."""
 
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
+from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.expiry import TenantExpiry
@@ -56,6 +57,7 @@ __all__ = [
     "AuditPage",
     "CameraChanges",
     "CameraGroup",
+    "Credentials",
     "Database",
     "HoldRecord",
     "IssuedKey",

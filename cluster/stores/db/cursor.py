@@ -79,6 +79,7 @@ _ALARM_LAYOUT = struct.Struct(">Bq16s")  # version, capture_us, alarm id
 _OBJECT_VERSION = 2
 _OBJECT_LAYOUT = struct.Struct(">Bq")  # version, first_seen_us; then camera/track
 _AUDIT = re.compile(r"\d{1,18}", re.ASCII)
+_MADE = re.compile(r"(\d{1,18})\.([a-z0-9]{8,12})", re.ASCII)
 _RECORDING = re.compile(r"(\d{1,18})\.([a-z0-9-]{1,40})", re.ASCII)
 
 
@@ -141,6 +142,18 @@ def _read_audit(cursor: str) -> int:
     return int(cursor)
 
 
+def _spell_made(place: tuple[int, str]) -> str:
+    created_us, id = place
+    return f"{created_us}.{id}"
+
+
+def _read_made(cursor: str) -> tuple[int, str]:
+    found = _MADE.fullmatch(cursor)
+    if found is None:
+        raise ValueError("no time and id")
+    return int(found[1]), found[2]
+
+
 ALARM_CURSOR = Cursor(_spell_alarm, _read_alarm)
 """Capture time and id."""
 OBJECT_CURSOR = Cursor(_spell_object, _read_object)
@@ -149,3 +162,5 @@ RECORDING_CURSOR = Cursor(_spell_recording, _read_recording)
 """Start and camera."""
 AUDIT_CURSOR: Cursor[int] = Cursor(str, _read_audit)
 """Sequence number."""
+MADE_CURSOR = Cursor(_spell_made, _read_made)
+"""Of keys and users: when it was made, and its id."""

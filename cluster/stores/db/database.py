@@ -11,6 +11,7 @@ from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
+from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
 from cluster.stores.db.expiry import TenantExpiry
@@ -143,6 +144,10 @@ class Database:
     def sessions(self, tenant: str) -> UserSessions:
         """The sessions of one tenant's users. Raises InputError: `tenant` is no slug."""
         return UserSessions(self._of_tenant(tenant), tenant, self._clock)
+
+    def credentials(self) -> Credentials:
+        """Which keys and sessions of everybody still work: for what outlives its request."""
+        return Credentials(Sessions(self._engine, None), self._clock)
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""

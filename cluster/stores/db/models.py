@@ -369,7 +369,8 @@ _LIMITED_ROLES = "camera_groups IS NULL OR role NOT IN ('admin', 'platform')"
 
 
 class KeyRow(Base):
-    """A key of a tenant, or of the platform where `tenant` is null."""
+    """A key of a tenant, or of the platform where `tenant` is null. `replaced_by`: the key that a
+    rotation made of it."""
 
     __tablename__ = "keys"
     __table_args__ = (
@@ -392,6 +393,7 @@ class KeyRow(Base):
     expires_us: Mapped[int | None] = mapped_column(BigInteger)
     last_used_us: Mapped[int | None] = mapped_column(BigInteger)
     revoked_us: Mapped[int | None] = mapped_column(BigInteger)
+    replaced_by: Mapped[str | None] = mapped_column(String(8))
 
 
 class UserRow(TenantOwned, Base):

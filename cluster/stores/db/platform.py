@@ -13,8 +13,7 @@ from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
-from cluster.stores.db.groups import groups_of
-from cluster.stores.db.key_records import KeyRecords, role_of_key
+from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
 from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
@@ -150,8 +149,7 @@ class PlatformRecords(KeyRecords):
                 and keys.proves(secret, row.digest)
                 and keys.works(row.expires_us, row.revoked_us, now_us)
             ):
-                limits = groups_of(row.groups)
-                found[secret] = Principal(row.tenant, Role(row.role), f"key:{row.id}", limits)
+                found[secret] = principal_of_key(row)
         return found
 
     async def note_uses(self, uses: Mapping[str, int]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import Field, JsonValue, SecretStr, model_validator
 
+from cluster.core.holders import Credential, CredentialKind, Holder
 from cluster.core.roles import Role
 from pipelines.domain import (
     Alarm,
@@ -307,12 +309,39 @@ class Principal:
         tenant: None: the platform itself.
         actor: as records name it: `key:<id>` or `user:<id>`.
         groups: ids of the camera groups that it is limited to; None: all cameras.
+        session: of a user; None: it is a key that asks.
     """
 
     tenant: str | None
     role: Role
     actor: str
-    groups: tuple[str, ...] | None = None
+    session: str | None = None
+    groups: Groups = None
+
+    @property
+    def credential(self) -> Credential:
+        """The key or the session of this request."""
+        if self.session is not None:
+            return Credential(self.tenant, CredentialKind.SESSION, self.session)
+        return Credential(self.tenant, CredentialKind.KEY, self.actor.removeprefix("key:"))
+
+    @property
+    def rights(self) -> str:
+        """What the caller may do, as one short text to compare: another one ends what was given for
+        this one. Whatever else will limit a caller belongs in here."""
+        if self.groups is None:
+            return self.role.value
+        groups = sha256(" ".join(sorted(self.groups)).encode()).hexdigest()[:16]
+        return f"{self.role.value}+{groups}"
+
+    @property
+    def holder(self) -> Holder:
+        """In whose hands that is which outlives this request."""
+        return Holder(self.credential, self.rights)
+
+    def still_holds(self, holder: Holder) -> bool:
+        """Whether what `holder` was given is still this caller's."""
+        return self.holder == holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +352,7 @@ class KeyInfo:
         expires_us: when it stops; None: never.
         last_used_us: to within a minute; None: never.
         groups: ids of camera groups; None: all cameras.
+        replaced_by: id of the key that a rotation put in its place.
     """
 
     id: str
@@ -333,7 +363,8 @@ class KeyInfo:
     expires_us: int | None
     last_used_us: int | None
     revoked_us: int | None
-    groups: tuple[str, ...] | None = None
+    groups: Groups = None
+    replaced_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +404,7 @@ class User:
     created_us: int
     signed_in_us: int | None
     provider: str | None = None
-    groups: tuple[str, ...] | None = None
+    groups: Groups = None
 
     @property
     def actor(self) -> str:
@@ -389,7 +420,7 @@ class UserChanges(Frozen):
     role: Role | None = None
     password: SecretStr | None = None
     disabled: bool | None = None
-    groups: tuple[str, ...] | None = None
+    groups: Groups = None
 
 
 class CameraGroup(Frozen):

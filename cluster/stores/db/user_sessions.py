@@ -36,6 +36,12 @@ def new_session_id() -> str:
     return secrets.token_urlsafe(16)
 
 
+def principal_of(user: UserRow, session_id: str) -> Principal:
+    """Who makes a request in this session."""
+    groups = groups_of(user.groups)
+    return Principal(user.tenant, Role(user.role), user_actor(user.id), session_id, groups)
+
+
 class UserSessions:
     """Of one tenant. Made by `Database.sessions`. Every method may raise UnavailableError."""
 
@@ -142,9 +148,7 @@ class UserSessions:
         )
         async with self._sessions.read() as session:
             row = await session.scalar(statement)
-        if row is None:
-            return None
-        return Principal(self.tenant, Role(row.role), user_actor(row.id), groups_of(row.groups))
+        return None if row is None else principal_of(row, session_id)
 
     async def _forget_old(self, session: AsyncSession, user: str, now_us: int) -> None:
         await session.execute(

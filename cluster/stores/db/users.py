@@ -7,14 +7,16 @@ from collections.abc import Collection
 from typing import Literal
 
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
+from cluster.stores.db.cursor import MADE_CURSOR
 from cluster.stores.db.groups import checked_groups, groups_of
+from cluster.stores.db.key_records import working
 from cluster.stores.db.keys import random_id
-from cluster.stores.db.models import SessionRow, TenantRow, UserRow
+from cluster.stores.db.models import KeyRow, SessionRow, TenantRow, UserRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import Groups, User, UserChanges
 from pipelines.clock import Clock
@@ -26,6 +28,9 @@ MAX_SUBJECT = 255
 NO_PASSWORD = SecretStr("")
 """In place of the hash, of users who sign in at an identity provider. `verify_password` takes it
 for no account."""
+# Of one tenant. Each is a row that lists and sign-ins pass.
+MAX_USERS = 2_000
+PAGE = 500
 _ID_CHARS = 12
 
 
@@ -69,7 +74,7 @@ class TenantUsers:
 
         Raises:
             InputError: `email` is no address, the role is not a tenant's, or cannot be limited.
-            ConflictError: a user has this address.
+            ConflictError: a user has this address, or there are as many users as there may be.
             NotFoundError: there is no such tenant or group.
         """
         if role is Role.PLATFORM:
@@ -85,8 +90,8 @@ class TenantUsers:
             created_us=self._clock.now_us(),
         )
         async with self._sessions.write() as session:
-            if await session.get(TenantRow, self.tenant) is None:
-                raise NotFoundError(f"there is no tenant {self.tenant}.")
+            await self._lock(session)
+            await self._check_room(session)
             row.groups = await checked_groups(session, self.tenant, role, groups)
             session.add(row)
             try:
@@ -98,11 +103,27 @@ class TenantUsers:
                 ) from None
         return _user(row)
 
-    async def users(self) -> list[User]:
-        """All of them, by e-mail address."""
+    async def page(self, limit: int, cursor: str | None = None) -> tuple[list[User], str | None]:
+        """Users, oldest first, and the cursor of the next page; None: that was the last.
+
+        Raises:
+            InputError: the cursor is broken.
+        """
+        statement = select(UserRow).order_by(UserRow.created_us, UserRow.id).limit(limit + 1)
+        if cursor is not None:
+            place = tuple_(UserRow.created_us, UserRow.id)
+            statement = statement.where(place > tuple_(*MADE_CURSOR.decode(cursor)))
         async with self._sessions.read() as session:
-            rows = await session.scalars(select(UserRow).order_by(UserRow.email))
-            return [_user(row) for row in rows]
+            found = [_user(row) for row in await session.scalars(statement)]
+        return MADE_CURSOR.page(found, limit, lambda user: (user.created_us, user.id))
+
+    async def users(self) -> list[User]:
+        """All of them, read page by page, by e-mail address."""
+        found, cursor = await self.page(PAGE)
+        while cursor is not None:
+            more, cursor = await self.page(PAGE, cursor)
+            found += more
+        return sorted(found, key=lambda user: user.email)
 
     async def user(self, user: str) -> User:
         """Raises NotFoundError."""
@@ -121,11 +142,13 @@ class TenantUsers:
         Raises:
             InputError: the role is not a tenant's, or cannot be limited to camera groups.
             NotFoundError: there is no such user or group.
-            ConflictError: role or password of a user who has them from an identity provider.
+            ConflictError: it is the last admin; role or password of a user who has them from an
+                identity provider.
         """
         if changes.role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
         async with self._sessions.write() as session:
+            await self._lock(session)
             row = await self._row(session, user)
             if row.provider is not None and (changes.role or changes.password):
                 raise ConflictError(
@@ -133,6 +156,8 @@ class TenantUsers:
                     "password.",
                     hint="Change it there, or disable the user here.",
                 )
+            if changes.disabled or changes.role not in (None, Role.ADMIN):
+                await self._keep_an_admin(session, row)
             row.name = row.name if changes.name is None else changes.name
             row.role = row.role if changes.role is None else changes.role.value
             given = "groups" in changes.model_fields_set
@@ -167,18 +192,18 @@ class TenantUsers:
 
         Raises:
             InputError: the role cannot be limited to camera groups.
-            ConflictError: another user has this address.
+            ConflictError: another user has this address, or there are as many as there may be.
             NotFoundError: there is no such tenant or group.
         """
         async with self._sessions.write() as session:
-            if await session.get(TenantRow, self.tenant) is None:
-                raise NotFoundError(f"there is no tenant {self.tenant}.")
+            await self._lock(session)
             row = await session.scalar(
                 select(UserRow).where(UserRow.provider == provider, UserRow.subject == subject)
             )
             if row is None and adopt:
                 row = await self._adopted(session, email)
             if row is None:
+                await self._check_room(session)
                 row = UserRow(
                     tenant=self.tenant,
                     id=random_id(_ID_CHARS),
@@ -200,6 +225,15 @@ class TenantUsers:
                 ) from None
         return _user(row)
 
+    async def _check_room(self, session: AsyncSession) -> None:
+        """Raises ConflictError: there are as many users as there may be."""
+        there = await session.scalar(select(func.count()).select_from(UserRow))
+        if (there or 0) >= MAX_USERS:
+            raise ConflictError(
+                f"there are {MAX_USERS:,} users, and no more may be.",
+                hint="Remove those who do not sign in any more.",
+            )
+
     async def _adopted(self, session: AsyncSession, email: str) -> UserRow | None:
         row: UserRow | None = await session.scalar(
             select(UserRow).where(UserRow.email == email, UserRow.provider.is_(None))
@@ -208,12 +242,22 @@ class TenantUsers:
             await self._end_sessions(session, row.id)
         return row
 
-    async def _end_sessions(self, session: AsyncSession, user: str) -> None:
-        await session.execute(
-            update(SessionRow)
-            .where(SessionRow.user == user, SessionRow.ended_us.is_(None))
-            .values(ended_us=self._clock.now_us())
-        )
+    async def replace_password(
+        self, user: str, old: SecretStr, new: SecretStr, session_id: str
+    ) -> bool:
+        """Put another password in the place of the one with the hash `old`, and end the user's
+        sessions but this one. Whether it was still that password, of a user who may sign in."""
+        async with self._sessions.write() as session:
+            changed = await session.scalar(
+                update(UserRow)
+                .where(UserRow.id == user, UserRow.password == old, UserRow.disabled.is_(False))
+                .values(password=new)
+                .returning(UserRow.id)
+            )
+            if changed is None:
+                return False
+            await self._end_sessions(session, user, but=session_id)
+        return True
 
     async def keep_hash(self, user: str, old: SecretStr, new: SecretStr) -> None:
         """Replace the hash `old` by another one of the same password. Changes nothing where the
@@ -226,9 +270,51 @@ class TenantUsers:
             )
 
     async def remove(self, user: str) -> None:
-        """With all sessions. Raises NotFoundError."""
+        """With all sessions.
+
+        Raises:
+            ConflictError: it is the last admin.
+            NotFoundError: there is no such user.
+        """
         async with self._sessions.write() as session:
-            await session.delete(await self._row(session, user))
+            await self._lock(session)
+            row = await self._row(session, user)
+            await self._keep_an_admin(session, row)
+            await session.delete(row)
+
+    async def _lock(self, session: AsyncSession) -> None:
+        """Have changes of who there is take turns, until the transaction ends. Writers of SQLite
+        do so anyway; rows that refer to the tenant can still be added. Raises NotFoundError."""
+        tenant = await session.scalar(
+            select(TenantRow).where(TenantRow.slug == self.tenant).with_for_update(key_share=True)
+        )
+        if tenant is None:
+            raise NotFoundError(f"there is no tenant {self.tenant}.")
+
+    async def _keep_an_admin(self, session: AsyncSession, leaving: UserRow) -> None:
+        """Refuse to take the last admin away, of users who may sign in and of keys that work: two
+        who do it to each other at the same time would leave nobody. Raises ConflictError."""
+        if leaving.role != Role.ADMIN or leaving.disabled:
+            return
+        admin = UserRow.role == Role.ADMIN.value
+        others = select(UserRow.id).where(admin, UserRow.disabled.is_(False))
+        if await session.scalar(others.where(UserRow.id != leaving.id).limit(1)) is not None:
+            return
+        now_us = self._clock.now_us()
+        key = select(KeyRow.id).where(KeyRow.tenant == self.tenant, working(now_us))
+        key = key.where(KeyRow.role == Role.ADMIN.value)
+        if await session.scalar(key.limit(1)) is None:
+            raise ConflictError(
+                "this is the last admin of the tenant.", hint="Make another admin first."
+            )
+
+    async def _end_sessions(
+        self, session: AsyncSession, user: str, *, but: str | None = None
+    ) -> None:
+        statement = update(SessionRow).where(SessionRow.user == user, SessionRow.ended_us.is_(None))
+        if but is not None:
+            statement = statement.where(SessionRow.id != but)
+        await session.execute(statement.values(ended_us=self._clock.now_us()))
 
     async def _row(self, session: AsyncSession, user: str) -> UserRow:
         row = await session.get(UserRow, {"tenant": self.tenant, "id": user})

@@ -102,6 +102,7 @@ AUDITED: dict[tuple[str, str], Audited] = {
         _A.SESSION_BEGIN, "session", noted, refusal=Refusal.SESSION
     ),
     ("POST", "/v1/auth/logout"): Audited(_A.SESSION_END, "session", noted, refusal=Refusal.SESSION),
+    ("POST", "/v1/auth/password"): Audited(_A.USER_CHANGE, "user", noted),
     ("POST", "/v1/users"): Audited(_A.USER_ADD, "user", location()),
     ("PATCH", "/v1/users/{user}"): Audited(_A.USER_CHANGE, "user", path("user")),
     ("DELETE", "/v1/users/{user}"): Audited(_A.USER_REMOVE, "user", path("user")),

@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from cluster.core.passwords import verify_password
 from cluster.core.roles import Role
 from cluster.stores.db import User, UserChanges
 from serve.dashboard import is_built
@@ -62,6 +63,28 @@ async def test_a_wrong_password_is_told(browser: Browser, world: World) -> None:
         await expect(page.get_by_role("alert")).to_have_text(
             "Organization, e-mail or password is wrong."
         )
+
+
+async def test_a_person_changes_the_own_password(browser: Browser, world: World) -> None:
+    async with opened(browser) as page:
+        watch = Watch(page)
+        watch.expect("403")  # the wrong one
+        await as_person(page, world, Role.VIEWER)
+        await page.get_by_role("button", name="Change password").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Current password").fill("not the password")
+        await dialog.get_by_label("New password").fill("another horse battery")
+        await dialog.get_by_role("button", name="Change password").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("current password is wrong")
+        await dialog.get_by_label("Current password").fill(PASSWORD)
+        await dialog.get_by_role("button", name="Change password").click()
+        await expect(page.get_by_text("Your password was changed.")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("heading", name="Cameras")).to_be_visible()
+        assert watch.unexpected == []
+    user = await world.database.users("acme").find("viewer@acme.example")
+    assert user is not None
+    assert verify_password(user[1].get_secret_value(), "another horse battery")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import UnavailableError
 from serve.api import readiness
 from serve.api.app import create_app
+from serve.api.auth import OPEN
 from tests.integration.api.world import Frail, World, eventually, problem, served
 
 
@@ -224,7 +225,7 @@ async def test_the_documents(anonymous: httpx.AsyncClient) -> None:
         if path.startswith("/v1/"):
             assert {"401", "422", "429", "503"} <= operation["responses"].keys(), (path, method)
             # Sign-in brings a password or a refresh token.
-            security = None if path.startswith("/v1/auth/") else [{"HTTPBearer": []}]
+            security = None if path in OPEN else [{"HTTPBearer": []}]
             assert operation.get("security") == security, (path, method)
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert "Problem" in document["components"]["schemas"]

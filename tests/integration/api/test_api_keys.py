@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from cluster.core.settings import Settings
-from cluster.stores.db import new_key
+from cluster.stores.db import key_records, new_key
 from pipelines.clock import ManualClock
 from pipelines.times import rfc3339
 from serve.api.auth import CACHE_TTL_S
@@ -178,3 +178,42 @@ async def test_junk_keys_lock_out_nobody_behind_the_same_address(world: World) -
     assert junk[-1].status_code == 429
     for who in ("acme", "acme viewer", "globex", "platform"):
         assert await works(world, world.keys[who])
+
+
+async def test_keys_come_in_pages(acme: httpx.AsyncClient) -> None:
+    everything = (await acme.get("/v1/keys")).json()
+    assert everything["next_cursor"] is None
+    seen: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": 2}
+    while query.get("cursor", "") is not None:
+        page = (await acme.get("/v1/keys", params=query)).json()
+        assert len(page["keys"]) <= 2
+        seen += page["keys"]
+        query["cursor"] = page["next_cursor"]
+    assert seen == everything["keys"]
+    problem(await acme.get("/v1/keys", params={"cursor": "x"}), 422)
+
+
+async def test_a_key_is_replaced_once(acme: httpx.AsyncClient) -> None:
+    old = await issue(acme)
+    assert old["replaced_by"] is None
+    new = (await acme.post(f"/v1/keys/{old['id']}/rotate", json={})).json()
+    body = problem(await acme.post(f"/v1/keys/{old['id']}/rotate", json={}), 409, "conflict")
+    assert new["id"] in str(body["detail"])
+    assert "Rotate that one" in str(body["hint"])
+    shown = {key["id"]: key["replaced_by"] for key in (await acme.get("/v1/keys")).json()["keys"]}
+    assert (shown[old["id"]], shown[new["id"]]) == (new["id"], None)
+
+
+async def test_a_tenant_has_so_many_keys_and_no_more(
+    acme: httpx.AsyncClient, globex: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = len((await acme.get("/v1/keys")).json()["keys"])
+    monkeypatch.setattr(key_records, "MAX_WORKING", there + 1)
+    made = await issue(acme)
+    body = {"name": "door", "role": "viewer"}
+    refused = problem(await acme.post("/v1/keys", json=body), 409, "conflict")
+    assert "Revoke" in str(refused["hint"])
+    await issue(globex)
+    assert (await acme.delete(f"/v1/keys/{made['id']}")).status_code == 204
+    await issue(acme)

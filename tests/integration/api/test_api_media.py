@@ -11,7 +11,6 @@ import pytest
 from pipelines.clock import ManualClock, SystemClock
 from serve.api.app import create_app
 from serve.api.media import BLOCK_BYTES
-from serve.api.media_links import MediaLinks
 from tests.integration.api.world import World, problem, served
 
 CONTENT = bytes(n * 31 % 251 for n in range(2 * BLOCK_BYTES + 1_000))
@@ -20,16 +19,10 @@ KEY = "clips/1.mp4"
 
 
 @pytest.fixture
-def links(world: World) -> MediaLinks:
-    found: MediaLinks = world.state.evidence.links
-    return found
-
-
-@pytest.fixture
-async def url(world: World, links: MediaLinks) -> str:
+async def url(world: World) -> str:
     """A link to two blocks and a bit."""
     await world.blobs("acme").put(KEY, CONTENT)
-    return links.link("acme", KEY, "video/mp4")
+    return await world.link("acme", KEY, "video/mp4")
 
 
 async def test_the_whole_file_comes_in_blocks(anonymous: httpx.AsyncClient, url: str) -> None:
@@ -115,32 +108,36 @@ async def test_who_has_this_version_gets_none_or_the_rest(
 
 
 async def test_a_name_makes_it_a_download(
-    anonymous: httpx.AsyncClient, url: str, links: MediaLinks
+    anonymous: httpx.AsyncClient, url: str, world: World
 ) -> None:
-    response = await anonymous.head(links.link("acme", KEY, "video/mp4", "acme-gate.mp4"))
+    response = await anonymous.head(await world.link("acme", KEY, "video/mp4", "acme-gate.mp4"))
     assert response.headers["content-disposition"] == 'attachment; filename="acme-gate.mp4"'
 
 
-async def test_nothing_is_there(anonymous: httpx.AsyncClient, links: MediaLinks) -> None:
-    problem(await anonymous.get(links.link("acme", "clips/2.mp4", "video/mp4")), 404, "not-found")
+async def test_nothing_is_there(anonymous: httpx.AsyncClient, world: World) -> None:
+    problem(
+        await anonymous.get(await world.link("acme", "clips/2.mp4", "video/mp4")), 404, "not-found"
+    )
     # A folder is no blob, and a blob no folder.
-    problem(await anonymous.get(links.link("acme", "clips", "video/mp4")), 404, "not-found")
-    problem(await anonymous.get(links.link("acme", f"{KEY}/x", "video/mp4")), 404, "not-found")
+    problem(await anonymous.get(await world.link("acme", "clips", "video/mp4")), 404, "not-found")
+    problem(
+        await anonymous.get(await world.link("acme", f"{KEY}/x", "video/mp4")), 404, "not-found"
+    )
 
 
-async def test_an_empty_file(anonymous: httpx.AsyncClient, links: MediaLinks, world: World) -> None:
+async def test_an_empty_file(anonymous: httpx.AsyncClient, world: World) -> None:
     await world.blobs("acme").put("empty", b"")
-    response = await anonymous.get(links.link("acme", "empty", "text/vtt"))
+    response = await anonymous.get(await world.link("acme", "empty", "text/vtt"))
     assert (response.status_code, response.content) == (200, b"")
 
 
 async def test_one_tenant_s_link_never_opens_another_s_file(
-    anonymous: httpx.AsyncClient, url: str, links: MediaLinks, world: World
+    anonymous: httpx.AsyncClient, url: str, world: World
 ) -> None:
     """Both have a file of the same key."""
     await world.blobs("globex").put(KEY, b"globex only")
     assert (await anonymous.get(url)).content == CONTENT
-    theirs = links.link("globex", KEY, "video/mp4")
+    theirs = await world.link("globex", KEY, "video/mp4")
     assert (await anonymous.get(theirs)).content == b"globex only"
     # The body of one under the signature of the other.
     mine, other = url.split("."), theirs.split(".")

@@ -9,8 +9,9 @@ import pytest
 from fastapi.routing import APIRoute
 
 from cluster.core.roles import GRANTS, Role
+from cluster.stores.audit.events import PLATFORM_CHAIN
 from serve.api.app import ROUTERS
-from serve.api.permissions import permission_of
+from serve.api.permissions import WITH_BODY, permission_of
 from tests.integration.api.test_api_stream import follow
 from tests.integration.api.world import World, logged, problem
 
@@ -97,3 +98,26 @@ async def test_a_session_says_what_the_role_may(world: World) -> None:
         session: dict[str, Any] = (await (await world.client(who(role))).get("/v1/session")).json()
         assert session["role"] == role
         assert set(session["permissions"]) == {str(permission) for permission in GRANTS[role]}
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.PLATFORM])
+async def test_permission_is_asked_for_before_the_body_is_read(world: World, role: Role) -> None:
+    """What is no JSON, too long or of another type is nothing to tell who may not send it."""
+    client = await world.client(who(role))
+    refused = [
+        (method, path)
+        for method, path, permission in guarded()
+        if method in WITH_BODY and permission not in {str(one) for one in GRANTS[role]}
+    ]
+    assert len(refused) >= 8
+    headers = {"Content-Type": "application/json"}
+    for method, path in refused:
+        response = await client.request(method, path, content=b"{", headers=headers)
+        problem(response, 403, "forbidden")
+    entries = await logged(world, "acme" if role is Role.VIEWER else PLATFORM_CHAIN)
+    assert {"camera.add", "user.add"} <= {str(e.action) for e in entries if e.outcome == "refused"}
+
+
+async def test_what_is_no_json_is_told_to_who_may_send_it(acme: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem(await acme.post("/v1/keys", content=b"{", headers=headers), 400)

@@ -147,7 +147,7 @@ async def test_a_link_that_is_not_read_is_not_waited_for(world: World) -> None:
     await world.blobs("acme").put("clips/1.mp4", bytes(4_000_000))
     async with slow_api(world, 0.2) as (url, app):
         state = state_of(app)
-        link = state.evidence.links.link("acme", "clips/1.mp4", "video/mp4", by="key:tests")
+        link = await world.link("acme", "clips/1.mp4", "video/mp4")
         with closing(await connected(url)) as client:
             await send(client, "none", "GET", link)
             assert await received(client, 1) == b"H"

@@ -81,6 +81,14 @@ class World:
     def state(self) -> ApiState:
         return state_of(self.app)
 
+    async def link(self, who: str, key: str, media_type: str, filename: str = "") -> str:
+        """A signed link to a blob of a tenant, for its admin's key (`acme`) or another one's."""
+        principal = await self.database.platform().find_key(self.keys[who])
+        assert principal is not None
+        assert principal.tenant is not None
+        links = self.state.evidence.links
+        return links.link(principal.tenant, key, media_type, filename, by=principal)
+
     def stream(self, tenant: str) -> AlarmStream:
         return AlarmStream(self.redis, tenant)
 

@@ -38,7 +38,9 @@ from pipelines.domain import CameraKey
 async def main():
     livekit = LiveKitSettings.model_validate_json(sys.stdin.readline())
     for _ in range(3):
-        publisher = RoomPublisher(livekit, CameraKey("acme", "gate"), Backoff(0.1, 1.0))
+        publisher = RoomPublisher(
+            livekit, CameraKey("acme", "gate"), Backoff(0.1, 1.0), lambda: None
+        )
         publisher.start()
         await asyncio.sleep(0.005)  # asked for; not answered yet
         await publisher.aclose()

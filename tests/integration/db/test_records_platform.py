@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from cluster.core.roles import Role
-from cluster.stores.db import Database, PlatformRecords, Principal, new_key
+from cluster.stores.db import Database, IssuedKey, PlatformRecords, Principal, key_records, new_key
 from pipelines.clock import ManualClock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.factories import make_camera, make_rule
@@ -95,8 +97,8 @@ async def test_a_rotation_never_lengthens_a_key(
     old = await platform.create_key("acme", "ci", Role.VIEWER, expires_us)
     new = await platform.rotate_key(old.id, 60_000_000)
     assert (new.info.expires_us, new.info.role, new.info.label) == (expires_us, "viewer", "ci")
-    shown = {key.id: key.expires_us for key in await platform.keys()}
-    assert shown == {old.id: expires_us, new.id: expires_us}
+    shown = {key.id: (key.expires_us, key.replaced_by) for key in await platform.keys()}
+    assert shown == {old.id: (expires_us, new.id), new.id: (expires_us, None)}
     third = await platform.rotate_key(new.id, 3_000_000)
     clock.advance(3)
     assert await platform.find_key(new.secret) is None
@@ -106,6 +108,86 @@ async def test_a_rotation_never_lengthens_a_key(
             await platform.revoke_key(third.id)
         with pytest.raises(ConflictError):
             await platform.rotate_key(ended, 0)
+
+
+async def test_a_key_is_replaced_once(platform: PlatformRecords, clock: ManualClock) -> None:
+    """Another one would have the end of the overlap as its own."""
+    old = await platform.create_key("acme", "ci")
+    rotated = await asyncio.gather(
+        *(platform.rotate_key(old.id, 60_000_000) for _ in range(3)), return_exceptions=True
+    )
+    [new] = [one for one in rotated if isinstance(one, IssuedKey)]
+    refused = [one for one in rotated if isinstance(one, ConflictError)]
+    assert len(refused) == 2
+    assert new.id in str(refused[0])
+    assert new.info.expires_us is None
+    # Where its secret was lost:
+    third = await platform.rotate_key(new.id, 0)
+    assert third.info.expires_us is None
+    assert await platform.find_key(new.secret) is None
+    assert await platform.find_key(old.secret)
+
+
+async def test_keys_come_in_pages(
+    database: Database, platform: PlatformRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were issued at the same time."""
+    made = {(await platform.create_key("acme", "ci")).id for _ in range(5)}
+    theirs = await platform.create_key("globex", "ci")
+    keys = database.keys("acme")
+    found, cursor = await keys.page(2)
+    pages = [found]
+    while cursor is not None:
+        found, cursor = await keys.page(2, cursor)
+        pages.append(found)
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert {key.id for page in pages for key in page} == made
+    monkeypatch.setattr(key_records, "PAGE", 2)
+    assert {key.id for key in await platform.keys()} == made | {theirs.id}
+    with pytest.raises(InputError, match="cursor"):
+        await keys.page(2, "x")
+
+
+async def test_there_are_not_more_keys_than_may_be(
+    database: Database, platform: PlatformRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_records, "MAX_WORKING", 3)
+    keys = database.keys("acme")
+    made = await asyncio.gather(
+        *(keys.issue("x", Role.VIEWER) for _ in range(5)), return_exceptions=True
+    )
+    good = [one for one in made if isinstance(one, IssuedKey)]
+    assert len(good) == 3
+    assert sum(isinstance(one, ConflictError) for one in made) == 2
+    await platform.create_key("globex", "theirs")
+    await platform.create_key(None, "root")
+    # Replaced at once, because then as many work as before.
+    with pytest.raises(ConflictError, match="no more"):
+        await keys.rotate_key(good[0].id, 60_000_000)
+    await keys.rotate_key(good[0].id, 0)
+    await keys.revoke_key(good[1].id)
+    await keys.issue("again", Role.VIEWER)
+
+
+async def test_keys_that_have_ended_are_forgotten(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_records, "MAX_ENDED", 2)
+    keys = database.keys("acme")
+    stays = await keys.issue("stays", Role.VIEWER)
+    ended = []
+    for _ in range(4):
+        ended.append((await keys.issue("x", Role.VIEWER)).id)
+        clock.advance(1)
+        await keys.revoke_key(ended[-1])
+    expired = await keys.issue("expired", Role.VIEWER, clock.now_us() + 1_000_000)
+    clock.advance(2)
+    last = await keys.issue("last", Role.VIEWER)
+    left = {key.id for key in await keys.keys()}
+    assert left == {stays.id, ended[-1], expired.id, last.id}
+    clock.advance(366 * 86_400)
+    new = await keys.issue("new", Role.VIEWER)
+    assert {key.id for key in await keys.keys()} == {stays.id, last.id, new.id}
 
 
 async def test_the_last_use_only_moves_on(platform: PlatformRecords) -> None:

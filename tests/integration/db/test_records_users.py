@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from cluster.core.roles import Role
 from cluster.stores.db import Database, Principal, User, UserChanges
+from cluster.stores.db import users as records
 from cluster.stores.db.user_sessions import MAX_SESSIONS, Renewal
 from cluster.stores.db.users import normal_email
 from pipelines.clock import ManualClock
@@ -81,6 +82,7 @@ async def test_users_of_another_tenant_are_not_there(database: Database, ana: Us
 
 async def test_what_is_not_changed_stays(database: Database, ana: User) -> None:
     users = database.users("acme")
+    await users.add("bob@acme.example", "Bob", Role.ADMIN, HASH)
     changed = await users.change(ana.id, UserChanges(role=Role.ADMIN))
     assert (changed.role, changed.name, changed.disabled) == (Role.ADMIN, "Ana", False)
     changed = await users.change(ana.id, UserChanges(name="Anna", disabled=True))
@@ -92,6 +94,104 @@ async def test_what_is_not_changed_stays(database: Database, ana: User) -> None:
     ):
         with pytest.raises(InputError, match="platform"):
             await role_of_the_platform
+
+
+async def test_users_come_in_pages(
+    database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = database.users("acme")
+    made = []
+    for name in ("c", "a", "b"):
+        made.append((await users.add(f"{name}@acme", name, Role.VIEWER, HASH)).email)
+        clock.advance(1)
+    await database.users("globex").add("d@globex", "d", Role.VIEWER, HASH)
+    first, cursor = await users.page(2)
+    assert cursor is not None
+    last, end = await users.page(2, cursor)
+    assert [user.email for user in first + last] == made
+    assert end is None
+    monkeypatch.setattr(records, "PAGE", 1)
+    assert [user.email for user in await users.users()] == sorted(made)
+    with pytest.raises(InputError, match="cursor"):
+        await users.page(2, "x")
+
+
+async def test_there_are_not_more_users_than_may_be(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MAX_USERS", 3)
+    users = database.users("acme")
+    made = await asyncio.gather(
+        *(users.add(f"u{n}@acme", f"u{n}", Role.VIEWER, HASH) for n in range(5)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, ConflictError) for one in made) == 2
+    assert len(await users.users()) == 3
+    await database.users("globex").add("u@globex", "u", Role.VIEWER, HASH)
+
+
+ENDS = {
+    "demote": UserChanges(role=Role.VIEWER),
+    "disable": UserChanges(disabled=True),
+    "remove": None,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_two_admins_cannot_end_each_other(database: Database, how: str) -> None:
+    users = database.users("acme")
+    both = [await users.add(f"{name}@acme", name, Role.ADMIN, HASH) for name in ("a", "b")]
+    await database.users("globex").add("c@globex", "c", Role.ADMIN, HASH)
+    await database.keys("acme").issue("door", Role.OPERATOR)
+    await database.keys("globex").issue("theirs", Role.ADMIN)
+    changes = ENDS[how]
+
+    async def end(user: User) -> None:
+        if changes is None:
+            await users.remove(user.id)
+        else:
+            await users.change(user.id, changes)
+
+    ended = await asyncio.gather(*map(end, both), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in ended) == ["ConflictError", "NoneType"]
+    left = [u for u in await users.users() if u.role is Role.ADMIN and not u.disabled]
+    assert len(left) == 1
+    # A name and a password of the last one may change, and with a key of an admin all may.
+    await users.change(left[0].id, UserChanges(name="last", password=SecretStr("$argon2id$x")))
+    await database.keys("acme").issue("admin", Role.ADMIN)
+    await end(left[0])
+
+
+async def test_a_key_that_has_ended_is_no_admin(database: Database, clock: ManualClock) -> None:
+    users, keys = database.users("acme"), database.keys("acme")
+    last = await users.add("a@acme", "a", Role.ADMIN, HASH)
+    await keys.issue("short", Role.ADMIN, clock.now_us() + 1_000_000)
+    revoked = await keys.issue("revoked", Role.ADMIN)
+    await keys.revoke_key(revoked.id)
+    clock.advance(1)
+    with pytest.raises(ConflictError, match="last admin"):
+        await users.remove(last.id)
+
+
+async def test_a_password_that_its_user_replaces_ends_the_other_sessions(
+    database: Database, ana: User
+) -> None:
+    users, sessions = database.users("acme"), database.sessions("acme")
+    new = SecretStr("$argon2id$the-new-one")
+    for session in ("s-1", "s-2", "s-3"):
+        await begin(database, ana, session)
+    assert await users.replace_password(ana.id, HASH, new, "s-2")
+    assert await users.find(ana.email) == (await users.user(ana.id), new)
+    assert [await sessions.principal(s) is not None for s in ("s-1", "s-2", "s-3")] == [
+        False,
+        True,
+        False,
+    ]
+    # What was checked is the password no more.
+    assert not await users.replace_password(ana.id, HASH, SecretStr("$argon2id$x"), "s-2")
+    await users.change(ana.id, UserChanges(disabled=True))
+    assert not await users.replace_password(ana.id, new, SecretStr("$argon2id$x"), "s-2")
+    assert not await database.users("globex").replace_password(ana.id, new, HASH, "s-2")
 
 
 # ------------------------------------------------------------ sessions
@@ -137,7 +237,7 @@ async def test_each_refresh_token_works_once(database: Database, ana: User) -> N
     await begin(database, ana)
     assert await sessions.renew("s-1", 0, "d0", "d1") is Renewal.DONE
     assert await sessions.renew("s-1", 1, "d1", "d2") is Renewal.DONE
-    assert await sessions.principal("s-1") == Principal("acme", Role.OPERATOR, ana.actor)
+    assert await sessions.principal("s-1") == Principal("acme", Role.OPERATOR, ana.actor, "s-1")
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -187,7 +287,7 @@ async def test_a_session_ends_by_time_by_hand_and_with_its_user(
     assert await sessions.principal("s-0") is None
     assert await sessions.principal("s-1")
     await users.change(ana.id, UserChanges(name="Anna", role=Role.VIEWER))
-    assert await sessions.principal("s-1") == Principal("acme", Role.VIEWER, ana.actor)
+    assert await sessions.principal("s-1") == Principal("acme", Role.VIEWER, ana.actor, "s-1")
     await users.change(ana.id, UserChanges(password=other))
     assert await sessions.principal("s-1") is None
     await begin(database, ana, "s-5", other)

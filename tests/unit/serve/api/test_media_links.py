@@ -9,7 +9,10 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
+from cluster.core.holders import Credential, CredentialKind, Holder
+from cluster.core.roles import Role
 from cluster.core.settings import ApiSettings, LiveKitSettings, Settings
+from cluster.stores.db import Principal
 from pipelines.clock import ManualClock
 from pipelines.errors import ConfigError
 from serve.api.media_links import MediaGrant, MediaLinks, media_secret
@@ -24,6 +27,9 @@ def clock() -> ManualClock:
     return ManualClock(now_us=NOW_S * 1_000_000)
 
 
+ANA = Principal("acme", Role.VIEWER, "user:ana", "s-1")
+
+
 @pytest.fixture
 def links(clock: ManualClock) -> MediaLinks:
     return MediaLinks(SECRET, 300, clock)
@@ -34,16 +40,22 @@ def token_of(link: str) -> str:
 
 
 def test_what_was_put_in_comes_out(links: MediaLinks) -> None:
-    token = token_of(links.link("acme", "clips/1.mp4", "video/mp4", "acme-gate.mp4"))
+    token = token_of(links.link("acme", "clips/1.mp4", "video/mp4", "acme-gate.mp4", by=ANA))
     assert links.open(token) == MediaGrant(
-        "acme", "clips/1.mp4", "video/mp4", "acme-gate.mp4", NOW_S + 300
+        "acme",
+        "clips/1.mp4",
+        "video/mp4",
+        "acme-gate.mp4",
+        NOW_S + 300,
+        "user:ana",
+        Holder(Credential("acme", CredentialKind.SESSION, "s-1"), "viewer"),
     )
 
 
 def test_it_works_for_five_minutes_and_no_second_longer(
     links: MediaLinks, clock: ManualClock
 ) -> None:
-    token = token_of(links.link("acme", "clips/1.mp4", "video/mp4"))
+    token = token_of(links.link("acme", "clips/1.mp4", "video/mp4", by=ANA))
     clock.advance(299)
     assert links.seconds_left(links.open(token)) == 1
     clock.advance(1)
@@ -55,7 +67,7 @@ def test_it_works_for_five_minutes_and_no_second_longer(
 def test_the_clock_of_this_machine_is_not_asked() -> None:
     clock = ManualClock(now_us=1_000_000)  # 1970
     links = MediaLinks(SECRET, 300, clock)
-    assert links.open(token_of(links.link("acme", "a", "video/mp4"))).key == "a"
+    assert links.open(token_of(links.link("acme", "a", "video/mp4", by=ANA))).key == "a"
 
 
 def part(content: object) -> str:
@@ -63,19 +75,24 @@ def part(content: object) -> str:
 
 
 def tampered(links: MediaLinks) -> dict[str, str]:
-    good = token_of(links.link("acme", "clips/1.mp4", "video/mp4"))
+    good = token_of(links.link("acme", "clips/1.mp4", "video/mp4", by=ANA))
     head, body, signature = good.split(".")
     claims = jwt.decode(good, options={"verify_signature": False})
     return {
         "another tenant": f"{head}.{part(claims | {'tenant': 'globex'})}.{signature}",
         "another blob": f"{head}.{part(claims | {'key': 'clips/2.mp4'})}.{signature}",
         "a longer life": f"{head}.{part(claims | {'exp': NOW_S * 2})}.{signature}",
+        "another session": f"{head}.{part(claims | {'cred': 'acme/session:s-2'})}.{signature}",
+        "another role": f"{head}.{part(claims | {'rights': 'admin'})}.{signature}",
         "no signature": f"{part({'alg': 'none', 'typ': 'JWT'})}.{body}.",
         "another secret": jwt.encode(claims, b"t" * 32, algorithm="HS256"),
         "another algorithm": jwt.encode(claims, SECRET * 2, algorithm="HS512"),
         "another purpose": jwt.encode(claims | {"aud": "atalaia-join"}, SECRET, algorithm="HS256"),
         "a claim too few": jwt.encode(
             {k: v for k, v in claims.items() if k != "tenant"}, SECRET, algorithm="HS256"
+        ),
+        "one of an earlier version": jwt.encode(
+            {k: v for k, v in claims.items() if k not in ("cred", "rights")}, SECRET, "HS256"
         ),
         "cut off": good[:-2],
         "no token": "x",

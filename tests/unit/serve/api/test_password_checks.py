@@ -37,6 +37,18 @@ async def test_few_wait_and_fewer_of_one_network() -> None:
     await checks.aclose()
 
 
+async def test_many_networks_of_one_site_are_one() -> None:
+    """Whoever has a /48 has 65,536 networks."""
+    checks = PasswordChecks(max_waiting=9, per_network=2, reserved=0)
+    networks = ["2001:db8:1:1::/64", "2001:db8:1:2::/64", "2001:db8:1:3::/64", "2001:db8:2:1::/64"]
+    asked = [asyncio.create_task(checks.verify(None, PASSWORD, network)) for network in networks]
+    known = asyncio.create_task(checks.verify(None, PASSWORD, networks[0], known=True))
+    answers = await asyncio.gather(*asked, known, return_exceptions=True)
+    kinds = [answer if answer is False else type(answer) for answer in answers]
+    assert kinds == [False, False, TooManyRequestsError, False, False]
+    await checks.aclose()
+
+
 async def test_strangers_leave_places_for_those_who_are_known() -> None:
     checks = PasswordChecks(max_waiting=3, per_network=2, reserved=1)
     strangers = [asyncio.create_task(checks.verify(None, PASSWORD, network)) for network in "abc"]

@@ -76,6 +76,7 @@ def test_a_document_without_marks_is_refused() -> None:
 
 
 SEES = {
+    "password.change",
     "session.read",
     "quota.read",
     "camera.read",

@@ -30,7 +30,7 @@ class Records:
     async def principal(self) -> Principal:
         if self.no_principal is not None:
             raise self.no_principal
-        return Principal("acme", Role.VIEWER, "user:u", self.groups)
+        return Principal("acme", Role.VIEWER, "user:u", groups=self.groups)
 
     def visible(self, groups: tuple[str, ...] | None) -> Any:
         self._of = groups

@@ -12,9 +12,13 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from cluster.clips.coverage import Span
-from cluster.stores.db import Database
+from cluster.core.holders import Credential, CredentialKind, Holder
+from cluster.core.roles import Role
+from cluster.media.viewer_ids import ViewerIds
+from cluster.stores.db import Database, Principal
 from pipelines.clock import ManualClock
 from pipelines.domain import EVERY_SIGHTING, Alarm, Letterbox, LetterboxedFrame, WorkOwner
 from serve.api import media, model
@@ -62,13 +66,23 @@ class Parts:
         self.alarm_feeds: Any = self
         self.decoder: Any = self
         self.quotas: Any = self
+        self.viewer_ids = ViewerIds(SecretStr("s" * 32))
         self.named: list[str] = []
 
     def blobs(self, tenant: str) -> str:
         return f"blobs of {tenant}"
 
-    def link(self, tenant: str, key: str, *_: str, by: str, camera: str) -> str:
-        return f"{tenant}/{key} for {by}, {camera}"
+    def link(
+        self,
+        tenant: str,
+        key: str,
+        media_type: str,
+        filename: str,
+        *,
+        by: Principal,
+        camera: str,
+    ) -> str:
+        return f"{tenant}/{key} for {by.actor}, {camera}"
 
     def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
         return f"stream of {tenant}, of {at_most}"
@@ -103,14 +117,14 @@ def parts(tmp_path: Path) -> Parts:
 @pytest.fixture
 def scope(parts: Parts) -> TenantScope:
     state: Any = parts
-    return TenantScope("acme", "key:k1", None, state)
+    return TenantScope("acme", Principal("acme", Role.ADMIN, "key:k1"), state)
 
 
 @pytest.fixture
 def limited(parts: Parts) -> TenantScope:
     """A scope of the groups `a` and `b`, which do not exist, so that no camera is seen."""
     state: Any = parts
-    return TenantScope("acme", "key:k1", ("a", "b"), state)
+    return TenantScope("acme", Principal("acme", Role.VIEWER, "key:k1", groups=("a", "b")), state)
 
 
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
@@ -211,6 +225,8 @@ def test_values_that_name_a_tenant_name_this_one(scope: TenantScope) -> None:
     request = scope.export_request("gate", Span(1, 2))
     assert (request.tenant, request.camera, request.by) == ("acme", "gate", "key:k1")
     assert scope.actor == "key:k1"
+    viewer = ViewerIds(SecretStr("s" * 32)).read(scope.new_viewer())
+    assert viewer == Holder(Credential("acme", CredentialKind.KEY, "k1"), "admin")
 
 
 def test_a_scope_does_not_say_whose_it_is(scope: TenantScope) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.clock import ManualClock
 from serve.api.problems import TooManyRequestsError
-from serve.api.throttle import SignInThrottle, Throttle, network_of
+from serve.api.throttle import SignInThrottle, Throttle, network_of, site_of
 
 ANA, BOB = ("acme", "ana@acme.example"), ("acme", "bob@acme.example")
 
@@ -114,3 +114,17 @@ def test_a_right_password_costs_nothing() -> None:
 )
 def test_what_one_subscriber_has(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("network", "site"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::/64", "2001:db8:1::/48"),
+        ("2001:db8:1:ffff::/64", "2001:db8:1::/48"),
+        ("2001:db8:2:2::/64", "2001:db8:2::/48"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_what_one_subscriber_may_have_been_given(network: str, site: str) -> None:
+    assert site_of(network) == site

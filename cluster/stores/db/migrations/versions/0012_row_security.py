@@ -8,7 +8,7 @@ from alembic import op
 from cluster.stores.db.row_security import ALL_RIGHTS, ensure_roles, expose, protect
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0009"
 
 # Of the tenant's own rows, of all rows. The update of a tenant is for its counter of revisions, and
 # to lock it.

@@ -31,6 +31,7 @@ import {
   decodeUser,
   decodeUsers,
   decodeWarnings,
+  nextCursor,
 } from '../domain/decode';
 import type {
   Alarm,
@@ -134,7 +135,8 @@ export class Api {
   }
 
   async users(signal?: AbortSignal): Promise<readonly User[]> {
-    return decodeUsers(await this.#json('/v1/users', { signal }));
+    const users = await this.#all('/v1/users', decodeUsers, signal);
+    return [...users].sort((one, other) => (one.email < other.email ? -1 : 1));
   }
 
   async addUser(user: NewUser): Promise<User> {
@@ -150,8 +152,14 @@ export class Api {
     await this.#send(`/v1/users/${encodeURIComponent(user)}`, { method: 'DELETE' });
   }
 
+  /** Ends the person's other sessions. */
+  async changeOwnPassword(current: string, fresh: string): Promise<void> {
+    const json = { current, new: fresh };
+    await this.#send('/v1/auth/password', { method: 'POST', json });
+  }
+
   async keys(signal?: AbortSignal): Promise<readonly AccessKey[]> {
-    return decodeKeys(await this.#json('/v1/keys', { signal }));
+    return this.#all('/v1/keys', decodeKeys, signal);
   }
 
   /** The new key itself, which nobody can read again. */
@@ -275,6 +283,22 @@ export class Api {
       throw new ApiError('invalid', `not a picture of this API: ${path}`);
     }
     return (await this.#send(path, { signal })).blob();
+  }
+
+  /** A list that comes in pages, all of it. */
+  async #all<Item>(
+    path: string,
+    decode: (body: unknown) => readonly Item[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly Item[]> {
+    const items: Item[] = [];
+    for (let cursor: string | null = ''; cursor !== null; ) {
+      const query: string = cursor === '' ? '' : `?${new URLSearchParams({ cursor })}`;
+      const body = await this.#json(`${path}${query}`, { signal });
+      items.push(...decode(body));
+      cursor = nextCursor(body);
+    }
+    return items;
   }
 
   async #json(path: string, options: RequestOptions): Promise<unknown> {

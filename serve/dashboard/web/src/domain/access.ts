@@ -62,6 +62,8 @@ export interface AccessKey {
   readonly expiresMs: number | null;
   readonly usedMs: number | null;
   readonly revoked: boolean;
+  /** By a rotation: it cannot be replaced again. */
+  readonly replaced: boolean;
 }
 
 export interface NewKey {

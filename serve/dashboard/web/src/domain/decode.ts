@@ -112,6 +112,7 @@ export function decodeSession(body: unknown): Session {
     tenant: textOr(from, 'tenant', null),
     role: text(from, 'role', 'session'),
     permissions: new Set(permissions.filter((name) => typeof name === 'string')),
+    user: typeof from.user === 'object' && from.user !== null,
   };
 }
 
@@ -128,6 +129,11 @@ export function decodeUser(value: unknown): User {
     signedInMs: timeOrNull(from, 'signed_in_at', 'user'),
     provider: textOr(from, 'provider', '') || null,
   };
+}
+
+/** Where a list goes on; null at its end. */
+export function nextCursor(body: unknown): string | null {
+  return textOr(fields(body, 'page'), 'next_cursor', null);
 }
 
 export function decodeUsers(body: unknown): readonly User[] {
@@ -157,6 +163,7 @@ export function decodeKeys(body: unknown): readonly AccessKey[] {
       expiresMs: timeOrNull(from, 'expires_at', 'key'),
       usedMs: timeOrNull(from, 'last_used_at', 'key'),
       revoked: typeof from.revoked_at === 'string',
+      replaced: typeof from.replaced_by === 'string',
     };
   });
 }

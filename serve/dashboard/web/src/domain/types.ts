@@ -35,6 +35,8 @@ export interface Session {
   readonly tenant: string | null;
   readonly role: string;
   readonly permissions: ReadonlySet<string>;
+  /** Whether a person has signed in; a key has no password. */
+  readonly user: boolean;
 }
 
 export interface AuditFilter {

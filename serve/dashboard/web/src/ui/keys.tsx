@@ -108,7 +108,9 @@ function KeyTable(props: {
           <td>{key.usedMs === null ? t('access.never') : formatDay(key.usedMs)}</td>
           <RowActions
             actions={[
-              { label: t('key.rotate'), onClick: () => props.onOpen('rotate', key) },
+              ...(key.replaced
+                ? []
+                : [{ label: t('key.rotate'), onClick: () => props.onOpen('rotate', key) }]),
               { label: t('key.revoke'), onClick: () => props.onOpen('revoke', key) },
             ]}
           />

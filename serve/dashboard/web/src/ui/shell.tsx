@@ -10,6 +10,7 @@ import { AlarmFeed } from './alarm-feed';
 import { AuditView } from './audit-view';
 import { CameraGrid } from './camera-grid';
 import { TowerMark } from './icons';
+import { OwnPassword } from './own-password';
 import { Preferences } from './preferences';
 import { SearchView } from './search-view';
 
@@ -66,6 +67,7 @@ export function Shell({ workspace, onSignOut }: ShellProps) {
         </nav>
         <div class="topbar-end">
           <Preferences />
+          {workspace.session.value?.user ? <OwnPassword api={workspace.api} /> : null}
           <button type="button" class="button quiet" onClick={onSignOut}>
             {t('action.signOut')}
           </button>

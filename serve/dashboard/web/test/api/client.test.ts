@@ -153,6 +153,7 @@ describe('Api', () => {
     const session = await api.session();
     expect(session).toMatchObject({ tenant: 'acme', role: 'viewer' });
     expect([...session.permissions]).toEqual(['live.watch']);
+    expect(session.user).toBe(false);
   });
 
   it('reads the audit log by filters and pages', async () => {
@@ -178,9 +179,13 @@ describe('Api', () => {
     const user = { id: 'u1', email: 'ana@acme.example', name: 'Ana', role: 'viewer' };
     const key = { id: 'k1', name: 'till', role: 'operator', prefix: 'atk_k1_', revoked_at: null };
     const bodies: unknown[] = [
-      { users: [{ ...user, disabled: false, signed_in_at: '2026-01-31T08:00:00Z' }] },
+      {
+        users: [{ ...user, disabled: false, signed_in_at: '2026-01-31T08:00:00Z' }],
+        next_cursor: null,
+      },
       { ...user, disabled: true, signed_in_at: null },
-      { keys: [key, { ...key, revoked_at: '2026-01-31T08:00:00Z' }] },
+      { keys: [{ ...key, replaced_by: 'k0' }], next_cursor: '1.k1' },
+      { keys: [{ ...key, revoked_at: '2026-01-31T08:00:00Z' }], next_cursor: null },
       { ...key, key: 'atk_k2_secret' },
     ];
     const { api, requests } = apiThat(() => json(bodies.shift()));
@@ -189,12 +194,16 @@ describe('Api', () => {
     expect(await api.users()).toEqual([shown]);
     const changed = await api.changeUser('u/1', { disabled: true });
     expect(changed).toMatchObject({ disabled: true, signedInMs: null });
-    expect((await api.keys()).map(({ revoked }) => revoked)).toEqual([false, true]);
+    expect((await api.keys()).map(({ revoked, replaced }) => [revoked, replaced])).toEqual([
+      [false, true],
+      [true, false],
+    ]);
     expect(await api.rotateKey('k1', 3_600)).toBe('atk_k2_secret');
     expect(requests.map(({ url, init }) => [init.method, url, init.body])).toEqual([
       ['GET', '/v1/users', null],
       ['PATCH', '/v1/users/u%2F1', '{"disabled":true}'],
       ['GET', '/v1/keys', null],
+      ['GET', '/v1/keys?cursor=1.k1', null],
       ['POST', '/v1/keys/k1/rotate', '{"overlap_s":3600}'],
     ]);
   });
@@ -213,6 +222,14 @@ describe('Api', () => {
       ['POST', '/v1/groups', '{"name":"Door","cameras":["gate"]}'],
       ['PATCH', '/v1/groups/do%2For', '{"name":"Door","cameras":[]}'],
       ['GET', '/v1/keys', null],
+    ]);
+  });
+
+  it('changes the own password', async () => {
+    const { api, requests } = apiThat(() => new Response(null, { status: 204 }));
+    await api.changeOwnPassword('old', 'new');
+    expect(requests.map(({ url, init }) => [init.method, url, init.body])).toEqual([
+      ['POST', '/v1/auth/password', '{"current":"old","new":"new"}'],
     ]);
   });
 

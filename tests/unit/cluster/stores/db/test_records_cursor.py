@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cluster.stores.db.cursor import (
     ALARM_CURSOR,
     AUDIT_CURSOR,
+    MADE_CURSOR,
     OBJECT_CURSOR,
     RECORDING_CURSOR,
     Cursor,
@@ -18,8 +19,8 @@ from pipelines.errors import InputError
 
 KINDS = pytest.mark.parametrize(
     "cursor",
-    [ALARM_CURSOR, OBJECT_CURSOR, RECORDING_CURSOR, AUDIT_CURSOR],
-    ids=["alarm", "object", "recording", "audit"],
+    [ALARM_CURSOR, OBJECT_CURSOR, RECORDING_CURSOR, AUDIT_CURSOR, MADE_CURSOR],
+    ids=["alarm", "object", "recording", "audit", "made"],
 )
 TIMES = st.integers(0, 2**63 - 1)
 SLUGS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,39}", fullmatch=True)
@@ -47,6 +48,11 @@ def test_round_trip_of_recordings(start_us: int, camera: str) -> None:
     )
 
 
+@given(st.integers(0, 10**18 - 1), st.from_regex(r"[a-z0-9]{8,12}", fullmatch=True))
+def test_round_trip_of_keys_and_users(created_us: int, id: str) -> None:
+    assert MADE_CURSOR.decode(MADE_CURSOR.encode((created_us, id))) == (created_us, id)
+
+
 @pytest.mark.parametrize(
     ("cursor", "place", "text"),
     [
@@ -58,8 +64,9 @@ def test_round_trip_of_recordings(start_us: int, camera: str) -> None:
         (OBJECT_CURSOR, (1_700_000_000_000_000, "gate", "t-1"), "AgAGCiQYHkAAZ2F0ZS90LTE"),
         (RECORDING_CURSOR, (1_700_000_000_000_000, "gate"), "1700000000000000.gate"),
         (AUDIT_CURSOR, 1_234, "1234"),
+        (MADE_CURSOR, (1_700_000_000_000_000, "3kd82hs9"), "1700000000000000.3kd82hs9"),
     ],
-    ids=["alarm", "object", "recording", "audit"],
+    ids=["alarm", "object", "recording", "audit", "made"],
 )
 def test_the_text_stays_as_clients_hold_it(cursor: Cursor[Any], place: Any, text: str) -> None:
     assert cursor.encode(place) == text
