@@ -53,7 +53,7 @@ class GuardService:
     """
 
     def __init__(self, settings: Settings, clock: Clock, rooms: Rooms) -> None:
-        self._database = Database(settings.database_url, clock=clock)
+        self._database = Database.of(settings, clock=clock)
         self._remover = LiveKitRemover(settings.livekit)
         find = self._database.credentials().principals
         ids = ViewerIds(settings.livekit.api_secret)

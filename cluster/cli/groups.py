@@ -42,7 +42,7 @@ def _on_groups(tenant: str, work: Callable[[TenantGroups], Awaitable[R]]) -> R:
     from cluster.stores.db import Database
 
     async def run() -> R:
-        async with Database(settings().database_url) as database:
+        async with Database.of(settings()) as database:
             return await work(database.groups(tenant))
 
     return asyncio.run(run())

@@ -369,7 +369,7 @@ async def test_a_key_is_limited_and_stays_so(filled: Filled, clock: ManualClock)
     for issued in (key, fresh):
         assert issued.info.groups == ("door",)
         assert await platform.find_key(issued.secret) == Principal(
-            "acme", Role.VIEWER, f"key:{issued.id}", ("door",)
+            "acme", Role.VIEWER, f"key:{issued.id}", groups=("door",)
         )
     free = await filled.database.keys("acme").issue("all", Role.VIEWER)
     found = await platform.find_key(free.secret)
