@@ -17,7 +17,9 @@ from cluster.clips.exports import ExportRequest
 from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     AuditLog,
+    PlatformErasures,
     PlatformRecords,
+    TenantErasures,
     TenantJobs,
     TenantKeys,
     TenantRecordings,
@@ -28,7 +30,7 @@ from cluster.stores.db import (
     User,
 )
 from pipelines.domain import Camera
-from pipelines.errors import NotFoundError
+from pipelines.errors import InputError, NotFoundError
 from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
@@ -84,6 +86,10 @@ class TenantScope:
     @cached_property
     def retention(self) -> TenantRetention:
         return self._deps.database.retention(self._tenant)
+
+    @cached_property
+    def erasures(self) -> TenantErasures:
+        return self._deps.database.erasures(self._tenant)
 
     @cached_property
     def users(self) -> TenantUsers:
@@ -157,6 +163,14 @@ class TenantScope:
         """
         return Camera(tenant=self._tenant, **fields)
 
+    def check_confirmed(self, typed: str | None) -> None:
+        """Raises InputError: somebody did not type the tenant's id to confirm."""
+        if typed != self._tenant:
+            raise InputError(
+                "To erase the whole tenant, give its id as `confirm`.",
+                hint="GET /v1/session says which tenant you are of.",
+            )
+
     def export_request(self, camera: str, span: Span) -> ExportRequest:
         return ExportRequest(self._tenant, camera, span.from_us, span.to_us, self.actor)
 
@@ -191,6 +205,15 @@ async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys |
     return TenantScope(principal.tenant, principal.actor, state).keys
 
 
+async def require_erasures(
+    principal: PrincipalDep, state: StateDep
+) -> TenantErasures | PlatformErasures:
+    """The erasures of the caller's tenant, or those of whole tenants for the platform's key."""
+    if principal.tenant is None:
+        return state.deps.database.platform_erasures()
+    return TenantScope(principal.tenant, principal.actor, state).erasures
+
+
 async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
     """Who has signed in; None: the caller has a key.
 
@@ -212,4 +235,5 @@ TenantDep = Annotated[TenantScope, Depends(require_tenant)]
 PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]
 AuditDep = Annotated[AuditLog, Depends(require_audit)]
 KeysDep = Annotated[TenantKeys | PlatformRecords, Depends(require_keys)]
+ErasuresDep = Annotated[TenantErasures | PlatformErasures, Depends(require_erasures)]
 UserDep = Annotated[User | None, Depends(current_user)]

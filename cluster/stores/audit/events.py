@@ -65,6 +65,8 @@ class AuditAction(StrEnum):
     HOLD_REMOVE = "hold.remove"
     RETENTION_REMOVE = "retention.remove"
     RETENTION_PRESSURE = "retention.pressure"
+    ERASURE_START = "erasure.start"
+    ERASURE_DONE = "erasure.done"
     MODEL_CHANGE = "model.change"
     SECRETS_REENCRYPT = "secrets.reencrypt"
     AUDIT_READ = "audit.read"

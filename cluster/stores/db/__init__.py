@@ -3,6 +3,8 @@
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.erasure_work import ErasureWork
+from cluster.stores.db.erasures import PlatformErasures, TenantErasures
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.key_records import TenantKeys
@@ -20,6 +22,9 @@ from cluster.stores.db.types import (
     AlarmRecord,
     AlarmState,
     CameraChanges,
+    ErasedCount,
+    ErasureItem,
+    ErasureRecord,
     HoldRecord,
     IssuedKey,
     JobRecord,
@@ -34,6 +39,7 @@ from cluster.stores.db.types import (
     RemovalCause,
     RetentionRun,
     SlotCount,
+    StepReport,
     StoredPolicy,
     Tenant,
     User,
@@ -53,6 +59,10 @@ __all__ = [
     "AuditPage",
     "CameraChanges",
     "Database",
+    "ErasedCount",
+    "ErasureItem",
+    "ErasureRecord",
+    "ErasureWork",
     "HoldRecord",
     "IssuedKey",
     "JobRecord",
@@ -63,6 +73,7 @@ __all__ = [
     "ObjectPage",
     "ObjectQuery",
     "ObjectRecord",
+    "PlatformErasures",
     "PlatformRecords",
     "Principal",
     "RecordCipher",
@@ -71,9 +82,11 @@ __all__ = [
     "RemovalCause",
     "RetentionRun",
     "SlotCount",
+    "StepReport",
     "StoredPolicy",
     "StoredSecrets",
     "Tenant",
+    "TenantErasures",
     "TenantExpiry",
     "TenantJobs",
     "TenantKeys",

@@ -12,6 +12,8 @@ from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
+from cluster.stores.db.erasure_work import ErasureWork
+from cluster.stores.db.erasures import PlatformErasures, TenantErasures
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.key_records import TenantKeys
@@ -95,6 +97,20 @@ class Database:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantExpiry(Sessions(self._engine, tenant), tenant)
+
+    def erasures(self, tenant: str) -> TenantErasures:
+        """What was asked to be erased of one tenant. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantErasures(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def erasure_work(self, tenant: str) -> ErasureWork:
+        """The same, for the process that erases. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return ErasureWork(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def platform_erasures(self) -> PlatformErasures:
+        """What is under way of all tenants; and the erasures of tenants as a whole."""
+        return PlatformErasures(Sessions(self._engine, None))
 
     def keys(self, tenant: str) -> TenantKeys:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""

@@ -21,6 +21,7 @@ from cluster.stores.db.convert import (
 )
 from cluster.stores.db.cursor import ALARM_CURSOR
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.erased import erased_among, refuse, target_of
 from cluster.stores.db.models import (
     AlarmRow,
     CameraRow,
@@ -273,7 +274,8 @@ class TenantRecords:
             return await _alarm(session, alarm)
 
     async def record_alarms(self, alarms: list[Alarm]) -> int:
-        """Keep the alarms, all or none; those already there stay as they are.
+        """Keep the alarms, all or none; those already there stay as they are, and those that an
+        erased object raised are left out.
 
         Returns:
             How many were new.
@@ -288,8 +290,9 @@ class TenantRecords:
         inserted = 0
         try:
             async with self._sessions.write() as session:
-                for start in range(0, len(alarms), _INSERT_CHUNK):
-                    chunk = alarms[start : start + _INSERT_CHUNK]
+                kept = await self._not_erased(session, alarms, now_us)
+                for start in range(0, len(kept), _INSERT_CHUNK):
+                    chunk = kept[start : start + _INSERT_CHUNK]
                     statement = (
                         insert_into(session, AlarmRow)
                         .values([alarm_values(alarm, now_us) for alarm in chunk])
@@ -303,6 +306,17 @@ class TenantRecords:
         return inserted
 
     # ------------------------------------------------------------ helpers
+
+    async def _not_erased(
+        self, session: AsyncSession, alarms: list[Alarm], now_us: int
+    ) -> list[Alarm]:
+        """Without those that an erased object raised; their pictures are noted for removal."""
+        erased = await erased_among(session, self.tenant, {target_of(alarm) for alarm in alarms})
+        if not erased:
+            return alarms
+        refused = [(erased[t], alarm) for alarm in alarms if (t := target_of(alarm)) in erased]
+        await refuse(session, self.tenant, refused, now_us)
+        return [alarm for alarm in alarms if target_of(alarm) not in erased]
 
     async def _next_revision(self, session: AsyncSession) -> int:
         """The next plan revision of this tenant; locks the counter until the transaction ends."""

@@ -106,7 +106,14 @@ def scope(parts: Parts) -> TenantScope:
 
 
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
-    for store in (scope.records, scope.recordings, scope.tracks, scope.jobs, scope.retention):
+    for store in (
+        scope.records,
+        scope.recordings,
+        scope.tracks,
+        scope.jobs,
+        scope.retention,
+        scope.erasures,
+    ):
         assert store.tenant == "acme"
     assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
     assert scope.audit.chain == "acme"

@@ -1,0 +1,214 @@
+"""Erasure as a program asks for it, and as the runner of the cluster answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import numpy as np
+import pytest
+
+from cluster.core.erasure_settings import ErasureSettings
+from cluster.core.settings import Settings
+from cluster.erasure.receipt import ReceiptKeys, verify
+from cluster.erasure.runner import ErasureRunner
+from cluster.erasure.stores import ErasureStores
+from cluster.stores.bus import TenantEraser
+from cluster.stores.db import Database, ErasureRecord
+from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
+from pipelines.clock import SystemClock
+from pipelines.erasure import Target
+from tests.factories import make_alarm, make_camera, make_path, make_sighting
+from tests.integration.api.world import World, logged, problem
+
+ANY_ID = UUID(int=7)
+OBJECT = {"camera": "gate", "track": "track-1"}
+
+
+@pytest.fixture
+async def filled(world: World) -> World:
+    """An object with its alarm and picture, in acme and in globex."""
+    for tenant in ("acme", "globex"):
+        await world.database.tenant(tenant).add_camera(make_camera(tenant))
+        seen = make_sighting(1, tenant, snapshot="objects/gate/1.jpg")
+        alarm = make_alarm(1, tenant)
+        await world.blobs(tenant).put("objects/gate/1.jpg", b"a crop")
+        await world.blobs(tenant).put(f"alarms/{alarm.id}.jpg", b"a picture")
+        await world.database.tracks(tenant).record_objects([seen])
+        await world.database.tracks(tenant).record_paths([make_path(1, tenant)])
+        await world.database.tenant(tenant).record_alarms([alarm])
+        await world.stream(tenant).publish(alarm)
+    return world
+
+
+@dataclass
+class Quiet:
+    """An observer."""
+
+    opened: int = 0
+
+    def open(self, count: int) -> None:
+        self.opened = count
+
+    def done(self, record: ErasureRecord) -> None:
+        del record
+
+
+@pytest.fixture
+async def runner(filled: World, tmp_path: Path) -> AsyncIterator[ErasureRunner]:
+    """As the controller has it, with nothing to wait for, and real vectors."""
+    vectors = open_vectors(path=tmp_path / "qdrant")
+    await ensure_collection(vectors, "seen", 3)
+    for tenant in ("acme", "globex"):
+        point = make_sighting(1, tenant), np.ones(3, np.float32)
+        await TenantVectors(vectors, "seen", tenant).upsert([point])
+    database, settings = filled.database, filled.deps.settings
+
+    def stores(tenant: str) -> ErasureStores:
+        return ErasureStores(
+            tenant=tenant,
+            work=database.erasure_work(tenant),
+            jobs=database.jobs(tenant),
+            retention=database.retention(tenant),
+            blobs=filled.blobs(tenant),
+            memory=TenantVectors(vectors, "seen", tenant),
+            redis=TenantEraser(filled.redis, tenant),
+            audit=database.audit(tenant),
+        )
+
+    runner = ErasureRunner(
+        ErasureSettings(settle_s=0),
+        erasures=database.platform_erasures(),
+        open_stores=stores,
+        keys=lambda: ReceiptKeys.of(settings),
+        platform_audit=database.platform_audit(),
+        clock=SystemClock(),
+        observe=Quiet(),
+        pause_s=0,
+    )
+    yield runner
+    await runner.aclose()
+    await vectors.close()
+
+
+async def ask(client: httpx.AsyncClient, subject: dict[str, Any], **more: Any) -> httpx.Response:
+    body = {"subject": subject, "reason": "request 2026/118", **more}
+    return await client.post("/v1/erasures", json=body)
+
+
+async def test_find_look_erase_and_show_the_receipt(
+    filled: World, runner: ErasureRunner, acme: httpx.AsyncClient
+) -> None:
+    """What a data-protection officer does, from the object to the receipt."""
+    found = (await acme.get("/v1/objects/track-1", params={"camera": "gate"})).json()
+    answer = await ask(acme, {"object": found["track"], "camera": found["camera"]})
+    assert answer.status_code == 202
+    address = answer.headers["location"]
+    asked = answer.json()
+    assert (asked["state"], asked["objects"], asked["receipt"]) == ("queued", 1, None)
+    assert [step["state"] for step in asked["steps"]] == ["pending"] * 7
+    await runner.round()
+    done = (await acme.get(address)).json()
+    assert (done["state"], {step["state"] for step in done["steps"]}) == ("done", {"done"})
+    verify(done["receipt"], ReceiptKeys.of(filled.deps.settings).public)
+    assert {count["kind"]: count["removed"] for count in done["removed"]} == {
+        "sql.objects": 1, "sql.paths": 1, "sql.alarms": 1, "redis.alarms": 1,
+        "vectors.objects": 1, "blobs.pictures": 1, "blobs.alarm_pictures": 1,
+    }  # fmt: skip
+    problem(await acme.get("/v1/objects/track-1"), 404, "not-found")
+    assert (await acme.get("/v1/alarms")).json()["alarms"] == []
+    problem(await acme.get("/v1/snapshots/objects/gate/1.jpg"), 404, "not-found")
+    problem(await ask(acme, {"object": "track-1", "camera": "gate"}), 404, "not-found")
+    shown = (await acme.get("/v1/compliance")).json()["erasures"]
+    assert [(one["id"], one["state"]) for one in shown] == [(done["id"], "done")]
+    entries = [e for e in await logged(filled, "acme") if e.action.startswith("erasure.")]
+    assert [(e.action, e.object_id, e.outcome) for e in reversed(entries)] == [
+        ("erasure.start", done["id"], "done"),
+        ("erasure.done", done["id"], "done"),
+    ]
+    assert entries[-1].details == {"kind": "objects", "objects": 1}
+    assert (await filled.database.tracks("globex").object("track-1")).sighting.tenant == "globex"
+
+
+async def test_several_objects_and_one_without_its_camera(
+    filled: World, acme: httpx.AsyncClient
+) -> None:
+    assert (await ask(acme, {"objects": [OBJECT]})).json()["objects"] == 1
+    assert (await ask(acme, {"object": "track-1"})).json()["objects"] == 1
+    other = make_sighting(1, camera="yard")
+    await filled.database.tracks("acme").record_objects([other])
+    problem(await ask(acme, {"object": "track-1"}), 409, "conflict")
+    listed = (await acme.get("/v1/erasures", params={"limit": 1})).json()["erasures"]
+    assert [(one["kind"], one["objects"], one["state"]) for one in listed] == [
+        ("objects", 1, "queued")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("subject", "more"),
+    [
+        ({}, {}),
+        ({"object": "a", "tenant": True}, {}),
+        ({"objects": []}, {}),
+        ({"objects": [OBJECT], "camera": "gate"}, {}),
+        ({"objects": [OBJECT] * 501}, {}),
+        ({"object": "a\u0000"}, {}),
+        ({"object": "a", "camera": "Gate"}, {}),
+        ({"tenant": False}, {}),
+        ({"object": "a"}, {"reason": "  "}),
+        ({"object": "a"}, {"reason": "r" * 501}),
+        ({"object": "a"}, {"reason": "two\nlines"}),
+        ({"tenant": True}, {"confirm": "c" * 41}),
+    ],
+)
+async def test_what_is_no_request(
+    acme: httpx.AsyncClient, subject: dict[str, Any], more: dict[str, Any]
+) -> None:
+    problem(await ask(acme, subject, **more), 422)
+
+
+async def test_a_whole_tenant_needs_its_name_and_leaves_the_receipt_to_the_operator(
+    filled: World, runner: ErasureRunner, acme: httpx.AsyncClient, platform: httpx.AsyncClient
+) -> None:
+    for typed in ({}, {"confirm": "globex"}, {"confirm": "Acme"}):
+        assert "confirm" in problem(await ask(acme, {"tenant": True}, **typed), 400)["detail"]
+    answer = await ask(acme, {"tenant": True}, confirm="acme")
+    assert answer.status_code == 202
+    problem(await ask(acme, {"tenant": True}, confirm="acme"), 409, "conflict")
+    problem(await ask(acme, {"object": "track-1"}), 409, "conflict")
+    await runner.round()
+    [listed] = (await platform.get("/v1/erasures")).json()["erasures"]
+    done = (await platform.get(f"/v1/erasures/{listed['id']}")).json()
+    assert (done["kind"], done["state"]) == ("tenant", "done")
+    assert done["receipt"]["tenant"] == "acme"
+    verify(done["receipt"], ReceiptKeys.of(filled.deps.settings).public)
+    tenants = (await platform.get("/v1/tenants")).json()["tenants"]
+    assert [tenant["id"] for tenant in tenants] == ["globex"]
+    again = await platform.post("/v1/tenants", json={"id": "acme"})
+    assert "was erased" in problem(again, 409, "conflict")["detail"]
+    assert await _principal(filled.database, filled.keys["acme"]) is None
+
+
+async def _principal(database: Database, key: str) -> object:
+    return await database.platform().find_key(key)
+
+
+async def test_an_erasure_that_there_is_not(
+    acme: httpx.AsyncClient, platform: httpx.AsyncClient
+) -> None:
+    for client in (acme, platform):
+        problem(await client.get(f"/v1/erasures/{ANY_ID}"), 404, "not-found")
+        problem(await client.get("/v1/erasures/none"), 422)
+
+
+async def test_an_operator_cannot_erase(filled: World, settings: Settings) -> None:
+    del settings
+    client = await filled.client("acme operator")
+    problem(await ask(client, {"object": "track-1"}), 403, "forbidden")
+    problem(await client.get("/v1/erasures"), 403, "forbidden")
+    erased = await filled.database.tracks("acme").erased([Target("gate", "track-1")])
+    assert erased == set()
