@@ -17,6 +17,7 @@ from cluster.cli import (
     audit,
     cameras,
     database,
+    erasures,
     exports,
     jobs,
     model,
@@ -50,6 +51,7 @@ app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(audit.app, name="audit")
+app.add_typer(erasures.app, name="erasure")
 app.add_typer(database.app, name="database")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)
 app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)

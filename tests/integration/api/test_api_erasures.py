@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,9 @@ from uuid import UUID
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner, Result
 
+from cluster.cli.main import app
 from cluster.core.erasure_settings import ErasureSettings
 from cluster.core.settings import Settings
 from cluster.erasure.receipt import ReceiptKeys, verify
@@ -23,7 +27,7 @@ from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open
 from pipelines.clock import SystemClock
 from pipelines.erasure import Target
 from tests.factories import make_alarm, make_camera, make_path, make_sighting
-from tests.integration.api.world import World, logged, problem
+from tests.integration.api.world import LIVEKIT_SECRET, World, logged, problem
 
 ANY_ID = UUID(int=7)
 OBJECT = {"camera": "gate", "track": "track-1"}
@@ -122,7 +126,6 @@ async def test_find_look_erase_and_show_the_receipt(
     problem(await acme.get("/v1/objects/track-1"), 404, "not-found")
     assert (await acme.get("/v1/alarms")).json()["alarms"] == []
     problem(await acme.get("/v1/snapshots/objects/gate/1.jpg"), 404, "not-found")
-    problem(await ask(acme, {"object": "track-1", "camera": "gate"}), 404, "not-found")
     shown = (await acme.get("/v1/compliance")).json()["erasures"]
     assert [(one["id"], one["state"]) for one in shown] == [(done["id"], "done")]
     entries = [e for e in await logged(filled, "acme") if e.action.startswith("erasure.")]
@@ -131,6 +134,7 @@ async def test_find_look_erase_and_show_the_receipt(
         ("erasure.done", done["id"], "done"),
     ]
     assert entries[-1].details == {"kind": "objects", "objects": 1}
+    problem(await ask(acme, {"object": "track-1", "camera": "gate"}), 404, "not-found")
     assert (await filled.database.tracks("globex").object("track-1")).sighting.tenant == "globex"
 
 
@@ -175,7 +179,8 @@ async def test_a_whole_tenant_needs_its_name_and_leaves_the_receipt_to_the_opera
     filled: World, runner: ErasureRunner, acme: httpx.AsyncClient, platform: httpx.AsyncClient
 ) -> None:
     for typed in ({}, {"confirm": "globex"}, {"confirm": "Acme"}):
-        assert "confirm" in problem(await ask(acme, {"tenant": True}, **typed), 400)["detail"]
+        refused = problem(await ask(acme, {"tenant": True}, **typed), 422, "invalid-input")
+        assert "confirm" in refused["detail"]
     answer = await ask(acme, {"tenant": True}, confirm="acme")
     assert answer.status_code == 202
     problem(await ask(acme, {"tenant": True}, confirm="acme"), 409, "conflict")
@@ -212,3 +217,44 @@ async def test_an_operator_cannot_erase(filled: World, settings: Settings) -> No
     problem(await client.get("/v1/erasures"), 403, "forbidden")
     erased = await filled.database.tracks("acme").erased([Target("gate", "track-1")])
     assert erased == set()
+
+
+async def test_the_command_line_shows_and_checks(
+    filled: World,
+    runner: ErasureRunner,
+    acme: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("ATALAIA_CONFIG", raising=False)
+    for name, value in {
+        "ATALAIA_DATA_DIR": str(tmp_path / "cli"),
+        "ATALAIA_API__URL": filled.url,
+        "ATALAIA_KEY": filled.keys["acme"],
+        "ATALAIA_LIVEKIT__API_SECRET": LIVEKIT_SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    async def atalaia(*words: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["erasure", *words])
+
+    erasure = (await ask(acme, {"objects": [OBJECT]})).json()["id"]
+    before = await atalaia("show", erasure, "--receipt", str(tmp_path / "receipt.json"))
+    assert "is queued" in before.stdout
+    assert not (tmp_path / "receipt.json").exists()
+    await runner.round()
+    assert "sql.alarms: 1 removed" in (await atalaia("show", erasure)).stdout
+    assert erasure in (await atalaia("list")).stdout
+    assert json.loads((await atalaia("list", "--json")).stdout)[0]["state"] == "done"
+    assert (await atalaia("show", erasure, "--receipt", str(tmp_path / "r.json"))).exit_code == 0
+    checked = await atalaia("verify", str(tmp_path / "r.json"))
+    assert (checked.exit_code, "verified: 1 objects of acme" in checked.stdout) == (0, True)
+    shown = (await atalaia("key")).stdout.split()[1]
+    monkeypatch.setenv("ATALAIA_LIVEKIT__API_SECRET", "another-secret-of-at-least-32-chars")
+    assert (await atalaia("verify", str(tmp_path / "r.json"))).exit_code == 2
+    by_key = await atalaia("verify", str(tmp_path / "r.json"), "--public-key", shown)
+    assert by_key.exit_code == 0
+    changed = (tmp_path / "r.json").read_text().replace("request 2026", "request 2025")
+    (tmp_path / "r.json").write_text(changed)
+    refused = await atalaia("verify", str(tmp_path / "r.json"), "--public-key", shown)
+    assert (refused.exit_code, "was changed" in refused.output) == (2, True)

@@ -278,7 +278,7 @@ async def test_nothing_of_another_tenant_is_erased(
         body = {"subject": subject, "reason": "mine now"}
         problem(await checked.post("/v1/erasures", json=body), 404, "not-found")
     body = {"subject": {"tenant": True}, "reason": "mine now", "confirm": "globex"}
-    problem(await checked.post("/v1/erasures", json=body), 400)
+    problem(await checked.post("/v1/erasures", json=body), 422, "invalid-input")
     assert [r.id for r in await world.database.erasures("globex").erasures()] == [theirs.erasure]
     assert await world.database.erasures("acme").erasures() == []
     # The operator sees those of whole tenants only.

@@ -213,7 +213,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
-        "retention", "keys", "users", "decoder", "quotas",
+        "retention", "erasures", "keys", "users", "decoder", "quotas",
     }  # fmt: skip
 
 

@@ -47,10 +47,8 @@ def _create_erasures() -> None:
         sa.Column("marked_us", sa.BigInteger, nullable=True),
         sa.Column("ended_us", sa.BigInteger, nullable=True),
         sa.Column("receipt", _JSON, nullable=True),
-        sa.CheckConstraint("kind IN ('objects', 'tenant')", name="ck_erasures_kind"),
-        sa.CheckConstraint(
-            "state IN ('queued', 'running', 'waiting', 'done')", name="ck_erasures_state"
-        ),
+        sa.CheckConstraint("kind IN ('objects', 'tenant')", name="kind"),
+        sa.CheckConstraint("state IN ('queued', 'running', 'waiting', 'done')", name="state"),
         sa.PrimaryKeyConstraint("tenant", "id", name="pk_erasures"),
     )
     op.create_index("ix_erasures_tenant_created_us_id", "erasures", ["tenant", "created_us", "id"])
@@ -69,7 +67,7 @@ def _create_items() -> None:
         sa.Column("since_us", sa.BigInteger, nullable=False),
         sa.Column("from_us", sa.BigInteger, nullable=False),
         sa.Column("to_us", sa.BigInteger, nullable=False),
-        sa.CheckConstraint("state IN ('found', 'held', 'gone')", name="ck_erasure_items_state"),
+        sa.CheckConstraint("state IN ('found', 'held', 'gone')", name="state"),
         sa.PrimaryKeyConstraint("tenant", "erasure", "kind", "key", name="pk_erasure_items"),
     )
     op.create_index(
