@@ -60,7 +60,15 @@ class ObjectErasure:
         """Mark the objects, remove their rows, and find what shows them."""
         async for items in self._targets(OBJECTS):
             for item in items:
-                await self._work.erase_object(self._erasure, Target.of_key(item.key))
+                target = Target.of_key(item.key)
+                span = await self._work.erase_object(self._erasure, target)
+                if span is None:
+                    continue
+                for pages in (self._work.erase_alarms, self._work.erase_recordings):
+                    place = await pages(self._erasure, target, span, None)
+                    while place is not None:
+                        yield
+                        place = await pages(self._erasure, target, span, place)
             yield
 
     # ------------------------------------------------------------ streams

@@ -1,13 +1,25 @@
-"""Removes one object from the records, and finds what else shows it: all in one transaction."""
+"""Removes one object from the records, and finds what else shows it: page by page, each within a
+transaction of the caller's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Select,
+    Uuid,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,6 +32,8 @@ from pipelines.erasure import Target, object_digest
 from pipelines.identity import object_snapshot_key
 from pipelines.retention import HeldSpan, is_held
 
+# Alarms or recordings in one transaction, each with up to three files: some 20 ms.
+PAGE = 200
 CLIPS, RECORDINGS = "blobs.clips", "blobs.recordings"
 """Kinds of items. The key of a clip's item is the id of its alarm."""
 
@@ -34,16 +48,23 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What shows an object, besides its rows.
+    """What shows an object.
 
     Attributes:
         items: to be removed; `held`: what a legal hold keeps.
         rows: rows that were removed, by kind.
     """
 
-    items: list[ErasureItem]
-    held: list[ErasureItem]
-    rows: dict[str, int]
+    items: list[ErasureItem] = field(default_factory=list)
+    held: list[ErasureItem] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """The last thing of a page."""
+
+    at_us: int
+    id: UUID = UUID(int=0)
 
 
 async def span_of(session: AsyncSession, target: Target, known: Span | None) -> Span | None:
@@ -96,39 +117,59 @@ async def mark(
     return Span(*(await session.execute(times)).one())
 
 
-async def erase_rows(
-    session: AsyncSession, target: Target, span: Span, holds: Sequence[HeldSpan]
-) -> Found:
-    """Remove all rows of an object, and those of recordings of its time; find its files and
-    those of others that show its time."""
-    found = Found([], [], {})
-    await _object(session, target, span, found)
-    await _own_alarms(session, target, found)
-    await _other_alarms(session, target.camera, span, holds, found)
-    await _recordings(session, target.camera, span, holds, found)
-    return found
-
-
-async def _object(session: AsyncSession, target: Target, span: Span, found: Found) -> None:
-    camera, track = target
+async def erase_object(session: AsyncSession, target: Target, span: Span) -> Found:
+    """Remove the rows of an object itself."""
+    found = Found()
     times = {"from_us": span.from_us, "to_us": span.to_us}
     picture = await session.scalar(select(ObjectRow.snapshot).where(*_of(ObjectRow, *target)))
-    for key in {object_snapshot_key(camera, track), picture} - {None}:
+    for key in {object_snapshot_key(*target), picture} - {None}:
         found.items.append(ErasureItem(kind=PICTURES, key=str(key), **times))
     found.items.append(ErasureItem(kind=VECTORS, key=target.key, **times))
     for kind, table in (("sql.objects", ObjectRow), ("sql.paths", PathRow)):
-        found.rows[kind] = await _deleted(session, delete(table).where(*_of(table, camera, track)))
+        found.rows[kind] = await deleted(session, delete(table).where(*_of(table, *target)))
+    return found
 
 
-async def _own_alarms(session: AsyncSession, target: Target, found: Found) -> None:
-    """Alarms that the object raised go with their files."""
-    here = _of(AlarmRow, *target)
-    rows = await session.execute(
-        select(AlarmRow.id, AlarmRow.capture_us, AlarmRow.snapshot).where(*here)
+async def erase_alarms(
+    session: AsyncSession,
+    target: Target,
+    span: Span,
+    holds: Sequence[HeldSpan],
+    after: Place | None,
+) -> tuple[Found, Place | None]:
+    """Remove alarms that the object raised. Those of others, whose whole picture or clip shows the
+    object, too, stay without it. Returns the place behind which there are more; None: there are
+    not."""
+    found, own = Found(), list[UUID]()
+    rows = list(await session.scalars(_alarms_around(target.camera, span, after)))
+    for row in rows:
+        shown = span.from_us <= row.capture_us <= span.to_us
+        items = list(_alarm_items(row.id, row.capture_us, row.snapshot))
+        if row.track == target.track:
+            own.append(row.id)
+            found.items.extend(items)
+        elif is_held(row.capture_us, row.capture_us, holds, target.camera):
+            found.held.extend(item for item in items if shown or item.kind == CLIPS)
+        else:
+            found.items.extend(item for item in items if shown or item.kind == CLIPS)
+            if shown and row.snapshot is not None:
+                row.snapshot, row.body = None, {**row.body, "snapshot": None}
+    await session.flush()
+    found.rows["sql.alarms"] = await deleted(session, delete(AlarmRow).where(AlarmRow.id.in_(own)))
+    return found, Place(rows[-1].capture_us, rows[-1].id) if len(rows) == PAGE else None
+
+
+def _alarms_around(camera: str, span: Span, after: Place | None) -> Select[AlarmRow]:
+    from_us = span.from_us - EVENT_AFTER_US if after is None else after.at_us
+    statement = select(AlarmRow).where(
+        AlarmRow.camera == camera,
+        AlarmRow.capture_us >= from_us,
+        AlarmRow.capture_us <= span.to_us + EVENT_BEFORE_US,
     )
-    for id, at_us, picture in rows:
-        found.items.extend(_alarm_items(id, at_us, picture))
-    found.rows["sql.alarms"] = await _deleted(session, delete(AlarmRow).where(*here))
+    if after is not None:
+        place = tuple_(AlarmRow.capture_us, AlarmRow.id)
+        statement = statement.where(place > tuple_(literal(after.at_us), literal(after.id, Uuid)))
+    return statement.order_by(AlarmRow.capture_us, AlarmRow.id).limit(PAGE)
 
 
 def _alarm_items(id: UUID, at_us: int, picture: str | None) -> Iterable[ErasureItem]:
@@ -137,53 +178,25 @@ def _alarm_items(id: UUID, at_us: int, picture: str | None) -> Iterable[ErasureI
     yield ErasureItem(kind=CLIPS, key=str(id), from_us=at_us, to_us=at_us)
 
 
-async def _other_alarms(
+async def erase_recordings(
     session: AsyncSession,
     camera: str,
     span: Span,
     holds: Sequence[HeldSpan],
-    found: Found,
-) -> None:
-    """Alarms of others, whose whole picture or clip shows the object, too, stay without it."""
-    rows = await session.scalars(
-        select(AlarmRow).where(
-            AlarmRow.camera == camera,
-            AlarmRow.capture_us >= span.from_us - EVENT_AFTER_US,
-            AlarmRow.capture_us <= span.to_us + EVENT_BEFORE_US,
-        )
+    after: Place | None,
+) -> tuple[Found, Place | None]:
+    """Remove recordings of the object's time from the index. One cannot be cut by object: whole
+    files go. Returns as `erase_alarms` does."""
+    found, gone = Found(), list[int]()
+    statement = select(RecordingRow.start_us, RecordingRow.end_us, RecordingRow.blob).where(
+        RecordingRow.camera == camera,
+        RecordingRow.start_us <= span.to_us,
+        RecordingRow.end_us > span.from_us,
     )
-    for row in rows:
-        at_us = row.capture_us
-        shown = span.from_us <= at_us <= span.to_us
-        items = [
-            item
-            for item in _alarm_items(row.id, at_us, row.snapshot)
-            if shown or item.kind == CLIPS
-        ]
-        if is_held(at_us, at_us, holds, camera):
-            found.held.extend(items)
-            continue
-        found.items.extend(items)
-        if shown and row.snapshot is not None:
-            row.snapshot, row.body = None, {**row.body, "snapshot": None}
-
-
-async def _recordings(
-    session: AsyncSession,
-    camera: str,
-    span: Span,
-    holds: Sequence[HeldSpan],
-    found: Found,
-) -> None:
-    """A recording cannot be cut by object: whole files go."""
-    rows = await session.execute(
-        select(RecordingRow.start_us, RecordingRow.end_us, RecordingRow.blob).where(
-            RecordingRow.camera == camera,
-            RecordingRow.start_us <= span.to_us,
-            RecordingRow.end_us > span.from_us,
-        )
-    )
-    gone = []
+    if after is not None:
+        statement = statement.where(RecordingRow.start_us > after.at_us)
+    statement = statement.order_by(RecordingRow.start_us).limit(PAGE)
+    rows = (await session.execute(statement)).all()
     for start_us, end_us, blob in rows:
         item = ErasureItem(kind=RECORDINGS, key=blob, from_us=start_us, to_us=end_us)
         if is_held(start_us, end_us, holds, camera):
@@ -191,15 +204,13 @@ async def _recordings(
         else:
             found.items.append(item)
             gone.append(start_us)
-    removed = 0
-    for n in range(0, len(gone), 500):
-        some = RecordingRow.start_us.in_(gone[n : n + 500])
-        statement = delete(RecordingRow).where(RecordingRow.camera == camera, some)
-        removed += await _deleted(session, statement)
-    found.rows["sql.recordings"] = removed
+    here = RecordingRow.camera == camera, RecordingRow.start_us.in_(gone)
+    found.rows["sql.recordings"] = await deleted(session, delete(RecordingRow).where(*here))
+    return found, Place(rows[-1].start_us) if len(rows) == PAGE else None
 
 
-async def _deleted(session: AsyncSession, statement: Delete) -> int:
+async def deleted(session: AsyncSession, statement: Delete) -> int:
+    """Run a DELETE; how many rows it removed."""
     result = await session.execute(statement, execution_options={"synchronize_session": False})
     assert isinstance(result, CursorResult)
     return result.rowcount

@@ -30,13 +30,15 @@ PICTURES, ALARM_PICTURES, VECTORS = "blobs.pictures", "blobs.alarm_pictures", "v
 
 
 async def erased_among(
-    session: AsyncSession, tenant: str, targets: Collection[Target]
+    session: AsyncSession, tenant: str, targets: Collection[Target], *, writes: bool = True
 ) -> dict[Target, UUID]:
     """Those objects that were erased, with the erasure that did.
 
-    In a transaction that writes, no erasure begins from here to its end.
+    Args:
+        writes: in this transaction, of which no erasure may begin before its end.
     """
-    await _share_tenant(session, tenant)
+    if writes:
+        await _share_tenant(session, tenant)
     digests = {object_digest(tenant, target): target for target in targets}
     names, found = list(digests), dict[Target, UUID]()
     for start in range(0, len(names), _CHUNK):

@@ -7,12 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Delete, delete, func, inspect, select, tuple_, update
-from sqlalchemy.engine import CursorResult
+from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.convert import insert_into
-from cluster.stores.db.erase_object import Found, Span, erase_rows, mark, span_of
+from cluster.stores.db.erase_object import (
+    Found,
+    Place,
+    Span,
+    deleted,
+    erase_alarms,
+    erase_object,
+    erase_recordings,
+    mark,
+    span_of,
+)
 from cluster.stores.db.erased import item_values, open_holds, put_items
 from cluster.stores.db.erasures import TARGETS, TenantErasures
 from cluster.stores.db.models import (
@@ -180,7 +189,7 @@ class ErasureWork(TenantErasures):
         """Something that stands for many is gone: they are counted, once."""
         async with self._sessions.write() as session:
             named = _named(erasure, item.kind, item.key)
-            if await _deleted(session, delete(ErasureItemRow).where(*named)):
+            if await deleted(session, delete(ErasureItemRow).where(*named)):
                 await _add_counts(session, erasure, {item.kind: count})
 
     async def hold_item(self, erasure: UUID, item: ErasureItem) -> None:
@@ -209,10 +218,13 @@ class ErasureWork(TenantErasures):
 
     # ------------------------------------------------------------ of an object
 
-    async def erase_object(self, erasure: UUID, target: Target) -> None:
-        """Mark an object as erased, remove its rows, and enter what else shows it. Again: the same
-        for what has come meanwhile. One that a legal hold touched before this began stays as a
-        whole."""
+    async def erase_object(self, erasure: UUID, target: Target) -> Span | None:
+        """Mark an object as erased, and remove its own rows. Again: the same for what has come
+        meanwhile. One that a legal hold touched before this began stays as a whole.
+
+        Returns:
+            When it was in sight; None: it stays, or nothing of it is there any more.
+        """
         async with self._sessions.write() as session:
             await _lock_tenant(session, self.tenant)
             item = await session.scalar(
@@ -220,21 +232,42 @@ class ErasureWork(TenantErasures):
             )
             if item is None:
                 raise NotFoundError(f"the object {target.track} is not in this erasure.")
-            begun = item.state == _GONE
+            begun = item.state == _GONE and item.to_us > 0
             known = Span(item.from_us, item.to_us) if begun else None
             span = await span_of(session, target, known)
-            if span is None:
-                # An alarm or object that reached its age since it was chosen.
-                item.state = _GONE
-                return
             holds = await open_holds(session)
-            if not begun and is_held(span.from_us, span.to_us, holds, target.camera):
-                item.state = _HELD
-                return
+            if span is not None and not begun:
+                held = is_held(span.from_us, span.to_us, holds, target.camera)
+                span, item.state = (None, _HELD) if held else (span, _GONE)
+            if span is None:
+                # It has reached its age since it was chosen, or is held.
+                item.state = _GONE if item.state == _FOUND else item.state
+                return None
             span = await mark(session, self.tenant, erasure, target, span)
-            item.state, item.from_us, item.to_us = _GONE, span.from_us, span.to_us
+            item.from_us, item.to_us = span.from_us, span.to_us
             await session.flush()
-            await self._keep(session, erasure, await erase_rows(session, target, span, holds))
+            await self._keep(session, erasure, await erase_object(session, target, span))
+        return span
+
+    async def erase_alarms(
+        self, erasure: UUID, target: Target, span: Span, after: Place | None
+    ) -> Place | None:
+        """A page of the alarms around an object; see `erase_object.erase_alarms`."""
+        async with self._sessions.write() as session:
+            holds = await open_holds(session)
+            found, place = await erase_alarms(session, target, span, holds, after)
+            await self._keep(session, erasure, found)
+        return place
+
+    async def erase_recordings(
+        self, erasure: UUID, target: Target, span: Span, after: Place | None
+    ) -> Place | None:
+        """A page of the recordings of an object; see `erase_object.erase_recordings`."""
+        async with self._sessions.write() as session:
+            holds = await open_holds(session)
+            found, place = await erase_recordings(session, target.camera, span, holds, after)
+            await self._keep(session, erasure, found)
+        return place
 
     async def _keep(self, session: AsyncSession, erasure: UUID, found: Found) -> None:
         await _hold(session, self.tenant, erasure, found.held)
@@ -257,9 +290,9 @@ class ErasureWork(TenantErasures):
                 raise ConflictError(f"{len(holds)} legal holds are open.")
             counts = {}
             keys = delete(KeyRow).where(KeyRow.tenant == self.tenant)
-            counts["sql.keys"] = await _deleted(session, keys)
+            counts["sql.keys"] = await deleted(session, keys)
             for table in _ACCESS:
-                counts[_kind_of(table)] = await _deleted(session, delete(table))
+                counts[_kind_of(table)] = await deleted(session, delete(table))
             await session.execute(
                 update(JobRow)
                 .where(JobRow.state.in_([s.value for s in JobState if not s.ended]))
@@ -279,7 +312,7 @@ class ErasureWork(TenantErasures):
             key = tuple(inspect(table).primary_key)
             some = select(*key).where(table.tenant == self.tenant).limit(ROWS)
             async with self._sessions.write() as session:
-                gone = await _deleted(session, delete(table).where(tuple_(*key).in_(some)))
+                gone = await deleted(session, delete(table).where(tuple_(*key).in_(some)))
                 await _add_counts(session, erasure, _counted({_kind_of(table): gone}))
             if gone:
                 return True
@@ -295,12 +328,6 @@ def _kind_of(table: type[TenantOwned]) -> str:
 
 def _counted(counts: Mapping[str, int]) -> dict[str, ErasedCount]:
     return {kind: ErasedCount(removed=number) for kind, number in counts.items() if number}
-
-
-async def _deleted(session: AsyncSession, statement: Delete) -> int:
-    result = await session.execute(statement, execution_options={"synchronize_session": False})
-    assert isinstance(result, CursorResult)
-    return result.rowcount
 
 
 async def _lock_tenant(session: AsyncSession, tenant: str) -> None:

@@ -104,7 +104,7 @@ class TenantTracks:
     async def erased(self, targets: Collection[Target]) -> set[Target]:
         """Those objects that were erased, and that nobody shall look for again."""
         async with self._sessions.read() as session:
-            return set(await erased_among(session, self.tenant, targets))
+            return set(await erased_among(session, self.tenant, targets, writes=False))
 
     async def _upsert(
         self,
