@@ -63,6 +63,7 @@ class ErasureRunner:
         open_stores: the stores of one tenant; closed by their owner.
         keys: sign receipts. Raises ConfigError.
         platform_audit: where erasures of tenants are logged, too.
+        spool_bytes: what may wait on the disk of one host for stores that are away.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ErasureRunner:
         platform_audit: AuditLog,
         clock: Clock,
         observe: Observer,
+        spool_bytes: int = 0,
         pause_s: float = PAUSE_S,
     ) -> None:
         self._settings = settings
@@ -84,6 +86,7 @@ class ErasureRunner:
         self._platform_audit = platform_audit
         self._clock = clock
         self._observe = observe
+        self._spool_bytes = spool_bytes
         self._pause_s = pause_s
         self._active: dict[tuple[str, UUID], Steps] = {}
 
@@ -210,6 +213,7 @@ class ErasureRunner:
             held=await stores.work.held(record.id),
             checked_us=self._clock.now_us(),
             audit=(head.sequence, head.hash),
+            spool_bytes=self._spool_bytes,
         )
         await self._log(stores, record)
         await stores.work.finish(record, keys.sign(body))

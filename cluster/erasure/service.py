@@ -14,6 +14,7 @@ from cluster.erasure.runner import ErasureRunner
 from cluster.erasure.stores import BoundMemory, ErasureStores, RemoteMemory
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import TenantEraser
+from cluster.stores.bus.spool import MAX_SPOOL_BYTES
 from cluster.stores.db import Database
 from pipelines.clock import Clock
 
@@ -39,6 +40,7 @@ class ErasureService:
             platform_audit=database.platform_audit(),
             clock=clock,
             observe=ErasureMetrics(),
+            spool_bytes=MAX_SPOOL_BYTES + settings.recording.spool_mb * 1024 * 1024,
         )
         self._task = asyncio.get_running_loop().create_task(self._runner.run(), name="erasure")
 

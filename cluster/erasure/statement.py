@@ -23,6 +23,7 @@ def statement(
     held: Mapping[str, int],
     checked_us: int,
     audit: tuple[int, str],
+    spool_bytes: int,
 ) -> dict[str, Any]:
     """The content of a receipt. It holds counts, times and hashes, and of persons only who asked.
 
@@ -32,6 +33,7 @@ def statement(
         held: what legal holds keep, by kind.
         checked_us: when all stores had been searched and nothing was found.
         audit: where the tenant's audit log ends: number and hash.
+        spool_bytes: what may wait on the disk of one host for stores that are away.
     """
     return {
         "format": FORMAT,
@@ -45,7 +47,7 @@ def statement(
         "removed": _removed(record),
         "held": dict(sorted(held.items())),
         "check": {"at": rfc3339(checked_us), "found": dict.fromkeys(STORES, 0)},
-        "remainders": _remainders(record, settings, checked_us, audit),
+        "remainders": _remainders(record, settings, checked_us, audit, spool_bytes),
     }
 
 
@@ -67,7 +69,11 @@ def _removed(record: ErasureRecord) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _remainders(
-    record: ErasureRecord, settings: ErasureSettings, now_us: int, audit: tuple[int, str]
+    record: ErasureRecord,
+    settings: ErasureSettings,
+    now_us: int,
+    audit: tuple[int, str],
+    spool_bytes: int,
 ) -> list[dict[str, Any]]:
     def until(days: float | None) -> str | None:
         return None if days is None else rfc3339(now_us + round(days * DAY_US))
@@ -84,6 +90,7 @@ def _remainders(
         {
             "what": "spools of hosts: refused when they arrive",
             "until": None,
+            "bytes_per_host": spool_bytes,
         },
         {"what": "copies that were downloaded or joined before", "until": None},
     ]

@@ -74,10 +74,7 @@ class ErasureWork(TenantErasures):
         """Keep state, steps and times. Raises AssertionError: the state may not follow."""
         async with self._sessions.write() as session:
             row = await _locked(session, record.id)
-            before = ErasureState(row.state)
-            if record.state is not before and record.state not in before.may_become:
-                raise AssertionError(f"{before} cannot become {record.state}")
-            row.state = record.state.value
+            _move(row, record.state)
             row.steps = [report.model_dump(mode="json") for report in record.steps]
             row.marked_us = record.marked_us
 
@@ -92,10 +89,12 @@ class ErasureWork(TenantErasures):
 
         Raises:
             ConflictError: the tenant still has rows.
+            AssertionError: it was not running.
         """
         async with self._sessions.write() as session:
             row = await _locked(session, record.id)
-            row.state, row.ended_us = _DONE, self._clock.now_us()
+            _move(row, ErasureState.DONE)
+            row.ended_us = self._clock.now_us()
             row.receipt = dict(receipt)
             row.steps = [report.model_dump(mode="json") for report in record.steps]
             items = delete(ErasureItemRow).where(ErasureItemRow.erasure == record.id)
@@ -343,6 +342,13 @@ async def _locked(session: AsyncSession, erasure: UUID) -> ErasureRow:
     if row is None:
         raise NotFoundError(f"there is no erasure {erasure}.")
     return row
+
+
+def _move(row: ErasureRow, to: ErasureState) -> None:
+    before = ErasureState(row.state)
+    if to is not before and to not in before.may_become:
+        raise AssertionError(f"{before} cannot become {to}")
+    row.state = to.value
 
 
 async def _add_counts(

@@ -185,7 +185,7 @@ async def test_a_tenant_that_is_being_erased_takes_no_other_request(database: Da
     await work.close(asked.id)
     while await work.remove_rows(asked.id):
         pass
-    await work.save((await work.erasure(asked.id)).model_copy(update={"state": "running"}))
+    await work.save(asked.model_copy(update={"state": ErasureState.RUNNING}))
     await work.finish(await work.erasure(asked.id), {"format": "x"})
     assert [tenant.slug for tenant in await database.platform().tenants()] == ["globex"]
     with pytest.raises(ConflictError, match="was erased"):

@@ -174,19 +174,6 @@ class Place:
     async def record(self, tenant: str, erasure: UUID) -> ErasureRecord:
         return await self.site.database.erasures(tenant).erasure(erasure)
 
-    # ------------------------------------------------------------ looking
-
-    async def stream_tracks(self, tenant: str = "acme") -> set[str]:
-        """The tracks that entries of the streams are about, dead ones included."""
-        eraser, found = TenantEraser(self.redis, tenant), set[str]()
-        for key in eraser.streams.values():
-            for _, fields in await self.redis.xrange(key):
-                found |= {track for track in _TRACKS if any(track in v for v in fields.values())}
-        return {track.decode().strip('"') for track in found}
-
-
-_TRACKS = [f'"track-{n}"'.encode() for n in range(10)]
-
 
 @asynccontextmanager
 async def open_place(folder: Path, redis: Redis) -> AsyncIterator[Place]:

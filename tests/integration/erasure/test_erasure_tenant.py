@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -52,9 +53,8 @@ async def rows_of(place: Place, tenant: str) -> dict[str, int]:
     async with engine.connect() as connection:
         tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
         for table in tables:
-            columns = await connection.run_sync(
-                lambda sync, name=table: {c["name"] for c in inspect(sync).get_columns(name)}
-            )
+            query = text(f'SELECT name FROM pragma_table_info("{table}")')
+            columns = set(await connection.scalars(query))
             column = "slug" if table == "tenants" else "tenant"
             if column in columns:
                 query = text(f'SELECT count(*) FROM "{table}" WHERE {column} = :tenant')
@@ -104,8 +104,9 @@ async def test_everything_goes_but_the_receipt_and_the_audit_log(place: Place) -
         "vectors.objects": 3,
     }
     head = await place.site.database.audit("acme").head()
-    audit = next(r for r in record.receipt["remainders"] if "hash" in r)  # type: ignore[union-attr]
-    assert audit["entries"] == head.sequence - 1  # type: ignore[index,call-overload]
+    remainders: Any = record.receipt["remainders"]
+    audit = next(r for r in remainders if "hash" in r)
+    assert audit["entries"] == head.sequence - 1
     assert await place.site.audited("", "erasure.done") == [
         {"kind": "tenant", "tenant": "acme", "removed": record.removed}
     ]

@@ -77,7 +77,7 @@ def test_what_comes_next(
 def test_every_erasure_ends_with_its_signature(kind: ErasureKind, data: st.DataObject) -> None:
     """In rounds in which some steps have to wait; each step is done once, the gates in order."""
     states = dict.fromkeys(STEPS[kind], StepState.PENDING)
-    order = []
+    order: list[ErasureStep | None] = []
     for _ in range(100):
         tried: frozenset[ErasureStep] = frozenset()
         while step := next_step(kind, states, tried):

@@ -148,6 +148,7 @@ def test_what_a_receipt_says() -> None:
         held={"blobs.recordings": 1},
         checked_us=T0_US + day_us,
         audit=(12, "c" * 64),
+        spool_bytes=1_000,
     )
     assert said["subject"] == {"kind": "objects", "asked": 2, "erased": ["a" * 64, "b" * 64]}
     assert said["removed"] == {
