@@ -42,6 +42,7 @@ log = get_logger("erasure")
 ACTOR = "system:erasure"
 # Between two steps, so that others reach the database.
 PAUSE_S = 0.02
+SWEEP_EVERY_S = 600.0
 _MAX_DETAIL = 300
 
 S = ErasureStep
@@ -88,6 +89,7 @@ class ErasureRunner:
         self._observe = observe
         self._spool_bytes = spool_bytes
         self._pause_s = pause_s
+        self._sweep_at_s = 0.0
         self._active: dict[tuple[str, UUID], Steps] = {}
 
     async def run(self) -> None:
@@ -124,6 +126,16 @@ class ErasureRunner:
             if (tenant, id) not in self._active:
                 self._active[tenant, id] = self._erase(tenant, id)
         self._observe.open(await self._erasures.open_count())
+        if self._clock.monotonic() >= self._sweep_at_s:
+            self._sweep_at_s = self._clock.monotonic() + SWEEP_EVERY_S
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """What a host's spool still sends of a tenant that was erased is read by nobody."""
+        for record in await self._erasures.erasures():
+            if record.state is ErasureState.DONE:
+                redis = self._open_stores(record.tenant).redis
+                await redis.remove_keys(redis.lasting)
 
     async def _turn(self) -> None:
         """One step of each."""

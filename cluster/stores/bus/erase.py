@@ -10,7 +10,13 @@ from redis.asyncio import Redis
 
 from cluster.core.tenancy import require_tenant
 from cluster.stores.bus.connection import redis_errors
-from cluster.stores.bus.keys import alarms_key, dead_key, tenant_keys_pattern, tracks_key
+from cluster.stores.bus.keys import (
+    alarms_key,
+    cameras_key,
+    dead_key,
+    tenant_keys_pattern,
+    tracks_key,
+)
 from cluster.stores.bus.stream import UnreadableEntryError, decode_entry
 from cluster.stores.bus.tracks import decode_update
 from pipelines.domain import Alarm, Sighting, TrackPath
@@ -91,6 +97,11 @@ class TenantEraser:
         if entries:
             with redis_errors():
                 await self._redis.xdel(self.streams[stream], *entries)
+
+    @property
+    def lasting(self) -> list[str]:
+        """The keys that do not end by themselves."""
+        return [*self.streams.values(), cameras_key(self._tenant)]
 
     async def keys(self) -> list[str]:
         """Every key of the tenant."""

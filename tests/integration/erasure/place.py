@@ -157,7 +157,8 @@ class Place:
 
         def change(stores: ErasureStores) -> ErasureStores:
             named = ("work", "blobs", "memory", "redis", "audit", "jobs", "retention")
-            return replace(stores, **{name: Killing(getattr(stores, name), tick) for name in named})
+            changed: dict[str, Any] = {n: Killing(getattr(stores, n), tick) for n in named}
+            return replace(stores, **changed)
 
         return self.runner(change)
 

@@ -12,7 +12,7 @@ from sqlalchemy import inspect, text
 from cluster.core.roles import Role
 from cluster.erasure.receipt import verify
 from cluster.stores.audit.events import AuditAction, AuditEvent
-from cluster.stores.bus import CameraStatusBoard
+from cluster.stores.bus import AlarmStream, CameraStatusBoard
 from cluster.stores.db import JobState
 from cluster.stores.db.engine import open_engine
 from pipelines.erasure import ErasureState, ErasureStep, StepState, Target, WaitReason
@@ -173,6 +173,16 @@ async def test_what_writers_still_send_goes_too(place: Place) -> None:
     assert place.site.files("acme") == set()
     with pytest.raises(NotFoundError):
         await database.tenant("acme").record_alarms([late])
+
+
+async def test_what_a_spool_sends_after_the_end_goes(place: Place) -> None:
+    """No listener reads the stream of a tenant that is not there."""
+    await place.object(0, "globex")
+    await place.finish("acme", await ask(place))
+    await AlarmStream(place.redis, "acme").publish(make_alarm(1))
+    await place.runner().round()
+    assert {key for key in await redis_keys(place, "acme") if b":id:" not in key} == set()
+    assert await place.redis.xlen(AlarmStream(place.redis, "globex").key) == 1
 
 
 async def test_an_open_hold_keeps_the_tenant(place: Place) -> None:
