@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from cluster.cli.main import app
-from cluster.core.erasure_settings import ErasureSettings
 from cluster.core.settings import Settings
 from cluster.erasure.receipt import ReceiptKeys, verify
 from cluster.erasure.runner import ErasureRunner
-from cluster.erasure.stores import ErasureStores
-from cluster.stores.bus import TenantEraser
-from cluster.stores.db import Database, ErasureRecord
-from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
-from pipelines.clock import SystemClock
+from cluster.stores.db import Database
 from pipelines.erasure import Target
-from tests.factories import make_alarm, make_camera, make_path, make_sighting
+from tests.factories import make_sighting
+from tests.integration.api.erasing import fill, open_runner
 from tests.integration.api.world import LIVEKIT_SECRET, World, logged, problem
 
 ANY_ID = UUID(int=7)
@@ -35,68 +29,14 @@ OBJECT = {"camera": "gate", "track": "track-1"}
 
 @pytest.fixture
 async def filled(world: World) -> World:
-    """An object with its alarm and picture, in acme and in globex."""
-    for tenant in ("acme", "globex"):
-        await world.database.tenant(tenant).add_camera(make_camera(tenant))
-        seen = make_sighting(1, tenant, snapshot="objects/gate/1.jpg")
-        alarm = make_alarm(1, tenant)
-        await world.blobs(tenant).put("objects/gate/1.jpg", b"a crop")
-        await world.blobs(tenant).put(f"alarms/{alarm.id}.jpg", b"a picture")
-        await world.database.tracks(tenant).record_objects([seen])
-        await world.database.tracks(tenant).record_paths([make_path(1, tenant)])
-        await world.database.tenant(tenant).record_alarms([alarm])
-        await world.stream(tenant).publish(alarm)
+    await fill(world)
     return world
-
-
-@dataclass
-class Quiet:
-    """An observer."""
-
-    opened: int = 0
-
-    def open(self, count: int) -> None:
-        self.opened = count
-
-    def done(self, record: ErasureRecord) -> None:
-        del record
 
 
 @pytest.fixture
 async def runner(filled: World, tmp_path: Path) -> AsyncIterator[ErasureRunner]:
-    """As the controller has it, with nothing to wait for, and real vectors."""
-    vectors = open_vectors(path=tmp_path / "qdrant")
-    await ensure_collection(vectors, "seen", 3)
-    for tenant in ("acme", "globex"):
-        point = make_sighting(1, tenant), np.ones(3, np.float32)
-        await TenantVectors(vectors, "seen", tenant).upsert([point])
-    database, settings = filled.database, filled.deps.settings
-
-    def stores(tenant: str) -> ErasureStores:
-        return ErasureStores(
-            tenant=tenant,
-            work=database.erasure_work(tenant),
-            jobs=database.jobs(tenant),
-            retention=database.retention(tenant),
-            blobs=filled.blobs(tenant),
-            memory=TenantVectors(vectors, "seen", tenant),
-            redis=TenantEraser(filled.redis, tenant),
-            audit=database.audit(tenant),
-        )
-
-    runner = ErasureRunner(
-        ErasureSettings(settle_s=0),
-        erasures=database.platform_erasures(),
-        open_stores=stores,
-        keys=lambda: ReceiptKeys.of(settings),
-        platform_audit=database.platform_audit(),
-        clock=SystemClock(),
-        observe=Quiet(),
-        pause_s=0,
-    )
-    yield runner
-    await runner.aclose()
-    await vectors.close()
+    async with open_runner(filled, tmp_path) as runner:
+        yield runner
 
 
 async def ask(client: httpx.AsyncClient, subject: dict[str, Any], **more: Any) -> httpx.Response:
