@@ -92,7 +92,8 @@ def _remainders(
             "until": None,
             "bytes_per_host": spool_bytes,
         },
-        {"what": "copies that were downloaded or joined before", "until": None},
+        {"what": "space that the engines freed in their files, until they use it", "until": None},
+        {"what": "copies that were downloaded before", "until": None},
     ]
     if record.kind is ErasureKind.OBJECTS:
         found.append({"what": "hashes that keep the objects from coming back", "until": None})
