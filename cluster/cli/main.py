@@ -24,6 +24,7 @@ from cluster.cli import (
     recordings,
     shell,
     status,
+    tenant_export,
     up,
     users,
 )
@@ -47,6 +48,7 @@ app.add_typer(jobs.app, name="jobs")
 recordings.app.add_typer(exports.app)
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
+access.tenants.add_typer(tenant_export.app)
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
+from cluster.stores.db.dump import TenantDump
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
 from cluster.stores.db.erasure_work import ErasureWork
@@ -111,6 +112,11 @@ class Database:
     def platform_erasures(self) -> PlatformErasures:
         """What is under way of all tenants; and the erasures of tenants as a whole."""
         return PlatformErasures(Sessions(self._engine, None))
+
+    def dump(self, tenant: str) -> TenantDump:
+        """All rows of one tenant, without secrets. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantDump(Sessions(self._engine, tenant), tenant)
 
     def keys(self, tenant: str) -> TenantKeys:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""
