@@ -56,9 +56,13 @@ class RemoteMemory:
     async def call(self, method: str, *args: object) -> Any:
         """Raises UnavailableError."""
         # Here, because they import Ray Serve (1 s): most rounds have nothing to erase.
-        from cluster.core.handles import deployment
-        from cluster.core.remote import ray_errors
+        import ray
 
+        from cluster.core.handles import deployment
+        from cluster.core.remote import ray_errors, unavailable
+
+        if not ray.is_initialized():
+            raise unavailable("memory")  # to look for it would start a cluster
         async with ray_errors("memory", MEMORY_TIMEOUT_S):
             if self._handle is None:  # the application may start after this process
                 self._handle = deployment(MEMORY)

@@ -19,8 +19,10 @@ from cluster.erasure.receipt import ReceiptKeys, verify
 from cluster.erasure.runner import ErasureRunner
 from cluster.stores.db import Database
 from pipelines.erasure import Target
-from tests.factories import make_sighting
+from pipelines.errors import NotFoundError
+from tests.factories import make_alarm, make_sighting
 from tests.integration.api.erasing import fill, open_runner
+from tests.integration.api.test_api_stream import follow, take
 from tests.integration.api.world import LIVEKIT_SECRET, World, logged, problem
 
 ANY_ID = UUID(int=7)
@@ -76,6 +78,26 @@ async def test_find_look_erase_and_show_the_receipt(
     assert entries[-1].details == {"kind": "objects", "objects": 1}
     problem(await ask(acme, {"object": "track-1", "camera": "gate"}), 404, "not-found")
     assert (await filled.database.tracks("globex").object("track-1")).sighting.tenant == "globex"
+
+
+async def test_an_alarm_that_a_page_still_follows(
+    filled: World, runner: ErasureRunner, acme: httpx.AsyncClient
+) -> None:
+    """Replicas remember the last alarms of the stream; not those that were erased."""
+    late = make_alarm(2, track="track-1", snapshot="alarms/late.jpg")
+    address = f"/v1/alarms/{late.id}/snapshot"
+    await filled.blobs("acme").put("alarms/late.jpg", b"a picture")
+    async with follow(acme) as events:
+        await anext(events)
+        await filled.stream("acme").publish(late)
+        await take(events, 1)
+        assert (await acme.get(address)).content == b"a picture"
+        await ask(acme, {"objects": [OBJECT]})
+        await runner.round()
+        problem(await acme.get(address), 404, "not-found")
+        problem(await acme.get(f"/v1/alarms/{late.id}"), 404, "not-found")
+    with pytest.raises(NotFoundError):
+        await filled.blobs("acme").stat("alarms/late.jpg")
 
 
 async def test_several_objects_and_one_without_its_camera(

@@ -16,6 +16,7 @@ import pytest
 
 from cluster.stores.vectors.tenant import TenantVectors, ensure_collection, open_vectors
 from pipelines.domain import SightingFilter
+from pipelines.erasure import Target
 from pipelines.errors import NotFoundError, UnavailableError
 from tests.factories import make_sighting
 
@@ -126,6 +127,8 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
         await acme.vector("gate", "track-1")
     await acme.erase()
     await acme.erase("gate")
+    assert await acme.known([Target("gate", "track-1")]) == []
+    await acme.forget([Target("gate", "track-1")])
     await client.close()
     (upsert,) = recorder.bodies("PUT", "/points")
     assert [point["payload"]["tenant"] for point in upsert["points"]] == ["acme"]
@@ -134,7 +137,7 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
         for end in ("/query", "/count", "/scroll", "/delete")
         for body in recorder.bodies("POST", end)
     ]
-    assert len(filters) == 6
+    assert len(filters) == 8
     assert all(TENANT in conditions["must"] for conditions in filters)
     assert all(set(conditions) == {"must"} for conditions in filters), "no way round by should"
     assert {"key": "last_seen_us", "range": {"gte": 1.0}} in filters[1]["must"]
