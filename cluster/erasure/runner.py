@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Protocol
 from uuid import UUID
 
+from cluster.core.backoff import Backoff
 from cluster.core.erasure_settings import ErasureSettings
 from cluster.core.log import get_logger
 from cluster.erasure.objects import ObjectErasure
@@ -43,6 +44,8 @@ ACTOR = "system:erasure"
 # Between two steps, so that others reach the database.
 PAUSE_S = 0.02
 SWEEP_EVERY_S = 600.0
+RETRY_MAX_S = 300.0
+_TROUBLE = (WaitReason.STORE_AWAY, WaitReason.FAILED)
 _MAX_DETAIL = 300
 
 S = ErasureStep
@@ -90,6 +93,8 @@ class ErasureRunner:
         self._spool_bytes = spool_bytes
         self._pause_s = pause_s
         self._sweep_at_s = 0.0
+        self._backoffs: dict[UUID, Backoff] = {}
+        self._retry_at_s: dict[UUID, float] = {}
         self._active: dict[tuple[str, UUID], Steps] = {}
 
     async def run(self) -> None:
@@ -120,10 +125,13 @@ class ErasureRunner:
             await self._look()
         except AtalaiaError as error:
             log.warning("what is to be erased cannot be read", error=str(error))
+        except Exception:
+            # Top of the task: it must survive any bug.
+            log.exception("what is to be erased cannot be read")
 
     async def _look(self) -> None:
         for tenant, id in await self._erasures.due(self._refused_before_us()):
-            if (tenant, id) not in self._active:
+            if (tenant, id) not in self._active and self._may_try(id):
                 self._active[tenant, id] = self._erase(tenant, id)
         self._observe.open(await self._erasures.open_count())
         if self._clock.monotonic() >= self._sweep_at_s:
@@ -149,6 +157,22 @@ class ErasureRunner:
                 log.exception("an erasure failed", erasure=str(key[1]))
                 self._active.pop(key, None)
 
+    def _may_try(self, id: UUID) -> bool:
+        return self._clock.monotonic() >= self._retry_at_s.get(id, 0.0)
+
+    def _note_failures(self, record: ErasureRecord) -> None:
+        """One that a store holds up is tried again later and later: each try searches anew."""
+        interval_s = self._settings.interval_s
+        waiting = [report for report in record.steps if report.state is StepState.WAITING]
+        if any(report.reason in _TROUBLE for report in waiting):
+            backoff = self._backoffs.setdefault(
+                record.id, Backoff(interval_s, max(interval_s, RETRY_MAX_S))
+            )
+            self._retry_at_s[record.id] = self._clock.monotonic() + backoff.next_delay_s()
+        else:
+            self._backoffs.pop(record.id, None)
+            self._retry_at_s.pop(record.id, None)
+
     def _refused_before_us(self) -> int:
         return self._clock.now_us() - self._settle_us
 
@@ -162,13 +186,12 @@ class ErasureRunner:
         stores = self._open_stores(tenant)
         try:
             record = await stores.work.erasure(id)
-            if record.state is ErasureState.DONE:
-                work = self._clean_up(stores, id)
-            else:
-                work = Saga(self, stores, record).steps()
-            async with aclosing(work) as steps:
+            saga = Saga(self, stores, record)
+            done = record.state is ErasureState.DONE
+            async with aclosing(self._clean_up(stores, id) if done else saga.steps()) as steps:
                 async for _ in steps:
                     yield
+            self._note_failures(saga.record)
         except AtalaiaError as error:
             log.warning("an erasure waits", tenant=tenant, erasure=str(id), error=str(error))
 
@@ -254,20 +277,20 @@ class ErasureRunner:
 class Saga:
     """One erasure on its way through its steps.
 
-    Args:
+    Attributes:
         record: as it is stored.
     """
 
     def __init__(self, runner: ErasureRunner, stores: ErasureStores, record: ErasureRecord) -> None:
         self._runner = runner
         self._stores = stores
-        self._record = record
+        self.record = record
         self._part = runner.parts(stores, record)
 
     async def steps(self) -> Steps:
         """Do every step that can be done now."""
         tried: frozenset[ErasureStep] = frozenset()
-        while step := next_step(self._record.kind, self._record.step_states, tried):
+        while step := next_step(self.record.kind, self.record.step_states, tried):
             try:
                 async with aclosing(self._work(step)) as work:
                     async for _ in work:
@@ -299,24 +322,24 @@ class Saga:
         return work()
 
     async def _settle(self) -> Steps:
-        marked_us = self._record.marked_us or self._runner.now_us()
-        from_us = self._record.report(S.SETTLE).cursor.get("from_us", marked_us)
+        marked_us = self.record.marked_us or self._runner.now_us()
+        from_us = self.record.report(S.SETTLE).cursor.get("from_us", marked_us)
         await self._runner.settled(self._part, marked_us, from_us)
         yield
 
     async def _verify(self) -> Steps:
         """Search all stores again. Raises Wait: something was there, and was removed."""
-        cursor = self._record.report(S.VERIFY).cursor
+        cursor = self.record.report(S.VERIFY).cursor
         if "removed" not in cursor:
             # Kept before the first look, so that what is found counts wherever this is broken off.
-            before = await self._stores.work.erasure(self._record.id)
+            before = await self._stores.work.erasure(self.record.id)
             cursor = {"removed": before.removed}
             await self._save(self._with(S.VERIFY, StepReport(step=S.VERIFY, cursor=cursor)))
         for step in SEARCHES:
             async with aclosing(self._work(step)) as work:
                 async for _ in work:
                     yield
-        found = (await self._stores.work.erasure(self._record.id)).removed - cursor["removed"]
+        found = (await self._stores.work.erasure(self.record.id)).removed - cursor["removed"]
         if found:
             await self._search_again()
             raise Wait(WaitReason.CAME_BACK, f"{found} things")
@@ -328,7 +351,7 @@ class Saga:
 
     async def _sign(self) -> Steps:
         done = self._with(S.SIGN, StepReport(step=S.SIGN, state=StepState.DONE))
-        counted = (await self._stores.work.erasure(self._record.id)).counts
+        counted = (await self._stores.work.erasure(self.record.id)).counts
         try:
             await self._runner.sign(self._stores, done.model_copy(update={"counts": counted}))
         except ConflictError:
@@ -339,7 +362,7 @@ class Saga:
     # ------------------------------------------------------------ reports
 
     async def _done(self, step: ErasureStep) -> None:
-        cursor = self._record.report(step).cursor
+        cursor = self.record.report(step).cursor
         record = self._with(step, StepReport(step=step, state=StepState.DONE, cursor=cursor))
         first = S.CLOSE if record.kind is ErasureKind.TENANT else S.RECORDS
         if step is first and record.marked_us is None:
@@ -347,7 +370,7 @@ class Saga:
         await self._save(record.model_copy(update={"state": ErasureState.RUNNING}))
 
     async def _wait(self, step: ErasureStep, reason: WaitReason, detail: str) -> None:
-        cursor = self._record.report(step).cursor
+        cursor = self.record.report(step).cursor
         report = StepReport(
             step=step,
             state=StepState.WAITING,
@@ -360,12 +383,12 @@ class Saga:
 
     def _with(self, step: ErasureStep, report: StepReport) -> ErasureRecord:
         """The record with another report of a step. Raises AssertionError: it may not follow."""
-        before = self._record.report(step).state
+        before = self.record.report(step).state
         if report.state not in before.may_become:
             raise AssertionError(f"{step} cannot go from {before} to {report.state}")
-        steps = tuple(report if one.step is step else one for one in self._record.steps)
-        return self._record.model_copy(update={"steps": steps})
+        steps = tuple(report if one.step is step else one for one in self.record.steps)
+        return self.record.model_copy(update={"steps": steps})
 
     async def _save(self, record: ErasureRecord) -> None:
         await self._stores.work.save(record)
-        self._record = record
+        self.record = record

@@ -78,11 +78,6 @@ class ErasureWork(TenantErasures):
             row.steps = [report.model_dump(mode="json") for report in record.steps]
             row.marked_us = record.marked_us
 
-    async def count(self, erasure: UUID, counts: Mapping[str, ErasedCount]) -> None:
-        """Add to what was removed."""
-        async with self._sessions.write() as session:
-            await _add_counts(session, erasure, counts)
-
     async def finish(self, record: ErasureRecord, receipt: Mapping[str, Any]) -> None:
         """It is done. What was noted of its things goes, but for what was refused meanwhile; and of
         a tenant the last row.

@@ -155,8 +155,8 @@ async def test_killed_at_any_call_it_goes_on_and_ends_the_same(
         else:
             place.site.clock.advance(SETTLE_US / 1e6)
         await runner.aclose()
-        # A run that gets as far as the last one and two calls further.
-        at_call += 2
+        # A run that gets as far as the last one, and further; before a call, then behind one.
+        at_call += 3
     record = await place.record("acme", erasure)
     assert kills > 20
     assert removed(record) == COUNTS
@@ -195,6 +195,33 @@ async def test_a_store_that_is_away_is_waited_for_and_holds_up_no_other(
     assert all(record.step_states[other] is StepState.DONE for other in others)
     assert record.step_states[S.SIGN] is StepState.PENDING
     assert removed(await place.finish("acme", erasure)) == COUNTS
+
+
+async def test_a_store_that_stays_away_is_tried_later_and_later(place: Place) -> None:
+    tries = 0
+
+    class Away:
+        async def known(self, targets: list[Target]) -> list[Target]:
+            nonlocal tries
+            tries += 1
+            raise UnavailableError("the store is away.")
+
+    def change(stores: ErasureStores) -> ErasureStores:
+        changed: dict[str, Any] = {"memory": Away()}
+        return replace(stores, **changed)
+
+    await place.object(0)
+    erasure, runner = await place.ask(A), place.runner(change)
+    for _ in range(3):
+        await runner.round()
+    assert tries == 1
+    # Of 5 s at first; then 10, of which it waits half at least.
+    for wait_s, expected in ((5, 2), (4.9, 2), (5.1, 3)):
+        place.site.clock.advance(wait_s)
+        await runner.round()
+        assert tries == expected
+    await runner.aclose()
+    await place.finish("acme", erasure)
 
 
 async def test_one_file_that_cannot_be_removed_stops_no_other(place: Place) -> None:
