@@ -36,7 +36,7 @@ from pipelines.erasure import (
     next_step,
     object_digest,
 )
-from pipelines.errors import AtalaiaError, ConfigError, ConflictError
+from pipelines.errors import AtalaiaError, ConfigError, ConflictError, UnavailableError
 
 log = get_logger("erasure")
 
@@ -299,9 +299,12 @@ class Saga:
                 await self._wait(step, wait.reason, wait.detail)
                 tried |= {step}
             except AtalaiaError as error:
-                await self._wait(step, WaitReason.STORE_AWAY, error.message)
+                away = isinstance(error, UnavailableError)
+                reason = WaitReason.STORE_AWAY if away else WaitReason.FAILED
+                await self._wait(step, reason, error.message)
                 tried |= {step}
             except Exception as error:
+                # Top of one step's work: it waits, visibly, and the others go on.
                 log.exception("a step of an erasure failed", step=step.value)
                 await self._wait(step, WaitReason.FAILED, type(error).__name__)
                 tried |= {step}
