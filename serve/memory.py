@@ -25,6 +25,7 @@ from cluster.stores.vectors.tenant import (
     open_vectors,
 )
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
+from pipelines.erasure import Target
 from pipelines.errors import ConfigError, UnavailableError
 from pipelines.retention import Window
 
@@ -110,6 +111,18 @@ class Memory:
         """As `TenantVectors.remove`: a part of what lies within a window. Raises
         UnavailableError."""
         return await (await self._of(tenant)).remove(camera, window, limit)
+
+    async def count(self, tenant: str) -> int:
+        """How many objects are remembered. Raises UnavailableError."""
+        return await (await self._of(tenant)).count()
+
+    async def known(self, tenant: str, targets: list[Target]) -> list[Target]:
+        """Those of some objects that are remembered. Raises UnavailableError."""
+        return await (await self._of(tenant)).known(targets)
+
+    async def forget(self, tenant: str, targets: list[Target]) -> None:
+        """Forget some objects. Raises UnavailableError."""
+        await (await self._of(tenant)).forget(targets)
 
     async def info(self) -> MemoryInfo:
         """Raises UnavailableError where Qdrant cannot be reached."""

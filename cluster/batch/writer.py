@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,16 @@ from cluster.core.log import get_logger
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
 from pipelines.colour import with_colour
-from pipelines.domain import AlarmSource, CameraKey, Crop, Rule, Sighting
+from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    CameraKey,
+    Crop,
+    Rule,
+    Sighting,
+    TrackPath,
+)
+from pipelines.erasure import Target
 from pipelines.errors import AtalaiaError
 from pipelines.identity import object_snapshot_key
 from pipelines.imaging import crop_jpeg
@@ -83,7 +93,7 @@ class ResultWriter:
             UnavailableError: the database or the storage is down.
         """
         known = await self._known(findings)
-        findings = self._identities.named(findings, known)
+        findings = await self._not_erased(self._identities.named(findings, known))
         ids = {alarm.id for alarm in known.alarms}
         alarms = [raised for raised in findings.alarms if raised.alarm.id not in ids]
         images = await self._images(alarms, findings.objects)
@@ -101,6 +111,28 @@ class ResultWriter:
         paths = await self._tracks.paths(self._camera, *span.widened(PATH_MARGIN_US))
         around = span.widened(self._identities.margin_us)
         return Known(paths, await self._records.alarms_between(self._camera, *around))
+
+    async def _not_erased(self, findings: Findings) -> Findings:
+        """Without objects that were erased: the records would refuse them, but their pictures and
+        vectors would be stored."""
+        things: list[Alarm | Sighting | TrackPath] = [
+            *(raised.alarm for raised in findings.alarms),
+            *(seen.sighting for seen in findings.objects),
+            *findings.paths,
+        ]
+        erased = await self._tracks.erased({Target(t.camera, t.track) for t in things})
+        if not erased:
+            return findings
+
+        def kept(thing: Alarm | Sighting | TrackPath) -> bool:
+            return Target(thing.camera, thing.track) not in erased
+
+        return replace(
+            findings,
+            alarms=[raised for raised in findings.alarms if kept(raised.alarm)],
+            objects=[seen for seen in findings.objects if kept(seen.sighting)],
+            paths=[path for path in findings.paths if kept(path)],
+        )
 
     async def _images(
         self, alarms: list[RaisedAlarm], objects: list[SeenObject]

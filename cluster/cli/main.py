@@ -17,6 +17,7 @@ from cluster.cli import (
     audit,
     cameras,
     database,
+    erasures,
     exports,
     groups,
     jobs,
@@ -24,6 +25,7 @@ from cluster.cli import (
     recordings,
     shell,
     status,
+    tenant_export,
     up,
     users,
 )
@@ -48,11 +50,13 @@ app.add_typer(jobs.app, name="jobs")
 recordings.app.add_typer(exports.app)
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
+access.tenants.add_typer(tenant_export.app)
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")
 app.add_typer(groups.app, name="group")
 app.add_typer(audit.app, name="audit")
+app.add_typer(erasures.app, name="erasure")
 app.add_typer(database.app, name="database")
 app.add_typer(redis_command.app, name="redis")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)

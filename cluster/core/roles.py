@@ -47,6 +47,8 @@ class Permission(StrEnum):
     GROUP_MANAGE = "group.manage"
     AUDIT_READ = "audit.read"
     PRIVACY_MANAGE = "privacy.manage"
+    ERASURE_READ = "erasure.read"
+    ERASURE_MANAGE = "erasure.manage"
     TENANT_MANAGE = "tenant.manage"
     MODEL_MANAGE = "model.manage"
 
@@ -71,7 +73,14 @@ _ANALYST = _OPERATOR | {_P.ANALYTICS_READ, _P.RECORDING_EXPORT, _P.JOB_RUN}
 _ADMIN = frozenset(Permission) - {_P.TENANT_MANAGE, _P.MODEL_MANAGE}
 # Nothing that shows a picture, an alarm or a camera of a tenant.
 _PLATFORM = frozenset(
-    {_P.SESSION_READ, _P.TENANT_MANAGE, _P.MODEL_MANAGE, _P.KEY_MANAGE, _P.AUDIT_READ}
+    {
+        _P.SESSION_READ,
+        _P.TENANT_MANAGE,
+        _P.MODEL_MANAGE,
+        _P.KEY_MANAGE,
+        _P.AUDIT_READ,
+        _P.ERASURE_READ,
+    }
 )
 
 GRANTS: Mapping[Role, frozenset[Permission]] = {

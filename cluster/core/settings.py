@@ -31,6 +31,7 @@ from pydantic_settings import (
 )
 
 from cluster.core.addresses import AddressPolicy
+from cluster.core.erasure_settings import ErasureSettings
 from cluster.core.oidc_settings import OidcProvider
 from cluster.core.redaction import refuse_bucket_credentials
 from cluster.core.retention_settings import RetentionSettings
@@ -477,6 +478,7 @@ class Settings(BaseSettings):
     quotas: QuotaSettings = QuotaSettings()
     audit: AuditSettings = AuditSettings()
     retention: RetentionSettings = RetentionSettings()
+    erasure: ErasureSettings = ErasureSettings()
     batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
 

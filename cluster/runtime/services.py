@@ -15,6 +15,7 @@ from cluster.controller.metrics import FleetMetrics
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
+from cluster.erasure.service import ErasureService
 from cluster.media.gateway_choice import make_gateway
 from cluster.retention.service import RetentionService
 from cluster.stores.audit.anchors import AnchorKeys
@@ -62,6 +63,7 @@ class ControllerService:
         )
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
         self._retention = RetentionService(settings, self._database, SystemClock())
+        self._erasure = ErasureService(settings, self._database, self._redis, SystemClock())
 
     async def _run(self, settings: Settings) -> None:
         try:
@@ -73,8 +75,8 @@ class ControllerService:
         await self._controller.run()
 
     async def ping(self) -> bool:
-        """True while the controller and the retention run."""
-        return not self._task.done() and self._retention.running
+        """True while the controller, retention and erasure run."""
+        return not self._task.done() and self._retention.running and self._erasure.running
 
     async def changed(self, tenant: str, camera: str | None = None) -> None:
         """This tenant's records changed: reconcile now instead of at the next round."""
@@ -91,6 +93,7 @@ class ControllerService:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._erasure.aclose()
         await self._retention.aclose()
         await self._controller.aclose()
         await self._fleet.aclose()

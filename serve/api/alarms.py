@@ -14,6 +14,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from cluster.core.roles import Permission
 from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
+from pipelines.erasure import Target
 from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import Gap, Subscription
 from serve.api.audit.note import AuditNoteDep
@@ -162,7 +163,9 @@ async def alarm_of(scope: TenantScope, alarm: UUID) -> Alarm:
     """An alarm of the tenant. Raises NotFoundError."""
     # A page that follows the stream requests it before the listener has written the record.
     recent = await scope.alarm_feed.recent(alarm)
-    return recent or (await scope.records.alarm(alarm)).alarm
+    if recent is not None and not await scope.tracks.erased([Target(recent.camera, recent.track)]):
+        return recent
+    return (await scope.records.alarm(alarm)).alarm
 
 
 async def subscribed(

@@ -27,6 +27,7 @@ from pipelines.retention import (
 )
 from serve.api.alarms import alarm_of
 from serve.api.audit.note import AuditNote, AuditNoteDep
+from serve.api.erasures import ErasureSummary, summary_of
 from serve.api.fields import CREATED, Remark, RequestBody, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
@@ -309,6 +310,9 @@ class ComplianceView(ResponseBody):
         description=f"The last {RUNS_SHOWN} that had something to do, newest first, and the last "
         "one. The audit log has all of them."
     )
+    erasures: list[ErasureSummary] = Field(
+        description=f"On request: the last {RUNS_SHOWN}, newest first."
+    )
     kept: dict[RetentionKind, KeptView] = Field(
         description="What there is now, of the kinds that have rows."
     )
@@ -361,6 +365,7 @@ async def get_compliance(scope: TenantDep, deps: DepsDep) -> ComplianceView:
         policy=_policy_view(await retention.policy(), deps.settings.retention.limits),
         holds=[_hold_view(hold) for hold in await retention.holds()],
         runs=[_run_view(run) for run in await retention.runs(RUNS_SHOWN)],
+        erasures=[summary_of(one) for one in await scope.erasures.erasures(RUNS_SHOWN)],
         kept=kept,
         storage=await _storage(scope),
     )

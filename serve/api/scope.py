@@ -20,8 +20,10 @@ from cluster.stores.blobs.tenant import NO_BLOB
 from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     AuditLog,
+    PlatformErasures,
     PlatformRecords,
     Principal,
+    TenantErasures,
     TenantGroups,
     TenantJobs,
     TenantKeys,
@@ -34,7 +36,7 @@ from cluster.stores.db import (
     VisibleCameras,
 )
 from pipelines.domain import Camera
-from pipelines.errors import NotFoundError
+from pipelines.errors import InputError, NotFoundError
 from serve.api.bound import (
     TenantAddresses,
     TenantAlarmFeed,
@@ -122,6 +124,10 @@ class TenantScope:
     def visible_to(self, groups: tuple[str, ...] | None) -> VisibleCameras:
         """The same for the groups that the caller has by now: a stream outlasts a change."""
         return self._deps.database.visible(self._tenant, groups)
+
+    @cached_property
+    def erasures(self) -> TenantErasures:
+        return self._deps.database.erasures(self._tenant)
 
     @cached_property
     def users(self) -> TenantUsers:
@@ -225,6 +231,14 @@ class TenantScope:
         session."""
         return self._state.viewer_ids.new(self._principal.holder)
 
+    def check_confirmed(self, typed: str | None) -> None:
+        """Raises InputError: somebody did not type the tenant's id to confirm."""
+        if typed != self._tenant:
+            raise InputError(
+                "To erase the whole tenant, give its id as `confirm`.",
+                hint="GET /v1/session says which tenant you are of.",
+            )
+
     def export_request(self, camera: str, span: Span) -> ExportRequest:
         return ExportRequest(self._tenant, camera, span.from_us, span.to_us, self.actor)
 
@@ -259,6 +273,15 @@ async def require_keys(principal: PrincipalDep, state: StateDep) -> TenantKeys |
     return TenantScope(principal.tenant, principal, state).keys
 
 
+async def require_erasures(
+    principal: PrincipalDep, state: StateDep
+) -> TenantErasures | PlatformErasures:
+    """The erasures of the caller's tenant, or those of whole tenants for the platform's key."""
+    if principal.tenant is None:
+        return state.deps.database.platform_erasures()
+    return TenantScope(principal.tenant, principal, state).erasures
+
+
 async def current_user(principal: PrincipalDep, state: StateDep) -> User | None:
     """Who has signed in; None: the caller has a key.
 
@@ -280,4 +303,5 @@ TenantDep = Annotated[TenantScope, Depends(require_tenant)]
 PlatformDep = Annotated[PlatformRecords, Depends(require_platform)]
 AuditDep = Annotated[AuditLog, Depends(require_audit)]
 KeysDep = Annotated[TenantKeys | PlatformRecords, Depends(require_keys)]
+ErasuresDep = Annotated[TenantErasures | PlatformErasures, Depends(require_erasures)]
 UserDep = Annotated[User | None, Depends(current_user)]

@@ -32,6 +32,7 @@ class AuditAction(StrEnum):
 
     CREDENTIAL_REFUSED = "credential.refused"
     TENANT_ADD = "tenant.add"
+    TENANT_EXPORT = "tenant.export"
     USER_ADD = "user.add"
     USER_CHANGE = "user.change"
     USER_REMOVE = "user.remove"
@@ -68,6 +69,8 @@ class AuditAction(StrEnum):
     HOLD_REMOVE = "hold.remove"
     RETENTION_REMOVE = "retention.remove"
     RETENTION_PRESSURE = "retention.pressure"
+    ERASURE_START = "erasure.start"
+    ERASURE_DONE = "erasure.done"
     MODEL_CHANGE = "model.change"
     SECRETS_REENCRYPT = "secrets.reencrypt"
     AUDIT_READ = "audit.read"

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -254,6 +254,43 @@ class TenantBlobs:
             for info in infos
             if info["type"] == "directory"
         )
+
+    async def within(self, folder: str = "") -> tuple[list[str], list[ListedBlob]]:
+        """Folders in a folder, and the blobs that lie in it directly, both by key; "": of the
+        whole tenant. Also blobs of which a write was broken off. Raises UnavailableError."""
+        try:
+            path = self._path(folder) if folder else self._root
+            infos = await self._run(self._ask("ls", path, detail=True))
+        except NotFoundError:
+            return [], []
+        folders, blobs = [], []
+        for info in infos:
+            found = str(info["name"]).rstrip("/")
+            name = found.rpartition("/")[2]
+            key = f"{folder}/{name}" if folder else name
+            if found == path.rstrip("/"):
+                continue  # some object storages list the folder itself
+            if info["type"] == "directory":
+                folders.append(key)
+            else:
+                blobs.append(ListedBlob(key, int(info["size"] or 0), _modified_us(info)))
+        return sorted(folders), sorted(blobs, key=lambda blob: blob.key)
+
+    async def erase(self, blobs: Sequence[ListedBlob]) -> None:
+        """Remove blobs that `within` found, whatever their names are; those that are gone are no
+        error. Raises UnavailableError."""
+        for blob in blobs:
+            try:
+                await self._run(self._ask("rm_file", f"{self._root}/{blob.key}"))
+            except NotFoundError:
+                continue
+
+    async def erase_folders(self) -> None:
+        """Remove what is left of the tenant's folder when no blob is. Raises UnavailableError."""
+        try:
+            await self._run(self._ask("rm", self._root, recursive=True))
+        except NotFoundError:
+            return
 
     async def read_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to `end` (exclusive) of a blob; fewer where it ends before. Raises

@@ -1,6 +1,7 @@
 """The bus: what travels through Redis. Every message is typed and versioned."""
 
 from cluster.stores.bus.connection import open_redis, redis_errors
+from cluster.stores.bus.erase import TenantEraser
 from cluster.stores.bus.lag import AlarmLag
 from cluster.stores.bus.listener import Listener, ListenerStats, TrackListener
 from cluster.stores.bus.publisher import (
@@ -30,6 +31,7 @@ __all__ = [
     "StreamEntry",
     "StreamFullError",
     "StreamGapError",
+    "TenantEraser",
     "TrackListener",
     "TrackPublisher",
     "TrackStream",

@@ -71,6 +71,11 @@ def dead_key(stream: str) -> str:
     return f"{stream}:dead"
 
 
+def tenant_keys_pattern(tenant: str) -> str:
+    """Matches every key of the tenant. Raises InputError where `tenant` is no slug."""
+    return _tenant_key(tenant, "*")
+
+
 def _tenant_key(tenant: str, what: str) -> str:
     require_tenant(tenant)
     return f"atalaia:{{{tenant}}}:{what}"

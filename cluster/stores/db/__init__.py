@@ -4,6 +4,8 @@ from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.erasure_work import ErasureWork
+from cluster.stores.db.erasures import PlatformErasures, TenantErasures
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.groups import TenantGroups, VisibleCameras
 from cluster.stores.db.jobs import TenantJobs
@@ -23,6 +25,9 @@ from cluster.stores.db.types import (
     AlarmState,
     CameraChanges,
     CameraGroup,
+    ErasedCount,
+    ErasureItem,
+    ErasureRecord,
     HoldRecord,
     IssuedKey,
     JobRecord,
@@ -37,6 +42,7 @@ from cluster.stores.db.types import (
     RemovalCause,
     RetentionRun,
     SlotCount,
+    StepReport,
     StorageUse,
     StoredPolicy,
     Tenant,
@@ -59,6 +65,10 @@ __all__ = [
     "CameraGroup",
     "Credentials",
     "Database",
+    "ErasedCount",
+    "ErasureItem",
+    "ErasureRecord",
+    "ErasureWork",
     "HoldRecord",
     "IssuedKey",
     "JobRecord",
@@ -69,6 +79,7 @@ __all__ = [
     "ObjectPage",
     "ObjectQuery",
     "ObjectRecord",
+    "PlatformErasures",
     "PlatformRecords",
     "Principal",
     "RecordCipher",
@@ -77,10 +88,12 @@ __all__ = [
     "RemovalCause",
     "RetentionRun",
     "SlotCount",
+    "StepReport",
     "StorageUse",
     "StoredPolicy",
     "StoredSecrets",
     "Tenant",
+    "TenantErasures",
     "TenantExpiry",
     "TenantGroups",
     "TenantJobs",

@@ -113,6 +113,7 @@ def alarm_values(alarm: Alarm, recorded_us: int) -> dict[str, Any]:
         "id": alarm.id,
         "camera": alarm.camera,
         "rule": alarm.rule,
+        "track": alarm.track,
         "capture_us": alarm.capture_us,
         "snapshot": alarm.snapshot,
         "body": alarm.model_dump(mode="json"),

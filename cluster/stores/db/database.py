@@ -12,8 +12,11 @@ from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.credentials import Credentials
+from cluster.stores.db.dump import TenantDump
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
+from cluster.stores.db.erasure_work import ErasureWork
+from cluster.stores.db.erasures import PlatformErasures, TenantErasures
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.groups import TenantGroups, VisibleCameras
 from cluster.stores.db.jobs import TenantJobs
@@ -132,6 +135,22 @@ class Database:
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
         return TenantExpiry(self._of_tenant(tenant), tenant)
+
+    def erasures(self, tenant: str) -> TenantErasures:
+        """What was asked to be erased of one tenant. Raises InputError: `tenant` is no slug."""
+        return TenantErasures(self._of_tenant(tenant), tenant, self._clock)
+
+    def erasure_work(self, tenant: str) -> ErasureWork:
+        """The same, for the process that erases. Raises InputError: `tenant` is no slug."""
+        return ErasureWork(self._of_tenant(tenant), tenant, self._clock)
+
+    def platform_erasures(self) -> PlatformErasures:
+        """What is under way of all tenants; and the erasures of tenants as a whole."""
+        return PlatformErasures(Sessions(self._engine, None))
+
+    def dump(self, tenant: str) -> TenantDump:
+        """All rows of one tenant, without secrets. Raises InputError: `tenant` is no slug."""
+        return TenantDump(self._of_tenant(tenant), tenant)
 
     def keys(self, tenant: str) -> TenantKeys:
         """The keys of one tenant. Raises InputError: `tenant` is no slug."""

@@ -145,11 +145,14 @@ class AlarmRow(TenantOwned, Base):
             sqlite_where=text("snapshot IS NOT NULL"),
             postgresql_where=text("snapshot IS NOT NULL"),
         ),
+        Index(None, "tenant", "camera", "track"),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     camera: Mapped[str] = mapped_column(String(40))
     rule: Mapped[str] = mapped_column(String(40))
+    track: Mapped[str | None] = mapped_column(Text)
+    """As in `body`. Erasure looks for the alarms that an object raised."""
     capture_us: Mapped[int] = mapped_column(BigInteger)
     snapshot: Mapped[str | None] = mapped_column(String(512))
     """As in `body`. Retention looks for pictures that are still kept."""
@@ -366,6 +369,70 @@ class GroupCameraRow(TenantOwned, Base):
 
 
 _LIMITED_ROLES = "camera_groups IS NULL OR role NOT IN ('admin', 'platform')"
+
+
+class ErasureRow(TenantOwned, Base):
+    """An erasure on request, with its receipt. It outlives its tenant, hence no foreign key."""
+
+    __tablename__ = "erasures"
+    __table_args__ = (
+        CheckConstraint("kind IN ('objects', 'tenant')", name="kind"),
+        CheckConstraint("state IN ('queued', 'running', 'waiting', 'done')", name="state"),
+        Index(None, "tenant", "created_us", "id"),
+        Index(None, "state"),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(40), primary_key=True)
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    objects: Mapped[int]
+    """How many it was asked for; 0 for a tenant."""
+    reason: Mapped[str] = mapped_column(String(500))
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(8))
+    steps: Mapped[list[Any]] = mapped_column(JsonBody)
+    counts: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    marked_us: Mapped[int | None] = mapped_column(BigInteger)
+    ended_us: Mapped[int | None] = mapped_column(BigInteger)
+    receipt: Mapped[dict[str, Any] | None] = mapped_column(JsonBody)
+
+
+class ErasureItemRow(TenantOwned, Base):
+    """One thing that an erasure is about: an object, a file, a stream entry, a vector. They go with
+    the end of the erasure. No foreign key: they are worked on until their tenant is gone."""
+
+    __tablename__ = "erasure_items"
+    __table_args__ = (
+        CheckConstraint("state IN ('found', 'held', 'gone')", name="state"),
+        Index(None, "tenant", "erasure", "state", "kind"),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(40), primary_key=True)
+    erasure: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40), primary_key=True)
+    key: Mapped[str] = mapped_column(String(600), primary_key=True)
+    state: Mapped[str] = mapped_column(String(8))
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Null: nobody has looked whether it is there."""
+    since_us: Mapped[int] = mapped_column(BigInteger)
+    """When it was refused by who writes records; 0: it was found."""
+    from_us: Mapped[int] = mapped_column(BigInteger)
+    to_us: Mapped[int] = mapped_column(BigInteger)
+    """Times that it shows."""
+
+
+class ErasedRow(TenantOwned, Base):
+    """That an object was erased: nothing of it is recorded again, and no recording of its time."""
+
+    __tablename__ = "erased"
+    __table_args__ = (Index(None, "tenant", "camera", "to_us"),)
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    erasure: Mapped[UUID] = mapped_column(Uuid)
+    camera: Mapped[str] = mapped_column(String(40))
+    from_us: Mapped[int] = mapped_column(BigInteger)
+    to_us: Mapped[int] = mapped_column(BigInteger)
 
 
 class KeyRow(Base):

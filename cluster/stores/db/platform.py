@@ -14,11 +14,12 @@ from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
-from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
+from cluster.stores.db.models import CameraRow, ErasureRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
+from pipelines.erasure import ErasureKind
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 
@@ -36,10 +37,12 @@ class PlatformRecords(KeyRecords):
 
         Raises:
             InputError: `slug` is none.
+            ConflictError: a tenant of that name was erased, whose audit log is kept.
         """
         require_tenant(slug)
         tenant = Tenant(slug=slug, name=name, created_us=self._clock.now_us())
         async with self._sessions.write() as session:
+            await _check_not_erased(session, slug)
             statement = (
                 insert_into(session, TenantRow)
                 .values(slug=tenant.slug, name=name, created_us=tenant.created_us, revision=0)
@@ -184,6 +187,17 @@ class PlatformRecords(KeyRecords):
                 )
                 for row in rows
             ]
+
+
+async def _check_not_erased(session: AsyncSession, tenant: str) -> None:
+    erased = select(ErasureRow.id).where(
+        ErasureRow.tenant == tenant, ErasureRow.kind == ErasureKind.TENANT.value
+    )
+    if await session.scalar(erased.limit(1)) is not None:
+        raise ConflictError(
+            f"tenant {tenant} was erased, or is being erased.",
+            hint="Choose another name: its audit log and receipt are kept under this one.",
+        )
 
 
 async def _require_tenant_row(session: AsyncSession, tenant: str) -> None:

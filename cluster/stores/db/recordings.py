@@ -6,6 +6,7 @@ from sqlalchemy import delete, literal, select, tuple_
 
 from cluster.stores.db.convert import insert_into, segment_of, segment_values
 from cluster.stores.db.cursor import RECORDING_CURSOR
+from cluster.stores.db.erased import was_erased
 from cluster.stores.db.models import RecordingRow
 from cluster.stores.db.sessions import Sessions
 from pipelines.clock import Clock
@@ -26,12 +27,15 @@ class TenantRecordings:
         that a delivery which is repeated changes nothing.
 
         Raises:
-            NotFoundError: there is no such tenant.
+            NotFoundError: there is no such tenant, or an object was erased with all recordings of
+                this time.
         """
         values = segment_values(segment, self.tenant, self._clock.now_us())
         keys = ("tenant", "camera", "start_us")
         try:
             async with self._sessions.write() as session:
+                if await was_erased(session, self.tenant, segment):
+                    raise NotFoundError("an object was erased with all recordings of this time.")
                 await session.execute(
                     insert_into(session, RecordingRow)
                     .values(values)

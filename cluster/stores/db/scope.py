@@ -67,6 +67,9 @@ OF_NO_CAMERA = frozenset(
         "retention_policies",
         "retention_runs",
         "sessions",
+        "erased",
+        "erasure_items",
+        "erasures",
         "storage_use",
         "users",
     }

@@ -23,6 +23,7 @@ from cluster.stores.db.convert import (
 )
 from cluster.stores.db.cursor import ALARM_CURSOR
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.erased import erased_among, refuse, target_of
 from cluster.stores.db.merged import few_cameras, merged
 from cluster.stores.db.models import (
     AlarmRow,
@@ -267,9 +268,9 @@ class TenantRecords:
             return await _alarm(session, alarm)
 
     async def record_alarms(self, alarms: list[Alarm]) -> int:
-        """Keep the alarms, all or none; those already there stay as they are. One of live analysis
-        takes the place of a job's alarm of the same event, which was quicker: others have seen it
-        by its id.
+        """Keep the alarms, all or none; those already there stay as they are, and those that an
+        erased object raised are left out. One of live analysis takes the place of a job's alarm of
+        the same event, which was quicker: others have seen it by its id.
 
         Returns:
             How many were new.
@@ -281,8 +282,9 @@ class TenantRecords:
         self._require_own(alarms)
         try:
             async with self._sessions.write() as session:
-                inserted = await self._insert_alarms(session, alarms)
-                await replace_batch(session, [a for a in alarms if a.id in inserted])
+                kept = await self._not_erased(session, alarms)
+                inserted = await self._insert_alarms(session, kept)
+                await replace_batch(session, [a for a in kept if a.id in inserted])
         except ConflictError:
             # Ids that exist are no conflict (see above): what is left is the tenant's own row.
             raise self._unknown_tenant() from None
@@ -323,7 +325,8 @@ class TenantRecords:
             earlier = await alarms_between(
                 session, alarms[0].camera, min(times) - margin_us, max(times) + margin_us
             )
-            new = [alarm for alarm in alarms if same(alarm, earlier) is None]
+            kept = await self._not_erased(session, alarms)
+            new = [alarm for alarm in kept if same(alarm, earlier) is None]
             new = await with_free_ids(session, new)
             inserted = await self._insert_alarms(session, new)
         return [alarm for alarm in new if alarm.id in inserted]
@@ -348,6 +351,15 @@ class TenantRecords:
             )
             inserted.update(await session.scalars(statement))
         return inserted
+
+    async def _not_erased(self, session: AsyncSession, alarms: list[Alarm]) -> list[Alarm]:
+        """Without those that an erased object raised; their pictures are noted for removal."""
+        erased = await erased_among(session, self.tenant, {target_of(alarm) for alarm in alarms})
+        if not erased:
+            return alarms
+        refused = [(erased[t], alarm) for alarm in alarms if (t := target_of(alarm)) in erased]
+        await refuse(session, self.tenant, refused, self._clock.now_us())
+        return [alarm for alarm in alarms if target_of(alarm) not in erased]
 
     async def _lock_tenant(self, session: AsyncSession) -> None:
         """Others who do this wait until the transaction ends. Raises NotFoundError."""

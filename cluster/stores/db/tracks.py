@@ -5,7 +5,7 @@ Writing is idempotent, and live and batch write the same object to one row.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -20,6 +20,7 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.convert import (
     insert_into,
@@ -29,6 +30,7 @@ from cluster.stores.db.convert import (
     path_values,
 )
 from cluster.stores.db.cursor import OBJECT_CURSOR
+from cluster.stores.db.erased import erased_among, refuse, target_of
 from cluster.stores.db.merged import few_cameras, merged
 from cluster.stores.db.models import ObjectRow, PathRow
 from cluster.stores.db.sessions import Sessions
@@ -36,6 +38,7 @@ from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotC
 from pipelines.analytics import SLOT_US
 from pipelines.clock import Clock
 from pipelines.domain import PATH_CELL_US, AlarmSource, Sighting, TrackPath
+from pipelines.erasure import Target
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 # Ten minutes of 80 objects in sight at once.
@@ -64,7 +67,8 @@ class TenantTracks:
     # ------------------------------------------------------------ writing
 
     async def record_paths(self, paths: list[TrackPath]) -> None:
-        """Keep the paths, all or none; one of the same track and start is replaced.
+        """Keep the paths, all or none; one of the same track and start is replaced. Those of erased
+        objects are left out.
 
         Raises:
             InputError: one belongs to another tenant.
@@ -72,14 +76,14 @@ class TenantTracks:
         """
         self._require_own(paths)
         # One statement cannot change a row twice: of paths with one name the last counts.
-        rows = {(p.camera, p.track, p.start_us): path_values(p) for p in paths}
-        await self._upsert(PathRow, list(rows.values()))
+        merged = {(p.camera, p.track, p.start_us): p for p in paths}
+        await self._upsert(PathRow, [(path, path_values(path)) for path in merged.values()])
 
     async def record_objects(
         self, sightings: list[Sighting], source: AlarmSource = AlarmSource.LIVE
     ) -> None:
         """Store the objects, all or none. Storing one again widens its times, and replaces
-        its picture, colour and box where it was seen more surely.
+        its picture, colour and box where it was seen more surely. Erased ones are left out.
 
         Args:
             source: of the sighting; an object that is known keeps its first source.
@@ -95,14 +99,22 @@ class TenantTracks:
             key = (sighting.camera, sighting.track)
             merged[key] = _merged(merged[key], sighting) if key in merged else sighting
         await self._upsert(
-            ObjectRow, [object_values(sighting, source, now_us) for sighting in merged.values()]
+            ObjectRow, [(seen, object_values(seen, source, now_us)) for seen in merged.values()]
         )
 
+    async def erased(self, targets: Collection[Target]) -> set[Target]:
+        """Those objects that were erased, and that nobody shall look for again."""
+        async with self._sessions.read() as session:
+            return set(await erased_among(session, self.tenant, targets, writes=False))
+
     async def _upsert(
-        self, table: type[PathRow] | type[ObjectRow], rows: list[dict[str, Any]]
+        self,
+        table: type[PathRow] | type[ObjectRow],
+        things: Sequence[tuple[TrackPath | Sighting, dict[str, Any]]],
     ) -> None:
         try:
             async with self._sessions.write() as session:
+                rows = await self._not_erased(session, things)
                 if rows:
                     # Rows beside the statement: as a part of it they would be compiled each time,
                     # which takes longer than writing them.
@@ -114,6 +126,18 @@ class TenantTracks:
                     )
         except ConflictError:
             raise NotFoundError(f"there is no tenant {self.tenant}.") from None
+
+    async def _not_erased(
+        self, session: AsyncSession, things: Sequence[tuple[TrackPath | Sighting, dict[str, Any]]]
+    ) -> list[dict[str, Any]]:
+        """The rows of objects that were not erased; of the others, what they left is noted."""
+        targets = {target_of(thing) for thing, _ in things}
+        erased = await erased_among(session, self.tenant, targets)
+        if not erased:
+            return [row for _, row in things]
+        refused = [(erased[t], one) for one, _ in things if (t := target_of(one)) in erased]
+        await refuse(session, self.tenant, refused, self._clock.now_us())
+        return [row for thing, row in things if target_of(thing) not in erased]
 
     def _require_own(self, things: list[TrackPath] | list[Sighting]) -> None:
         if any(thing.tenant != self.tenant for thing in things):

@@ -26,6 +26,14 @@ from pipelines.domain import (
     Slug,
     UnitFloat,
 )
+from pipelines.erasure import (
+    ErasureKind,
+    ErasureState,
+    ErasureStep,
+    ItemState,
+    StepState,
+    WaitReason,
+)
 from pipelines.retention import (
     EVENT_AFTER_US,
     EVENT_BEFORE_US,
@@ -437,3 +445,88 @@ class CameraGroup(Frozen):
     created_us: int
     users: int = 0
     keys: int = 0
+
+
+class StepReport(Frozen):
+    """Where a step of an erasure stands.
+
+    Attributes:
+        reason, detail: for what it waits; `detail` is for people.
+        cursor: the step's own place.
+    """
+
+    step: ErasureStep
+    state: StepState = StepState.PENDING
+    reason: WaitReason | None = None
+    detail: str = ""
+    cursor: dict[str, int] = Field(default_factory=dict)
+
+
+class ErasedCount(Frozen):
+    """What was removed of one kind, and what a legal hold keeps. `bytes` of files."""
+
+    removed: int = 0
+    bytes: int = 0
+    held: int = 0
+
+    def plus(self, other: ErasedCount) -> ErasedCount:
+        return ErasedCount(
+            removed=self.removed + other.removed,
+            bytes=self.bytes + other.bytes,
+            held=self.held + other.held,
+        )
+
+
+class ErasureRecord(Frozen):
+    """An erasure on request. Times: UTC microseconds.
+
+    Attributes:
+        objects: how many it was asked for; 0 for a tenant.
+        counts: by kind, like `sql.alarms` or `blobs.clips`.
+        marked_us: since when nothing of it is recorded any more.
+        receipt: with its signature; None until it is done.
+    """
+
+    id: UUID
+    tenant: str
+    kind: ErasureKind
+    objects: int
+    reason: str
+    created_us: int
+    created_by: str
+    state: ErasureState
+    steps: tuple[StepReport, ...]
+    counts: dict[str, ErasedCount] = Field(default_factory=dict)
+    marked_us: int | None = None
+    ended_us: int | None = None
+    receipt: dict[str, JsonValue] | None = None
+
+    def report(self, step: ErasureStep) -> StepReport:
+        return next(report for report in self.steps if report.step is step)
+
+    @property
+    def step_states(self) -> dict[ErasureStep, StepState]:
+        return {report.step: report.state for report in self.steps}
+
+    @property
+    def removed(self) -> int:
+        """Things of all kinds."""
+        return sum(count.removed for count in self.counts.values())
+
+
+class ErasureItem(Frozen):
+    """One thing that an erasure is about.
+
+    Attributes:
+        bytes: None: nobody has looked whether it is there.
+        since_us: when it was refused by who writes records; 0: it was found.
+        from_us, to_us: what it shows, UTC microseconds.
+    """
+
+    kind: str
+    key: str
+    state: ItemState = ItemState.FOUND
+    bytes: int | None = None
+    since_us: int = 0
+    from_us: int = 0
+    to_us: int = 0

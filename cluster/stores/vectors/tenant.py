@@ -32,6 +32,7 @@ from cluster.stores.vectors.embedded import EmbeddedQdrant
 from cluster.stores.vectors.tokens import CollectionTokens
 from pipelines.clock import SystemClock
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
+from pipelines.erasure import Target
 from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
 from pipelines.retention import Window
 
@@ -281,6 +282,33 @@ class TenantVectors:
                 ),
                 wait=True,
             )
+
+    async def known(self, targets: Sequence[Target]) -> list[Target]:
+        """Those of some objects that are remembered. Raises UnavailableError."""
+        ids = {_point_id(self.tenant, t.camera, t.track): t for t in targets}
+        if not ids:
+            return []
+        with _qdrant_errors():
+            found, _ = await self._client.scroll(
+                self._collection, scroll_filter=self._named(list(ids)), limit=len(ids)
+            )
+        return [ids[str(point.id)] for point in found]
+
+    async def forget(self, targets: Sequence[Target]) -> None:
+        """Forget some objects; those that are not remembered are no error. Raises
+        UnavailableError."""
+        ids = [_point_id(self.tenant, t.camera, t.track) for t in targets]
+        if ids:
+            with _qdrant_errors():
+                await self._client.delete(
+                    self._collection,
+                    points_selector=models.FilterSelector(filter=self._named(ids)),
+                    wait=True,
+                )
+
+    def _named(self, ids: Sequence[str]) -> models.Filter:
+        named = models.HasIdCondition(has_id=list(ids))
+        return models.Filter(must=[_equals("tenant", self.tenant), named])
 
     async def remove(self, camera: str, window: Window, limit: int) -> int:
         """Forget at most `limit` objects of a camera that lie within a window.

@@ -151,6 +151,7 @@ AUDITED: dict[tuple[str, str], Audited] = {
     ("PUT", "/v1/policies/retention"): Audited(_A.POLICY_CHANGE, "policy", lambda _: "retention"),
     ("POST", "/v1/holds"): Audited(_A.HOLD_ADD, "hold", location()),
     ("DELETE", "/v1/holds/{hold}"): Audited(_A.HOLD_REMOVE, "hold", path("hold")),
+    ("POST", "/v1/erasures"): Audited(_A.ERASURE_START, "erasure", location()),
     ("GET", "/v1/audit"): Audited(
         _A.AUDIT_READ, "audit", nothing, ("actor", "action", "since", "until"), once=True
     ),
@@ -159,6 +160,7 @@ AUDITED: dict[tuple[str, str], Audited] = {
 _PROBE = "for machines; shows nothing of a tenant"
 _STATE = "names and states, which every open page polls; no picture"
 _FACTS = "facts without a picture; opening the picture, clip or recording is logged"
+_ERASED = "counts and hashes of what is gone, of which every request is logged; no picture"
 _KEPT = "limits, holds and counts, of which every change is logged; no picture"
 
 NOT_AUDITED: dict[tuple[str, str], str] = {
@@ -198,6 +200,8 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/holds"): _KEPT,
     ("GET", "/v1/holds/{hold}"): _KEPT,
     ("GET", "/v1/compliance"): _KEPT,
+    ("GET", "/v1/erasures"): _ERASED,
+    ("GET", "/v1/erasures/{erasure}"): _ERASED,
     ("HEAD", "/media/{token}"): "size and type of a file, nothing of its content",
     ("POST", "/v1/detect"): "the caller's own picture, of which nothing is kept",
 }

@@ -18,6 +18,7 @@ from cluster.core.roles import Role
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from cluster.stores.db import RetentionRun
 from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
+from pipelines.erasure import Target
 from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy
 from serve.api.app import ROUTERS
 from tests.factories import (
@@ -59,6 +60,7 @@ class Theirs:
     export: UUID
     track: str
     hold: UUID
+    erasure: UUID
     key: str
     user: str
     group: str
@@ -115,6 +117,8 @@ async def theirs(world: World) -> Theirs:
     await world.database.retention("globex").set_policy(policy, f"key:{MARK}")
     run = RetentionRun(started_us=1, ended_us=2, complete=False, error=f"{MARK} error")
     await world.database.retention("globex").add_run(run)
+    targets = [Target("vault", "theirs")]
+    erasure = await world.database.erasures("globex").ask(targets, f"{MARK} request", "key:zz")
     issued = await world.database.keys("globex").issue(f"{MARK} key", Role.VIEWER)
     user = await add_user(world, "globex", Role.VIEWER, MARK)
     group = await world.database.groups("globex").add("theirs", f"{MARK} group", ["vault"])
@@ -127,6 +131,7 @@ async def theirs(world: World) -> Theirs:
         export,
         "theirs",
         hold.id,
+        erasure.id,
         issued.id,
         user.id,
         group.id,
@@ -169,6 +174,7 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/tracks/{track}"): (f"/v1/tracks/{theirs.track}", {}),
         ("GET", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
         ("DELETE", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
+        ("GET", "/v1/erasures/{erasure}"): (f"/v1/erasures/{theirs.erasure}", {}),
         ("GET", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
         ("PATCH", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {"json": {"name": "x"}}),
         ("DELETE", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
@@ -247,7 +253,7 @@ async def test_a_404_tells_not_whether_another_tenant_has_it(
 async def test_lists_hold_only_ones_own(
     checked: httpx.AsyncClient, theirs: Theirs, params: dict[str, Any]
 ) -> None:
-    lists = ("cameras", "alarms", "objects", "jobs", "holds", "users", "groups")
+    lists = ("cameras", "alarms", "objects", "jobs", "holds", "users", "groups", "erasures")
     for path in (f"/v1/{name}" for name in lists):
         response = await checked.get(path, params=params)
         assert response.status_code == 200
@@ -271,6 +277,25 @@ async def test_like_an_object_of_another_tenant(
     await world.memory.upsert("acme", mine, np.array([1, 0, 0], np.float32))
     answer = await checked.post("/v1/search", params=by_name)
     assert answer.json() == {"matches": []}
+
+
+async def test_nothing_of_another_tenant_is_erased(
+    checked: httpx.AsyncClient, platform: httpx.AsyncClient, world: World, theirs: Theirs
+) -> None:
+    for subject in (
+        {"object": theirs.track},
+        {"object": theirs.track, "camera": theirs.camera},
+        {"objects": [{"camera": theirs.camera, "track": theirs.track}]},
+    ):
+        body = {"subject": subject, "reason": "mine now"}
+        problem(await checked.post("/v1/erasures", json=body), 404, "not-found")
+    body = {"subject": {"tenant": True}, "reason": "mine now", "confirm": "globex"}
+    problem(await checked.post("/v1/erasures", json=body), 422, "invalid-input")
+    assert [r.id for r in await world.database.erasures("globex").erasures()] == [theirs.erasure]
+    assert await world.database.erasures("acme").erasures() == []
+    # The operator sees those of whole tenants only.
+    assert (await platform.get("/v1/erasures")).json() == {"erasures": []}
+    problem(await platform.get(f"/v1/erasures/{theirs.erasure}"), 404, "not-found")
 
 
 async def test_analytics_count_only_ones_own(checked: httpx.AsyncClient, theirs: Theirs) -> None:

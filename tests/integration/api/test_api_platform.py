@@ -33,6 +33,7 @@ async def test_a_session_tells_who_one_is(
         "role": "platform",
         "permissions": [
             "audit.read",
+            "erasure.read",
             "key.manage",
             "model.manage",
             "session.read",

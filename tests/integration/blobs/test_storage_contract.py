@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cluster.stores.blobs.storage import PART_BYTES
-from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.blobs.tenant import ListedBlob, TenantBlobs
 from pipelines.clock import SystemClock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.integration.blobs.world import S3Server
@@ -200,3 +200,27 @@ async def test_a_folder_is_listed_in_pages(store: Store, monkeypatch: pytest.Mon
     assert await store.acme.folders("objects") == []
     with pytest.raises(InputError):
         await _listed(store.acme, "../globex/clips", "0")
+
+
+async def test_everything_of_a_tenant_is_found_and_erased(store: Store) -> None:
+    mine, keys = store.acme, ["a.txt", "b/c.txt", "b/d.txt", "b/e/f.txt"]
+    assert await mine.within() == ([], [])
+    for key in keys:
+        await mine.put(key, key.encode())
+    async with TenantBlobs(store.url, "globex") as globex:
+        await globex.put("a.txt", b"theirs")
+    found, folders = list[ListedBlob](), [""]
+    while folders:
+        inner, there = await mine.within(folders.pop(0))
+        folders += inner
+        found += there
+    assert [(blob.key, blob.size) for blob in found] == [(key, len(key)) for key in keys]
+    assert await mine.within("none") == ([], [])
+    for _ in range(2):
+        await mine.erase(found)
+    assert [blobs for _, blobs in (await mine.within(), await mine.within("b"))] == [[], []]
+    for _ in range(2):
+        await mine.erase_folders()
+    assert await mine.within() == ([], [])
+    async with TenantBlobs(store.url, "globex") as globex:
+        assert await globex.get("a.txt") == b"theirs"

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.stores.db import Database, ObjectQuery, TenantTracks
 from pipelines.domain import AlarmSource, Sighting
+from pipelines.erasure import Target
 from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.factories import T0_US, make_path, make_sighting
 
@@ -286,6 +287,7 @@ ATTEMPTS: dict[str, Callable[[TenantTracks], Awaitable[Any]]] = {
     "objects": lambda t: t.objects(ObjectQuery()),
     "path_points": lambda t: _all_points(t, "vault"),
     "counts": lambda t: t.counts(0, T0_US * 2),
+    "erased": lambda t: t.erased([Target("vault", "theirs")]),
 }
 
 

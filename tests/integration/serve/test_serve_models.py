@@ -23,6 +23,7 @@ from cluster.core.remote import ray_errors
 from cluster.core.settings import DetectorSettings, RedisSettings, Settings
 from cluster.inference.model_choice import ModelChoice
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting, SightingFilter, WorkOwner
+from pipelines.erasure import Target
 from pipelines.errors import InputError, ModelError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_rgb
 from pipelines.retention import Window
@@ -303,6 +304,11 @@ async def test_what_was_seen_is_found_again_by_its_tenant_only(memories: Any) ->
     await call(memory, "erase", "acme", "gate")
     assert await call(memory, "search", "acme", vector, 10) == []
     assert len(await call(memory, "search", "globex", vector, 10)) == 1
+    foreign = [Target("gate", "t-foreign")]
+    await call(memory, "forget", "acme", foreign)
+    assert await call(memory, "known", "globex", foreign) == foreign
+    await call(memory, "forget", "globex", foreign)
+    assert await call(memory, "count", "globex") == 0
 
 
 async def test_the_same_track_again_replaces_what_was_known(memories: Any) -> None:

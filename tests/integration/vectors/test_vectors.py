@@ -18,6 +18,7 @@ from cluster.stores.vectors.tenant import (
     open_vectors,
 )
 from pipelines.domain import SightingFilter
+from pipelines.erasure import Target
 from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
 from pipelines.retention import Window
 from tests.factories import T0_US, make_sighting
@@ -140,6 +141,19 @@ async def test_the_vector_of_an_object(acme: TenantVectors) -> None:
     for camera, track in (("hall", "track-0"), ("gate", "track-1")):
         with pytest.raises(NotFoundError):
             await acme.vector(camera, track)
+
+
+async def test_single_objects_are_forgotten(acme: TenantVectors) -> None:
+    await acme.upsert([(make_sighting(n, camera="gate"), axis(0)) for n in range(3)])
+    await acme.upsert([(make_sighting(1, camera="hall"), axis(0))])
+    first, second = Target("gate", "track-0"), Target("gate", "track-1")
+    unknown = Target("gate", "track-9")
+    assert set(await acme.known([first, second, unknown])) == {first, second}
+    for _ in range(2):
+        await acme.forget([first, second, unknown])
+    assert await acme.known([first, second]) == await acme.known([]) == []
+    await acme.forget([])
+    assert (await acme.count("gate"), await acme.count("hall")) == (1, 1)
 
 
 async def test_erasing(acme: TenantVectors) -> None:

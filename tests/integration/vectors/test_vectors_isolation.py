@@ -13,6 +13,7 @@ import pytest
 import cluster
 from cluster.stores.vectors.tenant import TenantVectors, VectorClient
 from pipelines.domain import SightingFilter
+from pipelines.erasure import Target
 from pipelines.errors import InputError
 from pipelines.retention import Window
 from tests.factories import make_sighting
@@ -34,6 +35,8 @@ ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
     "count": [lambda v: v.count(), lambda v: v.count("gate")],
     "erase": [lambda v: v.erase("gate"), lambda v: v.erase()],
     "remove": [lambda v: v.remove("gate", Window(0, 2**62), 100)],
+    "known": [lambda v: v.known([Target(s.camera, s.track) for s in THEIRS])],
+    "forget": [lambda v: v.forget([Target(s.camera, s.track) for s in THEIRS])],
     "upsert": [
         lambda v: v.upsert([(THEIRS[0], VECTOR)]),
         lambda v: v.upsert([(make_sighting(0, camera="gate"), VECTOR), (THEIRS[1], VECTOR)]),

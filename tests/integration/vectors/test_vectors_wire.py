@@ -25,6 +25,7 @@ from cluster.stores.vectors.tenant import (
     open_vectors,
 )
 from pipelines.domain import SightingFilter
+from pipelines.erasure import Target
 from pipelines.errors import ConfigError, NotFoundError, UnavailableError
 from tests.factories import make_sighting
 
@@ -138,6 +139,8 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
     await TenantVectors(client, NAME, "acme", frozenset({"gate", "hall"})).search([1, 0, 0, 0])
     await acme.erase()
     await acme.erase("gate")
+    assert await acme.known([Target("gate", "track-1")]) == []
+    await acme.forget([Target("gate", "track-1")])
     await client.close()
     (upsert,) = recorder.bodies("PUT", "/points")
     assert [point["payload"]["tenant"] for point in upsert["points"]] == ["acme"]
@@ -146,7 +149,7 @@ async def test_every_request_about_points_names_the_tenant(recorder: Recorder) -
         for end in ("/query", "/count", "/scroll", "/delete")
         for body in recorder.bodies("POST", end)
     ]
-    assert len(filters) == 7
+    assert len(filters) == 9
     assert {"key": "camera", "match": {"any": ["gate", "hall"]}} in filters[2]["must"]
     assert all(TENANT in conditions["must"] for conditions in filters)
     assert all(set(conditions) == {"must"} for conditions in filters), "no way round by should"

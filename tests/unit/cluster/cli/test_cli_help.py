@@ -39,8 +39,16 @@ def test_the_documented_commands_exist() -> None:
     promised |= {f"key {verb}" for verb in ("create", "list", "rotate", "revoke")}
     promised |= {f"user {verb}" for verb in ("create", "list", "change", "remove")}
     promised |= {f"jobs {verb}" for verb in ("submit", "list", "follow", "cancel")}
-    promised |= {"tenant create", "tenant list", "audit verify", "audit anchor"}
+    promised |= {
+        "tenant create",
+        "tenant list",
+        "tenant export",
+        "tenant verify",
+        "audit verify",
+        "audit anchor",
+    }
     promised |= {"database re-encrypt"}
+    promised |= {f"erasure {verb}" for verb in ("list", "show", "verify", "key")}
     promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     assert promised <= set(COMMANDS)
 

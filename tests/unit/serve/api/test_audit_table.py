@@ -78,6 +78,8 @@ def test_every_action_has_a_source() -> None:
         AuditAction.AUDIT_LOST,
         AuditAction.RETENTION_REMOVE,
         AuditAction.RETENTION_PRESSURE,
+        AuditAction.ERASURE_DONE,
+        AuditAction.TENANT_EXPORT,
         AuditAction.SESSION_REFUSE,
         AuditAction.SESSION_REUSE,
     }

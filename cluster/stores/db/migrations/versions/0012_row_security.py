@@ -8,10 +8,11 @@ from alembic import op
 from cluster.stores.db.row_security import ALL_RIGHTS, ensure_roles, expose, protect
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0010"
 
 # Of the tenant's own rows, of all rows. The update of a tenant is for its counter of revisions, and
-# to lock it.
+# to lock it; tenants, their keys and their quotas are removed where a tenant is erased. Whether users
+# and sessions still work is asked by who holds views and links of all tenants (`credentials`).
 RIGHTS = {
     "cameras": (ALL_RIGHTS, "SELECT, UPDATE (url, substream_url)"),
     "rules": (ALL_RIGHTS, "SELECT"),
@@ -25,13 +26,16 @@ RIGHTS = {
     "retention_runs": (ALL_RIGHTS, ""),
     "camera_groups": (ALL_RIGHTS, ""),
     "camera_group_members": (ALL_RIGHTS, ""),
-    "users": (ALL_RIGHTS, ""),
-    "sessions": (ALL_RIGHTS, ""),
-    "keys": ("SELECT, INSERT, UPDATE", "SELECT, INSERT, UPDATE"),
-    "quotas": ("SELECT", "SELECT, INSERT, DELETE"),
+    "users": (ALL_RIGHTS, "SELECT"),
+    "sessions": (ALL_RIGHTS, "SELECT"),
+    "keys": (ALL_RIGHTS, ALL_RIGHTS),
+    "quotas": ("SELECT, DELETE", "SELECT, INSERT, DELETE"),
+    "erasures": (ALL_RIGHTS, "SELECT"),
+    "erasure_items": (ALL_RIGHTS, ""),
+    "erased": (ALL_RIGHTS, ""),
     "audit": ("SELECT, INSERT", "SELECT, INSERT"),
 }
-TENANT_RIGHTS = ("SELECT, UPDATE (name, revision)", "SELECT, INSERT, UPDATE")
+TENANT_RIGHTS = ("SELECT, UPDATE (name, revision), DELETE", "SELECT, INSERT, UPDATE")
 
 
 def upgrade() -> None:

@@ -17,6 +17,7 @@ import {
   decodeCamera,
   decodeCameras,
   decodeClip,
+  decodeErasure,
   decodeFreshKey,
   decodeGroup,
   decodeGroups,
@@ -40,6 +41,7 @@ import type {
   AuditPage,
   Camera,
   Clip,
+  Erasure,
   JoinGrant,
   Match,
   NewCamera,
@@ -274,6 +276,17 @@ export class Api {
   ): Promise<readonly Match[]> {
     const query = narrowed(filter, { like: object.track, like_camera: object.camera });
     return decodeMatches(await this.#json(`/v1/search?${query}`, { method: 'POST', signal }));
+  }
+
+  /** Begins to erase an object from every store; it cannot be undone. */
+  async erase(object: Sighting, reason: string): Promise<Erasure> {
+    const subject = { object: object.track, camera: object.camera };
+    const json = { subject, reason };
+    return decodeErasure(await this.#json('/v1/erasures', { method: 'POST', json }));
+  }
+
+  async erasure(id: string, signal?: AbortSignal): Promise<Erasure> {
+    return decodeErasure(await this.#json(`/v1/erasures/${encodeURIComponent(id)}`, { signal }));
   }
 
   /** A picture at a path that the API gave. Other addresses are refused: the credential goes with

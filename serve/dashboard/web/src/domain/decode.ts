@@ -14,6 +14,8 @@ import {
   type Clip,
   type ClipState,
   COLOURS,
+  ERASURE_STATES,
+  type Erasure,
   type JoinGrant,
   type Match,
   type Point,
@@ -113,6 +115,25 @@ export function decodeSession(body: unknown): Session {
     role: text(from, 'role', 'session'),
     permissions: new Set(permissions.filter((name) => typeof name === 'string')),
     user: typeof from.user === 'object' && from.user !== null,
+  };
+}
+
+export function decodeErasure(value: unknown): Erasure {
+  const from = fields(value, 'erasure');
+  const steps = list(value, 'steps').map((one) => fields(one, 'erasure.steps'));
+  const removed = list(value, 'removed').map((one) => fields(one, 'erasure.removed'));
+  return {
+    id: text(from, 'id', 'erasure'),
+    // A state of a later version is not the end, as far as this page knows.
+    state: ERASURE_STATES.find((state) => state === from.state) ?? 'running',
+    open: steps
+      .filter((step) => step.state !== 'done')
+      .map((step) => ({
+        step: text(step, 'step', 'erasure.steps'),
+        waitingFor: textOr(step, 'waiting_for', null),
+      })),
+    removed: removed.reduce((sum, count) => sum + numberOr(count, 'removed', 0), 0),
+    receipt: from.receipt == null ? null : fields(from.receipt, 'erasure.receipt'),
   };
 }
 

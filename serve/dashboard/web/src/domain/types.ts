@@ -27,7 +27,8 @@ export type Permission =
   | 'key.manage'
   | 'group.manage'
   | 'user.manage'
-  | 'audit.read';
+  | 'audit.read'
+  | 'erasure.manage';
 
 /** Who is signed in. */
 export interface Session {
@@ -37,6 +38,21 @@ export interface Session {
   readonly permissions: ReadonlySet<string>;
   /** Whether a person has signed in; a key has no password. */
   readonly user: boolean;
+}
+
+export const ERASURE_STATES = ['queued', 'running', 'waiting', 'done'] as const;
+export type ErasureState = (typeof ERASURE_STATES)[number];
+
+/** What is being erased on request, or was. */
+export interface Erasure {
+  readonly id: string;
+  readonly state: ErasureState;
+  /** Names of steps that are not done, each with why it waits, or null. */
+  readonly open: readonly { readonly step: string; readonly waitingFor: string | null }[];
+  /** Things of all kinds so far. */
+  readonly removed: number;
+  /** As the API signed it; null until it is done. */
+  readonly receipt: Readonly<Record<string, unknown>> | null;
 }
 
 export interface AuditFilter {

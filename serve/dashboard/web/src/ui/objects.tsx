@@ -1,11 +1,13 @@
 /** Objects that were seen: as cards, and what narrows them. */
 
 import type { ComponentChildren } from 'preact';
+import { useState } from 'preact/hooks';
 import { COLOURS, type Match, type Sighting, type SightingKind } from '../domain/types';
 import { formatNumber, formatTime, type MessageKey, nameOfClass, t } from '../i18n';
 import type { Workspace } from '../state/workspace';
 import { ClassDot } from './alarm-feed';
 import { BlobImage } from './blob-image';
+import { EraseDialog } from './erase-dialog';
 
 export const EVERYTHING: SightingKind = { camera: '', label: '', colour: '' };
 
@@ -74,6 +76,8 @@ export function Objects(props: {
   objects: readonly (Sighting | Match)[];
   onMore: (object: Sighting) => void;
 }) {
+  const [erasing, setErasing] = useState<Sighting | null>(null);
+  const { workspace } = props;
   if (props.objects.length === 0) return <p class="quiet-text">{props.none}</p>;
   return (
     <section aria-label={props.title}>
@@ -81,14 +85,22 @@ export function Objects(props: {
       <ol class="matches">
         {props.objects.map((object) => (
           <li key={`${object.camera} ${object.track}`} class="match">
-            <ObjectCard workspace={props.workspace} object={object}>
+            <ObjectCard workspace={workspace} object={object}>
               <button type="button" class="button quiet" onClick={() => props.onMore(object)}>
                 {t('search.more')}
               </button>
+              {workspace.can('erasure.manage') ? (
+                <button type="button" class="button quiet" onClick={() => setErasing(object)}>
+                  {t('erasure.action')}
+                </button>
+              ) : null}
             </ObjectCard>
           </li>
         ))}
       </ol>
+      {erasing ? (
+        <EraseDialog api={workspace.api} object={erasing} onClose={() => setErasing(null)} />
+      ) : null}
     </section>
   );
 }

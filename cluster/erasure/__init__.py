@@ -1,0 +1,1 @@
+"""Erasure of objects and tenants on request: a saga over all stores, and its signed receipt."""

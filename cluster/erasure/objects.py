@@ -1,0 +1,264 @@
+"""Erases chosen objects, store by store. Each method may be broken off anywhere and begun again."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from cluster.clips.clips import clip_keys
+from cluster.clips.manifest import Manifest
+from cluster.core.log import get_logger
+from cluster.erasure.stores import (
+    ErasureStores,
+    Steps,
+    Wait,
+    each_or_error,
+    remove_files,
+    size_of,
+)
+from cluster.stores.db import ErasureItem
+from cluster.stores.db.erase_object import CLIPS
+from cluster.stores.db.erased import ALARM_PICTURES, VECTORS
+from cluster.stores.db.erasures import TARGETS
+from pipelines.domain import Alarm
+from pipelines.erasure import ItemState, Target, WaitReason
+from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
+from pipelines.retention import HeldSpan, is_held
+from pipelines.times import to_us
+
+log = get_logger("erasure")
+
+MANIFESTS, TABLES = "blobs.manifests", "blobs.tables"
+# Objects whose rows go before others have their turn; some 10 ms each.
+OBJECTS = 8
+# Vectors in one call, and things whose files are removed between two looks at the database.
+VECTORS_AT_ONCE, FILES_AT_ONCE = 100, 16
+# The longest part of a video that one table describes: `batch.chunk_s`, and a group of pictures.
+TABLE_US = 3_660_000_000
+_TABLE = re.compile(r"detections/[a-z0-9-]+/(\d{1,18})-[0-9a-f]+\.parquet", re.ASCII)
+_HEX = "0123456789abcdef"
+
+
+class ObjectErasure:
+    """One erasure of objects.
+
+    Args:
+        refused_before_us: what was refused later may still be on its way, and is left alone.
+    """
+
+    def __init__(self, stores: ErasureStores, erasure: UUID, refused_before_us: int) -> None:
+        self._stores = stores
+        self._work = stores.work
+        self._erasure = erasure
+        self._before_us = refused_before_us
+
+    async def records(self) -> Steps:
+        """Mark the objects, remove their rows, and find what shows them."""
+        async for items in self._targets(OBJECTS):
+            for item in items:
+                target = Target.of_key(item.key)
+                span = await self._work.erase_object(self._erasure, target)
+                if span is None:
+                    continue
+                for pages in (self._work.erase_alarms, self._work.erase_recordings):
+                    place = await pages(self._erasure, target, span, None)
+                    while place is not None:
+                        yield
+                        place = await pages(self._erasure, target, span, place)
+            yield
+
+    # ------------------------------------------------------------ streams
+
+    async def streams(self) -> Steps:
+        """Remove entries about the objects, read or not."""
+        targets = {Target.of_key(item.key) for item in await self._erased()}
+        for stream in self._stores.redis.streams:
+            kind = f"redis.{stream}"
+            # Of a run that was broken off.
+            await self._remove_entries(stream, await self._work.items(self._erasure, kind))
+            async for entries in self._stores.redis.entries(stream, targets):
+                if entries:
+                    found = [ErasureItem(kind=kind, key=entry.id, bytes=0) for entry in entries]
+                    alarms = [e.thing for e in entries if isinstance(e.thing, Alarm)]
+                    await self._work.put(self._erasure, [*found, *_files_of(alarms)])
+                    await self._remove_entries(stream, found)
+                yield
+
+    async def _remove_entries(self, stream: str, items: Sequence[ErasureItem]) -> None:
+        kind = f"redis.{stream}"
+        own = [item for item in items if item.kind == kind]
+        await self._stores.redis.remove(stream, [item.key for item in own])
+        await self._work.settle(self._erasure, own, keep=False)
+
+    # ------------------------------------------------------------ vectors
+
+    async def vectors(self, *, keep: bool = True) -> Steps:
+        """Forget how the objects look."""
+        while items := await self._due(VECTORS, VECTORS_AT_ONCE):
+            targets = [Target.of_key(item.key) for item in items]
+            known = await self._stores.memory.known(targets)
+            sizes = {(VECTORS, target.key): 0 for target in known}
+            await self._work.note_sizes(self._erasure, sizes)
+            await self._stores.memory.forget(targets)
+            await self._work.settle(self._erasure, items, keep=keep)
+            yield
+
+    # ------------------------------------------------------------ files
+
+    async def files(self) -> Steps:
+        """Remove every file that shows the objects."""
+        spans = [_span(item) for item in await self._erased() if item.to_us]
+        async for found in self._listed(spans):
+            await self._work.put(self._erasure, found)
+            yield
+        async for _ in self.known_files():
+            yield
+
+    async def known_files(self, *, keep: bool = True) -> Steps:
+        """Remove the files that are known. One that cannot be removed stops no other.
+
+        Raises:
+            UnavailableError: some could not be removed.
+        """
+        after, problem = "", None
+        while items := await self._due("blobs.", FILES_AT_ONCE, after):
+            failed = await self._remove_some(items, keep)
+            problem = failed or problem
+            after = items[-1].key
+            yield
+        if problem is not None:
+            raise UnavailableError(problem.message, hint=problem.hint)
+
+    async def _remove_some(self, items: Sequence[ErasureItem], keep: bool) -> AtalaiaError | None:
+        """Look, note what is there, remove it, count it. Returns the last failure."""
+        blobs, keys = self._stores.blobs, [_keys_of(item) for item in items]
+        sizes = await each_or_error(*(size_of(blobs, some) for some in keys))
+        there = {
+            (item.kind, item.key): size
+            for item, size in zip(items, sizes, strict=True)
+            if isinstance(size, int)
+        }
+        await self._work.note_sizes(self._erasure, there)
+        results = await each_or_error(*(remove_files(blobs, some) for some in keys))
+        failures = [
+            found if isinstance(found, AtalaiaError) else size
+            for found, size in zip(results, sizes, strict=True)
+        ]
+        gone = [
+            item
+            for item, failure in zip(items, failures, strict=True)
+            if not isinstance(failure, AtalaiaError)
+        ]
+        await self._work.settle(self._erasure, gone, keep=keep)
+        return next((one for one in failures if isinstance(one, AtalaiaError)), None)
+
+    async def _listed(self, spans: Sequence[HeldSpan]) -> AsyncIterator[list[ErasureItem]]:
+        """Manifests and tables of the objects' times. Those that a hold keeps are noted."""
+        async for items in self._manifests(spans):
+            yield items
+        cameras = {str(span.camera) for span in spans}
+        for camera in sorted(cameras & set(await self._stores.blobs.folders("detections"))):
+            for digit in string.digits:
+                found = []
+                for blob in await self._stores.blobs.listing(f"detections/{camera}/{digit}"):
+                    if named := _TABLE.fullmatch(blob.key):
+                        start_us = int(named[1])
+                        end_us = start_us + TABLE_US
+                        found.append((camera, _item(TABLES, blob.key, start_us, end_us)))
+                yield await self._touching(found, spans)
+
+    async def _manifests(self, spans: Sequence[HeldSpan]) -> AsyncIterator[list[ErasureItem]]:
+        for digit in _HEX:
+            for blob in await self._stores.blobs.listing(f"exports/{digit}"):
+                try:
+                    data = await self._stores.blobs.get(blob.key)
+                    manifest = Manifest.model_validate_json(data)
+                except NotFoundError:
+                    continue  # removed meanwhile
+                except ValidationError:
+                    # Nobody knows what it is of: an operator's to judge.
+                    log.warning("not a manifest", tenant=self._stores.tenant, key=blob.key)
+                    continue
+                asked = to_us(manifest.asked.since), to_us(manifest.asked.until)
+                found = (manifest.camera, _item(MANIFESTS, blob.key, *asked))
+                yield await self._touching([found], spans)
+
+    async def _touching(
+        self, found: Sequence[tuple[str, ErasureItem]], spans: Sequence[HeldSpan]
+    ) -> list[ErasureItem]:
+        """Those of the objects' times that no legal hold keeps."""
+        items = [(c, i) for c, i in found if is_held(i.from_us, i.to_us, spans, c)]
+        if not items:
+            return []
+        holds = await self._stores.retention.held()
+        free = []
+        for camera, item in items:
+            if is_held(item.from_us, item.to_us, holds, camera):
+                await self._work.hold_item(self._erasure, item)
+            else:
+                free.append(item)
+        return free
+
+    # ------------------------------------------------------------ what is under way
+
+    async def settled(self, marked_us: int, from_us: int, now_us: int, settle_us: int) -> None:
+        """Returns when what was on its way has arrived. Raises Wait.
+
+        Args:
+            marked_us: since when the objects are refused.
+            from_us: since when the stores are being left alone.
+        """
+        for job in await self._stores.jobs.under_way():
+            if job.created_us <= marked_us:
+                raise Wait(WaitReason.JOB_RUNNING, f"job {job.id}")
+        if await self._work.last_refusal_us(self._erasure) > now_us - settle_us:
+            raise Wait(WaitReason.IN_SIGHT)
+        if now_us < from_us + settle_us:
+            raise Wait(WaitReason.SETTLING)
+
+    # ------------------------------------------------------------ items
+
+    async def _due(self, kind: str, limit: int, after: str = "") -> list[ErasureItem]:
+        return await self._work.items(
+            self._erasure, kind, limit=limit, after=after, refused_before_us=self._before_us
+        )
+
+    async def _targets(self, size: int) -> AsyncIterator[list[ErasureItem]]:
+        after = ""
+        while items := await self._work.items(
+            self._erasure, TARGETS, state=None, limit=size, after=after
+        ):
+            yield items
+            after = items[-1].key
+
+    async def _erased(self) -> list[ErasureItem]:
+        """The objects, but for those that a hold keeps."""
+        return await self._work.items(self._erasure, TARGETS, state=ItemState.GONE)
+
+
+def _files_of(alarms: Sequence[Alarm]) -> list[ErasureItem]:
+    items = []
+    for alarm in alarms:
+        at_us = alarm.capture_us
+        picture = alarm.snapshot or f"alarms/{alarm.id}.jpg"
+        items += [_item(ALARM_PICTURES, picture, at_us, at_us)]
+        items += [_item(CLIPS, str(alarm.id), at_us, at_us)]
+    return items
+
+
+def _item(kind: str, key: str, from_us: int, to_us: int) -> ErasureItem:
+    return ErasureItem(kind=kind, key=key, from_us=from_us, to_us=to_us)
+
+
+def _keys_of(item: ErasureItem) -> list[str]:
+    """A clip consists of several files."""
+    return clip_keys(UUID(item.key)) if item.kind == CLIPS else [item.key]
+
+
+def _span(item: ErasureItem) -> HeldSpan:
+    """The time of an object, as a span that things may touch."""
+    return HeldSpan(Target.of_key(item.key).camera, item.from_us, item.to_us)
