@@ -45,6 +45,7 @@ class Permission(StrEnum):
     KEY_MANAGE = "key.manage"
     AUDIT_READ = "audit.read"
     PRIVACY_MANAGE = "privacy.manage"
+    EVIDENCE_REVEAL = "evidence.reveal"
     TENANT_MANAGE = "tenant.manage"
     MODEL_MANAGE = "model.manage"
 

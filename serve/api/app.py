@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from serve.api import (
     alarms,
     analytics,
+    anonymisation,
     auth_routes,
     cameras,
     clips,
@@ -69,6 +70,7 @@ ROUTERS = (
     analytics,
     jobs,
     retention,
+    anonymisation,
     platform,
     auth_routes,
     users,

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from starlette.datastructures import UploadFile
 
+from cluster.clips.pictures import Hider
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import Alarm, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from serve.api.alarm_feed import AlarmFeeds, Subscription
 from serve.api.announce import Announcer
 from serve.api.images import ImageDecoder, Rgb
-from serve.api.media_links import MediaLinks
+from serve.api.media_links import SHOWS_NOTHING, MediaLinks, Shows
 from serve.api.ports import (
     DetectorPort,
     EmbedderPort,
@@ -164,6 +165,18 @@ class TenantAnnouncer:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantHider:
+    """The threads that anonymise pictures, which tenants share."""
+
+    hider: Hider
+    tenant: str
+
+    async def run(self, call: Callable[[], _T]) -> _T:
+        """As `Hider.run`, when it is the tenant's turn."""
+        return await self.hider.run(self.tenant, call)
+
+
+@dataclass(frozen=True, slots=True)
 class TenantLinks:
     """Signs links to the tenant's blobs, in the name of who asks."""
 
@@ -171,9 +184,11 @@ class TenantLinks:
     tenant: str
     actor: str
 
-    def link(self, key: str, media_type: str, filename: str = "") -> str:
-        """Address of a blob, relative to the API."""
-        return self.links.link(self.tenant, key, media_type, filename, by=self.actor)
+    def link(
+        self, key: str, media_type: str, filename: str = "", *, shows: Shows = SHOWS_NOTHING
+    ) -> str:
+        """Address of a blob, relative to the API. `shows`: of pictures, whom."""
+        return self.links.link(self.tenant, key, media_type, filename, by=self.actor, shows=shows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
-from serve.api.audit.note import AuditNoteDep
+from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.media_links import MediaGrant
-from serve.api.ports import BlobStore
-from serve.api.problems import responses
+from serve.api.ports import BlobStore, Deps
+from serve.api.problems import ForbiddenError, responses
 from serve.api.ranges import Wanted, range_problem, same_version, wanted_bytes
 from serve.api.state import StateDep
 
@@ -50,7 +51,29 @@ async def granted(
     note.object_id = grant.key
     # Tells links apart, and opens nothing.
     note.details["link"] = sha256(token.encode()).hexdigest()[:16]
+    await _check_shows(grant, state.deps, note)
     return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant))
+
+
+async def _check_shows(grant: MediaGrant, deps: Deps, note: AuditNote) -> None:
+    """Raises ForbiddenError: the policy hides persons of whom the file shows more, and there is no
+    reveal (any more)."""
+    if not grant.media_type.startswith(("video/", "image/")):
+        return
+    anonymisation, shows = deps.database.anonymisation(grant.tenant), grant.shows
+    stored = await anonymisation.policy()
+    rule = stored.policy.rule(shows.camera or None) if stored is not None else None
+    if rule is None or shows.rule == rule.digest:
+        return
+    if shows.reveal and not shows.rule:
+        note.details["reveal"] = shows.reveal
+        reveal = await anonymisation.reveal(UUID(shows.reveal))
+        if reveal.is_active(deps.clock.now_us()) and reveal.created_by == grant.by:
+            return
+    raise ForbiddenError(
+        "This link shows persons who are hidden now.",
+        hint="Ask for a new one where you got it: GET /v1/alarms/{id}/clip or GET /v1/recordings.",
+    )
 
 
 @router.get(
@@ -105,11 +128,16 @@ def _headers(grant: MediaGrant, etag: str, seconds_left: int) -> dict[str, str]:
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Cache-Control": f"private, max-age={max(0, seconds_left)}",
+        "Cache-Control": _kept(grant, seconds_left),
     }
     if grant.filename:
         headers["Content-Disposition"] = f'attachment; filename="{grant.filename}"'
     return headers
+
+
+def _kept(grant: MediaGrant, seconds_left: int) -> str:
+    # What is shown under a reveal must not outlast it.
+    return "no-store" if grant.shows.reveal else f"private, max-age={max(0, seconds_left)}"
 
 
 async def _block(blobs: BlobStore, key: str, wanted: Wanted, start: int) -> bytes:

@@ -25,6 +25,26 @@ _PURPOSE = b"atalaia: links to media, version 1"
 
 
 @dataclass(frozen=True, slots=True)
+class Shows:
+    """What a file shows of persons. Whoever opens a link is checked against the policy of then.
+
+    Attributes:
+        camera: whose pictures; empty: that is not known.
+        rule: digest of the rule under which persons were hidden; empty: it is an original.
+        reveal: id of the reveal under which an original was linked, if one was needed.
+        until_s: when that ends, Unix seconds; None: with the link.
+    """
+
+    camera: str = ""
+    rule: str = ""
+    reveal: str = ""
+    until_s: int | None = None
+
+
+SHOWS_NOTHING = Shows()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaGrant:
     """What a link opens.
 
@@ -39,6 +59,7 @@ class MediaGrant:
     filename: str
     expires_s: int
     by: str = ""
+    shows: Shows = SHOWS_NOTHING
 
 
 def media_secret(settings: Settings) -> bytes:
@@ -81,17 +102,28 @@ class MediaLinks:
         self._clock = clock
 
     def link(
-        self, tenant: str, key: str, media_type: str, filename: str = "", *, by: str = ""
+        self,
+        tenant: str,
+        key: str,
+        media_type: str,
+        filename: str = "",
+        *,
+        by: str = "",
+        shows: Shows = SHOWS_NOTHING,
     ) -> str:
         """Address of a blob, relative to the API."""
+        expires_s = self._now_s() + self._ttl_s
+        if shows.until_s is not None:
+            expires_s = min(expires_s, shows.until_s)
         claims = {
             "aud": _AUDIENCE,
-            "exp": self._now_s() + self._ttl_s,
+            "exp": expires_s,
             "tenant": tenant,
             "key": key,
             "type": media_type,
             "name": filename,
             "by": by,
+            "shows": [shows.camera, shows.rule, shows.reveal],
         }
         return f"/media/{jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}"
 
@@ -121,6 +153,7 @@ class MediaLinks:
             claims["name"],
             claims["exp"],
             claims.get("by", ""),
+            Shows(*claims.get("shows", ())),
         )
         if self.seconds_left(grant) <= 0:
             raise ForbiddenError(

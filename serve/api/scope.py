@@ -18,6 +18,7 @@ from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import (
     AuditLog,
     PlatformRecords,
+    TenantAnonymisation,
     TenantJobs,
     TenantKeys,
     TenantRecordings,
@@ -36,6 +37,7 @@ from serve.api.bound import (
     TenantDecoder,
     TenantDetector,
     TenantEmbedder,
+    TenantHider,
     TenantLinks,
     TenantMemory,
     TenantProcesses,
@@ -84,6 +86,10 @@ class TenantScope:
     @cached_property
     def retention(self) -> TenantRetention:
         return self._deps.database.retention(self._tenant)
+
+    @cached_property
+    def anonymisation(self) -> TenantAnonymisation:
+        return self._deps.database.anonymisation(self._tenant)
 
     @cached_property
     def users(self) -> TenantUsers:
@@ -138,6 +144,10 @@ class TenantScope:
     @cached_property
     def announcer(self) -> TenantAnnouncer:
         return TenantAnnouncer(self._state.announcer, self._tenant)
+
+    @cached_property
+    def hider(self) -> TenantHider:
+        return TenantHider(self._state.evidence.hider, self._tenant)
 
     @cached_property
     def links(self) -> TenantLinks:

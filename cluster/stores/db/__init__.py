@@ -1,5 +1,6 @@
 """The records: what is kept in SQL. SQLite on one machine, PostgreSQL in production."""
 
+from cluster.stores.db.anonymisation import TenantAnonymisation
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
@@ -33,7 +34,9 @@ from cluster.stores.db.types import (
     RecordCounts,
     RemovalCause,
     RetentionRun,
+    Reveal,
     SlotCount,
+    StoredAnonymisation,
     StoredPolicy,
     Tenant,
     User,
@@ -70,10 +73,13 @@ __all__ = [
     "Reencrypted",
     "RemovalCause",
     "RetentionRun",
+    "Reveal",
     "SlotCount",
+    "StoredAnonymisation",
     "StoredPolicy",
     "StoredSecrets",
     "Tenant",
+    "TenantAnonymisation",
     "TenantExpiry",
     "TenantJobs",
     "TenantKeys",

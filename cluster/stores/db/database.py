@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
+from cluster.stores.db.anonymisation import TenantAnonymisation
 from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.engine import compact, open_engine
@@ -90,6 +91,11 @@ class Database:
         """One tenant's policy, holds and reports. Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
         return TenantRetention(Sessions(self._engine, tenant), tenant, self._clock)
+
+    def anonymisation(self, tenant: str) -> TenantAnonymisation:
+        """One tenant's anonymisation policy and reveals. Raises InputError: `tenant` is no slug."""
+        require_tenant(tenant)
+        return TenantAnonymisation(Sessions(self._engine, tenant), tenant, self._clock)
 
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""

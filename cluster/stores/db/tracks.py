@@ -152,6 +152,36 @@ class TenantTracks:
             )
         return object_record_of(rows[0])
 
+    async def object_of_picture(self, key: str) -> ObjectRecord | None:
+        """The object that has this picture; None: no object has it."""
+        statement = select(ObjectRow).where(ObjectRow.snapshot == key).limit(1)
+        async with self._sessions.read() as session:
+            row = await session.scalar(statement)
+        return None if row is None else object_record_of(row)
+
+    async def in_sight(
+        self, camera: str, from_us: int, to_us: int, *, within_us: int, limit: int
+    ) -> list[Sighting]:
+        """Objects of a camera that were in sight between two times, both included, oldest first.
+
+        Args:
+            within_us: objects that came into sight longer before `from_us` are left out.
+        """
+        statement = (
+            select(ObjectRow)
+            .where(
+                ObjectRow.camera == camera,
+                ObjectRow.first_seen_us >= from_us - within_us,
+                ObjectRow.first_seen_us <= to_us,
+                ObjectRow.last_seen_us >= from_us,
+            )
+            .order_by(ObjectRow.first_seen_us, ObjectRow.track)
+            .limit(limit)
+        )
+        async with self._sessions.read() as session:
+            rows = await session.scalars(statement)
+            return [object_record_of(row).sighting for row in rows]
+
     async def trajectory(
         self, camera: str, track: str, *, since_us: int = 0, limit: int = MAX_PATHS
     ) -> list[TrackPath]:
