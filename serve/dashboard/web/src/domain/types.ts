@@ -26,7 +26,9 @@ export type Permission =
   | 'object.search'
   | 'key.manage'
   | 'user.manage'
-  | 'audit.read';
+  | 'audit.read'
+  | 'privacy.manage'
+  | 'evidence.reveal';
 
 /** Who is signed in. */
 export interface Session {
@@ -165,6 +167,10 @@ export interface Clip {
   /** Signed paths; null where it is not ready. They work for some minutes. */
   readonly url: string | null;
   readonly boxesUrl: string | null;
+  /** Persons are hidden in it. */
+  readonly anonymised: boolean;
+  /** Id of the reveal under which the original is shown, if one is needed. */
+  readonly reveal: string | null;
 }
 
 export interface SeenBox {

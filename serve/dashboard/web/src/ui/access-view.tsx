@@ -1,6 +1,7 @@
-/** Who may use the tenant: people and programs. */
+/** Who may use the tenant: people and programs; and who is hidden from them. */
 
 import type { Workspace } from '../state/workspace';
+import { AnonymisationPolicy } from './anonymisation';
 import { Keys } from './keys';
 import { Users } from './users';
 
@@ -9,6 +10,7 @@ export function AccessView({ workspace }: { workspace: Workspace }) {
     <>
       {workspace.can('user.manage') ? <Users api={workspace.api} /> : null}
       {workspace.can('key.manage') ? <Keys api={workspace.api} /> : null}
+      {workspace.can('privacy.manage') ? <AnonymisationPolicy workspace={workspace} /> : null}
     </>
   );
 }
