@@ -60,14 +60,20 @@ class Parts:
         self.links: Any = self
         self.alarm_feeds: Any = self
         self.decoder: Any = self
+        self.hider: Any = self
         self.quotas: Any = self
         self.named: list[str] = []
 
     def blobs(self, tenant: str) -> str:
         return f"blobs of {tenant}"
 
-    def link(self, tenant: str, key: str, media_type: str, filename: str, *, by: str) -> str:
+    def link(
+        self, tenant: str, key: str, media_type: str, filename: str, *, by: str, shows: Any
+    ) -> str:
         return f"{tenant}/{key} for {by}"
+
+    async def run(self, tenant: str, call: Any) -> str:
+        return f"turn of {tenant}"
 
     def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
         return f"stream of {tenant}, of {at_most}"
@@ -109,6 +115,7 @@ def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantSc
     for store in (scope.records, scope.recordings, scope.tracks, scope.jobs, scope.retention):
         assert store.tenant == "acme"
     assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
+    assert scope.anonymisation.tenant == "acme"
     assert scope.audit.chain == "acme"
     blobs: Any = scope.blobs
     assert blobs == "blobs of acme"
@@ -148,6 +155,7 @@ async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> No
     any_: Any = None
     found: list[Any] = [
         await scope.decoder.decode(any_, any_),
+        await scope.hider.run(any_),
         await scope.quotas.limits(),
         await scope.quotas.rates(any_),
         scope.quotas.under_way(),
@@ -155,6 +163,7 @@ async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> No
     ]
     assert found == [
         "picture of acme",
+        "turn of acme",
         "limits of acme",
         "rates of acme and key:k1",
         "requests of acme",
@@ -206,7 +215,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
     assert stores == {
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
-        "retention", "keys", "users", "decoder", "quotas",
+        "retention", "keys", "users", "decoder", "quotas", "hider", "anonymisation",
     }  # fmt: skip
 
 
