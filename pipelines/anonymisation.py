@@ -1,9 +1,9 @@
 """Whom a tenant wants hidden in evidence, and where they are in a frame, by what the pipeline saw.
 Pure.
 
-Only what was stored is known: the boxes of tracks at the times of analysed frames. A frame near
-which nothing was tracked, or whose paths have not arrived, may show anybody: it is hidden as a
-whole.
+Only what was stored is known: the boxes of tracks, and the times of analysed frames. A frame near
+which none was analysed, or whose paths have not arrived or are lost, may show anybody: it is hidden
+as a whole.
 """
 
 from __future__ import annotations
@@ -20,14 +20,22 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, StringConstraints
 
 from pipelines.domain.base import Frozen, Slug
-from pipelines.domain.events import PATH_CELL_US, PATH_SCALE, Alarm, Sighting, TrackPath
+from pipelines.domain.events import (
+    PATH_CELL_US,
+    PATH_SCALE,
+    Alarm,
+    AlarmSource,
+    AnalysedCell,
+    Sighting,
+    TrackPath,
+)
 from pipelines.retention import MAX_CAMERAS
 
 S = 1_000_000
 """Microseconds per second."""
 MAX_CLASSES = 16
 
-# A frame is known where something was tracked at most this long before and after it. So whoever
+# A frame is known where another was analysed at most this long before and after it. So whoever
 # comes into sight at a known frame is first seen at most this much later, which is also how far
 # each track is extended to both sides: at one analysed frame per second nobody is missed between.
 KNOWN_US = 1 * S
@@ -187,7 +195,7 @@ class Persons:
     Attributes:
         hide: whole persons, or their heads.
         tracks: samples of each person in time order.
-        seen_us: capture times of frames in which anything was tracked, ascending.
+        seen_us: capture times of frames that were analysed, ascending.
         until_us: later frames are not known yet.
         doubtful: spans (from, to) in which somebody was, but nobody knows where.
         digest: a name of all that is known: another one wherever another picture could come of it.
@@ -248,6 +256,7 @@ def persons_in(
     paths: Iterable[TrackPath],
     alarms: Iterable[Alarm] = (),
     sightings: Iterable[Sighting] = (),
+    cells: Iterable[AnalysedCell] = (),
     *,
     span: tuple[int, int],
     now_us: int,
@@ -255,7 +264,7 @@ def persons_in(
     """The persons of one camera.
 
     Args:
-        paths, alarms, sightings: of the span with `PAD_US` on each side.
+        paths, alarms, sightings, cells: of the span with `PAD_US` on each side, in whole cells.
         span: first and last capture time that matter, UTC microseconds.
     """
     paths, alarms, sightings = list(paths), list(alarms), list(sightings)
@@ -265,9 +274,12 @@ def persons_in(
     seen: set[int] = set()
     for path in paths:
         points = {path.start_us + p[0] * 1_000: _unscaled(p[1:]) for p in path.points}
-        seen |= points.keys()
+        # A job may have run a model that knows no persons.
+        seen |= points.keys() if path.source is AlarmSource.LIVE else set()
         if path.track in names:
             tracks.setdefault(path.track, {}).update(points)
+    whole_cells, torn_cells = _cells(cells, paths)
+    seen |= whole_cells
     located = {name: tuple(sorted(times)) for name, times in tracks.items()}
     for alarm in alarms:
         # Not among what was seen: it says nothing of the other persons in its frame.
@@ -281,8 +293,27 @@ def persons_in(
         ),
         tuple(sorted(seen)),
         min(span[1], complete_until_us(now_us)),
-        _doubtful(rule, sightings, located, span),
+        tuple(sorted(_doubtful(rule, sightings, located, span) + torn_cells)),
     )
+
+
+def _cells(
+    cells: Iterable[AnalysedCell], paths: Iterable[TrackPath]
+) -> tuple[set[int], list[tuple[int, int]]]:
+    """Capture times of the frames that the live analysis saw in cells whose paths are all there;
+    and the spans of cells of which some are lost."""
+    there: dict[int, set[str]] = {}
+    for path in paths:
+        there.setdefault(path.start_us // PATH_CELL_US, set()).add(path.track)
+    seen, torn = set[int](), list[tuple[int, int]]()
+    for cell in cells:
+        if cell.source is not AlarmSource.LIVE:
+            continue
+        if len(there.get(cell.start_us // PATH_CELL_US, ())) < cell.tracks:
+            torn.append((cell.start_us - EXTEND_US, cell.start_us + PATH_CELL_US + EXTEND_US))
+        else:
+            seen |= {cell.start_us + at_ms * 1_000 for at_ms in cell.times}
+    return seen, torn
 
 
 def _doubtful(
@@ -290,7 +321,7 @@ def _doubtful(
     sightings: Sequence[Sighting],
     located: dict[str, tuple[int, ...]],
     span: tuple[int, int],
-) -> tuple[tuple[int, int], ...]:
+) -> list[tuple[int, int]]:
     """Spans in which a person was in sight whose paths are lost altogether."""
     found = []
     for seen in sightings:
@@ -300,7 +331,7 @@ def _doubtful(
         known = any(start_us - S <= at_us <= end_us + S for at_us in times)
         if rule.is_person(seen.label) and start_us <= end_us and not known:
             found.append((start_us - EXTEND_US, end_us + EXTEND_US))
-    return tuple(sorted(found))
+    return found
 
 
 def _region(

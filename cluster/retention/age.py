@@ -158,6 +158,11 @@ class AgeSweep:
             remove = partial(self._expiry.remove_paths, camera, limit=PATHS)
             async for _ in self._drain(K.PATHS, camera, remove):
                 yield
+        # What says when a camera was analysed is no longer of use than the paths of the time.
+        for camera in await self._expiry.analysed_cameras():
+            remove = partial(self._expiry.remove_analysed, camera, limit=PATHS)
+            async for _ in self._drain(K.PATHS, camera, remove):
+                yield
 
     async def _embeddings(self) -> Steps:
         cameras = {*await self._expiry.cameras(K.OBJECTS), *await self._expiry.known_cameras()}

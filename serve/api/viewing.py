@@ -28,7 +28,14 @@ from pipelines.anonymisation import (
     complete_until_us,
     persons_in,
 )
-from pipelines.domain import Alarm, Sighting
+from pipelines.domain import (
+    PATH_CELL_US,
+    Alarm,
+    AlarmSource,
+    AnalysedCell,
+    Sighting,
+    TrackPath,
+)
 from pipelines.errors import NotFoundError
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.media_links import Shows
@@ -149,14 +156,17 @@ async def persons_of(
     scope: TenantScope, rule: HideRule, camera: str, span: tuple[int, int], now_us: int
 ) -> Persons:
     """The persons on a camera between two capture times, as far as they are known."""
-    from_us, to_us = span[0] - PAD_US, span[1] + PAD_US + 1
+    # Whole cells, which say how many paths they have.
+    from_us = (span[0] - PAD_US) // PATH_CELL_US * PATH_CELL_US
+    to_us = -(-(span[1] + PAD_US + 1) // PATH_CELL_US) * PATH_CELL_US
     nobody_knows = Persons(rule.hide)
-    paths = []
+    paths, cells = list[TrackPath](), list[AnalysedCell]()
     for at_us in range(from_us, to_us, CHUNK_US):
         some = await scope.tracks.paths(camera, at_us, min(at_us + CHUNK_US, to_us))
         if len(some) >= MAX_PATHS:
             return nobody_knows
         paths += some
+        cells += await scope.tracks.analysed(camera, at_us, min(at_us + CHUNK_US, to_us))
     alarms = await scope.records.alarms(
         AlarmQuery(camera=camera, since_us=max(0, from_us), until_us=to_us, limit=MAX_ALARMS)
     )
@@ -166,7 +176,7 @@ async def persons_of(
     if len(sightings) >= MAX_SIGHTINGS:
         return nobody_knows
     raised = [record.alarm for record in alarms.items]
-    find = partial(persons_in, rule, paths, raised, sightings, span=span, now_us=now_us)
+    find = partial(persons_in, rule, paths, raised, sightings, cells, span=span, now_us=now_us)
     return await scope.hider.run(find)
 
 
@@ -208,8 +218,11 @@ async def shown_picture(scope: TenantScope, viewing: Viewing, key: str) -> tuple
     else:
         seen = found.sighting
         sight = viewing.of_object(seen.camera, seen.track)
-        if sight.rule is not None and await _shows_nobody(scope, sight.rule, seen, viewing.now_us):
-            sight = Sight(seen.camera)
+        # A job may have run a model that knows no persons.
+        live = found.source is AlarmSource.LIVE
+        if live and sight.rule is not None:
+            if await _shows_nobody(scope, sight.rule, seen, viewing.now_us):
+                sight = Sight(seen.camera)
     if sight.rule is None:
         return jpeg, sight
     return await scope.hider.run(partial(hide_in_jpeg, jpeg, sight.rule, None, 0)), sight

@@ -238,6 +238,19 @@ class PathRow(TenantOwned, Base):
     source: Mapped[str] = mapped_column(String(8))
 
 
+class AnalysedRow(TenantOwned, Base):
+    """When a camera was analysed within five seconds (`pipelines.domain.AnalysedCell`)."""
+
+    __tablename__ = "analysed"
+
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    start_us: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    source: Mapped[str] = mapped_column(String(8), primary_key=True)
+    end_us: Mapped[int] = mapped_column(BigInteger)
+    times: Mapped[list[int]] = mapped_column(JsonBody)
+    tracks: Mapped[int]
+
+
 class AuditRow(TenantOwned, Base):
     """An entry of the audit log (`cluster.stores.audit`). Triggers, which only the migration knows,
     refuse every change. It outlives its tenant, hence no foreign key; the platform's chain has the

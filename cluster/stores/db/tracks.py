@@ -5,7 +5,7 @@ Writing is idempotent, and live and batch write the same object to one row.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -22,6 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cluster.stores.db.convert import (
+    analysed_of,
+    analysed_values,
     insert_into,
     object_record_of,
     object_values,
@@ -29,19 +31,23 @@ from cluster.stores.db.convert import (
     path_values,
 )
 from cluster.stores.db.cursor import OBJECT_CURSOR
-from cluster.stores.db.models import ObjectRow, PathRow
+from cluster.stores.db.models import AnalysedRow, ObjectRow, PathRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
 from pipelines.analytics import SLOT_US
 from pipelines.clock import Clock
-from pipelines.domain import PATH_CELL_US, AlarmSource, Sighting, TrackPath
+from pipelines.domain import PATH_CELL_US, AlarmSource, AnalysedCell, Sighting, TrackPath
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 # Ten minutes of 80 objects in sight at once.
 MAX_PATHS = 10_000
 
+# An hour, of two sources.
+MAX_CELLS = 1_440
+
 _PATH_KEY = ("tenant", "camera", "track", "start_us")
 _OBJECT_KEY = ("tenant", "camera", "track")
+_ANALYSED_KEY = ("tenant", "camera", "start_us", "source")
 
 
 class PathPoints(NamedTuple):
@@ -74,6 +80,18 @@ class TenantTracks:
         rows = {(p.camera, p.track, p.start_us): path_values(p) for p in paths}
         await self._upsert(PathRow, list(rows.values()))
 
+    async def record_analysed(self, cells: list[AnalysedCell]) -> None:
+        """Keep when cameras were analysed, all or none; a cell of the same start and source is
+        replaced. Store the paths of the time before.
+
+        Raises:
+            InputError: one belongs to another tenant.
+            NotFoundError: there is no such tenant.
+        """
+        self._require_own(cells)
+        rows = {(c.camera, c.start_us, c.source): analysed_values(c) for c in cells}
+        await self._upsert(AnalysedRow, list(rows.values()))
+
     async def record_objects(
         self, sightings: list[Sighting], source: AlarmSource = AlarmSource.LIVE
     ) -> None:
@@ -98,7 +116,7 @@ class TenantTracks:
         )
 
     async def _upsert(
-        self, table: type[PathRow] | type[ObjectRow], rows: list[dict[str, Any]]
+        self, table: type[PathRow | ObjectRow | AnalysedRow], rows: list[dict[str, Any]]
     ) -> None:
         try:
             async with self._sessions.write() as session:
@@ -106,15 +124,17 @@ class TenantTracks:
                     # Rows beside the statement: as a part of it they would be compiled each time,
                     # which takes longer than writing them.
                     insert = insert_into(session, table)
-                    keys = _PATH_KEY if table is PathRow else _OBJECT_KEY
-                    changes = _path_changes(insert) if table is PathRow else _object_changes(insert)
+                    keys, changes = _CONFLICTS[table]
                     await session.execute(
-                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes), rows
+                        insert.on_conflict_do_update(
+                            index_elements=list(keys), set_=changes(insert)
+                        ),
+                        rows,
                     )
         except ConflictError:
             raise NotFoundError(f"there is no tenant {self.tenant}.") from None
 
-    def _require_own(self, things: list[TrackPath] | list[Sighting]) -> None:
+    def _require_own(self, things: list[TrackPath] | list[Sighting] | list[AnalysedCell]) -> None:
         if any(thing.tenant != self.tenant for thing in things):
             raise InputError("an object or path belongs to another tenant.")
 
@@ -135,6 +155,24 @@ class TenantTracks:
         )
         async with self._sessions.read() as session:
             return [path_of(row) for row in await session.scalars(statement)]
+
+    async def analysed(
+        self, camera: str, from_us: int, to_us: int, *, limit: int = MAX_CELLS
+    ) -> list[AnalysedCell]:
+        """When a camera was analysed: the cells that begin between two times (`to_us` exclusive),
+        by start."""
+        statement = (
+            select(AnalysedRow)
+            .where(
+                AnalysedRow.camera == camera,
+                AnalysedRow.start_us >= from_us,
+                AnalysedRow.start_us < to_us,
+            )
+            .order_by(AnalysedRow.start_us, AnalysedRow.source)
+            .limit(limit)
+        )
+        async with self._sessions.read() as session:
+            return [analysed_of(row) for row in await session.scalars(statement)]
 
     async def object(self, track: str, camera: str | None = None) -> ObjectRecord:
         """Raises NotFoundError; ConflictError: several cameras have a track of that name, and
@@ -338,6 +376,11 @@ def _path_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
     return {name: insert.excluded[name] for name in ("label", "confidence", "end_us", "points")}
 
 
+def _analysed_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
+    """All columns but the key."""
+    return {name: insert.excluded[name] for name in ("end_us", "times", "tracks")}
+
+
 def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
     fresh, known = insert.excluded, ObjectRow.__table__.c
     better = fresh["confidence"] >= known["confidence"]
@@ -354,3 +397,12 @@ def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]
         "first_seen_us": one_of(earlier, "first_seen_us"),
         **{name: one_of(better, name) for name in ("confidence", "box", "colour", "snapshot")},
     }
+
+
+_Changes = Callable[[sqlite.Insert | postgresql.Insert], dict[str, Any]]
+_CONFLICTS: dict[type[PathRow | ObjectRow | AnalysedRow], tuple[tuple[str, ...], _Changes]] = {
+    PathRow: (_PATH_KEY, _path_changes),
+    ObjectRow: (_OBJECT_KEY, _object_changes),
+    AnalysedRow: (_ANALYSED_KEY, _analysed_changes),
+}
+"""By table: the key, and what changes where a row is known."""

@@ -15,12 +15,12 @@ import simplejpeg
 from cluster.clips.manifest import HIDDEN
 from cluster.stores.audit.chain import AuditEntry
 from pipelines.clock import ManualClock
-from pipelines.domain import Alarm, Stages
+from pipelines.domain import Alarm, AlarmSource, Stages
 from pipelines.identity import object_snapshot_key
 from pipelines.imaging import crop_jpeg
 from serve.api.app import create_app
 from serve.api.times import rfc3339
-from tests.factories import T0_US, make_alarm, make_camera, make_sighting
+from tests.factories import T0_US, make_alarm, make_analysed, make_camera, make_sighting
 from tests.integration.api.world import World, eventually, logged, problem, served
 from tests.recorded import picture_us, segments_of, ship
 from tests.walker import (
@@ -298,8 +298,16 @@ async def test_without_paths_everything_is_hidden(case: Case) -> None:
     await case.world.database.tenant("acme").record_alarms([other])
     await case.world.blobs("acme").put("alarms/other.jpg", jpeg_of(scene(ALARM_FRAME)))
     await case.policy(**PERSONS)
-    luma = seen((await case.admin.get(f"/v1/alarms/{other.id}/snapshot")).content)
-    assert apart(luma, scene(ALARM_FRAME))[outside(ALARM_FRAME, REACH)].mean() > LOSS
+
+    async def shown() -> Luma:
+        return seen((await case.admin.get(f"/v1/alarms/{other.id}/snapshot")).content)
+
+    assert apart(await shown(), scene(ALARM_FRAME))[outside(ALARM_FRAME, REACH)].mean() > LOSS
+    # Where it was analysed and nothing was there, the picture is shown.
+    case.clock.advance(60)
+    cells = [make_analysed(n, camera="yard") for n in range(11, 15)]
+    await rows.record_analysed(cells)
+    assert apart(await shown(), scene(ALARM_FRAME)).mean() < LOSS
 
 
 async def test_pictures_of_objects(case: Case) -> None:
@@ -322,6 +330,14 @@ async def test_pictures_of_objects(case: Case) -> None:
         )  # fmt: skip
         await tracks.record_objects([thing])
     await blobs.put("objects/gate/unknown.jpg", picture)
+    # A job may have run a model that knows no persons.
+    at_us = picture_us(T0_US, FIRST)
+    found = make_sighting(
+        track="found", label="car", box=(0.0, 0.0, 0.1, 0.1), first_seen_us=at_us,
+        last_seen_us=at_us + 1_000_000, snapshot=object_snapshot_key("gate", "found"),
+    )  # fmt: skip
+    await blobs.put(object_snapshot_key("gate", "found"), picture)
+    await tracks.record_objects([found], AlarmSource.BATCH)
     await case.policy(**PERSONS)
 
     async def shown(key: str) -> bool:
@@ -332,6 +348,7 @@ async def test_pictures_of_objects(case: Case) -> None:
     assert not await shown(keys["walker"])
     assert await shown(keys["far"])
     assert not await shown(keys["near"])
+    assert not await shown(object_snapshot_key("gate", "found"))
     assert not await shown("objects/gate/unknown.jpg")
     await case.reveal(object="walker")
     assert await shown(keys["walker"])

@@ -36,6 +36,7 @@ from cluster.demo.cast import CAST, Role
 from cluster.demo.simulator import DemoCameras
 from cluster.inference.model import DetectionModel, load_model
 from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import TrackUpdate
 from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import (
@@ -47,8 +48,6 @@ from pipelines.domain import (
     Recording,
     RecordingMode,
     Segment,
-    Sighting,
-    TrackPath,
     WorkOwner,
 )
 from pipelines.errors import UnavailableError
@@ -94,7 +93,7 @@ class ModelHost(live.Host):
         (found,) = await asyncio.to_thread(self.model.detect, [frame])
         return found
 
-    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
         """Ignored here."""
 
 

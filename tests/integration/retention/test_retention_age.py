@@ -54,6 +54,7 @@ async def test_each_kind_goes_by_its_own_limit(site: Site) -> None:
     assert await site.recordings() == set(recordings[:2])
     assert await site.objects() == set(tracks[:3])
     assert await site.paths() == set(tracks[:1])
+    assert await site.analysed() == [site.at_us(10)]
     assert await site.remembered() == set(tracks[:2])
     assert site.files() == {
         f"alarms/{old[0].id}.jpg",

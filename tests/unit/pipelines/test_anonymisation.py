@@ -20,8 +20,8 @@ from pipelines.anonymisation import (
     persons_in,
     whole,
 )
-from pipelines.domain import PATH_CELL_US, PATH_SCALE, TrackPath
-from tests.factories import T0_US, make_alarm, make_path, make_sighting
+from pipelines.domain import PATH_CELL_US, PATH_SCALE, AlarmSource, TrackPath
+from tests.factories import T0_US, make_alarm, make_analysed, make_path, make_sighting
 
 S = 1_000_000
 SIZE = (1_000, 500)
@@ -116,6 +116,37 @@ def test_a_frame_near_which_nothing_was_tracked_is_hidden_as_a_whole() -> None:
 
 def test_without_any_path_everything_is_hidden() -> None:
     assert known().regions(T0_US, SIZE) == [whole(SIZE)]
+
+
+def test_an_empty_scene_that_was_analysed_is_shown() -> None:
+    cells = [make_analysed(n) for n in (0, 1, 3)]
+    persons = known(cells=cells, seconds=20)
+    assert persons.regions(T0_US + 3 * S, SIZE) == []
+    assert persons.regions(T0_US + 12 * S, SIZE) == [whole(SIZE)]
+    assert persons.regions(T0_US + 17 * S, SIZE) == []
+
+
+def test_a_cell_of_which_paths_are_lost_is_hidden_as_a_whole() -> None:
+    """Under pressure paths are dropped on their way: the car's arrived, the person's did not."""
+    cells = [make_analysed(0, tracks=1), make_analysed(1, tracks=2), make_analysed(2, tracks=1)]
+    cars = [
+        track(list(range(at_ms, at_ms + 5_000, 200)), track="car", label="car")
+        for at_ms in (0, 5_000, 10_000)
+    ]
+    persons = known(*cars, cells=cells, seconds=15)
+    assert persons.regions(T0_US + 2 * S, SIZE) == []
+    assert persons.regions(T0_US + 7 * S, SIZE) == [whole(SIZE)]
+
+
+def test_what_a_job_analysed_shows_nothing() -> None:
+    """It may have run a model that knows no persons."""
+    batch = AlarmSource.BATCH
+    assert known(car().model_copy(update={"source": batch})).regions(T0_US, SIZE) == [whole(SIZE)]
+    cells = [make_analysed(0, source=batch)]
+    assert known(cells=cells).regions(T0_US + S, SIZE) == [whole(SIZE)]
+    # Whom it found is hidden all the same.
+    found = track([1_000], source=batch)
+    assert covers(known(car(), found).regions(T0_US + S, SIZE), (400, 200, 450, 300))
 
 
 def test_an_alarm_says_nothing_of_the_others_in_its_frame() -> None:

@@ -1,4 +1,4 @@
-"""Anonymisation: policies and reveals; and which object a picture is of."""
+"""Anonymisation: policies and reveals; when cameras were analysed; which object a picture is of."""
 
 from __future__ import annotations
 
@@ -44,6 +44,17 @@ def upgrade() -> None:
         ["tenant", "created_by", "expires_us"],
     )
     op.create_index("ix_reveals_tenant_created_us_id", "reveals", ["tenant", "created_us", "id"])
+    op.create_table(
+        "analysed",
+        *_tenant("analysed"),
+        sa.Column("camera", sa.String(40), nullable=False),
+        sa.Column("start_us", sa.BigInteger, nullable=False),
+        sa.Column("source", sa.String(8), nullable=False),
+        sa.Column("end_us", sa.BigInteger, nullable=False),
+        sa.Column("times", _JSON, nullable=False),
+        sa.Column("tracks", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "camera", "start_us", "source", name="pk_analysed"),
+    )
     where = sa.text("snapshot IS NOT NULL")
     op.create_index(
         "ix_objects_by_snapshot",
@@ -56,7 +67,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_objects_by_snapshot", "objects")
-    for table in ("reveals", "anonymisation_policies"):
+    for table in ("analysed", "reveals", "anonymisation_policies"):
         op.drop_table(table)
 
 
