@@ -58,9 +58,9 @@ TURN_PER_S = 0.5
 RUN_PER_S = 1.5
 
 # Cells of the mosaic. A head is about an eighth of a standing person, so that it becomes one or two
-# cells; of a person of whom only head and shoulders are in the box it is half the width. Faces were
-# recognised by a network in mosaics of 14 x 14 cells per face in 57 % of cases, of 530 people
-# (McPherson, Shokri, Shmatikov: Defeating Image Obfuscation with Deep Learning, 2016).
+# cells; of a person of whom only head and shoulders are in the box it is half the width. Networks
+# that are trained for it recognise faces in mosaics of dozens of cells per face (McPherson, Shokri,
+# Shmatikov: Defeating Image Obfuscation with Deep Learning, 2016, arXiv:1609.00408).
 CELLS_PER_HEIGHT = 8
 CELLS_PER_WIDTH = 3
 MIN_CELL = 8
