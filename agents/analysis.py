@@ -146,7 +146,7 @@ class CameraAnalysis:
                 await self._task
         rest = self._pipeline.finish()
         self._remember(rest.remember)
-        self._services.publishers.record_updates(rest.paths)
+        self._services.publishers.record_updates((*rest.paths, *rest.analysed))
 
     async def _analyse(self, frame: PreparedFrame) -> None:
         try:
@@ -206,8 +206,9 @@ class CameraAnalysis:
         if frame.masks == self._plan.camera.masks:
             self._hold_crops(result.crops, frame.image)
         self._remember(result.remember)
-        if result.paths:
-            self._services.publishers.record_updates(result.paths)
+        if result.paths or result.analysed:
+            # Paths first: under pressure the oldest are dropped, and a cell tells how many it had.
+            self._services.publishers.record_updates((*result.paths, *result.analysed))
         for track in result.forgotten:
             self._crops.pop(track, None)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipelines.coverage import CoverageBook
 from pipelines.crops import CropBook, CropRequest, RememberRequest, normalized
 from pipelines.domain import (
     Alarm,
+    AnalysedCell,
     CameraPlan,
     Detections,
     FrameStamp,
@@ -40,6 +42,7 @@ class StepResult:
         forgotten: tracks that will not occur again; their crops can be dropped after `remember` of
             this result has been processed.
         paths: completed pieces of trajectories.
+        analysed: completed cells of the times at which the camera was analysed.
         late: the frame was late or repeated, and was skipped.
     """
 
@@ -49,6 +52,7 @@ class StepResult:
     remember: tuple[RememberRequest, ...] = ()
     forgotten: tuple[str, ...] = ()
     paths: tuple[TrackPath, ...] = ()
+    analysed: tuple[AnalysedCell, ...] = ()
     late: bool = False
 
 
@@ -65,6 +69,7 @@ class CameraPipeline:
         self._rules = RuleBook()
         self._crops = CropBook(plan.key)
         self._paths = PathBook(plan.key)
+        self._coverage = CoverageBook(plan.key)
         self._rules.apply(plan.rules, known=frozenset())
 
     @property
@@ -99,18 +104,23 @@ class CameraPipeline:
             return StepResult(late=True)
         firings = self._rules.step(scene, hold_us(self._plan.camera.detect_fps))
         crops, remember = self._crops.step(scene)
+        paths = self._paths.step(scene)
         return StepResult(
             tracks=tuple(seen.track for seen in scene.seen if seen.confirmed),
             alarms=tuple(self._alarm(firing, scene) for firing in firings),
             crops=crops,
             remember=remember,
             forgotten=scene.forgotten,
-            paths=self._paths.step(scene),
+            paths=paths,
+            analysed=self._coverage.step(stamp.capture_us, paths),
         )
 
     def finish(self) -> StepResult:
         """End of the stream: the remaining sightings and paths."""
-        return StepResult(remember=self._crops.finish(), paths=self._paths.finish())
+        paths = self._paths.finish()
+        return StepResult(
+            remember=self._crops.finish(), paths=paths, analysed=self._coverage.finish(paths)
+        )
 
     def held(self) -> dict[str, int]:
         """Number of tracks that each part holds state for; for metrics and tests of its bounds."""

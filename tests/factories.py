@@ -10,7 +10,9 @@ from pydantic import SecretStr
 from cluster.stores.bus import CameraStatus
 from cluster.stores.db import RecordCipher
 from pipelines.domain import (
+    PATH_CELL_US,
     Alarm,
+    AnalysedCell,
     Camera,
     CameraState,
     RuleKind,
@@ -98,6 +100,22 @@ def make_path(number: int = 0, tenant: str = "acme", **fields: Any) -> TrackPath
             "start_us": start_us,
             "end_us": start_us + 1_000_000,
             "points": points,
+            **fields,
+        }
+    )
+
+
+def make_analysed(number: int = 0, tenant: str = "acme", **fields: Any) -> AnalysedCell:
+    """Cell `number` of capture time from T0 on: five analysed frames a second, nothing in sight."""
+    start_us = fields.get("start_us", T0_US + number * PATH_CELL_US)
+    return AnalysedCell(
+        **{
+            "tenant": tenant,
+            "camera": "gate",
+            "start_us": start_us,
+            "end_us": start_us + 4_800_000,
+            "times": tuple(range(0, 5_000, 200)),
+            "tracks": 0,
             **fields,
         }
     )

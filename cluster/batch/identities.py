@@ -87,6 +87,7 @@ class Identities:
             paths=[self._named_path(path) for path in findings.paths],
             tracks=findings.tracks,
             forgotten=findings.forgotten,
+            analysed=findings.analysed,
         )
         span = self.span(findings)
         before_us = span.from_us - MAX_GAP_US if span is not None else 0

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 from cluster.batch.table import FrameDetections
 from pipelines.crops import CropBox, CropRequest, RememberRequest, normalized
-from pipelines.domain import Alarm, AlarmSource, CameraPlan, FrameStamp, Sighting, TrackPath
+from pipelines.domain import (
+    Alarm,
+    AlarmSource,
+    AnalysedCell,
+    CameraPlan,
+    FrameStamp,
+    Sighting,
+    TrackPath,
+)
 from pipelines.pipeline import CameraPipeline, StepResult
 from pipelines.recognition import Point
 from pipelines.sampling import FrameSampler, grid_phase
@@ -63,6 +71,7 @@ class Findings:
     paths: list[TrackPath] = field(default_factory=list)
     tracks: dict[str, SeenTrack] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
+    analysed: list[AnalysedCell] = field(default_factory=list)
 
 
 class Replay:
@@ -133,6 +142,7 @@ class Replay:
         rest = self._pipeline.finish()
         self._update_objects(rest.remember)
         self._emit_paths(rest.paths, findings)
+        self._emit_analysed(rest.analysed, findings)
         for track in sorted(self._objects):
             self._emit_object(track, findings)
         return findings
@@ -153,6 +163,7 @@ class Replay:
         self._keep_crops(result.crops, frame)
         self._update_objects(result.remember)
         self._emit_paths(result.paths, findings)
+        self._emit_analysed(result.analysed, findings)
         for track in result.forgotten:
             self._crops.pop(track, None)
             self._emit_object(track, findings)
@@ -173,6 +184,13 @@ class Replay:
             path.model_copy(update={"source": AlarmSource.BATCH})
             for path in paths
             if path.end_us >= self._from_us
+        ]
+
+    def _emit_analysed(self, cells: tuple[AnalysedCell, ...], findings: Findings) -> None:
+        findings.analysed += [
+            cell.model_copy(update={"source": AlarmSource.BATCH})
+            for cell in cells
+            if cell.end_us >= self._from_us
         ]
 
     def _emit_object(self, track: str, findings: Findings) -> None:

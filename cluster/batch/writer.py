@@ -101,6 +101,9 @@ class ResultWriter:
         await self._write_objects(findings.objects, images)
         if findings.paths:
             await self._tracks.record_paths(findings.paths)
+        if findings.analysed:
+            # After the paths, which it says are there.
+            await self._tracks.record_analysed(findings.analysed)
         self.paths += len(findings.paths)
 
     async def _known(self, findings: Findings) -> Known:

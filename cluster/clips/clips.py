@@ -68,6 +68,8 @@ class ClipFile(Frozen):
     sha256: str
     sources: tuple[str, ...]
     """Hashes of the segments in the range when the clip was made."""
+    hidden: str = ""
+    """Of an anonymised clip: what it was made of (`cluster.clips.anonymous`)."""
 
     @property
     def span(self) -> Span:
@@ -104,11 +106,15 @@ class Recordings(Protocol):
     ) -> list[Segment]: ...
 
 
+_KINDS = ("clip.json", "mp4", "hidden.clip.json", "hidden.mp4", "boxes.json", "boxes.vtt")
+
+
 def clip_key(alarm: UUID, kind: str) -> str:
     """Key of a file that belongs to an alarm's clip.
 
     Args:
-        kind: mp4, clip.json (a `ClipFile`), boxes.json or boxes.vtt.
+        kind: mp4, clip.json (a `ClipFile`), boxes.json or boxes.vtt; hidden.mp4, hidden.clip.json:
+            the anonymised clip.
     """
     return f"clips/{alarm}.{kind}"
 
@@ -116,7 +122,7 @@ def clip_key(alarm: UUID, kind: str) -> str:
 def clip_keys(alarm: UUID) -> list[str]:
     """Keys of all files of an alarm's clip, in the order in which they may be removed: whoever
     finds the description must find the clip."""
-    return [clip_key(alarm, kind) for kind in ("clip.json", "mp4", "boxes.json", "boxes.vtt")]
+    return [clip_key(alarm, kind) for kind in _KINDS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID, uuid4
 
 from cluster.clips.coverage import Span, segments_from
-from cluster.clips.manifest import Manifest, manifest_of
+from cluster.clips.manifest import COPIED, Manifest, manifest_of
 from cluster.clips.scratch import Readable, Scratch
 from cluster.clips.stitch import Stitched, Stitcher
 from pipelines.clock import Clock
@@ -35,6 +35,10 @@ class ExportRequest:
     by: str
 
 
+Finish = Callable[[Stitched], Awaitable[Stitched]]
+"""Makes another file of an export, before its manifest is written."""
+
+
 def manifest_key(export: UUID) -> str:
     """Key of an export's manifest in the tenant's storage."""
     return f"exports/{export}.json"
@@ -48,6 +52,8 @@ async def make_export(
     scratch: Scratch,
     folder: Path,
     clock: Clock,
+    finish: Finish | None = None,
+    method: str = COPIED,
 ) -> tuple[Stitched, Manifest]:
     """Write the export into `folder` and store its manifest.
 
@@ -55,6 +61,8 @@ async def make_export(
 
     Args:
         segments: of the range, oldest first.
+        finish: what is done to the file before it is described.
+        method: how the file was made of the sources, for the manifest.
 
     Raises:
         NotFoundError: nothing was recorded in the range.
@@ -75,6 +83,8 @@ async def make_export(
                 f"nothing of camera {request.camera} was recorded in that time range.",
                 hint="GET /v1/recordings lists all recordings.",
             )
+    if finish is not None:
+        stitched = await finish(stitched)
     manifest = manifest_of(
         uuid4(),
         request.tenant,
@@ -84,6 +94,7 @@ async def make_export(
         used,
         clock.now_us(),
         request.by,
+        method=method,
     )
     body = manifest.model_dump_json(indent=2).encode()
     await storage.put(manifest_key(manifest.id), body)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cluster.clips.stitch import Stitched  # the CLI runs without libav
 
 
+COPIED = "Packets were copied from the sources; no picture was encoded again."
+HIDDEN = "Persons were hidden under the tenant's policy; every picture was encoded again."
+
+
 class Stretch(Frozen):
     """A time range. `to` is exclusive."""
 
@@ -63,7 +67,7 @@ class Manifest(Frozen):
     sources: tuple[SourceSegment, ...]
     created_at: AwareDatetime
     created_by: str
-    method: str = "Packets were copied from the sources; no picture was encoded again."
+    method: str = COPIED
 
 
 def stretch(span: Span) -> Stretch:
@@ -96,6 +100,7 @@ def manifest_of(
     sources: list[Segment],
     created_us: int,
     created_by: str,
+    method: str = COPIED,
 ) -> Manifest:
     """The manifest of an export.
 
@@ -105,6 +110,7 @@ def manifest_of(
         sources: segments that it was made from.
         created_us: UTC microseconds.
         created_by: who requested it, such as `key:3kd82hs9`.
+        method: how the file was made of the sources.
     """
     return Manifest(
         id=id,
@@ -122,6 +128,7 @@ def manifest_of(
         sources=tuple(source_of(segment) for segment in sources),
         created_at=moment_of(created_us),
         created_by=created_by,
+        method=method,
     )
 
 

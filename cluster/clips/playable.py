@@ -5,7 +5,7 @@ Recordings and exports keep the camera's own encoding. Clips are for viewing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,20 +27,29 @@ UNIVERSAL_CODECS = frozenset({"h264"})
 # 1.3 MB of H.265. Without B-frames the first frame is shown at time 0, as in the source.
 _ENCODER = {"preset": "superfast", "crf": "23", "bf": "0", "threads": "1"}
 
+Paint = Callable[[Any, int], None]
+"""Called with each frame, yuv420p in memory of its own, and its capture time, UTC microseconds."""
 
-def encode_for_browsers(clip: Stitched, path: Path) -> Stitched:
+
+def encode_for_browsers(
+    clip: Stitched, path: Path, *, paint: Paint | None = None, keep_audio: bool = True
+) -> Stitched:
     """The same frames at the same times as H.264, with the audio copied. Blocks.
 
     Args:
         path: of the new file.
+        paint: changes frames before they are encoded; whatever it raises ends the encoding.
+        keep_audio: whether the new file has the audio of the old.
 
     Raises:
         UnavailableError: a frame cannot be decoded, or the file cannot be written.
     """
     width, height = clip.width & ~1, clip.height & ~1  # 4:2:0 needs even sizes
+    frames = 0
     try:
         with _open(clip.path, path) as (source, output):
-            video, audio_streams = source.streams.video[0], source.streams.audio[:1]
+            video = source.streams.video[0]
+            audio_streams = source.streams.audio[:1] if keep_audio else []
             encoder = _add_video(output, width, height)
             copies = {
                 s.index: output.add_stream_from_template(s, opaque=True) for s in audio_streams
@@ -48,7 +57,13 @@ def encode_for_browsers(clip: Stitched, path: Path) -> Stitched:
             for packet in source.demux(video, *audio_streams):
                 if packet.stream.type == "video":
                     for frame in _decoded(packet):
-                        output.mux(_encode(encoder, frame))
+                        prepared = _prepared(encoder, frame)
+                        if paint is not None:
+                            # The memory may be the decoder's, which predicts frames from it.
+                            prepared.make_writable()
+                            paint(prepared, clip.from_us + prepared.pts)
+                        output.mux(encoder.encode(prepared))
+                        frames += 1
                 elif packet.dts is not None:
                     packet.stream = copies[packet.stream.index]
                     output.mux(packet)
@@ -60,7 +75,15 @@ def encode_for_browsers(clip: Stitched, path: Path) -> Stitched:
             hint="Check that the disk of data_dir is mounted and has free space.",
         ) from error
     return replace(
-        clip, path=path, codec="h264", width=width, height=height, size=size, sha256=sha256
+        clip,
+        path=path,
+        frames=frames,
+        codec="h264",
+        width=width,
+        height=height,
+        audio=clip.audio and keep_audio,
+        size=size,
+        sha256=sha256,
     )
 
 
@@ -90,11 +113,11 @@ def _decoded(packet: Any) -> Iterable[Any]:
     return frames
 
 
-def _encode(encoder: Any, frame: Any) -> Any:
+def _prepared(encoder: Any, frame: Any) -> Any:
     prepared = frame.reformat(
         width=encoder.width, height=encoder.height, format="yuv420p", dst_color_range="MPEG"
     )
     prepared.pts = round(frame.pts * frame.time_base / MICROSECOND)
     prepared.time_base = MICROSECOND
     prepared.pict_type = av.video.frame.PictureType.NONE  # the encoder places key frames
-    return encoder.encode(prepared)
+    return prepared

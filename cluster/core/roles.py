@@ -49,6 +49,7 @@ class Permission(StrEnum):
     PRIVACY_MANAGE = "privacy.manage"
     ERASURE_READ = "erasure.read"
     ERASURE_MANAGE = "erasure.manage"
+    EVIDENCE_REVEAL = "evidence.reveal"
     TENANT_MANAGE = "tenant.manage"
     MODEL_MANAGE = "model.manage"
 

@@ -13,18 +13,15 @@ from fractions import Fraction
 
 import av
 import av.error
-import numpy as np
-import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 
+from cluster.media.planes import planes_of
 from cluster.media.transcode import DEFAULT_FPS, KEY_FRAME_INTERVAL_S, FrameEncoder
 from cluster.recording.audio import NO_AUDIO
 from cluster.recording.segment import TIME_BASE, VideoFormat, VideoUnit
 from pipelines.domain import Polygon
 from pipelines.errors import InputError
-from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
 
 BREAK_US = 2_000_000
@@ -103,15 +100,9 @@ class MaskedFrames:
             )
 
     def _paint(self, frame: VideoFrame) -> None:
-        self._painter.paint(I420(*(_pixels(plane) for plane in frame.planes)))
+        self._painter.paint(planes_of(frame))
 
 
 def _same_video(one: VideoFormat, other: VideoFormat) -> bool:
     """Whether the same decoder takes both. Audio does not matter."""
     return replace(one, audio=NO_AUDIO) == replace(other, audio=NO_AUDIO)
-
-
-def _pixels(plane: VideoPlane) -> npt.NDArray[np.uint8]:
-    """The plane's memory as uint8 (height, width), without row padding."""
-    rows: npt.NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8)
-    return rows.reshape(-1, plane.line_size)[: plane.height, : plane.width]

@@ -114,6 +114,11 @@ class AgeSweep(Sweep):
             remove = partial(self.stores.expiry.remove_paths, camera, limit=PATHS)
             async for _ in self._drain(K.PATHS, camera, remove):
                 yield
+        # What says when a camera was analysed is no longer of use than the paths of the time.
+        for camera in await self.stores.expiry.analysed_cameras():
+            remove = partial(self.stores.expiry.remove_analysed, camera, limit=PATHS)
+            async for _ in self._drain(K.PATHS, camera, remove):
+                yield
 
     async def _embeddings(self) -> Steps:
         cameras = {

@@ -125,6 +125,26 @@ class TrackPath(Frozen):
     source: AlarmSource = AlarmSource.LIVE
 
 
+class AnalysedCell(Frozen):
+    """When a camera was analysed within one cell of capture time (`PATH_CELL_US`), whether or not
+    anything was there. Delivery is idempotent.
+
+    `start_us` identifies it, together with its source; `end_us` is the capture time of its last
+    frame.
+    """
+
+    version: Literal[1] = 1
+    tenant: Slug
+    camera: Slug
+    start_us: int
+    end_us: int
+    times: Annotated[tuple[int, ...], Field(min_length=1, max_length=1_000)]
+    """Of each analysed frame, milliseconds after the start."""
+    tracks: int
+    """Objects that have a path in this cell: with fewer in the records, some were lost."""
+    source: AlarmSource = AlarmSource.LIVE
+
+
 class Segment(Frozen):
     """One file of a recording, as stored in the records.
 

@@ -27,6 +27,7 @@ from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import DepsDep, StateDep
 from serve.api.stream_sight import StreamSight
 from serve.api.times import micros, rfc3339, rfc3339_or_none
+from serve.api.viewing import ViewingDep, shown_snapshot
 
 router = APIRouter(tags=["alarms"], responses=responses(401, 403, 422, 429, 503))
 
@@ -279,13 +280,12 @@ async def acknowledge(
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def alarm_snapshot(alarm: AlarmPath, scope: TenantDep) -> Response:
+async def alarm_snapshot(alarm: AlarmPath, scope: TenantDep, viewing: ViewingDep) -> Response:
+    """Persons are hidden in it as the tenant's policy says."""
     found = await alarm_of(scope, alarm)
     if found.snapshot is None:
         raise NotFoundError(f"Alarm '{alarm}' has no picture.")
-    jpeg = await scope.blobs.get(found.snapshot)
-    return Response(
-        jpeg,
-        media_type="image/jpeg",
-        headers={"Cache-Control": "private, max-age=86400, immutable"},
-    )
+    stored = await scope.blobs.get(found.snapshot)
+    jpeg, sight = await shown_snapshot(scope, viewing, found, stored)
+    kept = "private, max-age=86400, immutable" if sight.cacheable else "no-store"
+    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": kept})

@@ -15,6 +15,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from serve.api import (
     alarms,
     analytics,
+    anonymisation,
     auth_routes,
     cameras,
     clips,
@@ -77,6 +78,7 @@ ROUTERS = (
     jobs,
     retention,
     erasures,
+    anonymisation,
     platform,
     auth_routes,
     oidc,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from starlette.datastructures import UploadFile
 
+from cluster.clips.pictures import Hider
 from cluster.media.resolution import CameraAddresses
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from cluster.stores.db import Principal, VisibleCameras
@@ -25,7 +26,7 @@ from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import AlarmFeeds, Subscription
 from serve.api.announce import Announcer
 from serve.api.images import ImageDecoder, Rgb
-from serve.api.media_links import MediaLinks
+from serve.api.media_links import SHOWS_NOTHING, MediaLinks, Shows
 from serve.api.ports import (
     DetectorPort,
     EmbedderPort,
@@ -182,6 +183,18 @@ class TenantAnnouncer:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantHider:
+    """The threads that anonymise pictures, which tenants share."""
+
+    hider: Hider
+    tenant: str
+
+    async def run(self, call: Callable[[], _T]) -> _T:
+        """As `Hider.run`, when it is the tenant's turn."""
+        return await self.hider.run(self.tenant, call)
+
+
+@dataclass(frozen=True, slots=True)
 class TenantLinks:
     """Signs links to the tenant's blobs, in the name of who asks."""
 
@@ -189,12 +202,22 @@ class TenantLinks:
     tenant: str
     principal: Principal
 
-    def link(self, key: str, media_type: str, camera: str, filename: str = "") -> str:
+    def link(
+        self,
+        key: str,
+        media_type: str,
+        camera: str,
+        filename: str = "",
+        *,
+        shows: Shows = SHOWS_NOTHING,
+    ) -> str:
         """Address of a blob of a camera, relative to the API. It works no longer than a limited
-        caller sees the camera."""
-        seen = "" if self.principal.groups is None else camera
-        links, who = self.links, self.principal
-        return links.link(self.tenant, key, media_type, filename, by=who, camera=seen)
+        caller sees the camera. `shows`: of pictures, whom."""
+        who = self.principal
+        seen = "" if who.groups is None else camera
+        return self.links.link(
+            self.tenant, key, media_type, filename, by=who, camera=seen, shows=shows
+        )
 
 
 @dataclass(frozen=True, slots=True)

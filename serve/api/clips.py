@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import Field
 
 from cluster.clips.annotations import annotated_frames, as_json, as_webvtt, is_complete
+from cluster.clips.anonymous import Hiding
 from cluster.clips.clips import (
     Clip,
     ClipFile,
@@ -21,6 +23,7 @@ from cluster.clips.coverage import Span
 from cluster.core.roles import Permission
 from cluster.core.settings import RecordingSettings
 from cluster.recording.finality import settled_after_s
+from pipelines.anonymisation import Hide, HideRule, complete_until_us
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import NotFoundError
 from serve.api.alarms import AlarmPath, alarm_of
@@ -33,8 +36,9 @@ from serve.api.quotas.limits import Quota
 from serve.api.quotas.storage import full_error, storage_full
 from serve.api.recordings import SpanView, span_view
 from serve.api.scope import TenantDep, TenantScope
-from serve.api.state import StateDep
+from serve.api.state import ApiState, StateDep
 from serve.api.times import rfc3339
+from serve.api.viewing import Sight, ViewingDep, persons_of
 
 router = APIRouter(
     tags=["alarms"],
@@ -75,17 +79,24 @@ class ClipView(ResponseBody):
     sha256: str | None = None
     audio: bool | None = None
     masked: bool | None = Field(None, description="Whether privacy masks are painted into it.")
+    anonymised: Hide | None = Field(
+        None, description="Whether and how persons are hidden in it; `off`: it is the original."
+    )
+    reveal: UUID | None = Field(
+        None, description="The reveal under which the original is shown, if one is needed."
+    )
 
 
 @router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm", responses=responses(507))
 async def alarm_clip(
-    alarm: AlarmPath, scope: TenantDep, state: StateDep, note: AuditNoteDep
+    alarm: AlarmPath, scope: TenantDep, state: StateDep, note: AuditNoteDep, viewing: ViewingDep
 ) -> ClipView:
     """Made at the first request, from what was recorded around the alarm. `pending`: request it
     again in some seconds. `none`: there will be none, and why. A tenant that uses all of the
-    storage that it may gets those that are there."""
+    storage that it may gets those that are there. Persons are hidden in it as the tenant's policy
+    says."""
     known = await alarm_of(scope, alarm)
-    kept = await _kept(scope, state.deps.settings.recording, known.camera)
+    kept = await recording_policy(scope, state.deps.settings.recording, known.camera)
     full = await storage_full(scope)
     at_most = 0 if full else await scope.quotas.limit(Quota.CLIPS)
     clip = await state.evidence.clips.clip(
@@ -93,14 +104,46 @@ async def alarm_clip(
     )
     if full and clip.reason is ClipReason.BEING_MADE:
         raise full_error()
+    sight = Sight(known.camera)
+    if clip.file is not None:
+        sight = viewing.of_clip(known, clip.file.from_us, clip.file.to_us)
+        if sight.rule is not None:
+            clip = await _anonymised(known, clip, sight.rule, scope, state, viewing.now_us)
     note.details["state"] = clip.state
     if clip.file is not None:
         complete = state.deps.clock.now_us() >= kept.settled_us(known)
         await _write_boxes(known, clip.file, scope, complete=complete)
-    return _view(known, clip, scope.links)
+    return _view(known, clip, sight, scope.links)
 
 
-async def _kept(scope: TenantScope, settings: RecordingSettings, camera: str) -> RecordingPolicy:
+async def _anonymised(
+    alarm: Alarm, clip: Clip, rule: HideRule, scope: TenantScope, state: ApiState, now_us: int
+) -> Clip:
+    """The clip with persons hidden; pending until all of them must be known."""
+    file = clip.file
+    assert file is not None, "only a clip that is ready is anonymised"
+    if complete_until_us(now_us) < file.to_us:
+        return Clip(
+            ClipState.PENDING,
+            file.span,
+            ClipReason.NOT_STORED_YET,
+            "Where persons are in it is not stored yet. It will be within seconds.",
+        )
+    persons = await persons_of(scope, rule, alarm.camera, (file.from_us, file.to_us), now_us)
+
+    async def still() -> bool:
+        stored = await scope.anonymisation.policy()
+        return stored is not None and stored.policy.rule(alarm.camera) == rule
+
+    at_most = await scope.quotas.limit(Quota.CLIPS)
+    return await state.evidence.anonymous.clip(
+        alarm, clip, Hiding(rule, persons), scope.blobs, still=still, at_most=at_most
+    )
+
+
+async def recording_policy(
+    scope: TenantScope, settings: RecordingSettings, camera: str
+) -> RecordingPolicy:
     """What is kept of a camera; of one that is gone, what cameras keep by default."""
     try:
         found = await scope.records.camera(camera)
@@ -130,7 +173,7 @@ async def _write_boxes(alarm: Alarm, file: ClipFile, scope: TenantScope, *, comp
     await scope.blobs.put(name, as_json(alarm, frames, span, complete=complete))
 
 
-def _view(alarm: Alarm, clip: Clip, links: TenantLinks) -> ClipView:
+def _view(alarm: Alarm, clip: Clip, sight: Sight, links: TenantLinks) -> ClipView:
     file, key = clip.file, partial(clip_key, alarm.id)
     common: dict[str, Any] = {
         "state": clip.state,
@@ -145,7 +188,12 @@ def _view(alarm: Alarm, clip: Clip, links: TenantLinks) -> ClipView:
     return ClipView(
         **common,
         gaps=[span_view(Span(*gap)) for gap in file.gaps],
-        url=links.link(key("mp4"), "video/mp4", alarm.camera),
+        url=links.link(
+            key("mp4" if sight.rule is None else "hidden.mp4"),
+            "video/mp4",
+            alarm.camera,
+            shows=sight.shows,
+        ),
         boxes=BoxLinks(
             json_=links.link(key("boxes.json"), "application/json", alarm.camera),
             vtt=links.link(key("boxes.vtt"), "text/vtt", alarm.camera),
@@ -158,4 +206,6 @@ def _view(alarm: Alarm, clip: Clip, links: TenantLinks) -> ClipView:
         sha256=file.sha256,
         audio=file.audio,
         masked=file.masked,
+        anonymised=Hide.OFF if sight.rule is None else sight.rule.hide,
+        reveal=sight.reveal.id if sight.reveal is not None else None,
     )

@@ -68,7 +68,8 @@ class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Raises ValueError: the text has control characters."""
     if not text.isprintable():
         raise ValueError("control characters are not allowed")
     return text
@@ -79,14 +80,14 @@ MAX_NAME = 120
 DisplayName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_NAME, strip_whitespace=True),
-    AfterValidator(_printable),
+    AfterValidator(printable),
 ]
 """A name for people. PostgreSQL refuses NUL, terminals obey escapes: so no control characters."""
 
 Remark = Annotated[
     str,
     StringConstraints(max_length=500, strip_whitespace=True),
-    AfterValidator(_printable),
+    AfterValidator(printable),
 ]
 """A sentence of people to people; may be empty."""
 

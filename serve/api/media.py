@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
 from pipelines.errors import NotFoundError
-from serve.api.audit.note import AuditNoteDep
+from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.media_links import MediaGrant
 from serve.api.ports import BlobStore, Deps
 from serve.api.problems import ForbiddenError, responses
@@ -67,6 +68,7 @@ async def granted(
         raise ended()
     if grant.camera:
         await _check_sight(grant, state.deps)
+    await _check_shows(grant, state.deps, note)
     still_good = partial(state.holding.may_go_on, grant.holder)
     return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant), still_good)
 
@@ -86,6 +88,27 @@ async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
         groups = ()
     if not await deps.database.visible(grant.tenant, groups).among({grant.camera}):
         raise ForbiddenError("This link has ended.", hint="Its camera is no longer to be seen.")
+
+
+async def _check_shows(grant: MediaGrant, deps: Deps, note: AuditNote) -> None:
+    """Raises ForbiddenError: the policy hides persons of whom the file shows more, and there is no
+    reveal (any more)."""
+    if not grant.media_type.startswith(("video/", "image/")):
+        return
+    anonymisation, shows = deps.database.anonymisation(grant.tenant), grant.shows
+    stored = await anonymisation.policy()
+    rule = stored.policy.rule(shows.camera or None) if stored is not None else None
+    if rule is None or shows.rule == rule.digest:
+        return
+    if shows.reveal and not shows.rule:
+        note.details["reveal"] = shows.reveal
+        reveal = await anonymisation.reveal(UUID(shows.reveal))
+        if reveal.is_active(deps.clock.now_us()) and reveal.created_by == grant.by:
+            return
+    raise ForbiddenError(
+        "This link shows persons who are hidden now.",
+        hint="Ask for a new one where you got it: GET /v1/alarms/{id}/clip or GET /v1/recordings.",
+    )
 
 
 @router.get(
@@ -140,11 +163,16 @@ def _headers(grant: MediaGrant, etag: str, seconds_left: int) -> dict[str, str]:
     headers = {
         "ETag": etag,
         "Accept-Ranges": "bytes",
-        "Cache-Control": f"private, max-age={max(0, seconds_left)}",
+        "Cache-Control": _kept(grant, seconds_left),
     }
     if grant.filename:
         headers["Content-Disposition"] = f'attachment; filename="{grant.filename}"'
     return headers
+
+
+def _kept(grant: MediaGrant, seconds_left: int) -> str:
+    # What is shown under a reveal must not outlast it.
+    return "no-store" if grant.shows.reveal else f"private, max-age={max(0, seconds_left)}"
 
 
 async def _block(blobs: BlobStore, key: str, wanted: Wanted, start: int) -> bytes:

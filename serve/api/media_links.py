@@ -28,6 +28,26 @@ _PURPOSE = b"atalaia: links to media, version 1"
 
 
 @dataclass(frozen=True, slots=True)
+class Shows:
+    """What a file shows of persons. Whoever opens a link is checked against the policy of then.
+
+    Attributes:
+        camera: whose pictures; empty: that is not known.
+        rule: digest of the rule under which persons were hidden; empty: it is an original.
+        reveal: id of the reveal under which an original was linked, if one was needed.
+        until_s: when that ends, Unix seconds; None: with the link.
+    """
+
+    camera: str = ""
+    rule: str = ""
+    reveal: str = ""
+    until_s: int | None = None
+
+
+SHOWS_NOTHING = Shows()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaGrant:
     """What a link opens.
 
@@ -46,6 +66,7 @@ class MediaGrant:
     by: str
     holder: Holder
     camera: str = ""
+    shows: Shows = SHOWS_NOTHING
 
 
 def media_secret(settings: Settings) -> bytes:
@@ -96,12 +117,16 @@ class MediaLinks:
         *,
         by: Principal,
         camera: str = "",
+        shows: Shows = SHOWS_NOTHING,
     ) -> str:
-        """Address of a blob, relative to the API, for the one who asks for it. `camera`: as
-        `MediaGrant`."""
+        """Address of a blob, relative to the API, for the one who asks for it. `camera`, `shows`:
+        as `MediaGrant`."""
+        expires_s = self._now_s() + self._ttl_s
+        if shows.until_s is not None:
+            expires_s = min(expires_s, shows.until_s)
         claims = {
             "aud": _AUDIENCE,
-            "exp": self._now_s() + self._ttl_s,
+            "exp": expires_s,
             "tenant": tenant,
             "key": key,
             "type": media_type,
@@ -110,6 +135,7 @@ class MediaLinks:
             "cred": str(by.credential),
             "rights": by.rights,
             "camera": camera,
+            "shows": [shows.camera, shows.rule, shows.reveal],
         }
         return f"/media/{jwt.encode(claims, self._secret, algorithm=_ALGORITHM)}"
 
@@ -141,6 +167,7 @@ class MediaLinks:
             claims["by"],
             Holder(Credential.parse(claims["cred"]), claims["rights"]),
             claims.get("camera", ""),
+            Shows(*claims.get("shows", ())),
         )
         if self.seconds_left(grant) <= 0:
             raise ForbiddenError(

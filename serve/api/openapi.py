@@ -33,6 +33,7 @@ TAGS = [
     {"name": "analytics", "description": "Statistics over many objects."},
     {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "retention", "description": "How long things are kept; legal holds; reports."},
+    {"name": "anonymisation", "description": "Who is hidden in evidence, and who sees originals."},
     {"name": "audit", "description": "Who saw or changed what."},
     {"name": "quotas", "description": "What you may use, and what you do."},
     {"name": "auth", "description": "Users sign in and out; needs no key."},

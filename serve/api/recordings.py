@@ -6,29 +6,34 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime
 from itertools import groupby
+from pathlib import Path as FilePath
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, Field
 
+from cluster.clips.anonymous import Hiding, hidden
 from cluster.clips.coverage import Span, covered
-from cluster.clips.exports import make_export, manifest_key
-from cluster.clips.manifest import Manifest
+from cluster.clips.exports import Finish, make_export, manifest_key
+from cluster.clips.manifest import COPIED, HIDDEN, Manifest
 from cluster.clips.stitch import Stitched
 from cluster.core.roles import Permission
 from cluster.stores.blobs.tenant import NO_BLOB
+from pipelines.anonymisation import HideRule, complete_until_us
 from pipelines.domain import SLUG_PATTERN, Segment
-from pipelines.errors import InputError
+from pipelines.errors import ConflictError, InputError
+from serve.api.evidence import Evidence
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
 from serve.api.quotas.storage import require_storage
 from serve.api.ranges import RangedFile
-from serve.api.scope import TenantDep
+from serve.api.scope import TenantDep, TenantScope
 from serve.api.state import StateDep
 from serve.api.times import micros, rfc3339
+from serve.api.viewing import ViewingDep, persons_of
 
 router = APIRouter(
     tags=["recordings"],
@@ -38,6 +43,8 @@ router = APIRouter(
 
 # An hour of segments of ten seconds is 360; more than this is no sensible range.
 MAX_SOURCES = 5_000
+# It is encoded before the answer begins, which takes up to 0.7 of its duration.
+ANONYMISED_EXPORT_MAX_S = 300
 
 _SINCE = Query(alias="from", description="RFC 3339, inclusive.", examples=["2026-01-31T08:00:00Z"])
 _UNTIL = Query(alias="to", description="RFC 3339, exclusive.", examples=["2026-01-31T08:10:00Z"])
@@ -73,7 +80,10 @@ class SegmentView(SpanView):
     masked: bool = Field(description="Whether privacy masks are painted into the pictures.")
     audio: str | None = Field(description="Codec of the sound; null where there is none.")
     note: str
-    url: str = Field(description="Signed address of the file; it works for some minutes.")
+    url: str | None = Field(
+        description="Signed address of the file; it works for some minutes. null: the tenant's "
+        "policy hides persons. An export shows the time with persons hidden, a reveal the file."
+    )
 
 
 class Timeline(ResponseBody):
@@ -98,6 +108,7 @@ def asked_range(since: datetime | None, until: datetime | None) -> Span:
 @router.get("/v1/recordings", summary="What was recorded, oldest first")
 async def list_recordings(
     scope: TenantDep,
+    viewing: ViewingDep,
     since: SinceAny = None,
     until: UntilAny = None,
     camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
@@ -111,6 +122,10 @@ async def list_recordings(
     )
 
     def view(segment: Segment) -> SegmentView:
+        sight = viewing.of_span(segment.camera, segment.start_us, segment.end_us)
+        url = None
+        if sight.rule is None:
+            url = scope.links.link(segment.blob, "video/mp4", segment.camera, shows=sight.shows)
         return SegmentView(
             camera=segment.camera,
             since=rfc3339(segment.start_us),
@@ -124,7 +139,7 @@ async def list_recordings(
             masked=segment.masked,
             audio=segment.audio,
             note=segment.note,
-            url=scope.links.link(segment.blob, "video/mp4", segment.camera),
+            url=url,
         )
 
     return Timeline(
@@ -146,6 +161,7 @@ def _spans(segments: list[Segment]) -> list[CameraSpan]:
 async def exported(
     state: StateDep,
     scope: TenantDep,
+    viewing: ViewingDep,
     camera: CameraQuery,
     since: Since,
     until: Until,
@@ -153,7 +169,10 @@ async def exported(
     """A finished export, on disk for as long as the answer is being sent."""
     span = asked_range(since, until)
     evidence, deps = state.evidence, state.deps
+    sight = viewing.of_span(camera, span.from_us, span.to_us - 1)
     longest_s = deps.settings.api.export_max_s
+    if sight.rule is not None:
+        longest_s = min(longest_s, ANONYMISED_EXPORT_MAX_S)
     if span.to_us - span.from_us > longest_s * 1_000_000:
         raise InputError(
             f"an export holds at most {longest_s} s.", hint="Ask for it in several parts."
@@ -165,8 +184,9 @@ async def exported(
         segments = await scope.recordings.between(
             camera, span.from_us, span.to_us, limit=MAX_SOURCES
         )
-        # The export, its second copy while the index is put in front, and one segment beside it.
-        size = sum(segment.size for segment in segments) * 2
+        # The export, its second copy while the index is put in front, and one segment beside it;
+        # an anonymised one may be four times as large.
+        size = sum(segment.size for segment in segments) * (2 if sight.rule is None else 10)
         folder = await stack.enter_async_context(evidence.scratch.folder_for(size))
         yield await make_export(
             scope.export_request(camera, span),
@@ -175,7 +195,33 @@ async def exported(
             scratch=evidence.scratch,
             folder=folder,
             clock=deps.clock,
+            finish=_finish(sight.rule, camera, scope, evidence, folder, viewing.now_us),
+            method=COPIED if sight.rule is None else HIDDEN,
         )
+
+
+def _finish(
+    rule: HideRule | None,
+    camera: str,
+    scope: TenantScope,
+    evidence: Evidence,
+    folder: FilePath,
+    now_us: int,
+) -> Finish | None:
+    """What hides persons in an export; None: it is the original."""
+    if rule is None:
+        return None
+
+    async def finish(made: Stitched) -> Stitched:
+        if complete_until_us(now_us) < made.to_us:
+            raise ConflictError(
+                "where persons are in the last part of it is not stored yet.",
+                hint="Try again in half a minute, or export a time that ends earlier.",
+            )
+        persons = await persons_of(scope, rule, camera, (made.from_us, made.to_us), now_us)
+        return await hidden(made, Hiding(rule, persons), folder / "hidden.mp4", evidence.scratch)
+
+    return finish
 
 
 @router.get(
@@ -194,7 +240,8 @@ async def exported(
 async def export(
     export: Annotated[tuple[Stitched, Manifest], Depends(exported)],
 ) -> Response:
-    """From the key frame at or before `from`; nothing is encoded again. Gaps stay gaps: the picture
+    """From the key frame at or before `from`. Nothing is encoded again, unless the tenant's policy
+    hides persons: such an export holds five minutes at most. Gaps stay gaps: the picture
     before one stands still. The manifest says what the file holds and what it was made of, with
     hashes; `atalaia recordings verify FILE MANIFEST` checks it at any later time."""
     made, manifest = export

@@ -23,6 +23,7 @@ from cluster.stores.db import (
     PlatformErasures,
     PlatformRecords,
     Principal,
+    TenantAnonymisation,
     TenantErasures,
     TenantGroups,
     TenantJobs,
@@ -44,6 +45,7 @@ from serve.api.bound import (
     TenantDecoder,
     TenantDetector,
     TenantEmbedder,
+    TenantHider,
     TenantLinks,
     TenantMemory,
     TenantProcesses,
@@ -130,6 +132,10 @@ class TenantScope:
         return self._deps.database.erasures(self._tenant)
 
     @cached_property
+    def anonymisation(self) -> TenantAnonymisation:
+        return self._deps.database.anonymisation(self._tenant, self._groups)
+
+    @cached_property
     def users(self) -> TenantUsers:
         return self._deps.database.users(self._tenant)
 
@@ -185,6 +191,10 @@ class TenantScope:
     @cached_property
     def announcer(self) -> TenantAnnouncer:
         return TenantAnnouncer(self._state.announcer, self._tenant)
+
+    @cached_property
+    def hider(self) -> TenantHider:
+        return TenantHider(self._state.evidence.hider, self._tenant)
 
     @cached_property
     def links(self) -> TenantLinks:

@@ -25,6 +25,7 @@ from serve.api.scope import TenantDep
 from serve.api.times import rfc3339
 from serve.api.upload_route import UploadRoute
 from serve.api.uploads import MULTIPART, media_type
+from serve.api.viewing import ViewingDep, shown_picture
 
 # Embedders see 224 to 384 pixels; a whole photograph would only be bytes on the way to them.
 MAX_QUERY_SIDE = 1024
@@ -212,10 +213,11 @@ alone: files of recordings have addresses of their own, which end, and are sent 
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def sighting_snapshot(key: SnapshotKey, scope: TenantDep) -> Response:
-    """Only pictures of your own tenant: the key is looked up in its storage and nowhere else."""
+async def sighting_snapshot(key: SnapshotKey, scope: TenantDep, viewing: ViewingDep) -> Response:
+    """Only pictures of your own tenant: the key is looked up in its storage and nowhere else.
+    Persons are hidden in it as the tenant's policy says; the picture of a person is hidden as a
+    whole."""
     await scope.check_picture(key)
-    jpeg = await scope.blobs.get(key)
-    return Response(
-        jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"}
-    )
+    jpeg, sight = await shown_picture(scope, viewing, key)
+    kept = "private, max-age=86400" if sight.cacheable else "no-store"
+    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": kept})

@@ -67,6 +67,8 @@ class AuditAction(StrEnum):
     POLICY_CHANGE = "policy.change"
     HOLD_ADD = "hold.add"
     HOLD_REMOVE = "hold.remove"
+    REVEAL_BEGIN = "reveal.begin"
+    REVEAL_END = "reveal.end"
     RETENTION_REMOVE = "retention.remove"
     RETENTION_PRESSURE = "retention.pressure"
     ERASURE_START = "erasure.start"

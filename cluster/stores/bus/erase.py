@@ -19,7 +19,7 @@ from cluster.stores.bus.keys import (
 )
 from cluster.stores.bus.stream import UnreadableEntryError, decode_entry
 from cluster.stores.bus.tracks import decode_update
-from pipelines.domain import Alarm, Sighting, TrackPath
+from pipelines.domain import Alarm, AnalysedCell, Sighting, TrackPath
 from pipelines.erasure import Target
 
 # To read and parse 500 entries takes some 15 ms.
@@ -88,7 +88,8 @@ class TenantEraser:
         try:
             if stream.startswith("alarms"):
                 return decode_entry(self._tenant, fields)
-            return decode_update(self._tenant, fields)
+            update = decode_update(self._tenant, fields)
+            return None if isinstance(update, AnalysedCell) else update
         except UnreadableEntryError:
             return None
 

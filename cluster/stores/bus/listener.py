@@ -17,7 +17,7 @@ from cluster.stores.bus.stream import (
 )
 from cluster.stores.bus.tracks import TrackStream, TrackUpdate, decode_update
 from pipelines.clock import Clock
-from pipelines.domain import Alarm, Sighting, TrackPath
+from pipelines.domain import Alarm, AnalysedCell, Sighting, TrackPath
 
 __all__ = ["CLAIM_IDLE_MS", "GROUP", "Listener", "ListenerStats", "TrackListener"]
 
@@ -34,6 +34,8 @@ class TrackRecords(Protocol):
     async def record_paths(self, paths: list[TrackPath]) -> None: ...
 
     async def record_objects(self, sightings: list[Sighting]) -> None: ...
+
+    async def record_analysed(self, cells: list[AnalysedCell]) -> None: ...
 
 
 class _AlarmHandler:
@@ -78,6 +80,7 @@ class _TrackHandler:
         records = self._records(tenant)
         await records.record_objects([item for item in items if isinstance(item, Sighting)])
         await records.record_paths([item for item in items if isinstance(item, TrackPath)])
+        await records.record_analysed([item for item in items if isinstance(item, AnalysedCell)])
         return len(items)
 
     async def trim(self, tenant: str) -> None:

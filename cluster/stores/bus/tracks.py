@@ -1,4 +1,5 @@
-"""What tracks did, on its way to the records: objects and paths, one stream per tenant.
+"""What tracks did, on its way to the records: objects, paths and the times of analysis, one stream
+per tenant.
 
 Unlike alarms they may be lost under pressure, and every loss is counted: what waits is bounded in
 the publishing process, and in the stream, and neither ever holds up an alarm.
@@ -20,10 +21,10 @@ from cluster.core.log import get_logger
 from cluster.stores.bus.connection import open_redis, redis_errors
 from cluster.stores.bus.keys import tracks_key
 from cluster.stores.bus.stream import TRIM, UnreadableEntryError
-from pipelines.domain import Sighting, TrackPath
+from pipelines.domain import AnalysedCell, Sighting, TrackPath
 from pipelines.errors import InputError, UnavailableError
 
-TrackUpdate = TrackPath | Sighting
+TrackUpdate = TrackPath | Sighting | AnalysedCell
 
 # A path of 5 s at 5 frames per second takes some 800 bytes of Redis' memory, so one tenant whose
 # listener is away takes 16 MB; with 100 cameras and ten objects in each that is 100 s.
@@ -37,7 +38,11 @@ RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
 CLOSE_DEADLINE_S = 2.0
 
-_PATH, _OBJECT = b"path", b"object"
+_FIELDS: dict[bytes, type[TrackUpdate]] = {
+    b"path": TrackPath,
+    b"object": Sighting,
+    b"analysed": AnalysedCell,
+}
 _LOG = get_logger("bus.tracks")
 
 # Takes as many as there is room for and returns how many; a full stream refuses the rest. ARGV: the
@@ -56,13 +61,13 @@ return taken
 
 def encode_update(update: TrackUpdate) -> tuple[bytes, bytes]:
     """Field and value of an entry."""
-    field = _PATH if isinstance(update, TrackPath) else _OBJECT
+    field = next(field for field, kind in _FIELDS.items() if isinstance(update, kind))
     return field, update.model_dump_json().encode()
 
 
 def decode_update(tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
     """An entry's update. Raises UnreadableEntryError, whose message is the reason."""
-    for field, kind in ((_PATH, TrackPath), (_OBJECT, Sighting)):
+    for field, kind in _FIELDS.items():
         payload = fields.get(field)
         if payload is None:
             continue
@@ -76,7 +81,7 @@ def decode_update(tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
         if update.tenant != tenant:
             raise UnreadableEntryError(f"it belongs to tenant {update.tenant}.")
         return update
-    raise UnreadableEntryError("the entry has neither a path nor an object.")
+    raise UnreadableEntryError("the entry has neither a path nor an object, nor analysed times.")
 
 
 class TrackStream:

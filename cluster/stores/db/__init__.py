@@ -1,5 +1,6 @@
 """The records: what is kept in SQL. SQLite on one machine, PostgreSQL in production."""
 
+from cluster.stores.db.anonymisation import TenantAnonymisation
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
 from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.database import Database
@@ -41,9 +42,11 @@ from cluster.stores.db.types import (
     RecordCounts,
     RemovalCause,
     RetentionRun,
+    Reveal,
     SlotCount,
     StepReport,
     StorageUse,
+    StoredAnonymisation,
     StoredPolicy,
     Tenant,
     User,
@@ -87,12 +90,15 @@ __all__ = [
     "Reencrypted",
     "RemovalCause",
     "RetentionRun",
+    "Reveal",
     "SlotCount",
     "StepReport",
     "StorageUse",
+    "StoredAnonymisation",
     "StoredPolicy",
     "StoredSecrets",
     "Tenant",
+    "TenantAnonymisation",
     "TenantErasures",
     "TenantExpiry",
     "TenantGroups",

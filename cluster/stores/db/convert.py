@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.stores.db.encryption import RecordCipher, SecretPlace
 from cluster.stores.db.models import (
     AlarmRow,
+    AnalysedRow,
     Base,
     CameraRow,
     JobRow,
@@ -23,6 +24,7 @@ from cluster.stores.db.types import AlarmRecord, AlarmState, JobRecord, ObjectRe
 from pipelines.domain import (
     Alarm,
     AlarmSource,
+    AnalysedCell,
     Camera,
     Recording,
     Rule,
@@ -165,6 +167,16 @@ def path_values(path: TrackPath) -> dict[str, Any]:
 def path_of(row: PathRow) -> TrackPath:
     fields = {name: getattr(row, name) for name in TrackPath.model_fields if name != "version"}
     return TrackPath.model_validate(fields)
+
+
+def analysed_values(cell: AnalysedCell) -> dict[str, Any]:
+    """The columns of a cell's row."""
+    return cell.model_dump(mode="json", exclude={"version"})
+
+
+def analysed_of(row: AnalysedRow) -> AnalysedCell:
+    fields = {name: getattr(row, name) for name in AnalysedCell.model_fields if name != "version"}
+    return AnalysedCell.model_validate(fields)
 
 
 def job_of(row: JobRow) -> JobRecord:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
+from cluster.stores.db.anonymisation import TenantAnonymisation
 from cluster.stores.db.audit import AuditHeads, AuditLog
 from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.dump import TenantDump
@@ -131,6 +132,10 @@ class Database:
         """Which cameras who is limited to `groups` may see. Raises InputError: `tenant` is no
         slug."""
         return VisibleCameras(self._of_tenant(tenant), tenant, groups)
+
+    def anonymisation(self, tenant: str, groups: Groups = None) -> TenantAnonymisation:
+        """One tenant's anonymisation policy and reveals. `groups`, errors: as `tenant`."""
+        return TenantAnonymisation(self._of_tenant(tenant, groups), tenant, self._clock)
 
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""

@@ -21,10 +21,14 @@ from sqlalchemy import (
 
 from cluster.stores.db.models import (
     AlarmRow,
+    AnalysedRow,
+    AnonymisationRow,
     AuditRow,
     Base,
     CameraRow,
     ErasureRow,
+    GroupCameraRow,
+    GroupRow,
     HoldRow,
     JobRow,
     KeyRow,
@@ -34,6 +38,7 @@ from cluster.stores.db.models import (
     QuotaRow,
     RecordingRow,
     RetentionRunRow,
+    RevealRow,
     RuleRow,
     UserRow,
 )
@@ -44,9 +49,10 @@ PAGE = 500
 
 _TABLES: tuple[type[Base], ...] = (
     CameraRow, RuleRow, AlarmRow, RecordingRow, ObjectRow, PathRow, JobRow, HoldRow, PolicyRow,
-    RetentionRunRow, QuotaRow, UserRow, KeyRow, ErasureRow, AuditRow,
+    RetentionRunRow, QuotaRow, UserRow, KeyRow, GroupRow, GroupCameraRow, AnonymisationRow,
+    RevealRow, AnalysedRow, ErasureRow, AuditRow,
 )  # fmt: skip
-"""Not among them: sessions, and what an erasure keeps to do its work."""
+"""Not among them: sessions, how much is stored, and what an erasure keeps to do its work."""
 
 _HIDDEN: Mapping[type[Base], frozenset[str]] = {
     CameraRow: frozenset({"url", "substream_url"}),

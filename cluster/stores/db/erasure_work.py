@@ -26,10 +26,14 @@ from cluster.stores.db.erased import item_values, open_holds, put_items
 from cluster.stores.db.erasures import TARGETS, TenantErasures
 from cluster.stores.db.models import (
     AlarmRow,
+    AnalysedRow,
+    AnonymisationRow,
     CameraRow,
     ErasedRow,
     ErasureItemRow,
     ErasureRow,
+    GroupCameraRow,
+    GroupRow,
     HoldRow,
     JobRow,
     KeyRow,
@@ -39,8 +43,10 @@ from cluster.stores.db.models import (
     QuotaRow,
     RecordingRow,
     RetentionRunRow,
+    RevealRow,
     RuleRow,
     SessionRow,
+    StorageUseRow,
     TenantOwned,
     TenantRow,
     UserRow,
@@ -57,11 +63,13 @@ _DONE = ErasureState.DONE.value
 _FOUND, _GONE, _HELD = ItemState.FOUND.value, ItemState.GONE.value, ItemState.HELD.value
 
 _ACCESS: tuple[type[TenantOwned], ...] = (
-    SessionRow, UserRow, RuleRow, CameraRow, PolicyRow, QuotaRow,
+    SessionRow, UserRow, RuleRow, CameraRow, GroupCameraRow, GroupRow, PolicyRow, AnonymisationRow,
+    RevealRow, QuotaRow,
 )  # fmt: skip
 """What a tenant needs to do anything; few rows. In an order that foreign keys permit."""
 _SEEN: tuple[type[TenantOwned], ...] = (
-    AlarmRow, PathRow, ObjectRow, RecordingRow, JobRow, HoldRow, RetentionRunRow, ErasedRow,
+    AlarmRow, PathRow, AnalysedRow, ObjectRow, RecordingRow, JobRow, HoldRow, RetentionRunRow,
+    StorageUseRow, ErasedRow,
 )  # fmt: skip
 
 

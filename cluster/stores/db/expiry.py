@@ -15,7 +15,14 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from cluster.stores.db.models import AlarmRow, CameraRow, ObjectRow, PathRow, RecordingRow
+from cluster.stores.db.models import (
+    AlarmRow,
+    AnalysedRow,
+    CameraRow,
+    ObjectRow,
+    PathRow,
+    RecordingRow,
+)
 from cluster.stores.db.sessions import Sessions
 from pipelines.retention import EVENT_AFTER_US, EVENT_BEFORE_US, RetentionKind, Window
 
@@ -245,6 +252,27 @@ class TenantExpiry:
             statement = delete(PathRow).where(*inside)
             if last is not None:
                 statement = statement.where(PathRow.start_us <= last)
+            return await _deleted(session, statement)
+
+    async def analysed_cameras(self) -> list[str]:
+        """Cameras of which the times of analysis are kept."""
+        async with self._sessions.read() as session:
+            return await names_in(session, AnalysedRow.camera)
+
+    async def remove_analysed(self, camera: str, window: Window, limit: int) -> int:
+        """Remove the times of analysis in a window, oldest first; as `remove_paths`."""
+        inside = (
+            AnalysedRow.camera == camera,
+            AnalysedRow.start_us >= window.from_us,
+            AnalysedRow.start_us < window.until_us,
+            AnalysedRow.end_us < window.until_us,
+        )
+        starts = select(AnalysedRow.start_us).where(*inside).order_by(AnalysedRow.start_us)
+        async with self._sessions.write() as session:
+            last = await session.scalar(starts.offset(limit - 1).limit(1))
+            statement = delete(AnalysedRow).where(*inside)
+            if last is not None:
+                statement = statement.where(AnalysedRow.start_us <= last)
             return await _deleted(session, statement)
 
 

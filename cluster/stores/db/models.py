@@ -204,6 +204,13 @@ class ObjectRow(TenantOwned, Base):
             sqlite_where=text("snapshot IS NOT NULL"),
             postgresql_where=text("snapshot IS NOT NULL"),
         ),
+        Index(
+            "ix_objects_by_snapshot",
+            "tenant",
+            "snapshot",
+            sqlite_where=text("snapshot IS NOT NULL"),
+            postgresql_where=text("snapshot IS NOT NULL"),
+        ),
     )
 
     camera: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -235,6 +242,19 @@ class PathRow(TenantOwned, Base):
     points: Mapped[list[list[int]]] = mapped_column(JsonBody)
     """Rows of `pipelines.domain.PathPoint`."""
     source: Mapped[str] = mapped_column(String(8))
+
+
+class AnalysedRow(TenantOwned, Base):
+    """When a camera was analysed within five seconds (`pipelines.domain.AnalysedCell`)."""
+
+    __tablename__ = "analysed"
+
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    start_us: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    source: Mapped[str] = mapped_column(String(8), primary_key=True)
+    end_us: Mapped[int] = mapped_column(BigInteger)
+    times: Mapped[list[int]] = mapped_column(JsonBody)
+    tracks: Mapped[int]
 
 
 class AuditRow(TenantOwned, Base):
@@ -315,6 +335,39 @@ class HoldRow(TenantOwned, Base):
     created_by: Mapped[str] = mapped_column(String(200))
     released_us: Mapped[int | None] = mapped_column(BigInteger)
     released_by: Mapped[str | None] = mapped_column(String(200))
+
+
+class AnonymisationRow(TenantOwned, Base):
+    """A tenant's anonymisation policy (`pipelines.anonymisation.AnonymisationPolicy`)."""
+
+    __tablename__ = "anonymisation_policies"
+
+    body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
+    changed_us: Mapped[int] = mapped_column(BigInteger)
+    changed_by: Mapped[str] = mapped_column(String(200))
+
+
+class RevealRow(TenantOwned, Base):
+    """Who may see originals for some minutes. The audit log keeps it for good; rows go."""
+
+    __tablename__ = "reveals"
+    __table_args__ = (
+        Index(None, "tenant", "created_by", "expires_us"),
+        Index(None, "tenant", "created_us", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    camera: Mapped[str] = mapped_column(String(40))
+    from_us: Mapped[int] = mapped_column(BigInteger)
+    to_us: Mapped[int] = mapped_column(BigInteger)
+    alarm: Mapped[UUID | None] = mapped_column(Uuid)
+    track: Mapped[str | None] = mapped_column(String(255))
+    reason: Mapped[str] = mapped_column(String(500))
+    created_us: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str] = mapped_column(String(200))
+    expires_us: Mapped[int] = mapped_column(BigInteger)
+    ended_us: Mapped[int | None] = mapped_column(BigInteger)
+    ended_by: Mapped[str | None] = mapped_column(String(200))
 
 
 class RetentionRunRow(TenantOwned, Base):

@@ -23,6 +23,7 @@ from sqlalchemy.orm import (
 
 from cluster.stores.db.models import (
     AlarmRow,
+    AnalysedRow,
     CameraRow,
     GroupCameraRow,
     HoldRow,
@@ -30,6 +31,7 @@ from cluster.stores.db.models import (
     ObjectRow,
     PathRow,
     RecordingRow,
+    RevealRow,
     RuleRow,
     TenantOwned,
 )
@@ -55,11 +57,14 @@ CAMERA_OF: dict[type[TenantOwned], SQLColumnExpression[Any]] = {
     PathRow: PathRow.camera,
     JobRow: JobRow.camera,
     HoldRow: HoldRow.camera,
+    AnalysedRow: AnalysedRow.camera,
+    RevealRow: RevealRow.camera,
 }
 """Whose a row is. A row without a camera is of all cameras, and so of none that is limited."""
 
 OF_NO_CAMERA = frozenset(
     {
+        "anonymisation_policies",
         "audit",
         "camera_group_members",
         "camera_groups",

@@ -5,7 +5,7 @@ Writing is idempotent, and live and batch write the same object to one row.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -23,6 +23,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.convert import (
+    analysed_of,
+    analysed_values,
     insert_into,
     object_record_of,
     object_values,
@@ -32,20 +34,24 @@ from cluster.stores.db.convert import (
 from cluster.stores.db.cursor import OBJECT_CURSOR
 from cluster.stores.db.erased import erased_among, refuse, target_of
 from cluster.stores.db.merged import few_cameras, merged
-from cluster.stores.db.models import ObjectRow, PathRow
+from cluster.stores.db.models import AnalysedRow, ObjectRow, PathRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
 from pipelines.analytics import SLOT_US
 from pipelines.clock import Clock
-from pipelines.domain import PATH_CELL_US, AlarmSource, Sighting, TrackPath
+from pipelines.domain import PATH_CELL_US, AlarmSource, AnalysedCell, Sighting, TrackPath
 from pipelines.erasure import Target
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 # Ten minutes of 80 objects in sight at once.
 MAX_PATHS = 10_000
 
+# An hour, of two sources.
+MAX_CELLS = 1_440
+
 _PATH_KEY = ("tenant", "camera", "track", "start_us")
 _OBJECT_KEY = ("tenant", "camera", "track")
+_ANALYSED_KEY = ("tenant", "camera", "start_us", "source")
 
 
 class PathPoints(NamedTuple):
@@ -79,6 +85,18 @@ class TenantTracks:
         merged = {(p.camera, p.track, p.start_us): p for p in paths}
         await self._upsert(PathRow, [(path, path_values(path)) for path in merged.values()])
 
+    async def record_analysed(self, cells: list[AnalysedCell]) -> None:
+        """Keep when cameras were analysed, all or none; a cell of the same start and source is
+        replaced. Store the paths of the time before.
+
+        Raises:
+            InputError: one belongs to another tenant.
+            NotFoundError: there is no such tenant.
+        """
+        self._require_own(cells)
+        merged = {(c.camera, c.start_us, c.source): c for c in cells}
+        await self._upsert(AnalysedRow, [(cell, analysed_values(cell)) for cell in merged.values()])
+
     async def record_objects(
         self, sightings: list[Sighting], source: AlarmSource = AlarmSource.LIVE
     ) -> None:
@@ -109,8 +127,8 @@ class TenantTracks:
 
     async def _upsert(
         self,
-        table: type[PathRow] | type[ObjectRow],
-        things: Sequence[tuple[TrackPath | Sighting, dict[str, Any]]],
+        table: type[PathRow | ObjectRow | AnalysedRow],
+        things: Sequence[tuple[TrackPath | Sighting | AnalysedCell, dict[str, Any]]],
     ) -> None:
         try:
             async with self._sessions.write() as session:
@@ -119,27 +137,36 @@ class TenantTracks:
                     # Rows beside the statement: as a part of it they would be compiled each time,
                     # which takes longer than writing them.
                     insert = insert_into(session, table)
-                    keys = _PATH_KEY if table is PathRow else _OBJECT_KEY
-                    changes = _path_changes(insert) if table is PathRow else _object_changes(insert)
+                    keys, changes = _CONFLICTS[table]
                     await session.execute(
-                        insert.on_conflict_do_update(index_elements=list(keys), set_=changes), rows
+                        insert.on_conflict_do_update(
+                            index_elements=list(keys), set_=changes(insert)
+                        ),
+                        rows,
                     )
         except ConflictError:
             raise NotFoundError(f"there is no tenant {self.tenant}.") from None
 
     async def _not_erased(
-        self, session: AsyncSession, things: Sequence[tuple[TrackPath | Sighting, dict[str, Any]]]
+        self,
+        session: AsyncSession,
+        things: Sequence[tuple[TrackPath | Sighting | AnalysedCell, dict[str, Any]]],
     ) -> list[dict[str, Any]]:
         """The rows of objects that were not erased; of the others, what they left is noted."""
-        targets = {target_of(thing) for thing, _ in things}
+        of_objects = [thing for thing, _ in things if not isinstance(thing, AnalysedCell)]
+        targets = {target_of(thing) for thing in of_objects}
         erased = await erased_among(session, self.tenant, targets)
         if not erased:
             return [row for _, row in things]
-        refused = [(erased[t], one) for one, _ in things if (t := target_of(one)) in erased]
+        refused = [(erased[t], one) for one in of_objects if (t := target_of(one)) in erased]
         await refuse(session, self.tenant, refused, self._clock.now_us())
-        return [row for thing, row in things if target_of(thing) not in erased]
+        return [
+            row
+            for thing, row in things
+            if isinstance(thing, AnalysedCell) or target_of(thing) not in erased
+        ]
 
-    def _require_own(self, things: list[TrackPath] | list[Sighting]) -> None:
+    def _require_own(self, things: list[TrackPath] | list[Sighting] | list[AnalysedCell]) -> None:
         if any(thing.tenant != self.tenant for thing in things):
             raise InputError("an object or path belongs to another tenant.")
 
@@ -161,6 +188,24 @@ class TenantTracks:
         async with self._sessions.read() as session:
             return [path_of(row) for row in await session.scalars(statement)]
 
+    async def analysed(
+        self, camera: str, from_us: int, to_us: int, *, limit: int = MAX_CELLS
+    ) -> list[AnalysedCell]:
+        """When a camera was analysed: the cells that begin between two times (`to_us` exclusive),
+        by start."""
+        statement = (
+            select(AnalysedRow)
+            .where(
+                AnalysedRow.camera == camera,
+                AnalysedRow.start_us >= from_us,
+                AnalysedRow.start_us < to_us,
+            )
+            .order_by(AnalysedRow.start_us, AnalysedRow.source)
+            .limit(limit)
+        )
+        async with self._sessions.read() as session:
+            return [analysed_of(row) for row in await session.scalars(statement)]
+
     async def object(self, track: str, camera: str | None = None) -> ObjectRecord:
         """Raises NotFoundError; ConflictError: several cameras have a track of that name, and
         `camera` says not which."""
@@ -176,6 +221,36 @@ class TenantTracks:
                 f"several cameras have a track {track}.", hint="Say which: give `camera` too."
             )
         return object_record_of(rows[0])
+
+    async def object_of_picture(self, key: str) -> ObjectRecord | None:
+        """The object that has this picture; None: no object has it."""
+        statement = select(ObjectRow).where(ObjectRow.snapshot == key).limit(1)
+        async with self._sessions.read() as session:
+            row = await session.scalar(statement)
+        return None if row is None else object_record_of(row)
+
+    async def in_sight(
+        self, camera: str, from_us: int, to_us: int, *, within_us: int, limit: int
+    ) -> list[Sighting]:
+        """Objects of a camera that were in sight between two times, both included, oldest first.
+
+        Args:
+            within_us: objects that came into sight longer before `from_us` are left out.
+        """
+        statement = (
+            select(ObjectRow)
+            .where(
+                ObjectRow.camera == camera,
+                ObjectRow.first_seen_us >= from_us - within_us,
+                ObjectRow.first_seen_us <= to_us,
+                ObjectRow.last_seen_us >= from_us,
+            )
+            .order_by(ObjectRow.first_seen_us, ObjectRow.track)
+            .limit(limit)
+        )
+        async with self._sessions.read() as session:
+            rows = await session.scalars(statement)
+            return [object_record_of(row).sighting for row in rows]
 
     async def trajectory(
         self, camera: str, track: str, *, since_us: int = 0, limit: int = MAX_PATHS
@@ -342,6 +417,11 @@ def _path_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
     return {name: insert.excluded[name] for name in ("label", "confidence", "end_us", "points")}
 
 
+def _analysed_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
+    """All columns but the key."""
+    return {name: insert.excluded[name] for name in ("end_us", "times", "tracks")}
+
+
 def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]:
     fresh, known = insert.excluded, ObjectRow.__table__.c
     better = fresh["confidence"] >= known["confidence"]
@@ -358,3 +438,12 @@ def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]
         "first_seen_us": one_of(earlier, "first_seen_us"),
         **{name: one_of(better, name) for name in ("confidence", "box", "colour", "snapshot")},
     }
+
+
+_Changes = Callable[[sqlite.Insert | postgresql.Insert], dict[str, Any]]
+_CONFLICTS: dict[type[PathRow | ObjectRow | AnalysedRow], tuple[tuple[str, ...], _Changes]] = {
+    PathRow: (_PATH_KEY, _path_changes),
+    ObjectRow: (_OBJECT_KEY, _object_changes),
+    AnalysedRow: (_ANALYSED_KEY, _analysed_changes),
+}
+"""By table: the key, and what changes where a row is known."""

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue, SecretStr, model_validator
 
 from cluster.core.holders import Credential, CredentialKind, Holder
 from cluster.core.roles import Role
+from pipelines.anonymisation import AnonymisationPolicy
 from pipelines.domain import (
     Alarm,
     AlarmSource,
@@ -247,6 +248,57 @@ class Kept(Frozen):
 
     count: int | None
     oldest_us: int | None
+
+
+class StoredAnonymisation(Frozen):
+    """A tenant's anonymisation policy, and who set it when (UTC microseconds)."""
+
+    policy: AnonymisationPolicy
+    changed_us: int
+    changed_by: str
+
+
+class Reveal(Frozen):
+    """Lets one actor see originals of one camera for some minutes. Times: UTC microseconds.
+
+    Attributes:
+        from_us, to_us: capture times that it shows, both ends included.
+        alarm: the alarm for which it was asked, with its snapshot and its clip.
+        track: the object of which it shows the picture, and nothing else.
+        ended_us: when somebody ended it before its time.
+    """
+
+    id: UUID
+    camera: str
+    from_us: int
+    to_us: int
+    alarm: UUID | None = None
+    track: str | None = None
+    reason: str
+    created_us: int
+    created_by: str
+    expires_us: int
+    ended_us: int | None = None
+    ended_by: str | None = None
+
+    def is_active(self, now_us: int) -> bool:
+        """Whether it shows anything at that time."""
+        return self.ended_us is None and self.created_us <= now_us < self.expires_us
+
+    def shows_alarm(self, alarm: Alarm) -> bool:
+        """Whether it shows the snapshot of an alarm."""
+        return self.alarm == alarm.id or self.shows(
+            alarm.camera, alarm.capture_us, alarm.capture_us
+        )
+
+    def shows_object(self, camera: str, track: str) -> bool:
+        """Whether it shows the picture of an object."""
+        return self.camera == camera and self.track == track
+
+    def shows(self, camera: str, from_us: int, to_us: int) -> bool:
+        """Whether it shows all that one camera recorded between two times."""
+        covers = self.from_us <= from_us and to_us <= self.to_us
+        return self.track is None and self.camera == camera and covers
 
 
 class RemovalCause(StrEnum):

@@ -149,6 +149,11 @@ AUDITED: dict[tuple[str, str], Audited] = {
     ("POST", "/v1/jobs"): Audited(_A.JOB_START, "job", location()),
     ("DELETE", "/v1/jobs/{job}"): Audited(_A.JOB_CANCEL, "job", path("job")),
     ("PUT", "/v1/policies/retention"): Audited(_A.POLICY_CHANGE, "policy", lambda _: "retention"),
+    ("PUT", "/v1/policies/anonymisation"): Audited(
+        _A.POLICY_CHANGE, "policy", lambda _: "anonymisation"
+    ),
+    ("POST", "/v1/reveals"): Audited(_A.REVEAL_BEGIN, "reveal", location()),
+    ("DELETE", "/v1/reveals/{reveal}"): Audited(_A.REVEAL_END, "reveal", path("reveal")),
     ("POST", "/v1/holds"): Audited(_A.HOLD_ADD, "hold", location()),
     ("DELETE", "/v1/holds/{hold}"): Audited(_A.HOLD_REMOVE, "hold", path("hold")),
     ("POST", "/v1/erasures"): Audited(_A.ERASURE_START, "erasure", location()),
@@ -197,6 +202,8 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/analytics/counts"): _FACTS,
     ("GET", "/v1/analytics/heatmap"): _FACTS,
     ("GET", "/v1/policies/retention"): _KEPT,
+    ("GET", "/v1/policies/anonymisation"): _KEPT,
+    ("GET", "/v1/reveals"): "who was shown originals and why, of which each is logged; no picture",
     ("GET", "/v1/holds"): _KEPT,
     ("GET", "/v1/holds/{hold}"): _KEPT,
     ("GET", "/v1/compliance"): _KEPT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from cluster.clips.anonymous import AnonymousClips
 from cluster.clips.clips import ClipMaker
 from cluster.core.rates import Use
 from serve.api.quotas.limits import Limits, Quota
@@ -42,7 +43,7 @@ class TenantQuotas:
         """How many of the slots the tenant has."""
         return slots.of(self.tenant)
 
-    def clips_in_the_making(self, clips: ClipMaker) -> int:
+    def clips_in_the_making(self, clips: ClipMaker | AnonymousClips) -> int:
         """As `ClipMaker.in_the_making`."""
         return clips.in_the_making(self.tenant)
 

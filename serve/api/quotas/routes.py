@@ -139,7 +139,8 @@ def _at_once(scope: TenantScope, state: ApiState, limits: Limits) -> Iterator[Qu
         Quota.CONCURRENT_REQUESTS: scope.quotas.under_way(),
         Quota.EVENT_STREAMS: scope.alarm_feed.listeners(),
         Quota.EXPORTS: scope.quotas.held(state.evidence.exports),
-        Quota.CLIPS: scope.quotas.clips_in_the_making(state.evidence.clips),
+        Quota.CLIPS: scope.quotas.clips_in_the_making(state.evidence.clips)
+        + scope.quotas.clips_in_the_making(state.evidence.anonymous),
     }
     for quota, count in used.items():
         yield QuotaView(name=quota, kind="at-once", scope="tenant", limit=limits[quota], used=count)

@@ -22,6 +22,7 @@ from cluster.core.settings import LiveKitSettings
 from cluster.demo.expected import MIN_VISIBLE
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
+from cluster.stores.bus import TrackUpdate
 from pipelines.clock import SystemClock
 from pipelines.domain import (
     Alarm,
@@ -31,8 +32,6 @@ from pipelines.domain import (
     Crop,
     Detections,
     LetterboxedFrame,
-    Sighting,
-    TrackPath,
     WorkOwner,
 )
 from pipelines.imaging import I420
@@ -85,7 +84,7 @@ class Host:
     most_in_flight: int = 0
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
-    updates: list[TrackPath | Sighting] = field(default_factory=list)
+    updates: list[TrackUpdate] = field(default_factory=list)
     input_size: tuple[int, int] = (640, 384)
 
     def plan(self, key: CameraKey) -> CameraPlan | None:
@@ -110,7 +109,7 @@ class Host:
     def remember(self, crop: Crop) -> None:
         self.crops.append(crop)
 
-    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
         self.updates += updates
 
     def services(self) -> WatcherServices:

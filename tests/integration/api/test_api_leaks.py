@@ -17,6 +17,7 @@ from cluster.clips.manifest import Manifest
 from cluster.core.roles import Role
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from cluster.stores.db import RetentionRun
+from pipelines.anonymisation import AnonymisationPolicy
 from pipelines.domain import Alarm, CameraKey, CameraState, WorkOwner
 from pipelines.erasure import Target
 from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy
@@ -64,6 +65,7 @@ class Theirs:
     key: str
     user: str
     group: str
+    reveal: UUID
 
 
 @pytest.fixture
@@ -115,6 +117,11 @@ async def theirs(world: World) -> Theirs:
     hold = await world.database.retention("globex").add_hold(span, f"{MARK} case", "key:zzzzzzzz")
     policy = RetentionPolicy(cameras={"vault": {RetentionKind.PATHS: 1}})
     await world.database.retention("globex").set_policy(policy, f"key:{MARK}")
+    anonymisation = world.database.anonymisation("globex")
+    await anonymisation.set_policy(AnonymisationPolicy(), f"key:{MARK}")
+    reveal = await anonymisation.add_reveal(
+        "vault", (0, 1), f"{MARK} reason", f"key:{MARK}", minutes=1, now_us=alarm.capture_us
+    )
     run = RetentionRun(started_us=1, ended_us=2, complete=False, error=f"{MARK} error")
     await world.database.retention("globex").add_run(run)
     targets = [Target("vault", "theirs")]
@@ -135,6 +142,7 @@ async def theirs(world: World) -> Theirs:
         issued.id,
         user.id,
         group.id,
+        reveal.id,
     )
 
 
@@ -175,6 +183,7 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("GET", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
         ("DELETE", "/v1/holds/{hold}"): (f"/v1/holds/{theirs.hold}", {}),
         ("GET", "/v1/erasures/{erasure}"): (f"/v1/erasures/{theirs.erasure}", {}),
+        ("DELETE", "/v1/reveals/{reveal}"): (f"/v1/reveals/{theirs.reveal}", {}),
         ("GET", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
         ("PATCH", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {"json": {"name": "x"}}),
         ("DELETE", "/v1/users/{user}"): (f"/v1/users/{theirs.user}", {}),
@@ -258,7 +267,8 @@ async def test_lists_hold_only_ones_own(
         response = await checked.get(path, params=params)
         assert response.status_code == 200
         assert [] in response.json().values()
-    for path in ("/v1/compliance", "/v1/policies/retention"):  # searched by `checked`
+    privacy = ("/v1/policies/retention", "/v1/policies/anonymisation", "/v1/reveals")
+    for path in ("/v1/compliance", *privacy):  # searched by `checked`
         assert (await checked.get(path, params=params)).status_code == 200
     answer = await checked.post("/v1/search", files={"image": picture(RED)}, params=params)
     assert answer.json() == {"matches": []} or answer.status_code == 422

@@ -37,6 +37,7 @@ from cluster.demo.cast import CAST, Role
 from cluster.demo.simulator import DemoCameras
 from cluster.inference.model import DetectionModel, load_model
 from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.bus import TrackUpdate
 from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
 from pipelines.domain import (
@@ -49,7 +50,6 @@ from pipelines.domain import (
     Recording,
     RecordingMode,
     Segment,
-    Sighting,
     TrackPath,
     WorkOwner,
 )
@@ -85,7 +85,7 @@ class ModelHost(live.Host):
     model: DetectionModel | None = None
     away: int = 3
     seen: list[str] = field(default_factory=list)
-    updates: list[TrackPath | Sighting] = field(default_factory=list)
+    updates: list[TrackUpdate] = field(default_factory=list)
 
     async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
         assert self.model is not None
@@ -96,7 +96,7 @@ class ModelHost(live.Host):
         (found,) = await asyncio.to_thread(self.model.detect, [frame])
         return found
 
-    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
         self.updates += updates
 
 

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from cluster.stores.bus import AlarmStream, Listener, TrackListener, TrackPublisher, TrackStream
 from cluster.stores.bus.keys import dead_key, tracks_key
 from cluster.stores.db import AlarmQuery, Database, ObjectQuery
-from pipelines.domain import Sighting, TrackPath
+from pipelines.domain import AnalysedCell, Sighting, TrackPath
 from pipelines.errors import InputError, UnavailableError
-from tests.factories import T0_US, make_alarm, make_path, make_sighting
+from tests.factories import T0_US, make_alarm, make_analysed, make_path, make_sighting
 from tests.integration.conftest import ValkeyServer
 
 
@@ -31,6 +31,10 @@ async def _two_tenants() -> Sequence[str]:
 
 async def _paths(database: Database, tenant: str = "acme") -> list[TrackPath]:
     return await database.tracks(tenant).paths("gate", 0, T0_US * 2)
+
+
+async def _analysed(database: Database) -> list[AnalysedCell]:
+    return await database.tracks("acme").analysed("gate", 0, T0_US * 2)
 
 
 async def _objects(database: Database, tenant: str = "acme") -> list[Sighting]:
@@ -64,18 +68,21 @@ async def test_what_is_offered_is_recorded(
     valkey: str, redis_client: Redis, database: Database
 ) -> None:
     """From another thread, as watchers do it; and then the stream is empty again."""
-    updates = [make_path(0), make_sighting(0), make_path(1), make_sighting(0, "globex")]
+    seen = [make_path(0), make_sighting(0), make_path(1), make_sighting(0, "globex")]
+    updates = [*seen, make_analysed(0)]
     async with _publishing(valkey) as publisher, _listening(redis_client, database):
         thread = threading.Thread(target=publisher.offer, args=(updates,))
         thread.start()
         thread.join()
 
         async def recorded() -> bool:
-            return len(await _paths(database)) == 2 and bool(await _objects(database, "globex"))
+            there = len(await _paths(database)) == 2 and await _analysed(database)
+            return bool(there and await _objects(database, "globex"))
 
         await _until(recorded)
         assert await _paths(database) == [make_path(0), make_path(1)]
         assert await _objects(database) == [make_sighting(0)]
+        assert await _analysed(database) == [make_analysed(0)]
         assert await _objects(database, "globex") == [make_sighting(0, "globex")]
 
         async def emptied() -> bool:
@@ -83,7 +90,7 @@ async def test_what_is_offered_is_recorded(
 
         await _until(emptied)
         stats = publisher.stats
-    assert (stats.published, stats.dropped, stats.refused, stats.pending) == (4, 0, 0, 0)
+    assert (stats.published, stats.dropped, stats.refused, stats.pending) == (5, 0, 0, 0)
 
 
 async def test_a_whole_batch_of_paths(valkey: str, redis_client: Redis, database: Database) -> None:

@@ -326,6 +326,8 @@ EXPIRY: dict[str, Callable[[TenantExpiry], Awaitable[Any]]] = {
     "remove_objects": lambda e: e.remove_objects("gate", ["track-1"]),
     "forget_object_pictures": lambda e: e.forget_object_pictures("gate", ["track-2"]),
     "remove_paths": lambda e: e.remove_paths("gate", ALL, 99),
+    "analysed_cameras": lambda e: e.analysed_cameras(),
+    "remove_analysed": lambda e: e.remove_analysed("gate", ALL, 99),
 }
 ATTEMPTS = [("retention", name) for name in RETENTION] + [("expiry", name) for name in EXPIRY]
 

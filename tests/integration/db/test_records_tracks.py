@@ -12,7 +12,7 @@ from cluster.stores.db import Database, ObjectQuery, TenantTracks
 from pipelines.domain import AlarmSource, Sighting
 from pipelines.erasure import Target
 from pipelines.errors import ConflictError, InputError, NotFoundError
-from tests.factories import T0_US, make_path, make_sighting
+from tests.factories import T0_US, make_analysed, make_path, make_sighting
 
 S = 1_000_000
 
@@ -26,6 +26,7 @@ async def everything(tracks: TenantTracks) -> list[Any]:
     return [
         (await tracks.objects(ObjectQuery(limit=500))).items,
         [await tracks.paths(camera, 0, T0_US * 2) for camera in ("gate", "yard", "vault")],
+        [await tracks.analysed(camera, 0, T0_US * 2) for camera in ("gate", "yard", "vault")],
     ]
 
 
@@ -41,6 +42,22 @@ async def test_paths_come_back_as_they_were(tracks: TenantTracks) -> None:
     await tracks.record_paths(list(reversed(told)))
 
     assert await tracks.paths("gate", T0_US, T0_US + 10 * S) == told
+
+
+async def test_analysed_times_come_back_as_they_were(tracks: TenantTracks) -> None:
+    """By source: what a job analysed does not replace what was analysed live."""
+    told = [make_analysed(n) for n in range(3)]
+    job = make_analysed(1, source=AlarmSource.BATCH, times=(0, 100), tracks=7)
+    await tracks.record_analysed([*reversed(told), job])
+    await tracks.record_analysed([make_analysed(2, tracks=3)])
+
+    assert await tracks.analysed("gate", T0_US, T0_US + 10 * S) == [told[0], job, told[1]]
+    assert await tracks.analysed("gate", T0_US + 10 * S, T0_US + 60 * S) == [
+        make_analysed(2, tracks=3)
+    ]
+    assert await tracks.analysed("yard", 0, T0_US * 2) == []
+    with pytest.raises(InputError):
+        await tracks.record_analysed([make_analysed(0, "globex")])
 
 
 async def test_twice_changes_nothing(tracks: TenantTracks) -> None:
@@ -288,6 +305,10 @@ ATTEMPTS: dict[str, Callable[[TenantTracks], Awaitable[Any]]] = {
     "path_points": lambda t: _all_points(t, "vault"),
     "counts": lambda t: t.counts(0, T0_US * 2),
     "erased": lambda t: t.erased([Target("vault", "theirs")]),
+    "record_analysed": lambda t: t.record_analysed([make_analysed(1, "globex", camera="vault")]),
+    "analysed": lambda t: t.analysed("vault", 0, T0_US * 2),
+    "object_of_picture": lambda t: t.object_of_picture("objects/vault/theirs.jpg"),
+    "in_sight": lambda t: t.in_sight("vault", 0, T0_US * 2, within_us=T0_US, limit=10),
 }
 
 
@@ -302,7 +323,13 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(
 ) -> None:
     globex = database.tracks("globex")
     await globex.record_paths([make_path(0, "globex", camera="vault", track="theirs")])
-    await globex.record_objects([make_sighting(0, "globex", camera="vault", track="theirs")])
+    picture = "objects/vault/theirs.jpg"
+    seen = make_sighting(0, "globex", camera="vault", track="theirs", snapshot=picture)
+    await globex.record_objects([seen])
+    await globex.record_analysed([make_analysed(0, "globex", camera="vault")])
+    # So that an attempt that finds nothing is not merely one that asks wrongly.
+    for method_of_theirs in ("analysed", "object_of_picture", "in_sight"):
+        assert await ATTEMPTS[method_of_theirs](globex)
     before = await everything(globex)
 
     try:
@@ -312,7 +339,7 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(
 
     assert "vault" not in repr(result)
     assert await everything(globex) == before
-    assert await everything(tracks) == [[], [[], [], []]]
+    assert await everything(tracks) == [[], [[], [], []], [[], [], []]]
 
 
 async def test_the_same_names_do_not_meet(database: Database) -> None:

@@ -37,7 +37,9 @@ OWNED = [table for table in Base.metadata.sorted_tables if "tenant" in table.col
 DENIED = "42501"
 # One login each, as an operator makes them who keeps both apart.
 TENANT_LOGIN, PLATFORM_LOGIN = "app_tenant", "app_platform"
-OF_THE_PLATFORM = {"audit", "cameras", "keys", "quotas", "rules", "tenants"}
+OF_THE_PLATFORM = {
+    *("audit", "cameras", "erasures", "keys", "quotas", "rules", "sessions", "tenants", "users"),
+}
 
 
 @pytest.fixture

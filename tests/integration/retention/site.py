@@ -26,7 +26,7 @@ from cluster.stores.vectors.tenant import (
     open_vectors,
 )
 from pipelines.clock import ManualClock
-from pipelines.domain import Alarm, Segment
+from pipelines.domain import PATH_CELL_US, Alarm, Segment
 from pipelines.errors import UnavailableError
 from pipelines.identity import object_snapshot_key
 from pipelines.retention import DAY_US, SpaceState, Usage
@@ -35,6 +35,7 @@ from tests.factories import (
     CIPHER,
     NAMESPACE,
     make_alarm,
+    make_analysed,
     make_camera,
     make_path,
     make_sighting,
@@ -168,6 +169,9 @@ class Site:
             start_us=last_us - 2_000_000, end_us=last_us,
         )  # fmt: skip
         await tracks.record_paths([path])
+        start_us = path.start_us // PATH_CELL_US * PATH_CELL_US
+        cell = make_analysed(0, tenant, camera=camera, start_us=start_us, end_us=last_us)
+        await tracks.record_analysed([cell])
         await self.vectors_of(tenant).upsert([(sighting, [1.0] * DIM)])
         return track
 
@@ -196,6 +200,11 @@ class Site:
 
     def clips(self, tenant: str = "acme") -> set[str]:
         return {key for key in self.files(tenant) if key.startswith("clips/")}
+
+    async def analysed(self, tenant: str = "acme", camera: str = "gate") -> list[int]:
+        """Ends of the kept cells."""
+        cells = await self.database.tracks(tenant).analysed(camera, 0, 2**60)
+        return [cell.end_us for cell in cells]
 
     def files(self, tenant: str = "acme") -> set[str]:
         root = self.folder / "blobs" / tenant

@@ -54,6 +54,7 @@ async def test_each_kind_goes_by_its_own_limit(site: Site) -> None:
     assert await site.recordings() == set(recordings[:2])
     assert await site.objects() == set(tracks[:3])
     assert await site.paths() == set(tracks[:1])
+    assert await site.analysed() == [site.at_us(10)]
     assert await site.remembered() == set(tracks[:2])
     assert site.files() == {
         f"alarms/{old[0].id}.jpg",
@@ -158,9 +159,10 @@ async def test_a_hold_on_all_cameras_is_one_of_its_tenant_only(site: Site) -> No
     await site.database.retention("acme").add_hold(span, "a case", "key:k1")
     for tenant in ("acme", "globex"):
         await site.recording(40, tenant)
-        await site.alarm(40, tenant)
+        alarm = await site.alarm(40, tenant)
     await site.sweeper(days=dict.fromkeys(K, 30)).round()
-    assert len(site.files("acme")) == 6
+    # The recording, the picture, and the files of the clip.
+    assert len(site.files("acme")) == 2 + len(clip_keys(alarm.id))
     assert site.files("globex") == set()
 
 

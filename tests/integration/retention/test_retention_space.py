@@ -128,7 +128,7 @@ async def test_the_order_and_its_end(site: Site) -> None:
     held_us = site.at_us(minutes(600))
     span = HeldSpan("gate", held_us, held_us)
     await site.database.retention("acme").add_hold(span, "a case", "key:k1")
-    small = 2 * (len(b"a picture") + 4 * len(b"part of a clip"))
+    small = 2 * (len(b"a picture") + len(clip_keys(alarm.id)) * len(b"part of a clip"))
 
     # One byte above the low mark after the step before: each time exactly one thing has to go.
     steps = [

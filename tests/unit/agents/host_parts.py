@@ -12,6 +12,7 @@ import numpy as np
 
 from agents.analysis import PreparedFrame
 from agents.services import WatcherServices
+from cluster.stores.bus import TrackUpdate
 from pipelines.domain import (
     Alarm,
     CameraKey,
@@ -23,8 +24,6 @@ from pipelines.domain import (
     LetterboxedFrame,
     Polygon,
     Rule,
-    Sighting,
-    TrackPath,
     WorkOwner,
 )
 from pipelines.imaging import I420, letterbox_i420
@@ -86,7 +85,7 @@ class HostParts:
     owners: set[WorkOwner] = field(default_factory=set)
     alarms: list[tuple[Alarm, I420]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
-    updates: list[TrackPath | Sighting] = field(default_factory=list)
+    updates: list[TrackUpdate] = field(default_factory=list)
     input_size: tuple[int, int] = INPUT
 
     def plan(self, key: CameraKey) -> CameraPlan | None:
@@ -109,7 +108,7 @@ class HostParts:
         self._called()
         self.crops.append(crop)
 
-    def record_updates(self, updates: Sequence[TrackPath | Sighting]) -> None:
+    def record_updates(self, updates: Sequence[TrackUpdate]) -> None:
         self._called()
         self.updates += updates
 

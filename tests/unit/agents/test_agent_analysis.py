@@ -13,7 +13,16 @@ import pytest
 from agents.analysis import MAX_HELD_CROPS, CameraAnalysis
 from agents.gate import FrameGate
 from pipelines.clock import ManualClock
-from pipelines.domain import Detections, FrameStamp, Polygon, Sighting, Track, TrackPath, WorkOwner
+from pipelines.domain import (
+    AnalysedCell,
+    Detections,
+    FrameStamp,
+    Polygon,
+    Sighting,
+    Track,
+    TrackPath,
+    WorkOwner,
+)
 from pipelines.errors import StaleFrameError, UnavailableError
 from tests.factories import T0_US
 from tests.unit.agents.host_parts import (
@@ -159,6 +168,12 @@ async def test_a_track_is_remembered_with_its_crop_and_its_path_is_told(desk: De
     await desk.analysis.aclose()
     paths = [updates for updates in desk.host.updates if isinstance(updates, TrackPath)]
     assert sum(len(path.points) for path in paths) >= 3 * FPS - 1
+    cells = [update for update in desk.host.updates if isinstance(update, AnalysedCell)]
+    assert sum(len(cell.times) for cell in cells) == 3 * FPS
+    # After the paths that they count.
+    last = max(n for n, update in enumerate(desk.host.updates) if isinstance(update, TrackPath))
+    assert isinstance(desk.host.updates[last + 1], AnalysedCell)
+    assert desk.host.updates[last + 1].tracks == 1
 
 
 @pytest.mark.parametrize(("painted", "held"), [((), 0), ((HALF,), 1)])

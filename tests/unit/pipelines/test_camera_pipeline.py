@@ -164,7 +164,9 @@ def test_empty_frames() -> None:
     for number in range(10):
         stamp = FrameStamp(START_US + number * 200_000, number, *SIZE)
         assert pipeline.step(stamp, Detections.empty()) == StepResult()
-    assert pipeline.finish() == StepResult()
+    rest = pipeline.finish()
+    assert replace(rest, analysed=()) == StepResult()
+    assert [len(cell.times) for cell in rest.analysed] == [10]
 
 
 def test_memory_is_released() -> None:

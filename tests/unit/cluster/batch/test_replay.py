@@ -56,6 +56,7 @@ def take(everything: Findings, some: Findings) -> None:
     everything.alarms += some.alarms
     everything.objects += some.objects
     everything.paths += some.paths
+    everything.analysed += some.analysed
 
 
 def test_a_table_round_trips() -> None:
@@ -107,6 +108,8 @@ def test_findings_equal_those_of_a_plain_pipeline_run() -> None:
     assert len(raised_ids) >= 3
     assert {raised.alarm.source for raised in found.alarms} == {AlarmSource.BATCH}
     assert {path.source for path in found.paths} == {AlarmSource.BATCH}
+    assert {cell.source for cell in found.analysed} == {AlarmSource.BATCH}
+    assert sum(len(cell.times) for cell in found.analysed) == len(list(frames(THINGS, SECONDS)))
     for raised in found.alarms:
         assert raised.frame == FrameRef("a.mp4", raised.alarm.capture_us - START_US)
 
@@ -126,6 +129,8 @@ def test_what_ended_before_the_range_is_not_emitted() -> None:
     assert 0 < len(wanted) < len(everything.alarms)
     assert len(found.objects) == 2  # the standing person and the dog; the walking person has left
     assert all(path.end_us >= from_us for path in found.paths)
+    assert found.analysed
+    assert all(cell.end_us >= from_us for cell in found.analysed)
 
 
 def test_overlapping_files_are_analysed_once() -> None:

@@ -88,7 +88,7 @@ SEES = {
 ACTS = SEES | {"alarm.acknowledge", "object.search", "image.detect"}
 STUDIES = ACTS | {"analytics.read", "recording.export", "job.run"}
 RUNS = STUDIES | {"camera.manage", "rule.manage", "user.manage", "key.manage", "audit.read"}
-RUNS |= {"privacy.manage", "group.manage", "erasure.read", "erasure.manage"}
+RUNS |= {"privacy.manage", "group.manage", "erasure.read", "erasure.manage", "evidence.reveal"}
 SHARED = {"session.read", "tenant.manage", "model.manage", "key.manage", "audit.read"}
 SHARED |= {"erasure.read"}
 

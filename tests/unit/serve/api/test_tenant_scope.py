@@ -65,6 +65,7 @@ class Parts:
         self.links: Any = self
         self.alarm_feeds: Any = self
         self.decoder: Any = self
+        self.hider: Any = self
         self.quotas: Any = self
         self.viewer_ids = ViewerIds(SecretStr("s" * 32))
         self.named: list[str] = []
@@ -81,8 +82,12 @@ class Parts:
         *,
         by: Principal,
         camera: str,
+        shows: Any,
     ) -> str:
         return f"{tenant}/{key} for {by.actor}, {camera}"
+
+    async def run(self, tenant: str, call: Any) -> str:
+        return f"turn of {tenant}"
 
     def subscribe(self, tenant: str, after: str | None, *, at_most: int) -> str:
         return f"stream of {tenant}, of {at_most}"
@@ -134,6 +139,7 @@ def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantSc
     ):
         assert store.tenant == "acme"
     assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
+    assert scope.anonymisation.tenant == "acme"
     assert scope.audit.chain == "acme"
     blobs: Any = scope.blobs
     assert blobs == "blobs of acme"
@@ -179,6 +185,7 @@ async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> No
     any_: Any = None
     found: list[Any] = [
         await scope.decoder.decode(any_, any_),
+        await scope.hider.run(any_),
         await scope.quotas.limits(),
         await scope.quotas.rates(any_),
         scope.quotas.under_way(),
@@ -186,6 +193,7 @@ async def test_quotas_are_those_of_this_tenant_and_key(scope: TenantScope) -> No
     ]
     assert found == [
         "picture of acme",
+        "turn of acme",
         "limits of acme",
         "rates of acme and key:k1",
         "requests of acme",
@@ -240,7 +248,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
         "retention", "keys", "users", "decoder", "quotas", "groups", "visible", "every_job",
-        "erasures",
+        "erasures", "hider", "anonymisation",
     }  # fmt: skip
 
 

@@ -8,11 +8,11 @@ from alembic import op
 from cluster.stores.db.row_security import ALL_RIGHTS, ensure_roles, expose, protect
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 # Of the tenant's own rows, of all rows. The update of a tenant is for its counter of revisions, and
-# to lock it; tenants, their keys and their quotas are removed where a tenant is erased. Whether users
-# and sessions still work is asked by who holds views and links of all tenants (`credentials`).
+# to lock it; tenants, their keys and their quotas are removed where a tenant is erased. Whether
+# users and sessions still work is asked for the views and links of all tenants (`credentials`).
 RIGHTS = {
     "cameras": (ALL_RIGHTS, "SELECT, UPDATE (url, substream_url)"),
     "rules": (ALL_RIGHTS, "SELECT"),
@@ -24,6 +24,9 @@ RIGHTS = {
     "retention_policies": (ALL_RIGHTS, ""),
     "holds": (ALL_RIGHTS, ""),
     "retention_runs": (ALL_RIGHTS, ""),
+    "anonymisation_policies": (ALL_RIGHTS, ""),
+    "reveals": (ALL_RIGHTS, ""),
+    "analysed": (ALL_RIGHTS, ""),
     "camera_groups": (ALL_RIGHTS, ""),
     "camera_group_members": (ALL_RIGHTS, ""),
     "users": (ALL_RIGHTS, "SELECT"),

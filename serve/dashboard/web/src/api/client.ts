@@ -10,9 +10,11 @@ import type {
   User,
   UserChanges,
 } from '../domain/access';
+import type { Anonymisation } from '../domain/anonymisation';
 import {
   decodeAlarm,
   decodeAlarmPage,
+  decodeAnonymisation,
   decodeAuditPage,
   decodeCamera,
   decodeCameras,
@@ -225,6 +227,27 @@ export class Api {
     const path = `/v1/alarms/${encodeURIComponent(alarm)}/clip`;
     // It may be made right then, from object storage.
     return decodeClip(await this.#json(path, { signal, timeoutMs: CLIP_TIMEOUT_MS }));
+  }
+
+  /** From now on the originals of an alarm, for whoever asks; the reason goes to the audit log. */
+  async reveal(alarm: string, reason: string, minutes: number): Promise<void> {
+    await this.#send('/v1/reveals', { method: 'POST', json: { alarm, reason, minutes } });
+  }
+
+  async endReveal(reveal: string): Promise<void> {
+    await this.#send(`/v1/reveals/${encodeURIComponent(reveal)}`, { method: 'DELETE' });
+  }
+
+  async anonymisation(signal?: AbortSignal): Promise<Anonymisation> {
+    return decodeAnonymisation(await this.#json('/v1/policies/anonymisation', { signal }));
+  }
+
+  async setAnonymisation(policy: Anonymisation): Promise<Anonymisation> {
+    const { keepAudio, ...rest } = policy;
+    const json = { ...rest, keep_audio: keepAudio };
+    return decodeAnonymisation(
+      await this.#json('/v1/policies/anonymisation', { method: 'PUT', json }),
+    );
   }
 
   /** What was seen in a clip. Its path is a permission in itself: the credential stays at home. */

@@ -1,6 +1,7 @@
 /** The edge: JSON of unknown shape becomes the page's vocabulary here, or a DecodeError. */
 
 import type { AccessKey, CameraGroup, Provider, User } from './access';
+import { type Anonymisation, HIDES, type Hide, STYLES } from './anonymisation';
 import {
   type Alarm,
   type AlarmPage,
@@ -292,7 +293,32 @@ export function decodeClip(value: unknown): Clip {
     gaps: Array.isArray(from.gaps) ? from.gaps.length : 0,
     url: mediaPath(from.url),
     boxesUrl: mediaPath(fields(from.boxes ?? {}, 'clip.boxes').json),
+    anonymised: !['off', ''].includes(textOr(from, 'anonymised', '')),
+    reveal: textOr(from, 'reveal', null),
   };
+}
+
+/** A policy with what this page does not know is an error: it would be lost when it is saved. */
+export function decodeAnonymisation(value: unknown): Anonymisation {
+  const from = fields(value, 'policy');
+  const cameras = Object.entries(fields(from.cameras, 'policy.cameras'));
+  const style = STYLES.find((known) => known === from.style);
+  if (style === undefined || !Array.isArray(from.classes)) {
+    throw new DecodeError('policy: expected a style and classes');
+  }
+  return {
+    hide: hidden(from.hide),
+    cameras: Object.fromEntries(cameras.map(([camera, hide]) => [camera, hidden(hide)])),
+    style,
+    keepAudio: from.keep_audio === true,
+    classes: from.classes.map(String),
+  };
+}
+
+function hidden(value: unknown): Hide {
+  const found = HIDES.find((known) => known === value);
+  if (found === undefined) throw new DecodeError(`policy.hide: unknown ${String(value)}`);
+  return found;
 }
 
 /** The frames of a clip in which something was seen, in order; a box that cannot be read is left out. */

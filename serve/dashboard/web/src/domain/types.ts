@@ -28,6 +28,8 @@ export type Permission =
   | 'group.manage'
   | 'user.manage'
   | 'audit.read'
+  | 'privacy.manage'
+  | 'evidence.reveal'
   | 'erasure.manage';
 
 /** Who is signed in. */
@@ -184,6 +186,10 @@ export interface Clip {
   /** Signed paths; null where it is not ready. They work for some minutes. */
   readonly url: string | null;
   readonly boxesUrl: string | null;
+  /** Persons are hidden in it. */
+  readonly anonymised: boolean;
+  /** Id of the reveal under which the original is shown, if one is needed. */
+  readonly reveal: string | null;
 }
 
 export interface SeenBox {

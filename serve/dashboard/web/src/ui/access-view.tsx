@@ -1,6 +1,8 @@
-/** Who may use the tenant: people and programs, and which cameras they see. */
+/** Who may use the tenant: people and programs, and which cameras they see; and who is hidden from
+ * them. */
 
 import type { Workspace } from '../state/workspace';
+import { AnonymisationPolicy } from './anonymisation';
 import { Groups } from './groups';
 import { Keys } from './keys';
 import { useList } from './use-list';
@@ -16,6 +18,7 @@ export function AccessView({ workspace }: { workspace: Workspace }) {
       {workspace.can('user.manage') ? <Users api={api} groups={known} /> : null}
       {workspace.can('key.manage') ? <Keys api={api} groups={known} /> : null}
       {manages ? <Groups api={api} groups={groups} /> : null}
+      {workspace.can('privacy.manage') ? <AnonymisationPolicy workspace={workspace} /> : null}
     </>
   );
 }

@@ -64,6 +64,7 @@ export function AlarmFeed({ workspace }: { workspace: Workspace }) {
         <ClipDialog
           api={workspace.api}
           alarm={playing}
+          mayReveal={workspace.can('evidence.reveal')}
           title={t('clip.title', {
             kind: kindText(playing.kind),
             camera: cameraName(workspace, playing),

@@ -8,6 +8,7 @@ import { SeenOverlay } from '../evidence/player';
 import { formatTime, type MessageKey, nameOfClass, t } from '../i18n';
 import { en } from '../i18n/en';
 import { Dialog } from './dialog';
+import { Reveal } from './reveal';
 import { type ClipWatch, useClip } from './use-clip';
 
 /** An address that failed sooner than this was not refused for its age. */
@@ -17,10 +18,12 @@ export interface ClipDialogProps {
   readonly api: Api;
   readonly alarm: Alarm;
   readonly title: string;
+  /** Whether the viewer may see originals, with a reason. */
+  readonly mayReveal: boolean;
   readonly onClose: () => void;
 }
 
-export function ClipDialog({ api, alarm, title, onClose }: ClipDialogProps) {
+export function ClipDialog({ api, alarm, title, mayReveal, onClose }: ClipDialogProps) {
   const watch = useClip(api, alarm.id);
   const { clip, error } = watch;
   return (
@@ -30,6 +33,9 @@ export function ClipDialog({ api, alarm, title, onClose }: ClipDialogProps) {
           <ClipPlayer clip={clip} url={clip.url} watch={watch} />
         ) : (
           <ClipState clip={clip} failed={error !== null} />
+        )}
+        {clip === null ? null : (
+          <Reveal api={api} alarm={alarm.id} clip={clip} may={mayReveal} onChange={watch.renew} />
         )}
         <p class="form-error" role="alert">
           {error}
