@@ -63,13 +63,13 @@ class Tally:
 
     def give_up(self, error: Exception) -> None:
         """Nothing more could be done for this tenant: a store refused, or there is a bug, or a row
-        that nobody expected."""
+        that nobody expected. A failure of one thing, before, says more."""
         self.complete = False
         if isinstance(error, AtalaiaError):
-            self.error = error.message
+            self.error = self.error or error.message
             log.warning("retention of a tenant failed", tenant=self.tenant, error=str(error))
         else:
-            self.error = "an internal error; details are in the log."
+            self.error = self.error or "an internal error; details are in the log."
             log.exception("retention of a tenant failed", tenant=self.tenant, exc_info=error)
 
     def report(self, ended_us: int, space: SpaceState) -> RetentionRun:

@@ -26,7 +26,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", name="pk_storage_use"),
     )
     protect(op.get_bind(), "storage_use")
+    op.create_index("ix_recordings_tenant_size", "recordings", ["tenant", "size"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_recordings_tenant_size", "recordings")
     op.drop_table("storage_use")

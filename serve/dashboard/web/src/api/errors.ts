@@ -39,8 +39,10 @@ export class ApiError extends Error {
 /** The kind of an answer that is no success; `body` is its problem document, if it has one. */
 export function kindOf(status: number, body: unknown): ApiErrorKind {
   const code = typeof body === 'object' && body !== null && 'code' in body ? body.code : null;
-  // With 429 it is a rate, which is over soon; with 409 it is a number of things, which is not.
-  return status === 409 && code === 'quota-exceeded' ? 'quota' : kindOfStatus(status);
+  // With 429 it is a rate, which is over soon; with 409 it is a number of things, and with 507 the
+  // storage, which are not.
+  const lasting = status === 409 || status === 507;
+  return lasting && code === 'quota-exceeded' ? 'quota' : kindOfStatus(status);
 }
 
 function kindOfStatus(status: number): ApiErrorKind {

@@ -107,9 +107,11 @@ describe('Api', () => {
     expect(bad.onUnauthorized).toHaveBeenCalledTimes(1);
   });
 
-  it('tells a limit from something that exists', async () => {
-    const { api } = apiThat(() => json({ code: 'quota-exceeded', detail: '5 of 5.' }, 409));
+  it.each([409, 507])('tells a limit from what else is answered with %i', async (status) => {
+    const { api } = apiThat(() => json({ code: 'quota-exceeded', detail: '5 of 5.' }, status));
     await expect(api.cameras()).rejects.toMatchObject({ kind: 'quota', retryable: false });
+    const other = apiThat(() => json({ code: 'error', detail: 'Taken.' }, status));
+    await expect(other.api.cameras()).rejects.not.toMatchObject({ kind: 'quota' });
   });
 
   it('reads the warnings of a new rule', async () => {
