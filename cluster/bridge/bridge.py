@@ -11,6 +11,7 @@ import psutil
 from cluster.bridge.pump import StreamPump
 from cluster.bridge.room import RoomPublisher, TrackSink
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
+from cluster.bridge.unmasked import UnmaskedRoom
 from cluster.core.backoff import Backoff
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import DETECT_TRACK, MAIN_TRACK
@@ -23,7 +24,10 @@ log = get_logger("bridge")
 
 
 class CameraBridge:
-    """One camera: its place in the room and one pump per track. Lives on the actor's event loop."""
+    """One camera: its place in its rooms and one pump per track. Lives on the actor's event loop.
+
+    Of a camera with masks the room that everybody may enter gets masked video, in each track.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class CameraBridge:
         recordings: RecordingService,
     ) -> None:
         self.camera = camera
+        self._settings = settings
         self._recordings = recordings
         self._recording = recordings.camera(camera.key)
         self._loop = asyncio.get_running_loop()
@@ -50,7 +55,10 @@ class CameraBridge:
                     clock=clock,
                     backoff=self._backoff(settings),
                     tap=self._recording.tap if track == MAIN_TRACK else None,
+                    masks=camera.masks,
                 )
+        self._unmasked: UnmaskedRoom | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def _backoff(settings: Settings) -> Backoff:
@@ -66,9 +74,27 @@ class CameraBridge:
             pump.start()
 
     def update(self, camera: BridgeCamera) -> None:
-        """Apply what may change without a new pull."""
+        """Apply what may change without a new pull. When this returns, no frame with other masks
+        reaches a room or a recording."""
         self.camera = camera
+        for pump in self._pumps.values():
+            pump.set_masks(camera.masks)
         self._recording.apply(camera.recording, camera.masks)
+        self._follow_masks()
+
+    def _follow_masks(self) -> None:
+        """Wait in the unmasked room while there are masks, and no longer."""
+        room = self._unmasked
+        if self.camera.masks and room is None:
+            livekit, backoff = self._settings.livekit, self._backoff(self._settings)
+            self._unmasked = UnmaskedRoom(livekit, self.camera.key, backoff)
+            self._unmasked.start()
+        elif room is not None and not self.camera.masks:
+            self._unmasked = None
+            task = asyncio.create_task(room.aclose(), name=f"leave {self.camera.key.unmasked_room}")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        self._pumps[MAIN_TRACK].unmasked = self._unmasked
 
     def status(self) -> CameraBridgeStatus:
         recording = self._recording.status()
@@ -95,6 +121,9 @@ class CameraBridge:
         for name, pump in self._pumps.items():
             if not await asyncio.to_thread(pump.join, timeout_s):
                 log.warning("pump still blocked in a read", room=self.camera.key.room, track=name)
+        if self._unmasked is not None:
+            await self._unmasked.aclose()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await self._room.aclose()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import Counter
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.core.names import BRIDGE_IDENTITY
 from cluster.core.settings import LiveKitSettings
-from pipelines.domain import CameraKey
+from pipelines.domain import CameraKey, Polygon
 from pipelines.errors import UnavailableError
 
 log = get_logger("bridge.room")
@@ -39,11 +40,11 @@ TOKEN_TTL = timedelta(hours=24)
 """LiveKit renews the token of a connected participant; this bounds how late it may first join."""
 
 
-def publisher_token(livekit: LiveKitSettings, key: CameraKey) -> str:
-    """A token that may publish into this camera's room and do nothing else."""
+def publisher_token(livekit: LiveKitSettings, key: CameraKey, room: str) -> str:
+    """A token that may publish into this room of the camera and do nothing else."""
     grants = api.VideoGrants(
         room_join=True,
-        room=key.room,
+        room=room,
         can_publish=True,
         can_publish_data=False,
         can_subscribe=False,
@@ -59,14 +60,19 @@ def publisher_token(livekit: LiveKitSettings, key: CameraKey) -> str:
 
 
 class TrackSink:
-    """One published track. `push` is called by a single producer thread; the rest by the loop."""
+    """One published track. `push` is called by a single producer thread; the rest by the loop.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        masks: see `require_masks`.
+    """
+
+    def __init__(self, name: str, masks: tuple[Polygon, ...] = ()) -> None:
         self.name = name
+        self._masks = masks
+        self._passing = threading.Lock()
         self.dropped: Counter[str] = Counter()
         self._source: EncodedVideoSource | None = None
         self._size: tuple[int, int] | None = None
-        self._frame_id = 0
         self._await_key_frame = True
 
     @property
@@ -90,9 +96,21 @@ class TrackSink:
     def attached(self) -> bool:
         return self._source is not None
 
+    def require_masks(self, masks: tuple[Polygon, ...]) -> None:
+        """From the return of this call on no frame passes into which other masks are painted."""
+        with self._passing:
+            self._masks = masks
+
     def push(self, unit: AccessUnit) -> None:
         """Hand one access unit to the room. Never blocks; what is not taken is counted by cause."""
-        self._frame_id = (self._frame_id + 1) % FRAME_ID_MODULUS
+        with self._passing:
+            self._push(unit)
+
+    def _push(self, unit: AccessUnit) -> None:
+        if unit.masks != self._masks:
+            self.dropped["other_masks"] += 1
+            self._await_key_frame = True
+            return
         source = self._source
         if source is None:
             self.dropped["room_away"] += 1
@@ -114,24 +132,40 @@ class TrackSink:
                 codec=_H264,
                 frame_type=frame_type,
                 timestamp_us=unit.timestamp_us,
-                metadata=rtc.FrameMetadata(user_timestamp=unit.capture_us, frame_id=self._frame_id),
+                metadata=rtc.FrameMetadata(
+                    user_timestamp=unit.capture_us, frame_id=unit.number % FRAME_ID_MODULUS
+                ),
             )
         )
         if not accepted:
             self.dropped["refused_by_sdk"] += 1
 
     def key_frame_requested(self) -> bool:
-        """Whether a viewer asked for a key frame since the last call (only an encoder can help)."""
+        """Whether the track waits for a key frame, or a viewer asked for one since the last call.
+        Only an encoder can help."""
         source = self._source
-        return source is not None and source.take_feedback().keyframe_requested
+        if source is None:
+            return False
+        return source.take_feedback().keyframe_requested or self._await_key_frame
 
 
 class RoomPublisher:
-    """Keeps the camera in its room as long as it runs; owns the connection and its tracks."""
+    """Keeps the camera in its room as long as it runs; owns the connection and its tracks.
 
-    def __init__(self, livekit: LiveKitSettings, key: CameraKey, backoff: Backoff) -> None:
+    Args:
+        name: of the room; None: the camera's own, for everybody.
+    """
+
+    def __init__(
+        self,
+        livekit: LiveKitSettings,
+        key: CameraKey,
+        backoff: Backoff,
+        name: str | None = None,
+    ) -> None:
         self._livekit = livekit
         self._key = key
+        self._name = name or key.room
         self._backoff = backoff
         self._sinks: dict[str, TrackSink] = {}
         self._room: rtc.Room | None = None
@@ -145,8 +179,14 @@ class RoomPublisher:
     def connected(self) -> bool:
         return self._room is not None and self._room.isconnected()
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody else is in the room. Safe from any thread."""
+        room = self._room
+        return room is not None and bool(room.remote_participants)
+
     def start(self) -> None:
-        self._task = asyncio.create_task(self._keep_connected(), name=f"room {self._key.room}")
+        self._task = asyncio.create_task(self._keep_connected(), name=f"room {self._name}")
 
     async def open_track(self, sink: TrackSink, size: tuple[int, int]) -> None:
         """Publish `sink` with this picture size, now or as soon as the room is there.
@@ -183,21 +223,21 @@ class RoomPublisher:
             try:
                 await self._connect()
             except (rtc.ConnectError, UnavailableError, OSError) as error:
-                log.warning("room not reached", room=self._key.room, error=str(error))
+                log.warning("room not reached", room=self._name, error=str(error))
                 async with self._lock:
                     await self._leave()
                 await asyncio.sleep(self._backoff.next_delay_s())
                 continue
             self._backoff.reset()
             await self._lost.wait()
-            log.warning("room lost", room=self._key.room)
+            log.warning("room lost", room=self._name)
             async with self._lock:
                 await self._leave()
             await asyncio.sleep(self._backoff.next_delay_s())
 
     async def _connect(self) -> None:
         # Shielded: see `_end_join`.
-        self._join = asyncio.create_task(self._joined(), name=f"join {self._key.room}")
+        self._join = asyncio.create_task(self._joined(), name=f"join {self._name}")
         room = await asyncio.shield(self._join)
         async with self._lock:
             self._room = room
@@ -205,14 +245,14 @@ class RoomPublisher:
                 if sink.size is not None:
                     await self._publish(room, sink, sink.size)
         self._there.set()
-        log.info("room joined", room=self._key.room)
+        log.info("room joined", room=self._name)
 
     async def _joined(self) -> rtc.Room:
         room = rtc.Room()
         room.on("disconnected", lambda *_: self._lost.set())
         await room.connect(
             self._livekit.url,
-            publisher_token(self._livekit, self._key),
+            publisher_token(self._livekit, self._key, self._name),
             rtc.RoomOptions(auto_subscribe=False),
         )
         return room

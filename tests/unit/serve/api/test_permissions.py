@@ -87,7 +87,7 @@ SEES = {
 ACTS = SEES | {"alarm.acknowledge", "object.search", "image.detect"}
 STUDIES = ACTS | {"analytics.read", "recording.export", "job.run"}
 RUNS = STUDIES | {"camera.manage", "rule.manage", "user.manage", "key.manage", "audit.read"}
-RUNS |= {"privacy.manage"}
+RUNS |= {"privacy.manage", "live.unmasked"}
 SHARED = {"session.read", "tenant.manage", "model.manage", "key.manage", "audit.read"}
 
 

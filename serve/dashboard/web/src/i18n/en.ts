@@ -82,6 +82,8 @@ export const en = {
   'camera.enlarge': 'Enlarge',
   'camera.shrink': 'Back to all cameras',
   'camera.rules': 'Rules',
+  'camera.masked': 'Masked',
+  'camera.masked.hint': 'Privacy masks cover parts of this video.',
   'camera.video': 'Live picture of {name}',
   'camera.actions': 'Actions for {name}',
   'camera.fps': '{fps} fps',

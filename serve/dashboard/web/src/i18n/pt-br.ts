@@ -82,6 +82,8 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'camera.enlarge': 'Ampliar',
   'camera.shrink': 'Voltar a todas as câmeras',
   'camera.rules': 'Regras',
+  'camera.masked': 'Com máscara',
+  'camera.masked.hint': 'Máscaras de privacidade cobrem partes deste vídeo.',
   'camera.video': 'Imagem ao vivo de {name}',
   'camera.actions': 'Ações de {name}',
   'camera.fps': '{fps} fps',
