@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from cluster.bridge import masked
+from cluster.bridge.losses import Spacing
 from cluster.bridge.masked import MaskedVideo
 from cluster.bridge.passthrough import CannotPassError, Passthrough
 from cluster.bridge.reader import PacketReader
@@ -106,6 +107,7 @@ class StreamPump:
         self._status = StreamStatus(since_us=clock.now_us())
         self._captures: deque[int] = deque(maxlen=FPS_WINDOW)
         self._capture_clock = CaptureClock()
+        self._spacing = Spacing()
         self._number = 0
 
     def start(self) -> None:
@@ -242,6 +244,9 @@ class StreamPump:
             log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
             if event.kind is ClockEventKind.JUMPED:
                 self._require_same_description(reader)
+        wait_s = self._spacing.wait_s(self._clock.monotonic(), stamp.timestamp_us)
+        if wait_s > 0:
+            self._stop.wait(wait_s)
         if picture.unmasked is not None and self.unmasked is not None:
             self.unmasked.push(self._unit(picture.unmasked, stamp))
         if not self._is_open(frame, reason) and not self._open(frame, reader, reason):

@@ -92,6 +92,35 @@ def test_a_refused_frame_asks_for_a_key_frame() -> None:
     assert sink.key_frame_requested()
 
 
+def test_after_a_loss_nothing_passes_until_a_key_frame() -> None:
+    sink, source = attached()
+    for number in range(4):
+        sink.push(unit(number, key_frame=number == 0))
+    sink.check_losses(sink.accepted, encoded=3)
+    sink.push(unit(4))
+    sink.check_losses(sink.accepted, encoded=4)
+    sink.push(unit(5))
+    assert sink.key_frame_requested()
+    sink.push(unit(6, key_frame=True))
+    sink.push(unit(7))
+    numbers = [frame.timestamp_us for frame in source.taken]
+    assert numbers == [0, 1, 2, 3, 4, 6, 7]
+    assert sink.dropped == {"lost_by_sdk": 1, "before_key_frame": 1}
+
+
+def test_a_new_source_has_lost_nothing() -> None:
+    sink, _ = attached()
+    sink.push(unit(0, key_frame=True))
+    sink.check_losses(sink.accepted, encoded=0)
+    second = Source()
+    sink.attach(cast(EncodedVideoSource, second), SIZE)
+    sink.push(unit(1, key_frame=True))
+    sink.check_losses(sink.accepted, encoded=0)
+    sink.push(unit(2))
+    assert len(second.taken) == 2
+    assert sink.dropped == {}
+
+
 def test_a_frame_keeps_its_number_and_capture_time() -> None:
     sink, source = attached()
     sink.push(unit(7, key_frame=True))
