@@ -15,6 +15,7 @@ from cluster.clips.clips import (
     ClipReason,
     ClipState,
     RecordingPolicy,
+    before_mask,
     clip_key,
 )
 from cluster.clips.coverage import Span
@@ -25,6 +26,7 @@ from pipelines.domain import Alarm, Recording
 from pipelines.errors import NotFoundError
 from serve.api.alarms import AlarmPath, alarm_of
 from serve.api.audit.note import AuditNoteDep
+from serve.api.before_mask import ClosedFootageDep
 from serve.api.bound import TenantLinks
 from serve.api.fields import ResponseBody
 from serve.api.permissions import needs
@@ -78,7 +80,11 @@ class ClipView(ResponseBody):
 
 @router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm")
 async def alarm_clip(
-    alarm: AlarmPath, scope: TenantDep, state: StateDep, note: AuditNoteDep
+    alarm: AlarmPath,
+    scope: TenantDep,
+    state: StateDep,
+    note: AuditNoteDep,
+    closed: ClosedFootageDep,
 ) -> ClipView:
     """Made at the first request, from what was recorded around the alarm. `pending`: request it
     again in some seconds. `none`: there will be none, and why."""
@@ -88,6 +94,8 @@ async def alarm_clip(
     clip = await state.evidence.clips.clip(
         known, kept, scope.recordings, scope.blobs, at_most=at_most
     )
+    if clip.file is not None and not clip.file.masked and known.camera in closed.cameras:
+        clip = before_mask(clip)
     note.details["state"] = clip.state
     if clip.file is not None:
         complete = state.deps.clock.now_us() >= kept.settled_us(known)

@@ -19,6 +19,7 @@ from cluster.clips.stitch import Stitched
 from cluster.core.roles import Permission
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import InputError
+from serve.api.before_mask import ClosedFootageDep
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import needs
 from serve.api.problems import responses
@@ -77,6 +78,10 @@ class SegmentView(SpanView):
 class Timeline(ResponseBody):
     segments: list[SegmentView]
     spans: list[CameraSpan] = Field(description="The segments of this page, merged, per camera.")
+    left_out: int = Field(
+        description="Segments of this page that were recorded before their camera had privacy "
+        "masks, and that your role may not see."
+    )
     next_cursor: NextCursor
 
 
@@ -101,12 +106,15 @@ async def list_recordings(
     camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
     cursor: PageCursor = None,
+    *,
+    closed: ClosedFootageDep,
 ) -> Timeline:
     """Every segment that holds any of the range. Keep the filters when you page on."""
     span = asked_range(since, until)
-    segments, following = await scope.recordings.page(
+    found, following = await scope.recordings.page(
         camera, span.from_us, span.to_us, limit=limit, cursor=cursor
     )
+    segments = [segment for segment in found if not closed.holds(segment)]
 
     def view(segment: Segment) -> SegmentView:
         return SegmentView(
@@ -128,6 +136,7 @@ async def list_recordings(
     return Timeline(
         segments=[view(segment) for segment in segments],
         spans=_spans(segments),
+        left_out=len(found) - len(segments),
         next_cursor=following,
     )
 
@@ -147,6 +156,7 @@ async def exported(
     camera: CameraQuery,
     since: Since,
     until: Until,
+    closed: ClosedFootageDep,
 ) -> AsyncIterator[tuple[Stitched, Manifest]]:
     """A finished export, on disk for as long as the answer is being sent."""
     span = asked_range(since, until)
@@ -162,6 +172,7 @@ async def exported(
         segments = await scope.recordings.between(
             camera, span.from_us, span.to_us, limit=MAX_SOURCES
         )
+        closed.require_open(segments)
         # The export, its second copy while the index is put in front, and one segment beside it.
         size = sum(segment.size for segment in segments) * 2
         folder = await stack.enter_async_context(evidence.scratch.folder_for(size))

@@ -136,6 +136,8 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'clip.reason.being-made': 'Ele está sendo montado.',
   'clip.reason.recording-off': 'Esta câmera não é gravada.',
   'clip.reason.not-recorded': 'Este momento não foi gravado, ou a gravação já não é guardada.',
+  'clip.reason.before-mask':
+    'Foi gravado antes de a câmera ter máscaras de privacidade. Fale com um administrador.',
   'clip.reason.damaged': 'O arquivo deste momento sumiu ou não é o que foi gravado.',
   'clip.gaps': 'Partes deste tempo não foram gravadas: ali a imagem fica parada.',
   'clip.unplayable':
