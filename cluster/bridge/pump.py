@@ -222,7 +222,7 @@ class StreamPump:
                 video.request_key_frame()
             for frame in video.decode(packet, clock.monotonic()):
                 stamp = self._stamp(frame.time)
-                if clock.now_us() - stamp.capture_us > masked.MAX_LATE_US:
+                if video.is_late(frame, clock.monotonic()):
                     self._sink.dropped["too_slow"] += 1
                     continue
                 painted, bare = video.encode(frame, clock.monotonic())

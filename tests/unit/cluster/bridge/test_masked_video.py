@@ -14,8 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from av.container import InputContainer
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cluster.bridge.masked import NOT_DECODED, PATIENCE_S, TOO_SLOW, MaskedVideo
+from cluster.bridge.masked import (
+    MAX_LAG_S,
+    NOT_DECODED,
+    PATIENCE_S,
+    TOO_SLOW,
+    Backlog,
+    MaskedVideo,
+)
 from cluster.media.transcode import EncodedFrame, FrameEncoder
 from pipelines.domain import Polygon
 from pipelines.errors import UnavailableError
@@ -179,3 +188,49 @@ def test_slow_cameras_get_key_frames_by_time() -> None:
         keys += [n * 0.4 for made in encoder.encode(frame) if made.key_frame]
     assert keys == pytest.approx([0.0, 2.0, 4.0])
     assert all(b - a <= 2.0 + 1e-6 for a, b in itertools.pairwise(keys))
+
+
+# ------------------------------------------------------------ falling behind
+
+
+@given(
+    st.floats(-0.0009, 0.0009),
+    st.lists(st.floats(0.0, 1.9), min_size=1, max_size=30),
+)
+def test_neither_jitter_nor_a_wrong_clock_makes_a_frame_late(
+    drift: float, delays: list[float]
+) -> None:
+    backlog = Backlog()
+    for n in range(2_000):  # over half an hour, a frame each second
+        lag_s = backlog.lag_s(n * (1 + drift), 50.0 + n + delays[n % len(delays)])
+        assert 0 <= lag_s <= MAX_LAG_S
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.9, 0.97])
+def test_a_transcoder_that_is_too_slow_falls_behind_for_good(speed: float) -> None:
+    backlog = Backlog()
+    lags = [backlog.lag_s(n / 25, n / 25 / speed) for n in range(25 * 120)]
+    first = next(n for n, lag_s in enumerate(lags) if lag_s > MAX_LAG_S)
+    # It takes as long as it needs to lose two seconds.
+    assert first / 25 == pytest.approx(MAX_LAG_S / (1 / speed - 1), rel=0.05)
+    assert min(lags[first:]) > MAX_LAG_S
+
+
+def test_what_is_left_out_lets_it_catch_up() -> None:
+    backlog = Backlog()
+    now_s, left_out = 0.0, []
+    for n in range(25 * 20):
+        now_s = max(now_s, n / 25) + 0.01  # decoding
+        late = backlog.lag_s(n / 25, now_s) > MAX_LAG_S
+        left_out.append(late)
+        now_s += 0.0 if late else (0.5 if n < 50 else 0.02)  # painting and encoding
+    assert any(left_out)
+    assert not any(left_out[-100:])
+
+
+def test_a_camera_that_starts_its_time_anew_is_not_late() -> None:
+    backlog = Backlog()
+    assert backlog.lag_s(5_000.0, 10.0) == 0.0
+    assert backlog.lag_s(0.0, 10.04) == 0.0
+    assert backlog.lag_s(90_000.0, 10.08) == 0.0
+    assert backlog.lag_s(None, 99.0) == 0.0
