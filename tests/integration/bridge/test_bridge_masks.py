@@ -15,7 +15,9 @@ import pytest
 from pydantic import SecretStr
 
 from cluster.bridge.bridge import Bridge
-from cluster.bridge.units import BridgeCamera
+from cluster.bridge.masked import NOT_DECODED
+from cluster.bridge.units import BridgeCamera, StreamPhase
+from cluster.media.h264 import START_CODE, NalType, iter_nal_units, nal_type
 from pipelines.domain import CameraKey, Polygon
 from tests.integration.bridge.world import Servers, Shown, Viewer, state_of, until
 from tests.integration.media.rtsp_camera import RtspCamera
@@ -175,3 +177,33 @@ async def test_the_sub_stream_is_masked_too(
         assert status.detect.transcoded
     assert not any(has_red(shown) for shown in detect)
     assert all(has_blue(shown) for shown in detect)
+
+
+def undecodable(unit: bytes) -> bytes:
+    """The access unit with its parameter sets, and slices that no decoder can read."""
+    sets = (NalType.SPS, NalType.PPS)
+    return b"".join(
+        START_CODE + (nal if nal_type(nal) in sets else nal[:1] + b"\xff" * 50)
+        for nal in iter_nal_units(unit)
+    )
+
+
+async def test_video_that_cannot_be_masked_is_shown_to_nobody(
+    servers: Servers, bridge: Bridge, coloured: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the state says why. Without masks the same camera is passed on."""
+    monkeypatch.setattr("cluster.bridge.masked.PATIENCE_S", 2.0)
+    broken = replace(coloured, packets=[undecodable(unit) for unit in coloured.packets])
+    async with (
+        RtspCamera(broken).serving() as camera,
+        Viewer(servers.settings.livekit, GATE) as viewer,
+    ):
+        masking = Masking(bridge, await servers.assignment(GATE, SecretStr(camera.url())))
+        await masking.to(LEFT)
+        await until("failed", lambda: state_of(bridge, GATE).main.phase is StreamPhase.FAILED)
+        main = state_of(bridge, GATE).main
+        assert main.reason == NOT_DECODED
+        assert main.units == 0
+        await masking.to()
+        await until("passed on", lambda: state_of(bridge, GATE).main.units > 10)
+    assert viewer.shown == []
