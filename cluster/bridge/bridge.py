@@ -18,7 +18,7 @@ from cluster.core.names import DETECT_TRACK, MAIN_TRACK
 from cluster.core.settings import Settings
 from cluster.recording.service import RecordingService
 from pipelines.clock import Clock, SystemClock
-from pipelines.domain import CameraKey
+from pipelines.domain import CameraKey, Polygon
 
 log = get_logger("bridge")
 
@@ -82,6 +82,13 @@ class CameraBridge:
         self._recording.apply(camera.recording, camera.masks)
         self._follow_masks()
 
+    def require_masks(self, masks: tuple[Polygon, ...]) -> None:
+        """When this returns, no frame with other masks reaches a room, and none the recording. For
+        a camera that is let go of and goes on elsewhere."""
+        for pump in self._pumps.values():
+            pump.set_masks(masks)
+        self._recording.request_stop()
+
     def _follow_masks(self) -> None:
         """Wait in the unmasked room while there are masks, and no longer."""
         room = self._unmasked
@@ -115,14 +122,14 @@ class CameraBridge:
         for pump in self._pumps.values():
             pump.request_stop()
         self._recording.request_stop()
+        if self._unmasked is not None:
+            await self._unmasked.aclose()
         if not await asyncio.to_thread(self._recording.join, timeout_s):
             # The next process repairs and ships it.
             log.warning("a recording is not finished", room=self.camera.key.room)
         for name, pump in self._pumps.items():
             if not await asyncio.to_thread(pump.join, timeout_s):
                 log.warning("pump still blocked in a read", room=self.camera.key.room, track=name)
-        if self._unmasked is not None:
-            await self._unmasked.aclose()
         await asyncio.gather(*self._leaving, return_exceptions=True)
         await self._room.aclose()
 
@@ -160,7 +167,10 @@ class Bridge:
                 if key not in wanted or wanted[key].version != bridge.camera.version
             ]
             for key in stale:
-                self._let_go(self._cameras.pop(key))
+                old = self._cameras.pop(key)
+                if key in wanted:
+                    old.require_masks(wanted[key].masks)
+                self._let_go(old)
             for key, camera in wanted.items():
                 if key in self._cameras:
                     self._cameras[key].update(camera)

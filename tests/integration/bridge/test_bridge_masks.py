@@ -78,9 +78,9 @@ class Masking:
         self._bridge = bridge
         self._camera = camera
 
-    async def to(self, *masks: Polygon) -> int:
+    async def to(self, *masks: Polygon, version: str = "1") -> int:
         """Returns the time from which on the masks hold."""
-        await self._bridge.sync((replace(self._camera, masks=masks),))
+        await self._bridge.sync((replace(self._camera, masks=masks, version=version),))
         self.changes.append((time.time_ns() // 1_000, masks))
         return self.changes[-1][0]
 
@@ -159,6 +159,23 @@ async def test_no_frame_has_other_masks_once_they_changed(
         painted = (LEFT,) * (not has_red(shown)) + (RIGHT,) * (not has_blue(shown))
         assert painted in masking.allowed(shown.capture_us)
     assert all(a.capture_us < b.capture_us for a, b in itertools.pairwise(viewer.shown))
+
+
+async def test_masks_that_come_with_another_address_hold_at_once(
+    servers: Servers, bridge: Bridge, coloured: Clip
+) -> None:
+    """What pulled the old address is still closing then."""
+    async with (
+        RtspCamera(coloured).serving() as camera,
+        Viewer(servers.settings.livekit, GATE) as viewer,
+    ):
+        masking = Masking(bridge, await servers.assignment(GATE, SecretStr(camera.url())))
+        begun_us = await masking.to(LEFT)
+        await shows(viewer, begun_us, has_blue)
+        moved_us = await masking.to(RIGHT, version="2")
+        await shows(viewer, moved_us, has_red)
+    assert not any(has_red(s) and has_blue(s) for s in viewer.shown)
+    assert not any(has_blue(s) for s in viewer.shown if s.capture_us > moved_us)
 
 
 async def test_the_sub_stream_is_masked_too(
