@@ -77,10 +77,10 @@ class CameraBridge:
         """Apply what may change without a new pull. When this returns, no frame with other masks
         reaches a room or a recording."""
         self.camera = camera
+        self._follow_masks()  # first, because a pump looks for the room when it opens its stream
         for pump in self._pumps.values():
             pump.set_masks(camera.masks)
         self._recording.apply(camera.recording, camera.masks)
-        self._follow_masks()
 
     def require_masks(self, masks: tuple[Polygon, ...]) -> None:
         """When this returns, no frame with other masks reaches a room, and none the recording. For
