@@ -64,7 +64,7 @@ class LossWatch:
     def __init__(self) -> None:
         self._missing = 0
         self._lost = 0
-        self._key_frames = 0
+        self._key_frames = (0, 0)  # at the check before the last one, and at that
 
     def check(self, accepted: int, key_frames: int, encoded: int) -> Loss:
         """What was lost since the last check.
@@ -76,8 +76,10 @@ class LossWatch:
         """
         missing = accepted - encoded
         lost = max(0, min(missing, self._missing) - self._lost)
-        # It was lost before the last check, and a key frame since then has mended the picture.
-        damaged = lost > 0 and key_frames == self._key_frames
+        # It was lost between these two checks; a key frame since then has mended the picture, or
+        # came right before. To stand still for that would cost more frames than it saves.
+        before, last = self._key_frames
+        damaged = lost > 0 and key_frames == before
         self._lost += lost
-        self._missing, self._key_frames = missing, key_frames
+        self._missing, self._key_frames = missing, (last, key_frames)
         return Loss(lost, damaged)

@@ -64,8 +64,25 @@ def test_what_is_missing_twice_is_lost_and_counted_once() -> None:
 
 def test_a_key_frame_since_the_loss_has_mended_the_picture() -> None:
     watch = LossWatch()
-    assert watch.check(10, 1, 8) == NOTHING
-    assert watch.check(20, 2, 18) == Loss(2, damaged=False)
+    assert watch.check(10, 1, 10) == NOTHING
+    assert watch.check(20, 1, 18) == NOTHING
+    assert watch.check(30, 2, 28) == Loss(2, damaged=False)
+
+
+def test_a_key_frame_from_about_the_time_of_the_loss_counts_as_after_it() -> None:
+    watch = LossWatch()
+    assert watch.check(10, 1, 10) == NOTHING
+    assert watch.check(20, 2, 18) == NOTHING
+    assert watch.check(30, 2, 28) == Loss(2, damaged=False)
+    assert watch.check(40, 2, 37) == NOTHING
+    assert watch.check(50, 2, 47) == Loss(1, damaged=True)
+
+
+def test_what_is_lost_while_a_track_begins_damages_nothing() -> None:
+    """Receivers begin with a key frame."""
+    watch = LossWatch()
+    assert watch.check(10, 1, 0) == NOTHING
+    assert watch.check(20, 1, 12) == Loss(8, damaged=False)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 3)), max_size=30))

@@ -94,8 +94,10 @@ def test_a_refused_frame_asks_for_a_key_frame() -> None:
 
 def test_after_a_loss_nothing_passes_until_a_key_frame() -> None:
     sink, source = attached()
-    for number in range(4):
-        sink.push(unit(number, key_frame=number == 0))
+    sink.push(unit(0, key_frame=True))
+    sink.check_losses(sink.accepted, encoded=1)
+    for number in range(1, 4):
+        sink.push(unit(number))
     sink.check_losses(sink.accepted, encoded=3)
     sink.push(unit(4))
     sink.check_losses(sink.accepted, encoded=4)
