@@ -8,9 +8,11 @@ from concurrent.futures import Future
 
 import psutil
 
+from cluster.bridge.guard import GuardedRoom
 from cluster.bridge.pump import StreamPump
 from cluster.bridge.room import RoomPublisher, TrackSink
 from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
+from cluster.bridge.unmasked import UnmaskedRoom
 from cluster.bridge.viewers import GuardService
 from cluster.core.backoff import Backoff
 from cluster.core.log import configure_logging, get_logger
@@ -18,13 +20,16 @@ from cluster.core.names import DETECT_TRACK, MAIN_TRACK
 from cluster.core.settings import Settings
 from cluster.recording.service import RecordingService
 from pipelines.clock import Clock, SystemClock
-from pipelines.domain import CameraKey
+from pipelines.domain import CameraKey, Polygon
 
 log = get_logger("bridge")
 
 
 class CameraBridge:
-    """One camera: its place in the room and one pump per track. Lives on the actor's event loop."""
+    """One camera: its place in its rooms and one pump per track. Lives on the actor's event loop.
+
+    Of a camera with masks the room that everybody may enter gets masked video, in each track.
+    """
 
     def __init__(
         self,
@@ -35,7 +40,9 @@ class CameraBridge:
         guard: GuardService,
     ) -> None:
         self.camera = camera
+        self._settings = settings
         self._recordings = recordings
+        self._guard = guard
         self._recording = recordings.camera(camera.key)
         self._loop = asyncio.get_running_loop()
         self._room = RoomPublisher(
@@ -54,7 +61,10 @@ class CameraBridge:
                     clock=clock,
                     backoff=self._backoff(settings),
                     tap=self._recording.tap if track == MAIN_TRACK else None,
+                    masks=camera.masks,
                 )
+        self._unmasked: UnmaskedRoom | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def _backoff(settings: Settings) -> Backoff:
@@ -70,9 +80,34 @@ class CameraBridge:
             pump.start()
 
     def update(self, camera: BridgeCamera) -> None:
-        """Apply what may change without a new pull."""
+        """Apply what may change without a new pull. When this returns, no frame with other masks
+        reaches a room or a recording."""
         self.camera = camera
+        self._follow_masks()  # first, because a pump looks for the room when it opens its stream
+        for pump in self._pumps.values():
+            pump.set_masks(camera.masks)
         self._recording.apply(camera.recording, camera.masks)
+
+    def require_masks(self, masks: tuple[Polygon, ...]) -> None:
+        """When this returns, no frame with other masks reaches a room, and none the recording. For
+        a camera that is let go of and goes on elsewhere."""
+        for pump in self._pumps.values():
+            pump.set_masks(masks)
+        self._recording.request_stop()
+
+    def _follow_masks(self) -> None:
+        """Wait in the unmasked room while there are masks, and no longer."""
+        room = self._unmasked
+        if self.camera.masks and room is None:
+            livekit, backoff = self._settings.livekit, self._backoff(self._settings)
+            self._unmasked = UnmaskedRoom(livekit, self.camera.key, backoff, self._guard.arrived)
+            self._unmasked.start()
+        elif room is not None and not self.camera.masks:
+            self._unmasked = None
+            task = asyncio.create_task(room.aclose(), name=f"leave {self.camera.key.unmasked_room}")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+        self._pumps[MAIN_TRACK].unmasked = self._unmasked
 
     def status(self) -> CameraBridgeStatus:
         recording = self._recording.status()
@@ -89,21 +124,29 @@ class CameraBridge:
         )
 
     @property
-    def participants(self) -> dict[str, str]:
-        """The others in the camera's room: identity → id of this stay."""
-        return self._room.participants
+    def participants(self) -> dict[GuardedRoom, dict[str, str]]:
+        """The others in each of the camera's rooms: identity → id of this stay."""
+        key = self.camera.key
+        found = {GuardedRoom(key.tenant, key.room): self._room.participants}
+        if self._unmasked is not None:
+            room = GuardedRoom(key.tenant, key.unmasked_room)
+            found[room] = self._unmasked.participants
+        return found
 
     async def aclose(self, timeout_s: float) -> None:
         """Stop the pumps, finish the recording, then leave the room."""
         for pump in self._pumps.values():
             pump.request_stop()
         self._recording.request_stop()
+        if self._unmasked is not None:
+            await self._unmasked.aclose()
         if not await asyncio.to_thread(self._recording.join, timeout_s):
             # The next process repairs and ships it.
             log.warning("a recording is not finished", room=self.camera.key.room)
         for name, pump in self._pumps.items():
             if not await asyncio.to_thread(pump.join, timeout_s):
                 log.warning("pump still blocked in a read", room=self.camera.key.room, track=name)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         await self._room.aclose()
 
 
@@ -134,8 +177,12 @@ class Bridge:
         await self._carry(cameras, self._recordings, self._guard)
         return self.status()
 
-    def _participants(self) -> dict[CameraKey, dict[str, str]]:
-        return {key: bridge.participants for key, bridge in self._cameras.items()}
+    def _participants(self) -> dict[GuardedRoom, dict[str, str]]:
+        return {
+            room: people
+            for bridge in self._cameras.values()
+            for room, people in bridge.participants.items()
+        }
 
     async def _carry(
         self,
@@ -151,7 +198,10 @@ class Bridge:
                 if key not in wanted or wanted[key].version != bridge.camera.version
             ]
             for key in stale:
-                self._let_go(self._cameras.pop(key))
+                old = self._cameras.pop(key)
+                if key in wanted:
+                    old.require_masks(wanted[key].masks)
+                self._let_go(old)
             for key, camera in wanted.items():
                 if key in self._cameras:
                     self._cameras[key].update(camera)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cluster.core.holders import Credential, Holder
 from cluster.core.log import get_logger
 from cluster.media.viewer_ids import ViewerIds, is_viewer
 from cluster.stores.db import Principal
 from pipelines.clock import Clock
-from pipelines.domain import CameraKey
 from pipelines.errors import AtalaiaError, UnavailableError
 
 log = get_logger("bridge.guard")
@@ -34,8 +33,16 @@ AT_ONCE = 16
 AGAIN_AFTER_S = 3.0
 """A bridge hears late that somebody is gone; who is still there after so long is removed again."""
 
-Rooms = Callable[[], Mapping[CameraKey, Mapping[str, str]]]
-"""The participants in the room of each camera: identity → id of this stay (LiveKit's sid)."""
+
+class GuardedRoom(NamedTuple):
+    """A room of a camera: that for everybody, or the one without masks."""
+
+    tenant: str
+    name: str
+
+
+Rooms = Callable[[], Mapping[GuardedRoom, Mapping[str, str]]]
+"""The participants in each room: identity → id of this stay (LiveKit's sid)."""
 
 Find = Callable[[Collection[Credential]], Awaitable[Mapping[Credential, Principal]]]
 """Those credentials that work, and what their holders may do. Raises UnavailableError."""
@@ -60,7 +67,7 @@ class Watching:
         holder: None: nobody knows who that is.
     """
 
-    key: CameraKey
+    room: GuardedRoom
     identity: str
     stay: str
     holder: Holder | None
@@ -69,7 +76,7 @@ class Watching:
 def may_stay(viewer: Watching, working: Mapping[Credential, Principal]) -> bool:
     """Whether a viewer's key or session still permits what it joined with."""
     holder = viewer.holder
-    if holder is None or holder.credential.tenant != viewer.key.tenant:
+    if holder is None or holder.credential.tenant != viewer.room.tenant:
         return False
     principal = working.get(holder.credential)
     return principal is not None and principal.still_holds(holder)
@@ -131,8 +138,8 @@ class ViewerGuard:
     def _viewers(self) -> list[Watching]:
         """Who watches now. An identity is read once, at its first look."""
         here = [
-            (key, identity, stay)
-            for key, people in self._rooms().items()
+            (room, identity, stay)
+            for room, people in self._rooms().items()
             for identity, stay in people.items()
             if is_viewer(identity)
         ]
@@ -142,16 +149,16 @@ class ViewerGuard:
             for _, identity, _ in here
         }
         return [
-            Watching(key, identity, stay, self._known[identity]) for key, identity, stay in here
+            Watching(room, identity, stay, self._known[identity]) for room, identity, stay in here
         ]
 
     async def _remove(self, viewer: Watching) -> None:
         credential = str(viewer.holder.credential) if viewer.holder is not None else "unknown"
         async with self._slots:
             try:
-                await self._remover.remove(viewer.key.room, viewer.identity)
+                await self._remover.remove(viewer.room.name, viewer.identity)
             except UnavailableError as error:
-                log.warning("viewer not removed", room=viewer.key.room, error=error.message)
+                log.warning("viewer not removed", room=viewer.room.name, error=error.message)
                 return
         self._removed[viewer.stay] = self._clock.monotonic()
-        log.info("viewer removed", room=viewer.key.room, credential=credential)
+        log.info("viewer removed", room=viewer.room.name, credential=credential)

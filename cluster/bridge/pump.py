@@ -9,22 +9,28 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
+from cluster.bridge import masked
+from cluster.bridge.losses import Spacing
+from cluster.bridge.masked import MaskedVideo
 from cluster.bridge.passthrough import CannotPassError, Passthrough
 from cluster.bridge.reader import PacketReader
 from cluster.bridge.room import TrackSink
 from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
+from cluster.bridge.unmasked import UnmaskedRoom
 from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.core.settings import BridgeSettings
-from cluster.media.capture_clock import CaptureClock, ClockEventKind
+from cluster.media.capture_clock import CaptureClock, CaptureStamp, ClockEventKind
 from cluster.media.transcode import EncodedFrame, Transcoder
 from cluster.recording.tap import RecordingTap
 from pipelines.clock import Clock, rate_per_s
+from pipelines.domain import Polygon
 from pipelines.errors import CameraError, UnavailableError
+from pipelines.masking import MaskPainter
 
 log = get_logger("bridge.pump")
 
@@ -39,8 +45,29 @@ class _NewDescriptionError(Exception):
     """The camera came back as another stream than the one that was opened."""
 
 
+class _MasksChangedError(Exception):
+    """The camera got its first mask, or lost its last: its video takes another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A frame on its way.
+
+    Attributes:
+        unmasked: the same without masks, where somebody is there to see it.
+    """
+
+    frame: EncodedFrame
+    stamp: CaptureStamp
+    unmasked: EncodedFrame | None = None
+
+
 class StreamPump:
     """Pulls one stream for as long as it runs, whatever the camera does.
+
+    Attributes:
+        unmasked: where the video of a masked camera goes without its masks; None: nowhere. Used
+            from the next connection on.
 
     Args:
         name: for logs, `<room>/<track>`.
@@ -48,6 +75,7 @@ class StreamPump:
         sink: the track to feed; this pump is its single producer.
         open_track: publishes the sink with a size on the room's event loop.
         tap: shown every picture on its way, where the stream may be recorded.
+        masks: see `set_masks`.
     """
 
     def __init__(
@@ -61,7 +89,11 @@ class StreamPump:
         clock: Clock,
         backoff: Backoff,
         tap: RecordingTap | None = None,
+        masks: tuple[Polygon, ...] = (),
     ) -> None:
+        self.unmasked: UnmaskedRoom | None = None
+        self._painter = MaskPainter(masks)
+        sink.require_masks(masks)
         self._name = name
         self._url = url
         self._sink = sink
@@ -75,6 +107,8 @@ class StreamPump:
         self._status = StreamStatus(since_us=clock.now_us())
         self._captures: deque[int] = deque(maxlen=FPS_WINDOW)
         self._capture_clock = CaptureClock()
+        self._spacing = Spacing()
+        self._number = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -84,6 +118,12 @@ class StreamPump:
         return replace(
             self._status, fps=rate_per_s(self._captures), dropped=dict(self._sink.dropped)
         )
+
+    def set_masks(self, masks: tuple[Polygon, ...]) -> None:
+        """Use these privacy masks. When this returns, no frame with others passes any more."""
+        if masks != self._painter.masks:
+            self._sink.require_masks(masks)
+            self._painter = MaskPainter(masks)
 
     def request_stop(self) -> None:
         self._stop.set()
@@ -110,6 +150,10 @@ class StreamPump:
                 log.info("stream is opened anew: the camera sends another", stream=self._name)
                 transcode = ""
                 continue
+            except _MasksChangedError:
+                log.info("stream is opened anew: masked or not", stream=self._name)
+                transcode = ""
+                continue
             except (CameraError, UnavailableError) as error:
                 reason = error.message
             except Exception:
@@ -129,14 +173,19 @@ class StreamPump:
     def _carry(self, transcode: str) -> None:
         """Open the stream and feed the track until it breaks or `stop` is set."""
         self._capture_clock.reconnected()
+        is_masked = bool(self._painter.masks)
         with self._reader() as reader:
             if self._tap is not None:
-                self._tap.opened(reader.stream, reader.sound, transcoded=bool(transcode))
-            pictures = self._pictures(reader, transcode)
+                self._tap.opened(
+                    reader.stream, reader.sound, transcoded=bool(transcode), masked=is_masked
+                )
+            pictures = self._masked(reader) if is_masked else self._pictures(reader, transcode)
             for picture in pictures:
                 if self._stop.is_set():
                     return
-                self._deliver(picture, reader, transcode)
+                if bool(self._painter.masks) != is_masked:
+                    raise _MasksChangedError
+                self._deliver(picture, reader, masked.REASON if is_masked else transcode)
 
     def _reader(self) -> PacketReader:
         return PacketReader(
@@ -145,12 +194,13 @@ class StreamPump:
             read_timeout_s=self._settings.read_timeout_s,
         )
 
-    def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[EncodedFrame]:
+    def _pictures(self, reader: PacketReader, transcode: str) -> Iterator[_Picture]:
         on_sound = self._tap.audio_packet if self._tap is not None else None
         if not transcode:
             path = Passthrough(reader.stream)
             for packet in reader.packets(on_sound):
-                yield from path.feed(packet)
+                for frame in path.feed(packet):
+                    yield _Picture(frame, self._stamp(frame.pts_s))
             return
         transcoder = Transcoder(reader.stream)
         for packet in reader.packets(on_sound):
@@ -158,45 +208,88 @@ class StreamPump:
                 transcoder.request_key_frame()
             if self._tap is not None:
                 self._tap.video_packet(packet)
-            yield from transcoder.feed(packet)
+            for frame in transcoder.feed(packet):
+                yield _Picture(frame, self._stamp(frame.pts_s))
 
-    def _deliver(self, picture: EncodedFrame, reader: PacketReader, transcode: str) -> None:
-        stamp = self._capture_clock.stamp(
-            picture.pts_s, arrival_us=self._clock.now_us(), arrival_s=self._clock.monotonic()
+    def _masked(self, reader: PacketReader) -> Iterator[_Picture]:
+        """The pictures of a camera with masks. Raises UnavailableError: they cannot be painted."""
+        clock = self._clock
+        video = MaskedVideo(reader.stream, lambda: self._painter, self.unmasked, clock.monotonic())
+        for packet in reader.packets(self._tap.audio_packet if self._tap is not None else None):
+            if self._stop.is_set():
+                return  # here, because a frame that is left out does not get further
+            if self._sink.key_frame_requested():
+                video.request_key_frame()
+            for frame in video.decode(packet, clock.monotonic()):
+                stamp = self._stamp(frame.time)
+                if video.is_late(frame, clock.monotonic()):
+                    self._sink.dropped["too_slow"] += 1
+                    continue
+                painted, bare = video.encode(frame, clock.monotonic())
+                if painted is not None:
+                    yield _Picture(painted, stamp, bare)
+
+    def _stamp(self, pts_s: float | None) -> CaptureStamp:
+        clock = self._clock
+        return self._capture_clock.stamp(
+            pts_s, arrival_us=clock.now_us(), arrival_s=clock.monotonic()
         )
+
+    def _deliver(self, picture: _Picture, reader: PacketReader, reason: str) -> None:
+        frame, stamp = picture.frame, picture.stamp
+        self._number += 1
         if self._tap is not None:
-            self._tap.frame(picture, stamp.capture_us)
+            self._tap.frame(frame, stamp.capture_us)
         for event in stamp.events:
             log.info("capture clock", stream=self._name, kind=event.kind, shift_us=event.shift_us)
             if event.kind is ClockEventKind.JUMPED:
                 self._require_same_description(reader)
-        size = (picture.width, picture.height)
-        if self._status.phase is not StreamPhase.STREAMING or self._size_changed(size):
-            if not picture.key_frame:
-                return
-            self._publish(size)
-            self._status = replace(
-                self._status,
-                codec=reader.stream.codec_context.name,
-                transcoded=bool(transcode),
-                width=picture.width,
-                height=picture.height,
-            )
-            self._enter(StreamPhase.STREAMING, transcode)
-        self._sink.push(
-            AccessUnit(
-                data=picture.data,
-                key_frame=picture.key_frame,
-                width=picture.width,
-                height=picture.height,
-                capture_us=stamp.capture_us,
-                timestamp_us=stamp.timestamp_us,
-            )
-        )
+        wait_s = self._spacing.wait_s(self._clock.monotonic(), stamp.timestamp_us)
+        if wait_s > 0:
+            self._stop.wait(wait_s)
+        if picture.unmasked is not None and self.unmasked is not None:
+            self.unmasked.push(self._unit(picture.unmasked, stamp))
+        if not self._is_open(frame, reason) and not self._open(frame, reader, reason):
+            return
+        self._sink.push(self._unit(frame, stamp))
         self._captures.append(stamp.capture_us)
         self._status = replace(
             self._status, units=self._status.units + 1, last_capture_us=stamp.capture_us
         )
+
+    def _unit(self, frame: EncodedFrame, stamp: CaptureStamp) -> AccessUnit:
+        return AccessUnit(
+            data=frame.data,
+            key_frame=frame.key_frame,
+            width=frame.width,
+            height=frame.height,
+            capture_us=stamp.capture_us,
+            timestamp_us=stamp.timestamp_us,
+            number=self._number,
+            masks=frame.masks,
+        )
+
+    def _is_open(self, frame: EncodedFrame, reason: str) -> bool:
+        """Whether the track is published as this frame needs it."""
+        status = self._status
+        if status.phase is not StreamPhase.STREAMING or status.reason != reason:
+            return False
+        return (frame.width, frame.height) == (status.width, status.height)
+
+    def _open(self, frame: EncodedFrame, reader: PacketReader, reason: str) -> bool:
+        """Publish the track for this frame; False: it is no key frame to begin with."""
+        if not frame.key_frame:
+            return False
+        self._publish((frame.width, frame.height))
+        self._status = replace(
+            self._status,
+            codec=reader.stream.codec_context.name,
+            transcoded=bool(reason),
+            width=frame.width,
+            height=frame.height,
+        )
+        self._enter(StreamPhase.STREAMING, reason)
+        return True
 
     def _require_same_description(self, reader: PacketReader) -> None:
         """Ask the gateway again how the stream is to be decoded.
@@ -222,9 +315,6 @@ class StreamPump:
             if self._clock.monotonic() > deadline:
                 raise UnavailableError("LiveKit did not take the track in time")
         future.result()
-
-    def _size_changed(self, size: tuple[int, int]) -> bool:
-        return size != (self._status.width, self._status.height)
 
     def _enter(self, phase: StreamPhase, reason: str) -> None:
         if phase is not StreamPhase.STREAMING:

@@ -21,6 +21,8 @@ class AccessUnit:
         height: source pixels.
         capture_us: capture time, UTC microseconds.
         timestamp_us: strictly increasing stream time for RTP, microseconds.
+        number: of the frame in its stream, the same in every room.
+        masks: the privacy masks that are painted into it.
     """
 
     data: bytes
@@ -29,6 +31,8 @@ class AccessUnit:
     height: int
     capture_us: int
     timestamp_us: int
+    number: int
+    masks: tuple[Polygon, ...] = ()
 
 
 NOT_RECORDED = Recording(mode=RecordingMode.OFF)

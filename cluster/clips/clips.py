@@ -48,6 +48,7 @@ class ClipReason(StrEnum):
     RECORDING_OFF = "recording-off"
     NOT_RECORDED = "not-recorded"
     DAMAGED = "damaged"
+    BEFORE_MASK = "before-mask"
 
 
 class ClipFile(Frozen):
@@ -355,7 +356,7 @@ def _describe(clip: Stitched, run: list[Segment], segments: list[Segment]) -> Cl
         width=clip.width,
         height=clip.height,
         audio=clip.audio,
-        masked=any(segment.masked for segment in run),
+        masked=all(segment.masked for segment in run),
         size=clip.size,
         sha256=clip.sha256,
         sources=tuple(segment.sha256 for segment in segments),
@@ -381,6 +382,17 @@ def _damaged(span: Span) -> Clip:
         span,
         ClipReason.DAMAGED,
         "The recording of this moment is missing from storage, or was changed.",
+    )
+
+
+def before_mask(clip: Clip) -> Clip:
+    """What is said of a clip to those who may not see below the camera's masks."""
+    return Clip(
+        ClipState.NONE,
+        clip.span,
+        ClipReason.BEFORE_MASK,
+        "This moment was recorded before the camera had its privacy masks; it needs the permission "
+        "live.unmasked.",
     )
 
 

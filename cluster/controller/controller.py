@@ -352,6 +352,7 @@ class Controller:
             dropped=watcher.dropped if watcher else {},
             last_frame_us=(main.last_capture_us or None) if main else None,
             recording=seen.bridge.recording if seen.bridge else None,
+            unpublished=main.dropped if main else {},
         )
 
     async def _repair(

@@ -60,7 +60,13 @@ class FleetMetrics:
             description="frames not analysed, by cause",
             tag_keys=("cause",),
         )
+        self._unpublished = metrics.Counter(
+            "atalaia_frames_unpublished",
+            description="frames that did not reach their room, by cause",
+            tag_keys=("cause",),
+        )
         self._segments_grown, self._lost_grown, self._skipped_grown = Growth(), Growth(), Growth()
+        self._unpublished_grown = Growth()
 
     def observe(self, cameras: Mapping[CameraKey, CameraStatus]) -> None:
         """Update the metrics from the current status of all cameras."""
@@ -80,3 +86,6 @@ class FleetMetrics:
         skipped = {key: status.skipped for key, status in cameras.items()}
         for cause, count in self._skipped_grown.since_last(skipped).items():
             self._skipped.inc(count, tags={"cause": cause})
+        unpublished = {key: status.unpublished for key, status in cameras.items()}
+        for cause, count in self._unpublished_grown.since_last(unpublished).items():
+            self._unpublished.inc(count, tags={"cause": cause})

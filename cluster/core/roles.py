@@ -31,6 +31,7 @@ class Permission(StrEnum):
     QUOTA_READ = "quota.read"
     CAMERA_READ = "camera.read"
     LIVE_WATCH = "live.watch"
+    LIVE_UNMASKED = "live.unmasked"
     RULE_READ = "rule.read"
     ALARM_READ = "alarm.read"
     CLIP_READ = "clip.read"

@@ -276,6 +276,11 @@ class RecordingSettings(Section):
         8192,
         description="disk for files that wait, of each bridge; then the oldest is dropped",
     )
+    before_mask: Literal["allow", "block"] = Field(
+        "allow",
+        description="whether unmasked recordings and clips of a camera that has masks by now are "
+        "open to all who may see its recordings, or only with the permission live.unmasked",
+    )
 
 
 class AgentSettings(Section):

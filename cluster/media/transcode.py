@@ -1,4 +1,5 @@
-"""Low-latency transcoding to H.264 of what WebRTC cannot carry (H.265, B-frames, MJPEG)."""
+"""Low-latency transcoding to H.264: of what WebRTC cannot carry (H.265, B-frames, MJPEG), and of
+what privacy masks have to be painted into."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
+from cluster.media.planes import planes_of
+from pipelines.domain import Polygon
 from pipelines.errors import CameraError
+from pipelines.masking import MaskPainter
 
 KEY_FRAME_INTERVAL_S = 2.0
 """A new viewer waits at most this long. A PLI requests a key frame earlier."""
@@ -26,40 +30,50 @@ DEFAULT_FPS = 25
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One H.264 frame. `pts_s`: presentation time in the source, seconds."""
+    """One H.264 frame.
+
+    Attributes:
+        pts_s: presentation time in the source, seconds.
+        masks: the privacy masks that are painted into it.
+    """
 
     data: bytes
     key_frame: bool
     width: int
     height: int
     pts_s: float | None
+    masks: tuple[Polygon, ...] = ()
+
+
+_NO_MASKS = MaskPainter(())
 
 
 class FrameEncoder:
     """Encodes frames of any size and format, one in, one out. Not thread-safe.
 
-    A change of size starts a new encoder, with a key frame.
+    A change of size or of the masks starts with a key frame.
 
     Args:
         fps: approximate frame rate.
-        preprocess: called with each frame before it is encoded, and may change it: yuv420p, in
-            memory of its own.
+        painter: called for each frame, so that new masks hold from the next frame on.
     """
 
     def __init__(
-        self, fps: Fraction, preprocess: Callable[[VideoFrame], None] | None = None
+        self, fps: Fraction, painter: Callable[[], MaskPainter] = lambda: _NO_MASKS
     ) -> None:
         self._fps = fps
-        self._preprocess = preprocess
+        self._painter = painter
         self._encoder: VideoCodecContext | None = None
         self._force_key_frame = False
+        self._masks: tuple[Polygon, ...] = ()
+        self._key_s: float | None = None
 
     def request_key_frame(self) -> None:
         """Make the next frame a key frame, for a new viewer."""
         self._force_key_frame = True
 
     def encode(self, frame: VideoFrame) -> Iterator[EncodedFrame]:
-        """Encode a frame; yields the result at once."""
+        """Encode a frame; yields the result at once. Masks are painted into the frame itself."""
         width, height = frame.width & ~1, frame.height & ~1  # 4:2:0 needs even sizes
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != (width, height):
@@ -68,15 +82,29 @@ class FrameEncoder:
         prepared = frame.reformat(
             width=width, height=height, format="yuv420p", dst_color_range="MPEG"
         )
-        if self._preprocess is not None:
-            # The memory may belong to the decoder, which predicts later frames from it.
-            prepared.make_writable()
-            self._preprocess(prepared)
+        masks = self._paint(prepared)
         prepared.pts, prepared.time_base = frame.pts, frame.time_base
-        prepared.pict_type = PictureType.I if self._force_key_frame else PictureType.NONE
-        self._force_key_frame = False
+        key_frame = self._force_key_frame or masks != self._masks or self._is_key_due(pts_s)
+        prepared.pict_type = PictureType.I if key_frame else PictureType.NONE
+        self._force_key_frame, self._masks = False, masks
         for packet in encoder.encode(prepared):
-            yield EncodedFrame(bytes(packet), packet.is_keyframe, width, height, pts_s)
+            if packet.is_keyframe:
+                self._key_s = pts_s
+            yield EncodedFrame(bytes(packet), packet.is_keyframe, width, height, pts_s, masks)
+
+    def _paint(self, frame: VideoFrame) -> tuple[Polygon, ...]:
+        painter = self._painter()
+        if painter.masks:
+            # The memory may belong to the decoder, which predicts later frames from it.
+            frame.make_writable()
+            painter.paint(planes_of(frame))
+        return painter.masks
+
+    def _is_key_due(self, pts_s: float | None) -> bool:
+        """By time, because the encoder counts frames, and may not know the camera's rate."""
+        if pts_s is None or self._key_s is None:
+            return False
+        return not 0 <= pts_s - self._key_s < KEY_FRAME_INTERVAL_S
 
     def _new_encoder(self, width: int, height: int, frame: VideoFrame) -> VideoCodecContext:
         encoder = av.CodecContext.create("libx264", "w")
@@ -90,14 +118,39 @@ class FrameEncoder:
         return encoder
 
 
-class Transcoder:
-    """Decodes a stream's packets and re-encodes the frames. Not thread-safe."""
+class FrameDecoder:
+    """Decodes a stream's packets. Not thread-safe."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._decoder = stream.codec_context
         # Frame threads would add a frame of delay each; slices do not.
         self._decoder.thread_type = "SLICE"
-        self._encoder = FrameEncoder(Fraction(stream.average_rate or DEFAULT_FPS))
+
+    def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        """The frames that a packet completes; none for a damaged one.
+
+        Raises:
+            CameraError: this codec cannot be decoded here.
+        """
+        try:
+            return self._decoder.decode(packet)
+        except av.error.InvalidDataError:
+            return []
+        except av.error.FFmpegError as error:
+            raise CameraError(f"cannot decode {self._decoder.name}: {error.strerror}") from error
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """The rate that a stream announces, or the usual one."""
+    return Fraction(stream.average_rate or DEFAULT_FPS)
+
+
+class Transcoder:
+    """Decodes a stream's packets and re-encodes the frames. Not thread-safe."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._decoder = FrameDecoder(stream)
+        self._encoder = FrameEncoder(frame_rate(stream))
 
     def request_key_frame(self) -> None:
         """Make the next frame a key frame, for a new viewer."""
@@ -109,11 +162,5 @@ class Transcoder:
         Raises:
             CameraError: this codec cannot be decoded here.
         """
-        try:
-            frames = self._decoder.decode(packet)
-        except av.error.InvalidDataError:
-            return
-        except av.error.FFmpegError as error:
-            raise CameraError(f"cannot decode {self._decoder.name}: {error.strerror}") from error
-        for frame in frames:
+        for frame in self._decoder.decode(packet):
             yield from self._encoder.encode(frame)

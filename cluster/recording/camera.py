@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cluster.core.log import get_logger
 from cluster.core.settings import RecordingSettings
-from cluster.recording.masked import MaskedFrames
 from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.recorder import Recorder
 from cluster.recording.segment import SegmentFile
@@ -124,7 +123,7 @@ class CameraRecording:
             segment_us=segment_us(self._settings, recording),
             on_segment=self._finished,
             on_unfinished=self._repair_unfinished,
-            transform=MaskedFrames(self._masks).feed if self._masks else None,
+            masks=self._masks,
             tags=Tags(masked=bool(self._masks), rolls_us=rolls_us),
             should_record=lambda at_us: is_armed(recording.schedule, at_us),
         )

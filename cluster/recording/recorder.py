@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from cluster.core.log import get_logger
 from cluster.recording.audio import NO_AUDIO, AudioConverter, AudioPlan, AudioUnit
 from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
 from cluster.recording.tags import NO_TAGS, Tags
+from pipelines.domain import Polygon
 from pipelines.errors import AtalaiaError, InputError
 
 log = get_logger("recording.recorder")
@@ -28,8 +29,6 @@ SLACK_US = 20_000
 make a segment of ten seconds."""
 PART = ".part"
 AUDIO_LEFT_OUT = "sound left out: it does not fit into the file"
-
-Transform = Callable[[VideoUnit, VideoFormat], Iterable[tuple[VideoUnit, VideoFormat]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,7 @@ class Recorder:
         on_unfinished: called with a file that could not be finished, in the same thread; takes
             ownership.
         tags: stored in each file.
-        transform: turns a frame into the frames to record instead, or raises InputError; None:
-            frames are recorded as they are.
+        masks: the privacy masks that must be painted into each frame; whoever offers frames checks.
         should_record: whether to record a frame of this capture time, UTC microseconds.
         max_waiting_bytes: limit of the input queue.
     """
@@ -79,17 +77,17 @@ class Recorder:
         on_segment: Callable[[SegmentFile], None],
         on_unfinished: Callable[[Path], None] = lambda _: None,
         tags: Tags = NO_TAGS,
-        transform: Transform | None = None,
+        masks: tuple[Polygon, ...] = (),
         should_record: Callable[[int], bool] = lambda _: True,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
+        self.masks = masks
         self._name = name
         self._folder = folder
         self._segment_us = segment_us
         self._on_segment = on_segment
         self._on_unfinished = on_unfinished
         self._tags = tags
-        self._transform = transform
         self._should_record = should_record
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()  # size in bytes, step
@@ -197,16 +195,8 @@ class Recorder:
     def _take_video(self, unit: VideoUnit, video: VideoFormat) -> None:
         if not self._should_record(unit.capture_us):
             self._finish()
-        elif self._transform is None:
-            self._write(unit, video)
         else:
-            try:
-                transformed = list(self._transform(unit, video))
-            except InputError:
-                self._lost += 1  # a damaged frame does not end the segment
-                return
-            for each in transformed:
-                self._write(*each)
+            self._write(unit, video)
 
     def _write(self, unit: VideoUnit, video: VideoFormat) -> None:
         if self._writer is not None and self._ends_before(unit, video):

@@ -35,18 +35,21 @@ class RecordingTap:
     """Turns what passes through a pump into units of a recording.
 
     The camera's own packets are recorded, even if the room gets a transcode. The transcode is
-    recorded only if MP4 cannot hold the camera's codec (MJPEG).
+    recorded only if MP4 cannot hold the camera's codec (MJPEG), or if the camera has privacy masks:
+    they are painted into the transcode. A recorder gets no frame with other masks than its own.
 
     Attributes:
         record_audio: whether to record audio.
         recorder: takes the units; None: not recording. Any thread may replace it.
         failed: frames lost to an error in the recording.
+        refused: frames that were not recorded, as their masks were not the recorder's.
     """
 
     def __init__(self, name: str) -> None:
         self.recorder: Recorder | None = None
         self.record_audio = False
         self.failed = 0
+        self.refused = 0
         self._name = name
         self._stream: VideoStream | None = None
         self._as_sent = False
@@ -62,13 +65,16 @@ class RecordingTap:
     @property
     def lost(self) -> int:
         """Frames that did not reach a recorder, for whatever reason."""
-        return self.failed + self._reorder.lost
+        return self.failed + self.refused + self._reorder.lost
 
-    def opened(self, stream: VideoStream, audio: AudioStream | None, *, transcoded: bool) -> None:
+    def opened(
+        self, stream: VideoStream, audio: AudioStream | None, *, transcoded: bool, masked: bool
+    ) -> None:
         """The stream was opened or reopened: the next frame is a key frame."""
         with self._guarded():
             self._stream = stream
-            self._as_sent = transcoded and stream.codec_context.name in CODECS
+            recordable = stream.codec_context.name in CODECS
+            self._as_sent = transcoded and recordable and not masked
             self._plan = plan(audio) if audio is not None else NO_AUDIO
             self._frame_pts_s, self._frame_capture_us = 0.0, 0
             self._audio_shift_us, self._audio_us = 0, 0
@@ -100,6 +106,10 @@ class RecordingTap:
         """A frame for the room, with its capture time."""
         recorder = self.recorder
         if recorder is None or self._stream is None:
+            return
+        if recorder.masks != frame.masks:
+            self.refused += 1
+            self._started = None
             return
         with self._guarded():
             if frame.pts_s is not None:

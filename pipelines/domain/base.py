@@ -36,6 +36,11 @@ class CameraKey(NamedTuple):
         """Name of the LiveKit room and of the media gateway's stream."""
         return f"{self.tenant}.{self.camera}"
 
+    @property
+    def unmasked_room(self) -> str:
+        """Name of the LiveKit room that shows a camera with privacy masks without them."""
+        return f"{self.room}.unmasked"
+
     @classmethod
     def from_room(cls, room: str) -> CameraKey | None:
         """The camera of a room; None if the name is not one of ours."""

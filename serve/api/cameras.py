@@ -67,7 +67,7 @@ Masks = Annotated[
     Field(
         max_length=MAX_MASKS,
         description="Polygons in normalized coordinates. What they cover is seen by no detector, "
-        "and is in no recording, snapshot or memory.",
+        "and is in no live view, recording, snapshot or memory.",
         examples=[[[[0.0, 0.0], [0.3, 0.0], [0.3, 0.2], [0.0, 0.2]]]],
     ),
 ]

@@ -17,6 +17,7 @@ from cluster.clips.clips import (
     ClipReason,
     ClipState,
     RecordingPolicy,
+    before_mask,
     clip_key,
 )
 from cluster.clips.coverage import Span
@@ -28,6 +29,7 @@ from pipelines.domain import Alarm, Recording
 from pipelines.errors import NotFoundError
 from serve.api.alarms import AlarmPath, alarm_of
 from serve.api.audit.note import AuditNoteDep
+from serve.api.before_mask import ClosedFootageDep
 from serve.api.bound import TenantLinks
 from serve.api.fields import ResponseBody
 from serve.api.permissions import needs
@@ -89,7 +91,12 @@ class ClipView(ResponseBody):
 
 @router.get("/v1/alarms/{alarm}/clip", summary="The clip of an alarm", responses=responses(507))
 async def alarm_clip(
-    alarm: AlarmPath, scope: TenantDep, state: StateDep, note: AuditNoteDep, viewing: ViewingDep
+    alarm: AlarmPath,
+    scope: TenantDep,
+    state: StateDep,
+    note: AuditNoteDep,
+    viewing: ViewingDep,
+    closed: ClosedFootageDep,
 ) -> ClipView:
     """Made at the first request, from what was recorded around the alarm. `pending`: request it
     again in some seconds. `none`: there will be none, and why. A tenant that uses all of the
@@ -104,6 +111,8 @@ async def alarm_clip(
     )
     if full and clip.reason is ClipReason.BEING_MADE:
         raise full_error()
+    if clip.file is not None and not clip.file.masked and known.camera in closed.cameras:
+        clip = before_mask(clip)
     sight = Sight(known.camera)
     if clip.file is not None:
         sight = viewing.of_clip(known, clip.file.from_us, clip.file.to_us)

@@ -23,6 +23,7 @@ from cluster.stores.blobs.tenant import NO_BLOB
 from pipelines.anonymisation import HideRule, complete_until_us
 from pipelines.domain import SLUG_PATTERN, Segment
 from pipelines.errors import ConflictError, InputError
+from serve.api.before_mask import ClosedFootageDep
 from serve.api.evidence import Evidence
 from serve.api.fields import NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import needs
@@ -89,6 +90,10 @@ class SegmentView(SpanView):
 class Timeline(ResponseBody):
     segments: list[SegmentView]
     spans: list[CameraSpan] = Field(description="The segments of this page, merged, per camera.")
+    left_out: int = Field(
+        description="Segments of this page that were recorded before their camera had privacy "
+        "masks, and that your role may not see."
+    )
     next_cursor: NextCursor
 
 
@@ -114,12 +119,15 @@ async def list_recordings(
     camera: Annotated[str | None, Query(pattern=SLUG_PATTERN)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
     cursor: PageCursor = None,
+    *,
+    closed: ClosedFootageDep,
 ) -> Timeline:
     """Every segment that holds any of the range. Keep the filters when you page on."""
     span = asked_range(since, until)
-    segments, following = await scope.recordings.page(
+    found, following = await scope.recordings.page(
         camera, span.from_us, span.to_us, limit=limit, cursor=cursor
     )
+    segments = [segment for segment in found if not closed.holds(segment)]
 
     def view(segment: Segment) -> SegmentView:
         sight = viewing.of_span(segment.camera, segment.start_us, segment.end_us)
@@ -145,6 +153,7 @@ async def list_recordings(
     return Timeline(
         segments=[view(segment) for segment in segments],
         spans=_spans(segments),
+        left_out=len(found) - len(segments),
         next_cursor=following,
     )
 
@@ -165,6 +174,7 @@ async def exported(
     camera: CameraQuery,
     since: Since,
     until: Until,
+    closed: ClosedFootageDep,
 ) -> AsyncIterator[tuple[Stitched, Manifest]]:
     """A finished export, on disk for as long as the answer is being sent."""
     span = asked_range(since, until)
@@ -184,6 +194,7 @@ async def exported(
         segments = await scope.recordings.between(
             camera, span.from_us, span.to_us, limit=MAX_SOURCES
         )
+        closed.require_open(segments)
         # The export, its second copy while the index is put in front, and one segment beside it;
         # an anonymised one may be four times as large.
         size = sum(segment.size for segment in segments) * (2 if sight.rule is None else 10)

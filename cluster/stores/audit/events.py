@@ -54,6 +54,7 @@ class AuditAction(StrEnum):
     RULE_ADD = "rule.add"
     RULE_REMOVE = "rule.remove"
     LIVE_JOIN = "live.join"
+    LIVE_UNMASKED = "live.unmasked"
     SNAPSHOT_VIEW = "snapshot.view"
     CLIP_LINK = "clip.link"
     RECORDING_LINK = "recording.link"

@@ -33,6 +33,7 @@ class CameraStatus(Frozen):
         skipped: frames that were not analysed, by reason, since the watcher's start.
         dropped: boxes for viewers and crops for the memory that could not be handed on.
         recording: None where no bridge reports it.
+        unpublished: frames that did not reach the room, by cause, since the bridge has the camera.
     """
 
     version: Literal[1] = 1
@@ -50,6 +51,7 @@ class CameraStatus(Frozen):
     dropped: dict[str, int] = Field(default_factory=dict)
     last_frame_us: int | None = None
     recording: RecordingStatus | None = None
+    unpublished: dict[str, int] = Field(default_factory=dict)
 
 
 class CameraStatusBoard:

@@ -125,6 +125,9 @@ AUDITED: dict[tuple[str, str], Audited] = {
     ),
     # who looks
     ("POST", "/v1/cameras/{camera}/join"): Audited(_A.LIVE_JOIN, "camera", path("camera")),
+    ("POST", "/v1/cameras/{camera}/join/unmasked"): Audited(
+        _A.LIVE_UNMASKED, "camera", path("camera")
+    ),
     ("GET", "/v1/cameras/{camera}/snapshot"): Audited(
         _A.SNAPSHOT_VIEW, "camera", path("camera"), once=True
     ),

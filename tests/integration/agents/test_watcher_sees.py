@@ -31,8 +31,8 @@ from tests.integration.agents.world import (
 )
 from tests.integration.bridge.world import Servers, until
 
-# One lost frame spoils those after it, and on a machine that others keep busy one is lost now
-# and then: why is not known yet.
+# A frame that LiveKit's SDK loses spoils those after it until the bridge notices, and on a machine
+# that others keep busy one is lost now and then (`cluster.bridge.losses`).
 pytestmark = pytest.mark.quiet
 
 EARLY_S, LATE_S = 0.2, 0.8

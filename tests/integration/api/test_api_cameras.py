@@ -11,6 +11,7 @@ import jwt
 import pytest
 from sqlalchemy import text
 
+from cluster.core.roles import Role
 from cluster.stores.bus import CameraStatus, CameraStatusBoard
 from pipelines.domain import CameraKey, CameraState
 from tests.factories import make_rule
@@ -18,6 +19,7 @@ from tests.integration.api.world import LIVEKIT_SECRET, World, problem
 
 URL = "rtsp://viewer:p@ss#w%rd@192.0.2.10:554/stream1"
 REDACTED = "rtsp://***@192.0.2.10:554/stream1"
+HALF = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]
 T0_US = 1_700_000_000_000_000
 
 
@@ -380,6 +382,39 @@ async def test_join_gives_a_token_for_one_room_and_nothing_else(acme: httpx.Asyn
 
 async def test_join_needs_a_camera(acme: httpx.AsyncClient) -> None:
     problem(await acme.post("/v1/cameras/gate/join"), 404, "not-found")
+    problem(await acme.post("/v1/cameras/gate/join/unmasked"), 404, "not-found")
+
+
+def rooms_of(answer: dict[str, Any]) -> set[str]:
+    claims = jwt.decode(answer["token"], LIVEKIT_SECRET, algorithms=["HS256"])
+    return {answer["room"], claims["video"]["room"]}
+
+
+async def test_masks_are_left_out_only_for_admins_and_in_a_room_of_its_own(
+    acme: httpx.AsyncClient, world: World
+) -> None:
+    await add(acme, masks=[HALF])
+    for role in (Role.VIEWER, Role.OPERATOR, Role.ANALYST):
+        client = await world.client(f"acme {role}")
+        shown = (await client.post("/v1/cameras/gate/join")).json()
+        assert (shown["masked"], rooms_of(shown)) == (True, {"acme.gate"})
+        refused = problem(await client.post("/v1/cameras/gate/join/unmasked"), 403, "forbidden")
+        assert refused["permission"] == "live.unmasked"
+    usual = (await acme.post("/v1/cameras/gate/join")).json()
+    assert (usual["masked"], rooms_of(usual)) == (True, {"acme.gate"})
+    bare = (await acme.post("/v1/cameras/gate/join/unmasked")).json()
+    assert (bare["masked"], rooms_of(bare)) == (False, {"acme.gate.unmasked"})
+    claims = jwt.decode(bare["token"], LIVEKIT_SECRET, algorithms=["HS256"])["video"]
+    assert not claims["canPublish"]
+    assert not claims["canPublishData"]
+
+
+async def test_a_camera_without_masks_has_no_unmasked_room(acme: httpx.AsyncClient) -> None:
+    await add(acme)
+    shown = (await acme.post("/v1/cameras/gate/join")).json()
+    assert shown["masked"] is False
+    body = problem(await acme.post("/v1/cameras/gate/join/unmasked"), 409, "conflict")
+    assert "/join " in body["hint"]
 
 
 async def test_a_snapshot_comes_from_the_host_that_watches(

@@ -168,6 +168,7 @@ def requests(theirs: Theirs) -> dict[tuple[str, str], tuple[str, dict[str, Any]]
         ("DELETE", "/v1/cameras/{camera}"): (camera, {}),
         ("GET", "/v1/cameras/{camera}/snapshot"): (f"{camera}/snapshot", {}),
         ("POST", "/v1/cameras/{camera}/join"): (f"{camera}/join", {}),
+        ("POST", "/v1/cameras/{camera}/join/unmasked"): (f"{camera}/join/unmasked", {}),
         ("POST", "/v1/cameras/{camera}/rules"): (f"{camera}/rules", {"json": rule}),
         ("GET", "/v1/cameras/{camera}/rules"): (f"{camera}/rules", {}),
         ("DELETE", "/v1/cameras/{camera}/rules/{rule}"): (f"{camera}/rules/{theirs.rule}", {}),

@@ -323,7 +323,7 @@ async def test_the_range_and_the_camera_are_kept_to(
         listed = (await acme.get("/v1/recordings", params=bounds)).json()["segments"]
         assert len(listed) == len(recorded)
     other = (await acme.get("/v1/recordings", params=ALL | {"camera": "yard"})).json()
-    assert other == {"segments": [], "spans": [], "next_cursor": None}
+    assert other == {"segments": [], "spans": [], "left_out": 0, "next_cursor": None}
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ async def test_another_tenant_sees_nothing_of_it(
     globex: httpx.AsyncClient, recorded: list[Segment]
 ) -> None:
     body = (await globex.get("/v1/recordings", params=ALL)).json()
-    assert body == {"segments": [], "spans": [], "next_cursor": None}
+    assert body == {"segments": [], "spans": [], "left_out": 0, "next_cursor": None}
     problem(await globex.get("/v1/recordings/export", params=GATE), 404, "not-found")
 
 

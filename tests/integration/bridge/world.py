@@ -180,9 +180,15 @@ class Shown:
 class Viewer:
     """Somebody who joins the camera's room, may only look, and notes every frame."""
 
-    def __init__(self, livekit: LiveKitSettings, key: CameraKey, identity: str = "viewer") -> None:
+    def __init__(
+        self,
+        livekit: LiveKitSettings,
+        key: CameraKey,
+        identity: str = "viewer",
+        room: str | None = None,
+    ) -> None:
         self._livekit = livekit
-        self._key = key
+        self._room_name = room or key.room
         self._identity = identity
         self._readers: set[asyncio.Task[None]] = set()
         self.room = rtc.Room()
@@ -214,7 +220,7 @@ class Viewer:
 
     def _token(self) -> str:
         grants = api.VideoGrants(
-            room_join=True, room=self._key.room, can_publish=False, can_publish_data=False
+            room_join=True, room=self._room_name, can_publish=False, can_publish_data=False
         )
         return (
             api.AccessToken(self._livekit.api_key, self._livekit.api_secret.get_secret_value())

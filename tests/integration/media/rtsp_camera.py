@@ -50,6 +50,7 @@ class RtspCamera:
             in which they are sent (B-frames).
         sound: whether PCMA comes beside the picture, a tone of 400 Hz.
         next_clip: of as many packets, goes on with it at the end of the present one.
+        late: sends that many packets too late, and then at once, the next time that it is set.
         connections: how many there ever were.
         played: sessions that ever got to PLAY.
         playing: sessions that play now.
@@ -67,6 +68,7 @@ class RtspCamera:
     presentation: list[int] | None = None
     sound: bool = False
     next_clip: Clip | None = None
+    late: int = 0
     connections: int = 0
     played: int = 0
     playing: int = 0
@@ -199,6 +201,7 @@ class RtspCamera:
         self.played += 1
         self.playing += 1
         sequence = itertools.count()
+        behind = 0
         try:
             for n in itertools.count(int(self.in_band)):
                 au, shown = self._packet(n)
@@ -214,7 +217,13 @@ class RtspCamera:
                         packet = struct.pack("!BBHII", *head) + TONE[part % 2 * 160 :][:160]
                         writer.write(struct.pack("!cBH", b"$", 2, len(packet)) + packet)
                 await writer.drain()
-                await asyncio.sleep(1 / 25)
+                if behind:
+                    behind -= 1
+                elif self.late:
+                    behind, self.late = self.late, 0
+                    await asyncio.sleep((behind + 1) / 25)
+                else:
+                    await asyncio.sleep(1 / 25)
         finally:
             self.playing -= 1
 

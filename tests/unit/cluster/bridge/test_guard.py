@@ -4,23 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from cluster.bridge.guard import AGAIN_AFTER_S, ViewerGuard, Watching, may_stay
+from cluster.bridge.guard import AGAIN_AFTER_S, GuardedRoom, ViewerGuard, Watching, may_stay
 from cluster.core.holders import Credential, CredentialKind, Holder
 from cluster.core.roles import Role
 from cluster.media.viewer_ids import ViewerIds
 from cluster.stores.db import Principal
 from pipelines.clock import ManualClock
-from pipelines.domain import CameraKey
 from pipelines.errors import UnavailableError
 
-GATE, DOOR = CameraKey("acme", "gate"), CameraKey("acme", "door")
-FOREIGN = CameraKey("globex", "gate")
+GATE, DOOR = GuardedRoom("acme", "acme.gate"), GuardedRoom("acme", "acme.door")
+UNMASKED = GuardedRoom("acme", "acme.gate.unmasked")
+FOREIGN = GuardedRoom("globex", "globex.gate")
 IDS = ViewerIds(SecretStr("s" * 32))
 ANA = Principal("acme", Role.VIEWER, "user:ana", "s-ana")
 BOB = Principal("acme", Role.OPERATOR, "user:bob", "s-bob")
@@ -32,7 +33,7 @@ class Site:
     """Rooms, records and LiveKit in one."""
 
     def __init__(self) -> None:
-        self.rooms: dict[CameraKey, list[str]] = {GATE: ["camera", "watcher"], DOOR: ["camera"]}
+        self.rooms: dict[GuardedRoom, list[str]] = {GATE: ["camera", "watcher"], DOOR: ["camera"]}
         self.stays: dict[str, int] = {}
         self.removals = 0
         self.late = False
@@ -43,13 +44,13 @@ class Site:
         self.refuses: set[str] = set()
         self.guard = ViewerGuard(IDS, self.people, self.find, self, self.clock)
 
-    def people(self) -> dict[CameraKey, dict[str, str]]:
+    def people(self) -> dict[GuardedRoom, dict[str, str]]:
         return {
-            key: {one: f"{key.room} {one} {self.stays.get(one, 0)}" for one in people}
+            key: {one: f"{key.name} {one} {self.stays.get(one, 0)}" for one in people}
             for key, people in self.rooms.items()
         }
 
-    def join(self, key: CameraKey, principal: Principal) -> str:
+    def join(self, key: GuardedRoom, principal: Principal) -> str:
         identity = IDS.new(principal.holder)
         self.rooms.setdefault(key, []).append(identity)
         return identity
@@ -66,7 +67,7 @@ class Site:
         self.removals += 1
         if self.late:
             return
-        [there] = [people for key, people in self.rooms.items() if key.room == room]
+        [there] = [people for key, people in self.rooms.items() if key.name == room]
         there.remove(identity)
 
 
@@ -76,17 +77,18 @@ def site() -> Site:
 
 
 async def test_one_whose_session_is_over_is_removed_everywhere_and_nobody_else(site: Site) -> None:
-    for key in (GATE, DOOR):
+    for key in (GATE, DOOR, UNMASKED):
         for principal in EVERYBODY:
             site.join(key, principal)
     await site.guard.look()
-    assert [len(people) for people in site.rooms.values()] == [5, 4]
+    assert [len(people) for people in site.rooms.values()] == [5, 4, 3]
     del site.working[ANA.credential]
     await site.guard.look()
     left = [IDS.read(identity) for identity in site.rooms[GATE][2:]]
     assert left == [BOB.holder, KEY.holder]
     assert site.rooms[GATE][:2] == ["camera", "watcher"]
     assert [IDS.read(identity) for identity in site.rooms[DOOR][1:]] == left
+    assert [IDS.read(identity) for identity in site.rooms[UNMASKED]] == left
 
 
 async def test_one_who_comes_back_is_removed_again(site: Site) -> None:
@@ -122,6 +124,20 @@ async def test_another_role_ends_what_was_given_for_the_one_before(site: Site) -
     await site.guard.look()
     assert identity not in site.rooms[GATE]
     assert again in site.rooms[GATE]
+
+
+async def test_other_groups_end_what_was_given_for_the_ones_before(site: Site) -> None:
+    """Whoever is limited to other cameras joins anew; the order of groups means nothing."""
+    limited = replace(BOB, groups=("north", "south"))
+    site.working[BOB.credential] = limited
+    identity = site.join(GATE, limited)
+    site.working[BOB.credential] = replace(BOB, groups=("south", "north"))
+    await site.guard.look()
+    assert identity in site.rooms[GATE]
+    for groups in (("north",), None):
+        site.working[BOB.credential] = replace(BOB, groups=groups)
+        await site.guard.look()
+        assert identity not in site.rooms[GATE]
 
 
 async def test_nobody_watches_in_another_tenant_s_room(site: Site) -> None:
@@ -189,7 +205,7 @@ RIGHTS = st.sampled_from(["viewer", "admin"])
     st.dictionaries(CREDENTIALS, RIGHTS),
 )
 def test_only_who_still_has_what_was_given_stays(
-    credential: Credential, rights: str, key: CameraKey, now: dict[Credential, str]
+    credential: Credential, rights: str, key: GuardedRoom, now: dict[Credential, str]
 ) -> None:
     working = {
         one: Principal(

@@ -119,7 +119,8 @@ class World:
         if camera.key in self.failed:
             main = StreamStatus(phase=StreamPhase.FAILED, reason=self.failed[camera.key])
         else:
-            main = StreamStatus(phase=StreamPhase.STREAMING, since_us=1)
+            dropped = {"lost_by_sdk": 3}
+            main = StreamStatus(phase=StreamPhase.STREAMING, since_us=1, dropped=dropped)
         return CameraBridgeStatus(camera.key, camera.version, not self.livekit_away, main)
 
     async def sync_host(
@@ -202,6 +203,7 @@ async def test_a_new_camera_is_covered_in_two_rounds(controller: Controller, wor
     assert [c.key for c in world.bridges[0]] == [GATE]
     assert world.dispatches == [GATE]
     assert world.state(GATE) == (CameraState.LIVE, "")
+    assert world.statuses["acme"]["gate"].unpublished == {"lost_by_sdk": 3}
 
 
 async def test_recording_settings_change_without_a_new_pull(

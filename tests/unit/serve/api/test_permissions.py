@@ -89,6 +89,7 @@ ACTS = SEES | {"alarm.acknowledge", "object.search", "image.detect"}
 STUDIES = ACTS | {"analytics.read", "recording.export", "job.run"}
 RUNS = STUDIES | {"camera.manage", "rule.manage", "user.manage", "key.manage", "audit.read"}
 RUNS |= {"privacy.manage", "group.manage", "erasure.read", "erasure.manage", "evidence.reveal"}
+RUNS |= {"live.unmasked"}
 SHARED = {"session.read", "tenant.manage", "model.manage", "key.manage", "audit.read"}
 SHARED |= {"erasure.read"}
 

@@ -100,6 +100,7 @@ export function decodeCamera(value: unknown): Camera {
     height: numberOr(stats, 'height', null),
     watchedFps: numberOr(stats, 'watched_fps', null),
     enabled: from.enabled !== false,
+    masked: Array.isArray(from.masks) && from.masks.length > 0,
   };
 }
 

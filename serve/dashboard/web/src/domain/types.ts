@@ -16,6 +16,8 @@ export interface Camera {
   /** Frames per second that the detector really looks at. */
   readonly watchedFps: number | null;
   readonly enabled: boolean;
+  /** Whether privacy masks are painted into its video. */
+  readonly masked: boolean;
 }
 
 /** What a role may do; the names are the API's. The server decides; the page only hides the rest. */

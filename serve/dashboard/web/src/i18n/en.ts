@@ -88,6 +88,8 @@ export const en = {
   'camera.enlarge': 'Enlarge',
   'camera.shrink': 'Back to all cameras',
   'camera.rules': 'Rules',
+  'camera.masked': 'Masked',
+  'camera.masked.hint': 'Privacy masks cover parts of this video.',
   'camera.video': 'Live picture of {name}',
   'camera.actions': 'Actions for {name}',
   'camera.fps': '{fps} fps',
@@ -140,6 +142,8 @@ export const en = {
   'clip.reason.recording-off': 'This camera is not recorded.',
   'clip.reason.not-recorded':
     'This moment was not recorded, or the recording is not kept any more.',
+  'clip.reason.before-mask':
+    'It was recorded before the camera had its privacy masks. Ask an admin.',
   'clip.reason.damaged': 'The file of this moment is gone, or is not what was recorded.',
   'clip.gaps': 'Parts of this time were not recorded: there the picture stands still.',
   'clip.unplayable': 'This browser cannot play the clip. Download it and use another player.',

@@ -89,6 +89,8 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'camera.enlarge': 'Ampliar',
   'camera.shrink': 'Voltar a todas as câmeras',
   'camera.rules': 'Regras',
+  'camera.masked': 'Com máscara',
+  'camera.masked.hint': 'Máscaras de privacidade cobrem partes deste vídeo.',
   'camera.video': 'Imagem ao vivo de {name}',
   'camera.actions': 'Ações de {name}',
   'camera.fps': '{fps} fps',
@@ -141,6 +143,8 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'clip.reason.being-made': 'Ele está sendo montado.',
   'clip.reason.recording-off': 'Esta câmera não é gravada.',
   'clip.reason.not-recorded': 'Este momento não foi gravado, ou a gravação já não é guardada.',
+  'clip.reason.before-mask':
+    'Foi gravado antes de a câmera ter máscaras de privacidade. Fale com um administrador.',
   'clip.reason.damaged': 'O arquivo deste momento sumiu ou não é o que foi gravado.',
   'clip.gaps': 'Partes deste tempo não foram gravadas: ali a imagem fica parada.',
   'clip.unplayable':

@@ -121,6 +121,11 @@ function TileFoot(props: {
           <span class={`chip ${camera.state}`} title={camera.reason}>
             {t(`camera.state.${camera.state}` as MessageKey)}
           </span>
+          {camera.masked ? (
+            <span class="chip masked" title={t('camera.masked.hint')}>
+              {t('camera.masked')}
+            </span>
+          ) : null}
           {facts}
         </p>
       </div>

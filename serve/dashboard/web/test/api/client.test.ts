@@ -241,6 +241,17 @@ describe('Api', () => {
       { id: 'gate', fps: 25, width: 1920, watchedFps: 5 },
     ]);
   });
+
+  it('knows which cameras are masked', async () => {
+    const corner = [
+      [0, 0],
+      [0.3, 0],
+      [0.3, 0.2],
+    ];
+    const cameras = [cameraJson({ masks: [corner] }), cameraJson({ masks: [] }), cameraJson()];
+    const { api } = apiThat(() => json({ cameras }));
+    expect((await api.cameras()).map(({ masked }) => masked)).toEqual([true, false, false]);
+  });
 });
 
 describe('problemDetail', () => {
