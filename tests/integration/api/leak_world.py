@@ -119,7 +119,7 @@ async def _plant_records(world: World, planted: Planted, camera: str) -> None:
     for key in pictures:
         await world.blobs(tenant).put(key, f"bytes {mark} of an alarm".encode())
     status = make_status(camera, reason=f"{mark} reason")
-    await CameraStatusBoard(world.redis).put_all(tenant, [status])
+    await CameraStatusBoard(world.redis, life_s=3_600).put_all(tenant, [status])
     world.hosts.pictures[HOST, CameraKey(tenant, camera)] = f"bytes {mark} of now".encode()
     planted.ids |= {
         Kind.CAMERA: [camera],
