@@ -38,6 +38,7 @@ SLOTS: dict[str, Kind] = {
     # by name, wherever it stands: in an address, a query, a header, a body
     "actor": Kind.ACTOR,
     "alarm": Kind.ALARM,
+    "alarms": Kind.ALARM,
     "camera": Kind.CAMERA,
     "cameras": Kind.CAMERA,
     "cursor": Kind.CURSOR,
@@ -55,7 +56,9 @@ SLOTS: dict[str, Kind] = {
     "tenant": Kind.TENANT,
     "token": Kind.LINK,
     "track": Kind.TRACK,
+    "tracks": Kind.TRACK,
     "user": Kind.USER,
+    "users": Kind.USER,
     # where the same name is something else: method, address, name
     "GET /v1/snapshots/{key} key": Kind.PICTURE,
     "POST /v1/cameras id": Kind.CAMERA,
