@@ -57,6 +57,8 @@ def secret_bodies(document: Mapping[str, Any]) -> set[str]:
 
 def _is_secret(schema: Mapping[str, Any]) -> bool:
     inner = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    inner += [schema[name] for name in ("items", "additionalProperties")
+              if isinstance(schema.get(name), dict)]  # fmt: skip
     return schema.get("format") == "password" or any(_is_secret(one) for one in inner)
 
 

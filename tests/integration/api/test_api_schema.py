@@ -30,7 +30,8 @@ from starlette.routing import Route
 
 from cluster.core.roles import GRANTS, Role
 from serve.api.app import ROUTERS
-from tests.integration.api.leak_ids import Kind, Operation
+from serve.api.middleware import ANY_HOST
+from tests.integration.api.leak_ids import Kind, Operation, operations
 from tests.integration.api.leak_requests import Ids
 from tests.integration.api.leak_world import ATTACKER, VICTIM, plant
 from tests.integration.api.world import World, make_settings, open_world
@@ -223,6 +224,16 @@ def test_any_request_is_answered_as_documented(
     tried = given(case=cases, everybody=sometimes, of_something=st.booleans())
     for number in rounds(len(TRIED) + 1):
         seed(number)(QUIET(tried(holds)))()
+
+
+def test_what_is_answered_before_a_route_is_documented(running: Running) -> None:
+    """Too long an address or header, another server's name, a body that does not come."""
+    for operation in operations(running.world.app.openapi()):
+        known = {int(status) for status in operation.schema["responses"]}
+        assert {414, 431} <= known, operation.name
+        assert (421 in known) == (operation.path not in ANY_HOST), operation.name
+        assert not operation.schema.get("requestBody") or {408, 413} <= known, operation.name
+        assert "{" not in operation.path or 404 in known, operation.name
 
 
 def test_what_one_request_makes_the_next_ones_use(

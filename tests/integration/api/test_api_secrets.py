@@ -290,17 +290,20 @@ async def _broken(watched: Watched, acme: httpx.AsyncClient) -> None:
 
 async def _redis_contents(watched: Watched) -> str:
     """Every key with all that it holds."""
-    redis, found = watched.world.redis, []
-    async for key in redis.scan_iter():
-        kind = await redis.type(key)
-        read: dict[bytes, Callable[[], Any]] = {
-            b"string": lambda key=key: redis.get(key),
-            b"hash": lambda key=key: redis.hgetall(key),
-            b"stream": lambda key=key: redis.xrange(key),
-        }
-        found.append(f"{key} {await read[kind]()}")
+    redis = watched.world.redis
+    found = [f"{key!r} {await _value(redis, key)!r}" async for key in redis.scan_iter()]
     assert found
     return "\n".join(found)
+
+
+async def _value(redis: Redis, key: Any) -> object:
+    match await redis.type(key):
+        case b"stream":
+            return await redis.xrange(key)
+        case b"hash":
+            return await redis.hgetall(key)
+        case _:
+            return await redis.get(key)
 
 
 async def _without_redis(watched: Watched, acme: httpx.AsyncClient) -> None:

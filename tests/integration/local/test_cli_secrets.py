@@ -12,9 +12,9 @@ import logging
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-import click
 import pytest
 import structlog
 import typer
@@ -174,9 +174,11 @@ def test_a_good_file_shows_no_secret_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_settings_made_in_a_program_are_refused_in_the_same_way(name: str) -> None:
     section, _, key = name.partition(".")
-    for held in ([[SECRETS[name]]], {"a": SECRETS[name]}, SECRETS[name].encode() + b"\xff"):
+    wrong: list[Any] = [[[SECRETS[name]]], {"a": SECRETS[name]}, SECRETS[name].encode() + b"\xff"]
+    for held in wrong:
+        content: dict[str, Any] = {section: {key: held}}
         with pytest.raises(ValidationError) as refusal:
-            Settings(**{section: {key: held}})
+            Settings(**content)
         assert SEARCH.found_in(str(refusal.value).encode()) == set()
 
 
@@ -201,8 +203,8 @@ def test_credentials_of_a_bucket_are_refused_without_being_shown(
 # ------------------------------------------------------------ commands
 
 
-def commands(group: click.Command | None = None, way: str = "") -> dict[str, click.Command]:
-    """Every command by its words."""
+def commands(group: Any = None, way: str = "") -> dict[str, Any]:
+    """Every command of the command line by its words."""
     group = group or typer.main.get_command(app)
     if not hasattr(group, "commands"):
         return {way.strip(): group}
@@ -213,11 +215,10 @@ def commands(group: click.Command | None = None, way: str = "") -> dict[str, cli
     }
 
 
-def example(command: click.Command) -> list[str]:
+def example(command: Any) -> list[str]:
     """The arguments in the example of a command's help, with a secret for a camera's password."""
     text = (command.epilog or "").replace("viewer:secret@", f"viewer:{quote(CAMERA, safe='')}@")
-    words = shlex.split(text.partition("atalaia ")[2].rstrip(")"))
-    return words
+    return shlex.split(text.partition("atalaia ")[2].rstrip(")"))
 
 
 def test_every_command_has_an_example() -> None:
