@@ -70,7 +70,8 @@ def planted(name: str, tail: str = "/+Z=") -> str:
 
 
 HEAD = 16
-"""Characters of a secret by which it is recognised where the rest was cut off."""
+"""Characters of a secret by which it is recognised, also where the rest was cut off. Every spelling
+of the whole begins with that of these, so that they are all that is searched for."""
 
 
 def spellings(secret: str) -> set[bytes]:

@@ -159,6 +159,18 @@ def test_a_broken_file_is_refused_without_what_it_holds(
     assert SEARCH.found_in(refused(path).encode()) == set()
 
 
+def test_what_is_wrong_is_said_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("redis:\n  url: @x\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"settings\.yaml is not valid YAML, at line 2, column 8"):
+        load_settings(path)
+    monkeypatch.setenv("ATALAIA_AUTH__KEYS", "one, two")
+    with pytest.raises(ConfigError, match=r"no valid JSON in the environment: ATALAIA_AUTH__KEYS"):
+        load_settings()
+
+
 def test_a_good_file_shows_no_secret_of_its_own(tmp_path: Path) -> None:
     content: dict[str, dict[str, object]] = {}
     for name in SECRETS:

@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from tests.planted import HEAD, Search, command_lines, planted, secret_bodies, secret_settings
+from tests.planted import (
+    HEAD,
+    Search,
+    command_lines,
+    planted,
+    secret_bodies,
+    secret_settings,
+    spellings,
+)
 
 SECRET = planted("camera", 'é/+="\\ tail')
 SEARCH = Search({"it": SECRET})
@@ -83,3 +91,9 @@ def test_which_fields_of_bodies_are_secrets() -> None:
     schemas["Inner"]["properties"]["many"] = {"items": {"format": "password"}}
     found = secret_bodies({"components": {"schemas": schemas}})
     assert found == {"Inner.key", "Inner.keys", "Inner.many"}
+
+
+@given(st.text(min_size=HEAD + 4, max_size=60))
+def test_a_spelling_of_the_whole_holds_one_of_its_beginning(secret: str) -> None:
+    search = Search({"it": secret})
+    assert all(search.found_in(written) == {"it"} for written in spellings(secret))
