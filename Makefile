@@ -63,6 +63,11 @@ test-integration: install servers  ## Against real servers on loopback
 test-e2e: ready-to-test  ## The whole product in a browser
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
+.PHONY: fuzz
+fuzz: install servers  ## Generated requests as each role; MINUTES=30, ARGS='-k cameras', FUZZ_SEED=…
+	@FUZZ_MINUTES=$(or $(MINUTES),10) $(BIN)/python -m pytest tests/integration/api/test_api_schema.py \
+		-o timeout=0 -s -q $(ARGS)
+
 .PHONY: ready-to-test
 ready-to-test: install servers dashboard chromium
 

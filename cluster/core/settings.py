@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,6 +29,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from cluster.core.addresses import AddressPolicy
@@ -461,7 +463,11 @@ class Settings(BaseSettings):
     """All settings. Create them with `load_settings`, once, at an entry point; pass them on."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER, extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(Path(".local"), description="folder for all data of this machine")
@@ -607,12 +613,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
             hint=f"Set {CONFIG_VARIABLE} to a file that exists.",
         ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        # What is said of it quotes the file, which may hold a secret there.
+        raise ConfigError(
+            f"{path} is not valid YAML{_place_of(error)}.",
+            hint="Look for a missing quote, a tab, or a wrong indentation there.",
+        ) from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of sections at its top, like `api: …`.")
     return content
+
+
+def _place_of(error: yaml.YAMLError) -> str:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return "" if mark is None else f", at line {mark.line + 1}, column {mark.column + 1}"
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -638,6 +653,19 @@ def load_settings(path: Path | None = None) -> Settings:
         return Settings(**content)
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
+    except SettingsError as error:
+        raise ConfigError(
+            f"no valid JSON in the environment: {', '.join(_json_variables(error))}.",
+            hint='Lists and sections are written as JSON, like \'["a", "b"]\'.',
+        ) from None
+
+
+def _json_variables(error: SettingsError) -> list[str]:
+    """The variables of the section that an error names: one of them is broken. What they hold is
+    not looked at, so that it cannot be shown."""
+    section = re.search(r'field "(\w+)"', str(error))
+    start = ENV_PREFIX + (section[1].upper() if section else "")
+    return sorted(name for name in os.environ if name.startswith(start)) or [start]
 
 
 def _unknown_variables() -> list[str]:

@@ -69,7 +69,7 @@ class RelayConfig(BaseModel):
         services: addresses of Atalaia's own services, which cameras may not have.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bind: str
     port: int

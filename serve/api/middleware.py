@@ -79,7 +79,7 @@ def _head_refusal(scope: Scope) -> Response | None:
 
 
 # Probes and scrapers use the names of a cluster, and there is nothing to steal.
-_OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+ANY_HOST = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOCAL = frozenset({"localhost"})
 _PORT = re.compile(r":\d*$", re.ASCII)
 
@@ -101,7 +101,7 @@ class CheckHost:
         self._names = {name.lower() for name in names} | {urlsplit(url).hostname or ""} | _LOCAL
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
+        if scope["type"] == "http" and scope["path"] not in ANY_HOST:
             hosts = [value for name, value in scope["headers"] if name == b"host"]
             if not all(self._is_ours(host.decode("latin-1")) for host in hosts):
                 await _misdirected()(scope, receive, send)

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
+from serve.api.middleware import ANY_HOST
 from serve.api.permissions import permission_of
 from serve.api.problems import Problem, responses
 
@@ -45,12 +46,16 @@ TAGS = [
 ]
 
 
-def _add_timeout(document: dict[str, Any]) -> None:
-    """408 for all that has a body, which `serve.api.pace` answers before a route does."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            if "requestBody" in operation:
-                operation["responses"] |= {str(k): v for k, v in responses(408).items()}
+def _add_early_answers(document: dict[str, Any]) -> None:
+    """What `serve.api.middleware` and `serve.api.pace` answer before a route does."""
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            early = [414, 431]
+            early += [421] if path not in ANY_HOST else []
+            early += [408, 413] if "requestBody" in operation else []
+            early += [404] if "{" in path else []
+            known = operation["responses"]
+            known |= {str(k): v for k, v in responses(*early).items() if str(k) not in known}
 
 
 def install_openapi(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -69,7 +74,7 @@ def install_openapi(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
             schemas.update(ours["$defs"])
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
-            _add_timeout(document)
+            _add_early_answers(document)
             app.openapi_schema = document
         return app.openapi_schema
 

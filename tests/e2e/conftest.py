@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.planted import planted, variable
 from tests.ports import free_port
 from tests.witness import watched
 
@@ -24,6 +25,20 @@ START_TIMEOUT_S = 420.0
 """Footage, model export and imports on two cores, maybe shared; a quiet start takes 50 s."""
 STOP_TIMEOUT_S = 90.0
 LIVE_TIMEOUT_S = 120.0
+
+
+PLANTED = {
+    "api.media_secret": (planted("media"),),
+    "audit.former_secrets": (planted("auditformer"),),
+    "audit.secret": (planted("audit"),),
+    "auth.keys": (planted("auth"), planted("authformer")),
+    "database.decryption_keys": (planted("decryption"),),
+    "gateway.password": (planted("gatewaypassword"),),
+    "gateway.secret": (planted("gateway"),),
+    "qdrant.api_key": (planted("qdrant"),),
+}
+"""Secrets of the demo's settings, which `test_secrets` looks for. The others it makes itself."""
+_LISTS = {"audit.former_secrets", "auth.keys", "database.decryption_keys"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,9 @@ def _environment(data_dir: Path) -> dict[str, str]:
         "DATA_DIR": str(data_dir),
     }
     environment = dict(os.environ) | {f"ATALAIA_{name}": value for name, value in ports.items()}
+    for name, secrets in PLANTED.items():
+        environment[variable(name)] = json.dumps(secrets) if name in _LISTS else secrets[0]
+    environment["ATALAIA_GATEWAY__USERNAME"] = "atalaia"
     environment["PYTHONPATH"] = str(REPOSITORY)
     return watched(environment, _calls(data_dir))
 
