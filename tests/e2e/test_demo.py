@@ -231,6 +231,31 @@ async def test_a_viewer_gets_the_frames_and_can_do_nothing_else(demo: Demo) -> N
         await room.disconnect()
 
 
+async def test_a_revoked_key_ends_its_view_and_no_other(demo: Demo) -> None:
+    with demo.client("acme") as client:
+        made = client.post("/v1/keys", json={"name": "wall", "role": "viewer"}).json()
+        stays, ends = rtc.Room(), rtc.Room()
+        gone, left = asyncio.Event(), asyncio.Event()
+        ends.on("disconnected", lambda *_: gone.set())
+        stays.on("disconnected", lambda *_: left.set())
+        wall = {"Authorization": f"Bearer {made['key']}"}
+        try:
+            for room, headers in ((stays, {}), (ends, wall)):
+                answer = client.post("/v1/cameras/gate/join", headers=headers)
+                joined = answer.raise_for_status().json()
+                await room.connect(joined["url"], joined["token"])
+            await asyncio.sleep(3)  # two looks, or more
+            assert not gone.is_set()
+            client.delete(f"/v1/keys/{made['id']}").raise_for_status()
+            async with asyncio.timeout(30):
+                await gone.wait()
+            assert not left.is_set()
+            assert "camera" in stays.remote_participants
+        finally:
+            await stays.disconnect()
+            await ends.disconnect()
+
+
 async def test_a_token_opens_no_other_room(demo: Demo) -> None:
     """LiveKit takes the room from the token, so a forged claim is the only way, and is refused."""
     with demo.client("acme") as client:
