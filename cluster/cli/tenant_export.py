@@ -75,7 +75,7 @@ async def _export(tenant: str, folder: Path) -> TenantManifest:
     from cluster.stores.db import Database
 
     chosen = settings()
-    async with Database(chosen.database_url) as database:
+    async with Database.of(chosen) as database:
         if all(known.slug != tenant for known in await database.platform().tenants()):
             raise NotFoundError(f"there is no tenant {tenant}.")
         async with TenantBlobs(chosen.blob_url, tenant) as blobs:

@@ -20,14 +20,17 @@ class Kind(StrEnum):
     CAMERA = "camera"
     CURSOR = "cursor"
     EMAIL = "email"
+    ERASURE = "erasure"
     ETAG = "etag"
     EVENT = "event"
     EXPORT = "export"
+    GROUP = "group"
     HOLD = "hold"
     JOB = "job"
     KEY = "key"
     LINK = "link"
     PICTURE = "picture"
+    REVEAL = "reveal"
     RULE = "rule"
     TENANT = "tenant"
     TRACK = "track"
@@ -42,8 +45,12 @@ SLOTS: dict[str, Kind] = {
     "camera": Kind.CAMERA,
     "cameras": Kind.CAMERA,
     "cursor": Kind.CURSOR,
+    "confirm": Kind.TENANT,
     "email": Kind.EMAIL,
+    "erasure": Kind.ERASURE,
     "export": Kind.EXPORT,
+    "group": Kind.GROUP,
+    "groups": Kind.GROUP,
     "hold": Kind.HOLD,
     "if-none-match": Kind.ETAG,
     "if-range": Kind.ETAG,
@@ -52,6 +59,8 @@ SLOTS: dict[str, Kind] = {
     "last-event-id": Kind.EVENT,
     "like": Kind.TRACK,
     "like_camera": Kind.CAMERA,
+    "object": Kind.TRACK,
+    "reveal": Kind.REVEAL,
     "rule": Kind.RULE,
     "tenant": Kind.TENANT,
     "token": Kind.LINK,
@@ -63,6 +72,7 @@ SLOTS: dict[str, Kind] = {
     "GET /v1/snapshots/{key} key": Kind.PICTURE,
     "POST /v1/cameras id": Kind.CAMERA,
     "POST /v1/cameras/{camera}/rules id": Kind.RULE,
+    "POST /v1/groups id": Kind.GROUP,
     "POST /v1/tenants id": Kind.TENANT,
 }
 
@@ -72,11 +82,14 @@ PLAIN: dict[str, str] = {
     "class": "a word of the model",
     "classes": "words of the model",
     "colour": "a word of a fixed list",
+    "current": "a secret of its sender",
     "grid": "two numbers",
     "label": "a name for people",
     "model": "weights that the platform allows",
     "name": "a name for people",
+    "new": "a secret of its sender",
     "password": "a secret of its sender",
+    "provider": "a name in the operator's settings, which sign-in pages show",
     "range": "bytes",
     "reason": "a remark of people",
     "refresh_token": "a credential of its own, in test_api_sign_in.py",

@@ -25,13 +25,16 @@ from cluster.core.passwords import hash_password
 from cluster.core.roles import Role, TenantRole
 from cluster.stores.audit.events import AuditAction, AuditEvent, AuditOutcome
 from cluster.stores.bus import CameraStatusBoard
-from cluster.stores.db import RetentionRun, new_key
+from cluster.stores.db import Principal, RetentionRun, new_key
 from cluster.stores.db.models import Base
+from pipelines.anonymisation import AnonymisationPolicy, Hide
 from pipelines.domain import CameraKey, Segment
+from pipelines.erasure import Target
 from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy
 from tests.factories import (
     T0_US,
     make_alarm,
+    make_analysed,
     make_camera,
     make_path,
     make_rule,
@@ -54,14 +57,17 @@ NOBODYS: Ids = {
     Kind.CAMERA: ["nobodys-gate"],
     Kind.CURSOR: ["nobodys"],
     Kind.EMAIL: ["nobody@example.com"],
+    Kind.ERASURE: ["00000000-0000-4000-8000-00000000fade"],
     Kind.ETAG: ['"nobodys"'],
     Kind.EVENT: ["1-1"],
     Kind.EXPORT: ["00000000-0000-4000-8000-00000000beef"],
+    Kind.GROUP: ["nobodys-group"],
     Kind.HOLD: ["00000000-0000-4000-8000-00000000feed"],
     Kind.JOB: ["00000000-0000-4000-8000-00000000cafe"],
     Kind.KEY: ["nobodyxx"],
     Kind.LINK: ["nobodys"],
     Kind.PICTURE: ["nobodys/picture.jpg"],
+    Kind.REVEAL: ["00000000-0000-4000-8000-00000000face"],
     Kind.RULE: ["nobodys-rule"],
     Kind.TENANT: ["nobody"],
     Kind.TRACK: ["nobodys-track"],
@@ -92,6 +98,7 @@ async def plant(world: World, tenant: str) -> Planted:
     await _plant_seen(world, planted, camera)
     await _plant_kept(world, planted, camera)
     await _plant_people(world, planted)
+    await _plant_privacy(world, planted, camera)
     planted.ids[Kind.TENANT] = [tenant]
     return planted
 
@@ -186,12 +193,39 @@ async def _plant_kept(world: World, planted: Planted, camera: str) -> None:
     }  # fmt: skip
 
 
+async def _plant_privacy(world: World, planted: Planted, camera: str) -> None:
+    tenant, mark = planted.tenant, MARKS[planted.tenant]
+    anonymisation = world.database.anonymisation(tenant)
+    await anonymisation.set_policy(AnonymisationPolicy(cameras={camera: Hide.OFF}), f"user:{mark}")
+    reveal = await anonymisation.add_reveal(
+        camera, (0, T0_US), f"{mark} why", f"user:{mark}", minutes=1, now_us=T0_US
+    )
+    # Of an object that nobody has, so that what the others are asked for stays.
+    gone = Target(camera, f"{mark}-gone")
+    await world.database.tracks(tenant).record_objects(
+        [make_sighting(9, tenant, camera=camera, track=gone.track)]
+    )
+    erasures = world.database.erasures(tenant)
+    asked = [await erasures.ask([gone], f"{mark} request", f"user:{mark}") for _ in range(2)]
+    await world.database.tracks(tenant).record_analysed([make_analysed(1, tenant, camera=camera)])
+    planted.ids |= {
+        Kind.REVEAL: [str(reveal.id)],
+        Kind.ERASURE: [str(erasure.id) for erasure in asked],
+    }
+
+
 async def _plant_people(world: World, planted: Planted) -> None:
     tenant, mark = planted.tenant, MARKS[planted.tenant]
     key = await world.database.keys(tenant).issue(f"{mark} key", Role.VIEWER)
     hashed = SecretStr(_HASH)
     user = await world.database.users(tenant).add(
         f"{mark}@example.com", f"{mark} person", Role.VIEWER, hashed
+    )
+    group = f"{mark}-group"
+    await world.database.groups(tenant).add(group, f"{mark} group name", [f"{mark}-gate"])
+    await world.database.keys(tenant).issue(f"{mark} key 2", Role.VIEWER, None, [group])
+    await world.database.users(tenant).add(
+        f"{mark}2@example.com", f"{mark} person 2", Role.VIEWER, hashed, [group]
     )
     event = AuditEvent(
         at_us=T0_US, actor=f"user:{mark}", action=AuditAction.CAMERA_CHANGE, object_kind="camera",
@@ -201,7 +235,7 @@ async def _plant_people(world: World, planted: Planted) -> None:
     await world.database.audit(tenant).append([event, event])
     planted.ids |= {
         Kind.KEY: [key.id], Kind.USER: [user.id], Kind.EMAIL: [f"{mark}@example.com"],
-        Kind.ACTOR: [f"key:{key.id}", f"user:{user.id}"],
+        Kind.ACTOR: [f"key:{key.id}", f"user:{user.id}"], Kind.GROUP: [group],
     }  # fmt: skip
 
 
@@ -241,6 +275,10 @@ async def credentials(world: World, theirs: Planted) -> list[Credential]:
         found.append(Credential(f"{role} key", bearer(world.keys[f"{ATTACKER} {role}"]), good=True))
         access, refresh = await _tokens(world, role)
         found.append(Credential(f"{role} session", bearer(access), good=True))
+    limited = await world.database.keys(ATTACKER).issue(
+        "limited", Role.ANALYST, None, [f"{MARKS[ATTACKER]}-group"]
+    )
+    found.append(Credential("analyst key of a group", bearer(limited.secret), good=True))
     return found + await _no_credentials(world, theirs, access, refresh)
 
 
@@ -264,7 +302,9 @@ async def _no_credentials(
     await world.database.keys(ATTACKER).revoke_key(revoked.id)
     expired = await world.database.keys(ATTACKER).issue("expired", Role.ADMIN)
     await world.database.keys(ATTACKER).rotate_key(expired.id, 0)
-    link = world.state.evidence.links.link(ATTACKER, "clips/1.mp4", "video/mp4")
+    link = world.state.evidence.links.link(
+        ATTACKER, "clips/1.mp4", "video/mp4", by=await holder(world, ATTACKER)
+    )
     made = {
         "refresh token": refresh,
         "signed link": link.rpartition("/")[2],
@@ -299,12 +339,20 @@ def _unsigned(claims: dict[str, Any]) -> str:
     return f"{_part({'alg': 'none', 'typ': 'JWT'})}.{_part(claims)}."
 
 
-def forged_links(world: World, theirs: Planted) -> list[str]:
+async def holder(world: World, tenant: str) -> Principal:
+    """Whoever has the key of a tenant's admin."""
+    found = await world.database.platform().find_key(world.keys[tenant])
+    assert found is not None
+    return found
+
+
+async def forged_links(world: World, theirs: Planted) -> list[str]:
     """Signed links in which a name was changed afterwards: the attacker's with the victim's names,
     and the victim's with another file."""
     links, file = world.state.evidence.links, theirs.ids[Kind.PICTURE][0]
-    own = links.link(ATTACKER, file, "image/jpeg").rpartition("/")[2]
-    foreign = links.link(VICTIM, "nothing.jpg", "image/jpeg").rpartition("/")[2]
+    by = await holder(world, ATTACKER), await holder(world, VICTIM)
+    own = links.link(ATTACKER, file, "image/jpeg", by=by[0]).rpartition("/")[2]
+    foreign = links.link(VICTIM, "nothing.jpg", "image/jpeg", by=by[1]).rpartition("/")[2]
     claims = jwt.decode(own, options={"verify_signature": False})
     whole = claims | {"tenant": VICTIM, "key": file}
     return [

@@ -17,10 +17,11 @@ from tests.integration.api.world import World, problem, served
 
 OPEN = {
     "/healthz", "/readyz", "/metrics", "/media/{token}",
-    "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout",
+    "/v1/auth/login", "/v1/auth/refresh", "/v1/auth/logout", "/v1/auth/providers",
+    "/v1/auth/oidc/{provider}/start", "/v1/auth/oidc/{provider}/callback",
 }  # fmt: skip
 """A link under /media carries its permission in itself, see test_api_media; sign-in is in
-test_api_sign_in."""
+test_api_sign_in and test_api_oidc."""
 
 
 def guarded() -> list[tuple[str, str]]:

@@ -229,6 +229,7 @@ BY_ITSELF: dict[Route, str] = {
     ("GET", "/v1/alarms/stream"): "test_a_stream_has_only_alarms_of_the_group, and those behind it",
     ("GET", "/v1/session"): "test_a_session_says_what_it_is_limited_to",
     ("GET", "/v1/quotas"): "test_quotas_count_what_is_seen",
+    ("POST", "/v1/auth/password"): "is about the caller's own account",
     ("POST", "/v1/detect"): "takes a picture of the caller, and knows no camera",
 }
 """Routes that are tried in a test of their own, or why they need not be."""

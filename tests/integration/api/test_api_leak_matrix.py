@@ -78,7 +78,7 @@ async def opened(folder: Path, valkey: str, migrated: Path) -> AsyncIterator[Sce
         both = rows(world, VICTIM), rows(world, ATTACKER)
         secrets = telling(theirs, both[0], [both[1], own.ids])
         own_words = telling(own, both[1], [both[0], theirs.ids])
-        theirs.ids[Kind.LINK] = forged_links(world, theirs)
+        theirs.ids[Kind.LINK] = await forged_links(world, theirs)
         own.ids[Kind.LINK] = ["nobodys"]
         app = InProcess(world.app)
         found = operations(world.app.openapi())
@@ -138,7 +138,9 @@ async def test_the_victim_has_a_row_in_every_table(scene: Scene) -> None:
 
 async def test_every_part_of_a_caller_has_its_credentials(scene: Scene) -> None:
     """A caller that differs in more than its role needs a credential for each difference."""
-    assert {part.name for part in fields(Principal)} == {"tenant", "role", "actor"}, (
+    assert {part.name for part in fields(Principal)} == {
+        *("tenant", "role", "actor", "session", "groups"),
+    }, (
         "Principal has a new part: let `credentials` in leak_world.py make a key and a session for "
         "each of its values, then add it here"
     )

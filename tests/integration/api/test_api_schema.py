@@ -33,7 +33,7 @@ from serve.api.app import ROUTERS
 from serve.api.middleware import ANY_HOST
 from tests.integration.api.leak_ids import Kind, Operation, operations
 from tests.integration.api.leak_requests import Ids
-from tests.integration.api.leak_world import ATTACKER, VICTIM, plant
+from tests.integration.api.leak_world import ATTACKER, VICTIM, holder, plant
 from tests.integration.api.world import World, make_settings, open_world
 
 # The stream never ends, and the pages are not of the API.
@@ -85,7 +85,9 @@ def running(
         folder = tmp_path_factory.mktemp("schema")
         async with open_world(make_settings(folder, valkey), migrated) as world:
             ids = (await plant(world, ATTACKER)).ids
-            link = world.state.evidence.links.link(ATTACKER, ids[Kind.PICTURE][0], "image/jpeg")
+            link = world.state.evidence.links.link(
+                ATTACKER, ids[Kind.PICTURE][0], "image/jpeg", by=await holder(world, ATTACKER)
+            )
             more = {Kind.LINK: [link.rpartition("/")[2]]}
             # Limits that the tests change shall not end the tests.
             worlds.append(Running(world, {**ids, **more, Kind.TENANT: [VICTIM]}))

@@ -41,6 +41,8 @@ BODIES = {
     "UserPatch.password": "{it}",
     "Credentials.password": "{it}",
     "RefreshToken.refresh_token": "{it}",
+    "PasswordChange.current": "{it}",
+    "PasswordChange.new": "{it}",
 }
 """Every secret of a body, and what is sent in its place."""
 
@@ -210,6 +212,14 @@ async def _good(watched: Watched, acme: httpx.AsyncClient) -> None:
         who = {"tenant": "acme", "email": user["email"], "password": user["password"]}
         answer = await anybody.post("/v1/auth/login", json=who | {"client": client})
         assert answer.status_code == 200
+    access = next(t for name, t in watched.issued.items() if name.startswith("access"))
+    for current, status in ((of("PasswordChange.current"), 403), (user["password"], 204)):
+        answer = await anybody.post(
+            "/v1/auth/password",
+            json={"current": current, "new": of("PasswordChange.new")},
+            headers={"Authorization": f"Bearer {access}"},
+        )
+        assert answer.status_code == status, answer.text
     token = next(t for name, t in watched.issued.items() if name.startswith("refresh"))
     # Used, used again, and as what it is not.
     for _ in range(2):
@@ -232,6 +242,7 @@ async def _wrong(watched: Watched, acme: httpx.AsyncClient) -> None:
         "UserPatch": ("PATCH", "/v1/users/zzzzzzzzzzzz"),
         "Credentials": ("POST", "/v1/auth/login"),
         "RefreshToken": ("POST", "/v1/auth/refresh"),
+        "PasswordChange": ("POST", "/v1/auth/password"),
     }
     for name, secret in SENT.items():
         schema, _, key = name.partition(".")
