@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -66,7 +67,9 @@ def planted(name: str, tail: str = "/+Z=") -> str:
     """A secret of at least 40 characters that says where it was put. `tail`: characters that are
     written in another way in an address, in JSON or in base64."""
     word = "".join(c for c in name if c.isalnum())
-    return f"pq{word}".ljust(40, "q") + tail
+    # Names may begin in the same way; what is searched for must not.
+    mark = sha256(name.encode()).hexdigest()[:10]
+    return f"pq{mark}{word}".ljust(40, "q") + tail
 
 
 HEAD = 16

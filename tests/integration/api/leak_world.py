@@ -25,7 +25,7 @@ from cluster.core.passwords import hash_password
 from cluster.core.roles import Role, TenantRole
 from cluster.stores.audit.events import AuditAction, AuditEvent, AuditOutcome
 from cluster.stores.bus import CameraStatusBoard
-from cluster.stores.db import Principal, RetentionRun, new_key
+from cluster.stores.db import Principal, RetentionRun, StorageUse, new_key
 from cluster.stores.db.models import Base
 from pipelines.anonymisation import AnonymisationPolicy, Hide
 from pipelines.domain import CameraKey, Segment
@@ -197,8 +197,10 @@ async def _plant_privacy(world: World, planted: Planted, camera: str) -> None:
     tenant, mark = planted.tenant, MARKS[planted.tenant]
     anonymisation = world.database.anonymisation(tenant)
     await anonymisation.set_policy(AnonymisationPolicy(cameras={camera: Hide.OFF}), f"user:{mark}")
+    admin = (await holder(world, tenant)).actor
+    now_us = world.deps.clock.now_us()
     reveal = await anonymisation.add_reveal(
-        camera, (0, T0_US), f"{mark} why", f"user:{mark}", minutes=1, now_us=T0_US
+        camera, (0, T0_US), f"{mark} why", admin, minutes=60, now_us=now_us
     )
     # Of an object that nobody has, so that what the others are asked for stays.
     gone = Target(camera, f"{mark}-gone")
@@ -207,6 +209,9 @@ async def _plant_privacy(world: World, planted: Planted, camera: str) -> None:
     )
     erasures = world.database.erasures(tenant)
     asked = [await erasures.ask([gone], f"{mark} request", f"user:{mark}") for _ in range(2)]
+    await world.database.erasure_work(tenant).erase_object(asked[0].id, gone)
+    use = StorageUse(recordings=1, files=2, listed_us=T0_US, measured_us=T0_US)
+    await world.database.retention(tenant).set_storage(use)
     await world.database.tracks(tenant).record_analysed([make_analysed(1, tenant, camera=camera)])
     planted.ids |= {
         Kind.REVEAL: [str(reveal.id)],

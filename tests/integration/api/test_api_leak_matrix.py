@@ -325,7 +325,7 @@ async def _followed(scene: Scene, request: httpx.Request) -> Answer:
     """A stream of alarms until the attacker's own comes, before which the victim had one."""
     number = 1_000 + scene.tried["stream"]
     scene.tried["stream"] += 1
-    own = make_alarm(number, ATTACKER)
+    own = make_alarm(number, ATTACKER, camera=scene.own.ids[Kind.CAMERA][0])
 
     async def happen() -> None:
         theirs = make_alarm(number, VICTIM, track=f"{scene.theirs.ids[Kind.TRACK][0]}-{number}")
