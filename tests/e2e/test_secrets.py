@@ -27,7 +27,11 @@ GENERATED = {
 """Secrets that are made at the first start, and the files that keep them."""
 
 ELSEWHERE = {
+    "auth.providers.client_secret": "integration/local/test_cli_secrets.py: none there",
+    "database.migration_url": "integration/local/test_cli_secrets.py: the demo has SQLite",
+    "database.tenant_url": "integration/local/test_cli_secrets.py: the demo has SQLite",
     "database.url": "integration/local/test_cli_secrets.py: the demo has SQLite",
+    "redis.passwords": "integration/local/test_cli_secrets.py: the demo starts one without users",
     "redis.url": "integration/api/test_api_secrets.py: the demo starts one without a password",
 }
 

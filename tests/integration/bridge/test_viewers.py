@@ -65,7 +65,7 @@ class Site:
     async def join(self, key: CameraKey, principal: Principal) -> Person:
         """As the API lets somebody watch."""
         identity = self._ids.new(principal.holder)
-        return await self.enter(viewer_token(self._livekit, key, identity, TOKEN_S))
+        return await self.enter(viewer_token(self._livekit, key.room, identity, TOKEN_S))
 
     async def enter(self, token: str) -> Person:
         """Join with a token, whatever it is."""

@@ -127,7 +127,7 @@ NAMED: dict[str, Ask] = {
 }
 
 EMPTY: dict[str, Ask] = {
-    "alarms": lambda d, g: d.tenant("acme", g).known_alarms([make_alarm(0, camera=HIDDEN).id]),
+    "alarms": lambda d, g: d.tenant("acme", g).alarms_between(HIDDEN, 0, END_US),
     "recordings": lambda d, g: d.recordings("acme", g).between(HIDDEN, 0, END_US, limit=9),
     "paths": lambda d, g: d.tracks("acme", g).paths(HIDDEN, 0, END_US),
     "trajectory": lambda d, g: d.tracks("acme", g).trajectory(HIDDEN, f"{HIDDEN}-0"),

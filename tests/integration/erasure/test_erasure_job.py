@@ -44,7 +44,7 @@ async def test_what_was_erased_is_neither_stored_nor_embedded(place: Place) -> N
             await vectors.upsert([(crop.sighting, [1.0] * DIM)])
 
     database, blobs = place.site.database, place.site.blobs["acme"]
-    writer = ResultWriter("acme", database, blobs, Index(), extracted)
+    writer = ResultWriter(CameraKey("acme", "gate"), (), database, blobs, Index(), extracted)
     await writer.write(found(0, 3))
     assert (writer.new_alarms, writer.objects, writer.paths) == (1, 1, 1)
     assert place.site.files() == {

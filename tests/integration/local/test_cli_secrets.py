@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,8 +36,26 @@ CAMERA = planted("camera")
 URLS = {
     "redis.url": "redis://:{secret}@127.0.0.1:{port}/0",
     "database.url": "postgresql+psycopg://atalaia:{secret}@127.0.0.1:{port}/atalaia",
+    "database.tenant_url": "postgresql+psycopg://tenants:{secret}@127.0.0.1:{port}/atalaia",
+    "database.migration_url": "postgresql+psycopg://owner:{secret}@127.0.0.1:{port}/atalaia",
 }
 """Settings that are secret because an address may hold a password. No server is at these."""
+
+PROVIDER = {
+    "tenant": "acme",
+    "title": "Acme",
+    "issuer": "https://login.acme.example",
+    "client_id": "atalaia",
+    "default_role": "viewer",
+}
+MAPPINGS: dict[str, tuple[str, Callable[[str], dict[str, Any]]]] = {
+    "redis.passwords": ("redis.passwords", lambda secret: {"api": secret}),
+    "auth.providers.client_secret": (
+        "auth.providers",
+        lambda secret: {"corp": PROVIDER | {"client_secret": secret}},
+    ),
+}
+"""Secrets inside of mappings: the setting, and what it holds then."""
 
 FOREVER = {
     "up": "e2e/test_secrets.py",
@@ -60,8 +78,15 @@ def test_every_secret_setting_is_planted() -> None:
     assert len(SECRETS) >= 12
 
 
+def setting(name: str) -> str:
+    """The setting that holds a secret."""
+    return MAPPINGS[name][0] if name in MAPPINGS else name
+
+
 def value(name: str) -> str:
     """What stands in the environment for a setting, with its secret in it."""
+    if name in MAPPINGS:
+        return json.dumps(MAPPINGS[name][1](SECRETS[name]))
     if name in URLS:
         return URLS[name].format(secret=quote(SECRETS[name], safe=""), port=free_port())
     return json.dumps([SECRETS[name]]) if LISTS[name] else SECRETS[name]
@@ -71,7 +96,7 @@ def value(name: str) -> str:
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Everything planted, and no server anywhere."""
     for name in SECRETS:
-        monkeypatch.setenv(variable(name), value(name))
+        monkeypatch.setenv(variable(setting(name)), value(name))
     monkeypatch.setenv("ATALAIA_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("ATALAIA_GATEWAY__USERNAME", "operator")
     for section in ("LIVEKIT", "GATEWAY"):
@@ -174,8 +199,10 @@ def test_what_is_wrong_is_said_by_its_place(
 def test_a_good_file_shows_no_secret_of_its_own(tmp_path: Path) -> None:
     content: dict[str, dict[str, object]] = {}
     for name in SECRETS:
-        section, _, key = name.partition(".")
-        held = [SECRETS[name]] if LISTS[name] else SECRETS[name]
+        section, _, key = setting(name).partition(".")
+        held: object = [SECRETS[name]] if LISTS[name] else SECRETS[name]
+        if name in MAPPINGS:
+            held = MAPPINGS[name][1](SECRETS[name])
         content.setdefault(section, {})[key] = value(name) if name in URLS else held
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")

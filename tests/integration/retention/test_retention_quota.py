@@ -31,8 +31,8 @@ async def test_what_is_used_is_measured(site: Site) -> None:
     await site.blobs["acme"].put("exports/0a.json", bytes(7))
     await site.sweeper().round()
     use = await _use(site)
-    # Two pictures, four files of a clip, a table, a manifest.
-    files = 2 * len(b"a picture") + 4 * len(b"part of a clip") + 50 + 7
+    # Two pictures, six files of a clip, a table, a manifest.
+    files = 2 * len(b"a picture") + 6 * len(b"part of a clip") + 50 + 7
     assert (use.recordings, use.files, use.state) == (1_200, files, SpaceState.OK)
     assert use.measured_us == use.listed_us == site.clock.now_us()
     assert (await _use(site, "globex")).total == 0
