@@ -7,7 +7,7 @@ import numpy as np
 from cluster.batch.extract import Extraction, ExtractRequest
 from cluster.batch.replay import Findings, FrameRef, RaisedAlarm, SeenObject
 from cluster.batch.writer import ResultWriter
-from pipelines.domain import Crop
+from pipelines.domain import CameraKey, Crop
 from pipelines.erasure import Target
 from pipelines.identity import object_snapshot_key
 from tests.factories import make_alarm, make_path, make_sighting
