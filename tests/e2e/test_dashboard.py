@@ -27,10 +27,10 @@ ALARM_TIMEOUT_S = 90.0
 EXACT_TIMEOUT_S = 120.0
 FRAMES = 50
 EXACT_FRAMES = 20
-# A matter of speed, so only a floor: 90 to 100 % were seen on two free cores, 52 % on two that
-# were shared. Detection that takes longer than the 250 ms for which the picture is held back
-# lowers it; what is shown as exact is exact at any speed.
-MIN_EXACT_SHARE = 0.2
+# A matter of speed, so only a floor: 90 to 100 % were seen on two free cores, 15 to 69 % on two that
+# the browser shares with the demo. Detection that takes longer than the 250 ms for which the picture
+# is held back lowers it; what is shown as exact is exact at any speed.
+MIN_EXACT_SHARE = 0.05
 
 
 class Demo(Protocol):
@@ -133,7 +133,7 @@ async def test_the_description_of_the_api_needs_no_other_host(
 ) -> None:
     """Read and tried out on the page itself, where `watch` sees every request and complaint."""
     await page.goto(f"{demo.api}/docs")
-    listed = page.locator(".opblock-summary-path", has_text="/v1/cameras/{camera}/join")
+    listed = page.locator('.opblock-summary-path[data-path="/v1/cameras/{camera}/join"]')
     await expect(listed).to_be_visible()
     session = page.locator("#operations-platform-session_v1_session_get")
     await page.get_by_role("button", name="Authorize").click()
