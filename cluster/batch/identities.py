@@ -121,6 +121,8 @@ class Identities:
 
 def renamed(alarm: Alarm, key: CameraKey, track: str) -> Alarm:
     """The alarm as one of another track."""
+    if track == alarm.track:
+        return alarm
     id = alarm_id(key, alarm.rule, track, alarm.episode)
     return alarm.model_copy(update={"track": track, "id": id})
 

@@ -27,9 +27,9 @@ ALARM_TIMEOUT_S = 90.0
 EXACT_TIMEOUT_S = 120.0
 FRAMES = 50
 EXACT_FRAMES = 20
-# A matter of speed, so only a floor: 90 to 100 % were seen on two free cores, 15 to 69 % on two that
-# the browser shares with the demo. Detection that takes longer than the 250 ms for which the picture
-# is held back lowers it; what is shown as exact is exact at any speed.
+# A matter of speed, so only a floor: 90 to 100 % were seen on two free cores, 15 to 69 % on two
+# that the browser shares with the demo. Detection that takes longer than the 250 ms for which the
+# picture is held back lowers it; what is shown as exact is exact at any speed.
 MIN_EXACT_SHARE = 0.05
 
 
