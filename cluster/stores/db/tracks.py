@@ -130,6 +130,8 @@ class TenantTracks:
         table: type[PathRow | ObjectRow | AnalysedRow],
         things: Sequence[tuple[TrackPath | Sighting | AnalysedCell, dict[str, Any]]],
     ) -> None:
+        if not things:
+            return  # most batches have one kind; a transaction locks the records for its time
         try:
             async with self._sessions.write() as session:
                 rows = await self._not_erased(session, things)
