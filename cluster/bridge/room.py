@@ -344,12 +344,18 @@ class RoomPublisher:
     async def _watch_losses(self) -> None:
         while True:
             await asyncio.sleep(LOSS_CHECK_S)
-            for name, track in list(self._tracks.items()):
-                sink = self._sinks[name]
-                accepted = sink.accepted
-                encoded = await _encoded(track)
-                if encoded is not None and self._tracks.get(name) is track:
-                    sink.check_losses(accepted, encoded)
+            await self._check_losses()
+
+    async def _check_losses(self) -> None:
+        # All tracks before the first request: for 50 ms libwebrtc answers every request of a room
+        # from one report, and what is accepted after that report would count as missing.
+        counted = [
+            (name, track, self._sinks[name].accepted) for name, track in self._tracks.items()
+        ]
+        for name, track, accepted in counted:
+            encoded = await _encoded(track)
+            if encoded is not None and self._tracks.get(name) is track:
+                self._sinks[name].check_losses(accepted, encoded)
 
     async def _take_back(self, room: rtc.Room, sink: TrackSink) -> None:
         """End the track of another size: a camera shows one picture under one name."""

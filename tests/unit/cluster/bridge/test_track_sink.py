@@ -7,15 +7,18 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 from livekit import rtc
+from livekit.rtc._proto.stats_pb2 import RtcStats
 from livekit.rtc.encoded_video import (
     EncodedVideoFrame,
     EncodedVideoSource,
     EncodedVideoSourceFeedback,
 )
 
-from cluster.bridge.room import FRAME_ID_MODULUS, TrackSink
+from cluster.bridge.room import FRAME_ID_MODULUS, RoomPublisher, TrackSink
 from cluster.bridge.units import AccessUnit
-from pipelines.domain import Polygon
+from cluster.core.backoff import Backoff
+from cluster.core.settings import LiveKitSettings
+from pipelines.domain import CameraKey, Polygon
 
 SIZE = (64, 48)
 LEFT: tuple[Polygon, ...] = (((0.0, 0.0), (0.5, 0.0), (0.5, 1.0)),)
@@ -121,6 +124,58 @@ def test_a_new_source_has_lost_nothing() -> None:
     sink.push(unit(2))
     assert len(second.taken) == 2
     assert sink.dropped == {}
+
+
+class Report:
+    """What libwebrtc knows of a room: whoever asks at about the same time gets the same."""
+
+    def __init__(self, sinks: dict[str, TrackSink]) -> None:
+        self._sinks = sinks
+        self._encoded: dict[str, int] = {}
+
+    def asked_anew(self) -> None:
+        self._encoded.clear()
+
+    def of(self, name: str) -> int:
+        if not self._encoded:
+            self._encoded = {name: sink.accepted[0] for name, sink in self._sinks.items()}
+        return self._encoded[name]
+
+
+class Track:
+    """A track during whose request the next unit of every track comes."""
+
+    def __init__(self, name: str, report: Report, sinks: dict[str, TrackSink]) -> None:
+        self.name = name
+        self._report = report
+        self._sinks = sinks
+        self._number = 0
+
+    async def get_stats(self) -> list[RtcStats]:
+        stats = RtcStats()
+        stats.outbound_rtp.outbound.frames_encoded = self._report.of(self.name)
+        for sink in self._sinks.values():
+            self._number += 1
+            sink.push(unit(self._number))
+        return [stats]
+
+
+async def test_what_comes_between_the_requests_of_two_tracks_is_not_lost() -> None:
+    publisher = RoomPublisher(
+        LiveKitSettings(), CameraKey("acme", "gate"), Backoff(0.1, 1.0), lambda: None
+    )
+    sinks = publisher._sinks
+    for name in ("main", "detect"):
+        sinks[name] = TrackSink(name)
+        sinks[name].attach(cast(EncodedVideoSource, Source()), SIZE)
+        sinks[name].push(unit(0, key_frame=True))
+    report = Report(sinks)
+    for name in sinks:
+        publisher._tracks[name] = cast(rtc.LocalVideoTrack, Track(name, report, sinks))
+    for _ in range(4):
+        report.asked_anew()
+        await publisher._check_losses()
+    assert [sink.dropped for sink in sinks.values()] == [{}, {}]
 
 
 def test_a_frame_keeps_its_number_and_capture_time() -> None:
