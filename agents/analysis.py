@@ -207,7 +207,7 @@ class CameraAnalysis:
             self._hold_crops(result.crops, frame.image)
         self._remember(result.remember)
         if result.paths or result.analysed:
-            # Paths first: under pressure the oldest are dropped, and a cell tells how many it had.
+            # Paths first: under pressure the oldest are dropped, and a cell says how many it has.
             self._services.publishers.record_updates((*result.paths, *result.analysed))
         for track in result.forgotten:
             self._crops.pop(track, None)

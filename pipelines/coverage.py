@@ -37,7 +37,7 @@ class CoverageBook:
             ended = self._take()
             self._cell = cell
         at_ms = (capture_us - cell * PATH_CELL_US) // 1_000
-        # A clock that was set back within a cell: its frames of before are told already.
+        # Not where the clock was set back within a cell, which has frames of that time already.
         if len(self._times) < MAX_TIMES and (not self._times or at_ms > self._times[-1]):
             self._times.append(at_ms)
             self._end_us = capture_us

@@ -1,10 +1,11 @@
-"""Who carries the picture looks who watches it: viewers whose key or session is over, or may do
-something else than when they joined, are removed from their room.
+"""Removes viewers from their room once their key or session has ended, or permits something else
+than when they joined.
 
-LiveKit lets a participant that was removed come back for as long as its token is valid, and renews
-that token with each visit. So nothing here waits for the end of a token: who is in the rooms now is
-compared with the records, at each arrival and every second while somebody watches. Nothing has to
-be remembered or announced, and without the bridge there is no picture that could be watched.
+LiveKit lets a removed participant come back for as long as its token is valid, and renews that
+token with each visit. So the guard does not rely on tokens that expire: it compares who is in the
+rooms with the records, at each arrival and every second while somebody watches. It is part of the
+bridge, which is in every room that it carries anyway: no other process has to keep a list of
+viewers or announce changes, and a room without a bridge has no video.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ log = get_logger("bridge.guard")
 INTERVAL_S = 1.0
 """How often the credentials of those who watch are compared with the records."""
 PAUSE_S = 0.2
-"""Between two looks: many who come at once cost one query."""
+"""Between two checks: many who join at once cost one query."""
 AT_ONCE = 16
 """Removals under way: a key that watches many cameras ends in all of them within a second."""
 
 AGAIN_AFTER_S = 3.0
-"""A bridge hears late that somebody is gone; who is still there after so long is removed again."""
+"""LiveKit reports a departure with a delay; whoever is still listed after this is removed again."""
 
 
 class GuardedRoom(NamedTuple):
@@ -63,8 +64,8 @@ class Watching:
     """A viewer in a room.
 
     Attributes:
-        stay: another one each time that somebody comes.
-        holder: None: nobody knows who that is.
+        stay: LiveKit's id of this visit.
+        holder: None: the identity is none that we issued.
     """
 
     room: GuardedRoom
@@ -99,11 +100,11 @@ class ViewerGuard:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def arrived(self) -> None:
-        """Somebody came into a room: look now."""
+        """Somebody joined a room: check now."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Look until cancelled. What failed is repeated: who was not removed is still there."""
+        """Check until cancelled. Whoever could not be removed is found again by the next check."""
         while True:
             self._wake.clear()
             try:
@@ -120,10 +121,10 @@ class ViewerGuard:
                 continue
 
     async def look(self) -> None:
-        """Look at all rooms once, and remove whose time is over.
+        """Check all rooms once, and remove everybody who may not stay.
 
         Raises:
-            UnavailableError: the records are away; nobody is removed.
+            UnavailableError: the records cannot be read; nobody is removed.
         """
         now_s = self._clock.monotonic()
         self._removed = {
@@ -136,7 +137,7 @@ class ViewerGuard:
         await asyncio.gather(*(self._remove(viewer) for viewer in over))
 
     def _viewers(self) -> list[Watching]:
-        """Who watches now. An identity is read once, at its first look."""
+        """Who watches now. Each identity is decoded once."""
         here = [
             (room, identity, stay)
             for room, people in self._rooms().items()

@@ -1,10 +1,10 @@
 """Access units that LiveKit's SDK loses on the way to its encoder, though it accepted them.
 
 The SDK (1.1.21) hands each access unit to libwebrtc as a frame to encode, and libwebrtc drops a
-frame when the next one comes before its encoder's thread has run. Nothing says so: the packets are
+frame when the next one comes before its encoder's thread has run. Nothing reports it: packets are
 numbered after the encoder, so a receiver sees no gap, decodes what follows without its reference,
-and shows smeared pictures until the next key frame. So units that come at once are handed over with
-pauses, and what is lost in spite of that is found by counting.
+and shows smeared frames until the next key frame. So the units of a burst are paced, and what is
+lost in spite of that is found by counting.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SHARE = 0.5
-"""Of the distance of two units in their stream: a burst is caught up with at twice its rate.
+"""Of the time between two units in their stream: a burst is caught up with at twice its rate.
 
 Bursts of 12 frames, 60 in all, on two cores that others kept busy, two runs each: without a pause
 22 and 34 units were lost, with 5 ms 5 and 6, with 10 ms 1 and 3, with 20 ms (half of 25 frames/s) 1
-and 3. Damaged were 33 and 47 pictures of 180; 7 and 20; none and 6; none. Between bursts of an idle
-machine 1 ms is enough."""
+and 3. Of 180 frames 33 and 47 were damaged; 7 and 20; none and 6; none. On an idle machine 1 ms is
+enough."""
 MAX_SPACING_S = 0.02
 
 
 class Spacing:
-    """When the next access unit may be handed over. Pure; one per stream."""
+    """Paces access units. Pure; one per stream."""
 
     def __init__(self) -> None:
         self._handed_s = float("-inf")
         self._last_us = 0
 
     def wait_s(self, now_s: float, timestamp_us: int) -> float:
-        """How long to wait with this unit, which is then taken to be handed over.
+        """How long to wait before this unit is handed over.
 
         Args:
             now_s: monotonic seconds.
-            timestamp_us: when it is in its stream; increases.
+            timestamp_us: its time in the stream; increases.
         """
         spacing_s = min(MAX_SPACING_S, SHARE * (timestamp_us - self._last_us) / 1e6)
         self._last_us = timestamp_us
@@ -47,7 +47,7 @@ class Loss(NamedTuple):
 
     Attributes:
         units: access units that were lost.
-        damaged: whether receivers still show pictures that are damaged by that.
+        damaged: whether receivers still show frames that are damaged by that.
     """
 
     units: int
@@ -55,10 +55,10 @@ class Loss(NamedTuple):
 
 
 class LossWatch:
-    """Compares what the SDK accepted with what its encoder has had. Not thread-safe.
+    """Compares what the SDK accepted with what its encoder received. Not thread-safe.
 
-    Units that are on the way are missing for a moment, and such that came after the count of the
-    accepted ones hide others. So what is missing twice running is lost.
+    Units on their way are missing for a moment, and units that come between the two counts hide
+    others that are missing. So lost is what is missing in two checks running.
     """
 
     def __init__(self) -> None:
@@ -72,12 +72,12 @@ class LossWatch:
         Args:
             accepted: units that the SDK accepted so far, counted before `encoded`.
             key_frames: how many of them were key frames.
-            encoded: units that its encoder has had so far.
+            encoded: units that its encoder received so far.
         """
         missing = accepted - encoded
         lost = max(0, min(missing, self._missing) - self._lost)
-        # It was lost between these two checks; a key frame since then has mended the picture, or
-        # came right before. To stand still for that would cost more frames than it saves.
+        # It was lost between these two checks. A key frame since then has ended the damage, or came
+        # right before the loss: to freeze for that would cost more frames than it saves.
         before, last = self._key_frames
         damaged = lost > 0 and key_frames == before
         self._lost += lost

@@ -24,7 +24,7 @@ DRIFT = 0.001
 """Rate at which a camera's clock may be slow: ten times worse than a quartz. What is behind by more
 is too slow."""
 MAX_STEP_S = 5.0
-"""A presentation time that jumps by more says nothing of how late a frame is."""
+"""After a larger jump of the presentation time, delays are measured anew."""
 PATIENCE_S = 15.0
 """Cameras send a key frame every 12 s or are refused (`cluster.media.h264`); a stream of which
 nothing could be masked for longer has failed."""
@@ -39,7 +39,7 @@ class Backlog:
         self._last_pts_s = self._last_s = 0.0
 
     def lag_s(self, pts_s: float | None, now_s: float) -> float:
-        """Seconds that a frame is late; 0 where that cannot be told.
+        """Seconds by which a frame is late; 0 if it has no presentation time.
 
         Args:
             pts_s: presentation time in the source, seconds.

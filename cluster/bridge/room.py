@@ -40,7 +40,9 @@ MAX_FPS = 120.0
 ROOM_WAIT_S = 3.0
 LOSS_CHECK_S = 0.25
 """Damage shows for twice this long at most, unless it came within this time after a key frame: then
-until the next one. A check takes 0.5 ms: 0.2 % of a core per track."""
+until the next one. A check of a track takes 0.5 ms of a free core and 1.3 ms of a busy one, in all
+threads: 0.2 to 0.5 % of a core per track. Its answer also wakes each room of the process once, for
+10 us: another 4 % of a core with 32 rooms of one track."""
 STATS_TIMEOUT_S = 5.0
 TOKEN_TTL = timedelta(hours=24)
 """LiveKit renews the token of a connected participant; this bounds how late it may first join."""
@@ -160,12 +162,12 @@ class TrackSink:
             return self._accepted, self._key_frames
 
     def check_losses(self, accepted: tuple[int, int], encoded: int) -> None:
-        """After a loss (`cluster.bridge.losses`) pass nothing until a key frame: a picture that
-        stands still is better than one that shows what was not there.
+        """Count what the SDK lost (`cluster.bridge.losses`). After damage nothing passes until the
+        next key frame: frozen video is better than frames that show what was not there.
 
         Args:
-            accepted: see `accepted`, as it was before `encoded` was.
-            encoded: units that the SDK's encoder has had since the track was attached.
+            accepted: see `accepted`; read before `encoded` was.
+            encoded: units that the SDK's encoder received since the track was attached.
         """
         loss = self._losses.check(*accepted, encoded)
         if loss.units:
@@ -380,7 +382,7 @@ class RoomPublisher:
 
 
 async def _encoded(track: rtc.LocalVideoTrack) -> int | None:
-    """Frames that the track's encoder has had; None if that cannot be told now."""
+    """Frames that the track's encoder received so far; None without statistics from LiveKit."""
     try:
         async with asyncio.timeout(STATS_TIMEOUT_S):
             found = await track.get_stats()

@@ -386,7 +386,7 @@ def _damaged(span: Span) -> Clip:
 
 
 def before_mask(clip: Clip) -> Clip:
-    """What is said of a clip to those who may not see below the camera's masks."""
+    """The clip for those who may not see below the camera's masks."""
     return Clip(
         ClipState.NONE,
         clip.span,

@@ -26,7 +26,7 @@ def hide_in_jpeg(jpeg: bytes, rule: HideRule, hiding: Hiding | None, at_us: int)
     """A picture of one moment with persons hidden. Blocks.
 
     Args:
-        hiding: whom to hide; None: nobody knows who is where, so that all of it is hidden.
+        hiding: whom to hide; None: unknown, so that all of it is hidden.
         at_us: when it was captured, UTC microseconds.
 
     Raises:

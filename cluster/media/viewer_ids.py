@@ -1,4 +1,4 @@
-"""Identities of viewers in a room. Everybody in the room sees them; they tell us, and nobody else,
+"""Identities of viewers in a room. Everybody in the room sees them, but only we can read from them
 with which key or session somebody joined.
 
 LiveKit renews the token of whoever is in a room, and lets a participant that was removed come back
@@ -24,7 +24,7 @@ class ViewerIds:
     """Makes identities and reads them.
 
     Args:
-        secret: LiveKit's, which all have who make tokens or carry cameras.
+        secret: LiveKit's, which every process has that issues tokens or carries cameras.
     """
 
     def __init__(self, secret: SecretStr) -> None:
