@@ -104,11 +104,8 @@ async def test_only_the_unmasked_room_shows_what_a_mask_covers(
 ) -> None:
     """And both rooms show the same frames at the same times."""
     livekit = servers.settings.livekit
-    async with (
-        RtspCamera(coloured).serving() as camera,
-        Viewer(livekit, GATE) as viewer,
-    ):
-        masking = Masking(bridge, await servers.assignment(GATE, SecretStr(camera.url())))
+    async with servers.scene(GATE, RtspCamera(coloured)) as (assignment, viewer):
+        masking = Masking(bridge, assignment)
         await masking.to(LEFT)
         await viewer.frames(25)
         main = state_of(bridge, GATE).main
@@ -132,11 +129,8 @@ async def test_no_frame_has_other_masks_once_they_changed(
     servers: Servers, bridge: Bridge, coloured: Clip
 ) -> None:
     """A viewer stays in the room while masks come, move, go and come back; and so does the room."""
-    async with (
-        RtspCamera(coloured).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        masking = Masking(bridge, await servers.assignment(GATE, SecretStr(camera.url())))
+    async with servers.scene(GATE, RtspCamera(coloured)) as (assignment, viewer):
+        masking = Masking(bridge, assignment)
         begun_us = await masking.to()
         await shows(viewer, begun_us, lambda shown: has_red(shown) and has_blue(shown))
         first_us = await masking.to(LEFT)
@@ -165,11 +159,8 @@ async def test_masks_that_come_with_another_address_hold_at_once(
     servers: Servers, bridge: Bridge, coloured: Clip
 ) -> None:
     """What pulled the old address is still closing then."""
-    async with (
-        RtspCamera(coloured).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        masking = Masking(bridge, await servers.assignment(GATE, SecretStr(camera.url())))
+    async with servers.scene(GATE, RtspCamera(coloured)) as (assignment, viewer):
+        masking = Masking(bridge, assignment)
         begun_us = await masking.to(LEFT)
         await shows(viewer, begun_us, has_blue)
         moved_us = await masking.to(RIGHT, version="2")
@@ -211,11 +202,8 @@ async def test_video_that_cannot_be_masked_is_shown_to_nobody(
     """And the state says why. Without masks the same camera is passed on."""
     monkeypatch.setattr("cluster.bridge.masked.PATIENCE_S", 2.0)
     broken = replace(coloured, packets=[undecodable(unit) for unit in coloured.packets])
-    async with (
-        RtspCamera(broken).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        masking = Masking(bridge, await servers.assignment(GATE, SecretStr(camera.url())))
+    async with servers.scene(GATE, RtspCamera(broken)) as (assignment, viewer):
+        masking = Masking(bridge, assignment)
         await masking.to(LEFT)
         await until("failed", lambda: state_of(bridge, GATE).main.phase is StreamPhase.FAILED)
         main = state_of(bridge, GATE).main

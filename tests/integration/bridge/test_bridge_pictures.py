@@ -67,11 +67,8 @@ def assert_well_timed(shown: list[Shown]) -> None:
 async def test_h264_passes_unchanged(servers: Servers, bridge: Bridge, clip: Clip) -> None:
     """Nearly every frame arrives, with its time, bit for bit as a decoder makes it of the camera's
     own stream: H.264 decoding is exact, so one bit changed on the way would show."""
-    async with (
-        RtspCamera(clip).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    async with servers.scene(GATE, RtspCamera(clip)) as (assignment, viewer):
+        await bridge.sync((assignment,))
         shown = await viewer.frames(WATCHED_FRAMES)
         status = state_of(bridge, GATE)
         assert status.in_room
@@ -94,11 +91,9 @@ async def test_what_comes_too_late_and_all_at_once_damages_no_picture(
     """The network of a camera stands still for half a second, again and again. Without a pause
     between them LiveKit's SDK loses most of the frames that come then, and receivers decode the
     rest without what they refer to."""
-    async with (
-        RtspCamera(clip).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    camera = RtspCamera(clip)
+    async with servers.scene(GATE, camera) as (assignment, viewer):
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         for _ in range(5):
             camera.late = 12
@@ -116,11 +111,8 @@ async def test_b_frames_are_transcoded_and_the_status_says_why(
     timed = encode(options, frames=24, gop=24, size=size, b_frames=2, container="mp4")
     assert timed.reorder_depth > 0
     order = [round((pts - min(timed.pts_s)) * 25) for pts in timed.pts_s]
-    async with (
-        RtspCamera(clip, presentation=order).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    async with servers.scene(GATE, RtspCamera(clip, presentation=order)) as (assignment, viewer):
+        await bridge.sync((assignment,))
         shown = await viewer.frames(75)
         main = state_of(bridge, GATE).main
     assert (main.codec, main.transcoded) == ("h264", True)
@@ -181,11 +173,9 @@ async def test_another_size_in_the_middle_of_the_stream_is_followed(
     servers: Servers, bridge: Bridge, clip: Clip, night_clip: Clip
 ) -> None:
     """A camera that changes to its night profile, in one and the same connection."""
-    async with (
-        RtspCamera(clip, in_band=True).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    camera = RtspCamera(clip, in_band=True)
+    async with servers.scene(GATE, camera) as (assignment, viewer):
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         camera.next_clip = night_clip
         await until("night", lambda: viewer.shown[-1].size == (256, 256))
@@ -211,11 +201,9 @@ async def test_another_size_after_a_break_is_followed(
 ) -> None:
     """A camera that restarts with another profile, which it tells in the SDP alone, while the
     gateway holds the connection to us and splices old and new together."""
-    async with (
-        RtspCamera(clip).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    camera = RtspCamera(clip)
+    async with servers.scene(GATE, camera) as (assignment, viewer):
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         camera.clip = night_clip
         await camera.drop_all()

@@ -59,11 +59,9 @@ def pumps() -> list[str]:
 async def test_a_camera_that_is_cut_comes_back_and_its_time_goes_on(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:
-    async with (
-        RtspCamera(clip).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    camera = RtspCamera(clip)
+    async with servers.scene(GATE, camera) as (assignment, viewer):
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         for _ in range(3):
             # Where the gateway is quick the bridge's own pull survives; else it is made anew.
@@ -86,11 +84,9 @@ async def test_a_camera_that_falls_silent_is_lost_and_comes_back(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:
     """The connection stands and nothing comes: the worst kind of camera."""
-    async with (
-        RtspCamera(clip).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        await bridge.sync((await servers.assignment(GATE, SecretStr(camera.url())),))
+    camera = RtspCamera(clip)
+    async with servers.scene(GATE, camera) as (assignment, viewer):
+        await bridge.sync((assignment,))
         await viewer.frames(25)
         camera.mood = Mood.SILENT
         await camera.drop_all()
@@ -132,11 +128,8 @@ async def test_livekit_is_killed_and_the_bridge_is_back_in_the_room(
 async def test_the_gateway_is_killed_and_frames_flow_again(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:
-    async with (
-        RtspCamera(clip).serving() as camera,
-        Viewer(servers.settings.livekit, GATE) as viewer,
-    ):
-        assignment = await servers.assignment(GATE, SecretStr(camera.url()))
+    camera = RtspCamera(clip)
+    async with servers.scene(GATE, camera) as (assignment, viewer):
         await bridge.sync((assignment,))
         await viewer.frames(25)
         pid = servers.go2rtc.status().pid

@@ -30,6 +30,7 @@ from cluster.media.go2rtc import Go2RtcGateway
 from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey
 from tests.integration.local.helpers import free_settings
+from tests.integration.media.rtsp_camera import RtspCamera
 
 PATIENCE_S = 60.0
 """For whatever happens in another process: this machine may have ten other things to do."""
@@ -117,6 +118,14 @@ class Servers:
             detect = self.gateway.rtsp_url(name)
         main = self.gateway.rtsp_url(str(StreamName(key)), sound=sound)
         return BridgeCamera(key, main, detect, version)
+
+    @contextlib.asynccontextmanager
+    async def scene(
+        self, key: CameraKey, camera: RtspCamera
+    ) -> AsyncIterator[tuple[BridgeCamera, Viewer]]:
+        """A camera that plays and is on the gateway, and somebody in its room."""
+        async with camera.serving(), Viewer(self.settings.livekit, key) as viewer:
+            yield await self.assignment(key, SecretStr(camera.url())), viewer
 
     async def identities(self, key: CameraKey) -> set[str]:
         """Who is in the camera's room; nobody where there is no such room."""
