@@ -58,7 +58,7 @@ class ObjectErasure:
 
     async def records(self) -> Steps:
         """Mark the objects, remove their rows, and find what shows them."""
-        async for items in self._targets(OBJECTS):
+        async for items in self._pages(TARGETS, None, OBJECTS):
             for item in items:
                 target = Target.of_key(item.key)
                 span = await self._work.erase_object(self._erasure, target)
@@ -110,7 +110,12 @@ class ObjectErasure:
     # ------------------------------------------------------------ files
 
     async def files(self) -> Steps:
-        """Remove every file that shows the objects."""
+        """Remove every file that shows the objects. A clip that was being made when its alarm went
+        is stored without any row: clips are looked for again."""
+        async for items in self._pages(CLIPS, ItemState.GONE, FILES_AT_ONCE):
+            again = {"state": ItemState.FOUND, "bytes": None}
+            await self._work.put(self._erasure, [i.model_copy(update=again) for i in items])
+            yield
         spans = [_span(item) for item in await self._erased() if item.to_us]
         async for found in self._listed(spans):
             await self._work.put(self._erasure, found)
@@ -227,10 +232,12 @@ class ObjectErasure:
             self._erasure, kind, limit=limit, after=after, refused_before_us=self._before_us
         )
 
-    async def _targets(self, size: int) -> AsyncIterator[list[ErasureItem]]:
+    async def _pages(
+        self, kind: str, state: ItemState | None, size: int
+    ) -> AsyncIterator[list[ErasureItem]]:
         after = ""
         while items := await self._work.items(
-            self._erasure, TARGETS, state=None, limit=size, after=after
+            self._erasure, kind, state=state, limit=size, after=after
         ):
             yield items
             after = items[-1].key
