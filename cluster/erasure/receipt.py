@@ -94,7 +94,8 @@ def verify(receipt: Mapping[str, Any], public: Mapping[str, bytes]) -> None:
     if not isinstance(kid, str) or kid not in public:
         raise InputError(
             f"the receipt was signed with the key {str(kid)[:32]!r}, which is not known here.",
-            hint="Give the key with --key, or add the secret of that time to audit.former_secrets.",
+            hint="Give the key with --public-key, or add the secret of that time to "
+            "audit.former_secrets.",
         )
     body = {name: value for name, value in receipt.items() if name != "signature"}
     try:
