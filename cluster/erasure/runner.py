@@ -18,8 +18,9 @@ from cluster.core.log import get_logger
 from cluster.erasure.objects import ObjectErasure
 from cluster.erasure.receipt import ReceiptKeys
 from cluster.erasure.statement import statement
-from cluster.erasure.stores import ErasureStores, Steps, Wait
+from cluster.erasure.stores import ErasureStores, Wait
 from cluster.erasure.tenants import TenantErasure
+from cluster.retention.sweep import Steps
 from cluster.stores.audit.events import AuditAction, AuditEvent
 from cluster.stores.db import AuditLog, ErasureRecord, PlatformErasures, StepReport
 from cluster.stores.db.erasures import TARGETS
