@@ -88,7 +88,7 @@ def verify(receipt: Mapping[str, Any], public: Mapping[str, bytes]) -> None:
         InputError: it is none, its key is unknown, or it was changed.
     """
     if receipt.get("format") != FORMAT:
-        raise InputError("this is no receipt of an erasure.")
+        raise InputError("this is not a receipt of an erasure.")
     key, signature = receipt.get("key"), receipt.get("signature")
     kid = key.get("kid") if isinstance(key, dict) else None
     if not isinstance(kid, str) or kid not in public:

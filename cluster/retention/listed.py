@@ -244,10 +244,10 @@ async def not_held(
     """Those that no hold keeps.
 
     Args:
-        failed: told of those of which it cannot be said.
+        failed: called with those of which it cannot be determined.
 
     Raises:
-        GaveUp: of several it cannot be said; UnavailableError: the holds cannot be read.
+        GaveUp: it cannot be determined of several; UnavailableError: the holds cannot be read.
     """
     found = list[ListedThing]()
     holds = await stores.retention.held() if things else []

@@ -87,7 +87,7 @@ async def remove_in_chunks(
 
     Args:
         files: of a thing, in the order in which they go. May raise like the storage.
-        failed: told of each thing whose files stay.
+        failed: called with each thing whose files stay, and why.
     """
     for n in range(0, len(things), AT_ONCE):
         tried = things[n : n + AT_ONCE]
