@@ -339,7 +339,7 @@ class Saga:
             before = await self._stores.work.erasure(self.record.id)
             cursor = {"removed": before.removed}
             await self._save(self._with(S.VERIFY, StepReport(step=S.VERIFY, cursor=cursor)))
-        for step in SEARCHES:
+        for step in SEARCHES[self.record.kind]:
             async with aclosing(self._work(step)) as work:
                 async for _ in work:
                     yield
