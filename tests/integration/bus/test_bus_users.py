@@ -198,10 +198,11 @@ async def test_the_controller_erases_objects_and_tenants(admin: Redis, as_user: 
     await admin.hset(rate_key("acme", "requests"), "1", "1")
     await CameraStatusBoard(as_user("controller")).put_all("acme", [make_status()])
 
-    for thing in (make_alarm(1), make_sighting(1)):
-        for stream in eraser.streams:
-            async for entries in eraser.entries(stream, {Target(thing.camera, thing.track)}):
-                await eraser.remove(stream, [entry.id for entry in entries])
+    alarm, sighting = make_alarm(1), make_sighting(1)
+    targets = {Target(alarm.camera, alarm.track), Target(sighting.camera, sighting.track)}
+    for stream in eraser.streams:
+        async for entries in eraser.entries(stream, targets):
+            await eraser.remove(stream, [entry.id for entry in entries])
     assert {await admin.xlen(key) for key in eraser.streams.values()} == {1}
     await eraser.remove_keys(await eraser.keys())
     assert set(await admin.keys()) == {
