@@ -68,8 +68,8 @@ STEPS: dict[ErasureKind, tuple[ErasureStep, ...]] = {
 }  # fmt: skip
 GATES = frozenset({S.SETTLE, S.VERIFY, S.SIGN})
 """Steps that begin only when all before them are done."""
-SEARCHES = (S.RECORDS, S.STREAMS, S.VECTORS, S.FILES)
-"""What `verify` does again, one for each store."""
+SEARCHES = {kind: steps[: steps.index(S.SETTLE)] for kind, steps in STEPS.items()}
+"""What `verify` does again: one for each store, and of a tenant who may sign in."""
 
 
 class StepState(StrEnum):

@@ -20,7 +20,7 @@ from pipelines.errors import AtalaiaError, InputError
 from pipelines.times import to_us
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
-    from cluster.stores.db import IssuedKey, PlatformRecords
+    from cluster.stores.db import Database, IssuedKey, PlatformRecords
 
 RoleName = Literal["admin", "operator", "analyst", "viewer"]
 GroupNames = Annotated[
@@ -50,21 +50,25 @@ keys = typer.Typer(
 )
 
 
-def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
+def on_database(work: Callable[[Database], Awaitable[R]]) -> R:
+    """Do something in the configured database."""
     from cluster.stores.db import Database
 
     async def run() -> R:
         async with Database.of(settings()) as database:
-            return await work(database.platform())
+            return await work(database)
 
     return asyncio.run(run())
+
+
+def _on_records(work: Callable[[PlatformRecords], Awaitable[R]]) -> R:
+    return on_database(lambda database: work(database.platform()))
 
 
 def log_change(action: str, kind: str, object_id: str, tenant: str | None) -> None:
     """Write a change into the audit logs of the platform and of the tenant concerned. By then the
     change is made, so a failure is reported and does not fail the command."""
     from cluster.stores.audit.events import PLATFORM_CHAIN, AuditAction, AuditEvent
-    from cluster.stores.db import Database
 
     event = AuditEvent(
         at_us=SystemClock().now_us(),
@@ -75,13 +79,12 @@ def log_change(action: str, kind: str, object_id: str, tenant: str | None) -> No
         details={"tenant": tenant, "uid": os.getuid()},
     )
 
-    async def run() -> None:
-        async with Database.of(settings()) as database:
-            for chain in sorted({PLATFORM_CHAIN, tenant or PLATFORM_CHAIN}):
-                await database.audit_chain(chain).append([event])
+    async def write(database: Database) -> None:
+        for chain in sorted({PLATFORM_CHAIN, tenant or PLATFORM_CHAIN}):
+            await database.audit_chain(chain).append([event])
 
     try:
-        asyncio.run(run())
+        on_database(write)
     except AtalaiaError as error:
         err().print("done, but not in the audit log:", style="yellow")
         show_error(error)

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings
+from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
 from cluster.local.secrets import with_livekit_secret
 from cluster.stores.audit.events import PLATFORM_CHAIN
@@ -192,9 +193,14 @@ def _anchored(path: Path | None) -> Anchored:
 def _keys() -> AnchorKeys:
     from cluster.stores.audit.anchors import AnchorKeys
 
+    return AnchorKeys.of(signing_settings())
+
+
+def signing_settings() -> Settings:
+    """The settings with the secret that signs anchors and receipts."""
     chosen = settings()
     # On one machine the secret is LiveKit's, which was generated there.
-    return AnchorKeys.of(chosen if chosen.audit.secret else with_livekit_secret(chosen))
+    return chosen if chosen.audit.secret else with_livekit_secret(chosen)
 
 
 async def _anchor() -> tuple[list[Anchor], list[str]]:

@@ -12,9 +12,9 @@ import typer
 from rich.table import Table
 
 from cluster.cli.api import ApiClient, find_client, find_platform_client
+from cluster.cli.audit import signing_settings
 from cluster.cli.cameras import KeyOption, TenantOption
 from cluster.cli.common import Commands, err, out, settings
-from cluster.local.secrets import with_livekit_secret
 from pipelines.erasure import ErasureState
 
 if TYPE_CHECKING:  # the cryptography need not be loaded for `atalaia --help`
@@ -151,6 +151,4 @@ def key() -> None:
 def _keys() -> ReceiptKeys:
     from cluster.erasure.receipt import ReceiptKeys
 
-    chosen = settings()
-    # On one machine the secret is LiveKit's, which was generated there.
-    return ReceiptKeys.of(chosen if chosen.audit.secret else with_livekit_secret(chosen))
+    return ReceiptKeys.of(signing_settings())

@@ -3,7 +3,6 @@ the database directly."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from cluster.cli.access import log_change, minute
-from cluster.cli.common import Commands, err, out, settings
+from cluster.cli.access import log_change, minute, on_database
+from cluster.cli.common import Commands, err, out
 
 if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not wait for it
     from cluster.stores.db import TenantGroups
@@ -39,13 +38,7 @@ CameraNames = Annotated[
 
 
 def _on_groups(tenant: str, work: Callable[[TenantGroups], Awaitable[R]]) -> R:
-    from cluster.stores.db import Database
-
-    async def run() -> R:
-        async with Database.of(settings()) as database:
-            return await work(database.groups(tenant))
-
-    return asyncio.run(run())
+    return on_database(lambda database: work(database.groups(tenant)))
 
 
 @app.command("create", epilog="Example: atalaia group create acme entrances --camera gate")

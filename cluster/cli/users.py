@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,8 +12,8 @@ import typer
 from pydantic import SecretStr
 from rich.table import Table
 
-from cluster.cli.access import GroupNames, RoleName, log_change, minute, shown_groups
-from cluster.cli.common import Commands, err, out, settings
+from cluster.cli.access import GroupNames, RoleName, log_change, minute, on_database, shown_groups
+from cluster.cli.common import Commands, err, out
 from cluster.core.roles import Role
 from pipelines.errors import InputError, NotFoundError
 
@@ -35,13 +34,7 @@ UserName = Annotated[str, typer.Argument(help="Id or e-mail address.")]
 
 
 def _on_users(tenant: str, work: Callable[[TenantUsers], Awaitable[R]]) -> R:
-    from cluster.stores.db import Database
-
-    async def run() -> R:
-        async with Database.of(settings()) as database:
-            return await work(database.users(tenant))
-
-    return asyncio.run(run())
+    return on_database(lambda database: work(database.users(tenant)))
 
 
 async def _found(users: TenantUsers, user: str) -> User:

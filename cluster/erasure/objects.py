@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -12,14 +12,10 @@ from pydantic import ValidationError
 from cluster.clips.clips import clip_keys
 from cluster.clips.manifest import Manifest
 from cluster.core.log import get_logger
-from cluster.erasure.stores import (
-    ErasureStores,
-    Steps,
-    Wait,
-    each_or_error,
-    remove_files,
-    size_of,
-)
+from cluster.erasure.stores import ErasureStores, Wait, remove_files, size_of
+from cluster.retention.listed import table_span
+from cluster.retention.stores import all_of
+from cluster.retention.sweep import Steps
 from cluster.stores.db import ErasureItem
 from cluster.stores.db.erase_object import CLIPS
 from cluster.stores.db.erased import ALARM_PICTURES, VECTORS
@@ -37,9 +33,6 @@ MANIFESTS, TABLES = "blobs.manifests", "blobs.tables"
 OBJECTS = 8
 # Vectors in one call, and things whose files are removed between two looks at the database.
 VECTORS_AT_ONCE, FILES_AT_ONCE = 100, 16
-# The longest part of a video that one table describes: `batch.chunk_s`, and a group of pictures.
-TABLE_US = 3_660_000_000
-_TABLE = re.compile(r"detections/[a-z0-9-]+/(\d{1,18})-[0-9a-f]+\.parquet", re.ASCII)
 _HEX = "0123456789abcdef"
 
 
@@ -58,7 +51,7 @@ class ObjectErasure:
 
     async def records(self) -> Steps:
         """Mark the objects, remove their rows, and find what shows them."""
-        async for items in self._targets(OBJECTS):
+        async for items in self._pages(TARGETS, None, OBJECTS):
             for item in items:
                 target = Target.of_key(item.key)
                 span = await self._work.erase_object(self._erasure, target)
@@ -110,7 +103,12 @@ class ObjectErasure:
     # ------------------------------------------------------------ files
 
     async def files(self) -> Steps:
-        """Remove every file that shows the objects."""
+        """Remove every file that shows the objects. A clip that was being made when its alarm went
+        is stored without any row: clips are looked for again."""
+        async for items in self._pages(CLIPS, ItemState.GONE, FILES_AT_ONCE):
+            again = {"state": ItemState.FOUND, "bytes": None}
+            await self._work.put(self._erasure, [i.model_copy(update=again) for i in items])
+            yield
         spans = [_span(item) for item in await self._erased() if item.to_us]
         async for found in self._listed(spans):
             await self._work.put(self._erasure, found)
@@ -136,14 +134,14 @@ class ObjectErasure:
     async def _remove_some(self, items: Sequence[ErasureItem], keep: bool) -> AtalaiaError | None:
         """Look, note what is there, remove it, count it. Returns the last failure."""
         blobs, keys = self._stores.blobs, [_keys_of(item) for item in items]
-        sizes = await each_or_error(*(size_of(blobs, some) for some in keys))
+        sizes = await all_of(size_of(blobs, some) for some in keys)
         there = {
             (item.kind, item.key): size
             for item, size in zip(items, sizes, strict=True)
             if isinstance(size, int)
         }
         await self._work.note_sizes(self._erasure, there)
-        results = await each_or_error(*(remove_files(blobs, some) for some in keys))
+        results = await all_of(remove_files(blobs, some) for some in keys)
         failures = [
             found if isinstance(found, AtalaiaError) else size
             for found, size in zip(results, sizes, strict=True)
@@ -162,30 +160,35 @@ class ObjectErasure:
             yield items
         cameras = {str(span.camera) for span in spans}
         for camera in sorted(cameras & set(await self._stores.blobs.folders("detections"))):
-            for digit in string.digits:
-                found = []
-                for blob in await self._stores.blobs.listing(f"detections/{camera}/{digit}"):
-                    if named := _TABLE.fullmatch(blob.key):
-                        start_us = int(named[1])
-                        end_us = start_us + TABLE_US
-                        found.append((camera, _item(TABLES, blob.key, start_us, end_us)))
-                yield await self._touching(found, spans)
+            tables = self._stores.blobs.pages(f"detections/{camera}", string.digits)
+            async with aclosing(tables) as pages:
+                async for page in pages:
+                    found = [
+                        (camera, _item(TABLES, blob.key, *span))
+                        for blob in page
+                        if (span := table_span(blob.key)) is not None
+                    ]
+                    yield await self._touching(found, spans)
 
     async def _manifests(self, spans: Sequence[HeldSpan]) -> AsyncIterator[list[ErasureItem]]:
-        for digit in _HEX:
-            for blob in await self._stores.blobs.listing(f"exports/{digit}"):
-                try:
-                    data = await self._stores.blobs.get(blob.key)
-                    manifest = Manifest.model_validate_json(data)
-                except NotFoundError:
-                    continue  # removed meanwhile
-                except ValidationError:
-                    # Nobody knows what it is of: an operator's to judge.
-                    log.warning("not a manifest", tenant=self._stores.tenant, key=blob.key)
-                    continue
-                asked = to_us(manifest.asked.since), to_us(manifest.asked.until)
-                found = (manifest.camera, _item(MANIFESTS, blob.key, *asked))
-                yield await self._touching([found], spans)
+        async with aclosing(self._stores.blobs.pages("exports", _HEX)) as pages:
+            async for page in pages:
+                for blob in page:
+                    if (found := await self._manifest(blob.key)) is not None:
+                        yield await self._touching([found], spans)
+
+    async def _manifest(self, key: str) -> tuple[str, ErasureItem] | None:
+        """A manifest and its camera; None: it was removed meanwhile, or is none."""
+        try:
+            manifest = Manifest.model_validate_json(await self._stores.blobs.get(key))
+        except NotFoundError:
+            return None
+        except ValidationError:
+            # Nobody knows what it is of: an operator's to judge.
+            log.warning("not a manifest", tenant=self._stores.tenant, key=key)
+            return None
+        asked = to_us(manifest.asked.since), to_us(manifest.asked.until)
+        return manifest.camera, _item(MANIFESTS, key, *asked)
 
     async def _touching(
         self, found: Sequence[tuple[str, ErasureItem]], spans: Sequence[HeldSpan]
@@ -227,10 +230,12 @@ class ObjectErasure:
             self._erasure, kind, limit=limit, after=after, refused_before_us=self._before_us
         )
 
-    async def _targets(self, size: int) -> AsyncIterator[list[ErasureItem]]:
+    async def _pages(
+        self, kind: str, state: ItemState | None, size: int
+    ) -> AsyncIterator[list[ErasureItem]]:
         after = ""
         while items := await self._work.items(
-            self._erasure, TARGETS, state=None, limit=size, after=after
+            self._erasure, kind, state=state, limit=size, after=after
         ):
             yield items
             after = items[-1].key

@@ -88,13 +88,14 @@ def verify(receipt: Mapping[str, Any], public: Mapping[str, bytes]) -> None:
         InputError: it is none, its key is unknown, or it was changed.
     """
     if receipt.get("format") != FORMAT:
-        raise InputError("this is no receipt of an erasure.")
+        raise InputError("this is not a receipt of an erasure.")
     key, signature = receipt.get("key"), receipt.get("signature")
     kid = key.get("kid") if isinstance(key, dict) else None
     if not isinstance(kid, str) or kid not in public:
         raise InputError(
             f"the receipt was signed with the key {str(kid)[:32]!r}, which is not known here.",
-            hint="Give the key with --key, or add the secret of that time to audit.former_secrets.",
+            hint="Give the key with --public-key, or add the secret of that time to "
+            "audit.former_secrets.",
         )
     body = {name: value for name, value in receipt.items() if name != "signature"}
     try:

@@ -18,8 +18,9 @@ from cluster.core.log import get_logger
 from cluster.erasure.objects import ObjectErasure
 from cluster.erasure.receipt import ReceiptKeys
 from cluster.erasure.statement import statement
-from cluster.erasure.stores import ErasureStores, Steps, Wait
+from cluster.erasure.stores import ErasureStores, Wait
 from cluster.erasure.tenants import TenantErasure
+from cluster.retention.sweep import Steps
 from cluster.stores.audit.events import AuditAction, AuditEvent
 from cluster.stores.db import AuditLog, ErasureRecord, PlatformErasures, StepReport
 from cluster.stores.db.erasures import TARGETS
@@ -338,7 +339,7 @@ class Saga:
             before = await self._stores.work.erasure(self.record.id)
             cursor = {"removed": before.removed}
             await self._save(self._with(S.VERIFY, StepReport(step=S.VERIFY, cursor=cursor)))
-        for step in SEARCHES:
+        for step in SEARCHES[self.record.kind]:
             async with aclosing(self._work(step)) as work:
                 async for _ in work:
                     yield

@@ -11,11 +11,12 @@ from cluster.core.settings import Settings
 from cluster.erasure.metrics import ErasureMetrics
 from cluster.erasure.receipt import ReceiptKeys
 from cluster.erasure.runner import ErasureRunner
-from cluster.erasure.stores import BoundMemory, ErasureStores, RemoteMemory
+from cluster.erasure.stores import MEMORY_TIMEOUT_S, BoundMemory, ErasureStores
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import TenantEraser
 from cluster.stores.bus.spool import MAX_SPOOL_BYTES
 from cluster.stores.db import Database
+from cluster.stores.vectors.remote import RemoteMemory
 from pipelines.clock import Clock
 
 
@@ -31,7 +32,7 @@ class ErasureService:
         self._database = database
         self._redis = redis
         self._blobs: dict[str, TenantBlobs] = {}
-        self._memory = RemoteMemory()
+        self._memory = RemoteMemory(MEMORY_TIMEOUT_S)
         self._runner = ErasureRunner(
             settings.erasure,
             erasures=database.platform_erasures(),

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-from cluster.core.names import MEMORY
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import TenantEraser
 from cluster.stores.db import AuditLog, ErasureWork, TenantJobs, TenantRetention
+from cluster.stores.vectors.remote import RemoteMemory
 from pipelines.erasure import Target, WaitReason
-from pipelines.errors import AtalaiaError, InputError
-
-if TYPE_CHECKING:
-    from ray.serve.handle import DeploymentHandle
+from pipelines.errors import InputError
 
 # A whole tenant goes in one call of the engine; it may be busy with searches, too.
 MEMORY_TIMEOUT_S = 60.0
-
-Steps = AsyncGenerator[None, None]
-"""Work in pieces: others may have their turn after each."""
 
 
 class Wait(Exception):
@@ -44,29 +37,6 @@ class TenantMemory(Protocol):
     async def forget(self, targets: Sequence[Target]) -> None: ...
 
     async def erase(self) -> None: ...
-
-
-class RemoteMemory:
-    """The Memory deployment, which alone may open the embedded engine's folder. Usable from one
-    event loop."""
-
-    def __init__(self) -> None:
-        self._handle: DeploymentHandle[Any] | None = None
-
-    async def call(self, method: str, *args: object) -> Any:
-        """Raises UnavailableError."""
-        # Here, because they import Ray Serve (1 s): most rounds have nothing to erase.
-        import ray
-
-        from cluster.core.handles import deployment
-        from cluster.core.remote import ray_errors, unavailable
-
-        if not ray.is_initialized():
-            raise unavailable("memory")  # to look for it would start a cluster
-        async with ray_errors("memory", MEMORY_TIMEOUT_S):
-            if self._handle is None:  # the application may start after this process
-                self._handle = deployment(MEMORY)
-            return await getattr(self._handle, method).remote(*args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +91,3 @@ async def remove_files(blobs: TenantBlobs, keys: Sequence[str]) -> None:
     for key in keys:
         with suppress(InputError):  # no blob can have this name
             await blobs.delete(key)
-
-
-async def each_or_error(*works: Any) -> list[Any | AtalaiaError]:
-    """The results of several calls at once, or why one failed."""
-    found = await asyncio.gather(*works, return_exceptions=True)
-    for result in found:
-        if isinstance(result, BaseException) and not isinstance(result, AtalaiaError):
-            raise result
-    return list(found)

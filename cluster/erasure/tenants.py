@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from cluster.erasure.stores import ErasureStores, Steps, Wait
+from cluster.erasure.stores import ErasureStores, Wait
+from cluster.retention.sweep import Steps
 from cluster.stores.blobs.tenant import ListedBlob
 from cluster.stores.db import ErasedCount, ErasureItem
 from pipelines.erasure import WaitReason

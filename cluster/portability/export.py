@@ -36,7 +36,7 @@ PART = ".part"
 
 
 class Progress(Protocol):
-    """What an export tells while it runs."""
+    """What an export reports while it runs."""
 
     def rows(self, kind: str, lines: int) -> None:
         """So many more rows of a kind are written."""

@@ -67,7 +67,7 @@ def read_media(path: Path) -> Iterator[MediaFile]:
     """The lines of a list of media. Blocking. A last line that a crash tore is left out.
 
     Raises:
-        InputError: a line is none.
+        InputError: a line describes no file.
     """
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -76,7 +76,7 @@ def read_media(path: Path) -> Iterator[MediaFile]:
             except ValidationError:
                 if not line.endswith("\n"):
                     return
-                raise InputError(f"line {number} of {path} names no file.") from None
+                raise InputError(f"line {number} of {path} describes no file.") from None
 
 
 def verify(folder: Path, on_file: Callable[[int], None] = lambda _: None) -> TenantManifest:

@@ -244,10 +244,10 @@ async def not_held(
     """Those that no hold keeps.
 
     Args:
-        failed: told of those of which it cannot be said.
+        failed: called with those of which it cannot be determined.
 
     Raises:
-        GaveUp: of several it cannot be said; UnavailableError: the holds cannot be read.
+        GaveUp: it cannot be determined of several; UnavailableError: the holds cannot be read.
     """
     found = list[ListedThing]()
     holds = await stores.retention.held() if things else []
@@ -350,12 +350,17 @@ def tables(stores: TenantStores) -> Listing:
     return Listing(K.PATHS, "tables", folders, string.digits, things, _IDS)
 
 
+def table_span(key: str) -> tuple[int, int] | None:
+    """First and last moment that a job's table can describe; None: it is no table."""
+    named = _TABLE.fullmatch(key)
+    return None if named is None else (int(named[1]), int(named[1]) + TABLE_US)
+
+
 def _table(blobs: Group) -> ListedThing | None:
-    named = _TABLE.fullmatch(blobs[0].key)
-    if named is None:
+    span = table_span(blobs[0].key)
+    if span is None:
         return None
-    start_us = int(named[1])
-    end_us = start_us + TABLE_US
+    start_us, end_us = span
     return ListedThing(K.PATHS, _camera_in(blobs[0].key), end_us, start_us, end_us, _files(blobs))
 
 

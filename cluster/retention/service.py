@@ -9,10 +9,11 @@ from cluster.core.names import STORAGE_QUOTA
 from cluster.core.settings import Settings
 from cluster.retention.disk import UsageProbe, usage_probe
 from cluster.retention.metrics import RetentionMetrics
-from cluster.retention.stores import BoundMemory, RemoteMemory, TenantStores
+from cluster.retention.stores import MEMORY_TIMEOUT_S, BoundMemory, TenantStores
 from cluster.retention.sweeper import Sweeper
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
+from cluster.stores.vectors.remote import RemoteMemory
 from pipelines.clock import Clock
 
 log = get_logger("retention")
@@ -30,7 +31,7 @@ class RetentionService:
         self._database = database
         self._usual_quota = settings.quotas.storage_bytes
         self._blobs: dict[str, TenantBlobs] = {}
-        self._memory = RemoteMemory()
+        self._memory = RemoteMemory(MEMORY_TIMEOUT_S)
         sweeper = Sweeper(
             settings.retention,
             tenants=self._tenants,

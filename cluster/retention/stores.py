@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from cluster.core.names import MEMORY
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import AuditLog, TenantExpiry, TenantRetention
+from cluster.stores.vectors.remote import RemoteMemory
 from pipelines.errors import AtalaiaError, NotFoundError
 from pipelines.retention import Window
 
@@ -18,9 +18,6 @@ MEMORY_TIMEOUT_S = 30.0
 # Things whose files are removed at the same time. Where all of them fail, the storage is away.
 AT_ONCE = 8
 
-if TYPE_CHECKING:
-    from ray.serve.handle import DeploymentHandle
-
 T = TypeVar("T")
 
 
@@ -28,26 +25,6 @@ class TenantMemory(Protocol):
     """The vectors of one tenant; `TenantVectors` is one."""
 
     async def remove(self, camera: str, window: Window, limit: int) -> int: ...
-
-
-class RemoteMemory:
-    """The Memory deployment, which alone may open the embedded engine's folder. Usable from one
-    event loop."""
-
-    def __init__(self) -> None:
-        self._handle: DeploymentHandle[Any] | None = None
-
-    async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
-        """As `TenantVectors.remove`. Raises UnavailableError."""
-        # Here, because they import Ray Serve (1 s): most rounds have no vectors to remove.
-        from cluster.core.handles import deployment
-        from cluster.core.remote import ray_errors
-
-        async with ray_errors("memory", MEMORY_TIMEOUT_S):
-            if self._handle is None:  # the application may start after this process
-                self._handle = deployment(MEMORY)
-            removed: int = await self._handle.remove.remote(tenant, camera, window, limit)
-        return removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +36,8 @@ class BoundMemory:
 
     async def remove(self, camera: str, window: Window, limit: int) -> int:
         """As `TenantVectors.remove`. Raises UnavailableError."""
-        return await self.memory.remove(self.tenant, camera, window, limit)
+        removed: int = await self.memory.call("remove", self.tenant, camera, window, limit)
+        return removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +87,7 @@ async def remove_in_chunks(
 
     Args:
         files: of a thing, in the order in which they go. May raise like the storage.
-        failed: told of each thing whose files stay.
+        failed: called with each thing whose files stay, and why.
     """
     for n in range(0, len(things), AT_ONCE):
         tried = things[n : n + AT_ONCE]

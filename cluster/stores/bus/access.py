@@ -67,10 +67,13 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Writes the cameras' states, and publishes what hosts left in their spools.
+    # Writes the cameras' states, publishes what hosts left in their spools, and erases. SCAN looks
+    # at names of keys only, and cannot be limited to some of them.
     "controller": (
         *_PUBLISHING,
         Rule((*_TRANSACTION, "del", "hset", "expire"), (KeyPattern.CAMERAS,)),
+        Rule(("xrange", "xdel"), (KeyPattern.ALARMS, KeyPattern.TRACKS, KeyPattern.DEAD_LETTERS)),
+        Rule(("scan", "unlink"), tuple(key for key in KeyPattern if key is not KeyPattern.MODEL)),
     ),
     "detector": (Rule((*_CONNECTION, "get"), read_only=(KeyPattern.MODEL,)),),
     # Consumes both streams.

@@ -15,10 +15,10 @@ from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.convert import insert_into
-from cluster.stores.db.models import ErasedRow, ErasureItemRow, HoldRow, TenantRow
+from cluster.stores.db.models import ErasedRow, ErasureItemRow, ErasureRow, HoldRow, TenantRow
 from cluster.stores.db.types import ErasureItem
 from pipelines.domain import Alarm, Segment, Sighting, TrackPath
-from pipelines.erasure import ItemState, Target, object_digest
+from pipelines.erasure import ErasureKind, ItemState, Target, object_digest
 from pipelines.identity import object_snapshot_key
 from pipelines.retention import HeldSpan, is_held
 
@@ -48,6 +48,14 @@ async def erased_among(
         )
         found |= {digests[digest]: erasure for digest, erasure in rows}
     return found
+
+
+async def is_leaving(session: AsyncSession, tenant: str) -> bool:
+    """Whether the tenant as a whole was erased, or is being erased."""
+    erasure = select(ErasureRow.id).where(
+        ErasureRow.tenant == tenant, ErasureRow.kind == ErasureKind.TENANT.value
+    )
+    return await session.scalar(erasure.limit(1)) is not None
 
 
 async def _share_tenant(session: AsyncSession, tenant: str) -> None:

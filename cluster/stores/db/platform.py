@@ -13,13 +13,13 @@ from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
+from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
-from cluster.stores.db.models import CameraRow, ErasureRow, KeyRow, QuotaRow, TenantRow
+from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
-from pipelines.erasure import ErasureKind
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
 
@@ -190,10 +190,7 @@ class PlatformRecords(KeyRecords):
 
 
 async def _check_not_erased(session: AsyncSession, tenant: str) -> None:
-    erased = select(ErasureRow.id).where(
-        ErasureRow.tenant == tenant, ErasureRow.kind == ErasureKind.TENANT.value
-    )
-    if await session.scalar(erased.limit(1)) is not None:
+    if await is_leaving(session, tenant):
         raise ConflictError(
             f"tenant {tenant} was erased, or is being erased.",
             hint="Choose another name: its audit log and receipt are kept under this one.",

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
 from cluster.stores.db.cursor import MADE_CURSOR
+from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.groups import checked_groups, groups_of
 from cluster.stores.db.key_records import working
 from cluster.stores.db.keys import random_id
@@ -193,10 +194,12 @@ class TenantUsers:
         Raises:
             InputError: the role cannot be limited to camera groups.
             ConflictError: another user has this address, or there are as many as there may be.
-            NotFoundError: there is no such tenant or group.
+            NotFoundError: there is no such tenant or group, or the tenant is being erased.
         """
         async with self._sessions.write() as session:
             await self._lock(session)
+            if await is_leaving(session, self.tenant):
+                raise NotFoundError(f"there is no tenant {self.tenant}.")
             row = await session.scalar(
                 select(UserRow).where(UserRow.provider == provider, UserRow.subject == subject)
             )

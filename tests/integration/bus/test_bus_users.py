@@ -22,8 +22,10 @@ from cluster.stores.bus import (
     CameraStatusBoard,
     Listener,
     PublishOutcome,
+    TenantEraser,
     TrackListener,
     TrackPublisher,
+    TrackStream,
     open_redis,
     replay_left_spools,
 )
@@ -41,6 +43,7 @@ from cluster.stores.bus.rates import SharedRates
 from cluster.stores.bus.stream import FIELD, GROUP
 from cluster.stores.db import AlarmQuery, Database, ObjectQuery
 from pipelines.clock import ManualClock
+from pipelines.erasure import Target
 from tests.factories import make_alarm, make_path, make_sighting, make_status
 from tests.integration.bus import test_bus_publisher, test_bus_tracks
 from tests.integration.conftest import ValkeyServer, valkey_binary
@@ -185,6 +188,29 @@ async def test_the_controller_publishes_what_hosts_left(
     assert await admin.xlen(alarms_key("acme")) == 1
 
 
+async def test_the_controller_erases_objects_and_tenants(admin: Redis, as_user: As) -> None:
+    eraser = TenantEraser(as_user("controller"), "acme")
+    await AlarmStream(as_user("agent"), "acme").publish(make_alarm(1))
+    await TrackStream(as_user("agent"), "acme").publish([make_path(1), make_sighting(1)])
+    await AlarmStream(as_user("agent"), "globex").publish(make_alarm(1, tenant="globex"))
+    for key in eraser.streams.values():
+        await admin.xadd(key, {FIELD: b"nothing that can be read"})
+    await admin.hset(rate_key("acme", "requests"), "1", "1")
+    await CameraStatusBoard(as_user("controller")).put_all("acme", [make_status()])
+
+    alarm, sighting = make_alarm(1), make_sighting(1)
+    targets = {Target(alarm.camera, alarm.track), Target(sighting.camera, sighting.track)}
+    for stream in eraser.streams:
+        async for entries in eraser.entries(stream, targets):
+            await eraser.remove(stream, [entry.id for entry in entries])
+    assert {await admin.xlen(key) for key in eraser.streams.values()} == {1}
+    await eraser.remove_keys(await eraser.keys())
+    assert set(await admin.keys()) == {
+        alarms_key("globex").encode(),
+        alarm_marker_key("globex", make_alarm(1, tenant="globex").id).encode(),
+    }
+
+
 async def test_the_api_counts_rates_of_tenants_and_of_the_platform(
     admin: Redis, as_user: As
 ) -> None:
@@ -226,7 +252,6 @@ NOBODYS: list[tuple[Any, ...]] = [
     ("FLUSHALL",),
     ("FLUSHDB",),
     ("KEYS", "*"),
-    ("SCAN", "0"),
     ("CONFIG", "GET", "*"),
     ("CONFIG", "SET", "requirepass", ""),
     ("ACL", "LIST"),
@@ -248,7 +273,6 @@ NOBODYS: list[tuple[Any, ...]] = [
     ("COPY", MODEL_KEY, "other:key"),
     ("RENAME", alarms_key("acme"), "x"),
     ("DEL", alarms_key("acme")),
-    ("XDEL", alarms_key("acme"), "1-1"),
     ("SET", alarms_key("acme"), "x"),
 ]
 # Of commands that somebody has: who has them not, or not for these keys.
@@ -258,7 +282,12 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("XADD", dead_key(alarms_key("acme")), "*", "a", "b"), {"listener"}),
     (("XREAD", "STREAMS", alarms_key("acme"), "0"), {"api"}),
     (("XREAD", "STREAMS", tracks_key("acme"), "0"), set()),
-    (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge"}),
+    (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge", "controller"}),
+    (("XRANGE", tracks_key("acme"), "-", "+"), {"controller"}),
+    (("XDEL", alarms_key("acme"), "1-1"), {"controller"}),
+    (("UNLINK", tracks_key("acme")), {"controller"}),
+    (("UNLINK", MODEL_KEY), set()),
+    (("SCAN", "0"), {"controller"}),
     (("XLEN", alarms_key("acme")), {"agent", "controller", "listener"}),
     (("XTRIM", alarms_key("acme"), "MAXLEN", "9"), {"listener"}),
     (("SET", alarm_marker_key("acme", make_alarm(1).id), "x"), {"agent", "controller"}),

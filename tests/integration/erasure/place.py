@@ -56,7 +56,7 @@ class Killing:
 
 @dataclass
 class Seen:
-    """What the runner told its observer."""
+    """What the runner reported to its observer."""
 
     open_ones: int = 0
     ended: list[ErasureRecord] = field(default_factory=list)

@@ -284,6 +284,22 @@ async def test_a_replay_of_the_streams_does_not_bring_it_back(place: Place) -> N
     assert await place.redis.xlen(AlarmStream(place.redis, "acme").key) == 0
 
 
+async def test_a_clip_that_was_being_made_goes_too(place: Place) -> None:
+    """Its alarm is gone when it is stored, so that no row leads to it."""
+    _, alarm = await place.object(0)
+    erasure = await place.ask(A)
+    await place.runner().round()
+    assert place.site.files() == set()
+    late = clip_keys(alarm.id)
+    for key in late:
+        await place.site.blobs["acme"].put(key, b"late")
+    record = await place.finish("acme", erasure)
+    assert place.site.files() == set()
+    assert (record.counts["blobs.clips"].removed, record.counts["blobs.clips"].bytes) == (
+        2, len(b"a clip") + len(late) * len(b"late"),
+    )  # fmt: skip
+
+
 async def test_seen_again_after_the_end_it_is_removed_again(place: Place) -> None:
     sighting, _ = await place.object(0)
     record = await place.finish("acme", await place.ask(A))

@@ -175,6 +175,22 @@ async def test_what_writers_still_send_goes_too(place: Place) -> None:
         await database.tenant("acme").record_alarms([late])
 
 
+async def test_who_comes_while_it_goes_is_out_too(place: Place) -> None:
+    """A key that the operator issues, and somebody whom an identity provider lets in."""
+    await fill(place, "acme")
+    erasure = await ask(place)
+    await place.runner().round()
+    database = place.site.database
+    await database.platform().create_key("acme", "late")
+    with pytest.raises(NotFoundError):
+        await database.users("acme").from_provider(
+            "sso", "1", "bo@example.org", "Bo", Role.ADMIN, adopt=False
+        )
+    record = await place.finish("acme", erasure)
+    assert record.counts["sql.keys"].removed == 2
+    assert await rows_of(place, "acme") == {"erasures": 1, "audit": 2}
+
+
 async def test_what_a_spool_sends_after_the_end_goes(place: Place) -> None:
     """No listener reads the stream of a tenant that is not there."""
     await place.object(0, "globex")
