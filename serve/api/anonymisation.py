@@ -15,7 +15,6 @@ from pipelines.anonymisation import MAX_CLASSES, AnonymisationPolicy, ClassName,
 from pipelines.domain import Slug
 from pipelines.errors import InputError
 from pipelines.retention import MAX_CAMERAS
-from serve.api.alarms import alarm_of
 from serve.api.audit.note import AuditNoteDep
 from serve.api.clips import recording_policy
 from serve.api.fields import CREATED, RequestBody, ResponseBody, printable
@@ -236,7 +235,7 @@ async def _wanted(
     """Camera and capture times that are asked for. Raises NotFoundError, ConflictError,
     InputError."""
     if body.alarm is not None:
-        alarm = await alarm_of(scope, body.alarm)
+        alarm = await scope.alarm(body.alarm)
         kept = await recording_policy(scope, deps.settings.recording, alarm.camera)
         span = kept.span(alarm)
         return alarm.camera, (span.from_us, span.to_us)

@@ -27,7 +27,7 @@ from cluster.recording.finality import settled_after_s
 from pipelines.anonymisation import Hide, HideRule, complete_until_us
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import NotFoundError
-from serve.api.alarms import AlarmPath, alarm_of
+from serve.api.alarms import AlarmPath
 from serve.api.audit.note import AuditNoteDep
 from serve.api.before_mask import ClosedFootageDep
 from serve.api.bound import TenantLinks
@@ -102,7 +102,7 @@ async def alarm_clip(
     again in some seconds. `none`: there will be none, and why. A tenant that uses all of the
     storage that it may gets those that are there. Persons are hidden in it as the tenant's policy
     says."""
-    known = await alarm_of(scope, alarm)
+    known = await scope.alarm(alarm)
     kept = await recording_policy(scope, state.deps.settings.recording, known.camera)
     full = await storage_full(scope)
     at_most = 0 if full else await scope.quotas.limit(Quota.CLIPS)

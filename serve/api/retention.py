@@ -25,7 +25,6 @@ from pipelines.retention import (
     SpaceState,
     around_alarm,
 )
-from serve.api.alarms import alarm_of
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.erasures import ErasureSummary, summary_of
 from serve.api.fields import CREATED, Remark, RequestBody, ResponseBody
@@ -239,7 +238,7 @@ async def add_hold(
 async def _span(body: NewHold, scope: TenantScope) -> HeldSpan:
     """Raises NotFoundError: there is no such alarm or camera."""
     if body.alarm is not None:
-        alarm = await alarm_of(scope, body.alarm)
+        alarm = await scope.alarm(body.alarm)
         return HeldSpan(alarm.camera, *around_alarm(alarm.capture_us))
     if body.camera is not None:
         await scope.records.check_camera_known(body.camera)

@@ -36,7 +36,8 @@ from cluster.stores.db import (
     User,
     VisibleCameras,
 )
-from pipelines.domain import Camera
+from pipelines.domain import Alarm, Camera
+from pipelines.erasure import Target
 from pipelines.errors import InputError, NotFoundError
 from serve.api.bound import (
     TenantAddresses,
@@ -205,6 +206,16 @@ class TenantScope:
         return TenantProcesses(self._deps.jobs, self._tenant)
 
     # ------------------------------------------------------------ what the caller may see
+
+    async def alarm(self, alarm: UUID) -> Alarm:
+        """An alarm, whether or not it has reached the records. Raises NotFoundError."""
+        # A page that follows the stream requests it before the listener has written the record.
+        recent = await self.alarm_feed.recent(alarm)
+        if recent is not None and not await self.tracks.erased(
+            [Target(recent.camera, recent.track)]
+        ):
+            return recent
+        return (await self.records.alarm(alarm)).alarm
 
     async def check_camera(self, camera: str, missing: str) -> None:
         """Raises NotFoundError(missing): the caller does not see this camera."""

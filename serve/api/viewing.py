@@ -40,7 +40,7 @@ from pipelines.errors import NotFoundError
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.media_links import Shows
 from serve.api.permissions import PrincipalDep
-from serve.api.scope import TenantDep, TenantScope
+from serve.api.scope import PICTURE_KEY, TenantDep, TenantScope
 from serve.api.state import DepsDep
 
 # What is read of the records at once: rows become objects on the event loop.
@@ -229,19 +229,12 @@ async def shown_picture(scope: TenantScope, viewing: Viewing, key: str) -> tuple
 
 
 async def _alarm_of(scope: TenantScope, key: str) -> Alarm | None:
-    """The alarm that a key like `alarms/<id>.jpg` names; None: it names none that is known."""
-    folder, _, name = key.rpartition("/")
-    try:
-        alarm = UUID(name.removesuffix(".jpg"))
-    except ValueError:
+    """The alarm whose snapshot has this key; None: it is none of an alarm that is known."""
+    named = PICTURE_KEY.fullmatch(key)
+    if named is None or named["alarm"] is None:
         return None
-    if folder != "alarms":
-        return None
-    recent = await scope.alarm_feed.recent(alarm)
-    if recent is not None:
-        return recent
     try:
-        return (await scope.records.alarm(alarm)).alarm
+        return await scope.alarm(UUID(named["alarm"]))
     except NotFoundError:
         return None
 
