@@ -44,8 +44,7 @@ async def closed_footage(scope: TenantDep, deps: DepsDep, principal: PrincipalDe
     open_to_all = deps.settings.recording.before_mask == "allow"
     if open_to_all or grants(principal.role, Permission.LIVE_UNMASKED):
         return ClosedFootage(frozenset())
-    cameras = await scope.records.cameras()
-    return ClosedFootage(frozenset(camera.id for camera in cameras if camera.masks))
+    return ClosedFootage(await scope.records.masked_cameras())
 
 
 ClosedFootageDep = Annotated[ClosedFootage, Depends(closed_footage)]

@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
@@ -221,6 +222,21 @@ class TenantScope:
         """Raises NotFoundError(missing): the caller does not see this camera."""
         if not await self.visible.among({camera}):
             raise NotFoundError(missing)
+
+    async def check_policy_cameras(self, named: Set[str], accepted: Set[str]) -> None:
+        """A name that was accepted once is accepted again, so that a policy that was read can be
+        written.
+
+        Args:
+            named: cameras in the policy.
+            accepted: those in the policy before it.
+
+        Raises:
+            NotFoundError: there is no such camera, and nothing is kept of one.
+        """
+        known = {*await self.records.camera_ids(), *accepted}
+        for camera in sorted(named - known):
+            await self.records.check_camera_known(camera)
 
     async def check_picture(self, key: str) -> None:
         """Raises NotFoundError: the key is of no picture of a camera that the caller sees."""
