@@ -199,7 +199,7 @@ async def stream_alarms(
     principal: PrincipalDep,
 ) -> EventSourceResponse:
     """`state` is always `new` here: the stream has what was raised, GET /v1/alarms what became of
-    it. What a change of camera groups hides is gone from it within five seconds."""
+    it. A change of camera groups takes effect in it within five seconds."""
     header, address = request.headers.get("authorization"), client_address(request.scope)
 
     async def still_good() -> bool:

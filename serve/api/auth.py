@@ -184,7 +184,7 @@ def _needs_key(scope: Scope) -> bool:
 
 
 Refused = Callable[[str | None, Refusal, str | None], None]
-"""Told of a refused credential: address, cause, and the public part of the key if it was one."""
+"""Called for a refused credential: address, cause, and the public part of the key if it was one."""
 
 
 class RequireKey:

@@ -1,4 +1,4 @@
-"""Recordings from before a camera's privacy masks: who may see them (`recording.before_mask`)."""
+"""Who may see recordings from before a camera had privacy masks (`recording.before_mask`)."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ OPEN_ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/v1/auth/refresh"): "the refresh token is the credential",
     ("POST", "/v1/auth/logout"): "the refresh token is the credential",
     ("GET", "/v1/auth/providers"): "names of buttons, for people who have not signed in",
-    ("GET", "/v1/auth/oidc/{provider}/start"): "leads to where somebody signs in",
+    ("GET", "/v1/auth/oidc/{provider}/start"): "redirects to the identity provider",
     ("GET", "/v1/auth/oidc/{provider}/callback"): "the provider's code is the credential",
     ("GET", "/media/{token}"): "the signed link is the permission",
     ("HEAD", "/media/{token}"): "the signed link is the permission",

@@ -151,8 +151,8 @@ class TenantScope:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        """Whose key says nothing of a camera, so take keys from stores that are narrowed, and ask
-        `check_camera` or `check_picture` where they come from the caller or from a blob."""
+        """Not narrowed to the caller's cameras: take keys from stores that are, and call
+        `check_camera` or `check_picture` for keys that come from the caller or from a blob."""
         return self._deps.blobs(self._tenant)
 
     # ------------------------------------------------------------ shared parts, bound
@@ -269,7 +269,7 @@ class TenantScope:
         return self._state.viewer_ids.new(self._principal.holder)
 
     def check_confirmed(self, typed: str | None) -> None:
-        """Raises InputError: somebody did not type the tenant's id to confirm."""
+        """Raises InputError: what was typed to confirm is not the tenant's id."""
         if typed != self._tenant:
             raise InputError(
                 "To erase the whole tenant, give its id as `confirm`.",

@@ -69,7 +69,7 @@ def _is_open(scope: Scope) -> bool:
 
 
 def _refusal(slots: Slots, owner: str) -> AtalaiaError:
-    # Whoever has none under way waits for others.
+    # With nothing of its own under way, a caller waits for the requests of others.
     if slots.of(owner):
         return TooManyRequestsError(
             "Too many requests of your network are under way.", hint="Try again in a moment."
