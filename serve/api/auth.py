@@ -176,8 +176,14 @@ OIDC_PREFIX = "/v1/auth/oidc/"
 """The way to an identity provider and back: the same."""
 
 
+def path_of(scope: Scope) -> str:
+    """The path of a request, without that under which a proxy serves the API."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def _needs_key(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = path_of(scope)
     if path in OPEN or path.startswith(OIDC_PREFIX):
         return False
     return f"{path}/".startswith("/v1/")
