@@ -14,7 +14,6 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from cluster.core.roles import Permission
 from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
 from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
-from pipelines.erasure import Target
 from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import Gap, Subscription
 from serve.api.audit.note import AuditNoteDep
@@ -23,7 +22,7 @@ from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import PrincipalDep, needs
 from serve.api.problems import responses
 from serve.api.quotas.limits import Quota
-from serve.api.scope import TenantDep, TenantScope
+from serve.api.scope import TenantDep
 from serve.api.state import DepsDep, StateDep
 from serve.api.stream_sight import StreamSight
 from serve.api.times import micros, rfc3339, rfc3339_or_none
@@ -160,15 +159,6 @@ async def list_alarms(
     return AlarmList(alarms=[_record_view(r) for r in page.items], next_cursor=page.next_cursor)
 
 
-async def alarm_of(scope: TenantScope, alarm: UUID) -> Alarm:
-    """An alarm of the tenant. Raises NotFoundError."""
-    # A page that follows the stream requests it before the listener has written the record.
-    recent = await scope.alarm_feed.recent(alarm)
-    if recent is not None and not await scope.tracks.erased([Target(recent.camera, recent.track)]):
-        return recent
-    return (await scope.records.alarm(alarm)).alarm
-
-
 async def subscribed(
     scope: TenantDep,
     last_event_id: Annotated[
@@ -209,7 +199,7 @@ async def stream_alarms(
     principal: PrincipalDep,
 ) -> EventSourceResponse:
     """`state` is always `new` here: the stream has what was raised, GET /v1/alarms what became of
-    it. What a change of camera groups hides is gone from it within five seconds."""
+    it. A change of camera groups takes effect in it within five seconds."""
     header, address = request.headers.get("authorization"), client_address(request.scope)
 
     async def still_good() -> bool:
@@ -282,7 +272,7 @@ async def acknowledge(
 )
 async def alarm_snapshot(alarm: AlarmPath, scope: TenantDep, viewing: ViewingDep) -> Response:
     """Persons are hidden in it as the tenant's policy says."""
-    found = await alarm_of(scope, alarm)
+    found = await scope.alarm(alarm)
     if found.snapshot is None:
         raise NotFoundError(f"Alarm '{alarm}' has no picture.")
     stored = await scope.blobs.get(found.snapshot)

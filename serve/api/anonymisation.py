@@ -15,8 +15,7 @@ from pipelines.anonymisation import MAX_CLASSES, AnonymisationPolicy, ClassName,
 from pipelines.domain import Slug
 from pipelines.errors import InputError
 from pipelines.retention import MAX_CAMERAS
-from serve.api.alarms import alarm_of
-from serve.api.audit.note import AuditNoteDep
+from serve.api.audit.note import MAX_NAMED, AuditNoteDep
 from serve.api.clips import recording_policy
 from serve.api.fields import CREATED, RequestBody, ResponseBody, printable
 from serve.api.permissions import needs
@@ -30,8 +29,6 @@ router = APIRouter(tags=["anonymisation"], responses=responses(401, 403, 422, 42
 DEFAULT_MINUTES, MAX_MINUTES = 10, 60
 # As much as an entry of the audit log holds of one text.
 MAX_REASON = 200
-# What an audit entry names; the policy itself says the rest.
-_NAMED = 16
 
 RevealPath = Annotated[UUID, Path(description="Id of the reveal.")]
 Reason = Annotated[
@@ -107,25 +104,17 @@ async def set_policy(
     policy = AnonymisationPolicy(**body.model_dump())
     note.details |= {
         "hide": policy.hide,
-        "cameras": [f"{name}={hide}" for name, hide in sorted(policy.cameras.items())][:_NAMED],
+        "cameras": [f"{name}={hide}" for name, hide in sorted(policy.cameras.items())][:MAX_NAMED],
         "style": policy.style,
         "keep_audio": policy.keep_audio,
         "classes": list(policy.classes),
     }
-    await _check_cameras(scope, policy)
+    before = await scope.anonymisation.policy()
+    accepted = before.policy.cameras.keys() if before is not None else frozenset[str]()
+    await scope.check_policy_cameras(policy.cameras.keys(), accepted)
     stored = await scope.anonymisation.set_policy(policy, scope.actor)
     note.committed = True
     return _policy_view(stored)
-
-
-async def _check_cameras(scope: TenantScope, policy: AnonymisationPolicy) -> None:
-    """A name that was accepted once is accepted again, so that a policy that was read can be
-    written. Raises NotFoundError."""
-    stored = await scope.anonymisation.policy()
-    known = {camera.id for camera in await scope.records.cameras()}
-    known |= stored.policy.cameras.keys() if stored is not None else set()
-    for camera in sorted(policy.cameras.keys() - known):
-        await scope.records.check_camera_known(camera)
 
 
 # ------------------------------------------------------------ reveals
@@ -236,7 +225,7 @@ async def _wanted(
     """Camera and capture times that are asked for. Raises NotFoundError, ConflictError,
     InputError."""
     if body.alarm is not None:
-        alarm = await alarm_of(scope, body.alarm)
+        alarm = await scope.alarm(body.alarm)
         kept = await recording_policy(scope, deps.settings.recording, alarm.camera)
         span = kept.span(alarm)
         return alarm.camera, (span.from_us, span.to_us)

@@ -176,15 +176,21 @@ OIDC_PREFIX = "/v1/auth/oidc/"
 """The way to an identity provider and back: the same."""
 
 
+def path_of(scope: Scope) -> str:
+    """The path of a request, without that under which a proxy serves the API."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 def _needs_key(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = path_of(scope)
     if path in OPEN or path.startswith(OIDC_PREFIX):
         return False
     return f"{path}/".startswith("/v1/")
 
 
 Refused = Callable[[str | None, Refusal, str | None], None]
-"""Told of a refused credential: address, cause, and the public part of the key if it was one."""
+"""Called for a refused credential: address, cause, and the public part of the key if it was one."""
 
 
 class RequireKey:

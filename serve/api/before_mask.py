@@ -1,4 +1,4 @@
-"""Recordings from before a camera's privacy masks: who may see them (`recording.before_mask`)."""
+"""Who may see recordings from before a camera had privacy masks (`recording.before_mask`)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ async def closed_footage(scope: TenantDep, deps: DepsDep, principal: PrincipalDe
     open_to_all = deps.settings.recording.before_mask == "allow"
     if open_to_all or grants(principal.role, Permission.LIVE_UNMASKED):
         return ClosedFootage(frozenset())
-    cameras = await scope.records.cameras()
-    return ClosedFootage(frozenset(camera.id for camera in cameras if camera.masks))
+    return ClosedFootage(await scope.records.masked_cameras())
 
 
 ClosedFootageDep = Annotated[ClosedFootage, Depends(closed_footage)]

@@ -155,7 +155,7 @@ class TenantAlarmFeed:
     def subscribe(
         self, after: str | None, *, at_most: int
     ) -> AbstractAsyncContextManager[Subscription]:
-        """As `AlarmFeeds.subscribe`. `Subscription.entries` is told what a client may see."""
+        """As `AlarmFeeds.subscribe`. `Subscription.entries` takes what a client may see."""
         return self.feeds.subscribe(self.tenant, after, at_most=at_most)
 
     def listeners(self) -> int:

@@ -27,7 +27,7 @@ from cluster.recording.finality import settled_after_s
 from pipelines.anonymisation import Hide, HideRule, complete_until_us
 from pipelines.domain import Alarm, Recording
 from pipelines.errors import NotFoundError
-from serve.api.alarms import AlarmPath, alarm_of
+from serve.api.alarms import AlarmPath
 from serve.api.audit.note import AuditNoteDep
 from serve.api.before_mask import ClosedFootageDep
 from serve.api.bound import TenantLinks
@@ -102,22 +102,24 @@ async def alarm_clip(
     again in some seconds. `none`: there will be none, and why. A tenant that uses all of the
     storage that it may gets those that are there. Persons are hidden in it as the tenant's policy
     says."""
-    known = await alarm_of(scope, alarm)
+    known = await scope.alarm(alarm)
     kept = await recording_policy(scope, state.deps.settings.recording, known.camera)
     full = await storage_full(scope)
     at_most = 0 if full else await scope.quotas.limit(Quota.CLIPS)
     clip = await state.evidence.clips.clip(
         known, kept, scope.recordings, scope.blobs, at_most=at_most
     )
-    if full and clip.reason is ClipReason.BEING_MADE:
-        raise full_error()
     if clip.file is not None and not clip.file.masked and known.camera in closed.cameras:
         clip = before_mask(clip)
     sight = Sight(known.camera)
     if clip.file is not None:
         sight = viewing.of_clip(known, clip.file.from_us, clip.file.to_us)
         if sight.rule is not None:
-            clip = await _anonymised(known, clip, sight.rule, scope, state, viewing.now_us)
+            clip = await _anonymised(
+                known, clip, sight.rule, scope, state, viewing.now_us, at_most=at_most
+            )
+    if full and clip.reason is ClipReason.BEING_MADE:
+        raise full_error()
     note.details["state"] = clip.state
     if clip.file is not None:
         complete = state.deps.clock.now_us() >= kept.settled_us(known)
@@ -126,7 +128,14 @@ async def alarm_clip(
 
 
 async def _anonymised(
-    alarm: Alarm, clip: Clip, rule: HideRule, scope: TenantScope, state: ApiState, now_us: int
+    alarm: Alarm,
+    clip: Clip,
+    rule: HideRule,
+    scope: TenantScope,
+    state: ApiState,
+    now_us: int,
+    *,
+    at_most: int,
 ) -> Clip:
     """The clip with persons hidden; pending until all of them must be known."""
     file = clip.file
@@ -144,7 +153,6 @@ async def _anonymised(
         stored = await scope.anonymisation.policy()
         return stored is not None and stored.policy.rule(alarm.camera) == rule
 
-    at_most = await scope.quotas.limit(Quota.CLIPS)
     return await state.evidence.anonymous.clip(
         alarm, clip, Hiding(rule, persons), scope.blobs, still=still, at_most=at_most
     )

@@ -1,4 +1,4 @@
-"""`/v1/erasures`: what is to be erased on request, how far it is, and the signed receipts."""
+"""`/v1/erasures`: erasures on request, their progress, and the signed receipts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Subject(RequestBody):
         None, description="Of that object; needed only where two cameras have such a track."
     )
     objects: Annotated[list[ObjectName], Field(min_length=1, max_length=MAX_OBJECTS)] | None = (
-        Field(None, description="Several: what a search found and somebody looked at.")
+        Field(None, description="Several: found by a search, and checked by a person.")
     )
     tenant: Literal[True] | None = Field(None, description="Everything that your tenant has.")
 
@@ -108,8 +108,8 @@ class ErasureView(ResponseBody):
     removed: list[CountView] = Field(description="So far.")
     ended_at: str | None
     receipt: dict[str, Any] | None = Field(
-        description="Signed; `atalaia erasure verify` checks it. null until it is done. Of what "
-        "comes back and is removed later it says nothing."
+        description="Signed; `atalaia erasure verify` checks it. null until it is done. It does "
+        "not cover what comes back later and is removed then."
     )
 
 
@@ -179,8 +179,7 @@ async def add_erasure(
     of that time, of which an object cannot be cut out. What a legal hold keeps stays, and the
     receipt names it. It cannot be undone.
 
-    With `tenant` nobody of the tenant can sign in from then on; who runs this Atalaia has the
-    receipt."""
+    With `tenant` nobody of the tenant can sign in from then on; the operator has the receipt."""
     subject = body.subject
     if subject.tenant:
         note.details |= {"kind": ErasureKind.TENANT.value}

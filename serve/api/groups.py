@@ -12,7 +12,7 @@ from cluster.core.roles import Permission
 from cluster.stores.db import CameraGroup
 from cluster.stores.db.groups import MAX_CAMERAS, MAX_GROUPS_EACH
 from pipelines.domain import SLUG_PATTERN, Slug
-from serve.api.audit.note import AuditNoteDep
+from serve.api.audit.note import MAX_NAMED, AuditNoteDep
 from serve.api.fields import (
     CREATED,
     DisplayName,
@@ -57,9 +57,6 @@ LimitedTo = Annotated[
 ]
 """The field `groups` of a user or key."""
 
-# What an audit entry names; the group itself says the rest.
-_NAMED = 16
-
 
 class NewGroup(RequestBody):
     id: Slug | None = Field(None, description="Left out: made from `name`.", examples=["entrances"])
@@ -99,7 +96,7 @@ def _view(group: CameraGroup) -> GroupView:
 
 
 def _named(cameras: tuple[str, ...]) -> dict[str, Any]:
-    return {"cameras": sorted(cameras)[:_NAMED], "count": len(cameras)}
+    return {"cameras": sorted(cameras)[:MAX_NAMED], "count": len(cameras)}
 
 
 @router.post(

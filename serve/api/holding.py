@@ -33,7 +33,7 @@ class Holding:
         known = self._known.get(holder.credential)
         if known is not None and known.still_holds(holder):
             return True
-        # Nobody is refused by what was remembered: the rights may be new, and this made with them.
+        # What was remembered never refuses: the rights may be new, and the holder made with them.
         principal = await self._lookup.find(holder.credential)
         if principal is None:
             self._known.forget(holder.credential)

@@ -182,7 +182,7 @@ def _options(job: UUID, body: NewJob) -> list[str]:
 async def _notice_the_dead(
     jobs: TenantJobs, processes: TenantProcesses, job: JobRecord, clock: Clock
 ) -> JobRecord:
-    """The job as it is; one that died without a word is failed from now on."""
+    """The job as it is; one that died without reporting it is failed from now on."""
     if job.state.ended or clock.now_us() - job.updated_us < SILENT_US:
         return job
     reason = await _why_silent(job, processes)

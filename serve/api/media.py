@@ -81,7 +81,8 @@ def ended() -> ForbiddenError:
 
 
 async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
-    """Of a link that was made for who sees some cameras only: groups change while links work."""
+    """For links of callers who are limited to camera groups, which may change while a link works.
+    Raises ForbiddenError."""
     try:
         groups = await deps.database.groups(grant.tenant).limits_of(grant.by)
     except NotFoundError:
@@ -91,8 +92,8 @@ async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
 
 
 async def _check_shows(grant: MediaGrant, deps: Deps, note: AuditNote) -> None:
-    """Raises ForbiddenError: the policy hides persons of whom the file shows more, and there is no
-    reveal (any more)."""
+    """Raises ForbiddenError: the file shows persons whom the policy hides now, and no reveal of
+    the caller's is active."""
     if not grant.media_type.startswith(("video/", "image/")):
         return
     anonymisation, shows = deps.database.anonymisation(grant.tenant), grant.shows

@@ -41,19 +41,27 @@ class Needs:
 
     async def __call__(self, principal: PrincipalDep) -> None:
         """Raises PermissionDeniedError."""
-        if not grants(principal.role, self.permission):
-            raise denied(principal.role, self.permission)
-        if principal.groups is not None and self.permission not in LIMITABLE:
-            raise PermissionDeniedError(
-                f"Who is limited to camera groups lacks the permission {self.permission}.",
-                self.permission,
-                "Ask an admin of your tenant.",
-            )
+        error = refusal(principal, self.permission)
+        if error is not None:
+            raise error
 
 
 def needs(permission: Permission) -> Any:
     """What a route puts into `dependencies`."""
     return Depends(Needs(permission))
+
+
+def refusal(principal: Principal, permission: Permission) -> PermissionDeniedError | None:
+    """Why a caller lacks a permission; None: the caller has it."""
+    if not grants(principal.role, permission):
+        return denied(principal.role, permission)
+    if principal.groups is not None and permission not in LIMITABLE:
+        return PermissionDeniedError(
+            f"Who is limited to camera groups lacks the permission {permission}.",
+            permission,
+            "Ask an admin of your tenant.",
+        )
+    return None
 
 
 def denied(role: Role, permission: Permission) -> PermissionDeniedError:
@@ -99,11 +107,11 @@ class PermissionFirst:
             match, found = route.matches(scope)
             if match is not Match.FULL:
                 continue
-            if grants(principal.role, permission):
-                return None
-            # As the router would have: the audit log asks which route it was.
-            scope.update({"route": route, "path_params": found.get("path_params", {})})
-            return denied(principal.role, permission)
+            error = refusal(principal, permission)
+            if error is not None:
+                # As the router would have: the audit log asks which route it was.
+                scope.update({"route": route, "path_params": found.get("path_params", {})})
+            return error
         return None
 
 
@@ -131,7 +139,7 @@ OPEN_ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/v1/auth/refresh"): "the refresh token is the credential",
     ("POST", "/v1/auth/logout"): "the refresh token is the credential",
     ("GET", "/v1/auth/providers"): "names of buttons, for people who have not signed in",
-    ("GET", "/v1/auth/oidc/{provider}/start"): "leads to where somebody signs in",
+    ("GET", "/v1/auth/oidc/{provider}/start"): "redirects to the identity provider",
     ("GET", "/v1/auth/oidc/{provider}/callback"): "the provider's code is the credential",
     ("GET", "/media/{token}"): "the signed link is the permission",
     ("HEAD", "/media/{token}"): "the signed link is the permission",

@@ -25,8 +25,7 @@ from pipelines.retention import (
     SpaceState,
     around_alarm,
 )
-from serve.api.alarms import alarm_of
-from serve.api.audit.note import AuditNote, AuditNoteDep
+from serve.api.audit.note import MAX_NAMED, AuditNote, AuditNoteDep
 from serve.api.erasures import ErasureSummary, summary_of
 from serve.api.fields import CREATED, Remark, RequestBody, ResponseBody
 from serve.api.permissions import needs
@@ -43,8 +42,6 @@ router = APIRouter(
 )
 
 RUNS_SHOWN = 20
-# What an audit entry names; the policy itself says the rest.
-_NAMED = 16
 
 HoldPath = Annotated[UUID, Path(description="Id of the hold.")]
 
@@ -125,7 +122,9 @@ async def set_policy(
     _note_policy(note, policy)
     limits = deps.settings.retention.limits
     limits.check(policy)
-    await _check_cameras(scope, policy)
+    before = await scope.retention.policy()
+    accepted = before.policy.cameras.keys() if before is not None else frozenset[str]()
+    await scope.check_policy_cameras(policy.cameras.keys(), accepted)
     stored = await scope.retention.set_policy(policy, scope.actor)
     note.committed = True
     return _policy_view(stored, limits)
@@ -133,21 +132,11 @@ async def set_policy(
 
 def _note_policy(note: AuditNote, policy: RetentionPolicy) -> None:
     named = [f"{kind.value}={_in_words(days)}" for kind, days in sorted(policy.days.items())]
-    note.details |= {"days": named, "cameras": sorted(policy.cameras)[:_NAMED]}
+    note.details |= {"days": named, "cameras": sorted(policy.cameras)[:MAX_NAMED]}
 
 
 def _in_words(days: Days | None) -> str:
     return "without end" if days is None else f"{days:g}"
-
-
-async def _check_cameras(scope: TenantScope, policy: RetentionPolicy) -> None:
-    """A name that was accepted once is accepted again, so that a policy that was read can be
-    written. Raises NotFoundError."""
-    stored = await scope.retention.policy()
-    known = set(await scope.records.camera_ids())
-    known |= stored.policy.cameras.keys() if stored is not None else set()
-    for camera in sorted(policy.cameras.keys() - known):
-        await scope.records.check_camera_known(camera)
 
 
 # ------------------------------------------------------------ holds
@@ -239,7 +228,7 @@ async def add_hold(
 async def _span(body: NewHold, scope: TenantScope) -> HeldSpan:
     """Raises NotFoundError: there is no such alarm or camera."""
     if body.alarm is not None:
-        alarm = await alarm_of(scope, body.alarm)
+        alarm = await scope.alarm(body.alarm)
         return HeldSpan(alarm.camera, *around_alarm(alarm.capture_us))
     if body.camera is not None:
         await scope.records.check_camera_known(body.camera)

@@ -8,6 +8,7 @@ one.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
@@ -36,7 +37,8 @@ from cluster.stores.db import (
     User,
     VisibleCameras,
 )
-from pipelines.domain import Camera
+from pipelines.domain import Alarm, Camera
+from pipelines.erasure import Target
 from pipelines.errors import InputError, NotFoundError
 from serve.api.bound import (
     TenantAddresses,
@@ -149,8 +151,8 @@ class TenantScope:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        """Whose key says nothing of a camera, so take keys from stores that are narrowed, and ask
-        `check_camera` or `check_picture` where they come from the caller or from a blob."""
+        """Not narrowed to the caller's cameras: take keys from stores that are, and call
+        `check_camera` or `check_picture` for keys that come from the caller or from a blob."""
         return self._deps.blobs(self._tenant)
 
     # ------------------------------------------------------------ shared parts, bound
@@ -206,10 +208,35 @@ class TenantScope:
 
     # ------------------------------------------------------------ what the caller may see
 
+    async def alarm(self, alarm: UUID) -> Alarm:
+        """An alarm, whether or not it has reached the records. Raises NotFoundError."""
+        # A page that follows the stream requests it before the listener has written the record.
+        recent = await self.alarm_feed.recent(alarm)
+        if recent is not None and not await self.tracks.erased(
+            [Target(recent.camera, recent.track)]
+        ):
+            return recent
+        return (await self.records.alarm(alarm)).alarm
+
     async def check_camera(self, camera: str, missing: str) -> None:
         """Raises NotFoundError(missing): the caller does not see this camera."""
         if not await self.visible.among({camera}):
             raise NotFoundError(missing)
+
+    async def check_policy_cameras(self, named: Set[str], accepted: Set[str]) -> None:
+        """A name that was accepted once is accepted again, so that a policy that was read can be
+        written.
+
+        Args:
+            named: cameras in the policy.
+            accepted: those in the policy before it.
+
+        Raises:
+            NotFoundError: there is no such camera, and nothing is kept of one.
+        """
+        known = {*await self.records.camera_ids(), *accepted}
+        for camera in sorted(named - known):
+            await self.records.check_camera_known(camera)
 
     async def check_picture(self, key: str) -> None:
         """Raises NotFoundError: the key is of no picture of a camera that the caller sees."""
@@ -242,7 +269,7 @@ class TenantScope:
         return self._state.viewer_ids.new(self._principal.holder)
 
     def check_confirmed(self, typed: str | None) -> None:
-        """Raises InputError: somebody did not type the tenant's id to confirm."""
+        """Raises InputError: what was typed to confirm is not the tenant's id."""
         if typed != self._tenant:
             raise InputError(
                 "To erase the whole tenant, give its id as `confirm`.",

@@ -1,4 +1,4 @@
-"""How much is in hand at once, of each owner and of all. For one event loop."""
+"""How much is under way at once, of each owner and of all. For one event loop."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipelines.errors import AtalaiaError, UnavailableError
-from serve.api.auth import OPEN, client_address
+from serve.api.auth import OPEN, client_address, path_of
 from serve.api.auth_routes import COOKIE, DEVICE_COOKIE
 from serve.api.problems import TooManyRequestsError, response_for
 from serve.api.sign_in import SignIn
@@ -45,7 +45,7 @@ class LimitStrangers:
         self._browsers = Slots(max_under_way, max_per_browser)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_open(scope):
+        if scope["type"] != "http" or path_of(scope) not in OPEN:
             await self._app(scope, receive, send)
             return
         slots, owner = self._place(scope)
@@ -63,13 +63,8 @@ class LimitStrangers:
         return self._strangers, site_of(network_of(client_address(scope)))
 
 
-def _is_open(scope: Scope) -> bool:
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path in OPEN
-
-
 def _refusal(slots: Slots, owner: str) -> AtalaiaError:
-    # Whoever has none under way waits for others.
+    # With nothing of its own under way, a caller waits for the requests of others.
     if slots.of(owner):
         return TooManyRequestsError(
             "Too many requests of your network are under way.", hint="Try again in a moment."

@@ -1,8 +1,8 @@
 """What a caller may see of persons in evidence: the originals, or pictures in which they are
 hidden.
 
-Every route that shows recorded pictures asks here, and nowhere else. Without an answer it shows
-nothing: an original is shown where no rule hides anything, or under a reveal of the caller's own.
+Every route that shows recorded pictures asks here, and nowhere else. An original is shown where no
+rule hides anything, or under a reveal of the caller's own; while that is unknown, nothing is shown.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from pipelines.errors import NotFoundError
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.media_links import Shows
 from serve.api.permissions import PrincipalDep
-from serve.api.scope import TenantDep, TenantScope
+from serve.api.scope import PICTURE_KEY, TenantDep, TenantScope
 from serve.api.state import DepsDep
 
 # What is read of the records at once: rows become objects on the event loop.
 CHUNK_US = 60_000_000
 MAX_ALARMS = 500
 MAX_SIGHTINGS = 5_000
-# Who came into sight longer before is known by paths alone.
+# Objects that came into sight earlier are known by their paths alone.
 SIGHTED_WITHIN_US = 3_600_000_000
-# Of an object that stayed for longer, like a parked car, nobody looks for who passed it.
+# The picture of an object that stayed longer, like a parked car, is not searched for persons.
 MAX_CROP_US = 600_000_000
 
 
@@ -79,8 +79,8 @@ class Sight:
 
     @property
     def cacheable(self) -> bool:
-        """Whether a client may keep it: not what looks different without a reveal, or once more
-        is known."""
+        """Whether a client may cache it. Not under a rule or a reveal: the picture changes once
+        more persons are known, or when the reveal ends."""
         return self.rule is None and self.reveal is None
 
 
@@ -122,7 +122,7 @@ class Viewing:
         return self._sight(camera, [r for r in self._reveals if r.shows(camera, from_us, to_us)])
 
     def of_unknown(self) -> Sight:
-        """A picture of which nobody knows what it shows."""
+        """A picture of which it is not known what it shows."""
         return Sight(None, self.policy.rule(None))
 
     def _sight(self, camera: str, shown: Sequence[Reveal]) -> Sight:
@@ -159,12 +159,12 @@ async def persons_of(
     # Whole cells, which say how many paths they have.
     from_us = (span[0] - PAD_US) // PATH_CELL_US * PATH_CELL_US
     to_us = -(-(span[1] + PAD_US + 1) // PATH_CELL_US) * PATH_CELL_US
-    nobody_knows = Persons(rule.hide)
+    unknown = Persons(rule.hide)
     paths, cells = list[TrackPath](), list[AnalysedCell]()
     for at_us in range(from_us, to_us, CHUNK_US):
         some = await scope.tracks.paths(camera, at_us, min(at_us + CHUNK_US, to_us))
         if len(some) >= MAX_PATHS:
-            return nobody_knows
+            return unknown
         paths += some
         cells += await scope.tracks.analysed(camera, at_us, min(at_us + CHUNK_US, to_us))
     alarms = await scope.records.alarms(
@@ -174,7 +174,7 @@ async def persons_of(
         camera, from_us, to_us, within_us=SIGHTED_WITHIN_US, limit=MAX_SIGHTINGS
     )
     if len(sightings) >= MAX_SIGHTINGS:
-        return nobody_knows
+        return unknown
     raised = [record.alarm for record in alarms.items]
     find = partial(persons_in, rule, paths, raised, sightings, cells, span=span, now_us=now_us)
     return await scope.hider.run(find)
@@ -229,19 +229,12 @@ async def shown_picture(scope: TenantScope, viewing: Viewing, key: str) -> tuple
 
 
 async def _alarm_of(scope: TenantScope, key: str) -> Alarm | None:
-    """The alarm that a key like `alarms/<id>.jpg` names; None: it names none that is known."""
-    folder, _, name = key.rpartition("/")
-    try:
-        alarm = UUID(name.removesuffix(".jpg"))
-    except ValueError:
+    """The alarm whose snapshot has this key; None: it is none of an alarm that is known."""
+    named = PICTURE_KEY.fullmatch(key)
+    if named is None or named["alarm"] is None:
         return None
-    if folder != "alarms":
-        return None
-    recent = await scope.alarm_feed.recent(alarm)
-    if recent is not None:
-        return recent
     try:
-        return (await scope.records.alarm(alarm)).alarm
+        return await scope.alarm(UUID(named["alarm"]))
     except NotFoundError:
         return None
 

@@ -82,6 +82,12 @@ class TenantRecords:
         async with self._sessions.read() as session:
             return list(await session.scalars(select(CameraRow.id).order_by(CameraRow.id)))
 
+    async def masked_cameras(self) -> frozenset[str]:
+        """Ids of the cameras that have privacy masks."""
+        async with self._sessions.read() as session:
+            rows = await session.execute(select(CameraRow.id, CameraRow.masks))
+            return frozenset(id for id, masks in rows if masks)
+
     async def camera(self, camera: str) -> Camera:
         """Raises NotFoundError."""
         async with self._sessions.read() as session:

@@ -9,6 +9,9 @@ from fastapi import Depends, Request
 
 from cluster.stores.audit.events import AuditAction
 
+MAX_NAMED = 16
+"""Cameras of a policy or group that an entry names; the policy or group itself has all of them."""
+
 
 @dataclass(slots=True)
 class AuditNote:

@@ -180,7 +180,7 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("POST", "/v1/auth/refresh"): "continues a session that is in the log; a used token that comes "
     "back is logged as session.reuse",
     ("GET", "/v1/auth/providers"): "names of buttons, for people who have not signed in",
-    ("GET", "/v1/auth/oidc/{provider}/start"): "nobody is known yet",
+    ("GET", "/v1/auth/oidc/{provider}/start"): "no user is known yet",
     ("GET", "/v1/auth/oidc/{provider}/callback"): "logged by the route as session.begin; refusals "
     "are counted",
     ("GET", "/v1/users"): "names and roles, for who manages users",

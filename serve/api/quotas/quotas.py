@@ -185,7 +185,7 @@ def rate_error(window: Window, use: Use) -> QuotaExceededError:
 
 
 def at_once_error(quota: Quota, limit: int, *, whose: str = "Your tenant") -> QuotaExceededError:
-    """The refusal where a tenant or key has as much in hand as it may."""
+    """The refusal where a tenant or key has as many under way as it may."""
     return QuotaExceededError(
         f"{whose} already has {limit} of '{quota}' under way.",
         hint="Wait until one of them has ended, or end one.",

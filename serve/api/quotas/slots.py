@@ -1,4 +1,4 @@
-"""What tenants have in hand at once."""
+"""What tenants have under way at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serve.api.slots import Slots
 
 
 class TenantSlots:
-    """Counts what is in hand, of each tenant and of all. For one event loop.
+    """Counts what is under way, of each tenant and of all. For one event loop.
 
     Args:
         total: of all tenants together; None: without a bound.

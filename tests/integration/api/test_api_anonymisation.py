@@ -14,6 +14,7 @@ import simplejpeg
 
 from cluster.clips.manifest import HIDDEN
 from cluster.stores.audit.chain import AuditEntry
+from cluster.stores.db import StorageUse
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, AlarmSource, Stages
 from pipelines.identity import object_snapshot_key
@@ -356,6 +357,26 @@ async def test_pictures_of_objects(case: Case) -> None:
 
 
 # ------------------------------------------------------------ policy changes
+
+
+async def test_above_its_storage_no_clip_is_anonymised_but_those_that_are_there_are_shown(
+    case: Case,
+) -> None:
+    platform, retention = case.world.database.platform(), case.world.database.retention("acme")
+    use = StorageUse(recordings=900, files=100, listed_us=1, measured_us=2)
+    await platform.set_quotas("acme", {"storage-bytes": 999})
+    assert (await case.clip())["anonymised"] == "off"
+    await case.policy(**PERSONS)
+    await retention.set_storage(use)
+    address = f"/v1/alarms/{case.alarm.id}/clip"
+    assert problem(await case.admin.get(address), 507)["quota"] == "storage-bytes"
+    files = await case.world.blobs("acme").listing(f"clips/{case.alarm.id}")
+    assert [one for one in files if "hidden" in one.key] == []
+    # It is brought below; then the clip is made, and stays.
+    await retention.set_storage(use.model_copy(update={"recordings": 1}))
+    assert (await case.clip())["anonymised"] == "persons"
+    await retention.set_storage(use)
+    assert (await case.clip())["anonymised"] == "persons"
 
 
 async def test_another_policy_shows_another_clip(case: Case) -> None:

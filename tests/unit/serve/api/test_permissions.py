@@ -9,12 +9,13 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
-from cluster.core.roles import GRANTS, Permission, Role, grants, roles_with
+from cluster.core.roles import GRANTS, LIMITABLE, Permission, Role, grants, roles_with
+from cluster.stores.db import Principal
 from pipelines.errors import InputError
 from serve.api.app import ROUTERS
 from serve.api.openapi import install_openapi
 from serve.api.permission_table import permission_table, with_table
-from serve.api.permissions import OPEN_ROUTES, denied
+from serve.api.permissions import OPEN_ROUTES, denied, refusal
 
 ROOT = Path(__file__).parents[4]
 
@@ -115,3 +116,13 @@ def test_a_refusal_names_what_is_missing_and_who_has_it() -> None:
     assert error.hint.endswith("operator, analyst, admin.")
     assert roles_with(Permission.MODEL_MANAGE) == (Role.PLATFORM,)
     assert "platform key" in denied(Role.ADMIN, Permission.MODEL_MANAGE).message
+
+
+def test_who_is_limited_to_groups_lacks_what_is_about_the_whole_tenant() -> None:
+    for permission in GRANTS[Role.ADMIN]:
+        admin = Principal("acme", Role.ADMIN, "user:ana", "s-1")
+        assert refusal(admin, permission) is None
+        limited = Principal("acme", Role.ADMIN, "user:ana", "s-1", ("door",))
+        error = refusal(limited, permission)
+        assert (error is None) == (permission in LIMITABLE)
+        assert error is None or "limited to camera groups" in error.message

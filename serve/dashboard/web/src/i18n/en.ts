@@ -57,7 +57,7 @@ export const en = {
   'error.unauthorized': 'You are no longer signed in.',
   'error.forbidden': 'Your role does not allow this.',
   'error.notFound': 'It is no longer there.',
-  'error.conflict': 'This does not go with what is there.',
+  'error.conflict': 'This conflicts with what is already there.',
   'error.quota': 'Your organization has reached a limit.',
   'error.tooLarge': 'The file is too large.',
   'error.invalid': 'The server did not accept this.',
@@ -153,7 +153,7 @@ export const en = {
   'clip.download': 'Download',
 
   'reveal.hidden':
-    'Persons are hidden here as far as the analysis saw them. What it knows nothing of is hidden as a whole.',
+    'Persons are hidden here as far as the analysis detected them. Where it has no data, the whole frame is hidden.',
   'reveal.open': 'Show the original…',
   'reveal.reason': 'Reason',
   'reveal.reason.hint': 'It goes to the audit log, with your name.',
@@ -407,7 +407,7 @@ export const en = {
   'erasure.step.streams': 'streams',
   'erasure.step.vectors': 'search',
   'erasure.step.files': 'files',
-  'erasure.step.settle': 'what is on its way',
+  'erasure.step.settle': 'data still on its way',
   'erasure.step.verify': 'second search',
   'erasure.step.sign': 'receipt',
   'erasure.wait.store-away': 'a store does not answer',

@@ -1,4 +1,4 @@
-/** A list of users or keys: its head with a button to add one, and what there is to say of it. */
+/** A list of users, keys or groups: a head with a button to add one, then its table or its state. */
 
 import type { ComponentChildren } from 'preact';
 import { t } from '../i18n';
@@ -11,7 +11,7 @@ export interface AccessListProps {
   readonly error: string | null;
   /** How many there are; null: not read yet. */
   readonly count: number | null;
-  /** What to say where there are none. */
+  /** Text of an empty list. */
   readonly none: string;
   readonly table: ComponentChildren;
   /** The dialog that is open. */

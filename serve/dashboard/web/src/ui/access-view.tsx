@@ -1,5 +1,4 @@
-/** Who may use the tenant: people and programs, and which cameras they see; and who is hidden from
- * them. */
+/** Access to the tenant: users, keys and their camera groups, and the anonymisation policy. */
 
 import type { Workspace } from '../state/workspace';
 import { AnonymisationPolicy } from './anonymisation';

@@ -1,4 +1,4 @@
-/** Erasing one object: why, then how far it is, then the receipt. */
+/** Erasing one object: the reason, then the progress, then the receipt. */
 
 import { useEffect, useState } from 'preact/hooks';
 import type { Api } from '../api/client';
@@ -59,7 +59,7 @@ function Progress(props: {
         onChange(found);
         if (found.state === 'done') abort.abort();
       },
-      // The next try tells; what was shown last stays.
+      // It is asked again; what was shown last stays.
       onError: () => {},
       signal: abort.signal,
     });

@@ -1,10 +1,9 @@
 /** A dialog with a form that sends something: busy, its error, cancel. */
 
 import type { ComponentChildren } from 'preact';
-import { useState } from 'preact/hooks';
 import { t } from '../i18n';
 import { Dialog } from './dialog';
-import { explain } from './trouble';
+import { useSubmit } from './use-submit';
 
 export interface FormDialogProps {
   readonly title: string;
@@ -18,21 +17,7 @@ export interface FormDialogProps {
 }
 
 export function FormDialog(props: FormDialogProps) {
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string | null>(null);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    const problem = props.problem();
-    setError(problem);
-    if (problem) return;
-    setBusy(true);
-    try {
-      await props.onSubmit();
-    } catch (failure) {
-      setError(explain(failure));
-      setBusy(false);
-    }
-  };
+  const { busy, error, submit } = useSubmit(props.problem, props.onSubmit);
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <form class="form" onSubmit={submit} noValidate>

@@ -2,7 +2,7 @@
 
 import type { CameraGroup } from '../domain/access';
 import { t } from '../i18n';
-import { Toggle } from './toggle';
+import { ChoiceField } from './choice-field';
 
 /** For a table: the names of the groups, or that all cameras are seen. */
 export function groupNames(
@@ -29,22 +29,15 @@ export interface GroupsFieldProps {
 }
 
 export function GroupsField({ role, known, value, onChange }: GroupsFieldProps) {
-  const toggle = (id: string) =>
-    onChange(value.includes(id) ? value.filter((other) => other !== id) : [...value, id]);
+  const offered = role === 'admin' ? [] : known;
   return (
-    <fieldset class="field">
-      <legend>{t('access.cameras')}</legend>
-      {role === 'admin' ? null : (
-        <div class="toggles">
-          {known.map(({ id, name }) => (
-            <Toggle key={id} pressed={value.includes(id)} onClick={() => toggle(id)}>
-              {name}
-            </Toggle>
-          ))}
-        </div>
-      )}
-      <small>{hint(role, known, value)}</small>
-    </fieldset>
+    <ChoiceField
+      legend={t('access.cameras')}
+      hint={hint(role, known, value)}
+      names={new Map(offered.map(({ id, name }) => [id, name]))}
+      value={value}
+      onChange={onChange}
+    />
   );
 }
 

@@ -4,13 +4,13 @@ import { useState } from 'preact/hooks';
 import type { Api } from '../api/client';
 import type { CameraGroup } from '../domain/access';
 import { t } from '../i18n';
-import { notify } from '../state/notices';
 import { AccessList } from './access-list';
+import { ChoiceField } from './choice-field';
 import { ConfirmDialog } from './confirm-dialog';
 import { FormDialog } from './form-dialog';
 import { RowActions, Table } from './table';
 import { TextField } from './text-field';
-import { Toggle } from './toggle';
+import { useDialog } from './use-dialog';
 import { type ListState, useList } from './use-list';
 
 const SHOWN = 8;
@@ -21,13 +21,7 @@ type Open =
 
 export function Groups({ api, groups }: { api: Api; groups: ListState<CameraGroup> }) {
   const { items, error, reload } = groups;
-  const [open, setOpen] = useState<Open | null>(null);
-  const close = () => setOpen(null);
-  const done = async (message: string) => {
-    notify('good', message);
-    close();
-    await reload();
-  };
+  const { open, setOpen, close, done } = useDialog<Open>(reload);
   return (
     <AccessList
       title={t('group.list')}
@@ -133,23 +127,17 @@ function CamerasField(props: {
   value: readonly string[];
   onChange: (cameras: readonly string[]) => void;
 }) {
-  const { value } = props;
+  const { value, onChange } = props;
   const { items, error } = useList((signal) => props.api.cameras(signal));
   const names = new Map(props.before.map((id) => [id, id]));
   for (const camera of items ?? []) names.set(camera.id, camera.name);
-  const toggle = (id: string) =>
-    props.onChange(value.includes(id) ? value.filter((other) => other !== id) : [...value, id]);
   return (
-    <fieldset class="field">
-      <legend>{t('access.cameras')}</legend>
-      <div class="toggles">
-        {[...names].map(([id, name]) => (
-          <Toggle key={id} pressed={value.includes(id)} onClick={() => toggle(id)}>
-            {name}
-          </Toggle>
-        ))}
-      </div>
-      <small>{error ?? (value.length === 0 ? t('group.empty.hint') : null)}</small>
-    </fieldset>
+    <ChoiceField
+      legend={t('access.cameras')}
+      hint={error ?? (value.length === 0 ? t('group.empty.hint') : null)}
+      names={names}
+      value={value}
+      onChange={onChange}
+    />
   );
 }

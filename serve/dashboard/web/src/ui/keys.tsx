@@ -13,6 +13,7 @@ import { chosenGroups, GroupsField, groupNames } from './group-select';
 import { RoleField, roleName } from './role-select';
 import { RowActions, Table } from './table';
 import { TextField } from './text-field';
+import { useDialog } from './use-dialog';
 import { useList } from './use-list';
 
 /** The old key works on this long beside its successor. */
@@ -25,8 +26,7 @@ type Open =
 
 export function Keys({ api, groups }: { api: Api; groups: readonly CameraGroup[] }) {
   const { items, error, reload } = useList((signal) => api.keys(signal));
-  const [open, setOpen] = useState<Open | null>(null);
-  const close = () => setOpen(null);
+  const { open, setOpen, close, done } = useDialog<Open>(reload);
   const show = async (secret: string) => {
     setOpen({ dialog: 'fresh', secret });
     await reload();
@@ -71,8 +71,7 @@ export function Keys({ api, groups }: { api: Api; groups: readonly CameraGroup[]
           onClose={close}
           onConfirm={async () => {
             await api.revokeKey(open.key.id);
-            notify('good', t('key.revoked', { name: open.key.name }));
-            await reload();
+            await done(t('key.revoked', { name: open.key.name }));
           }}
         />
       ) : null}

@@ -3,10 +3,10 @@
 import { useState } from 'preact/hooks';
 import type { Api } from '../api/client';
 import { ApiError } from '../api/errors';
-import { MIN_PASSWORD } from '../domain/access';
 import { t } from '../i18n';
 import { notify } from '../state/notices';
 import { FormDialog } from './form-dialog';
+import { PasswordField, passwordProblem } from './password-field';
 import { TextField } from './text-field';
 
 export function OwnPassword({ api }: { api: Api }) {
@@ -26,7 +26,7 @@ function ChangePassword({ api, onClose }: { api: Api; onClose: () => void }) {
   const [fresh, setFresh] = useState('');
   const problem = () => {
     if (current === '') return t('password.current.missing');
-    return fresh.length < MIN_PASSWORD ? t('user.password.short', { n: MIN_PASSWORD }) : null;
+    return passwordProblem(fresh);
   };
   const change = async () => {
     try {
@@ -54,14 +54,7 @@ function ChangePassword({ api, onClose }: { api: Api; onClose: () => void }) {
         autocomplete="current-password"
         onInput={setCurrent}
       />
-      <TextField
-        label={t('password.new')}
-        hint={t('user.password.hint', { n: MIN_PASSWORD })}
-        value={fresh}
-        secret
-        autocomplete="new-password"
-        onInput={setFresh}
-      />
+      <PasswordField label={t('password.new')} value={fresh} onInput={setFresh} />
     </FormDialog>
   );
 }

@@ -7,6 +7,7 @@ import type { Clip } from '../domain/types';
 import { t } from '../i18n';
 import { TextField } from './text-field';
 import { explain } from './trouble';
+import { useSubmit } from './use-submit';
 
 export interface RevealProps {
   readonly api: Api;
@@ -68,23 +69,12 @@ function Revealed({ api, reveal, onEnd }: { api: Api; reveal: string; onEnd: () 
 function RevealForm(props: { onReveal: (reason: string, minutes: number) => Promise<void> }) {
   const [reason, setReason] = useState('');
   const [minutes, setMinutes] = useState<number>(10);
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string | null>(null);
-  const submit = async (event: Event) => {
-    event.preventDefault();
-    const length = reason.trim().length;
-    if (length < MIN_REASON || length > MAX_REASON) {
-      setError(t('reveal.reason.missing'));
-      return;
-    }
-    setBusy(true);
-    try {
-      await props.onReveal(reason.trim(), minutes);
-    } catch (failure) {
-      setError(explain(failure));
-      setBusy(false);
-    }
-  };
+  const given = reason.trim();
+  const unfit = given.length < MIN_REASON || given.length > MAX_REASON;
+  const { busy, error, submit } = useSubmit(
+    () => (unfit ? t('reveal.reason.missing') : null),
+    () => props.onReveal(given, minutes),
+  );
   return (
     <form class="form" onSubmit={submit} noValidate>
       <TextField

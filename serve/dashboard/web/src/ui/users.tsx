@@ -5,7 +5,6 @@ import type { Api } from '../api/client';
 import {
   type CameraGroup,
   isEmail,
-  MIN_PASSWORD,
   type Role,
   type User,
   type UserChanges,
@@ -16,10 +15,12 @@ import { AccessList } from './access-list';
 import { ConfirmDialog } from './confirm-dialog';
 import { FormDialog } from './form-dialog';
 import { chosenGroups, GroupsField, groupNames } from './group-select';
+import { PasswordField, passwordProblem } from './password-field';
 import { RoleField, RoleSelect } from './role-select';
 import { RowActions, Table } from './table';
 import { TextField } from './text-field';
 import { explain } from './trouble';
+import { useDialog } from './use-dialog';
 import { useList } from './use-list';
 
 type Open =
@@ -28,13 +29,7 @@ type Open =
 
 export function Users({ api, groups }: { api: Api; groups: readonly CameraGroup[] }) {
   const { items, error, reload } = useList((signal) => api.users(signal));
-  const [open, setOpen] = useState<Open | null>(null);
-  const close = () => setOpen(null);
-  const done = async (message: string) => {
-    notify('good', message);
-    close();
-    await reload();
-  };
+  const { open, setOpen, close, done } = useDialog<Open>(reload);
   const change = async (user: User, changes: UserChanges) => {
     try {
       await api.changeUser(user.id, changes);
@@ -177,7 +172,7 @@ function AddUser({
   const [groups, setGroups] = useState<readonly string[]>([]);
   const problem = () => {
     if (!isEmail(email.trim())) return t('user.email.invalid');
-    return password.length < MIN_PASSWORD ? t('user.password.short', { n: MIN_PASSWORD }) : null;
+    return passwordProblem(password);
   };
   const add = async () => {
     const named = name.trim() ? { name: name.trim() } : {};
@@ -197,7 +192,7 @@ function AddUser({
       <TextField label={t('user.name.optional')} value={name} onInput={setName} />
       <RoleField value={role} onChange={setRole} />
       <GroupsField role={role} known={known} value={groups} onChange={setGroups} />
-      <PasswordField value={password} onInput={setPassword} />
+      <PasswordField label={t('signin.password')} value={password} onInput={setPassword} />
     </FormDialog>
   );
 }
@@ -208,28 +203,14 @@ function NewPassword({ api, user, onClose, onDone }: UserDialogProps & { user: U
     <FormDialog
       title={t('user.password.of', { name: user.name })}
       submit={t('action.save')}
-      problem={() =>
-        password.length < MIN_PASSWORD ? t('user.password.short', { n: MIN_PASSWORD }) : null
-      }
+      problem={() => passwordProblem(password)}
       onSubmit={async () => {
         await api.changeUser(user.id, { password });
         await onDone(t('user.password.changed', { name: user.name }));
       }}
       onClose={onClose}
     >
-      <PasswordField value={password} onInput={setPassword} />
+      <PasswordField label={t('signin.password')} value={password} onInput={setPassword} />
     </FormDialog>
-  );
-}
-
-function PasswordField(props: { value: string; onInput: (value: string) => void }) {
-  return (
-    <TextField
-      {...props}
-      label={t('signin.password')}
-      hint={t('user.password.hint', { n: MIN_PASSWORD })}
-      secret
-      autocomplete="new-password"
-    />
   );
 }
