@@ -22,8 +22,10 @@ from cluster.stores.bus import (
     CameraStatusBoard,
     Listener,
     PublishOutcome,
+    TenantEraser,
     TrackListener,
     TrackPublisher,
+    TrackStream,
     open_redis,
     replay_left_spools,
 )
@@ -41,6 +43,7 @@ from cluster.stores.bus.rates import SharedRates
 from cluster.stores.bus.stream import FIELD, GROUP
 from cluster.stores.db import AlarmQuery, Database, ObjectQuery
 from pipelines.clock import ManualClock
+from pipelines.erasure import Target
 from tests.factories import make_alarm, make_path, make_sighting, make_status
 from tests.integration.bus import test_bus_publisher, test_bus_tracks
 from tests.integration.conftest import ValkeyServer, valkey_binary
@@ -185,6 +188,28 @@ async def test_the_controller_publishes_what_hosts_left(
     assert await admin.xlen(alarms_key("acme")) == 1
 
 
+async def test_the_controller_erases_objects_and_tenants(admin: Redis, as_user: As) -> None:
+    alarms, tracks = alarms_key("acme"), tracks_key("acme")
+    await AlarmStream(admin, "acme").publish(make_alarm(1))
+    await TrackStream(admin, "acme").publish([make_path(1), make_path(2)])
+    await admin.copy(alarms, dead_key(alarms))
+    await admin.copy(tracks, dead_key(tracks))
+    await CameraStatusBoard(admin).put_all("acme", [make_status()])
+    await admin.hset(rate_key("acme", "requests"), "a", "1")
+    await admin.set(MODEL_KEY, "b.pt")
+
+    eraser = TenantEraser(as_user("controller"), "acme")
+    for stream, key in eraser.streams.items():
+        async for entries in eraser.entries(stream, {Target("gate", "track-1")}):
+            assert len(entries) == 1
+            await eraser.remove(stream, [entry.id for entry in entries])
+        assert await admin.xlen(key) == (1 if stream.startswith("tracks") else 0)
+    keys = await eraser.keys()
+    assert {*eraser.lasting, rate_key("acme", "requests")} < set(keys)
+    await eraser.remove_keys(keys)
+    assert await admin.keys() == [MODEL_KEY.encode()]
+
+
 async def test_the_api_counts_rates_of_tenants_and_of_the_platform(
     admin: Redis, as_user: As
 ) -> None:
@@ -226,7 +251,6 @@ NOBODYS: list[tuple[Any, ...]] = [
     ("FLUSHALL",),
     ("FLUSHDB",),
     ("KEYS", "*"),
-    ("SCAN", "0"),
     ("CONFIG", "GET", "*"),
     ("CONFIG", "SET", "requirepass", ""),
     ("ACL", "LIST"),
@@ -248,7 +272,9 @@ NOBODYS: list[tuple[Any, ...]] = [
     ("COPY", MODEL_KEY, "other:key"),
     ("RENAME", alarms_key("acme"), "x"),
     ("DEL", alarms_key("acme")),
-    ("XDEL", alarms_key("acme"), "1-1"),
+    ("UNLINK", MODEL_KEY),
+    ("UNLINK", "other:key"),
+    ("XDEL", "other:key", "1-1"),
     ("SET", alarms_key("acme"), "x"),
 ]
 # Of commands that somebody has: who has them not, or not for these keys.
@@ -258,7 +284,12 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("XADD", dead_key(alarms_key("acme")), "*", "a", "b"), {"listener"}),
     (("XREAD", "STREAMS", alarms_key("acme"), "0"), {"api"}),
     (("XREAD", "STREAMS", tracks_key("acme"), "0"), set()),
-    (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge"}),
+    (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge", "controller"}),
+    (("XRANGE", tracks_key("acme"), "-", "+"), {"controller"}),
+    (("XDEL", alarms_key("acme"), "1-1"), {"controller"}),
+    (("XDEL", dead_key(tracks_key("acme")), "1-1"), {"controller"}),
+    (("UNLINK", alarms_key("acme")), {"controller"}),
+    (("SCAN", "0"), {"controller"}),
     (("XLEN", alarms_key("acme")), {"agent", "controller", "listener"}),
     (("XTRIM", alarms_key("acme"), "MAXLEN", "9"), {"listener"}),
     (("SET", alarm_marker_key("acme", make_alarm(1).id), "x"), {"agent", "controller"}),
