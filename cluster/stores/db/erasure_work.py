@@ -51,6 +51,7 @@ from cluster.stores.db.models import (
     TenantRow,
     UserRow,
 )
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import ErasedCount, ErasureItem, ErasureRecord
 from pipelines.domain import JobState
 from pipelines.erasure import ErasureKind, ErasureState, ItemState, Target
@@ -228,7 +229,8 @@ class ErasureWork(TenantErasures):
             When it was in sight; None: it stays, or nothing of it is there any more.
         """
         async with self._sessions.write() as session:
-            await _lock_tenant(session, self.tenant)
+            # Those who are writing what cameras saw end first, others wait.
+            await lock_tenant(session, self.tenant, exclusive=True)
             item = await session.scalar(
                 select(ErasureItemRow).where(*_named(erasure, TARGETS, target.key))
             )
@@ -287,7 +289,8 @@ class ErasureWork(TenantErasures):
             NotFoundError: there is no such tenant.
         """
         async with self._sessions.write() as session:
-            await _lock_tenant(session, self.tenant)
+            # Those who are writing what cameras saw end first, others wait.
+            await lock_tenant(session, self.tenant, exclusive=True)
             if holds := await open_holds(session):
                 raise ConflictError(f"{len(holds)} legal holds are open.")
             counts = {}
@@ -330,13 +333,6 @@ def _kind_of(table: type[TenantOwned]) -> str:
 
 def _counted(counts: Mapping[str, int]) -> dict[str, ErasedCount]:
     return {kind: ErasedCount(removed=number) for kind, number in counts.items() if number}
-
-
-async def _lock_tenant(session: AsyncSession, tenant: str) -> None:
-    """Those who are writing what cameras saw end first, others wait. Raises NotFoundError."""
-    statement = select(TenantRow.slug).where(TenantRow.slug == tenant).with_for_update()
-    if await session.scalar(statement) is None:
-        raise NotFoundError(f"there is no tenant {tenant}.")
 
 
 async def _locked(session: AsyncSession, erasure: UUID) -> ErasureRow:

@@ -14,9 +14,9 @@ from cluster.stores.db.models import (
     ErasureItemRow,
     ErasureRow,
     ObjectRow,
-    TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import ErasureItem, ErasureRecord
 from pipelines.clock import Clock
 from pipelines.erasure import (
@@ -100,11 +100,7 @@ class TenantErasures:
             return [erasure_of(row) for row in rows]
 
     async def _check_room(self, session: AsyncSession, *, everything: bool = False) -> None:
-        known = await session.scalar(
-            select(TenantRow.slug).where(TenantRow.slug == self.tenant).with_for_update()
-        )
-        if known is None:
-            raise NotFoundError(f"there is no tenant {self.tenant}.")
+        await lock_tenant(session, self.tenant, exclusive=True)
         kinds = list(
             await session.scalars(
                 select(ErasureRow.kind).where(ErasureRow.state != ErasureState.DONE.value)

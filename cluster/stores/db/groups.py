@@ -10,16 +10,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
 from cluster.stores.db import keys
-from cluster.stores.db.models import CameraRow, GroupCameraRow, GroupRow, KeyRow, TenantRow, UserRow
+from cluster.stores.db.models import CameraRow, GroupCameraRow, GroupRow, KeyRow, UserRow
 from cluster.stores.db.scope import cameras_of
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import require_camera_known
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import CameraGroup
 from pipelines.clock import Clock
 from pipelines.domain import SLUG_PATTERN
@@ -245,19 +246,6 @@ class VisibleCameras:
             return frozenset(await session.scalars(statement))
 
 
-async def lock_tenant(session: AsyncSession, tenant: str) -> None:
-    """So that a group is not removed while somebody is being limited to it. Raises
-    NotFoundError: there is no such tenant."""
-    known = await session.scalar(
-        update(TenantRow)
-        .where(TenantRow.slug == tenant)
-        .values(name=TenantRow.name)
-        .returning(TenantRow.slug)
-    )
-    if known is None:
-        raise NotFoundError(f"there is no tenant {tenant}.")
-
-
 async def checked_groups(
     session: AsyncSession, tenant: str | None, role: Role, groups: Collection[str] | None
 ) -> list[str] | None:
@@ -279,6 +267,7 @@ async def checked_groups(
         raise InputError(
             f"name 1 to {MAX_GROUPS_EACH} groups.", hint="Without groups, all cameras are seen."
         )
+    # So that none of them is removed meanwhile.
     await lock_tenant(session, tenant)
     found = select(GroupRow.id).where(GroupRow.tenant == tenant, GroupRow.id.in_(wanted))
     known = set(await session.scalars(found))

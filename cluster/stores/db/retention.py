@@ -8,7 +8,6 @@ from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from cluster.stores.db.convert import insert_into
 from cluster.stores.db.expiry import names_in
 from cluster.stores.db.models import (
     AlarmRow,
@@ -19,9 +18,9 @@ from cluster.stores.db.models import (
     RecordingRow,
     RetentionRunRow,
     StorageUseRow,
-    TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant, put_only_row, unknown_tenant
 from cluster.stores.db.types import (
     HoldRecord,
     Kept,
@@ -81,12 +80,7 @@ class TenantRetention:
             "changed_by": by,
         }
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
-            await session.execute(
-                insert_into(session, PolicyRow)
-                .values(tenant=self.tenant, **values)
-                .on_conflict_do_update(index_elements=["tenant"], set_=values)
-            )
+            await put_only_row(session, PolicyRow, self.tenant, values)
         return stored
 
     # ------------------------------------------------------------ holds
@@ -114,7 +108,7 @@ class TenantRetention:
             created_by=by,
         )
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
+            await lock_tenant(session, self.tenant)
             statement = select(func.count()).select_from(HoldRow)
             known = await session.scalar(statement.where(HoldRow.released_us.is_(None)))
             if (known or 0) >= MAX_OPEN_HOLDS:
@@ -169,7 +163,7 @@ class TenantRetention:
                 await self._make_room(session, run)
                 session.add(RetentionRunRow(tenant=self.tenant, **body))
         except ConflictError:
-            raise NotFoundError(f"there is no tenant {self.tenant}.") from None
+            raise unknown_tenant(self.tenant) from None
 
     async def runs(self, limit: int = 20) -> list[RetentionRun]:
         """The latest, newest first."""
@@ -228,25 +222,7 @@ class TenantRetention:
         """Keep what is used. Raises NotFoundError: there is no such tenant."""
         values = use.model_dump(mode="json")
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
-            await session.execute(
-                insert_into(session, StorageUseRow)
-                .values(tenant=self.tenant, **values)
-                .on_conflict_do_update(index_elements=["tenant"], set_=values)
-            )
-
-    # ------------------------------------------------------------ helpers
-
-    async def _lock_tenant(self, session: AsyncSession) -> None:
-        """So that of two changes at once one sees the other's. Raises NotFoundError."""
-        known = await session.scalar(
-            update(TenantRow)
-            .where(TenantRow.slug == self.tenant)
-            .values(name=TenantRow.name)
-            .returning(TenantRow.slug)
-        )
-        if known is None:
-            raise NotFoundError(f"there is no tenant {self.tenant}.")
+            await put_only_row(session, StorageUseRow, self.tenant, values)
 
 
 async def _hold_row(session: AsyncSession, hold: UUID) -> HoldRow:
