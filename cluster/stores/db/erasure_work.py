@@ -72,6 +72,9 @@ _SEEN: tuple[type[TenantOwned], ...] = (
     AlarmRow, PathRow, AnalysedRow, ObjectRow, RecordingRow, JobRow, HoldRow, RetentionRunRow,
     StorageUseRow, ErasedRow,
 )  # fmt: skip
+TABLES = (*_ACCESS, *_SEEN)
+"""Whose rows go with their tenant: all but its keys and items, which other methods remove, and its
+receipt and audit log, which stay."""
 
 
 class ErasureWork(TenantErasures):
@@ -313,7 +316,7 @@ class ErasureWork(TenantErasures):
 
     async def remove_rows(self, erasure: UUID) -> bool:
         """Remove some of a tenant's rows. Returns False if none is left."""
-        for table in (*_ACCESS, *_SEEN):
+        for table in TABLES:
             key = tuple(inspect(table).primary_key)
             some = select(*key).where(table.tenant == self.tenant).limit(ROWS)
             async with self._sessions.write() as session:
