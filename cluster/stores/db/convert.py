@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import SecretStr, TypeAdapter
+from sqlalchemy import Delete
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.encryption import RecordCipher, SecretPlace
@@ -188,3 +190,10 @@ def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | pos
     if session.get_bind().dialect.name == "sqlite":
         return sqlite.insert(table)
     return postgresql.insert(table)
+
+
+async def deleted(session: AsyncSession, statement: Delete) -> int:
+    """Run a DELETE; how many rows it removed."""
+    result = await session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult)
+    return result.rowcount

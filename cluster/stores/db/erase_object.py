@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Delete,
     Select,
     Uuid,
     delete,
@@ -20,10 +19,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
+from cluster.stores.db.convert import deleted, insert_into
 from cluster.stores.db.erased import ALARM_PICTURES, PICTURES, VECTORS
 from cluster.stores.db.models import AlarmRow, ErasedRow, ObjectRow, PathRow, RecordingRow
 from cluster.stores.db.types import ErasureItem
@@ -206,10 +204,3 @@ async def erase_recordings(
     here = RecordingRow.camera == camera, RecordingRow.start_us.in_(gone)
     found.rows["sql.recordings"] = await deleted(session, delete(RecordingRow).where(*here))
     return found, Place(rows[-1].start_us) if len(rows) == PAGE else None
-
-
-async def deleted(session: AsyncSession, statement: Delete) -> int:
-    """Run a DELETE; how many rows it removed."""
-    result = await session.execute(statement, execution_options={"synchronize_session": False})
-    assert isinstance(result, CursorResult)
-    return result.rowcount

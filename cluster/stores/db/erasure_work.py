@@ -10,12 +10,11 @@ from uuid import UUID
 from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
+from cluster.stores.db.convert import deleted, insert_into
 from cluster.stores.db.erase_object import (
     Found,
     Place,
     Span,
-    deleted,
     erase_alarms,
     erase_object,
     erase_recordings,

@@ -6,14 +6,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
-from cluster.stores.db.expiry import names_in
+from cluster.stores.db.expiry import ROWS, names_in
 from cluster.stores.db.models import (
-    AlarmRow,
     HoldRow,
-    ObjectRow,
-    PathRow,
     PolicyRow,
     RecordingRow,
     RetentionRunRow,
@@ -39,14 +35,6 @@ MAX_HOLDS_LISTED = 2_000
 # A run that removed something every ten minutes: a week. The audit log keeps the sums for good.
 MAX_RUNS = 1_000
 _ERROR_LENGTH = 500
-
-_ROWS: dict[RetentionKind, tuple[InstrumentedAttribute[str], InstrumentedAttribute[int]]] = {
-    RetentionKind.ALARMS: (AlarmRow.camera, AlarmRow.capture_us),
-    RetentionKind.RECORDINGS: (RecordingRow.camera, RecordingRow.start_us),
-    RetentionKind.OBJECTS: (ObjectRow.camera, ObjectRow.first_seen_us),
-    RetentionKind.PATHS: (PathRow.camera, PathRow.start_us),
-}
-"""Whose camera, and from when: an index has both, in this order."""
 
 
 class TenantRetention:
@@ -183,9 +171,9 @@ class TenantRetention:
 
     async def kept(self, kind: RetentionKind) -> Kept | None:
         """What is kept of a kind; None where its things have no rows of their own."""
-        if kind not in _ROWS:
+        if kind not in ROWS:
             return None
-        camera, moment = _ROWS[kind]
+        camera, moment = ROWS[kind]
         async with self._sessions.read() as session:
             count, oldest_us = None, None
             if kind is not RetentionKind.PATHS:
