@@ -21,7 +21,7 @@ from cluster.stores.db.scope import cameras_of
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import require_camera_known
 from cluster.stores.db.tenant_row import lock_tenant
-from cluster.stores.db.types import CameraGroup
+from cluster.stores.db.types import CameraGroup, Groups
 from pipelines.clock import Clock
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import ConflictError, InputError, NotFoundError
@@ -61,7 +61,7 @@ class TenantGroups:
             [found] = await self._described(session, [await _row(session, group)])
             return found
 
-    async def limits_of(self, actor: str) -> tuple[str, ...] | None:
+    async def limits_of(self, actor: str) -> Groups:
         """The groups that a user or key is limited to by now, by its name in records; None: all
         cameras. Raises NotFoundError: it is gone."""
         kind, _, id = actor.partition(":")
@@ -223,7 +223,7 @@ class VisibleCameras:
         groups: ids; None: not limited.
     """
 
-    def __init__(self, sessions: Sessions, tenant: str, groups: tuple[str, ...] | None) -> None:
+    def __init__(self, sessions: Sessions, tenant: str, groups: Groups) -> None:
         self._sessions = sessions
         self.tenant = tenant
         self.groups = groups
@@ -277,7 +277,7 @@ async def checked_groups(
     return wanted
 
 
-def groups_of(stored: list[str] | None) -> tuple[str, ...] | None:
+def groups_of(stored: list[str] | None) -> Groups:
     """The groups in a row of a user or key."""
     return None if stored is None else tuple(stored)
 
