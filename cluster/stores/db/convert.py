@@ -16,13 +16,14 @@ from cluster.stores.db.models import (
     AnalysedRow,
     Base,
     CameraRow,
+    HoldRow,
     JobRow,
     ObjectRow,
     PathRow,
     RecordingRow,
     RuleRow,
 )
-from cluster.stores.db.types import AlarmRecord, AlarmState, JobRecord, ObjectRecord
+from cluster.stores.db.types import AlarmRecord, AlarmState, HoldRecord, JobRecord, ObjectRecord
 from pipelines.domain import (
     Alarm,
     AlarmSource,
@@ -183,6 +184,10 @@ def analysed_of(row: AnalysedRow) -> AnalysedCell:
 
 def job_of(row: JobRow) -> JobRecord:
     return JobRecord.model_validate({name: getattr(row, name) for name in JobRecord.model_fields})
+
+
+def hold_of(row: HoldRow) -> HoldRecord:
+    return HoldRecord.model_validate({name: getattr(row, name) for name in HoldRecord.model_fields})
 
 
 def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

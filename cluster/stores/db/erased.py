@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
+from cluster.stores.db.convert import hold_of, insert_into
 from cluster.stores.db.models import ErasedRow, ErasureItemRow, HoldRow, TenantRow
 from cluster.stores.db.types import ErasureItem
 from pipelines.domain import Alarm, Segment, Sighting, TrackPath
@@ -145,10 +145,10 @@ async def put_items(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) ->
 
 
 async def open_holds(session: AsyncSession) -> list[HeldSpan]:
-    """What the tenant's open holds keep, within a transaction."""
-    statement = select(HoldRow.camera, HoldRow.from_us, HoldRow.to_us)
-    rows = await session.execute(statement.where(HoldRow.released_us.is_(None)))
-    return [HeldSpan(*row) for row in rows]
+    """What the tenant's open holds keep, within a transaction; newest first."""
+    statement = select(HoldRow).where(HoldRow.released_us.is_(None))
+    rows = await session.scalars(statement.order_by(HoldRow.created_us.desc(), HoldRow.id))
+    return [hold_of(row).span for row in rows]
 
 
 async def was_erased(session: AsyncSession, tenant: str, segment: Segment) -> bool:

@@ -7,6 +7,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.stores.db.convert import hold_of
+from cluster.stores.db.erased import open_holds
 from cluster.stores.db.expiry import ROWS, names_in
 from cluster.stores.db.models import (
     HoldRow,
@@ -110,7 +112,7 @@ class TenantRetention:
     async def hold(self, hold: UUID) -> HoldRecord:
         """Raises NotFoundError."""
         async with self._sessions.read() as session:
-            return _hold_of(await _hold_row(session, hold))
+            return hold_of(await _hold_row(session, hold))
 
     async def holds(self, *, released: bool = False) -> list[HoldRecord]:
         """Open holds, newest first; with `released` also those that hold no more."""
@@ -119,11 +121,12 @@ class TenantRetention:
             statement = statement.where(HoldRow.released_us.is_(None))
         async with self._sessions.read() as session:
             rows = await session.scalars(statement.limit(MAX_HOLDS_LISTED))
-            return [_hold_of(row) for row in rows]
+            return [hold_of(row) for row in rows]
 
     async def held(self) -> list[HeldSpan]:
         """What the open holds keep."""
-        return [hold.span for hold in await self.holds()]
+        async with self._sessions.read() as session:
+            return await open_holds(session)
 
     async def release_hold(self, hold: UUID, by: str) -> HoldRecord:
         """The hold holds no more. Again changes nothing: the first release counts.
@@ -137,7 +140,7 @@ class TenantRetention:
                 .where(HoldRow.id == hold, HoldRow.released_us.is_(None))
                 .values(released_us=self._clock.now_us(), released_by=by)
             )
-            return _hold_of(await _hold_row(session, hold))
+            return hold_of(await _hold_row(session, hold))
 
     # ------------------------------------------------------------ runs
 
@@ -218,10 +221,6 @@ async def _hold_row(session: AsyncSession, hold: UUID) -> HoldRow:
     if row is None:
         raise NotFoundError(f"there is no hold {hold}.")
     return row
-
-
-def _hold_of(row: HoldRow) -> HoldRecord:
-    return HoldRecord.model_validate({name: getattr(row, name) for name in HoldRecord.model_fields})
 
 
 def _runs() -> Select[RetentionRunRow]:
