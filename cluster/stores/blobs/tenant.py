@@ -245,15 +245,8 @@ class TenantBlobs:
 
     async def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder. Raises InputError, UnavailableError."""
-        try:
-            infos = await self._run(self._ask("ls", self._path(folder), detail=True))
-        except NotFoundError:
-            return []
-        return sorted(
-            str(info["name"]).rstrip("/").rpartition("/")[2]
-            for info in infos
-            if info["type"] == "directory"
-        )
+        inner, _ = await self.within(folder)
+        return [key.rpartition("/")[2] for key in inner]
 
     async def within(self, folder: str = "") -> tuple[list[str], list[ListedBlob]]:
         """Folders in a folder, and the blobs that lie in it directly, both by key; "": of the
