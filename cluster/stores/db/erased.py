@@ -19,7 +19,7 @@ from cluster.stores.db.models import ErasedRow, ErasureItemRow, HoldRow, TenantR
 from cluster.stores.db.types import ErasureItem
 from pipelines.domain import Alarm, Segment, Sighting, TrackPath
 from pipelines.erasure import ItemState, Target, object_digest
-from pipelines.identity import object_snapshot_key
+from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from pipelines.retention import HeldSpan, is_held
 
 # Parameters of one statement.
@@ -96,7 +96,7 @@ def _left_by(thing: Alarm | Sighting | TrackPath) -> Iterable[ErasureItem]:
     """What was stored before the update was sent, or is being stored."""
     match thing:
         case Alarm():
-            key = thing.snapshot or f"alarms/{thing.id}.jpg"
+            key = thing.snapshot or alarm_snapshot_key(thing.id)
             yield ErasureItem(
                 kind=ALARM_PICTURES, key=key, from_us=thing.capture_us, to_us=thing.capture_us
             )
