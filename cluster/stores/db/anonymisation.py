@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.stores.db.convert import of_row
 from cluster.stores.db.models import AnonymisationRow, RevealRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant_row import lock_tenant, put_only_row
@@ -156,4 +157,4 @@ async def _row(session: AsyncSession, id: UUID) -> RevealRow:
 
 
 def _reveal_of(row: RevealRow) -> Reveal:
-    return Reveal.model_validate({name: getattr(row, name) for name in Reveal.model_fields})
+    return of_row(Reveal, row)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr, TypeAdapter
 from sqlalchemy import Delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
@@ -37,6 +37,8 @@ from pipelines.domain import (
     UnreadableSecret,
 )
 from pipelines.errors import SecretUnreadableError
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
@@ -137,13 +139,19 @@ def alarm_record_of(row: AlarmRow) -> AlarmRecord:
     )
 
 
+def of_row(kind: type[_Model], row: Base) -> _Model:
+    """The type whose fields are columns of the row, by name. Only messages have a `version`."""
+    names = kind.model_fields.keys() - {"version"}
+    return kind.model_validate({name: getattr(row, name) for name in names})
+
+
 def segment_values(segment: Segment, tenant: str, recorded_us: int) -> dict[str, Any]:
     """The columns of a segment's row."""
     return {"tenant": tenant, **segment.model_dump(), "recorded_us": recorded_us}
 
 
 def segment_of(row: RecordingRow) -> Segment:
-    return Segment.model_validate({name: getattr(row, name) for name in Segment.model_fields})
+    return of_row(Segment, row)
 
 
 def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> dict[str, Any]:
@@ -158,8 +166,7 @@ def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> 
 
 
 def object_record_of(row: ObjectRow) -> ObjectRecord:
-    fields = {name: getattr(row, name) for name in Sighting.model_fields if name != "version"}
-    return ObjectRecord(sighting=Sighting.model_validate(fields), source=AlarmSource(row.source))
+    return ObjectRecord(sighting=of_row(Sighting, row), source=AlarmSource(row.source))
 
 
 def path_values(path: TrackPath) -> dict[str, Any]:
@@ -168,8 +175,7 @@ def path_values(path: TrackPath) -> dict[str, Any]:
 
 
 def path_of(row: PathRow) -> TrackPath:
-    fields = {name: getattr(row, name) for name in TrackPath.model_fields if name != "version"}
-    return TrackPath.model_validate(fields)
+    return of_row(TrackPath, row)
 
 
 def analysed_values(cell: AnalysedCell) -> dict[str, Any]:
@@ -178,16 +184,15 @@ def analysed_values(cell: AnalysedCell) -> dict[str, Any]:
 
 
 def analysed_of(row: AnalysedRow) -> AnalysedCell:
-    fields = {name: getattr(row, name) for name in AnalysedCell.model_fields if name != "version"}
-    return AnalysedCell.model_validate(fields)
+    return of_row(AnalysedCell, row)
 
 
 def job_of(row: JobRow) -> JobRecord:
-    return JobRecord.model_validate({name: getattr(row, name) for name in JobRecord.model_fields})
+    return of_row(JobRecord, row)
 
 
 def hold_of(row: HoldRow) -> HoldRecord:
-    return HoldRecord.model_validate({name: getattr(row, name) for name in HoldRecord.model_fields})
+    return of_row(HoldRecord, row)
 
 
 def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

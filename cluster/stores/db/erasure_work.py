@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import deleted, insert_into
+from cluster.stores.db.convert import deleted, insert_into, of_row
 from cluster.stores.db.erase_object import (
     Found,
     Place,
@@ -388,6 +388,4 @@ async def _hold(
 
 
 def _item_of(row: ErasureItemRow) -> ErasureItem:
-    return ErasureItem.model_validate(
-        {name: getattr(row, name) for name in ErasureItem.model_fields}
-    )
+    return of_row(ErasureItem, row)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Select, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.stores.db.convert import of_row
 from cluster.stores.db.erased import item_values, open_holds
 from cluster.stores.db.models import (
     AlarmRow,
@@ -214,6 +215,4 @@ def _of_tenants() -> Select[ErasureRow]:
 
 
 def erasure_of(row: ErasureRow) -> ErasureRecord:
-    return ErasureRecord.model_validate(
-        {name: getattr(row, name) for name in ErasureRecord.model_fields}
-    )
+    return of_row(ErasureRecord, row)
