@@ -290,7 +290,7 @@ class TenantBlobs:
         InputError, NotFoundError, UnavailableError."""
         if end <= start:
             await self.stat(key)
-            return b""  # HTTP has no word for such a range, and would send the whole
+            return b""  # HTTP cannot express an empty range, and would send the whole blob
         return await self._known(self._range(self._path(key), start, end))
 
     async def aclose(self) -> None:

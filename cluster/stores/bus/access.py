@@ -1,4 +1,4 @@
-"""What each kind of process may do in Redis, and the file that tells the server so."""
+"""What each kind of process may do in Redis, and the access list file for the server."""
 
 from __future__ import annotations
 

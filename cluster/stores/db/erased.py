@@ -152,7 +152,7 @@ async def open_holds(session: AsyncSession) -> list[HeldSpan]:
 
 
 async def was_erased(session: AsyncSession, tenant: str, segment: Segment) -> bool:
-    """Whether a recording shows an object in the time in which it was erased, and no hold keeps
+    """Whether a recording overlaps the time of an erased object of its camera, and no hold keeps
     it."""
     await _share_tenant(session, tenant)
     found = await session.scalar(

@@ -30,7 +30,7 @@ from pipelines.erasure import (
 )
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
-# Each looks through the streams of its tenant.
+# Each scans the streams of its tenant.
 MAX_OPEN = 20
 MAX_LISTED = 500
 TARGETS = "sql.objects"

@@ -122,7 +122,7 @@ class TenantTracks:
         )
 
     async def erased(self, targets: Collection[Target]) -> set[Target]:
-        """Those objects that were erased, and that nobody shall look for again."""
+        """Those objects that were erased, and that must not be searched for again."""
         async with self._sessions.read() as session:
             return set(await erased_among(session, self.tenant, targets, writes=False))
 
