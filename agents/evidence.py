@@ -16,7 +16,7 @@ from cluster.stores.bus import TrackUpdate
 from pipelines.colour import with_colour
 from pipelines.domain import Alarm, Crop
 from pipelines.errors import AtalaiaError
-from pipelines.identity import object_snapshot_key
+from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from pipelines.imaging import I420, crop_jpeg
 
 log = get_logger("evidence")
@@ -73,7 +73,7 @@ class Evidence:
 
         The fsync comes afterwards: it takes 1 ms, but hundreds beside recordings.
         """
-        key = f"alarms/{alarm.id}.jpg"
+        key = alarm_snapshot_key(alarm.id)
         blobs = await self._stored(alarm, key, jpeg)
         await self._publishers.publish(
             alarm.model_copy(update={"snapshot": key if blobs else None})

@@ -72,6 +72,11 @@ def next_episode(alarm: Alarm) -> Alarm:
     return alarm.model_copy(update={"episode": episode, "id": id})
 
 
+def alarm_snapshot_key(alarm: UUID) -> str:
+    """Blob key of an alarm's image."""
+    return f"alarms/{alarm}.jpg"
+
+
 def object_snapshot_key(camera: Slug, track: str) -> str:
     """Blob key of an object's best image; stable, so that a newer image replaces it.
 

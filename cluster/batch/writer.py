@@ -29,7 +29,7 @@ from pipelines.domain import (
 )
 from pipelines.erasure import Target
 from pipelines.errors import AtalaiaError
-from pipelines.identity import object_snapshot_key
+from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from pipelines.imaging import crop_jpeg
 
 log = get_logger("batch.outcome")
@@ -161,7 +161,7 @@ class ResultWriter:
     async def _write_alarms(self, alarms: list[RaisedAlarm], images: dict[int, Any]) -> None:
         ready = []
         for raised in alarms:
-            snapshot = f"alarms/{raised.alarm.id}.jpg" if id(raised) in images else None
+            snapshot = alarm_snapshot_key(raised.alarm.id) if id(raised) in images else None
             if snapshot is not None:
                 await self._blobs.put(snapshot, images[id(raised)])
             ready.append(raised.alarm.model_copy(update={"snapshot": snapshot}))

@@ -23,6 +23,7 @@ from cluster.stores.db.erasures import TARGETS
 from pipelines.domain import Alarm
 from pipelines.erasure import ItemState, Target, WaitReason
 from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
+from pipelines.identity import alarm_snapshot_key
 from pipelines.retention import HeldSpan, is_held
 from pipelines.times import to_us
 
@@ -249,7 +250,7 @@ def _files_of(alarms: Sequence[Alarm]) -> list[ErasureItem]:
     items = []
     for alarm in alarms:
         at_us = alarm.capture_us
-        picture = alarm.snapshot or f"alarms/{alarm.id}.jpg"
+        picture = alarm.snapshot or alarm_snapshot_key(alarm.id)
         items += [_item(ALARM_PICTURES, picture, at_us, at_us)]
         items += [_item(CLIPS, str(alarm.id), at_us, at_us)]
     return items

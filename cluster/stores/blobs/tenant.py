@@ -245,15 +245,8 @@ class TenantBlobs:
 
     async def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder. Raises InputError, UnavailableError."""
-        try:
-            infos = await self._run(self._ask("ls", self._path(folder), detail=True))
-        except NotFoundError:
-            return []
-        return sorted(
-            str(info["name"]).rstrip("/").rpartition("/")[2]
-            for info in infos
-            if info["type"] == "directory"
-        )
+        inner, _ = await self.within(folder)
+        return [key.rpartition("/")[2] for key in inner]
 
     async def within(self, folder: str = "") -> tuple[list[str], list[ListedBlob]]:
         """Folders in a folder, and the blobs that lie in it directly, both by key; "": of the
@@ -297,7 +290,7 @@ class TenantBlobs:
         InputError, NotFoundError, UnavailableError."""
         if end <= start:
             await self.stat(key)
-            return b""  # HTTP has no word for such a range, and would send the whole
+            return b""  # HTTP cannot express an empty range, and would send the whole blob
         return await self._known(self._range(self._path(key), start, end))
 
     async def aclose(self) -> None:

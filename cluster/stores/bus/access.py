@@ -1,4 +1,4 @@
-"""What each kind of process may do in Redis, and the file that tells the server so."""
+"""What each kind of process may do in Redis, and the access list file for the server."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ class Rule:
         )
 
 
+# All keys of tenants: what an erasure of one removes.
+_OF_TENANTS = tuple(pattern for pattern in KeyPattern if pattern is not KeyPattern.MODEL)
+_STREAMS = (KeyPattern.ALARMS, KeyPattern.TRACKS, KeyPattern.DEAD_LETTERS)
+
 # The script that publishes an alarm has both keys; SET, which would replace a stream, only markers.
 _PUBLISHING = (
     Rule(
@@ -67,13 +71,14 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Writes the cameras' states, publishes what hosts left in their spools, and erases. SCAN looks
-    # at names of keys only, and cannot be limited to some of them.
+    # Writes the cameras' states, publishes what hosts left in their spools, and erases
+    # (`TenantEraser`): entries about objects, and all keys of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
         Rule((*_TRANSACTION, "del", "hset", "expire"), (KeyPattern.CAMERAS,)),
-        Rule(("xrange", "xdel"), (KeyPattern.ALARMS, KeyPattern.TRACKS, KeyPattern.DEAD_LETTERS)),
-        Rule(("scan", "unlink"), tuple(key for key in KeyPattern if key is not KeyPattern.MODEL)),
+        Rule(("xrange", "xdel"), _STREAMS),
+        Rule(("unlink",), _OF_TENANTS),
+        Rule(("scan",)),
     ),
     "detector": (Rule((*_CONNECTION, "get"), read_only=(KeyPattern.MODEL,)),),
     # Consumes both streams.

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
-from cluster.stores.db.models import AnonymisationRow, RevealRow, TenantRow
+from cluster.stores.db.convert import of_row
+from cluster.stores.db.models import AnonymisationRow, RevealRow
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant, put_only_row
 from cluster.stores.db.types import Reveal, StoredAnonymisation
 from pipelines.anonymisation import AnonymisationPolicy
 from pipelines.clock import Clock
@@ -54,12 +55,7 @@ class TenantAnonymisation:
             "changed_by": by,
         }
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
-            await session.execute(
-                insert_into(session, AnonymisationRow)
-                .values(tenant=self.tenant, **values)
-                .on_conflict_do_update(index_elements=["tenant"], set_=values)
-            )
+            await put_only_row(session, AnonymisationRow, self.tenant, values)
         return stored
 
     # ------------------------------------------------------------ reveals
@@ -99,7 +95,7 @@ class TenantAnonymisation:
             expires_us=now_us + minutes * 60_000_000,
         )
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
+            await lock_tenant(session, self.tenant)
             active = select(func.count()).select_from(RevealRow)
             active = active.where(
                 RevealRow.created_by == by,
@@ -152,17 +148,6 @@ class TenantAnonymisation:
             )
             return _reveal_of(await _row(session, id))
 
-    async def _lock_tenant(self, session: AsyncSession) -> None:
-        """So that of two changes at once one sees the other's. Raises NotFoundError."""
-        known = await session.scalar(
-            update(TenantRow)
-            .where(TenantRow.slug == self.tenant)
-            .values(name=TenantRow.name)
-            .returning(TenantRow.slug)
-        )
-        if known is None:
-            raise NotFoundError(f"there is no tenant {self.tenant}.")
-
 
 async def _row(session: AsyncSession, id: UUID) -> RevealRow:
     row = await session.scalar(select(RevealRow).where(RevealRow.id == id))
@@ -172,4 +157,4 @@ async def _row(session: AsyncSession, id: UUID) -> RevealRow:
 
 
 def _reveal_of(row: RevealRow) -> Reveal:
-    return Reveal.model_validate({name: getattr(row, name) for name in Reveal.model_fields})
+    return of_row(Reveal, row)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr, TypeAdapter
+from sqlalchemy import Delete
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.stores.db.encryption import RecordCipher, SecretPlace
@@ -14,13 +16,14 @@ from cluster.stores.db.models import (
     AnalysedRow,
     Base,
     CameraRow,
+    HoldRow,
     JobRow,
     ObjectRow,
     PathRow,
     RecordingRow,
     RuleRow,
 )
-from cluster.stores.db.types import AlarmRecord, AlarmState, JobRecord, ObjectRecord
+from cluster.stores.db.types import AlarmRecord, AlarmState, HoldRecord, JobRecord, ObjectRecord
 from pipelines.domain import (
     Alarm,
     AlarmSource,
@@ -34,6 +37,8 @@ from pipelines.domain import (
     UnreadableSecret,
 )
 from pipelines.errors import SecretUnreadableError
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
@@ -134,13 +139,19 @@ def alarm_record_of(row: AlarmRow) -> AlarmRecord:
     )
 
 
+def of_row(kind: type[_Model], row: Base) -> _Model:
+    """The type whose fields are columns of the row, by name. Only messages have a `version`."""
+    names = kind.model_fields.keys() - {"version"}
+    return kind.model_validate({name: getattr(row, name) for name in names})
+
+
 def segment_values(segment: Segment, tenant: str, recorded_us: int) -> dict[str, Any]:
     """The columns of a segment's row."""
     return {"tenant": tenant, **segment.model_dump(), "recorded_us": recorded_us}
 
 
 def segment_of(row: RecordingRow) -> Segment:
-    return Segment.model_validate({name: getattr(row, name) for name in Segment.model_fields})
+    return of_row(Segment, row)
 
 
 def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> dict[str, Any]:
@@ -155,8 +166,7 @@ def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> 
 
 
 def object_record_of(row: ObjectRow) -> ObjectRecord:
-    fields = {name: getattr(row, name) for name in Sighting.model_fields if name != "version"}
-    return ObjectRecord(sighting=Sighting.model_validate(fields), source=AlarmSource(row.source))
+    return ObjectRecord(sighting=of_row(Sighting, row), source=AlarmSource(row.source))
 
 
 def path_values(path: TrackPath) -> dict[str, Any]:
@@ -165,8 +175,7 @@ def path_values(path: TrackPath) -> dict[str, Any]:
 
 
 def path_of(row: PathRow) -> TrackPath:
-    fields = {name: getattr(row, name) for name in TrackPath.model_fields if name != "version"}
-    return TrackPath.model_validate(fields)
+    return of_row(TrackPath, row)
 
 
 def analysed_values(cell: AnalysedCell) -> dict[str, Any]:
@@ -175,12 +184,15 @@ def analysed_values(cell: AnalysedCell) -> dict[str, Any]:
 
 
 def analysed_of(row: AnalysedRow) -> AnalysedCell:
-    fields = {name: getattr(row, name) for name in AnalysedCell.model_fields if name != "version"}
-    return AnalysedCell.model_validate(fields)
+    return of_row(AnalysedCell, row)
 
 
 def job_of(row: JobRow) -> JobRecord:
-    return JobRecord.model_validate({name: getattr(row, name) for name in JobRecord.model_fields})
+    return of_row(JobRecord, row)
+
+
+def hold_of(row: HoldRow) -> HoldRecord:
+    return of_row(HoldRecord, row)
 
 
 def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
@@ -188,3 +200,10 @@ def insert_into(session: AsyncSession, table: type[Base]) -> sqlite.Insert | pos
     if session.get_bind().dialect.name == "sqlite":
         return sqlite.insert(table)
     return postgresql.insert(table)
+
+
+async def deleted(session: AsyncSession, statement: Delete) -> int:
+    """Run a DELETE; how many rows it removed."""
+    result = await session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult)
+    return result.rowcount

@@ -47,14 +47,14 @@ from cluster.stores.db.sessions import Sessions
 # Paths are the largest rows, at most some 60 kB each.
 PAGE = 500
 
-_TABLES: tuple[type[Base], ...] = (
+TABLES: tuple[type[Base], ...] = (
     CameraRow, RuleRow, AlarmRow, RecordingRow, ObjectRow, PathRow, JobRow, HoldRow, PolicyRow,
     RetentionRunRow, QuotaRow, UserRow, KeyRow, GroupRow, GroupCameraRow, AnonymisationRow,
     RevealRow, AnalysedRow, ErasureRow, AuditRow,
 )  # fmt: skip
 """Not among them: sessions, how much is stored, and what an erasure keeps to do its work."""
 
-_HIDDEN: Mapping[type[Base], frozenset[str]] = {
+HIDDEN: Mapping[type[Base], frozenset[str]] = {
     CameraRow: frozenset({"url", "substream_url"}),
     UserRow: frozenset({"password"}),
     KeyRow: frozenset({"digest"}),
@@ -68,7 +68,7 @@ class TenantDump:
     def __init__(self, sessions: Sessions, tenant: str) -> None:
         self._sessions = sessions
         self.tenant = tenant
-        self._tables = {_table(row).name: row for row in _TABLES}
+        self._tables = {table_of(row).name: row for row in TABLES}
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ class TenantDump:
         """The rows of a kind in the order of their key, page by page, each in a transaction of its
         own. Values are those of JSON."""
         row = self._tables[kind]
-        key = [column for column in _table(row).primary_key if column.name != "tenant"]
+        key = [column for column in table_of(row).primary_key if column.name != "tenant"]
         after: tuple[Any, ...] | None = None
         while True:
             async with self._sessions.read_as_stored() as session:
@@ -91,8 +91,8 @@ class TenantDump:
             after = tuple(found[-1][column.name] for column in key)
 
     def _page(self, row: type[Base], key: list[Any], after: tuple[Any, ...] | None) -> Select[Any]:
-        table = _table(row)
-        hidden = _HIDDEN.get(row, frozenset())
+        table = table_of(row)
+        hidden = HIDDEN.get(row, frozenset())
         shown = [_shown(row, column) for column in table.columns if column.name not in hidden]
         statement = select(*shown).where(table.c.tenant == self.tenant).order_by(*key).limit(PAGE)
         return statement if after is None else statement.where(_behind(key, after))
@@ -110,7 +110,7 @@ def _behind(key: list[Any], after: tuple[Any, ...]) -> ColumnElement[bool]:
     return tuple_(*key) > tuple_(*last)
 
 
-def _table(row: type[Base]) -> Table:
+def table_of(row: type[Base]) -> Table:
     table = inspect(row).local_table
     assert isinstance(table, Table)
     return table

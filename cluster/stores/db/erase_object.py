@@ -10,7 +10,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Delete,
     Select,
     Uuid,
     delete,
@@ -20,15 +19,14 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
+from cluster.stores.db.convert import deleted, insert_into
 from cluster.stores.db.erased import ALARM_PICTURES, PICTURES, VECTORS
 from cluster.stores.db.models import AlarmRow, ErasedRow, ObjectRow, PathRow, RecordingRow
 from cluster.stores.db.types import ErasureItem
 from pipelines.erasure import Target, object_digest
-from pipelines.identity import object_snapshot_key
+from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from pipelines.retention import EVENT_AFTER_US, EVENT_BEFORE_US, HeldSpan, is_held
 
 # Alarms or recordings in one transaction, each with up to three files: some 20 ms.
@@ -172,7 +170,7 @@ def _alarms_around(camera: str, span: Span, after: Place | None) -> Select[Alarm
 
 
 def _alarm_items(id: UUID, at_us: int, picture: str | None) -> Iterable[ErasureItem]:
-    for key in {f"alarms/{id}.jpg", picture} - {None}:
+    for key in {alarm_snapshot_key(id), picture} - {None}:
         yield ErasureItem(kind=ALARM_PICTURES, key=str(key), from_us=at_us, to_us=at_us)
     yield ErasureItem(kind=CLIPS, key=str(id), from_us=at_us, to_us=at_us)
 
@@ -206,10 +204,3 @@ async def erase_recordings(
     here = RecordingRow.camera == camera, RecordingRow.start_us.in_(gone)
     found.rows["sql.recordings"] = await deleted(session, delete(RecordingRow).where(*here))
     return found, Place(rows[-1].start_us) if len(rows) == PAGE else None
-
-
-async def deleted(session: AsyncSession, statement: Delete) -> int:
-    """Run a DELETE; how many rows it removed."""
-    result = await session.execute(statement, execution_options={"synchronize_session": False})
-    assert isinstance(result, CursorResult)
-    return result.rowcount

@@ -14,12 +14,12 @@ from uuid import UUID
 from sqlalchemy import case, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
+from cluster.stores.db.convert import hold_of, insert_into
 from cluster.stores.db.models import ErasedRow, ErasureItemRow, ErasureRow, HoldRow, TenantRow
 from cluster.stores.db.types import ErasureItem
 from pipelines.domain import Alarm, Segment, Sighting, TrackPath
 from pipelines.erasure import ErasureKind, ItemState, Target, object_digest
-from pipelines.identity import object_snapshot_key
+from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from pipelines.retention import HeldSpan, is_held
 
 # Parameters of one statement.
@@ -104,7 +104,7 @@ def _left_by(thing: Alarm | Sighting | TrackPath) -> Iterable[ErasureItem]:
     """What was stored before the update was sent, or is being stored."""
     match thing:
         case Alarm():
-            key = thing.snapshot or f"alarms/{thing.id}.jpg"
+            key = thing.snapshot or alarm_snapshot_key(thing.id)
             yield ErasureItem(
                 kind=ALARM_PICTURES, key=key, from_us=thing.capture_us, to_us=thing.capture_us
             )
@@ -153,14 +153,14 @@ async def put_items(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) ->
 
 
 async def open_holds(session: AsyncSession) -> list[HeldSpan]:
-    """What the tenant's open holds keep, within a transaction."""
-    statement = select(HoldRow.camera, HoldRow.from_us, HoldRow.to_us)
-    rows = await session.execute(statement.where(HoldRow.released_us.is_(None)))
-    return [HeldSpan(*row) for row in rows]
+    """What the tenant's open holds keep, within a transaction; newest first."""
+    statement = select(HoldRow).where(HoldRow.released_us.is_(None))
+    rows = await session.scalars(statement.order_by(HoldRow.created_us.desc(), HoldRow.id))
+    return [hold_of(row).span for row in rows]
 
 
 async def was_erased(session: AsyncSession, tenant: str, segment: Segment) -> bool:
-    """Whether a recording shows an object in the time in which it was erased, and no hold keeps
+    """Whether a recording overlaps the time of an erased object of its camera, and no hold keeps
     it."""
     await _share_tenant(session, tenant)
     found = await session.scalar(

@@ -10,12 +10,11 @@ from uuid import UUID
 from sqlalchemy import delete, func, inspect, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from cluster.stores.db.convert import insert_into
+from cluster.stores.db.convert import deleted, insert_into, of_row
 from cluster.stores.db.erase_object import (
     Found,
     Place,
     Span,
-    deleted,
     erase_alarms,
     erase_object,
     erase_recordings,
@@ -51,6 +50,7 @@ from cluster.stores.db.models import (
     TenantRow,
     UserRow,
 )
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import ErasedCount, ErasureItem, ErasureRecord
 from pipelines.domain import JobState
 from pipelines.erasure import ErasureKind, ErasureState, ItemState, Target
@@ -71,6 +71,9 @@ _SEEN: tuple[type[TenantOwned], ...] = (
     AlarmRow, PathRow, AnalysedRow, ObjectRow, RecordingRow, JobRow, HoldRow, RetentionRunRow,
     StorageUseRow, ErasedRow,
 )  # fmt: skip
+TABLES = (*_ACCESS, *_SEEN)
+"""Whose rows go with their tenant: all but its keys and items, which other methods remove, and its
+receipt and audit log, which stay."""
 
 
 class ErasureWork(TenantErasures):
@@ -228,7 +231,8 @@ class ErasureWork(TenantErasures):
             When it was in sight; None: it stays, or nothing of it is there any more.
         """
         async with self._sessions.write() as session:
-            await _lock_tenant(session, self.tenant)
+            # Those who are writing what cameras saw end first, others wait.
+            await lock_tenant(session, self.tenant, exclusive=True)
             item = await session.scalar(
                 select(ErasureItemRow).where(*_named(erasure, TARGETS, target.key))
             )
@@ -287,7 +291,8 @@ class ErasureWork(TenantErasures):
             NotFoundError: there is no such tenant.
         """
         async with self._sessions.write() as session:
-            await _lock_tenant(session, self.tenant)
+            # Those who are writing what cameras saw end first, others wait.
+            await lock_tenant(session, self.tenant, exclusive=True)
             if holds := await open_holds(session):
                 raise ConflictError(f"{len(holds)} legal holds are open.")
             counts = {}
@@ -310,7 +315,7 @@ class ErasureWork(TenantErasures):
 
     async def remove_rows(self, erasure: UUID) -> bool:
         """Remove some of a tenant's rows. Returns False if none is left."""
-        for table in (*_ACCESS, *_SEEN):
+        for table in TABLES:
             key = tuple(inspect(table).primary_key)
             some = select(*key).where(table.tenant == self.tenant).limit(ROWS)
             async with self._sessions.write() as session:
@@ -330,13 +335,6 @@ def _kind_of(table: type[TenantOwned]) -> str:
 
 def _counted(counts: Mapping[str, int]) -> dict[str, ErasedCount]:
     return {kind: ErasedCount(removed=number) for kind, number in counts.items() if number}
-
-
-async def _lock_tenant(session: AsyncSession, tenant: str) -> None:
-    """Those who are writing what cameras saw end first, others wait. Raises NotFoundError."""
-    statement = select(TenantRow.slug).where(TenantRow.slug == tenant).with_for_update()
-    if await session.scalar(statement) is None:
-        raise NotFoundError(f"there is no tenant {tenant}.")
 
 
 async def _locked(session: AsyncSession, erasure: UUID) -> ErasureRow:
@@ -390,6 +388,4 @@ async def _hold(
 
 
 def _item_of(row: ErasureItemRow) -> ErasureItem:
-    return ErasureItem.model_validate(
-        {name: getattr(row, name) for name in ErasureItem.model_fields}
-    )
+    return of_row(ErasureItem, row)

@@ -8,15 +8,16 @@ from uuid import UUID, uuid4
 from sqlalchemy import Select, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from cluster.stores.db.convert import of_row
 from cluster.stores.db.erased import item_values, open_holds
 from cluster.stores.db.models import (
     AlarmRow,
     ErasureItemRow,
     ErasureRow,
     ObjectRow,
-    TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import ErasureItem, ErasureRecord
 from pipelines.clock import Clock
 from pipelines.erasure import (
@@ -29,7 +30,7 @@ from pipelines.erasure import (
 )
 from pipelines.errors import ConflictError, InputError, NotFoundError
 
-# Each looks through the streams of its tenant.
+# Each scans the streams of its tenant.
 MAX_OPEN = 20
 MAX_LISTED = 500
 TARGETS = "sql.objects"
@@ -100,11 +101,7 @@ class TenantErasures:
             return [erasure_of(row) for row in rows]
 
     async def _check_room(self, session: AsyncSession, *, everything: bool = False) -> None:
-        known = await session.scalar(
-            select(TenantRow.slug).where(TenantRow.slug == self.tenant).with_for_update()
-        )
-        if known is None:
-            raise NotFoundError(f"there is no tenant {self.tenant}.")
+        await lock_tenant(session, self.tenant, exclusive=True)
         kinds = list(
             await session.scalars(
                 select(ErasureRow.kind).where(ErasureRow.state != ErasureState.DONE.value)
@@ -218,6 +215,4 @@ def _of_tenants() -> Select[ErasureRow]:
 
 
 def erasure_of(row: ErasureRow) -> ErasureRecord:
-    return ErasureRecord.model_validate(
-        {name: getattr(row, name) for name in ErasureRecord.model_fields}
-    )
+    return of_row(ErasureRecord, row)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Delete, Uuid, delete, exists, literal, select, tuple_, update
-from sqlalchemy.engine import CursorResult
+from sqlalchemy import Uuid, delete, exists, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from cluster.stores.db.convert import deleted
 from cluster.stores.db.models import (
     AlarmRow,
     AnalysedRow,
@@ -26,12 +26,13 @@ from cluster.stores.db.models import (
 from cluster.stores.db.sessions import Sessions
 from pipelines.retention import EVENT_AFTER_US, EVENT_BEFORE_US, RetentionKind, Window
 
-_CAMERAS: dict[RetentionKind, InstrumentedAttribute[str]] = {
-    RetentionKind.ALARMS: AlarmRow.camera,
-    RetentionKind.RECORDINGS: RecordingRow.camera,
-    RetentionKind.OBJECTS: ObjectRow.camera,
-    RetentionKind.PATHS: PathRow.camera,
+ROWS: dict[RetentionKind, tuple[InstrumentedAttribute[str], InstrumentedAttribute[int]]] = {
+    RetentionKind.ALARMS: (AlarmRow.camera, AlarmRow.capture_us),
+    RetentionKind.RECORDINGS: (RecordingRow.camera, RecordingRow.start_us),
+    RetentionKind.OBJECTS: (ObjectRow.camera, ObjectRow.first_seen_us),
+    RetentionKind.PATHS: (PathRow.camera, PathRow.start_us),
 }
+"""Whose camera, and from when: an index has both, in this order."""
 
 
 class OldAlarm(NamedTuple):
@@ -72,7 +73,7 @@ class TenantExpiry:
     async def cameras(self, kind: RetentionKind) -> list[str]:
         """Cameras of which something of a kind is kept, also those that were removed."""
         async with self._sessions.read() as session:
-            return await names_in(session, _CAMERAS[kind])
+            return await names_in(session, ROWS[kind][0])
 
     async def known_cameras(self) -> list[str]:
         """Cameras that are there, by id."""
@@ -240,19 +241,7 @@ class TenantExpiry:
     async def remove_paths(self, camera: str, window: Window, limit: int) -> int:
         """Remove paths in a window, oldest first: about `limit`, because those that begin at the
         same time go together. Returns how many went; 0: none is left."""
-        inside = (
-            PathRow.camera == camera,
-            PathRow.start_us >= window.from_us,
-            PathRow.start_us < window.until_us,
-            PathRow.end_us < window.until_us,
-        )
-        starts = select(PathRow.start_us).where(*inside).order_by(PathRow.start_us)
-        async with self._sessions.write() as session:
-            last = await session.scalar(starts.offset(limit - 1).limit(1))
-            statement = delete(PathRow).where(*inside)
-            if last is not None:
-                statement = statement.where(PathRow.start_us <= last)
-            return await _deleted(session, statement)
+        return await self._remove_oldest(PathRow, camera, window, limit)
 
     async def analysed_cameras(self) -> list[str]:
         """Cameras of which the times of analysis are kept."""
@@ -261,19 +250,24 @@ class TenantExpiry:
 
     async def remove_analysed(self, camera: str, window: Window, limit: int) -> int:
         """Remove the times of analysis in a window, oldest first; as `remove_paths`."""
+        return await self._remove_oldest(AnalysedRow, camera, window, limit)
+
+    async def _remove_oldest(
+        self, table: type[PathRow | AnalysedRow], camera: str, window: Window, limit: int
+    ) -> int:
         inside = (
-            AnalysedRow.camera == camera,
-            AnalysedRow.start_us >= window.from_us,
-            AnalysedRow.start_us < window.until_us,
-            AnalysedRow.end_us < window.until_us,
+            table.camera == camera,
+            table.start_us >= window.from_us,
+            table.start_us < window.until_us,
+            table.end_us < window.until_us,
         )
-        starts = select(AnalysedRow.start_us).where(*inside).order_by(AnalysedRow.start_us)
+        starts = select(table.start_us).where(*inside).order_by(table.start_us)
         async with self._sessions.write() as session:
             last = await session.scalar(starts.offset(limit - 1).limit(1))
-            statement = delete(AnalysedRow).where(*inside)
+            statement = delete(table).where(*inside)
             if last is not None:
-                statement = statement.where(AnalysedRow.start_us <= last)
-            return await _deleted(session, statement)
+                statement = statement.where(table.start_us <= last)
+            return await deleted(session, statement)
 
 
 async def names_in(session: AsyncSession, column: InstrumentedAttribute[str]) -> list[str]:
@@ -290,9 +284,3 @@ async def names_in(session: AsyncSession, column: InstrumentedAttribute[str]) ->
 def _number(value: object) -> int:
     """SQLite takes any text for a number, if somebody else writes it."""
     return value if isinstance(value, int) else 0
-
-
-async def _deleted(session: AsyncSession, statement: Delete) -> int:
-    result = await session.execute(statement)
-    assert isinstance(result, CursorResult)
-    return result.rowcount

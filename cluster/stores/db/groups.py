@@ -10,17 +10,18 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from cluster.core.roles import Role
 from cluster.stores.db import keys
-from cluster.stores.db.models import CameraRow, GroupCameraRow, GroupRow, KeyRow, TenantRow, UserRow
+from cluster.stores.db.models import CameraRow, GroupCameraRow, GroupRow, KeyRow, UserRow
 from cluster.stores.db.scope import cameras_of
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant import require_camera_known
-from cluster.stores.db.types import CameraGroup
+from cluster.stores.db.tenant_row import lock_tenant
+from cluster.stores.db.types import CameraGroup, Groups
 from pipelines.clock import Clock
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import ConflictError, InputError, NotFoundError
@@ -60,7 +61,7 @@ class TenantGroups:
             [found] = await self._described(session, [await _row(session, group)])
             return found
 
-    async def limits_of(self, actor: str) -> tuple[str, ...] | None:
+    async def limits_of(self, actor: str) -> Groups:
         """The groups that a user or key is limited to by now, by its name in records; None: all
         cameras. Raises NotFoundError: it is gone."""
         kind, _, id = actor.partition(":")
@@ -222,7 +223,7 @@ class VisibleCameras:
         groups: ids; None: not limited.
     """
 
-    def __init__(self, sessions: Sessions, tenant: str, groups: tuple[str, ...] | None) -> None:
+    def __init__(self, sessions: Sessions, tenant: str, groups: Groups) -> None:
         self._sessions = sessions
         self.tenant = tenant
         self.groups = groups
@@ -243,19 +244,6 @@ class VisibleCameras:
         statement = cameras_of(self.tenant, self.groups).where(camera.in_(wanted))
         async with self._sessions.read() as session:
             return frozenset(await session.scalars(statement))
-
-
-async def lock_tenant(session: AsyncSession, tenant: str) -> None:
-    """So that a group is not removed while somebody is being limited to it. Raises
-    NotFoundError: there is no such tenant."""
-    known = await session.scalar(
-        update(TenantRow)
-        .where(TenantRow.slug == tenant)
-        .values(name=TenantRow.name)
-        .returning(TenantRow.slug)
-    )
-    if known is None:
-        raise NotFoundError(f"there is no tenant {tenant}.")
 
 
 async def checked_groups(
@@ -279,6 +267,7 @@ async def checked_groups(
         raise InputError(
             f"name 1 to {MAX_GROUPS_EACH} groups.", hint="Without groups, all cameras are seen."
         )
+    # So that none of them is removed meanwhile.
     await lock_tenant(session, tenant)
     found = select(GroupRow.id).where(GroupRow.tenant == tenant, GroupRow.id.in_(wanted))
     known = set(await session.scalars(found))
@@ -288,7 +277,7 @@ async def checked_groups(
     return wanted
 
 
-def groups_of(stored: list[str] | None) -> tuple[str, ...] | None:
+def groups_of(stored: list[str] | None) -> Groups:
     """The groups in a row of a user or key."""
     return None if stored is None else tuple(stored)
 

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select, update
 
 from cluster.stores.db.convert import job_of
-from cluster.stores.db.models import JobRow, TenantRow
+from cluster.stores.db.models import JobRow
 from cluster.stores.db.scope import EVERY_CAMERA
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import JobRecord
 from pipelines.clock import Clock
 from pipelines.domain import JobState
@@ -51,15 +52,8 @@ class TenantJobs:
         now_us = self._clock.now_us()
         id = uuid4()
         async with self._sessions.write() as session:
-            # Locks the tenant's row, so that of two requests at once one sees the other's job.
-            known = await session.scalar(
-                update(TenantRow)
-                .where(TenantRow.slug == self.tenant)
-                .values(name=TenantRow.name)
-                .returning(TenantRow.slug)
-            )
-            if known is None:
-                raise NotFoundError(f"there is no tenant {self.tenant}.")
+            # So that of two requests at once one sees the other's job.
+            await lock_tenant(session, self.tenant)
             under_way = await session.scalar(
                 select(func.count()).select_from(JobRow).where(JobRow.state.in_(_under_way())),
                 # The bound is the tenant's, whoever of it asks.

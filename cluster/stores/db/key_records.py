@@ -12,8 +12,9 @@ from cluster.core.roles import Role
 from cluster.stores.db import keys
 from cluster.stores.db.cursor import MADE_CURSOR
 from cluster.stores.db.groups import checked_groups, groups_of
-from cluster.stores.db.models import KeyRow, TenantRow
+from cluster.stores.db.models import KeyRow
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant
 from cluster.stores.db.types import IssuedKey, KeyInfo, Principal
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, ConflictError, InputError, NotFoundError
@@ -174,10 +175,8 @@ class KeyRecords:
         """
         now_us = self._clock.now_us()
         if tenant is not None:
-            # Locked, so that two at once do not both take the last place.
-            locked = select(TenantRow).where(TenantRow.slug == tenant)
-            if await session.scalar(locked.with_for_update(key_share=True)) is None:
-                raise NotFoundError(f"there is no tenant {tenant}.")
+            # So that two at once do not both take the last place.
+            await lock_tenant(session, tenant)
         theirs = KeyRow.tenant.is_(None) if tenant is None else KeyRow.tenant == tenant
         count = select(func.count()).select_from(KeyRow).where(theirs, working(now_us))
         if (await session.scalar(count) or 0) >= MAX_WORKING:

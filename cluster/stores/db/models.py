@@ -231,7 +231,7 @@ class ObjectRow(TenantOwned, Base):
 
 
 class PathRow(TenantOwned, Base):
-    """Some seconds of a track's way through the picture. The time in its key lets PostgreSQL
+    """Some seconds of a track's way through the frame. The time in its key lets PostgreSQL
     partition it (or Timescale, as a hypertable)."""
 
     __tablename__ = "paths"
@@ -471,9 +471,9 @@ class ErasureItemRow(TenantOwned, Base):
     key: Mapped[str] = mapped_column(String(600), primary_key=True)
     state: Mapped[str] = mapped_column(String(8))
     bytes: Mapped[int | None] = mapped_column(BigInteger)
-    """Null: nobody has looked whether it is there."""
+    """Null: not checked yet whether it exists."""
     since_us: Mapped[int] = mapped_column(BigInteger)
-    """When it was refused by who writes records; 0: it was found."""
+    """When a writer of records refused it; 0: the erasure found it."""
     from_us: Mapped[int] = mapped_column(BigInteger)
     to_us: Mapped[int] = mapped_column(BigInteger)
     """Times that it shows."""

@@ -17,10 +17,11 @@ from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
 from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import unknown_tenant
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
-from pipelines.errors import ConflictError, InputError, NotFoundError
+from pipelines.errors import ConflictError, InputError
 
 
 class PlatformRecords(KeyRecords):
@@ -199,4 +200,4 @@ async def _check_not_erased(session: AsyncSession, tenant: str) -> None:
 
 async def _require_tenant_row(session: AsyncSession, tenant: str) -> None:
     if await session.get(TenantRow, tenant) is None:
-        raise NotFoundError(f"there is no tenant {tenant}.")
+        raise unknown_tenant(tenant)

@@ -9,6 +9,7 @@ from cluster.stores.db.cursor import RECORDING_CURSOR
 from cluster.stores.db.erased import was_erased
 from cluster.stores.db.models import RecordingRow
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import unknown_tenant
 from pipelines.clock import Clock
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, NotFoundError
@@ -45,7 +46,7 @@ class TenantRecordings:
                     )
                 )
         except ConflictError:
-            raise NotFoundError(f"there is no tenant {self.tenant}.") from None
+            raise unknown_tenant(self.tenant) from None
 
     async def between(
         self, camera: str | None, from_us: int, to_us: int, *, limit: int

@@ -6,22 +6,19 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
-from cluster.stores.db.convert import insert_into
-from cluster.stores.db.expiry import names_in
+from cluster.stores.db.convert import hold_of
+from cluster.stores.db.erased import open_holds
+from cluster.stores.db.expiry import ROWS, names_in
 from cluster.stores.db.models import (
-    AlarmRow,
     HoldRow,
-    ObjectRow,
-    PathRow,
     PolicyRow,
     RecordingRow,
     RetentionRunRow,
     StorageUseRow,
-    TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant, put_only_row, unknown_tenant
 from cluster.stores.db.types import (
     HoldRecord,
     Kept,
@@ -40,14 +37,6 @@ MAX_HOLDS_LISTED = 2_000
 # A run that removed something every ten minutes: a week. The audit log keeps the sums for good.
 MAX_RUNS = 1_000
 _ERROR_LENGTH = 500
-
-_ROWS: dict[RetentionKind, tuple[InstrumentedAttribute[str], InstrumentedAttribute[int]]] = {
-    RetentionKind.ALARMS: (AlarmRow.camera, AlarmRow.capture_us),
-    RetentionKind.RECORDINGS: (RecordingRow.camera, RecordingRow.start_us),
-    RetentionKind.OBJECTS: (ObjectRow.camera, ObjectRow.first_seen_us),
-    RetentionKind.PATHS: (PathRow.camera, PathRow.start_us),
-}
-"""Whose camera, and from when: an index has both, in this order."""
 
 
 class TenantRetention:
@@ -81,12 +70,7 @@ class TenantRetention:
             "changed_by": by,
         }
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
-            await session.execute(
-                insert_into(session, PolicyRow)
-                .values(tenant=self.tenant, **values)
-                .on_conflict_do_update(index_elements=["tenant"], set_=values)
-            )
+            await put_only_row(session, PolicyRow, self.tenant, values)
         return stored
 
     # ------------------------------------------------------------ holds
@@ -114,7 +98,7 @@ class TenantRetention:
             created_by=by,
         )
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
+            await lock_tenant(session, self.tenant)
             statement = select(func.count()).select_from(HoldRow)
             known = await session.scalar(statement.where(HoldRow.released_us.is_(None)))
             if (known or 0) >= MAX_OPEN_HOLDS:
@@ -128,7 +112,7 @@ class TenantRetention:
     async def hold(self, hold: UUID) -> HoldRecord:
         """Raises NotFoundError."""
         async with self._sessions.read() as session:
-            return _hold_of(await _hold_row(session, hold))
+            return hold_of(await _hold_row(session, hold))
 
     async def holds(self, *, released: bool = False) -> list[HoldRecord]:
         """Open holds, newest first; with `released` also those that hold no more."""
@@ -137,11 +121,12 @@ class TenantRetention:
             statement = statement.where(HoldRow.released_us.is_(None))
         async with self._sessions.read() as session:
             rows = await session.scalars(statement.limit(MAX_HOLDS_LISTED))
-            return [_hold_of(row) for row in rows]
+            return [hold_of(row) for row in rows]
 
     async def held(self) -> list[HeldSpan]:
         """What the open holds keep."""
-        return [hold.span for hold in await self.holds()]
+        async with self._sessions.read() as session:
+            return await open_holds(session)
 
     async def release_hold(self, hold: UUID, by: str) -> HoldRecord:
         """The hold holds no more. Again changes nothing: the first release counts.
@@ -155,7 +140,7 @@ class TenantRetention:
                 .where(HoldRow.id == hold, HoldRow.released_us.is_(None))
                 .values(released_us=self._clock.now_us(), released_by=by)
             )
-            return _hold_of(await _hold_row(session, hold))
+            return hold_of(await _hold_row(session, hold))
 
     # ------------------------------------------------------------ runs
 
@@ -169,7 +154,7 @@ class TenantRetention:
                 await self._make_room(session, run)
                 session.add(RetentionRunRow(tenant=self.tenant, **body))
         except ConflictError:
-            raise NotFoundError(f"there is no tenant {self.tenant}.") from None
+            raise unknown_tenant(self.tenant) from None
 
     async def runs(self, limit: int = 20) -> list[RetentionRun]:
         """The latest, newest first."""
@@ -189,9 +174,9 @@ class TenantRetention:
 
     async def kept(self, kind: RetentionKind) -> Kept | None:
         """What is kept of a kind; None where its things have no rows of their own."""
-        if kind not in _ROWS:
+        if kind not in ROWS:
             return None
-        camera, moment = _ROWS[kind]
+        camera, moment = ROWS[kind]
         async with self._sessions.read() as session:
             count, oldest_us = None, None
             if kind is not RetentionKind.PATHS:
@@ -228,25 +213,7 @@ class TenantRetention:
         """Keep what is used. Raises NotFoundError: there is no such tenant."""
         values = use.model_dump(mode="json")
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
-            await session.execute(
-                insert_into(session, StorageUseRow)
-                .values(tenant=self.tenant, **values)
-                .on_conflict_do_update(index_elements=["tenant"], set_=values)
-            )
-
-    # ------------------------------------------------------------ helpers
-
-    async def _lock_tenant(self, session: AsyncSession) -> None:
-        """So that of two changes at once one sees the other's. Raises NotFoundError."""
-        known = await session.scalar(
-            update(TenantRow)
-            .where(TenantRow.slug == self.tenant)
-            .values(name=TenantRow.name)
-            .returning(TenantRow.slug)
-        )
-        if known is None:
-            raise NotFoundError(f"there is no tenant {self.tenant}.")
+            await put_only_row(session, StorageUseRow, self.tenant, values)
 
 
 async def _hold_row(session: AsyncSession, hold: UUID) -> HoldRow:
@@ -254,10 +221,6 @@ async def _hold_row(session: AsyncSession, hold: UUID) -> HoldRow:
     if row is None:
         raise NotFoundError(f"there is no hold {hold}.")
     return row
-
-
-def _hold_of(row: HoldRow) -> HoldRecord:
-    return HoldRecord.model_validate({name: getattr(row, name) for name in HoldRecord.model_fields})
 
 
 def _runs() -> Select[RetentionRunRow]:

@@ -1,9 +1,9 @@
 """Sessions that can see one tenant only, and of its cameras only those that they may, whatever
 statement is written in them.
 
-Two locks on the tenant, which know nothing of each other: conditions that SQLAlchemy adds to each
-statement, and PostgreSQL's row-level security (`row_security`), which sees statements that nobody
-rewrote, too. Camera groups have the first one only.
+Two independent locks keep tenants apart: conditions that SQLAlchemy adds to each statement, and
+PostgreSQL's row-level security (`row_security`), which also covers statements that were not
+rewritten. Camera groups have the first one only.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from cluster.stores.db.engine import WRITE_OPTION, database_errors
 from cluster.stores.db.scope import AS_PLATFORM, GROUPS, TENANT, PlatformSession, TenantSession
+from cluster.stores.db.types import Groups
 
 
 class Sessions:
@@ -26,7 +27,7 @@ class Sessions:
         self,
         engine: AsyncEngine,
         tenant: str | None,
-        groups: tuple[str, ...] | None = None,
+        groups: Groups = None,
         *,
         as_platform: bool = False,
     ) -> None:

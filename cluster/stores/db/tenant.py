@@ -35,6 +35,7 @@ from cluster.stores.db.models import (
     TenantRow,
 )
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant, unknown_tenant
 from cluster.stores.db.types import (
     AlarmPage,
     AlarmQuery,
@@ -293,7 +294,7 @@ class TenantRecords:
                 await replace_batch(session, [a for a in kept if a.id in inserted])
         except ConflictError:
             # Ids that exist are no conflict (see above): what is left is the tenant's own row.
-            raise self._unknown_tenant() from None
+            raise unknown_tenant(self.tenant) from None
         return len(inserted)
 
     async def alarms_between(self, camera: str, from_us: int, to_us: int) -> list[Alarm]:
@@ -327,7 +328,7 @@ class TenantRecords:
             return []
         times = [alarm.capture_us for alarm in alarms]
         async with self._sessions.write() as session:
-            await self._lock_tenant(session)
+            await lock_tenant(session, self.tenant, exclusive=True)
             earlier = await alarms_between(
                 session, alarms[0].camera, min(times) - margin_us, max(times) + margin_us
             )
@@ -367,12 +368,6 @@ class TenantRecords:
         await refuse(session, self.tenant, refused, self._clock.now_us())
         return [alarm for alarm in alarms if target_of(alarm) not in erased]
 
-    async def _lock_tenant(self, session: AsyncSession) -> None:
-        """Others who do this wait until the transaction ends. Raises NotFoundError."""
-        statement = select(TenantRow.slug).where(TenantRow.slug == self.tenant).with_for_update()
-        if await session.scalar(statement) is None:
-            raise self._unknown_tenant()
-
     async def _next_revision(self, session: AsyncSession) -> int:
         """The next plan revision of this tenant; locks the counter until the transaction ends."""
         revision: int | None = await session.scalar(
@@ -382,11 +377,8 @@ class TenantRecords:
             .returning(TenantRow.revision)
         )
         if revision is None:
-            raise self._unknown_tenant()
+            raise unknown_tenant(self.tenant)
         return revision
-
-    def _unknown_tenant(self) -> NotFoundError:
-        return NotFoundError(f"there is no tenant {self.tenant}.")
 
 
 async def require_camera_known(session: AsyncSession, camera: str) -> None:

@@ -36,6 +36,7 @@ from cluster.stores.db.erased import erased_among, refuse, target_of
 from cluster.stores.db.merged import few_cameras, merged
 from cluster.stores.db.models import AnalysedRow, ObjectRow, PathRow
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import unknown_tenant
 from cluster.stores.db.types import ObjectPage, ObjectQuery, ObjectRecord, SlotCount
 from pipelines.analytics import SLOT_US
 from pipelines.clock import Clock
@@ -121,7 +122,7 @@ class TenantTracks:
         )
 
     async def erased(self, targets: Collection[Target]) -> set[Target]:
-        """Those objects that were erased, and that nobody shall look for again."""
+        """Those objects that were erased, and that must not be searched for again."""
         async with self._sessions.read() as session:
             return set(await erased_among(session, self.tenant, targets, writes=False))
 
@@ -147,7 +148,7 @@ class TenantTracks:
                         rows,
                     )
         except ConflictError:
-            raise NotFoundError(f"there is no tenant {self.tenant}.") from None
+            raise unknown_tenant(self.tenant) from None
 
     async def _not_erased(
         self,

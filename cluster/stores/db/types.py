@@ -387,8 +387,8 @@ class Principal:
 
     @property
     def rights(self) -> str:
-        """What the caller may do, as one short text to compare: another one ends what was given for
-        this one. Whatever else will limit a caller belongs in here."""
+        """What the caller may do, as one short text to compare: when it changes, what was issued
+        under the former rights ends. Whatever else will limit a caller belongs in here."""
         if self.groups is None:
             return self.role.value
         groups = sha256(" ".join(sorted(self.groups)).encode()).hexdigest()[:16]
@@ -396,7 +396,7 @@ class Principal:
 
     @property
     def holder(self) -> Holder:
-        """In whose hands that is which outlives this request."""
+        """Who holds what is issued in this request and outlives it, such as a link."""
         return Holder(self.credential, self.rights)
 
     def still_holds(self, holder: Holder) -> bool:
@@ -570,8 +570,8 @@ class ErasureItem(Frozen):
     """One thing that an erasure is about.
 
     Attributes:
-        bytes: None: nobody has looked whether it is there.
-        since_us: when it was refused by who writes records; 0: it was found.
+        bytes: None: not checked yet whether it exists.
+        since_us: when a writer of records refused it; 0: the erasure found it.
         from_us, to_us: what it shows, UTC microseconds.
     """
 

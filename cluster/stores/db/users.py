@@ -17,8 +17,9 @@ from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.groups import checked_groups, groups_of
 from cluster.stores.db.key_records import working
 from cluster.stores.db.keys import random_id
-from cluster.stores.db.models import KeyRow, SessionRow, TenantRow, UserRow
+from cluster.stores.db.models import KeyRow, SessionRow, UserRow
 from cluster.stores.db.sessions import Sessions
+from cluster.stores.db.tenant_row import lock_tenant, unknown_tenant
 from cluster.stores.db.types import Groups, User, UserChanges
 from pipelines.clock import Clock
 from pipelines.errors import ConflictError, InputError, NotFoundError
@@ -91,7 +92,7 @@ class TenantUsers:
             created_us=self._clock.now_us(),
         )
         async with self._sessions.write() as session:
-            await self._lock(session)
+            await lock_tenant(session, self.tenant)
             await self._check_room(session)
             row.groups = await checked_groups(session, self.tenant, role, groups)
             session.add(row)
@@ -149,7 +150,7 @@ class TenantUsers:
         if changes.role is Role.PLATFORM:
             raise InputError("a user cannot have the role platform.")
         async with self._sessions.write() as session:
-            await self._lock(session)
+            await lock_tenant(session, self.tenant)
             row = await self._row(session, user)
             if row.provider is not None and (changes.role or changes.password):
                 raise ConflictError(
@@ -197,9 +198,9 @@ class TenantUsers:
             NotFoundError: there is no such tenant or group, or the tenant is being erased.
         """
         async with self._sessions.write() as session:
-            await self._lock(session)
+            await lock_tenant(session, self.tenant)
             if await is_leaving(session, self.tenant):
-                raise NotFoundError(f"there is no tenant {self.tenant}.")
+                raise unknown_tenant(self.tenant)
             row = await session.scalar(
                 select(UserRow).where(UserRow.provider == provider, UserRow.subject == subject)
             )
@@ -280,19 +281,10 @@ class TenantUsers:
             NotFoundError: there is no such user.
         """
         async with self._sessions.write() as session:
-            await self._lock(session)
+            await lock_tenant(session, self.tenant)
             row = await self._row(session, user)
             await self._keep_an_admin(session, row)
             await session.delete(row)
-
-    async def _lock(self, session: AsyncSession) -> None:
-        """Have changes of who there is take turns, until the transaction ends. Writers of SQLite
-        do so anyway; rows that refer to the tenant can still be added. Raises NotFoundError."""
-        tenant = await session.scalar(
-            select(TenantRow).where(TenantRow.slug == self.tenant).with_for_update(key_share=True)
-        )
-        if tenant is None:
-            raise NotFoundError(f"there is no tenant {self.tenant}.")
 
     async def _keep_an_admin(self, session: AsyncSession, leaving: UserRow) -> None:
         """Refuse to take the last admin away, of users who may sign in and of keys that work: two

@@ -275,13 +275,7 @@ class TenantVectors:
     async def erase(self, camera: str | None = None) -> None:
         """Forget everything of a camera, or of the whole tenant. Raises UnavailableError."""
         with _qdrant_errors():
-            await self._client.delete(
-                self._collection,
-                points_selector=models.FilterSelector(
-                    filter=self._filter(SightingFilter(camera=camera))
-                ),
-                wait=True,
-            )
+            await self._delete(self._filter(SightingFilter(camera=camera)))
 
     async def known(self, targets: Sequence[Target]) -> list[Target]:
         """Those of some objects that are remembered. Raises UnavailableError."""
@@ -300,15 +294,7 @@ class TenantVectors:
         ids = [_point_id(self.tenant, t.camera, t.track) for t in targets]
         if ids:
             with _qdrant_errors():
-                await self._client.delete(
-                    self._collection,
-                    points_selector=models.FilterSelector(filter=self._named(ids)),
-                    wait=True,
-                )
-
-    def _named(self, ids: Sequence[str]) -> models.Filter:
-        named = models.HasIdCondition(has_id=list(ids))
-        return models.Filter(must=[_equals("tenant", self.tenant), named])
+                await self._delete(self._named(ids))
 
     async def remove(self, camera: str, window: Window, limit: int) -> int:
         """Forget at most `limit` objects of a camera that lie within a window.
@@ -330,15 +316,17 @@ class TenantVectors:
                 self._collection, scroll_filter=inside, limit=limit
             )
             if found:
-                named = models.HasIdCondition(has_id=[point.id for point in found])
-                await self._client.delete(
-                    self._collection,
-                    points_selector=models.FilterSelector(
-                        filter=models.Filter(must=[_equals("tenant", self.tenant), named])
-                    ),
-                    wait=True,
-                )
+                await self._delete(self._named([str(point.id) for point in found]))
         return len(found)
+
+    async def _delete(self, which: models.Filter) -> None:
+        selector = models.FilterSelector(filter=which)
+        await self._client.delete(self._collection, points_selector=selector, wait=True)
+
+    def _named(self, ids: Sequence[str]) -> models.Filter:
+        """The tenant's condition, and the ids of points."""
+        named = models.HasIdCondition(has_id=list(ids))
+        return models.Filter(must=[_equals("tenant", self.tenant), named])
 
     def _filter(self, only: SightingFilter) -> models.Filter:
         """The tenant's condition, and the others that are given."""

@@ -189,26 +189,25 @@ async def test_the_controller_publishes_what_hosts_left(
 
 
 async def test_the_controller_erases_objects_and_tenants(admin: Redis, as_user: As) -> None:
-    eraser = TenantEraser(as_user("controller"), "acme")
-    await AlarmStream(as_user("agent"), "acme").publish(make_alarm(1))
-    await TrackStream(as_user("agent"), "acme").publish([make_path(1), make_sighting(1)])
-    await AlarmStream(as_user("agent"), "globex").publish(make_alarm(1, tenant="globex"))
-    for key in eraser.streams.values():
-        await admin.xadd(key, {FIELD: b"nothing that can be read"})
-    await admin.hset(rate_key("acme", "requests"), "1", "1")
-    await CameraStatusBoard(as_user("controller")).put_all("acme", [make_status()])
+    alarms, tracks = alarms_key("acme"), tracks_key("acme")
+    await AlarmStream(admin, "acme").publish(make_alarm(1))
+    await TrackStream(admin, "acme").publish([make_path(1), make_path(2)])
+    await admin.copy(alarms, dead_key(alarms))
+    await admin.copy(tracks, dead_key(tracks))
+    await CameraStatusBoard(admin).put_all("acme", [make_status()])
+    await admin.hset(rate_key("acme", "requests"), "a", "1")
+    await admin.set(MODEL_KEY, "b.pt")
 
-    alarm, sighting = make_alarm(1), make_sighting(1)
-    targets = {Target(alarm.camera, alarm.track), Target(sighting.camera, sighting.track)}
-    for stream in eraser.streams:
-        async for entries in eraser.entries(stream, targets):
+    eraser = TenantEraser(as_user("controller"), "acme")
+    for stream, key in eraser.streams.items():
+        async for entries in eraser.entries(stream, {Target("gate", "track-1")}):
+            assert len(entries) == 1
             await eraser.remove(stream, [entry.id for entry in entries])
-    assert {await admin.xlen(key) for key in eraser.streams.values()} == {1}
-    await eraser.remove_keys(await eraser.keys())
-    assert set(await admin.keys()) == {
-        alarms_key("globex").encode(),
-        alarm_marker_key("globex", make_alarm(1, tenant="globex").id).encode(),
-    }
+        assert await admin.xlen(key) == (1 if stream.startswith("tracks") else 0)
+    keys = await eraser.keys()
+    assert {*eraser.lasting, rate_key("acme", "requests")} < set(keys)
+    await eraser.remove_keys(keys)
+    assert await admin.keys() == [MODEL_KEY.encode()]
 
 
 async def test_the_api_counts_rates_of_tenants_and_of_the_platform(
@@ -273,6 +272,9 @@ NOBODYS: list[tuple[Any, ...]] = [
     ("COPY", MODEL_KEY, "other:key"),
     ("RENAME", alarms_key("acme"), "x"),
     ("DEL", alarms_key("acme")),
+    ("UNLINK", MODEL_KEY),
+    ("UNLINK", "other:key"),
+    ("XDEL", "other:key", "1-1"),
     ("SET", alarms_key("acme"), "x"),
 ]
 # Of commands that somebody has: who has them not, or not for these keys.
@@ -285,6 +287,8 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge", "controller"}),
     (("XRANGE", tracks_key("acme"), "-", "+"), {"controller"}),
     (("XDEL", alarms_key("acme"), "1-1"), {"controller"}),
+    (("XDEL", dead_key(tracks_key("acme")), "1-1"), {"controller"}),
+    (("UNLINK", alarms_key("acme")), {"controller"}),
     (("UNLINK", tracks_key("acme")), {"controller"}),
     (("UNLINK", MODEL_KEY), set()),
     (("SCAN", "0"), {"controller"}),

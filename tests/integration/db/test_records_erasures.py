@@ -18,9 +18,11 @@ from cluster.stores.db import (
 )
 from cluster.stores.db.erase_object import PAGE
 from cluster.stores.db.erased import PICTURES, VECTORS
+from cluster.stores.db.erasures import TARGETS
 from pipelines.domain import Stages
 from pipelines.erasure import ErasureState, ItemState, Target
 from pipelines.errors import ConflictError, NotFoundError
+from pipelines.retention import HeldSpan, is_held
 from tests.factories import T0_US, make_alarm, make_path, make_sighting
 
 A = Target("gate", "track-1")
@@ -74,6 +76,22 @@ async def test_it_goes_and_is_refused_from_then_on(database: Database, erasure: 
     left = {(i.kind, i.key) for i in await work.items(erasure, "") if i.since_us}
     assert (VECTORS, "gate/track-1") in left
     assert ("blobs.alarm_pictures", f"alarms/{alarms[2].id}.jpg") in left
+
+
+async def test_a_hold_keeps_from_an_erasure_what_it_keeps_from_retention(
+    database: Database, erasure: UUID
+) -> None:
+    """Holds on alarms that were made with shorter rolls are as long as those of today."""
+    retention, after_us = database.retention("acme"), T0_US + 60_000_000
+    hold = await retention.add_hold(
+        HeldSpan("gate", after_us, after_us + 10_000_000), "case", "key:k1", alarm=UUID(int=1)
+    )
+    work, seen = database.erasure_work("acme"), make_sighting(1)
+    assert seen.last_seen_us < hold.from_us
+    assert is_held(seen.first_seen_us, seen.last_seen_us, await retention.held(), "gate")
+    assert await work.erase_object(erasure, A) is None
+    assert await work.held(erasure) == {TARGETS: 1}
+    assert (await database.tracks("acme").object("track-1")).sighting == seen
 
 
 async def test_another_camera_and_tenant_may_have_such_a_track(
