@@ -27,10 +27,12 @@ ALARM_TIMEOUT_S = 90.0
 EXACT_TIMEOUT_S = 120.0
 FRAMES = 50
 EXACT_FRAMES = 20
-# A matter of speed, so only a floor: 90 to 100 % were seen on two free cores, 15 to 69 % on two
-# that the browser shares with the demo. Detection that takes longer than the 250 ms for which the
-# picture is held back lowers it; what is shown as exact is exact at any speed.
-MIN_EXACT_SHARE = 0.05
+# A matter of speed, so only a floor, for some stretch of JUDGED_FRAMES: 41 to 88 % were seen on two
+# cores that the browser shares with the demo, 15 % while others used them. Detection that takes
+# longer than the 250 ms for which the picture is held back lowers it; what is shown as exact is
+# exact at any speed.
+MIN_EXACT_SHARE = 0.2
+JUDGED_FRAMES = 50
 
 
 class Demo(Protocol):
@@ -230,16 +232,30 @@ async def test_boxes_are_on_the_frame_they_were_computed_on(
         drawn = [await number(tile, "boxes") for tile in await tiles.all()]
         return max(drawn) > 0
 
-    async def enough() -> bool:
-        return max([await number(tile, "exact") for tile in await tiles.all()]) >= EXACT_FRAMES
+    async def judged() -> tuple[int, int]:
+        """Frames with their own boxes, and frames whose boxes came late, of all tiles."""
+        there = await tiles.all()
+        exact = [await number(tile, "exact") for tile in there]
+        late = [await number(tile, "late") for tile in there]
+        return sum(exact), sum(late)
 
     await until(boxes_were_seen, "a box on a picture")
-    await until(enough, f"{EXACT_FRAMES} frames with their own boxes", EXACT_TIMEOUT_S)
-    exact = sum([await number(tile, "exact") for tile in await tiles.all()])
-    late = sum([await number(tile, "late") for tile in await tiles.all()])
-    share = exact / (exact + late)
-    record_property("exact_share", share)
-    assert share >= MIN_EXACT_SHARE, f"{exact} exact, {late} late"
+    begin = await judged()
+    shares: list[float] = []
+
+    async def enough() -> bool:
+        nonlocal begin
+        now = await judged()
+        exact, late = now[0] - begin[0], now[1] - begin[1]
+        if exact + late >= JUDGED_FRAMES:
+            shares.append(exact / (exact + late))
+            begin = now
+        frames = max([await number(tile, "exact") for tile in await tiles.all()])
+        return frames >= EXACT_FRAMES and max(shares, default=0) >= MIN_EXACT_SHARE
+
+    what = f"{EXACT_FRAMES} frames with their own boxes, and {MIN_EXACT_SHARE:.0%} of some stretch"
+    await until(enough, what, EXACT_TIMEOUT_S)
+    record_property("exact_shares", shares)
 
 
 async def test_an_alarm_appears_and_is_acknowledged(page: Page, demo: Demo, watch: Watch) -> None:

@@ -22,12 +22,14 @@ from pipelines.errors import InputError, NotFoundError
 from tests.factories import make_alarm, make_camera, make_rule
 
 THEIR_ALARM = make_alarm(1, tenant="globex")
+MASK = ((0.0, 0.0), (0.2, 0.0), (0.2, 0.2))
 
 # What acme tries with the names and ids of globex's things. A method without a row here fails
 # `test_every_method_is_tried`.
 ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
     "cameras": lambda r: r.cameras(),
     "camera_ids": lambda r: r.camera_ids(),
+    "masked_cameras": lambda r: r.masked_cameras(),
     "camera": lambda r: r.camera("vault"),
     "check_camera_known": lambda r: r.check_camera_known("vault"),
     "add_camera": lambda r: r.add_camera(make_camera("globex", "new")),
@@ -52,7 +54,7 @@ ATTEMPTS: dict[str, Callable[[TenantRecords], Awaitable[Any]]] = {
 async def filled(database: Database) -> Database:
     globex = database.tenant("globex")
     for camera in ("vault", "gate"):
-        await globex.add_camera(make_camera("globex", camera))
+        await globex.add_camera(make_camera("globex", camera, masks=(MASK,)))
         await globex.add_rule(camera, make_rule())
     await globex.record_alarms([make_alarm(0, tenant="globex"), THEIR_ALARM])
     return database
