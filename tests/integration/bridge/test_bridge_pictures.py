@@ -24,6 +24,7 @@ from tests.integration.bridge.world import (
     Servers,
     Shown,
     Viewer,
+    delivered,
     mjpeg_camera,
     state_of,
     streaming,
@@ -41,11 +42,6 @@ WATCHED_FRAMES = 200
 LEAST_DELIVERED = 0.9
 """Decoders drop what comes late: 0.97 to 1.0 arrive on a free machine, 0.94 on a crowded one."""
 MAX_AGE_US = 1_000_000
-
-
-def delivered(shown: list[Shown]) -> float:
-    """Share of the frames between the first and the last that came."""
-    return len(shown) / (shown[-1].frame_id - shown[0].frame_id + 1)
 
 
 def pictures_of(clip: Clip) -> set[bytes]:

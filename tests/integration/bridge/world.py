@@ -186,6 +186,11 @@ class Shown:
     picture: Picture
 
 
+def delivered(shown: list[Shown]) -> float:
+    """Share of the frames between the first and the last that came."""
+    return len(shown) / (shown[-1].frame_id - shown[0].frame_id + 1)
+
+
 class Viewer:
     """Somebody who joins the camera's room, may only look, and notes every frame."""
 
