@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -101,6 +103,16 @@ def _base64(secret: bytes) -> Iterator[bytes]:
         yield core.replace(b"+", b"-").replace(b"/", b"_")
 
 
+def any_of(words: Iterable[bytes]) -> re.Pattern[bytes]:
+    """What finds one of many words in one pass. Those that begin with the same two bytes are one
+    branch: tried one by one, hundreds of words take minutes in a demo's data."""
+    branches = groupby(sorted(words), key=lambda word: word[:2])
+    return re.compile(b"|".join(
+        re.escape(begin) + b"(?:" + b"|".join(re.escape(word[2:]) for word in same) + b")"
+        for begin, same in branches
+    ))  # fmt: skip
+
+
 class Search:
     """Looks for secrets. `secrets`: by the name under which one that is found is reported."""
 
@@ -110,9 +122,12 @@ class Search:
         self._spelled = {
             n: spellings(secret) | spellings(heads[n]) for n, secret in secrets.items()
         }
+        self._any = any_of(set().union(*self._spelled.values()))
 
     def found_in(self, raw: bytes) -> set[str]:
         """Names of the secrets that stand in `raw`."""
+        if self._any.search(raw) is None:
+            return set()
         return {
             name for name, spelled in self._spelled.items() if any(one in raw for one in spelled)
         }

@@ -230,7 +230,7 @@ async def test_boxes_are_on_the_frame_they_were_computed_on(
 
     async def boxes_were_seen() -> bool:
         drawn = [await number(tile, "boxes") for tile in await tiles.all()]
-        return max(drawn) > 0
+        return max(drawn, default=0) > 0
 
     async def judged() -> tuple[int, int]:
         """Frames with their own boxes, and frames whose boxes came late, of all tiles."""
@@ -250,7 +250,7 @@ async def test_boxes_are_on_the_frame_they_were_computed_on(
         if exact + late >= JUDGED_FRAMES:
             shares.append(exact / (exact + late))
             begin = now
-        frames = max([await number(tile, "exact") for tile in await tiles.all()])
+        frames = max([await number(tile, "exact") for tile in await tiles.all()], default=0)
         return frames >= EXACT_FRAMES and max(shares, default=0) >= MIN_EXACT_SHARE
 
     what = f"{EXACT_FRAMES} frames with their own boxes, and {MIN_EXACT_SHARE:.0%} of some stretch"
