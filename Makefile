@@ -74,12 +74,15 @@ fuzz: install servers  ## Generated requests as each role; MINUTES=30, ARGS='-k 
 .PHONY: ready-to-test
 ready-to-test: install servers dashboard chromium
 
-.PHONY: lint
+.PHONY: lint lint-python lint-page
 lint: install  ## Style, types, import rules, and the page's own checks
+	@$(MAKE) --jobs=2 --output-sync=target lint-python lint-page
+lint-python:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+lint-page:
 	@$(call with_node,lint,cd $(WEB) && npm run --silent check)
 
 .PHONY: format
