@@ -52,7 +52,10 @@ INTEGRATION := tests/integration tests/chaos -n 4 --dist loadgroup
 QUIET := tests/integration/batch tests/integration/bridge tests/integration/agents tests/e2e -m "quiet or e2e"
 .PHONY: test test-unit test-integration test-e2e check
 check: lint test-unit  ## What to run before a commit: style, types, import rules, unit tests
+# Clips and exported models are made once for all three, and anew each time.
+test: export TESTS_KEPT := $(CURDIR)/$(DATA)/tests
 test: ready-to-test  ## Every test that passes in CI
+	@rm -rf "$$TESTS_KEPT"
 	@$(BIN)/python -m pytest $(UNIT)
 	@$(BIN)/python -m pytest $(INTEGRATION) -m "not quiet"
 	@$(BIN)/python -m pytest $(QUIET)
@@ -71,12 +74,15 @@ fuzz: install servers  ## Generated requests as each role; MINUTES=30, ARGS='-k 
 .PHONY: ready-to-test
 ready-to-test: install servers dashboard chromium
 
-.PHONY: lint
+.PHONY: lint lint-python lint-page
 lint: install  ## Style, types, import rules, and the page's own checks
+	@$(MAKE) --jobs=2 --output-sync=target lint-python lint-page
+lint-python:
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+lint-page:
 	@$(call with_node,lint,cd $(WEB) && npm run --silent check)
 
 .PHONY: format
@@ -117,7 +123,7 @@ dashboard: $(PAGE)  ## Build the page
 clean:  ## Remove all that can be made again; .local/data and the key to it in .local/keys stay
 	@rm -rf $(VENV) $(WEB)/node_modules build dist *.egg-info
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	@rm -rf $(DATA)/bin $(DATA)/log $(DATA)/run $(DATA)/demo $(DATA)/models
+	@rm -rf $(DATA)/bin $(DATA)/log $(DATA)/run $(DATA)/demo $(DATA)/models $(DATA)/tests
 	@find serve/dashboard/static -mindepth 1 ! -name .gitkeep -delete 2>/dev/null || true
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -55,6 +55,22 @@ def environment_stays() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def kept_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data_dir for what takes seconds to make and is the same every time: clips and exports.
+
+    All workers of a run share it, and all runs of one `make test`; what is kept there may be made
+    by two of them at once.
+    """
+    if given := os.environ.get("TESTS_KEPT"):
+        folder = Path(given).resolve()
+    else:
+        base = tmp_path_factory.getbasetemp()
+        folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """In a process that shares the machine with other lanes, a module has its lane's priority."""

@@ -86,10 +86,18 @@ def _calls(data_dir: Path) -> Path:
     return data_dir / "calls"
 
 
+KEPT = ("models", "demo")
+"""What the demo makes at its first start. The tests before have made it, those of chaos as part of
+a whole stack."""
+
+
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+def demo(tmp_path_factory: pytest.TempPathFactory, kept_dir: Path) -> Iterator[Demo]:
     """One demo for the whole session. Fails the session if anything is left after its stop."""
     data_dir = tmp_path_factory.mktemp("demo")
+    for name in KEPT:
+        (kept_dir / name).mkdir(exist_ok=True)
+        (data_dir / name).symlink_to(kept_dir / name, target_is_directory=True)
     log = data_dir / "demo.log"
     environment = _environment(data_dir)
     with log.open("w", encoding="utf-8") as output:

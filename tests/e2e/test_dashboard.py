@@ -17,9 +17,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.browser import Watch, chromium, opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TENANT = "acme"
 START_TIMEOUT_S = 60.0
@@ -40,19 +43,20 @@ class Demo(Protocol):
     keys: dict[str, str]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    """One for all tests, each of which has a context of its own: its start takes 2 s."""
     async with chromium() as browser:
         yield browser
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser) -> AsyncIterator[Page]:
     async with opened(browser) as page:
         yield page
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def watch(page: Page, demo: Demo) -> AsyncIterator[Watch]:
     watch = Watch(page)
     yield watch

@@ -25,7 +25,7 @@ from tests.witness import strangers
 ALARM_TIMEOUT_S = 90.0
 JOB_TIMEOUT_S = 170.0
 """Ray starts a process and a worker, which read a model, beside four live cameras on two cores."""
-JOB_OF_S = 20
+JOB_OF_S = 10
 WATCH_S = 8.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import time
@@ -79,18 +78,6 @@ class ValkeyServer:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(60)
-
-
-@pytest.fixture(scope="session")
-def kept_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data_dir for what takes seconds to make and is the same every time: clips and exports.
-
-    All workers of a run share it; what is kept there may be made by two of them at once.
-    """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,9 @@ them.
 
 The watcher's model is unavailable for the first frames, and the job starts with the watcher's first
 frame after that.
+
+The clips play at the same time, each on a camera of its own: one after the other, they would take
+half a minute each.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from cluster.batch.chunks import FOREVER_US, InferenceSpec, split
 from cluster.batch.infer import due_frames
@@ -32,6 +35,7 @@ from cluster.batch.request import Request
 from cluster.batch.sources import of_segment
 from cluster.batch.video import ReadStats
 from cluster.bridge.bridge import Bridge
+from cluster.bridge.units import NOT_RECORDED, BridgeCamera
 from cluster.core.settings import Settings
 from cluster.demo.cast import CAST, Role
 from cluster.demo.simulator import DemoCameras
@@ -59,20 +63,26 @@ from tests.factories import CIPHER
 from tests.integration.agents import world as live
 from tests.integration.batch.world import FOREVER_US as ALWAYS_US
 from tests.integration.batch.world import recorded
-from tests.integration.bridge.conftest import bridge, servers
+from tests.integration.bridge.conftest import bridge_of, servers_in
 from tests.integration.bridge.world import Servers, until
 
-__all__ = ["bridge", "servers"]
-
-pytestmark = [pytest.mark.quiet, pytest.mark.timeout(300), pytest.mark.usefixtures("ray_session")]
+pytestmark = [
+    pytest.mark.quiet,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("ray_session"),
+]
 
 DETECT_FPS = 2.5
+VIDEO = {".mp4", ".part"}
+"""Suffixes of files on their way from the recorder to the storage."""
 ROLES = {
+    "street": (CAST[1], 22.0),
     "gate": (CAST[0], 31.0),
-    "yard": (replace(CAST[2], tenant="acme", id="gate"), 31.0),
-    "street": (replace(CAST[1], tenant="acme", id="gate"), 22.0),
+    "yard": (replace(CAST[2], tenant="acme"), 31.0),
 }
-"""Three clips and how many seconds of them to play: two composed scenes, one real street."""
+"""Three clips by their cameras, and how many seconds of them to play: one real street, two composed
+scenes. The shortest comes first."""
 
 
 @dataclass
@@ -104,20 +114,45 @@ def digest(frame: LetterboxedFrame) -> str:
     return hashlib.sha256(frame.pixels.tobytes()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A clip that was watched and recorded.
+
+    Attributes:
+        host: of its watcher, with what that one saw and said.
+    """
+
+    settings: Settings
+    plan: CameraPlan
+    host: ModelHost
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def watched(
+    tmp_path_factory: pytest.TempPathFactory, valkey: str, model_cache: Path, kept_dir: Path
+) -> AsyncIterator[dict[str, Watched]]:
+    """All clips, by their cameras; their recordings lie in the settings' storage."""
+    data_dir = tmp_path_factory.mktemp("parity")
+    async with servers_in(data_dir, valkey) as servers:
+        settings = servers.settings
+        settings.model_cache.symlink_to(model_cache, target_is_directory=True)
+        (data_dir / "data").mkdir(exist_ok=True)
+        await migrate(settings.database_url)
+        async with Database(settings.database_url, cipher=CIPHER) as database:
+            await database.platform().ensure_tenant("acme", "Acme")
+            plans = {name: await planned(database, role) for name, (role, _) in ROLES.items()}
+            async with bridge_of(settings) as bridge:
+                hosts = await watch(servers, bridge, plans, kept_dir)
+            yield {name: Watched(settings, plans[name], hosts[name]) for name in ROLES}
+
+
 @pytest.mark.parametrize("name", ROLES)
 async def test_the_job_raises_the_same_alarms_as_the_watcher(
-    name: str, servers: Servers, bridge: Bridge, model_cache: Path, kept_dir: Path
+    name: str, watched: dict[str, Watched]
 ) -> None:
-    role, seconds = ROLES[name]
-    settings = servers.settings
-    shutil.rmtree(settings.model_cache, ignore_errors=True)
-    settings.model_cache.symlink_to(model_cache, target_is_directory=True)
-    (settings.data_dir / "data").mkdir(exist_ok=True)
-    await migrate(settings.database_url)
+    settings, plan, host = watched[name].settings, watched[name].plan, watched[name].host
     async with Database(settings.database_url, cipher=CIPHER) as database:
-        plan = await planned(database, role)
-        host = await watched(settings, servers, bridge, role, plan, kept_dir, seconds)
-        segments = await kept(database)
+        segments = await kept(database, name)
         await database.tenant("acme").record_alarms([alarm for alarm, _ in host.alarms])
         paths = [update for update in host.updates if isinstance(update, TrackPath)]
         await database.tracks("acme").record_paths(paths)
@@ -125,10 +160,11 @@ async def test_the_job_raises_the_same_alarms_as_the_watcher(
         frames = await batch_frames(settings, plan, segments)
         times = analysed_by_both(host.seen, frames)
         request = Request(
-            tenant="acme", camera="gate", from_us=times[0], to_us=times[-1] + 1, warm_up_s=0
+            tenant="acme", camera=name, from_us=times[0], to_us=times[-1] + 1, warm_up_s=0
         )
         summary = await Job(settings, request, SystemClock()).run()
-        recorded_since = {record.alarm.id: record.alarm for record in await recorded(database)}
+        alarms = [record.alarm for record in await recorded(database)]
+    recorded_since = {alarm.id: alarm for alarm in alarms if alarm.camera == name}
     said = {alarm.id: alarm for alarm, _ in host.alarms}
     new = [alarm for id, alarm in recorded_since.items() if id not in said]
     skipped = len(frames_between(frames, times)) - len(times)
@@ -168,55 +204,71 @@ def frames_between(frames: list[tuple[int, str]], times: list[int]) -> list[int]
 
 
 async def planned(database: Database, role: Role) -> CameraPlan:
-    await database.platform().ensure_tenant("acme", "Acme")
     records = database.tenant("acme")
-    camera = Camera(tenant="acme", id="gate", name="Gate", url="rtsp://x/1", detect_fps=DETECT_FPS)
+    camera = Camera(
+        tenant="acme", id=role.id, name=role.name, url="rtsp://x/1", detect_fps=DETECT_FPS
+    )
     await records.add_camera(camera)
     for rule in role.rules:
-        await records.add_rule("gate", rule)
+        await records.add_rule(role.id, rule)
     return CameraPlan(camera=camera, rules=role.rules, revision=1)
 
 
-async def watched(
-    settings: Settings,
-    servers: Servers,
-    bridge: Bridge,
-    role: Role,
-    plan: CameraPlan,
-    kept_dir: Path,
-    seconds: float,
-) -> ModelHost:
-    """Watch and record a clip from its start. The watcher joins first."""
-    model = await asyncio.to_thread(
-        load_model, settings.detector.weights, settings.detector, settings.model_cache
-    )
-    host = ModelHost(plan, look=lambda _: Detections.empty(), model=model)
-    cameras = DemoCameras(Settings(data_dir=kept_dir), roles=(role,))
+async def watch(
+    servers: Servers, bridge: Bridge, plans: dict[str, CameraPlan], kept_dir: Path
+) -> dict[str, ModelHost]:
+    """Watch and record the clips from their start. The watchers join first."""
+    detector, cache = servers.settings.detector, servers.settings.model_cache
+    model = await asyncio.to_thread(load_model, detector.weights, detector, cache)
+    hosts = {
+        name: ModelHost(plan, look=lambda _: Detections.empty(), model=model)
+        for name, plan in plans.items()
+    }
+    cameras = DemoCameras(Settings(data_dir=kept_dir), roles=tuple(r for r, _ in ROLES.values()))
     async with contextlib.AsyncExitStack() as stack:
-        watcher = await stack.enter_async_context(live.watching(servers, host))
-        (camera,) = await cameras.start()
+        watchers = {
+            name: await stack.enter_async_context(live.watching(servers, host, plans[name].key))
+            for name, host in hosts.items()
+        }
+        playing = await cameras.start()
         stack.push_async_callback(cameras.aclose)
-        assignment = await servers.assignment(CameraKey("acme", "gate"), camera.url)
         always = Recording(mode=RecordingMode.CONTINUOUS)
-        await bridge.sync((replace(assignment, recording=always),))
-        await until("a frame", lambda: host.seen)
-        await asyncio.sleep(seconds)
-        await bridge.sync((assignment,))  # ends the recording's last file
-        await bridge.sync(())
-        # If the watcher left while a frame is at the model, only the job would analyse that frame.
-        await until("all analysed", lambda: watcher.status().analysed == len(host.seen))
-    return host
+        on_air = {
+            camera.id: replace(
+                await servers.assignment(CameraKey("acme", camera.id), camera.url),
+                recording=always,
+            )
+            for camera in playing
+        }
+        await bridge.sync(tuple(on_air.values()))
+        await until("a frame of each", lambda: all(host.seen for host in hosts.values()))
+        await play(bridge, on_air)
+        # If a watcher left while a frame is at the model, only the job would analyse that frame.
+        await until(
+            "all analysed",
+            lambda: all(w.status().analysed == len(hosts[n].seen) for n, w in watchers.items()),
+        )
+    spool = servers.settings.recording_spool
+    await until(
+        "all recorded", lambda: not [path for path in spool.rglob("*") if path.suffix in VIDEO]
+    )
+    return hosts
 
 
-async def kept(database: Database) -> list[Segment]:
-    """All segments, once no more arrive."""
-    before: list[Segment] = []
-    while True:
-        await asyncio.sleep(3)
-        rows = await database.recordings("acme").between("gate", 0, ALWAYS_US, limit=1000)
-        if rows and rows == before:
-            return rows
-        before = rows
+async def play(bridge: Bridge, on_air: dict[str, BridgeCamera]) -> None:
+    """Let each clip play for its time, then end its recording's last file, then take it away."""
+    played = 0.0
+    for name, (_, seconds) in ROLES.items():
+        await asyncio.sleep(seconds - played)
+        played = seconds
+        last = on_air.pop(name)
+        await bridge.sync((replace(last, recording=NOT_RECORDED), *on_air.values()))
+        await bridge.sync(tuple(on_air.values()))
+
+
+async def kept(database: Database, camera: str) -> list[Segment]:
+    """All segments of a camera."""
+    return await database.recordings("acme").between(camera, 0, ALWAYS_US, limit=1000)
 
 
 async def batch_frames(
@@ -226,7 +278,7 @@ async def batch_frames(
     detector = settings.detector
     spec = InferenceSpec(
         tenant="acme",
-        camera="gate",
+        camera=plan.camera.id,
         fps=plan.camera.detect_fps,
         weights=detector.weights,
         sha256="",

@@ -24,7 +24,6 @@ from pipelines.domain import AlarmSource, ZoneEntryRule
 from pipelines.errors import InputError, NotFoundError
 from tests.factories import CIPHER
 from tests.integration.batch.conftest import (
-    DETECTOR,
     DETECTOR_VARIABLES,
     data_folder,
     seed,
@@ -61,7 +60,11 @@ def killed_after(steps: int, command: list[str], environment: dict[str, str], ta
 
 @dataclass(frozen=True)
 class Finished:
-    """What a job left, by the detector as it is by default, and what it said at its end."""
+    """What a job left, by the detector as it is by default, and what it said at its end.
+
+    Attributes:
+        videos: the folder that it was given; one file of three is a video.
+    """
 
     settings: Settings
     videos: Path
@@ -74,7 +77,12 @@ def finished(
 ) -> Finished:
     videos = tmp_path_factory.mktemp("videos")
     shutil.copy(video, videos / "gate.mp4")
-    settings = Settings(data_dir=data_folder(tmp_path_factory.mktemp("job"), model_cache))
+    (videos / "a-broken.mp4").write_bytes(video.read_bytes()[1000:5000])
+    (videos / "b-empty.mkv").write_bytes(b"")
+    (videos / "notes.txt").write_text("not a video")
+    settings = chunked(
+        Settings(data_dir=data_folder(tmp_path_factory.mktemp("job"), model_cache)), 1000
+    )
 
     async def first() -> Summary:
         await migrate(settings.database_url)
@@ -145,55 +153,51 @@ async def test_a_repeated_job_changes_nothing(after: Finished, written_records: 
 
 
 async def test_a_killed_and_resumed_job_writes_the_same_rows(
-    settings: Settings, database: Database, videos: Path, tmp_path: Path, model_cache: Path
+    tmp_path: Path, model_cache: Path, finished: Finished
 ) -> None:
     """SIGKILL while some steps are done and others are not; then again. Compared with a run of
     another configuration that nobody disturbed, in one step instead of fifteen: so seams show, if
     there are any."""
     import ray
 
-    command = [*DRIVER, "--start", "2026-01-01T00:00:00Z", "--json", str(videos / "gate.mp4")]
+    settings = Settings(data_dir=data_folder(tmp_path / "disturbed", model_cache))
+    await migrate(settings.database_url)
+    video = str(finished.videos / "gate.mp4")
+    command = [*DRIVER, "--start", "2026-01-01T00:00:00Z", "--json", video]
     environment = os.environ | {
         "ATALAIA_DATA_DIR": str(settings.data_dir),
-        **DETECTOR_VARIABLES,
         "ATALAIA_BATCH__CHUNK_S": "2",
         "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
     }
-    tables = settings.data_dir / "data" / "blobs" / "acme" / "detections" / "gate"
-    kept = await asyncio.to_thread(killed_after, 3, command, environment, tables)
-    assert 3 <= kept < 15
+    async with Database(settings.database_url, cipher=CIPHER) as database:
+        await seed(database)
+        tables = settings.data_dir / "data" / "blobs" / "acme" / "detections" / "gate"
+        kept = await asyncio.to_thread(killed_after, 3, command, environment, tables)
+        assert 3 <= kept < 15
 
-    resumed = await asyncio.to_thread(
-        lambda: subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=400, check=False
+        resumed = await asyncio.to_thread(
+            lambda: subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=400, check=False
+            )
         )
-    )
-    assert resumed.returncode == 0, resumed.stderr
-    summary = Summary.model_validate_json(resumed.stdout)
-    assert (summary.chunks, summary.looked) == (15, frames_to_analyse())
-    assert 3 <= summary.reused < 15
+        assert resumed.returncode == 0, resumed.stderr
+        summary = Summary.model_validate_json(resumed.stdout)
+        assert (summary.chunks, summary.looked) == (15, frames_to_analyse())
+        assert 3 <= summary.reused < 15
 
-    other_dir = data_folder(tmp_path / "undisturbed", model_cache)
-    undisturbed = chunked(Settings(data_dir=other_dir, detector=DETECTOR), 1000)
-    await migrate(undisturbed.database_url)
-    async with Database(undisturbed.database_url, cipher=CIPHER) as other:
-        await seed(other)
-        whole = await run(undisturbed, files=(str(videos),), start_us=START_US)
+        whole = finished.summary
         assert (whole.chunks, whole.looked) == (1, frames_to_analyse())
-        assert await rows(database) == await rows(other)
+        async with Database(finished.settings.database_url, cipher=CIPHER) as other:
+            assert await rows(database) == await rows(other)
 
 
 async def test_broken_files_are_reported_and_skipped(
-    settings: Settings, database: Database, videos: Path, truth: GroundTruth
+    after: Finished, written_records: Database, truth: GroundTruth
 ) -> None:
-    good = (videos / "gate.mp4").read_bytes()
-    (videos / "a-broken.mp4").write_bytes(good[1000:5000])
-    (videos / "b-empty.mkv").write_bytes(b"")
-    (videos / "notes.txt").write_text("not a video")
-    summary = await run(settings, files=(str(videos),), start_us=START_US)
+    summary = after.summary
     assert [rejected.name for rejected in summary.rejected] == ["a-broken.mp4", "b-empty.mkv"]
     assert summary.sources == 1
-    assert_as_scripted(await recorded(database), truth)
+    assert_as_scripted(await recorded(written_records), truth)
 
 
 async def test_recordings_are_reprocessed_by_time_range(

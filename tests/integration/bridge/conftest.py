@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from cluster.bridge.bridge import Bridge
+from cluster.core.settings import Settings
 from tests.integration.bridge.world import Servers
 from tests.unit.cluster.media.clips import Clip, encode
 
 
-@pytest_asyncio.fixture
-async def servers(tmp_path: Path, valkey: str, redis_client: Redis) -> AsyncIterator[Servers]:
-    world = Servers(tmp_path / "data", valkey)
+@asynccontextmanager
+async def servers_in(data_dir: Path, redis_url: str) -> AsyncIterator[Servers]:
+    world = Servers(data_dir, redis_url)
     try:
         await world.start()
         yield world
@@ -25,16 +27,28 @@ async def servers(tmp_path: Path, valkey: str, redis_client: Redis) -> AsyncIter
         await world.aclose()
 
 
-@pytest_asyncio.fixture
-async def bridge(servers: Servers) -> AsyncIterator[Bridge]:
-    """A bridge; after each test no thread of it may be left."""
-    running = Bridge(servers.settings)
+@asynccontextmanager
+async def bridge_of(settings: Settings) -> AsyncIterator[Bridge]:
+    """A bridge; afterwards no thread of it may be left."""
+    running = Bridge(settings)
     try:
         yield running
     finally:
         await running.aclose()
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith("pump ")]
     assert left == []
+
+
+@pytest_asyncio.fixture
+async def servers(tmp_path: Path, valkey: str, redis_client: Redis) -> AsyncIterator[Servers]:
+    async with servers_in(tmp_path / "data", valkey) as world:
+        yield world
+
+
+@pytest_asyncio.fixture
+async def bridge(servers: Servers) -> AsyncIterator[Bridge]:
+    async with bridge_of(servers.settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,9 @@ from tests.integration.bridge.world import (
 from tests.integration.media.rtsp_camera import RtspCamera
 from tests.unit.cluster.media.clips import Clip, encode
 
-# Bit for bit, so the decoder may not be late: with the machine to itself.
-pytestmark = pytest.mark.quiet
+# Bit for bit, or nearly all of the frames, so the decoder may not be late: with the machine to
+# itself. The two tests without it ask neither.
+quiet = pytest.mark.quiet
 
 GATE = CameraKey("acme", "gate")
 WATCHED_FRAMES = 200
@@ -60,6 +61,7 @@ def assert_well_timed(shown: list[Shown]) -> None:
     assert 0 <= age_us < MAX_AGE_US
 
 
+@quiet
 async def test_h264_passes_unchanged(servers: Servers, bridge: Bridge, clip: Clip) -> None:
     """Nearly every frame arrives, with its time, bit for bit as a decoder makes it of the camera's
     own stream: H.264 decoding is exact, so one bit changed on the way would show."""
@@ -81,6 +83,7 @@ async def test_h264_passes_unchanged(servers: Servers, bridge: Bridge, clip: Cli
     assert {frame.picture.tobytes() for frame in shown} <= pictures_of(clip)
 
 
+@quiet
 async def test_what_comes_too_late_and_all_at_once_damages_no_picture(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:
@@ -98,6 +101,7 @@ async def test_what_comes_too_late_and_all_at_once_damages_no_picture(
     assert {frame.picture.tobytes() for frame in viewer.shown} <= pictures_of(clip)
 
 
+@quiet
 async def test_b_frames_are_transcoded_and_the_status_says_why(
     servers: Servers, bridge: Bridge
 ) -> None:
@@ -126,6 +130,7 @@ SMALL = Scene(
 )
 
 
+@quiet
 async def test_h265_is_transcoded_and_the_status_says_why(servers: Servers, bridge: Bridge) -> None:
     role = Role("acme", "gate", "Gate", (), lambda: composed(SMALL, (320, 192), "h265"), SMALL)
     cameras = DemoCameras(servers.settings, roles=(role,))
@@ -165,6 +170,7 @@ async def test_mjpeg_is_transcoded(servers: Servers, bridge: Bridge) -> None:
     assert {frame.size for frame in shown} == {(320, 192)}
 
 
+@quiet
 async def test_another_size_in_the_middle_of_the_stream_is_followed(
     servers: Servers, bridge: Bridge, clip: Clip, night_clip: Clip
 ) -> None:
@@ -192,6 +198,7 @@ async def test_another_size_in_the_middle_of_the_stream_is_followed(
     assert seen <= pictures_of(clip) | pictures_of(night_clip)
 
 
+@quiet
 async def test_another_size_after_a_break_is_followed(
     servers: Servers, bridge: Bridge, clip: Clip, night_clip: Clip
 ) -> None:
@@ -238,6 +245,7 @@ async def test_a_sub_stream_is_a_second_track(
     assert {frame.size for frame in detect} == {(256, 256)}
 
 
+@quiet
 async def test_streams_wait_for_each_other_in_no_way(
     servers: Servers, bridge: Bridge, clip: Clip
 ) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from cluster.core.settings import RecordingSettings
+from cluster.recording import recorder as recorder_module
 from cluster.recording.camera import CameraRecording
 from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.segment import VideoFormat
@@ -17,9 +18,13 @@ from tests.integration.recording.recording_process import FRAMES, HEIGHT, KEY, W
 
 LIMIT_BYTES = 12_000
 LOOPS = 8
+WAKE_INTERVAL_S = 0.005
+"""Each frame is waited for, so that no reason is missed: with the recorder's own half a second, two
+minutes."""
 
 
 def main(folder: Path) -> None:
+    recorder_module.WAKE_INTERVAL_S = WAKE_INTERVAL_S
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
     outbox = SegmentOutbox(folder, max_bytes=1 << 30)
     recording = CameraRecording(KEY, RecordingSettings(), outbox)
@@ -32,7 +37,7 @@ def main(folder: Path) -> None:
             recorder.offer(unit, VideoFormat("h264", WIDTH, HEIGHT))
             now = recorder.status().written + recorder.status().dropped
             while recorder.status().written + recorder.status().dropped == now:
-                time.sleep(0.0002)
+                time.sleep(0.001)
             reasons.add(recording.status().reason)
     recording.request_stop()
     assert recording.join(20)

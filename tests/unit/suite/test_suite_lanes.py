@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from xdist.remote import Producer
 from xdist.workermanage import WorkerController
 
-from tests.lanes import BUSY, REAL_TIME, Lanes, lane_of
+from tests.lanes import BUSY, CHAOS, REAL_TIME, Lanes, lane_of
 
 LIVE = [f"tests/integration/bridge/test_{n}.py" for n in range(4)]
 MODELS = [f"tests/integration/batch/test_{n}.py" for n in range(4)]
+BREAKING = [f"tests/chaos/test_{n}.py" for n in range(4)]
 OTHERS = [f"tests/unit/pipelines/test_{n}.py" for n in range(4)]
 
 
@@ -64,7 +65,7 @@ def played(tests: list[str], workers: int, turns: Sequence[int]) -> list[Worker]
     return nodes
 
 
-modules = st.lists(st.sampled_from([*LIVE, *MODELS, *OTHERS]), min_size=1, unique=True)
+modules = st.lists(st.sampled_from([*LIVE, *BREAKING, *MODELS, *OTHERS]), min_size=1, unique=True)
 
 
 @settings(deadline=None)
@@ -79,10 +80,10 @@ def test_every_test_runs_once_however_many_workers_there_are(
 
 
 def test_one_worker_runs_all_lanes_and_never_has_to_take_back_its_priority() -> None:
-    tests = [f"{module}::test" for module in [*MODELS, *OTHERS, *LIVE]]
+    tests = [f"{module}::test" for module in [*MODELS, *OTHERS, *BREAKING, *LIVE]]
     (only,) = played(tests, 1, [])
     lanes = [lane_of(test) for test in only.done]
-    assert lanes == [REAL_TIME] * 4 + [()] * 4 + [BUSY] * 4
+    assert lanes == [REAL_TIME] * 4 + [CHAOS] * 4 + [()] * 4 + [BUSY] * 4
 
 
 def test_a_lane_with_a_worker_of_its_own_is_left_to_it() -> None:
@@ -91,3 +92,14 @@ def test_a_lane_with_a_worker_of_its_own_is_left_to_it() -> None:
     first, *others = played(tests, 3, [1, 2] * 40)
     assert {lane_of(test) for node in others for test in node.done} == {()}
     assert {lane_of(test) for test in first.done} == {REAL_TIME}
+
+
+def test_while_one_worker_counts_frames_another_breaks_things() -> None:
+    tests = [f"{module}::test_{n}" for module in [*LIVE, *BREAKING, *OTHERS] for n in range(2)]
+    nodes = played(tests, 4, [0, 1, 2, 3] * 20)
+    of_node = [{lane_of(test) for test in node.done} for node in nodes]
+    assert REAL_TIME in of_node[0]
+    assert CHAOS in of_node[2]
+    assert not any(
+        lane in lanes for lane in (REAL_TIME, CHAOS) for lanes in (of_node[1], of_node[3])
+    )
