@@ -67,6 +67,7 @@ class RayFleet:
                 lifetime="detached",
                 max_restarts=-1,
                 num_cpus=0,
+                resources=self._settings.ray.worker_resources,
                 max_concurrency=256,
             )
             .remote(*args)

@@ -157,6 +157,7 @@ def _ensure_actor(kind: type, name: str, settings: Settings) -> Any:
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
+            resources=settings.ray.worker_resources,
             max_concurrency=64,
         )
         .remote(settings)
