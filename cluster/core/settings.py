@@ -228,6 +228,11 @@ class ControllerSettings(Section):
     stale_after_s: Annotated[float, Field(gt=0)] = Field(
         6.0, description="no fresh frame for this long: the camera is degraded"
     )
+    lease_s: Annotated[float, Field(ge=2, le=120)] = Field(
+        8.0,
+        description="how long a controller that died keeps one of another Ray cluster waiting; "
+        "above the time for which this one's process may be held up",
+    )
 
 
 class AuditSettings(Section):
