@@ -8,6 +8,7 @@ AtalaiaError
 ├── ConfigError           a setting is wrong
 ├── CameraError           a camera cannot be read
 ├── ModelError            a model file cannot be used
+├── StoreRefusedError     a store refuses us: a wrong key, or a request that it cannot accept
 ├── SecretUnreadableError a secret in the records cannot be decrypted
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
     └── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
@@ -87,6 +88,12 @@ class CameraError(AtalaiaError):
 
 class ModelError(AtalaiaError):
     code = "invalid-model"
+
+
+class StoreRefusedError(AtalaiaError):
+    """A store refuses us, and will until somebody changes a setting, the store or this program."""
+
+    code = "store-refused"
 
 
 class SecretUnreadableError(AtalaiaError):

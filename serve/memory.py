@@ -6,32 +6,18 @@ it is still one: it only passes small requests on.
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import numpy.typing as npt
 from ray import serve
 
-from cluster.core.log import configure_logging, get_logger
+from cluster.core.log import configure_logging
 from cluster.core.settings import Settings
 from cluster.inference.embedder import EmbedderInfo
-from cluster.stores.vectors.tenant import (
-    Match,
-    TenantVectors,
-    VectorClient,
-    collection_name,
-    ensure_collection,
-    open_collection,
-    open_vectors,
-)
+from cluster.stores.vectors.connection import VectorConnection
+from cluster.stores.vectors.tenant import Match, collection_name
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.erasure import Target
-from pipelines.errors import ConfigError, UnavailableError
 from pipelines.retention import Window
-
-# While a new replica takes over, the old one still holds the embedded engine's folder, for at most
-# graceful_shutdown_timeout_s.
-OPEN_ATTEMPTS, OPEN_PAUSE_S = 40, 0.25
 
 Vector = npt.NDArray[np.float32]
 
@@ -59,13 +45,10 @@ class Memory:
 
     def __init__(self, settings: Settings, embedder: EmbedderInfo) -> None:
         configure_logging(settings.log)
-        self._log = get_logger("memory")
-        self._settings = settings
         self._info = MemoryInfo(
             collection=collection_name(embedder.name, embedder.dim), dim=embedder.dim
         )
-        self._client: VectorClient | None = None
-        self._opening = asyncio.Lock()
+        self._connection = VectorConnection(settings, self._info.collection, embedder.dim)
 
     async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
         """Remember; the same track of the same camera again replaces what was there.
@@ -74,7 +57,7 @@ class Memory:
             InputError: the sighting is another tenant's, or the vector another embedder's.
             UnavailableError: Qdrant is away.
         """
-        await (await self._of(tenant)).upsert([(sighting, vector)])
+        await self._connection.call(tenant, lambda of: of.upsert([(sighting, vector)]))
 
     async def search(
         self,
@@ -97,73 +80,41 @@ class Memory:
             InputError: the limit or the vector cannot be used.
             UnavailableError: Qdrant is away.
         """
-        return await (await self._of(tenant, cameras)).search(vector, limit, only)
+        return await self._connection.call(
+            tenant, lambda of: of.search(vector, limit, only), cameras
+        )
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
         """The vector of a remembered object. Raises NotFoundError, UnavailableError."""
-        return await (await self._of(tenant)).vector(camera, track)
+        return await self._connection.call(tenant, lambda of: of.vector(camera, track))
 
     async def erase(self, tenant: str, camera: str | None = None) -> None:
         """Forget all of the tenant, or of one of its cameras. Raises UnavailableError."""
-        await (await self._of(tenant)).erase(camera)
+        await self._connection.call(tenant, lambda of: of.erase(camera))
 
     async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
         """As `TenantVectors.remove`: a part of what lies within a window. Raises
         UnavailableError."""
-        return await (await self._of(tenant)).remove(camera, window, limit)
+        return await self._connection.call(tenant, lambda of: of.remove(camera, window, limit))
 
     async def count(self, tenant: str) -> int:
         """How many objects are remembered. Raises UnavailableError."""
-        return await (await self._of(tenant)).count()
+        return await self._connection.call(tenant, lambda of: of.count())
 
     async def known(self, tenant: str, targets: list[Target]) -> list[Target]:
         """Those of some objects that are remembered. Raises UnavailableError."""
-        return await (await self._of(tenant)).known(targets)
+        return await self._connection.call(tenant, lambda of: of.known(targets))
 
     async def forget(self, tenant: str, targets: list[Target]) -> None:
         """Forget some objects. Raises UnavailableError."""
-        await (await self._of(tenant)).forget(targets)
+        await self._connection.call(tenant, lambda of: of.forget(targets))
 
     async def info(self) -> MemoryInfo:
-        """Raises UnavailableError where Qdrant cannot be reached."""
-        await self._connected()
+        """Asks Qdrant each time. Raises UnavailableError where it cannot be reached or its
+        collection cannot be used, StoreRefusedError where it refuses the key."""
+        await self._connection.check()
         return self._info
-
-    async def _of(self, tenant: str, cameras: frozenset[str] | None = None) -> TenantVectors:
-        return TenantVectors(await self._connected(), self._info.collection, tenant, cameras)
-
-    async def _connected(self) -> VectorClient:
-        """The client, with its collection made; tried again by the next call where that failed."""
-        async with self._opening:
-            if self._client is None:
-                client = await self._open()
-                try:
-                    await ensure_collection(client, self._info.collection, self._info.dim)
-                    self._client = await open_collection(
-                        self._settings, client, self._info.collection
-                    )
-                except BaseException:
-                    await client.close()
-                    raise
-            return self._client
-
-    async def _open(self) -> VectorClient:
-        qdrant = self._settings.qdrant
-        if qdrant.url is not None:
-            return open_vectors(url=qdrant.url, api_key=qdrant.api_key)
-        path = self._settings.qdrant_path
-        path.mkdir(parents=True, exist_ok=True)
-        for attempt in range(OPEN_ATTEMPTS):
-            try:
-                return open_vectors(path=path)
-            except ConfigError as error:
-                if attempt == 0:
-                    self._log.info("waiting for the folder of vectors", reason=str(error))
-                busy = error
-            await asyncio.sleep(OPEN_PAUSE_S)
-        raise UnavailableError(busy.message, hint=busy.hint)
 
     async def __del__(self) -> None:
         # Serve awaits this when the replica ends; the embedded engine then gives its folder free.
-        if self._client is not None:
-            await self._client.close()
+        await self._connection.aclose()

@@ -31,7 +31,7 @@ class LocalObjectIndex:
         self._client = connect(settings)
         info = self._model.info
         self._collection = collection_name(info.name, info.dim)
-        self._vectors = TenantVectors(self._client, self._collection, tenant)
+        self._vectors = TenantVectors(self._client, self._collection, tenant, dim=info.dim)
         self._lock = asyncio.Lock()  # one crop at a time
 
     @classmethod

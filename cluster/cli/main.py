@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,7 @@ from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_c
 from cluster.core.settings import CONFIG_VARIABLE
 from cluster.local.binaries import build_all
 from cluster.local.doctor import Level, examine
+from cluster.local.production_checks import examine_production
 
 app = typer.Typer(
     name="atalaia",
@@ -103,9 +105,17 @@ _STYLES = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAI
 
 
 @app.command(epilog="Example: atalaia doctor --json")
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    production: Annotated[
+        bool, typer.Option("--production", help="Also check the settings for use as a cluster.")
+    ] = False,
+) -> None:
     """Check this machine and say how to fix problems. Exit code 1 if any must be fixed."""
-    findings = examine(settings())
+    chosen = settings()
+    findings = examine(chosen)
+    if production:
+        findings += examine_production(chosen, os.environ)
     if as_json:
         out().print(json.dumps([finding.as_dict() for finding in findings], indent=2), markup=False)
     else:

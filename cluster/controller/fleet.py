@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -23,10 +24,15 @@ CALL_TIMEOUT_S = 15.0
 
 
 class RayFleet:
-    """Bridges and agent hosts, each a named actor that Ray restarts when it dies."""
+    """Bridges and agent hosts, each a named actor that Ray restarts when it dies.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        token: goes with each command; workers refuse one that is lower than an earlier one.
+    """
+
+    def __init__(self, settings: Settings, token: Callable[[], int] = lambda: 0) -> None:
         self._settings = settings
+        self._token = token
         self._bridges: list[Any] = []
         self._hosts: list[Any] = []
         self._adopted = False
@@ -67,6 +73,7 @@ class RayFleet:
                 lifetime="detached",
                 max_restarts=-1,
                 num_cpus=0,
+                resources=self._settings.ray.worker_resources,
                 max_concurrency=256,
             )
             .remote(*args)
@@ -79,19 +86,21 @@ class RayFleet:
     async def sync_bridge(
         self, index: int, cameras: tuple[BridgeCamera, ...]
     ) -> BridgeStatus | None:
-        status: BridgeStatus | None = await self._call(self._bridges[index].sync.remote(cameras))
+        status: BridgeStatus | None = await self._call(
+            self._bridges[index].sync.remote(cameras, self._token())
+        )
         return status
 
     async def sync_host(
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
     ) -> HostStatus | None:
         status: HostStatus | None = await self._call(
-            self._hosts[index].sync.remote(changed, removed)
+            self._hosts[index].sync.remote(changed, removed, self._token())
         )
         return status
 
     async def drop_watcher(self, index: int, key: CameraKey) -> None:
-        await self._call(self._hosts[index].drop.remote(key))
+        await self._call(self._hosts[index].drop.remote(key, self._token()))
 
     async def aclose(self) -> None:
         """End every worker."""

@@ -13,6 +13,7 @@ import time
 from typing import Protocol
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus
+from cluster.controller.lease import Fence
 from cluster.controller.reports import HostStatus
 from cluster.core.settings import Settings
 from pipelines.domain import CameraKey, CameraPlan
@@ -65,19 +66,24 @@ class Host(Protocol):
 
 
 class HostActor:
-    """An agent host as an actor. Arguments and errors are those of the host."""
+    """An agent host as an actor. Arguments and errors are those of the host; a command with a lower
+    token than an earlier one raises NotInCommandError."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         prepare_worker()
         host_class = getattr(importlib.import_module(HOST_MODULE), HOST_CLASS)
         self._host: Host = host_class(settings, name)
+        self._fence = Fence()
 
     async def sync(
-        self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
+        self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...], token: int = 0
     ) -> HostStatus:
+        if changed or removed:  # else it is a question, which anybody may ask
+            self._fence.admit(token)
         return await self._host.sync(changed, removed)
 
-    async def drop(self, key: CameraKey) -> None:
+    async def drop(self, key: CameraKey, token: int = 0) -> None:
+        self._fence.admit(token)
         await self._host.drop(key)
 
     async def snapshot(self, tenant: str, camera: str, quality: int) -> bytes:
@@ -88,15 +94,18 @@ class HostActor:
 
 
 class BridgeActor:
-    """A bridge as an actor. Arguments and errors are those of the bridge."""
+    """A bridge as an actor. Arguments and errors are those of the bridge; a command with a lower
+    token than an earlier one raises NotInCommandError."""
 
     def __init__(self, settings: Settings) -> None:
         from cluster.bridge.bridge import Bridge
 
         prepare_worker()
         self._bridge = Bridge(settings)
+        self._fence = Fence()
 
-    async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
+    async def sync(self, cameras: tuple[BridgeCamera, ...], token: int = 0) -> BridgeStatus:
+        self._fence.admit(token)
         return await self._bridge.sync(cameras)
 
     async def aclose(self) -> None:

@@ -135,6 +135,16 @@ class RaySettings(Section):
     num_cpus: Annotated[int, Field(ge=1)] | None = Field(
         None, description="CPUs that the local cluster hands out; default: those of the machine"
     )
+    worker_resource: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] | None = Field(
+        None,
+        description="a resource that only the nodes for our actors have: controller, listener, "
+        "bridges and hosts then keep off the others, such as the head; default: any node",
+    )
+
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """What an actor of ours asks for, besides CPUs; so little that a node never runs out."""
+        return {self.worker_resource: 0.001} if self.worker_resource else {}
 
 
 class DetectorSettings(Section):
@@ -217,6 +227,11 @@ class ControllerSettings(Section):
     interval_s: Annotated[float, Field(gt=0, le=60)] = 2.0
     stale_after_s: Annotated[float, Field(gt=0)] = Field(
         6.0, description="no fresh frame for this long: the camera is degraded"
+    )
+    lease_s: Annotated[float, Field(ge=2, le=120)] = Field(
+        8.0,
+        description="how long a controller that died keeps one of another Ray cluster waiting; "
+        "above the time for which this one's process may be held up",
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from cluster.core.redaction import refuse_bucket_credentials
 from cluster.core.section import Port, Section
+
+_HEADER_VALUE = re.compile(r"[!-~]+")
 
 RedisProcess = Literal["api", "agent", "bridge", "controller", "detector", "listener"]
 """A kind of process that uses Redis."""
@@ -76,6 +80,32 @@ class QdrantSettings(Section):
         description="send tokens for the one collection, which expire after a minute, in place of "
         "the API key, once that is made; the server needs service.jwt_rbac",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _a_server(cls, url: str | None) -> str | None:
+        """Raises ValueError in our words; the client would at its first call, in its own."""
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("not a URL with a port of 1 to 65535") from None
+        if parts.scheme not in ("http", "https") or not host or port == 0:
+            raise ValueError("must be http:// or https:// with a host, such as http://qdrant:6333")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("credentials do not belong into the URL; set api_key")
+        if parts.query or parts.fragment or not url.isascii() or any(map(str.isspace, url)):
+            raise ValueError("must be plain ASCII without spaces, query and fragment")
+        return url
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not _HEADER_VALUE.fullmatch(key.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces: it is sent in a header")
+        return key
 
 
 class BlobSettings(Section):

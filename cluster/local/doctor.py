@@ -166,10 +166,24 @@ def _others(settings: Settings) -> Iterator[Finding]:
         yield _remote("gateway", settings.gateway_api_url, 80, "ATALAIA_GATEWAY__API_URL")
         yield _remote("relay", settings.gateway.relay_url, RELAY_PORT, "ATALAIA_GATEWAY__RELAY_URL")
     if settings.qdrant.url is not None:
-        yield _remote("qdrant", settings.qdrant.url, 6333, "ATALAIA_QDRANT__URL")
+        yield _qdrant(settings, settings.qdrant.url)
     database = settings.database_url
     if not database.startswith("sqlite"):
         yield _remote("database", database, 5432, "ATALAIA_DATABASE__URL")
+
+
+def _qdrant(settings: Settings, url: str) -> Finding:
+    """Whether it answers, and takes our key; with a wrong one it would answer as well."""
+    from cluster.stores.vectors.client import check_server  # 1 s
+
+    found = _remote("qdrant", url, 6333, "ATALAIA_QDRANT__URL")
+    if found.level is not Level.OK:
+        return found
+    try:
+        asyncio.run(check_server(settings))
+    except AtalaiaError as error:
+        return Finding("qdrant", Level.FAILURE, f"{redact(url)}: {error.message}", error.hint)
+    return found
 
 
 def _remote(name: str, url: str, default_port: int, variable: str) -> Finding:

@@ -10,7 +10,10 @@ import ray
 
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.controller.fenced import FencedBoard, FencedDispatcher, FencedFleet, FencedGateway
 from cluster.controller.fleet import RayFleet
+from cluster.controller.lease_keeper import BootClock, LeaseKeeper, lead
+from cluster.controller.lease_store import RedisLease
 from cluster.controller.metrics import FleetMetrics
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
@@ -49,21 +52,28 @@ class ControllerService:
         self._database = Database.of(settings, cipher=RecordCipher.of(settings))
         self._redis = open_redis(settings.redis_url_of("controller"))
         self._gateway = make_gateway(settings)
-        self._fleet = RayFleet(settings)
+        self._lease = LeaseKeeper(
+            RedisLease(self._redis),
+            ray.get_runtime_context().get_session_name(),
+            settings.controller.lease_s,
+            BootClock(),
+        )
+        token = self._lease.token
+        self._fleet = RayFleet(settings, token)
         self._dispatcher = LiveKitDispatcher(settings.livekit)
         self._controller = Controller(
             settings,
             plans=self._database.platform(),
-            gateway=self._gateway,
-            fleet=self._fleet,
-            dispatcher=self._dispatcher,
-            board=CameraStatusBoard(self._redis),
+            gateway=FencedGateway(self._gateway, token),
+            fleet=FencedFleet(self._fleet, token),
+            dispatcher=FencedDispatcher(self._dispatcher, token),
+            board=FencedBoard(CameraStatusBoard(self._redis), token),
             clock=SystemClock(),
             observe=FleetMetrics().observe,
         )
+        self._settings = settings
+        self._sweepers: tuple[RetentionService | ErasureService, ...] = ()
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
-        self._retention = RetentionService(settings, self._database, SystemClock())
-        self._erasure = ErasureService(settings, self._database, self._redis, SystemClock())
 
     async def _run(self, settings: Settings) -> None:
         try:
@@ -72,11 +82,32 @@ class ControllerService:
         except UnavailableError as error:
             # They stay on disk for the next start, or for a host of the same name.
             log.warning("spooled alarms of earlier hosts not published", error=error.message)
-        await self._controller.run()
+        await lead(self._lease, self._command, self._stand_by)
+
+    async def _command(self) -> None:
+        """While this controller holds the lease: retention and erasure are its, too."""
+        retention = RetentionService(self._settings, self._database, SystemClock())
+        erasure = ErasureService(self._settings, self._database, self._redis, SystemClock())
+        self._sweepers = (retention, erasure)
+        try:
+            await self._controller.run()
+        finally:
+            self._sweepers = ()
+            await erasure.aclose()
+            await retention.aclose()
+
+    async def _stand_by(self) -> None:
+        """Another cluster's controller commands: its bridges and ours would put each other out of
+        the rooms."""
+        await self._fleet.resize(bridges=0, hosts=0)
 
     async def ping(self) -> bool:
-        """True while the controller, retention and erasure run."""
-        return not self._task.done() and self._retention.running and self._erasure.running
+        """True while the controller runs, and while it holds the lease also retention and erasure.
+        One that stands by is as it should be."""
+        if self._task.done():
+            return False
+        sweeping = bool(self._sweepers) and all(sweeper.running for sweeper in self._sweepers)
+        return sweeping or not self._lease.held
 
     async def changed(self, tenant: str, camera: str | None = None) -> None:
         """This tenant's records changed: reconcile now instead of at the next round."""
@@ -88,15 +119,15 @@ class ControllerService:
         return dict(self._controller.counts)
 
     async def aclose(self) -> None:
-        """Stop reconciling, then stop every worker. Idempotent."""
+        """Stop reconciling, then stop every worker, then let another cluster's controller command.
+        Idempotent."""
         if self._task.cancelled():
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await self._erasure.aclose()
-        await self._retention.aclose()
         await self._controller.aclose()
         await self._fleet.aclose()
+        await self._lease.release()
         await self._gateway.aclose()
         await self._dispatcher.aclose()
         await self._redis.aclose()
@@ -157,6 +188,7 @@ def _ensure_actor(kind: type, name: str, settings: Settings) -> Any:
             lifetime="detached",
             max_restarts=-1,
             num_cpus=0,
+            resources=settings.ray.worker_resources,
             max_concurrency=64,
         )
         .remote(settings)

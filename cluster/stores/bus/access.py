@@ -41,7 +41,7 @@ class Rule:
 
 
 # All keys of tenants: what an erasure of one removes.
-_OF_TENANTS = tuple(pattern for pattern in KeyPattern if pattern is not KeyPattern.MODEL)
+_OF_TENANTS = tuple(p for p in KeyPattern if p not in (KeyPattern.MODEL, KeyPattern.LEASE))
 _STREAMS = (KeyPattern.ALARMS, KeyPattern.TRACKS, KeyPattern.DEAD_LETTERS)
 
 # The script that publishes an alarm has both keys; SET, which would replace a stream, only markers.
@@ -71,13 +71,15 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Writes the cameras' states, publishes what hosts left in their spools, and erases
+    # Holds the controllers' lease, writes the cameras' states, publishes what hosts left in their
+    # spools, and erases
     # (`TenantEraser`): entries about objects, and all keys of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
         Rule((*_TRANSACTION, "del", "hset", "expire"), (KeyPattern.CAMERAS,)),
         Rule(("xrange", "xdel"), _STREAMS),
         Rule(("unlink",), _OF_TENANTS),
+        Rule((*_SCRIPTS, "hmget", "hset", "time"), (KeyPattern.LEASE,)),
         Rule(("scan",)),
     ),
     "detector": (Rule((*_CONNECTION, "get"), read_only=(KeyPattern.MODEL,)),),

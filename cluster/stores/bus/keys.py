@@ -9,6 +9,7 @@
 | `atalaia:{<tenant>}:cameras`        | hash   | camera → its status                     |
 | `atalaia:{<tenant>}:rate:<of>`      | hash   | units used of a rate, by slice of time  |
 | `atalaia:model`                     | string | the weights chosen at run time          |
+| `atalaia:controller`                | hash   | which controller commands, until when   |
 
 The braces keep all keys of a tenant in one slot of a Redis cluster: scripts and transactions may
 touch several of them at once.
@@ -22,6 +23,7 @@ from uuid import UUID
 from cluster.core.tenancy import require_tenant
 
 MODEL_KEY = "atalaia:model"
+LEASE_KEY = "atalaia:controller"
 
 
 class KeyPattern(StrEnum):
@@ -35,6 +37,7 @@ class KeyPattern(StrEnum):
     CAMERAS = "atalaia:{*}:cameras"
     RATES = "atalaia:{*}:rate:*"
     MODEL = MODEL_KEY
+    LEASE = LEASE_KEY
 
 
 def alarms_key(tenant: str) -> str:

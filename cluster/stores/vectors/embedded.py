@@ -25,6 +25,7 @@ from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
 from cluster.core.aio import call_foreign, keep_cancellation
+from cluster.stores.vectors.errors import CollectionLostError
 from pipelines.errors import AtalaiaError, ConfigError, UnavailableError
 
 _T = TypeVar("_T")
@@ -112,12 +113,15 @@ class EmbeddedQdrant:
         await self._run(create)
 
     async def create_payload_index(
-        self, name: str, field: str, schema: models.PayloadSchemaType | models.KeywordIndexParams
+        self,
+        name: str,
+        field: str,
+        schema: models.KeywordIndexParams | models.IntegerIndexParams,
+        wait: bool = True,
     ) -> None:
-        """Does nothing where there is one."""
-        text = schema is models.PayloadSchemaType.KEYWORD or not isinstance(
-            schema, models.PayloadSchemaType
-        )
+        """Does nothing where there is one. No index of the engine here has a graph."""
+        del wait  # it is always done when this returns
+        text = isinstance(schema, models.KeywordIndexParams)
         kind = edge.PayloadSchemaType.Keyword if text else edge.PayloadSchemaType.Integer
 
         def create() -> None:
@@ -130,9 +134,13 @@ class EmbeddedQdrant:
     # ------------------------------------------------------------ points
 
     async def upsert(
-        self, name: str, points: Sequence[models.PointStruct], wait: bool = True
+        self,
+        name: str,
+        points: Sequence[models.PointStruct],
+        wait: bool = True,
+        timeout: int | None = None,  # noqa: ASYNC109 -- as the client has it
     ) -> None:
-        del wait  # it is always done when this returns
+        del wait, timeout  # it is always done when this returns
         operation = edge.UpdateOperation.upsert_points(
             [edge.Point(str(p.id), cast("list[float]", p.vector), p.payload) for p in points]
         )
@@ -207,7 +215,7 @@ class EmbeddedQdrant:
     def _shard(self, name: str) -> edge.EdgeShard:
         if name not in self._shards:
             if not (self._path / name).is_dir():
-                raise UnavailableError(f"there is no collection {name}.")
+                raise CollectionLostError(f"there is no collection {name}.")
             self._shards[name] = edge.EdgeShard.load(str(self._path / name))
         return self._shards[name]
 

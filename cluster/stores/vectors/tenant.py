@@ -11,41 +11,37 @@ cores, some 20 ms among 100,000 objects. The server builds a graph, and is for m
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import SecretStr
-from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+from qdrant_client import models
 
-from cluster.core.aio import keep_cancellation
-from cluster.core.settings import Settings
 from cluster.core.tenancy import require_tenant
-from cluster.stores.vectors.embedded import EmbeddedQdrant
-from cluster.stores.vectors.tokens import CollectionTokens
-from pipelines.clock import SystemClock
+from cluster.stores.vectors.client import VectorClient as VectorClient
+from cluster.stores.vectors.client import connect as connect
+from cluster.stores.vectors.client import open_collection as open_collection
+from cluster.stores.vectors.client import open_vectors as open_vectors
+from cluster.stores.vectors.collection import collection_name as collection_name
+from cluster.stores.vectors.collection import dimension
+from cluster.stores.vectors.collection import ensure_collection as ensure_collection
+from cluster.stores.vectors.errors import QdrantTimeoutError, qdrant_errors
 from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
 from pipelines.erasure import Target
-from pipelines.errors import ConfigError, InputError, NotFoundError, UnavailableError
+from pipelines.errors import InputError, NotFoundError
 from pipelines.retention import Window
 
-# A search in the server takes a few milliseconds; this bounds a server that hangs.
-TIMEOUT_S = 10
 MAX_LIMIT = 1_000
-# Links of the search graph inside each tenant; the graph across tenants is switched off, since no
-# search ever crosses them. Both as Qdrant advises for many tenants in one collection.
-_TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
+# A server refuses a request of more than 32 MB, which 3,000 vectors of 512 numbers exceed: a number
+# takes up to 22 characters of JSON, a sighting some 600. A request of this size has 300 of them.
+BATCH_BYTES = 4_000_000
+_NUMBER_BYTES, _SIGHTING_BYTES = 22, 1_000
+# While the server merges and indexes, what it has stored becomes visible late; a healthy one takes
+# some milliseconds. Two of these fit into what the embedder waits for the memory.
+APPLY_S = 4
 _NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
-
-VectorClient = AsyncQdrantClient | EmbeddedQdrant
-"""For annotations elsewhere, so that only this package imports either."""
 
 Vector = Sequence[float] | npt.NDArray[np.float32]
 """float32 (dim,); its length does not matter, only its direction (cosine)."""
@@ -58,104 +54,6 @@ class Match(Frozen):
     sighting: Sighting
 
 
-def open_vectors(
-    *,
-    url: str | None = None,
-    api_key: SecretStr | None = None,
-    tokens: CollectionTokens | None = None,
-    path: Path | None = None,
-) -> VectorClient:
-    """A client of a server (`url`), or the engine embedded in this process (`path`).
-
-    Args:
-        tokens: sent in the place of `api_key`.
-
-    Raises:
-        ConfigError: neither or both are given, or another process has the folder.
-    """
-    if (url is None) == (path is None):
-        raise ConfigError("give either the URL of a Qdrant server or a folder.")
-    if url is not None:
-        key = api_key.get_secret_value() if api_key and tokens is None else None
-        return AsyncQdrantClient(
-            url=url,
-            api_key=key,
-            auth_token_provider=tokens,
-            timeout=TIMEOUT_S,
-            # It would be a blocking call, here, in the constructor.
-            check_compatibility=False,
-        )
-    assert path is not None
-    return EmbeddedQdrant(path)
-
-
-async def open_collection(settings: Settings, client: VectorClient, name: str) -> VectorClient:
-    """The client for work in a collection that `client` has made: `client` itself, or in its place
-    one that may do nothing else, where the server checks tokens.
-
-    Raises:
-        ConfigError: the tokens cannot be signed, because there is no API key.
-    """
-    qdrant = settings.qdrant
-    if qdrant.url is None or not qdrant.tokens:
-        return client
-    if qdrant.api_key is None:
-        raise ConfigError(
-            "qdrant.tokens needs qdrant.api_key, which signs them.",
-            hint="Set ATALAIA_QDRANT__API_KEY to the server's.",
-        )
-    await client.close()
-    return open_vectors(
-        url=qdrant.url, tokens=CollectionTokens(qdrant.api_key, name, SystemClock())
-    )
-
-
-def connect(settings: Settings) -> VectorClient:
-    """The configured client: a server, else the engine in `data_dir`.
-
-    Raises:
-        UnavailableError: another process still has the embedded engine's folder.
-    """
-    if settings.qdrant.url is not None:
-        return open_vectors(url=settings.qdrant.url, api_key=settings.qdrant.api_key)
-    try:
-        return open_vectors(path=settings.qdrant_path)
-    except ConfigError as error:
-        raise UnavailableError(error.message, hint=error.hint) from error
-
-
-def collection_name(embedder: str, dim: int) -> str:
-    """Vectors of different embedders cannot be compared, so each has a collection of its own.
-
-    Raises:
-        ConfigError: `embedder` has no letter or digit, or `dim` is not positive.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", embedder.lower()).strip("-")
-    if not slug or dim <= 0:
-        raise ConfigError(f"{embedder!r} with {dim} numbers cannot name a collection.")
-    return f"atalaia-{slug[:80]}-{dim}"
-
-
-async def ensure_collection(client: VectorClient, name: str, dim: int) -> None:
-    """Make the collection and its indexes where they are missing. Several may call it at once.
-
-    Raises:
-        ConfigError: it exists for vectors of another length or distance.
-        UnavailableError: Qdrant is away.
-    """
-    with _qdrant_errors():
-        if not await client.collection_exists(name):
-            await _create(client, name, dim)
-        found = await _params(client, name)
-        if (found.size, found.distance) != (dim, models.Distance.COSINE):
-            raise ConfigError(
-                f"the collection {name} holds vectors of {found.size} numbers "
-                f"({found.distance.value}), not {dim} (Cosine).",
-                hint="Remove it, or name the embedder anew.",
-            )
-        await _create_indexes(client, name)
-
-
 class TenantVectors:
     """What one tenant remembers. No method can see or change another tenant's points.
 
@@ -164,6 +62,7 @@ class TenantVectors:
         collection: made by `ensure_collection`.
         tenant: whose memory.
         cameras: those whose sightings alone are found; None: every camera.
+        dim: numbers of a vector; None: the collection is asked once.
 
     Raises:
         InputError: `tenant` is no slug.
@@ -175,16 +74,21 @@ class TenantVectors:
         collection: str,
         tenant: str,
         cameras: frozenset[str] | None = None,
+        dim: int | None = None,
     ) -> None:
         require_tenant(tenant)
         self.tenant = tenant
         self._cameras = cameras
         self._client = client
         self._collection = collection
-        self._dim: int | None = None
+        self._dim = dim
 
     async def upsert(self, points: Sequence[tuple[Sighting, Vector]]) -> None:
         """Remember sightings with their vectors; the same track again replaces what was known.
+
+        They are in the server's log when this returns, and can be found as soon as it has applied
+        them: at once, except while it is busy indexing. Many go in several requests, so that some
+        may be remembered when it raises UnavailableError; the same call again mends that.
 
         Raises:
             InputError: a vector has the wrong length, is zero or not finite, or a sighting is
@@ -204,8 +108,9 @@ class TenantVectors:
             )
             for sighting, vector in points
         ]
-        with _qdrant_errors():
-            await self._client.upsert(self._collection, structs, wait=True)
+        size = batch_size(dim)
+        for start in range(0, len(structs), size):
+            await self._store(structs[start : start + size], last=start + size >= len(structs))
 
     async def search(
         self,
@@ -227,7 +132,7 @@ class TenantVectors:
         if not 1 <= limit <= MAX_LIMIT:
             raise InputError(f"limit must be between 1 and {MAX_LIMIT}.")
         query = _checked(vector, await self._dimension())
-        with _qdrant_errors():
+        with qdrant_errors():
             answer = await self._client.query_points(
                 self._collection,
                 query=query,
@@ -248,7 +153,7 @@ class TenantVectors:
         assert isinstance(inside.must, list)
         point = _point_id(self.tenant, camera, track)
         inside.must.append(models.HasIdCondition(has_id=[point]))
-        with _qdrant_errors():
+        with qdrant_errors():
             points = await self._client.scroll(
                 self._collection,
                 scroll_filter=inside,
@@ -264,7 +169,7 @@ class TenantVectors:
 
     async def count(self, camera: str | None = None) -> int:
         """How many objects are remembered. Raises UnavailableError."""
-        with _qdrant_errors():
+        with qdrant_errors():
             answer = await self._client.count(
                 self._collection,
                 count_filter=self._filter(SightingFilter(camera=camera)),
@@ -274,7 +179,7 @@ class TenantVectors:
 
     async def erase(self, camera: str | None = None) -> None:
         """Forget everything of a camera, or of the whole tenant. Raises UnavailableError."""
-        with _qdrant_errors():
+        with qdrant_errors():
             await self._delete(self._filter(SightingFilter(camera=camera)))
 
     async def known(self, targets: Sequence[Target]) -> list[Target]:
@@ -282,7 +187,7 @@ class TenantVectors:
         ids = {_point_id(self.tenant, t.camera, t.track): t for t in targets}
         if not ids:
             return []
-        with _qdrant_errors():
+        with qdrant_errors():
             found, _ = await self._client.scroll(
                 self._collection, scroll_filter=self._named(list(ids)), limit=len(ids)
             )
@@ -293,7 +198,7 @@ class TenantVectors:
         UnavailableError."""
         ids = [_point_id(self.tenant, t.camera, t.track) for t in targets]
         if ids:
-            with _qdrant_errors():
+            with qdrant_errors():
                 await self._delete(self._named(ids))
 
     async def remove(self, camera: str, window: Window, limit: int) -> int:
@@ -311,13 +216,30 @@ class TenantVectors:
         ended = models.Range(lt=window.until_us)
         inside.must.append(models.FieldCondition(key="first_seen_us", range=began))
         inside.must.append(models.FieldCondition(key="last_seen_us", range=ended))
-        with _qdrant_errors():
+        with qdrant_errors():
             found, _ = await self._client.scroll(
                 self._collection, scroll_filter=inside, limit=limit
             )
             if found:
                 await self._delete(self._named([str(point.id) for point in found]))
         return len(found)
+
+    async def _store(self, points: Sequence[models.PointStruct], last: bool) -> None:
+        """Wait until the last batch is applied, which comes after all before it, but not for long:
+        stored they are as soon as the server has acknowledged them."""
+        if last and await self._applied(points):
+            return
+        with qdrant_errors():
+            await self._client.upsert(self._collection, points, wait=False, timeout=APPLY_S)
+
+    async def _applied(self, points: Sequence[models.PointStruct]) -> bool:
+        """Store, and whether the server said within `APPLY_S` that it has."""
+        try:
+            with qdrant_errors():
+                await self._client.upsert(self._collection, points, wait=True, timeout=APPLY_S)
+        except QdrantTimeoutError:
+            return False
+        return True
 
     async def _delete(self, which: models.Filter) -> None:
         selector = models.FilterSelector(filter=which)
@@ -354,9 +276,13 @@ class TenantVectors:
 
     async def _dimension(self) -> int:
         if self._dim is None:
-            with _qdrant_errors():
-                self._dim = (await _params(self._client, self._collection)).size
+            self._dim = await dimension(self._client, self._collection)
         return self._dim
+
+
+def batch_size(dim: int) -> int:
+    """Points of one request, so that it stays below `BATCH_BYTES`; at least one."""
+    return max(1, BATCH_BYTES // (_NUMBER_BYTES * dim + _SIGHTING_BYTES))
 
 
 def _point_id(tenant: str, camera: str, track: str) -> str:
@@ -376,51 +302,3 @@ def _checked(vector: Vector, dim: int) -> list[float]:
         raise InputError("a vector must be finite and not zero.")
     values: list[float] = array.tolist()
     return values
-
-
-async def _params(client: VectorClient, name: str) -> models.VectorParams:
-    if isinstance(client, EmbeddedQdrant):
-        return await client.params(name)
-    params = (await client.get_collection(name)).config.params.vectors
-    if not isinstance(params, models.VectorParams):
-        raise ConfigError("the collection was not made by Atalaia: it has several vectors a point.")
-    return params
-
-
-async def _create(client: VectorClient, name: str, dim: int) -> None:
-    try:
-        await client.create_collection(
-            name,
-            vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE),
-            hnsw_config=_TENANT_GRAPH,
-        )
-    except (UnexpectedResponse, ValueError):
-        # Another one was faster, or something is wrong; only the first leaves a collection.
-        if not await client.collection_exists(name):
-            raise
-
-
-async def _create_indexes(client: VectorClient, name: str) -> None:
-    await client.create_payload_index(
-        name,
-        "tenant",
-        models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    )
-    for field in ("camera", "label", "colour"):
-        await client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
-    for field in ("first_seen_us", "last_seen_us"):
-        await client.create_payload_index(name, field, models.PayloadSchemaType.INTEGER)
-
-
-@contextmanager
-def _qdrant_errors() -> Iterator[None]:
-    """Raise UnavailableError in place of the client's errors, which differ between its modes."""
-    try:
-        with keep_cancellation():
-            yield
-    except UnexpectedResponse as error:
-        raise UnavailableError(
-            f"Qdrant refused: {error.status_code} {error.reason_phrase}."
-        ) from error
-    except (ApiException, QdrantException, OSError) as error:
-        raise UnavailableError(f"Qdrant cannot be used: {type(error).__name__}.") from error

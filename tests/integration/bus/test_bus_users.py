@@ -12,6 +12,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from cluster.controller.lease import Grant, Refusal
+from cluster.controller.lease_store import RedisLease
 from cluster.core.rates import Charge, Rate
 from cluster.core.settings import RedisProcess, RedisSettings, Settings
 from cluster.inference.model_choice import ModelChoice
@@ -31,6 +33,7 @@ from cluster.stores.bus import (
 )
 from cluster.stores.bus.access import PROCESSES, acl_file
 from cluster.stores.bus.keys import (
+    LEASE_KEY,
     MODEL_KEY,
     alarm_marker_key,
     alarms_key,
@@ -177,6 +180,14 @@ async def test_the_controller_writes_states_that_the_api_reads(admin: Redis, as_
     assert await CameraStatusBoard(as_user("api")).get_all("acme") == {"gate": make_status()}
 
 
+async def test_the_controller_holds_its_lease(admin: Redis, as_user: As) -> None:
+    lease = RedisLease(as_user("controller"))
+    assert isinstance(await lease.ask("a", "1", 60, first=True), Grant)
+    assert await lease.ask("b", "2", 60, first=True) == Refusal("a")
+    await lease.release("a", "1")
+    assert isinstance(await lease.ask("b", "2", 60, first=False), Grant)
+
+
 async def test_the_controller_publishes_what_hosts_left(
     guarded: Settings, admin: Redis, tmp_path: Path
 ) -> None:
@@ -305,6 +316,10 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("GET", MODEL_KEY), {"api", "detector"}),
     (("SET", MODEL_KEY, "x"), {"api"}),
     (("INFO", "server"), {"agent"}),
+    (("HMGET", LEASE_KEY, "owner"), {"controller"}),
+    (("HSET", LEASE_KEY, "owner", "mallory"), {"controller"}),
+    (("DEL", LEASE_KEY), set()),
+    (("UNLINK", LEASE_KEY), set()),
 ]
 
 

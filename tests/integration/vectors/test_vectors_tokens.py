@@ -17,7 +17,7 @@ from cluster.stores.vectors.tenant import (
     open_collection,
     open_vectors,
 )
-from pipelines.errors import UnavailableError
+from pipelines.errors import StoreRefusedError
 from tests.factories import make_sighting
 from tests.integration.vectors.conftest import DIM, running_qdrant
 
@@ -40,8 +40,9 @@ async def test_a_token_serves_one_collection_and_nothing_else(guarded_url: str) 
     maker = open_vectors(url=guarded_url, api_key=KEY)
     for name in (OURS, OTHER):
         await ensure_collection(maker, name, DIM)
+    await maker.close()
     settings = Settings(qdrant=QdrantSettings(url=guarded_url, api_key=KEY, tokens=True))
-    client = await open_collection(settings, maker, OURS)
+    client = open_collection(settings, OURS)
     acme = TenantVectors(client, OURS, "acme")
     vector = [1.0] + [0.0] * (DIM - 1)
     await acme.upsert([(make_sighting(1), vector)])
@@ -49,7 +50,7 @@ async def test_a_token_serves_one_collection_and_nothing_else(guarded_url: str) 
     await acme.erase()
     assert await acme.count() == 0
 
-    with pytest.raises(UnavailableError, match="403"):
+    with pytest.raises(StoreRefusedError, match="403"):
         await TenantVectors(client, OTHER, "acme").count()
     assert isinstance(client, AsyncQdrantClient)
     size = models.VectorParams(size=DIM, distance=models.Distance.COSINE)

@@ -7,11 +7,8 @@ Not every machine can have a server, so this checks the requests against Qdrant'
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import jwt
 import pytest
@@ -20,6 +17,7 @@ from pydantic import SecretStr
 from cluster.core.settings import QdrantSettings, Settings
 from cluster.stores.vectors.tenant import (
     TenantVectors,
+    batch_size,
     ensure_collection,
     open_collection,
     open_vectors,
@@ -28,82 +26,15 @@ from pipelines.domain import SightingFilter
 from pipelines.erasure import Target
 from pipelines.errors import ConfigError, NotFoundError, UnavailableError
 from tests.factories import make_sighting
+from tests.integration.vectors.recorder import NAME, Recorder, recording
 
-NAME = "atalaia-x-4"
 TENANT = {"key": "tenant", "match": {"value": "acme"}}
-_COLLECTION = {
-    "status": "green",
-    "optimizer_status": "ok",
-    "segments_count": 1,
-    "payload_schema": {},
-    "config": {
-        "params": {"vectors": {"size": 4, "distance": "Cosine"}},
-        "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 10000},
-        "optimizer_config": {
-            "deleted_threshold": 0.2,
-            "vacuum_min_vector_number": 1000,
-            "default_segment_number": 0,
-            "flush_interval_sec": 5,
-        },
-    },
-}
-_DONE = {"operation_id": 1, "status": "completed"}
-_ANSWERS: dict[tuple[str, str], Any] = {
-    ("GET", f"/collections/{NAME}/exists"): {"exists": False},
-    ("PUT", f"/collections/{NAME}"): True,
-    ("GET", f"/collections/{NAME}"): _COLLECTION,
-    ("PUT", f"/collections/{NAME}/index"): _DONE,
-    ("PUT", f"/collections/{NAME}/points"): _DONE,
-    ("POST", f"/collections/{NAME}/points/query"): {"points": []},
-    ("POST", f"/collections/{NAME}/points/count"): {"count": 0},
-    ("POST", f"/collections/{NAME}/points/scroll"): {"points": []},
-    ("POST", f"/collections/{NAME}/points/delete"): _DONE,
-}
-
-
-class Recorder:
-    """Answers like an empty Qdrant and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        recorder = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _handle(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                path = self.path.partition("?")[0]
-                recorder.requests.append((self.command, path, json.loads(body or b"null")))
-                recorder.headers.append({name.lower(): v for name, v in self.headers.items()})
-                answer = _ANSWERS.get((self.command, path))
-                content = json.dumps({"result": answer, "status": "ok", "time": 0}).encode()
-                self.send_response(404 if answer is None else 200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_PUT = do_POST = _handle
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def bodies(self, method: str, end: str) -> list[Any]:
-        return [body for verb, path, body in self.requests if verb == method and path.endswith(end)]
 
 
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
-    recorder = Recorder()
-    thread = threading.Thread(target=recorder.server.serve_forever, daemon=True)
-    thread.start()
-    yield recorder
-    recorder.server.shutdown()
-    recorder.server.server_close()
-    thread.join()
+    with recording() as recorder:
+        yield recorder
 
 
 async def test_the_collection_is_made_for_many_tenants(recorder: Recorder) -> None:
@@ -116,11 +47,11 @@ async def test_the_collection_is_made_for_many_tenants(recorder: Recorder) -> No
     indexes = {b["field_name"]: b["field_schema"] for b in recorder.bodies("PUT", "/index")}
     assert indexes == {
         "tenant": {"type": "keyword", "is_tenant": True},
-        "camera": "keyword",
-        "label": "keyword",
-        "colour": "keyword",
-        "first_seen_us": "integer",
-        "last_seen_us": "integer",
+        "camera": {"type": "keyword", "enable_hnsw": False},
+        "label": {"type": "keyword", "enable_hnsw": False},
+        "colour": {"type": "keyword", "enable_hnsw": False},
+        "first_seen_us": {"type": "integer", "enable_hnsw": False},
+        "last_seen_us": {"type": "integer", "enable_hnsw": False},
     }
 
 
@@ -172,7 +103,8 @@ async def test_once_the_collection_is_made_requests_carry_a_token_for_it(
     maker = open_vectors(url=recorder.url, api_key=key)
     await ensure_collection(maker, NAME, 4)
     made = len(recorder.headers)
-    client = await open_collection(settings, maker, NAME)
+    await maker.close()
+    client = open_collection(settings, NAME)
     await TenantVectors(client, NAME, "acme").count()
     await client.close()
     assert {headers.get("api-key") for headers in recorder.headers[:made]} == {
@@ -189,14 +121,60 @@ async def test_once_the_collection_is_made_requests_carry_a_token_for_it(
 
 async def test_without_a_key_no_token_can_be_signed() -> None:
     settings = Settings(qdrant=QdrantSettings(url="http://127.0.0.1:1", tokens=True))
-    client = open_vectors(url="http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="api_key"):
-        await open_collection(settings, client, NAME)
-    await client.close()
+        open_collection(settings, NAME)
 
 
-async def test_where_the_server_checks_none_the_client_stays(recorder: Recorder) -> None:
-    settings = Settings(qdrant=QdrantSettings(url=recorder.url))
+async def test_an_index_with_a_graph_of_its_own_is_made_anew(recorder: Recorder) -> None:
+    """As versions before left it; those that are as they should be stay."""
+    keyword = {"data_type": "keyword", "points": 7}
+    plain = {"type": "keyword", "enable_hnsw": False, "on_disk": False}
+    number = {"type": "integer", "enable_hnsw": False, "lookup": True, "range": True}
+    recorder.answers["GET", f"/collections/{NAME}/exists"] = {"exists": True}
+    recorder.answers["GET", f"/collections/{NAME}"] |= {
+        "payload_schema": {
+            "tenant": keyword | {"params": {"type": "keyword", "is_tenant": True}},
+            "camera": keyword | {"params": plain},
+            "label": keyword,
+            "colour": keyword | {"params": {"type": "keyword"}},
+            "first_seen_us": {"data_type": "integer", "points": 7, "params": number},
+        }
+    }
     client = open_vectors(url=recorder.url)
-    assert await open_collection(settings, client, NAME) is client
+    await ensure_collection(client, NAME, 4)
     await client.close()
+    asked = [body["field_name"] for body in recorder.bodies("PUT", "/index")]
+    assert asked == ["label", "colour", "last_seen_us"]
+    assert "wait=false" in recorder.queries[-1], "nobody waits for an index over many points"
+    assert f"/collections/{NAME}" not in recorder.paths("PUT")
+
+
+async def test_many_points_go_in_batches_and_only_the_last_is_waited_for(
+    recorder: Recorder,
+) -> None:
+    size = batch_size(4)
+    points = [(make_sighting(i), [1, 0, 0, 0]) for i in range(size * 2 + 1)]
+    client = open_vectors(url=recorder.url)
+    await TenantVectors(client, NAME, "acme", dim=4).upsert(points)
+    await client.close()
+    sent = [len(body["points"]) for body in recorder.bodies("PUT", "/points")]
+    assert sent == [size, size, 1]
+    assert [query.partition("&")[0] for query in recorder.queries] == [
+        "wait=false", "wait=false", "wait=true"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dim", [3, 512, 4096])
+def test_a_batch_stays_below_what_a_server_takes(dim: int) -> None:
+    """32 MB: the default of Qdrant's `service.max_request_size_mb`."""
+    worst = [-1.2345678901234567e-05] * dim
+    sighting = make_sighting(1).model_dump_json()
+    point = len(json.dumps(worst)) + len(sighting) + 100
+    assert 1 <= batch_size(dim) * point < 32_000_000
+
+
+async def test_with_the_length_known_the_collection_is_not_fetched(recorder: Recorder) -> None:
+    client = open_vectors(url=recorder.url)
+    await TenantVectors(client, NAME, "acme", dim=4).search([1, 0, 0, 0])
+    await client.close()
+    assert [path for _, path, _ in recorder.requests] == [f"/collections/{NAME}/points/query"]

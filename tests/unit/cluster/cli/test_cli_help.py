@@ -116,6 +116,16 @@ def test_an_unknown_atalaia_variable_is_rejected_by_name(
     assert "ATALAIA_LIVEKITT__URL" in result.output
 
 
+def test_doctor_checks_the_settings_for_production_where_asked(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    result = runner.invoke(app, ["doctor", "--production", "--json"])
+    assert result.exit_code == 1
+    assert '"name": "ray token"' in result.output
+    assert '"name": "ray token"' not in runner.invoke(app, ["doctor", "--json"]).output
+
+
 def test_a_wrong_option_is_wrong_input(runner: CliRunner) -> None:
     assert runner.invoke(app, ["camera", "list", "--nonsense"]).exit_code == 2
 

@@ -19,6 +19,7 @@ from pipelines.errors import ConfigError
 # Of every function that makes a key.
 EXAMPLES = {
     "MODEL_KEY": [keys.MODEL_KEY],
+    "LEASE_KEY": [keys.LEASE_KEY],
     "alarms_key": [keys.alarms_key("acme")],
     "alarm_marker_key": [keys.alarm_marker_key("acme", UUID(int=1))],
     "tracks_key": [keys.tracks_key("acme")],

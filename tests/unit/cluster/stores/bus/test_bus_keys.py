@@ -12,6 +12,7 @@ import pytest
 import cluster
 from cluster.stores.bus import keys
 from cluster.stores.bus.keys import (
+    LEASE_KEY,
     MODEL_KEY,
     alarm_marker_key,
     alarms_key,
@@ -39,6 +40,7 @@ SOURCES = Path(cluster.__file__).parent.parent
         (rate_key("acme", "requests"), "atalaia:{acme}:rate:requests"),
         (rate_key(None, "requests"), "atalaia:{.platform}:rate:requests"),
         (MODEL_KEY, "atalaia:model"),
+        (LEASE_KEY, "atalaia:controller"),
     ],
 )
 def test_the_texts_of_all_keys(key: str, text: str) -> None:
