@@ -204,12 +204,16 @@ class StreamPump:
         if not transcode:
             path = Passthrough(reader.stream)
             for packet in reader.packets(on_sound):
+                if self._stop.is_set():
+                    return  # here, because not every packet becomes a frame
                 self._arrived(packet)
                 for frame in path.feed(packet):
                     yield _Picture(frame, self._stamp(frame.pts_s))
             return
         transcoder = Transcoder(reader.stream)
         for packet in reader.packets(on_sound):
+            if self._stop.is_set():
+                return  # here, because not every packet becomes a frame
             self._arrived(packet)
             if self._sink.key_frame_requested():
                 transcoder.request_key_frame()

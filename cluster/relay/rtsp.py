@@ -3,7 +3,8 @@
 Until the camera plays, requests and responses alternate; then packets flow both ways. Requests from
 the gateway name the relay's URL, which is replaced with the camera's own. The relay adds
 authentication and follows redirects that the policy permits. It forwards only the response headers
-that a client needs, so a response cannot direct the gateway elsewhere.
+that a client needs, so a response cannot direct the gateway elsewhere. A keep-alive of the gateway
+becomes a GET_PARAMETER where the camera knows it: some end a session in spite of OPTIONS.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cluster.media.sealing import Seal
 from cluster.media.target import Target, open_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from cluster.relay.authentication import Login, parse_challenges
+from cluster.relay.description import one_format
 from cluster.relay.dialling import dial
 from cluster.relay.failures import Failures
 from cluster.relay.messages import Framer, Message, Packets, ProtocolError
@@ -125,6 +127,8 @@ class RtspRelay:
         self._pending: dict[str, _Pending] = {}
         self._has_media = False
         self._ends = False
+        self._session = ""
+        self._knows_get_parameter = False
 
     async def run(self) -> None:
         """Relay until either side closes the connection.
@@ -191,12 +195,17 @@ class RtspRelay:
             raise self._refusal(response)
         if status in REDIRECTS:
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
-        if request.method == "DESCRIBE":
+        if request.method == "OPTIONS":
+            self._knows_get_parameter = "GET_PARAMETER" in (response.get("Public") or "").upper()
+        elif request.method == "SETUP":
+            self._session = (response.get("Session") or "").partition(";")[0].strip()
+        elif request.method == "DESCRIBE":
             if status != 200:
                 raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
             base = response.get("Content-Base") or ""
             if _CONTENT_BASE.fullmatch(base):
                 self._base = base
+            response = replace(response, body=one_format(response.body))
         return _cleaned(response, request.get("CSeq") or "0")
 
     def _refusal(self, response: Message) -> UnreadableCameraError:
@@ -293,7 +302,14 @@ class RtspRelay:
                 if len(self._pending) >= MAX_PENDING:
                     raise ProtocolError("the camera stopped answering requests")
                 self._ends = self._ends or item.method == "TEARDOWN"
-                await self._send(item)
+                await self._send(self._keep_alive(item) if item.method == "OPTIONS" else item)
+
+    def _keep_alive(self, options: Message) -> Message:
+        """What keeps the camera's session alive, in the place of an OPTIONS."""
+        if not self._knows_get_parameter or not self._session:
+            return options
+        request = Message(f"GET_PARAMETER {options.uri} RTSP/1.0", options.headers)
+        return request.with_headers({"Session": self._session})
 
     async def _to_gateway(self) -> None:
         """Raises UnreadableCameraError if the camera ends the connection or stops sending."""
@@ -331,6 +347,8 @@ class RtspRelay:
         pending = self._pending.pop(self._number_of(response), None)
         if pending is None or response.status < 200:
             return
+        if pending.request.method == "GET_PARAMETER" and response.status not in (200, 401):
+            self._knows_get_parameter = False  # it only said so
         if response.status == 401 and self._accepts(response):
             await self._send(pending.request)
             return

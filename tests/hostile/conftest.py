@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cluster.relay import rtsp
 from tests.hostile.world import Relay, relaying
 from tests.unit.cluster.media.clips import Clip, encode
 
@@ -14,6 +15,13 @@ from tests.unit.cluster.media.clips import Clip, encode
 def clip() -> Clip:
     """A second, looping; one key frame a second, no B-frames."""
     return encode({"profile": "main"}, frames=25, gop=25, size=(160, 96))
+
+
+@pytest.fixture(autouse=True)
+def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is called one soon, so that no test waits for it for long."""
+    assert rtsp.SILENT_AFTER_S + 5 < 15, "a reason within 15 s"
+    monkeypatch.setattr(rtsp, "SILENT_AFTER_S", 2.0)
 
 
 @pytest.fixture

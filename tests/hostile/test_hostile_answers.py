@@ -7,7 +7,6 @@ import contextlib
 import pytest
 
 from cluster.media.errors import CameraProblem, UnreadableCameraError
-from cluster.relay.rtsp import SILENT_AFTER_S
 from tests.hostile.camera import HostileCamera, digest
 from tests.hostile.world import Relay, read, relaying
 from tests.unit.cluster.media.clips import Clip
@@ -39,7 +38,6 @@ async def test_a_camera_that_plays_and_sends_nothing_is_called_silent(
     async with HostileCamera(clip, sends=lambda _: False).serving() as camera:
         assert await read(relay.url(camera.url()), 1) == []  # the relay ends the connection
         assert await relay.why(camera.url()) is CameraProblem.SILENT
-        assert SILENT_AFTER_S < 15
         camera.sends = lambda _: True
         assert await read(relay.url(camera.url()), 1)
         assert await relay.why(camera.url()) is None

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.bridge.waiting import NO_KEY_FRAME, NO_PARAMETER_SETS, PATIENCE_S, FirstPicture
+from cluster.bridge.waiting import (
+    NO_KEY_FRAME,
+    NO_PARAMETER_SETS,
+    PATIENCE_S,
+    UNDECODABLE,
+    UNDECODABLE_AFTER_S,
+    FirstPicture,
+)
 
 SLICE, IDR = b"\x00\x00\x00\x01\x41\x9a", b"\x00\x00\x00\x01\x65\x88"
 
@@ -16,7 +23,8 @@ SLICE, IDR = b"\x00\x00\x00\x01\x41\x9a", b"\x00\x00\x00\x01\x65\x88"
         ("h264", [(SLICE, 0.0), (SLICE, PATIENCE_S)], NO_KEY_FRAME),
         ("h264", [(IDR, 0.0), (SLICE, PATIENCE_S)], NO_PARAMETER_SETS),
         ("h264", [(SLICE, 100.0), (IDR, 100 + PATIENCE_S)], NO_PARAMETER_SETS),
-        ("hevc", [(SLICE, 0.0), (SLICE, 60.0)], ""),
+        ("hevc", [(SLICE, 0.0), (SLICE, UNDECODABLE_AFTER_S - 1)], ""),
+        ("hevc", [(SLICE, 0.0), (SLICE, 60.0)], UNDECODABLE.format(codec="hevc")),
     ],
 )
 def test_what_is_missing(codec: str, packets: list[tuple[bytes, float]], expected: str) -> None:
