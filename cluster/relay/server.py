@@ -135,6 +135,11 @@ class RelayServer:
             self._accept, self._config.bind, self._config.port, limit=READ_SIZE
         )
 
+    def why(self, sealed: str) -> UnreadableCameraError | None:
+        """Why the camera of this sealed target could not be read; None if it could."""
+        failure = self._failures.of(sealed)
+        return UnreadableCameraError(failure.problem, failure.detail) if failure else None
+
     async def aclose(self) -> None:
         """Stop listening and close every connection. Idempotent."""
         server, self._server = self._server, None
