@@ -48,7 +48,7 @@ SUPERVISED := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 # `quiet`, depend on how many frames get through in time: they have the machine to themselves. Nothing runs twice: a test that
 # fails now and then shows a defect, of the product or of its own.
 UNIT := tests/unit -n 2 --dist worksteal
-INTEGRATION := tests/integration tests/chaos -n 4 --dist loadgroup
+INTEGRATION := tests/integration tests/chaos tests/hostile -n 4 --dist loadgroup
 QUIET := tests/integration/batch tests/integration/bridge tests/integration/agents tests/e2e -m "quiet or e2e"
 .PHONY: test test-unit test-integration test-e2e check
 check: lint test-unit  ## What to run before a commit: style, types, import rules, unit tests
@@ -57,14 +57,18 @@ test: export TESTS_KEPT := $(CURDIR)/$(DATA)/tests
 test: ready-to-test  ## Every test that passes in CI
 	@rm -rf "$$TESTS_KEPT"
 	@$(BIN)/python -m pytest $(UNIT)
-	@$(BIN)/python -m pytest $(INTEGRATION) -m "not quiet"
+	@$(BIN)/python -m pytest $(INTEGRATION) -m "not quiet and not long"
 	@$(BIN)/python -m pytest $(QUIET)
 test-unit: install  ## Pure code: no network, no server; ARGS='-k name' picks some
 	@$(BIN)/python -m pytest $(UNIT) $(ARGS)
 test-integration: install servers  ## Against real servers on loopback
-	@$(BIN)/python -m pytest $(INTEGRATION) $(ARGS)
+	@$(BIN)/python -m pytest $(INTEGRATION) -m "not long" $(ARGS)
 test-e2e: ready-to-test  ## The whole product in a browser
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+.PHONY: hostile
+hostile: install  ## Cameras that keep few promises, with the forms that take minutes
+	@$(BIN)/python -m pytest tests/hostile $(ARGS)
 
 .PHONY: fuzz
 fuzz: install servers  ## Generated requests as each role; MINUTES=30, ARGS='-k cameras', FUZZ_SEED=…

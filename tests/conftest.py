@@ -13,7 +13,7 @@ import pytest
 from tests.environment import end_at_once, environment_kept
 from tests.lanes import Lanes, take_priority
 
-KINDS = ("unit", "integration", "e2e", "chaos")
+KINDS = ("unit", "integration", "e2e", "chaos", "hostile")
 TESTS = Path(__file__).parent
 BUILT_SERVERS = TESTS.parent / ".local" / "bin"
 

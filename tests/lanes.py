@@ -41,6 +41,7 @@ REAL_TIME = (
     "tests/integration/controller/",
     "tests/integration/recording/test_recording_live.py",
     "tests/integration/recording/test_recording_pump.py",
+    "tests/hostile/",
 )
 WORKERS = {"gw0": REAL_TIME, "gw1": BUSY, "gw2": CHAOS}
 # Niceness by lane. Cameras that play come first: what they lose while others compute is lost.

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from av.packet import Packet
+from av.video.stream import VideoStream
 from pydantic import SecretStr
 
 from cluster.bridge import masked
@@ -21,6 +23,7 @@ from cluster.bridge.reader import PacketReader
 from cluster.bridge.room import TrackSink
 from cluster.bridge.units import AccessUnit, StreamPhase, StreamStatus
 from cluster.bridge.unmasked import UnmaskedRoom
+from cluster.bridge.waiting import FirstPicture
 from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.core.settings import BridgeSettings
@@ -108,6 +111,7 @@ class StreamPump:
         self._captures: deque[int] = deque(maxlen=FPS_WINDOW)
         self._capture_clock = CaptureClock()
         self._spacing = Spacing()
+        self._first = FirstPicture("")
         self._number = 0
 
     def start(self) -> None:
@@ -179,6 +183,7 @@ class StreamPump:
                 self._tap.opened(
                     reader.stream, reader.sound, transcoded=bool(transcode), masked=is_masked
                 )
+            self._first = FirstPicture(reader.stream.codec_context.name)
             pictures = self._masked(reader) if is_masked else self._pictures(reader, transcode)
             for picture in pictures:
                 if self._stop.is_set():
@@ -199,11 +204,17 @@ class StreamPump:
         if not transcode:
             path = Passthrough(reader.stream)
             for packet in reader.packets(on_sound):
+                if self._stop.is_set():
+                    return  # here, because not every packet becomes a frame
+                self._arrived(packet)
                 for frame in path.feed(packet):
                     yield _Picture(frame, self._stamp(frame.pts_s))
             return
         transcoder = Transcoder(reader.stream)
         for packet in reader.packets(on_sound):
+            if self._stop.is_set():
+                return  # here, because not every packet becomes a frame
+            self._arrived(packet)
             if self._sink.key_frame_requested():
                 transcoder.request_key_frame()
             if self._tap is not None:
@@ -218,6 +229,7 @@ class StreamPump:
         for packet in reader.packets(self._tap.audio_packet if self._tap is not None else None):
             if self._stop.is_set():
                 return  # here, because a frame that is left out does not get further
+            self._arrived(packet)
             if self._sink.key_frame_requested():
                 video.request_key_frame()
             for frame in video.decode(packet, clock.monotonic()):
@@ -228,6 +240,15 @@ class StreamPump:
                 painted, bare = video.encode(frame, clock.monotonic())
                 if painted is not None:
                     yield _Picture(painted, stamp, bare)
+
+    def _arrived(self, packet: Packet[VideoStream]) -> None:
+        """Say why a stream of which packets come cannot be shown yet."""
+        if self._status.phase is StreamPhase.STREAMING:
+            return
+        reason = self._first.missing(bytes(packet), self._clock.monotonic())
+        if reason and reason != self._status.reason:
+            log.info("stream cannot be shown yet", stream=self._name, reason=reason)
+            self._status = replace(self._status, reason=reason)
 
     def _stamp(self, pts_s: float | None) -> CaptureStamp:
         clock = self._clock

@@ -16,6 +16,7 @@ from rich.text import Text
 from cluster.cli import (
     access,
     audit,
+    camera_check,
     cameras,
     database,
     erasures,
@@ -47,6 +48,7 @@ app = typer.Typer(
     help="Many cameras become live rooms, detections, alarms and searchable memory.",
     epilog="Start with: atalaia demo",
 )
+cameras.app.add_typer(camera_check.app)
 app.add_typer(cameras.app, name="camera")
 app.add_typer(jobs.app, name="jobs")
 recordings.app.add_typer(exports.app)

@@ -15,12 +15,13 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus
+from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus, StreamPhase
 from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
 from cluster.controller.state import ObservedCamera, Repair, advance, event_of, repair
+from cluster.controller.streams import opens_too_long, substream_note
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
@@ -201,7 +202,7 @@ class Controller:
         for key in self._known.keys() - plans.keys():
             del self._known[key]
             self._gateway_errors.pop(key, None)
-            self._diagnosis.forget(key)
+            self._diagnosis.forget_camera(key)
         for key, plan in plans.items():
             version = _version(plan)
             known = self._known.get(key)
@@ -209,7 +210,7 @@ class Controller:
                 self._known[key] = _CameraEntry(version, since_us=self._clock.now_us())
             elif known.version != version or (plan.camera.enabled and not known.enabled):
                 known.version = version
-                self._diagnosis.forget(key)
+                self._diagnosis.forget_camera(key)
                 self._set_state(key, known, advance(known.state, Event.ENABLED), "")
             self._known[key].enabled = plan.camera.enabled
 
@@ -300,13 +301,33 @@ class Controller:
     def _step(self, key: CameraKey, seen: ObservedCamera) -> None:
         known = self._known[key]
         event, reason = event_of(seen, self._settings.controller.stale_after_s)
+        main = StreamName(key)
         if event is Event.LOST and not (seen.gateway_error or seen.unreadable):
-            reason = self._diagnosis.reason(key, reason)
+            reason = self._diagnosis.reason(main) or reason
+        elif event is Event.OPENING and opens_too_long(seen):
+            # Only what the relay knows: a probe would disturb a camera that is slow to open.
+            if why := self._diagnosis.reason(main, probing=False):
+                event, reason = Event.LOST, why
         elif event in (Event.WATCHED, Event.VIDEO):
-            self._diagnosis.forget(key)
+            self._diagnosis.forget(main)
         if event is Event.OPENING and known.state is CameraState.OFFLINE:
             reason = known.reason
+        note = self._substream_note(key, seen)
+        if event in (Event.WATCHED, Event.VIDEO, Event.UNWATCHED):
+            reason = " ".join(filter(None, (reason, note)))
         self._set_state(key, known, advance(known.state, event), reason)
+
+    def _substream_note(self, key: CameraKey, seen: ObservedCamera) -> str:
+        """What the tenant should know of a camera's sub-stream; empty if there is nothing."""
+        detect = seen.bridge.detect if seen.bridge is not None else None
+        sub = StreamName(key, sub=True)
+        if seen.bridge is None or detect is None or detect.phase is StreamPhase.STREAMING:
+            self._diagnosis.forget(sub)
+            why = ""
+        else:
+            failed = detect.phase is StreamPhase.FAILED
+            why = self._diagnosis.reason(sub, probing=failed)
+        return substream_note(seen, why)
 
     def _set_state(
         self, key: CameraKey, known: _CameraEntry, state: CameraState, reason: str

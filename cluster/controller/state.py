@@ -116,7 +116,7 @@ def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, s
         return CameraEvent.OPENING, "waiting for a bridge"
     main = seen.bridge.main
     if main.phase is StreamPhase.OPENING:
-        return CameraEvent.OPENING, "connecting to the camera"
+        return CameraEvent.OPENING, main.reason or "connecting to the camera"
     if main.phase is StreamPhase.FAILED:
         return CameraEvent.LOST, main.reason
     stale_us = round(stale_after_s * 1e6)

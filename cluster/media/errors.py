@@ -22,6 +22,8 @@ class CameraProblem(StrEnum):
     REFUSED = "refused"
     TIMEOUT = "timeout"
     CREDENTIALS = "credentials"
+    SIGN_IN = "sign-in"
+    SILENT = "silent"
     NOT_FOUND = "not-found"
     DNS = "dns"
     UNREACHABLE = "unreachable"
@@ -30,6 +32,7 @@ class CameraProblem(StrEnum):
     LOST = "lost"
     NO_VIDEO = "no-video"
     NOT_ALLOWED = "not-allowed"
+    LED_AWAY = "led-away"
     UNKNOWN = "unknown"
 
     @property
@@ -52,6 +55,8 @@ _LASTING = frozenset(
         CameraProblem.UNSUPPORTED,
         CameraProblem.NO_VIDEO,
         CameraProblem.NOT_ALLOWED,
+        CameraProblem.SIGN_IN,
+        CameraProblem.LED_AWAY,
     }
 )
 
@@ -66,7 +71,16 @@ _TEXTS: dict[CameraProblem, tuple[str, str]] = {
     ),
     CameraProblem.CREDENTIALS: (
         "The camera refuses the user name or password.",
-        "Check both in the camera; after several wrong tries many cameras lock for some minutes.",
+        "Check both in the camera. So that it does not lock, it is asked again only after minutes, "
+        "and at once when the user name or password is changed here.",
+    ),
+    CameraProblem.SIGN_IN: (
+        "The camera asks for a way of signing in that is not supported.",
+        "Set its RTSP authentication to Digest (MD5 or SHA-256) or Basic.",
+    ),
+    CameraProblem.SILENT: (
+        "The camera accepts the connection, but sends no pictures.",
+        "Restart it, and check that this stream is switched on and how many viewers it allows.",
     ),
     CameraProblem.NOT_FOUND: (
         "The camera answers, but gives no stream at this path.",
@@ -100,6 +114,11 @@ _TEXTS: dict[CameraProblem, tuple[str, str]] = {
         "Cameras may not have this address.",
         "Use the camera's own address. Whoever runs Atalaia decides which networks cameras may "
         "have: gateway.allow and gateway.deny.",
+    ),
+    CameraProblem.LED_AWAY: (
+        "The camera redirects to an address that cameras may not have.",
+        "Enter the address that the stream really has, or let whoever runs Atalaia permit it: "
+        "gateway.allow and gateway.deny.",
     ),
     CameraProblem.UNKNOWN: (
         "The camera cannot be read.",

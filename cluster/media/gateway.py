@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from pydantic import SecretStr
 
+from cluster.media.errors import UnreadableCameraError
 from pipelines.domain import CameraKey
 from pipelines.errors import InputError
 
@@ -110,6 +111,15 @@ class MediaGateway(Protocol):
             UnreadableCameraError: the camera cannot be read; has the cause.
             NotFoundError: the gateway has no such stream.
             InputError: not a camera URL.
+        """
+        ...
+
+    async def why(self, name: str) -> UnreadableCameraError | None:
+        """Why the relay could not read the camera of stream `name` when it was last pulled; None if
+        it could. Connects to no camera.
+
+        Raises:
+            InputError: `name` is not one of our streams.
         """
         ...
 

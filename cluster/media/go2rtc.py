@@ -112,6 +112,12 @@ class Go2RtcGateway:
             # Shielded: a cancelled caller must not leave the stream behind.
             await asyncio.shield(self._delete(on_gateway))
 
+    async def why(self, name: str) -> UnreadableCameraError | None:
+        checked_name(name)
+        on_gateway = self._sources.sealed_name(name)
+        stream = (await self._streams()).get(on_gateway)
+        return await self._relays_reason(stream) if stream is not None else None
+
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._sources.aclose()
@@ -208,10 +214,15 @@ class Go2RtcGateway:
         stream = (await self._streams()).get(on_gateway)
         if stream is None:
             return NotFoundError(f"The media gateway has no stream {name!r}.")
+        if known := await self._relays_reason(stream):
+            return known
+        return await self._gateway_reason(on_gateway, name, observed)
+
+    async def _relays_reason(self, stream: dict[str, object]) -> UnreadableCameraError | None:
         for url in _urls(stream):
             if known := await self._sources.why(url):
                 return known
-        return await self._gateway_reason(on_gateway, name, observed)
+        return None
 
     async def _gateway_reason(
         self, on_gateway: str, name: str, observed: UnreadableCameraError

@@ -372,4 +372,7 @@ class PassthroughCheck:
         else:
             late = pts_s - self._last_key_pts > MAX_KEY_INTERVAL_S
         if late:
-            self._refuse("the camera sends key frames too rarely for viewers to join")
+            self._refuse(
+                "the camera sends key frames too rarely for viewers to join (set its key frame "
+                "interval to 1 to 4 s, and switch its smart codec off)"
+            )

@@ -107,6 +107,14 @@ class MediaMtxGateway:
             # Shielded: a cancelled caller must not leave the path behind.
             await asyncio.shield(self._delete(on_gateway))
 
+    async def why(self, name: str) -> UnreadableCameraError | None:
+        checked_name(name)
+        try:
+            source = await self._source_of(self._sources.sealed_name(name), name)
+        except NotFoundError:
+            return None
+        return await self._sources.why(source)
+
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._sources.aclose()

@@ -35,6 +35,7 @@ from cluster.relay.media_types import (
 )
 from cluster.relay.mpegts import TransportPackets
 from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
+from cluster.relay.refusals import Refusals
 from pipelines.errors import InputError
 
 READ_TIMEOUT_S = 10.0
@@ -45,6 +46,8 @@ WHOLE_TIMEOUT_S = 30.0
 """For a complete image, playlist or segment; the gateways give up sooner."""
 READ_SIZE = 64 * 1024
 """Bytes per read."""
+MAX_DETAIL = 200
+"""Characters of a camera's message that are kept."""
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
 
@@ -152,7 +155,9 @@ def request_target(url: CameraUrl) -> str:
     return url.target if url.target.startswith("/") else f"/{url.target}"
 
 
-async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraResponse, CameraUrl]:
+async def get(
+    target: Target, addresses: CameraAddresses, refusals: Refusals
+) -> tuple[CameraResponse, CameraUrl]:
     """GET a camera's URL, with authentication and policy-checked redirects.
 
     Returns:
@@ -164,12 +169,14 @@ async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraRespons
     login = Login(target.url.username, target.url.password or "")
     for _ in range(2 * (1 + MAX_REDIRECTS)):
         url = target.url
+        refusals.require_due(target)
         response = CameraResponse(await dial(target, addresses, limit=READ_SIZE))
         try:
             await response.send_request(url, login.authorization("GET", request_target(url)))
             if response.status == 200:
+                refusals.accepted(target)
                 return response, url
-            target, login = _next_try(response, target, login)
+            target, login = _next_try(response, target, login, refusals)
         except BaseException:
             response.close()
             raise
@@ -177,16 +184,23 @@ async def get(target: Target, addresses: CameraAddresses) -> tuple[CameraRespons
     raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
 
 
-def _next_try(response: CameraResponse, target: Target, login: Login) -> tuple[Target, Login]:
+def _next_try(
+    response: CameraResponse, target: Target, login: Login, refusals: Refusals
+) -> tuple[Target, Login]:
     """Target and login of the next request.
 
     Raises:
         UnreadableCameraError: another request cannot succeed.
     """
     status = response.status
-    if status == 401 and login.accept(parse_challenges(response.all("WWW-Authenticate"))):
+    offered = response.all("WWW-Authenticate")
+    challenges = parse_challenges(offered)
+    if status == 401 and login.accept(challenges):
         return target, login
+    if status == 401 and offered and not challenges:
+        raise UnreadableCameraError(CameraProblem.SIGN_IN, "; ".join(offered)[:MAX_DETAIL])
     if status in (401, 403):
+        refusals.refused(target)
         raise UnreadableCameraError(CameraProblem.CREDENTIALS, str(status))
     if status not in REDIRECTS:
         raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
@@ -218,7 +232,10 @@ class HttpRelay:
         relay: where gateways reach the relay (tcp://…), for the URLs in playlists.
     """
 
-    def __init__(self, seal: Seal, addresses: CameraAddresses, relay: str) -> None:
+    def __init__(
+        self, seal: Seal, addresses: CameraAddresses, relay: str, refusals: Refusals
+    ) -> None:
+        self._refusals = refusals
         self._seal = seal
         self._addresses = addresses
         self._relay = relay
@@ -229,7 +246,7 @@ class HttpRelay:
         Raises:
             UnreadableCameraError: the camera cannot be read, or sends no video.
         """
-        response, url = await get(target, self._addresses)
+        response, url = await get(target, self._addresses, self._refusals)
         try:
             return await self._body(target.at(url), response), response
         except UnknownMediaError as error:

@@ -37,6 +37,16 @@ class Packets:
 
     data: bytes
 
+    @property
+    def has_media(self) -> bool:
+        """Whether any of them is RTP. RTCP has the odd channels (RFC 2326, 10.12)."""
+        at = 0
+        while at + 4 <= len(self.data):
+            if self.data[at + 1] % 2 == 0:
+                return True
+            at += 4 + (self.data[at + 2] << 8 | self.data[at + 3])
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

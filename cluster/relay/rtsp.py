@@ -3,7 +3,8 @@
 Until the camera plays, requests and responses alternate; then packets flow both ways. Requests from
 the gateway name the relay's URL, which is replaced with the camera's own. The relay adds
 authentication and follows redirects that the policy permits. It forwards only the response headers
-that a client needs, so a response cannot direct the gateway elsewhere.
+that a client needs, so a response cannot direct the gateway elsewhere. A keep-alive of the gateway
+becomes a GET_PARAMETER where the camera knows it: some end a session in spite of OPTIONS.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from cluster.media.sealing import Seal
 from cluster.media.target import Target, open_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from cluster.relay.authentication import Login, parse_challenges
+from cluster.relay.description import one_format
 from cluster.relay.dialling import dial
 from cluster.relay.failures import Failures
 from cluster.relay.messages import Framer, Message, Packets, ProtocolError
 from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
+from cluster.relay.refusals import Refusals
 from pipelines.errors import InputError
 
 log = get_logger("relay.rtsp")
@@ -32,9 +35,15 @@ log = get_logger("relay.rtsp")
 ANSWER_TIMEOUT_S = 5.0
 """For one response; go2rtc allows a camera the same (pkg/rtsp/client.go, v1.9.14)."""
 IDLE_TIMEOUT_S = 60.0
-"""Gateways give up after 5 to 10 s without packets; this limit covers those that do not."""
+"""For a request of the gateway; it sends them at once."""
+SILENT_AFTER_S = 8.0
+"""Without media a camera counts as silent. Gateways give up after 5 to 10 s."""
+GIVEN_UP_AFTER_S = 4.0
+"""The same where the gateway closes the connection before. Shorter ones were not for waiting."""
 READ_SIZE = 64 * 1024
 """Bytes per read."""
+MAX_DETAIL = 200
+"""Characters of a camera's message that are kept."""
 MAX_PENDING = 16
 """Unanswered requests while playing; clients send a keep-alive every 20 to 60 s."""
 
@@ -42,8 +51,10 @@ _KEPT_HEADERS = ("Session", "Transport", "Content-Type", "Range", "RTP-Info", "P
 _CONTENT_BASE = re.compile(r"rtsps?://[^\s]+")
 _STATUS = {
     CameraProblem.CREDENTIALS: "401 Unauthorized",
+    CameraProblem.SIGN_IN: "401 Unauthorized",
     CameraProblem.NOT_FOUND: "404 Not Found",
     CameraProblem.NOT_ALLOWED: "403 Forbidden",
+    CameraProblem.LED_AWAY: "403 Forbidden",
 }
 _OTHER_STATUS = "503 Service Unavailable"
 
@@ -95,12 +106,18 @@ class RtspRelay:
     """Serves one connection of a gateway until either side ends it."""
 
     def __init__(
-        self, gateway: Wire, seal: Seal, addresses: CameraAddresses, failures: Failures
+        self,
+        gateway: Wire,
+        seal: Seal,
+        addresses: CameraAddresses,
+        failures: Failures,
+        refusals: Refusals,
     ) -> None:
         self._gateway = gateway
         self._seal = seal
         self._addresses = addresses
         self._failures = failures
+        self._refusals = refusals
         self._camera: Wire | None = None
         self._target: Target | None = None
         self._sealed = ""
@@ -108,6 +125,10 @@ class RtspRelay:
         self._login = Login("", "")
         self._sequence = 0
         self._pending: dict[str, _Pending] = {}
+        self._has_media = False
+        self._ends = False
+        self._session = ""
+        self._knows_get_parameter = False
 
     async def run(self) -> None:
         """Relay until either side closes the connection.
@@ -142,8 +163,8 @@ class RtspRelay:
                 await self._gateway.send(_reply(item, status).encode())
                 return False
             await self._gateway.send(response.encode())
-            if response.status == 200 and item.method == "DESCRIBE":
-                self._failures.forget(self._sealed)
+            if response.status == 200 and item.method == "DESCRIBE" and self._target is not None:
+                self._refusals.accepted(self._target)
             if response.status == 200 and item.method == "PLAY":
                 return True
             if item.method == "TEARDOWN":
@@ -171,16 +192,29 @@ class RtspRelay:
     def _result(self, request: Message, response: Message) -> Message:
         status = response.status
         if status in (401, 403, 407):
-            raise UnreadableCameraError(CameraProblem.CREDENTIALS, str(status))
+            raise self._refusal(response)
         if status in REDIRECTS:
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
-        if request.method == "DESCRIBE":
+        if request.method == "OPTIONS":
+            self._knows_get_parameter = "GET_PARAMETER" in (response.get("Public") or "").upper()
+        elif request.method == "SETUP":
+            self._session = (response.get("Session") or "").partition(";")[0].strip()
+        elif request.method == "DESCRIBE":
             if status != 200:
                 raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
             base = response.get("Content-Base") or ""
             if _CONTENT_BASE.fullmatch(base):
                 self._base = base
+            response = replace(response, body=one_format(response.body))
         return _cleaned(response, request.get("CSeq") or "0")
+
+    def _refusal(self, response: Message) -> UnreadableCameraError:
+        assert self._target is not None
+        offered = response.all("WWW-Authenticate")
+        if response.status == 401 and offered and not parse_challenges(offered):
+            return UnreadableCameraError(CameraProblem.SIGN_IN, "; ".join(offered)[:MAX_DETAIL])
+        self._refusals.refused(self._target)
+        return UnreadableCameraError(CameraProblem.CREDENTIALS, str(response.status))
 
     async def _open(self, request: Message) -> bool:
         """Connect to the camera of a request's sealed URL. Returns False if the URL is not ours."""
@@ -193,6 +227,7 @@ class RtspRelay:
         return True
 
     async def _connect(self, target: Target) -> None:
+        self._refusals.require_due(target)
         reader, writer = await dial(target, self._addresses, limit=READ_SIZE)
         if self._camera is not None:
             self._camera.abort()
@@ -208,7 +243,13 @@ class RtspRelay:
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, error.message) from error
         if url.scheme not in ("rtsp", "rtsps"):
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, f"redirect to {url.scheme}")
-        await self._connect(self._target.at(redirected(self._target.url, url)))
+        self._refusals.accepted(self._target)
+        try:
+            await self._connect(self._target.at(redirected(self._target.url, url)))
+        except UnreadableCameraError as error:
+            if error.problem is not CameraProblem.NOT_ALLOWED:
+                raise
+            raise UnreadableCameraError(CameraProblem.LED_AWAY, url.public) from error
 
     def _accepts(self, response: Message) -> bool:
         return self._login.accept(parse_challenges(response.all("WWW-Authenticate")))
@@ -242,7 +283,14 @@ class RtspRelay:
     # ------------------------------------------------------------ while playing
 
     async def _stream(self) -> None:
-        await until_first_ends(self._to_camera(), self._to_gateway())
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            await until_first_ends(self._to_camera(), self._to_gateway())
+            if not self._has_media and loop.time() - began_s >= GIVEN_UP_AFTER_S:
+                raise UnreadableCameraError(CameraProblem.SILENT, "the gateway gave up")
+        except UnreadableCameraError as error:
+            self._failures.add(self._sealed, error)
 
     async def _to_camera(self) -> None:
         camera = self._camera
@@ -253,28 +301,54 @@ class RtspRelay:
             elif not item.is_response:
                 if len(self._pending) >= MAX_PENDING:
                     raise ProtocolError("the camera stopped answering requests")
-                await self._send(item)
+                self._ends = self._ends or item.method == "TEARDOWN"
+                await self._send(self._keep_alive(item) if item.method == "OPTIONS" else item)
+
+    def _keep_alive(self, options: Message) -> Message:
+        """What keeps the camera's session alive, in the place of an OPTIONS."""
+        if not self._knows_get_parameter or not self._session:
+            return options
+        request = Message(f"GET_PARAMETER {options.uri} RTSP/1.0", options.headers)
+        return request.with_headers({"Session": self._session})
 
     async def _to_gateway(self) -> None:
-        camera = self._camera
+        """Raises UnreadableCameraError if the camera ends the connection or stops sending."""
+        camera, loop = self._camera, asyncio.get_running_loop()
         assert camera is not None
+        deadline_s = loop.time() + SILENT_AFTER_S
         while True:
-            async with asyncio.timeout(IDLE_TIMEOUT_S):
-                item = await camera.next()
-            if item is None:
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    item = await camera.next()
+            except TimeoutError:
+                raise UnreadableCameraError(CameraProblem.SILENT) from None
+            if item is None and self._ends:
                 return
+            if item is None:
+                raise UnreadableCameraError(CameraProblem.LOST)
             if isinstance(item, Packets):
                 await self._gateway.send(item.data)
+                if item.has_media:
+                    self._note_media()
+                    # Later than the send, which waits for a slow gateway.
+                    deadline_s = loop.time() + SILENT_AFTER_S
             elif not item.is_response:
                 await self._refuse(item)
             else:
                 await self._forward_response(item)
+
+    def _note_media(self) -> None:
+        if not self._has_media:
+            self._has_media = True
+            self._failures.forget(self._sealed)
 
     async def _forward_response(self, response: Message) -> None:
         """Forward the response to a request that was sent while playing."""
         pending = self._pending.pop(self._number_of(response), None)
         if pending is None or response.status < 200:
             return
+        if pending.request.method == "GET_PARAMETER" and response.status not in (200, 401):
+            self._knows_get_parameter = False  # it only said so
         if response.status == 401 and self._accepts(response):
             await self._send(pending.request)
             return

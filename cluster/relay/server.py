@@ -33,9 +33,10 @@ from cluster.relay.failures import Failures
 from cluster.relay.flv import UnknownMediaError
 from cluster.relay.http import HttpRelay
 from cluster.relay.messages import ProtocolError
+from cluster.relay.refusals import Refusals
 from cluster.relay.rtmp import RtmpRelay
 from cluster.relay.rtsp import RtspRelay, Wire
-from pipelines.clock import SystemClock
+from pipelines.clock import Clock, SystemClock
 
 log = get_logger("relay")
 
@@ -108,13 +109,19 @@ class RelayConfig(BaseModel):
 class RelayServer:
     """Listens from `start` until `aclose`, on the event loop that called `start`."""
 
-    def __init__(self, config: RelayConfig, addresses: CameraAddresses | None = None) -> None:
+    def __init__(
+        self,
+        config: RelayConfig,
+        addresses: CameraAddresses | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._config = config
         self._seal = sources_seal(config.secret.get_secret_value())
         policy = AddressPolicy.parse(config.allow, config.deny)
         self._addresses = addresses or CameraAddresses(policy, config.services, clock=SystemClock())
         self._failures = Failures()
-        self._http = HttpRelay(self._seal, self._addresses, config.url)
+        self._refusals = Refusals(clock or SystemClock())
+        self._http = HttpRelay(self._seal, self._addresses, config.url, self._refusals)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -127,6 +134,11 @@ class RelayServer:
         self._server = await asyncio.start_server(
             self._accept, self._config.bind, self._config.port, limit=READ_SIZE
         )
+
+    def why(self, sealed: str) -> UnreadableCameraError | None:
+        """Why the camera of this sealed target could not be read; None if it could."""
+        failure = self._failures.of(sealed)
+        return UnreadableCameraError(failure.problem, failure.detail) if failure else None
 
     async def aclose(self) -> None:
         """Stop listening and close every connection. Idempotent."""
@@ -164,7 +176,10 @@ class RelayServer:
                 await relay.run(first)
             elif first:
                 wire = Wire(reader, writer, first)
-                await RtspRelay(wire, self._seal, self._addresses, self._failures).run()
+                relayed = RtspRelay(
+                    wire, self._seal, self._addresses, self._failures, self._refusals
+                )
+                await relayed.run()
             writer.close()
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await writer.wait_closed()

@@ -173,7 +173,7 @@ async def test_rtsp_redirects_are_followed_only_where_permitted(
 
         async with scripted_rtsp(lead) as camera:
             url = f"rtsp://admin:pw@{camera}/a"
-            assert (await refusal(gateway, url)).problem is CameraProblem.NOT_ALLOWED
+            assert (await refusal(gateway, url)).problem is CameraProblem.LED_AWAY
             goal = f"rtsp://{camera}/loop"
             assert (await refusal(gateway, url)).problem is CameraProblem.UNSUPPORTED
             goal = f"http://{caught.address}/"

@@ -19,6 +19,7 @@ from cluster.bridge.units import (
 from cluster.controller.controller import Controller
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.core.settings import AgentSettings, BridgeSettings, Settings
+from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.gateway import ProbeResult
 from cluster.stores.bus import CameraStatus
 from pipelines.clock import ManualClock
@@ -72,6 +73,9 @@ class World:
     statuses: dict[str, dict[str, CameraStatus]] = field(default_factory=dict)
     gateway_refuses: set[str] = field(default_factory=set)
     probes: list[str] = field(default_factory=list)
+    relay_knows: dict[str, CameraProblem] = field(default_factory=dict)
+    opening_since_us: dict[CameraKey, int] = field(default_factory=dict)
+    substreams: dict[CameraKey, StreamStatus] = field(default_factory=dict)
 
     # Plans
     async def plans(self) -> list[CameraPlan]:
@@ -98,6 +102,10 @@ class World:
         self.probes.append(str(target))
         raise CameraError("the gateway knows why")
 
+    async def why(self, name: str) -> UnreadableCameraError | None:
+        problem = self.relay_knows.get(name)
+        return UnreadableCameraError(problem) if problem else None
+
     async def aclose(self) -> None:
         self.streams.clear()
 
@@ -118,10 +126,20 @@ class World:
     def _bridge_status(self, camera: BridgeCamera) -> CameraBridgeStatus:
         if camera.key in self.failed:
             main = StreamStatus(phase=StreamPhase.FAILED, reason=self.failed[camera.key])
+        elif camera.key in self.opening_since_us:
+            main = StreamStatus(since_us=self.opening_since_us[camera.key])
         else:
             dropped = {"lost_by_sdk": 3}
-            main = StreamStatus(phase=StreamPhase.STREAMING, since_us=1, dropped=dropped)
-        return CameraBridgeStatus(camera.key, camera.version, not self.livekit_away, main)
+            main = StreamStatus(
+                phase=StreamPhase.STREAMING, since_us=1, dropped=dropped, width=1920, height=1080
+            )
+        return CameraBridgeStatus(
+            camera.key,
+            camera.version,
+            not self.livekit_away,
+            main,
+            self.substreams.get(camera.key),
+        )
 
     async def sync_host(
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
@@ -466,3 +484,61 @@ async def test_same_camera_name_in_two_tenants_is_two_cameras(
 def replace_url(plan: CameraPlan, url: str) -> CameraPlan:
     camera = plan.camera.model_copy(update={"url": SecretStr(f"rtsp://{url}/")})
     return plan.model_copy(update={"camera": camera})
+
+
+async def test_a_camera_that_opens_for_ever_gets_the_relays_reason_within_15_s(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.opening_since_us[GATE] = world.clock.now_us()
+    world.relay_knows["acme.gate"] = CameraProblem.SILENT
+    await _rounds(controller, world, 3)
+    assert world.state(GATE) == (CameraState.CONNECTING, "connecting to the camera")
+    for _ in range(3):
+        await _rounds(controller, world, 1)
+        await asyncio.sleep(0)
+    reason = str(UnreadableCameraError(CameraProblem.SILENT))
+    assert world.state(GATE) == (CameraState.OFFLINE, reason)
+    assert world.probes == []
+
+
+async def test_a_slow_camera_without_a_known_problem_keeps_connecting_and_is_not_probed(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.opening_since_us[GATE] = world.clock.now_us()
+    for _ in range(30):
+        await _rounds(controller, world, 1)
+        await asyncio.sleep(0)
+    assert world.state(GATE) == (CameraState.CONNECTING, "connecting to the camera")
+    assert world.probes == []
+
+
+async def test_what_the_relay_knows_needs_no_probe(controller: Controller, world: World) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.failed[GATE] = "no stream"
+    world.relay_knows["acme.gate"] = CameraProblem.CREDENTIALS
+    for _ in range(3):
+        await _rounds(controller, world, 1)
+        await asyncio.sleep(0)
+    reason = str(UnreadableCameraError(CameraProblem.CREDENTIALS))
+    assert world.state(GATE) == (CameraState.OFFLINE, reason)
+    assert world.probes == []
+
+
+async def test_a_missing_substream_is_said_while_the_camera_is_live(
+    controller: Controller, world: World
+) -> None:
+    world.plans_now[GATE] = _plan(GATE)
+    world.substreams[GATE] = StreamStatus(phase=StreamPhase.FAILED, reason="404")
+    world.relay_knows["acme.gate.sub"] = CameraProblem.NOT_FOUND
+    for _ in range(4):
+        await _rounds(controller, world, 1)
+        await asyncio.sleep(0)
+    state, reason = world.state(GATE)
+    assert state is CameraState.LIVE
+    assert reason.startswith("The sub-stream cannot be read, so the main stream is analysed")
+    assert CameraProblem.NOT_FOUND.reason in reason
+    world.substreams[GATE] = StreamStatus(phase=StreamPhase.STREAMING, width=640, height=360)
+    await _rounds(controller, world, 1)
+    assert world.state(GATE) == (CameraState.LIVE, "")
