@@ -10,7 +10,8 @@ AtalaiaError
 ├── ModelError            a model file cannot be used
 ├── SecretUnreadableError a secret in the records cannot be decrypted
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
-    └── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
+    ├── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
+    └── TenantMovingError   the tenant is on its way to another cluster (`pipelines.moving`)
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
 from pipelines.errors import ConflictError, InputError
+from pipelines.moving import MovePhase
 
 
 class PlatformRecords(KeyRecords):
@@ -58,6 +59,19 @@ class PlatformRecords(KeyRecords):
         async with self._sessions.read() as session:
             rows = await session.scalars(select(TenantRow).order_by(TenantRow.slug))
             return [Tenant(slug=r.slug, name=r.name, created_us=r.created_us) for r in rows]
+
+    async def at_home(self, *, draining: bool = False) -> list[str]:
+        """The tenants that live here, by slug, without those that are being moved.
+
+        Args:
+            draining: with those of which what is on its way still arrives.
+        """
+        home = TenantRow.move_phase.is_(None)
+        leaving = TenantRow.move_phase == MovePhase.DRAINING.value
+        here = or_(home, leaving) if draining else home
+        async with self._sessions.read() as session:
+            found = select(TenantRow.slug).where(here).order_by(TenantRow.slug)
+            return list(await session.scalars(found))
 
     # ------------------------------------------------------------ quotas
 
@@ -172,11 +186,14 @@ class PlatformRecords(KeyRecords):
     # ------------------------------------------------------------ plans
 
     async def plans(self) -> list[CameraPlan]:
-        """What every camera of every tenant shall do, disabled ones too, by tenant and id. Those
-        with secrets that do not decrypt say so (`Camera.unreadable`)."""
+        """What every camera of every tenant shall do, disabled ones too, by tenant and id; none of
+        a tenant that is being moved. Those with secrets that do not decrypt say so
+        (`Camera.unreadable`)."""
         async with self._sessions.read() as session:
             rows = await session.scalars(
                 select(CameraRow)
+                .join(TenantRow, TenantRow.slug == CameraRow.tenant)
+                .where(TenantRow.move_phase.is_(None))
                 .options(selectinload(CameraRow.rules))
                 .order_by(CameraRow.tenant, CameraRow.id)
             )

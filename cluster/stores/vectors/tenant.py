@@ -12,10 +12,10 @@ cores, some 20 ms among 100,000 objects. The server builds a graph, and is for m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -42,6 +42,9 @@ MAX_LIMIT = 1_000
 # Links of the search graph inside each tenant; the graph across tenants is switched off, since no
 # search ever crosses them. Both as Qdrant advises for many tenants in one collection.
 _TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
+# Of 512 numbers each, 512 kB.
+PAGE = 256
+_COLLECTION = re.compile(r"atalaia-[a-z0-9-]+-\d+", re.ASCII)  # as `collection_name` makes them
 _NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
 
 VectorClient = AsyncQdrantClient | EmbeddedQdrant
@@ -56,6 +59,13 @@ class Match(Frozen):
 
     score: float
     sighting: Sighting
+
+
+class Remembered(NamedTuple):
+    """A remembered object with its vector, float32 (dim,), of length 1."""
+
+    sighting: Sighting
+    vector: npt.NDArray[np.float32]
 
 
 def open_vectors(
@@ -134,6 +144,18 @@ def collection_name(embedder: str, dim: int) -> str:
     if not slug or dim <= 0:
         raise ConfigError(f"{embedder!r} with {dim} numbers cannot name a collection.")
     return f"atalaia-{slug[:80]}-{dim}"
+
+
+async def collections(client: VectorClient) -> dict[str, int]:
+    """The collections that Atalaia made, each with the length of its vectors. Raises
+    UnavailableError."""
+    with _qdrant_errors():
+        if isinstance(client, EmbeddedQdrant):
+            names = await client.collections()
+        else:
+            names = [one.name for one in (await client.get_collections()).collections]
+        ours = sorted(name for name in names if _COLLECTION.fullmatch(name))
+        return {name: (await _params(client, name)).size for name in ours}
 
 
 async def ensure_collection(client: VectorClient, name: str, dim: int) -> None:
@@ -262,6 +284,34 @@ class TenantVectors:
             )
         return np.asarray(points[0][0].vector, np.float32)
 
+    async def pages(self, size: int = PAGE) -> AsyncIterator[list[Remembered]]:
+        """Everything that is remembered, by id, in pages. Raises UnavailableError."""
+        offset: Any = None
+        while True:
+            with _qdrant_errors():
+                points, offset = await self._client.scroll(
+                    self._collection,
+                    scroll_filter=self._filter(EVERY_SIGHTING),
+                    limit=size,
+                    with_vectors=True,
+                    offset=offset,
+                )
+            if points:
+                yield [self._remembered(point) for point in points]
+            if offset is None:
+                return
+
+    async def read(self, targets: Sequence[Target]) -> list[Remembered]:
+        """Those of some objects that are remembered. Raises UnavailableError."""
+        ids = [_point_id(self.tenant, t.camera, t.track) for t in targets]
+        if not ids:
+            return []
+        with _qdrant_errors():
+            points, _ = await self._client.scroll(
+                self._collection, scroll_filter=self._named(ids), limit=len(ids), with_vectors=True
+            )
+        return [self._remembered(point) for point in points]
+
     async def count(self, camera: str | None = None) -> int:
         """How many objects are remembered. Raises UnavailableError."""
         with _qdrant_errors():
@@ -351,6 +401,12 @@ class TenantVectors:
         if sighting.tenant != self.tenant:
             raise AssertionError("Qdrant answered with another tenant's point")
         return Match(score=point.score, sighting=sighting)
+
+    def _remembered(self, point: models.Record) -> Remembered:
+        sighting = Sighting.model_validate(point.payload)
+        if sighting.tenant != self.tenant:
+            raise AssertionError("Qdrant answered with another tenant's point")
+        return Remembered(sighting, np.asarray(point.vector, np.float32))
 
     async def _dimension(self) -> int:
         if self._dim is None:
