@@ -26,6 +26,7 @@ from cluster.cli import (
     shell,
     status,
     tenant_export,
+    tenant_move,
     up,
     users,
 )
@@ -51,6 +52,7 @@ recordings.app.add_typer(exports.app)
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
 access.tenants.add_typer(tenant_export.app)
+access.tenants.add_typer(tenant_move.app)
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")

@@ -82,7 +82,9 @@ DeviceCookie = Annotated[
 FetchSite = Annotated[str | None, Header(alias="Sec-Fetch-Site", include_in_schema=False)]
 
 
-@router.post("/login", summary="Sign in", response_model_exclude_none=True)
+@router.post(
+    "/login", summary="Sign in", response_model_exclude_none=True, responses=responses(421)
+)
 async def login(
     body: Credentials,
     request: Request,
@@ -92,7 +94,9 @@ async def login(
     device: DeviceCookie = None,
 ) -> TokenAnswer:
     """The same answer, after the same time, whether the account does not exist, is disabled or has
-    another password. Some failures in a row from one network are followed by 429."""
+    another password. Some failures in a row from one network are followed by 429. Where the tenant
+    is served by a cluster of its own, 421 says which."""
+    await state.homes.check(body.tenant)
     try:
         tokens = await state.sign_in.login(
             body.tenant,
