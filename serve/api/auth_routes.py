@@ -82,9 +82,7 @@ DeviceCookie = Annotated[
 FetchSite = Annotated[str | None, Header(alias="Sec-Fetch-Site", include_in_schema=False)]
 
 
-@router.post(
-    "/login", summary="Sign in", response_model_exclude_none=True, responses=responses(421)
-)
+@router.post("/login", summary="Sign in", response_model_exclude_none=True)
 async def login(
     body: Credentials,
     request: Request,
