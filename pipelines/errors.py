@@ -11,7 +11,8 @@ AtalaiaError
 ├── StoreRefusedError     a store refuses us: a wrong key, or a request that it cannot accept
 ├── SecretUnreadableError a secret in the records cannot be decrypted
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
-    └── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
+    ├── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
+    └── TenantMovingError   the tenant is on its way to another cluster (`pipelines.moving`)
 """
 
 from __future__ import annotations

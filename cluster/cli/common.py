@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from cluster.core.files import read_json
 from cluster.core.log import redact
-from cluster.core.settings import CONFIG_VARIABLE, Settings, load_settings
+from cluster.core.settings import CONFIG_VARIABLE, POD_VARIABLE, Settings, load_settings
 from cluster.local.stack import STATE_FILE, running_owner
 from pipelines.errors import AtalaiaError, ConfigError, InputError
 
@@ -64,6 +64,12 @@ def use_config(path: Path | None) -> None:
     """Use this settings file in this process and in every process that it starts."""
     if path is not None:
         os.environ[CONFIG_VARIABLE] = str(path.resolve())
+
+
+def use_pod(pod: str | None) -> None:
+    """Be this pod in this process and in every process that it starts."""
+    if pod is not None:
+        os.environ[POD_VARIABLE] = pod
 
 
 def settings() -> Settings:

@@ -28,13 +28,14 @@ from cluster.cli import (
     shell,
     status,
     tenant_export,
+    tenant_move,
     up,
     users,
 )
 from cluster.cli import redis as redis_command
 from cluster.cli import relay as relay_command
-from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config
-from cluster.core.settings import CONFIG_VARIABLE
+from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config, use_pod
+from cluster.core.settings import CONFIG_VARIABLE, POD_VARIABLE
 from cluster.local.binaries import build_all
 from cluster.local.doctor import Level, examine
 from cluster.local.production_checks import examine_production
@@ -55,6 +56,7 @@ recordings.app.add_typer(exports.app)
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
 access.tenants.add_typer(tenant_export.app)
+access.tenants.add_typer(tenant_move.app)
 app.add_typer(access.tenants, name="tenant")
 app.add_typer(access.keys, name="key")
 app.add_typer(users.app, name="user")
@@ -83,12 +85,17 @@ def root(
         Path | None,
         typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="Settings file (YAML)."),
     ] = None,
+    pod: Annotated[
+        str | None,
+        typer.Option("--pod", envvar=POD_VARIABLE, help="Which of the settings' `pods` this is."),
+    ] = None,
     _version: Annotated[
         bool,
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     use_config(config)
+    use_pod(pod)
 
 
 @app.command(epilog="Example: atalaia servers")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # SQLAlchemy takes a second, and `atalaia --help` should not 
 app = typer.Typer(cls=Commands)
 """Has no name of its own: its commands are merged into those of `cluster.cli.access`."""
 
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 
 
 class Bar:
@@ -79,7 +79,7 @@ async def _export(tenant: str, folder: Path) -> TenantManifest:
         if all(known.slug != tenant for known in await database.platform().tenants()):
             raise NotFoundError(f"there is no tenant {tenant}.")
         async with TenantBlobs(chosen.blob_url, tenant) as blobs:
-            with Progress(*_COLUMNS, console=err(), transient=True) as progress:
+            with Progress(*COLUMNS, console=err(), transient=True) as progress:
                 clock, bar = SystemClock(), Bar(progress)
                 return await TenantExport(folder, database.dump(tenant), blobs, clock, bar).run()
 
@@ -91,7 +91,7 @@ def verify_export(
     """Check every file of an exported tenant. Exit code 2 if one is missing or was changed."""
     from cluster.portability.manifest import verify
 
-    with Progress(*_COLUMNS, console=err(), transient=True) as progress:
+    with Progress(*COLUMNS, console=err(), transient=True) as progress:
         task = progress.add_task("media", total=None)
         manifest = verify(folder, lambda size: progress.advance(task, size))
     out().print(

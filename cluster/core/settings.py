@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -36,6 +37,9 @@ from cluster.core.api_settings import ApiSettings as ApiSettings
 from cluster.core.api_settings import AuthSettings as AuthSettings
 from cluster.core.api_settings import QuotaSettings as QuotaSettings
 from cluster.core.erasure_settings import ErasureSettings
+from cluster.core.model_settings import DetectorSettings as DetectorSettings
+from cluster.core.model_settings import EmbedderSettings as EmbedderSettings
+from cluster.core.pod_settings import Placement, PodName, check_apart
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.section import Port, Section
 from cluster.core.store_settings import BlobSettings as BlobSettings
@@ -49,6 +53,7 @@ from pipelines.errors import ConfigError
 ENV_PREFIX = "ATALAIA_"
 ENV_DELIMITER = "__"
 CONFIG_VARIABLE = "ATALAIA_CONFIG"
+POD_VARIABLE = "ATALAIA_POD"
 KEY_VARIABLE = "ATALAIA_KEY"
 """The command line's API key: has our prefix, but is not a setting."""
 REDIS_VARIABLE = "REDIS_URL"
@@ -145,44 +150,6 @@ class RaySettings(Section):
     def worker_resources(self) -> dict[str, float]:
         """What an actor of ours asks for, besides CPUs; so little that a node never runs out."""
         return {self.worker_resource: 0.001} if self.worker_resource else {}
-
-
-class DetectorSettings(Section):
-    """The object detection model."""
-
-    weights: str = Field("yolov8n.pt", description="path, or a name that ultralytics knows")
-    runtime: Literal["auto", "openvino", "tensorrt", "torch"] = Field(
-        "auto", description="auto: CUDA where there is one, else OpenVINO"
-    )
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = Field(
-        "auto", description="auto: fp16 on GPUs; on CPUs fp32, or bf16 where that is faster"
-    )
-    input_width: Annotated[int, Field(ge=64, le=1920, multiple_of=32)] = 640
-    input_height: Annotated[int, Field(ge=64, le=1920, multiple_of=32)] = 384
-    confidence: Annotated[float, Field(ge=0.01, le=1)] = 0.25
-    iou: Annotated[float, Field(ge=0.1, le=1)] = 0.6
-    max_batch: Annotated[int, Field(ge=1, le=128)] = 8
-    batch_wait_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
-    # Above the p99 of calls on an overloaded machine (0.9 s), so that what comes late there still
-    # counts; below the 5 s after which a watcher gives up.
-    max_wait_ms: Annotated[float, Field(ge=50, le=4000)] = Field(
-        1000.0,
-        description="a frame of a camera that waited for longer is dropped and counted; the "
-        "default is five periods at 5 frames/s",
-    )
-    replicas: Annotated[int, Field(ge=1, le=64)] = 1
-    num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
-        0.0, description="GPUs of each replica; a fraction shares one"
-    )
-    threads: Annotated[int, Field(ge=0, le=256)] = Field(0, description="0: all cores")
-
-
-class EmbedderSettings(Section):
-    """The model that embeds crops as vectors. `builtin` works offline."""
-
-    model: str = Field("builtin", description="builtin, or a folder with a CLIP-like model")
-    replicas: Annotated[int, Field(ge=1, le=64)] = 1
-    num_gpus: Annotated[float, Field(ge=0, le=8)] = 0.0
 
 
 class BridgeSettings(Section):
@@ -285,6 +252,24 @@ class LogSettings(Section):
     format: Literal["json", "console"] = "json"
 
 
+class PodSettings(Placement):
+    """A pod: a cluster of its own. A section that is given replaces that of the same name as a
+    whole; one that is not is the same as here."""
+
+    livekit: LiveKitSettings | None = None
+    gateway: GatewaySettings | None = None
+    redis: RedisSettings | None = None
+    database: DatabaseSettings | None = None
+    qdrant: QdrantSettings | None = None
+    blobs: BlobSettings | None = None
+    ray: RaySettings | None = None
+    detector: DetectorSettings | None = None
+    embedder: EmbedderSettings | None = None
+    api: ApiSettings | None = None
+    auth: AuthSettings | None = None
+    audit: AuditSettings | None = None
+
+
 class Settings(BaseSettings):
     """All settings. Create them with `load_settings`, once, at an entry point; pass them on."""
 
@@ -318,6 +303,8 @@ class Settings(BaseSettings):
     erasure: ErasureSettings = ErasureSettings()
     batch: BatchSettings = BatchSettings()
     log: LogSettings = LogSettings()
+    pods: dict[PodName, PodSettings] = Field({}, description="clusters of their own")
+    pod: str | None = Field(None, description="which of `pods` this is; default: none of them")
 
     @classmethod
     def settings_customise_sources(
@@ -330,6 +317,43 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The YAML is passed as init arguments, so the environment must come first.
         return env_settings, init_settings
+
+    # -- pods
+
+    @field_validator("pods")
+    @classmethod
+    def _one_home(cls, pods: dict[str, PodSettings]) -> dict[str, PodSettings]:
+        homes = Counter(tenant for pod in pods.values() for tenant in set(pod.tenants))
+        if several := sorted(tenant for tenant, count in homes.items() if count > 1):
+            raise ValueError(f"{', '.join(several)} would live in several pods")
+        return pods
+
+    def of_pod(self, name: str) -> Settings:
+        """The settings of a pod, read from here.
+
+        Raises:
+            ConfigError: there is none of this name, or it shares a store with another cluster.
+        """
+        if name not in self.pods:
+            known = ", ".join(sorted(self.pods)) or "none"
+            raise ConfigError(f"there is no pod {name!r}.", hint=f"Known are: {known}.")
+        base = self.model_copy(update={"pod": None})
+        found = base._with_pod(name)
+        check_apart(name, found, base, "the cluster that has `pods`")
+        for other in self.pods.keys() - {name}:
+            check_apart(name, found, base._with_pod(other), f"pod {other}")
+        return found
+
+    def _with_pod(self, name: str) -> Settings:
+        pod = self.pods[name]
+        sections = PodSettings.model_fields.keys() - Placement.model_fields.keys()
+        own = {key: section for key in sections if (section := getattr(pod, key)) is not None}
+        folder = pod.data_dir or self.data_dir / "pods" / name
+        return self.model_copy(update=own | {"data_dir": folder, "pod": name})
+
+    def home_of(self, tenant: str) -> str | None:
+        """The pod where a tenant lives; None: where `pods` say nothing of it."""
+        return next((name for name, pod in self.pods.items() if tenant in pod.tenants), None)
 
     # -- paths, and defaults that depend on other settings
 
@@ -473,7 +497,7 @@ def load_settings(path: Path | None = None) -> Settings:
             hint="Known sections: " + ", ".join(sorted(Settings.model_fields)) + ".",
         )
     try:
-        return Settings(**content)
+        found = Settings(**content)
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
     except SettingsError as error:
@@ -481,6 +505,7 @@ def load_settings(path: Path | None = None) -> Settings:
             f"no valid JSON in the environment: {', '.join(_json_variables(error))}.",
             hint='Lists and sections are written as JSON, like \'["a", "b"]\'.',
         ) from None
+    return found if found.pod is None else found.of_pod(found.pod)
 
 
 def _json_variables(error: SettingsError) -> list[str]:

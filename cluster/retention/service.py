@@ -57,7 +57,7 @@ class RetentionService:
         self._blobs.clear()
 
     async def _tenants(self) -> list[str]:
-        return [tenant.slug for tenant in await self._database.platform().tenants()]
+        return await self._database.platform().at_home()
 
     async def _quota(self, tenant: str) -> int:
         own = await self._database.platform().quotas(tenant)

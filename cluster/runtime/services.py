@@ -145,7 +145,7 @@ class ListenerService:
         platform = self._database.platform()
 
         async def tenants() -> list[str]:
-            return [tenant.slug for tenant in await platform.tenants()]
+            return await platform.at_home(draining=True)
 
         alarms = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
         tracks = TrackListener(self._redis, tenants, self._database.tracks, LISTENER_ACTOR)

@@ -24,6 +24,7 @@ from pipelines.errors import AtalaiaError, UnavailableError
 from serve.api.audit.windows import Refusal
 from serve.api.held_answer import HeldAnswer
 from serve.api.holding import Holding
+from serve.api.homes import Homes
 from serve.api.key_lookup import KeyLookup
 from serve.api.key_uses import KeyUses
 from serve.api.problems import (
@@ -64,10 +65,12 @@ class Authenticator:
         records: PlatformRecords,
         clock: Clock,
         sign_in: SignIn | None = None,
+        homes: Homes | None = None,
         *,
         failures_per_minute: int = FAILURES_PER_MINUTE,
     ) -> None:
         self._sign_in = sign_in
+        self._homes = homes
         self._lookup: KeyLookup[str] = KeyLookup(records.find_keys)
         self._uses = KeyUses(records.note_uses, clock)
         self._known: ShortMemory[bytes, Principal] = ShortMemory(clock, CACHE_TTL_S, CACHE_SIZE)
@@ -81,6 +84,7 @@ class Authenticator:
             UnauthorizedError: no key, an unknown one, one that was revoked or has expired; an
                 access token that has expired, or whose session is over.
             TooManyRequestsError: too many wrong keys from this address.
+            TenantElsewhereError: the tenant lives in a pod. TenantMovingError: it is on its way.
         """
         secret = _bearer(header)
         # Each time, because it expires while the session is still remembered below.
@@ -96,6 +100,8 @@ class Authenticator:
             await self._limiter.hit(self._limit, address)
             log.info("wrong key", address=address)
             raise _not_valid(token)
+        if self._homes is not None and principal.tenant is not None:
+            await self._homes.check(principal.tenant)
         self._known.keep(digest, principal)
         return principal
 

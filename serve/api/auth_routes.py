@@ -92,7 +92,9 @@ async def login(
     device: DeviceCookie = None,
 ) -> TokenAnswer:
     """The same answer, after the same time, whether the account does not exist, is disabled or has
-    another password. Some failures in a row from one network are followed by 429."""
+    another password. Some failures in a row from one network are followed by 429. Where the tenant
+    is served by a cluster of its own, 421 says which."""
+    await state.homes.check(body.tenant)
     try:
         tokens = await state.sign_in.login(
             body.tenant,

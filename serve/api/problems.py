@@ -97,6 +97,16 @@ class StorageFullError(QuotaReachedError):
     """The tenant uses all of the storage that it may."""
 
 
+class TenantElsewhereError(AtalaiaError):
+    """The tenant lives in another cluster; `url` is that of its API."""
+
+    code = "tenant-elsewhere"
+
+    def __init__(self, message: str, *, hint: str, url: str) -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+
+
 class TooLargeError(InputError):
     code = "too-large"
 
@@ -138,6 +148,7 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
     permission: str | None = Field(None, description="Which permission is missing (403).")
     quota: str | None = Field(None, description="which one is used up; GET /v1/quotas shows it")
+    url: str | None = Field(None, description="Of the API that serves your tenant (421).")
 
 
 # First match wins, so a subclass stands before its base.
@@ -145,6 +156,7 @@ _STATUS: tuple[tuple[type[AtalaiaError], HTTPStatus], ...] = (
     (UnauthorizedError, HTTPStatus.UNAUTHORIZED),
     (ForbiddenError, HTTPStatus.FORBIDDEN),
     (TooManyRequestsError, HTTPStatus.TOO_MANY_REQUESTS),
+    (TenantElsewhereError, HTTPStatus.MISDIRECTED_REQUEST),
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (NotFoundError, HTTPStatus.NOT_FOUND),
@@ -242,6 +254,8 @@ def response_for(error: AtalaiaError) -> JSONResponse:
         extra["permission"] = error.permission
     if isinstance(error, QuotaExceededError | QuotaReachedError):
         extra["quota"] = error.quota
+    if isinstance(error, TenantElsewhereError):
+        extra["url"] = error.url
     return problem_response(
         status, error.message, code=error.code, hint=error.hint, headers=headers, extra=extra
     )

@@ -15,6 +15,7 @@ from serve.api.audit.recorder import Auditor
 from serve.api.auth import Authenticator
 from serve.api.evidence import Evidence
 from serve.api.holding import Holding
+from serve.api.homes import Homes
 from serve.api.images import ImageDecoder
 from serve.api.metrics import Metrics
 from serve.api.model_labels import ModelLabels
@@ -48,6 +49,7 @@ class ApiState:
     auditor: Auditor
     quotas: Quotas
     viewer_ids: ViewerIds
+    homes: Homes
 
     @classmethod
     def over(cls, deps: Deps, authenticator: Authenticator | None = None) -> ApiState:
@@ -59,6 +61,7 @@ class ApiState:
         api = deps.settings.api
         metrics = Metrics()
         sign_in = SignIn.of(deps.settings, deps.database, deps.clock)
+        homes = Homes(deps.settings, deps.database.platform())
         return cls(
             deps=deps,
             metrics=metrics,
@@ -75,8 +78,9 @@ class ApiState:
             readiness=Readiness(standard_probes(deps), deps.clock),
             sign_in=sign_in,
             oidc=OidcFlows(deps.settings.auth.providers, deps.settings.api_url),
+            homes=homes,
             authenticator=authenticator
-            or Authenticator(deps.database.platform(), deps.clock, sign_in),
+            or Authenticator(deps.database.platform(), deps.clock, sign_in, homes),
             holding=Holding(deps.database.credentials(), deps.clock),
             auditor=Auditor(deps.database, deps.clock, metrics),
             quotas=Quotas(

@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     CREDENTIAL_REFUSED = "credential.refused"
     TENANT_ADD = "tenant.add"
     TENANT_EXPORT = "tenant.export"
+    TENANT_MOVE = "tenant.move"
     USER_ADD = "user.add"
     USER_CHANGE = "user.change"
     USER_REMOVE = "user.remove"

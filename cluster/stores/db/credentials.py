@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.core.holders import Credential, CredentialKind
 from cluster.stores.db import keys
 from cluster.stores.db.key_records import principal_of_key
-from cluster.stores.db.models import KeyRow, SessionRow, UserRow
+from cluster.stores.db.models import KeyRow, SessionRow, TenantRow, UserRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.types import Principal
 from cluster.stores.db.user_sessions import principal_of
@@ -36,6 +36,13 @@ class Credentials:
                 found.update(await self._keys(session, ids))
             for ids in _ids(wanted, CredentialKind.SESSION):
                 found.update(await self._user_sessions(session, ids))
+            away = set(
+                await session.scalars(
+                    select(TenantRow.slug).where(TenantRow.move_phase.is_not(None))
+                )
+            )
+        # Whose tenant is being moved has nothing here until the move is called off.
+        found = {one: holder for one, holder in found.items() if holder.tenant not in away}
         # The id of a session is unique within its tenant only, and that of a key says no tenant.
         return {credential: found[credential] for credential in wanted if credential in found}
 

@@ -20,8 +20,10 @@ from cluster.stores.db.erasure_work import ErasureWork
 from cluster.stores.db.erasures import PlatformErasures, TenantErasures
 from cluster.stores.db.expiry import TenantExpiry
 from cluster.stores.db.groups import TenantGroups, VisibleCameras
+from cluster.stores.db.handover import Handover
 from cluster.stores.db.jobs import TenantJobs
 from cluster.stores.db.key_records import TenantKeys
+from cluster.stores.db.moves import TenantMoves
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
 from cluster.stores.db.retention import TenantRetention
@@ -33,6 +35,11 @@ from cluster.stores.db.types import Groups
 from cluster.stores.db.user_sessions import UserSessions
 from cluster.stores.db.users import TenantUsers
 from pipelines.clock import Clock, SystemClock
+from pipelines.moving import SHUT, MovePhase
+
+NEVER: frozenset[MovePhase] = frozenset()
+# Where a tenant left, its audit log says afterwards what became of the copy.
+WHILE_MOVING = SHUT - {MovePhase.MOVED}
 
 
 class Database:
@@ -147,7 +154,8 @@ class Database:
 
     def erasure_work(self, tenant: str) -> ErasureWork:
         """The same, for the process that erases. Raises InputError: `tenant` is no slug."""
-        return ErasureWork(self._of_tenant(tenant), tenant, self._clock)
+        # Also of a tenant that lives in another cluster by now.
+        return ErasureWork(self._of_tenant(tenant, shut=NEVER), tenant, self._clock)
 
     def platform_erasures(self) -> PlatformErasures:
         """What is under way of all tenants; and the erasures of tenants as a whole."""
@@ -175,7 +183,7 @@ class Database:
 
     def audit(self, tenant: str) -> AuditLog:
         """The audit log of one tenant. Raises InputError: `tenant` is no slug."""
-        return AuditLog(self._of_tenant(tenant), tenant)
+        return AuditLog(self._of_tenant(tenant, shut=WHILE_MOVING), tenant)
 
     def platform_audit(self) -> AuditLog:
         """The audit log of the platform itself; it holds nothing of the tenants' own."""
@@ -190,10 +198,22 @@ class Database:
         """Where every chain ends: for anchors and checks."""
         return AuditHeads(Sessions(self._engine, None))
 
-    def _of_tenant(self, tenant: str, groups: Groups = None) -> Sessions:
+    def moves(self, run: str = "") -> TenantMoves:
+        """Which tenants are on their way to another cluster."""
+        return TenantMoves(Sessions(self._engine, None), self._clock, run)
+
+    def handover(self, tenant: str, run: str = "") -> Handover:
+        """All rows of one tenant with their secrets, for the command that moves it. Raises
+        InputError: `tenant` is no slug."""
+        own = self._of_tenant(tenant, shut=NEVER)
+        return Handover(own, Sessions(self._engine, None), tenant, self._cipher, run)
+
+    def _of_tenant(
+        self, tenant: str, groups: Groups = None, *, shut: frozenset[MovePhase] = SHUT
+    ) -> Sessions:
         """Raises InputError: `tenant` is no slug."""
         require_tenant(tenant)
-        return Sessions(self._tenants, tenant, groups)
+        return Sessions(self._tenants, tenant, groups, shut=shut)
 
     def platform(self) -> PlatformRecords:
         """Tenants, keys, and the plans of every camera: for the platform's own processes."""

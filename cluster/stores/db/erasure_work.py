@@ -22,7 +22,7 @@ from cluster.stores.db.erase_object import (
     span_of,
 )
 from cluster.stores.db.erased import item_values, open_holds, put_items
-from cluster.stores.db.erasures import TARGETS, TenantErasures
+from cluster.stores.db.erasures import TARGETS, TenantErasures, erasure_of
 from cluster.stores.db.models import (
     AlarmRow,
     AnalysedRow,
@@ -55,6 +55,7 @@ from cluster.stores.db.types import ErasedCount, ErasureItem, ErasureRecord
 from pipelines.domain import JobState
 from pipelines.erasure import ErasureKind, ErasureState, ItemState, Target
 from pipelines.errors import ConflictError, NotFoundError
+from pipelines.moving import MovePhase
 from pipelines.retention import is_held
 
 # Rows in one transaction: some 10 ms.
@@ -78,6 +79,25 @@ receipt and audit log, which stay."""
 
 class ErasureWork(TenantErasures):
     """Made by `Database.erasure_work`. Every method may raise UnavailableError."""
+
+    async def ask_after_move(self, pod: str, by: str) -> ErasureRecord:
+        """Ask for the erasure of what a tenant that lives in a pod by now left here; again without
+        effect. Its legal holds are kept there.
+
+        Raises:
+            NotFoundError: there is no such tenant.
+            ConflictError: it lives here.
+        """
+        async with self._sessions.write() as session:
+            await lock_tenant(session, self.tenant, exclusive=True)
+            of_tenant = ErasureRow.kind == ErasureKind.TENANT.value
+            if asked := await session.scalar(select(ErasureRow).where(of_tenant)):
+                return erasure_of(asked)
+            tenant = select(TenantRow.move_phase).where(TenantRow.slug == self.tenant)
+            if await session.scalar(tenant) != MovePhase.MOVED.value:
+                raise ConflictError(f"{self.tenant} was not moved.")
+            await session.execute(delete(HoldRow))
+            return self._add(session, ErasureKind.TENANT, 0, f"moved to pod {pod}", by)
 
     # ------------------------------------------------------------ how far it is
 

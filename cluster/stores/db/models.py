@@ -73,6 +73,13 @@ class TenantRow(Base):
     revision: Mapped[int] = mapped_column(BigInteger, default=0)
     """Counter from which camera plans take their revision: it lives here, not with the camera,
     so that it keeps rising for a camera that is removed and added again."""
+    move_phase: Mapped[str | None] = mapped_column(String(16))
+    """`pipelines.moving.MovePhase`; NULL: it lives here, and nobody moves it."""
+    move_pod: Mapped[str | None] = mapped_column(String(40))
+    """The cluster at the other end of the move."""
+    move_since_us: Mapped[int | None] = mapped_column(BigInteger)
+    move_run: Mapped[str | None] = mapped_column(String(32))
+    """Who moves it: a command that began later takes over."""
 
 
 class TenantOwned:

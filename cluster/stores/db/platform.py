@@ -18,10 +18,11 @@ from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_
 from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant_row import unknown_tenant
-from cluster.stores.db.types import IssuedKey, Principal, Tenant
+from cluster.stores.db.types import IssuedKey, Principal, Tenant, Whereabouts
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
 from pipelines.errors import ConflictError, InputError
+from pipelines.moving import MovePhase
 
 
 class PlatformRecords(KeyRecords):
@@ -58,6 +59,30 @@ class PlatformRecords(KeyRecords):
         async with self._sessions.read() as session:
             rows = await session.scalars(select(TenantRow).order_by(TenantRow.slug))
             return [Tenant(slug=r.slug, name=r.name, created_us=r.created_us) for r in rows]
+
+    async def whereabouts(self, tenant: str) -> Whereabouts | None:
+        """Whether a tenant lives here; None: there is no tenant of this name."""
+        columns = TenantRow.move_phase, TenantRow.move_pod
+        async with self._sessions.read() as session:
+            statement = select(*columns).where(TenantRow.slug == tenant)
+            found = (await session.execute(statement)).first()
+        if found is None:
+            return None
+        phase, pod = found
+        return Whereabouts(phase=MovePhase(phase) if phase else None, pod=pod)
+
+    async def at_home(self, *, draining: bool = False) -> list[str]:
+        """The tenants that live here, by slug, without those that are being moved.
+
+        Args:
+            draining: with those of which what is on its way still arrives.
+        """
+        home = TenantRow.move_phase.is_(None)
+        leaving = TenantRow.move_phase == MovePhase.DRAINING.value
+        here = or_(home, leaving) if draining else home
+        async with self._sessions.read() as session:
+            found = select(TenantRow.slug).where(here).order_by(TenantRow.slug)
+            return list(await session.scalars(found))
 
     # ------------------------------------------------------------ quotas
 
@@ -172,11 +197,14 @@ class PlatformRecords(KeyRecords):
     # ------------------------------------------------------------ plans
 
     async def plans(self) -> list[CameraPlan]:
-        """What every camera of every tenant shall do, disabled ones too, by tenant and id. Those
-        with secrets that do not decrypt say so (`Camera.unreadable`)."""
+        """What every camera of every tenant shall do, disabled ones too, by tenant and id; none of
+        a tenant that is being moved. Those with secrets that do not decrypt say so
+        (`Camera.unreadable`)."""
         async with self._sessions.read() as session:
             rows = await session.scalars(
                 select(CameraRow)
+                .join(TenantRow, TenantRow.slug == CameraRow.tenant)
+                .where(TenantRow.move_phase.is_(None))
                 .options(selectinload(CameraRow.rules))
                 .order_by(CameraRow.tenant, CameraRow.id)
             )

@@ -35,6 +35,7 @@ from pipelines.erasure import (
     StepState,
     WaitReason,
 )
+from pipelines.moving import MovePhase
 from pipelines.retention import (
     EVENT_AFTER_US,
     EVENT_BEFORE_US,
@@ -56,6 +57,13 @@ class Tenant(Frozen):
     slug: Slug
     name: str
     created_us: int
+
+
+class Whereabouts(Frozen):
+    """Of a tenant. `phase`: None: it lives here, and nobody moves it; `pod`: the other cluster."""
+
+    phase: MovePhase | None
+    pod: str | None
 
 
 class CameraChanges(Frozen):

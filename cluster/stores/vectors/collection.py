@@ -12,6 +12,8 @@ from cluster.stores.vectors.embedded import EmbeddedQdrant
 from cluster.stores.vectors.errors import CollectionLostError, qdrant_errors
 from pipelines.errors import ConfigError, UnavailableError
 
+_COLLECTION = re.compile(r"atalaia-[a-z0-9-]+-\d+", re.ASCII)  # as `collection_name` makes them
+
 # Links of the search graph inside each tenant; the graph across tenants is switched off, since no
 # search ever crosses them. Both as Qdrant advises for many tenants in one collection.
 _TENANT_GRAPH = models.HnswConfigDiff(payload_m=16, m=0)
@@ -67,6 +69,23 @@ async def ensure_collection(client: VectorClient, name: str, dim: int) -> None:
             if not _has(indexes.get(field), wanted):
                 # Nobody waits until an index over many points is built; searches work meanwhile.
                 await client.create_payload_index(name, field, wanted, wait=False)
+
+
+async def collections(client: VectorClient) -> dict[str, int]:
+    """The collections that Atalaia made, each with the length of its vectors.
+
+    Raises:
+        UnavailableError: Qdrant is away.
+        StoreRefusedError: it refuses the key.
+        ConfigError: one of them was not made by Atalaia.
+    """
+    with qdrant_errors():
+        if isinstance(client, EmbeddedQdrant):
+            names = await client.collections()
+        else:
+            names = [one.name for one in (await client.get_collections()).collections]
+    ours = sorted(name for name in names if _COLLECTION.fullmatch(name))
+    return {name: await dimension(client, name) for name in ours}
 
 
 async def dimension(client: VectorClient, name: str) -> int:

@@ -171,17 +171,37 @@ class EmbeddedQdrant:
         )
 
     async def scroll(
-        self, name: str, scroll_filter: models.Filter, limit: int, with_vectors: bool = False
-    ) -> tuple[list[models.Record], None]:
-        """The first `limit` points; there is no next page."""
+        self,
+        name: str,
+        scroll_filter: models.Filter,
+        limit: int,
+        with_vectors: bool = False,
+        offset: str | None = None,
+    ) -> tuple[list[models.Record], str | None]:
+        """The next `limit` points by id, from `offset` on, and where the next page begins; None:
+        that was the last."""
         request = edge.ScrollRequest(
-            filter=_filter(scroll_filter), limit=limit, with_payload=True, with_vector=with_vectors
+            filter=_filter(scroll_filter),
+            limit=limit,
+            with_payload=True,
+            with_vector=with_vectors,
+            offset=offset,
         )
-        records, _ = await self._run(lambda: self._shard(name).scroll(request))
+        records, following = await self._run(lambda: self._shard(name).scroll(request))
         return [
             models.Record(id=str(r.id), payload=r.payload, vector=cast("list[float]", r.vector))
             for r in records
-        ], None
+        ], None if following is None else str(following)
+
+    async def collections(self) -> list[str]:
+        """Names of those that there are."""
+        return await self._run(
+            lambda: sorted(
+                one.name
+                for one in self._path.iterdir()
+                if one.is_dir() and not one.name.startswith(".")
+            )
+        )
 
     async def count(
         self, name: str, count_filter: models.Filter, exact: bool = True

@@ -11,8 +11,8 @@ cores, some 20 ms among 100,000 objects. The server builds a graph, and is for m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -25,6 +25,7 @@ from cluster.stores.vectors.client import connect as connect
 from cluster.stores.vectors.client import open_collection as open_collection
 from cluster.stores.vectors.client import open_vectors as open_vectors
 from cluster.stores.vectors.collection import collection_name as collection_name
+from cluster.stores.vectors.collection import collections as collections
 from cluster.stores.vectors.collection import dimension
 from cluster.stores.vectors.collection import ensure_collection as ensure_collection
 from cluster.stores.vectors.errors import QdrantTimeoutError, qdrant_errors
@@ -41,6 +42,8 @@ _NUMBER_BYTES, _SIGHTING_BYTES = 22, 1_000
 # While the server merges and indexes, what it has stored becomes visible late; a healthy one takes
 # some milliseconds. Two of these fit into what the embedder waits for the memory.
 APPLY_S = 4
+# Of 512 numbers each, 512 kB.
+PAGE = 256
 _NAMESPACE = UUID("6f1d4a0e-6c1f-5d0a-9d0f-3c6f2f0b7a11")
 
 Vector = Sequence[float] | npt.NDArray[np.float32]
@@ -52,6 +55,13 @@ class Match(Frozen):
 
     score: float
     sighting: Sighting
+
+
+class Remembered(NamedTuple):
+    """A remembered object with its vector, float32 (dim,), of length 1."""
+
+    sighting: Sighting
+    vector: npt.NDArray[np.float32]
 
 
 class TenantVectors:
@@ -167,6 +177,34 @@ class TenantVectors:
             )
         return np.asarray(points[0][0].vector, np.float32)
 
+    async def pages(self, size: int = PAGE) -> AsyncIterator[list[Remembered]]:
+        """Everything that is remembered, by id, in pages. Raises UnavailableError."""
+        offset: Any = None
+        while True:
+            with qdrant_errors():
+                points, offset = await self._client.scroll(
+                    self._collection,
+                    scroll_filter=self._filter(EVERY_SIGHTING),
+                    limit=size,
+                    with_vectors=True,
+                    offset=offset,
+                )
+            if points:
+                yield [self._remembered(point) for point in points]
+            if offset is None:
+                return
+
+    async def read(self, targets: Sequence[Target]) -> list[Remembered]:
+        """Those of some objects that are remembered. Raises UnavailableError."""
+        ids = [_point_id(self.tenant, t.camera, t.track) for t in targets]
+        if not ids:
+            return []
+        with qdrant_errors():
+            points, _ = await self._client.scroll(
+                self._collection, scroll_filter=self._named(ids), limit=len(ids), with_vectors=True
+            )
+        return [self._remembered(point) for point in points]
+
     async def count(self, camera: str | None = None) -> int:
         """How many objects are remembered. Raises UnavailableError."""
         with qdrant_errors():
@@ -273,6 +311,12 @@ class TenantVectors:
         if sighting.tenant != self.tenant:
             raise AssertionError("Qdrant answered with another tenant's point")
         return Match(score=point.score, sighting=sighting)
+
+    def _remembered(self, point: models.Record) -> Remembered:
+        sighting = Sighting.model_validate(point.payload)
+        if sighting.tenant != self.tenant:
+            raise AssertionError("Qdrant answered with another tenant's point")
+        return Remembered(sighting, np.asarray(point.vector, np.float32))
 
     async def _dimension(self) -> int:
         if self._dim is None:

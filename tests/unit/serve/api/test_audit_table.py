@@ -84,6 +84,7 @@ def test_every_action_has_a_source() -> None:
         AuditAction.RETENTION_PRESSURE,
         AuditAction.ERASURE_DONE,
         AuditAction.TENANT_EXPORT,
+        AuditAction.TENANT_MOVE,
         AuditAction.SESSION_REFUSE,
         AuditAction.SESSION_REUSE,
     }
