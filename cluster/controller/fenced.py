@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.controller import Board, Dispatcher, Fleet
 from cluster.controller.reports import HostStatus
+from cluster.media.errors import UnreadableCameraError
 from cluster.media.gateway import MediaGateway, ProbeResult
 from cluster.stores.bus import CameraStatus
 from pipelines.domain import CameraKey, CameraPlan
@@ -84,6 +85,9 @@ class FencedGateway:
 
     async def probe(self, target: SecretStr | str) -> ProbeResult:
         return await self._gateway.probe(target)
+
+    async def why(self, name: str) -> UnreadableCameraError | None:
+        return await self._gateway.why(name)
 
     async def aclose(self) -> None:
         await self._gateway.aclose()
