@@ -155,9 +155,14 @@ def _sure_boxes(detections: Detections, size: tuple[int, int]) -> list[tuple[str
 
 
 class Attention:
-    """How urgent a look at a camera is, picture by picture."""
+    """How urgent a look at a camera is, picture by picture.
 
-    def __init__(self) -> None:
+    Args:
+        unknown: while there is no background to compare with.
+    """
+
+    def __init__(self, unknown: Urgency = Urgency.TRACKED) -> None:
+        self._unknown = unknown
         self._movement = Movement()
         self._sights = Sights()
         self._moved_us: np.ndarray[tuple[int, int], np.dtype[np.int64]] | None = None
@@ -189,13 +194,15 @@ class Attention:
             found_us, restless = self._found.popleft()
             if restless:
                 self._restless_us = found_us + LAG_US
+        if not self._movement.known:
+            return self._unknown
         if 0 <= at_us - self._close_us < CLOSE_US:
             return Urgency.NEW
         if near:
             return Urgency.NEAR_RULE
         if 0 <= at_us - max(self._any_us, self._restless_us) < LINGER_US:
             return Urgency.TRACKED
-        return Urgency.TRACKED if not self._movement.known else Urgency.HEARTBEAT
+        return Urgency.HEARTBEAT
 
     def _track(self, at_us: int, cells: Grid) -> bool:
         """Note what moves; returns whether it moves near a rule."""
@@ -233,12 +240,16 @@ class AttentiveSampler:
     Args:
         rates: of the camera.
         phase: offset of the cells within a period, 0..1; see `sampling.grid_phase`.
+        unknown: while there is no background to compare with; `NEW` misses nothing that somebody
+            who has one analyses.
     """
 
-    def __init__(self, rates: Rates, phase: float = 0.0) -> None:
+    def __init__(
+        self, rates: Rates, phase: float = 0.0, unknown: Urgency = Urgency.TRACKED
+    ) -> None:
         self.skipped: Counter[Skip] = Counter()
-        self.urgency = Urgency.TRACKED
-        self._attention = Attention()
+        self.urgency = unknown
+        self._attention = Attention(unknown)
         self._rates = rates
         self._phase = phase
         self._offered_us: int | None = None

@@ -78,18 +78,18 @@ def widened(grid: Grid) -> Grid:
 
 
 class Movement:
-    """Movement in the pictures of one camera."""
+    """Movement in the pictures of one camera.
+
+    Attributes:
+        known: whether the last picture could be compared with a background, and the one before.
+    """
 
     def __init__(self) -> None:
         self._pictures: deque[tuple[int, Luma]] = deque(maxlen=MEMORY_S)
         self._range: tuple[Luma, Luma] | None = None
         self._threshold = 0
         self._before: Grid | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a background to compare with."""
-        return self._range is not None
+        self.known = False
 
     def observe(self, at_us: int, luma: Luma) -> Grid:
         """The cells in which something moves.
@@ -99,18 +99,18 @@ class Movement:
             luma: of `small_luma`.
 
         Returns:
-            bool (rows, columns) of cells; all False while no background is known.
+            bool (rows, columns) of cells; all False where nothing is `known`.
         """
         self._forget(at_us, luma)
         cells = _cells(luma, *self._range, self._threshold) if self._range else None
         if cells is None and self._range is not None:
             self._restart()
         self._remember(at_us, luma)
-        now = cells if cells is not None else np.zeros(grid_shape(luma.shape), np.bool_)
-        before, self._before = self._before, now
-        if before is None:
-            return np.zeros_like(now)
-        confirmed: Grid = now & widened(before)
+        before, self._before = self._before, cells
+        self.known = before is not None and cells is not None
+        if before is None or cells is None:
+            return np.zeros(grid_shape(luma.shape), np.bool_)
+        confirmed: Grid = cells & widened(before)
         return confirmed
 
     def _forget(self, at_us: int, luma: Luma) -> None:

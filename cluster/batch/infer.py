@@ -24,7 +24,7 @@ from cluster.batch.video import ReadStats, chunk_frames, media_us, planes_of
 from cluster.core.log import configure_logging, get_logger, redact
 from cluster.core.settings import Settings
 from cluster.stores.blobs.tenant import TenantBlobs
-from pipelines.attention import LAG_US, AttentiveSampler, Rates
+from pipelines.attention import LAG_US, AttentiveSampler, Rates, Urgency
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.imaging import letterbox_i420
@@ -186,8 +186,8 @@ class _Even:
 class _Attentive:
     """Frames by what moves and by what was found, as the live path selects them.
 
-    What lies before the chunk is unknown, so in its first seconds frames are analysed evenly: all
-    of those that the live path analyses, and more.
+    What lies before the chunk is unknown, so its first seconds are analysed at the highest rate:
+    all frames that the live path analyses, and more.
 
     Results are needed after `LAG_US` of video, so frames go to the detector one by one: no more
     than that are in flight.
@@ -203,7 +203,7 @@ class _Attentive:
         self._spec = spec
         self._detector = detector
         self._threads = threads
-        self._sampler = AttentiveSampler(rates, _phase(spec))
+        self._sampler = AttentiveSampler(rates, _phase(spec), Urgency.NEW)
         self._waiting: deque[tuple[FrameDetections, Future[list[Detections]]]] = deque()
         self._ready: deque[FrameDetections] = deque()
 

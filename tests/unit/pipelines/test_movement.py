@@ -101,12 +101,12 @@ def test_what_is_older_than_the_memory_does_not_matter() -> None:
 def test_a_clock_that_is_set_back_and_another_size_begin_anew() -> None:
     movement = Movement()
     luma = Filmed().luma(0.0)
-    for n in range(4):
+    for n in range(5):
         movement.observe(START_US + n * 1_000_000, luma)
     assert movement.known
     movement.observe(START_US, luma)
     assert not movement.known
-    for n in range(4):
+    for n in range(5):
         movement.observe(START_US + (10 + n) * 1_000_000, luma)
     assert movement.known
     turned = np.ascontiguousarray(luma.T)
