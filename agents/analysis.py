@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from agents.gate import FrameGate
+from agents.gate import EVENLY, Due, FrameGate
 from agents.services import WatcherServices
 from cluster.core.log import get_logger
 from pipelines import imaging
@@ -48,6 +48,7 @@ class PreparedFrame:
         image: full size, masks painted in.
         model_input: the same at the size of the detector's input.
         masks: those that were painted.
+        due: why it is analysed.
     """
 
     stamp: FrameStamp
@@ -56,6 +57,7 @@ class PreparedFrame:
     image: I420
     model_input: LetterboxedFrame
     masks: tuple[Polygon, ...]
+    due: Due = EVENLY
 
 
 class CameraAnalysis:
@@ -169,7 +171,8 @@ class CameraAnalysis:
         self._follow_plan()
         detections = await self._services.detector.detect(frame.model_input, self._owner)
         detected_us = self._clock.now_us()
-        result = self._pipeline.step(frame.stamp, detections)
+        self._gate.learn(frame.stamp, detections)
+        result = self._pipeline.step(frame.stamp, detections, frame.due.quiet_us)
         if result.late:
             self._gate.count_late()
             return
@@ -186,7 +189,7 @@ class CameraAnalysis:
                 self._crops.clear()  # they may show what is masked from now on
             self._plan = plan
             self._pipeline.apply(plan)
-            self._gate.set_fps(plan.camera.detect_fps)
+            self._gate.follow(plan)
 
     def _raise_alarms(self, frame: PreparedFrame, result: StepResult, detected_us: int) -> None:
         if not result.alarms:

@@ -10,9 +10,11 @@ arrive, and a frame that nobody wants costs neither a copy nor a wake-up.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 from collections.abc import Callable
 
+import numpy as np
 from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient, FfiHandle
 from livekit.rtc._proto import ffi_pb2, video_frame_pb2
@@ -22,6 +24,7 @@ from pipelines.clock import Clock
 from pipelines.domain import FrameStamp, Polygon
 from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
+from pipelines.movement import Luma, small_luma
 
 log = get_logger("stream")
 
@@ -61,6 +64,20 @@ class DecodedFrame:
             if self._planes is None:
                 self._planes = self._copied()
             return self._planes
+
+    def small_luma(self) -> Luma:
+        """Luma at the resolution of `pipelines.movement`, without masks, and without a copy of the
+        whole frame where the decoder's memory can be read as it is."""
+        with self._lock:
+            buffer = self._buffer
+            if buffer is not None and buffer.info.type == rtc.VideoBufferType.I420:
+                width, height = buffer.info.width, buffer.info.height
+                plane = (ctypes.c_uint8 * (width * height)).from_address(buffer.info.data_ptr)
+                # The frame's lock and handle keep that memory until the small picture is made.
+                return small_luma(np.ctypeslib.as_array(plane).reshape(height, width))
+            if self._planes is None:
+                self._planes = self._copied()
+            return small_luma(self._planes.y)
 
     def _copied(self) -> I420:
         buffer, self._buffer = self._buffer, None

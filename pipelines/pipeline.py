@@ -6,7 +6,9 @@ a recording. Memory is bounded by the objects in sight and those still expected 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipelines.coverage import CoverageBook
 from pipelines.crops import CropBook, CropRequest, RememberRequest, normalized
@@ -28,6 +30,13 @@ from pipelines.tracking import CameraTracker, Scene
 # Minimum confidence of a detection to start a track, unless a rule needs less; weaker ones only
 # extend tracks. Equals the default of a rule's `min_confidence`.
 ACTIVATION = 0.4
+
+S = 1_000_000
+"""Microseconds per second."""
+
+# Frames that say how often the camera is analysed now: as many as `rules.HOLD_FRAMES` spans, and
+# the one before.
+HOLD_LOOKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class CameraPipeline:
         self._crops = CropBook(plan.key)
         self._paths = PathBook(plan.key)
         self._coverage = CoverageBook(plan.key)
+        self._times_us: deque[int] = deque(maxlen=HOLD_LOOKS)
         self._rules.apply(plan.rules, known=frozenset())
 
     @property
@@ -92,17 +102,21 @@ class CameraPipeline:
         self._tracker.set_activation(_activation(plan))
         self._rules.apply(plan.rules, known=self._tracker.keys)
 
-    def step(self, stamp: FrameStamp, detections: Detections) -> StepResult:
+    def step(
+        self, stamp: FrameStamp, detections: Detections, quiet_us: tuple[int, ...] = ()
+    ) -> StepResult:
         """Process one frame. Frames out of capture order are skipped.
 
         Args:
             stamp: of the analysed frame.
             detections: in source pixels of that frame, including those of low confidence.
+            quiet_us: capture times, since the frame before, at which nothing moved, so that the
+                camera counts as analysed then.
         """
         scene = self._tracker.update(stamp, detections)
         if scene is None:
             return StepResult(late=True)
-        firings = self._rules.step(scene, hold_us(self._plan.camera.detect_fps))
+        firings = self._rules.step(scene, self._hold_us(scene))
         crops, remember = self._crops.step(scene)
         paths = self._paths.step(scene)
         return StepResult(
@@ -112,7 +126,7 @@ class CameraPipeline:
             remember=remember,
             forgotten=scene.forgotten,
             paths=paths,
-            analysed=self._coverage.step(stamp.capture_us, paths),
+            analysed=self._cover((*quiet_us, stamp.capture_us), paths),
         )
 
     def finish(self) -> StepResult:
@@ -131,6 +145,24 @@ class CameraPipeline:
             "episodes": self._rules.episodes_held,
             "rules": self._rules.tracks_held,
         }
+
+    def _hold_us(self, scene: Scene) -> int:
+        """Between heartbeats an object counts as present for as many frames as at other times."""
+        camera = self._plan.camera
+        if not camera.attention:
+            return hold_us(camera.detect_fps)
+        self._times_us.append(scene.scene_us)
+        longest_us = max((b - a for a, b in pairwise(self._times_us)), default=0)
+        return hold_us(max(camera.slowest_fps, S / max(longest_us, 1)))
+
+    def _cover(
+        self, times_us: tuple[int, ...], paths: tuple[TrackPath, ...]
+    ) -> tuple[AnalysedCell, ...]:
+        # Paths that have ended belong to the cell of the frame before, so they come first.
+        ended = self._coverage.step(times_us[0], paths)
+        for at_us in times_us[1:]:
+            ended += self._coverage.step(at_us, ())
+        return ended
 
     def _alarm(self, firing: Firing, scene: Scene) -> Alarm:
         stamp, track = scene.stamp, firing.observation.track

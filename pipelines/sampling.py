@@ -14,6 +14,8 @@ class Skip(StrEnum):
 
     RATE = "rate"
     """Between two samples at `detect_fps`, as intended."""
+    QUIET = "quiet"
+    """Nothing moved in it, and no heartbeat was due (`attention`)."""
     BUSY = "busy"
     """Due, but the detector was still processing the previous frame."""
     UNSTAMPED = "unstamped"

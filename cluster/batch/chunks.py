@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pydantic import ConfigDict, Field
 
 from cluster.batch.sources import Source
+from pipelines.attention import Rates
 from pipelines.domain import Frozen
 from pipelines.domain.geometry import Polygon
 
@@ -27,6 +28,7 @@ class InferenceSpec(Frozen):
     Attributes:
         tenant, camera: the camera that recorded the video.
         fps: frames to analyse per second.
+        rates: the camera's, where its frames are analysed by what moves; None: evenly.
         masks: privacy masks, painted before inference.
         weights: path or name of the model.
         sha256: of the weights.
@@ -36,6 +38,7 @@ class InferenceSpec(Frozen):
     tenant: str
     camera: str
     fps: float
+    rates: Rates | None = None
     masks: tuple[Polygon, ...] = ()
     weights: str
     sha256: str
@@ -69,7 +72,9 @@ class Chunk(Frozen):
     def key(self, spec: InferenceSpec) -> str:
         """Blob key of the chunk's detection table. The same frames and the same spec give the same
         key in every job."""
-        parts = (TABLE_FORMAT, self.model_dump_json(), spec.model_dump_json(exclude={"weights"}))
+        # Left out where there are none, so that tables of even rates stay valid.
+        absent = {"weights"} if spec.rates else {"weights", "rates"}
+        parts = (TABLE_FORMAT, self.model_dump_json(), spec.model_dump_json(exclude=absent))
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return f"detections/{spec.camera}/{self.source.start_us}-{digest[:32]}.parquet"
 

@@ -6,9 +6,13 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from av.video.frame import VideoFrame
 
 from cluster.batch import table
 from cluster.batch.chunks import Chunk, InferenceSpec
@@ -20,10 +24,12 @@ from cluster.batch.video import ReadStats, chunk_frames, media_us, planes_of
 from cluster.core.log import configure_logging, get_logger, redact
 from cluster.core.settings import Settings
 from cluster.stores.blobs.tenant import TenantBlobs
+from pipelines.attention import LAG_US, AttentiveSampler, Rates, Urgency
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.imaging import letterbox_i420
 from pipelines.masking import MaskPainter
+from pipelines.movement import Luma, small_luma
 from pipelines.sampling import FrameSampler, grid_phase
 
 log = get_logger("batch.look")
@@ -132,8 +138,11 @@ def infer(
         UnavailableError: the storage or the detector does not answer.
         ModelError: the model fails.
     """
-    waiting: deque[tuple[list[FrameDetections], Future[list[Detections]]]] = deque()
     with ThreadPoolExecutor(detector.concurrency, thread_name_prefix="infer") as threads:
+        if spec.rates is not None:
+            yield from _Attentive(spec, spec.rates, detector, threads).infer(chunk, stats)
+            return
+        waiting: deque[tuple[list[FrameDetections], Future[list[Detections]]]] = deque()
         for group in _groups(due_frames(chunk, spec, stats), detector.batch_size):
             inputs = [frame for _, frame in group]
             waiting.append(([due for due, _ in group], threads.submit(detector.detect, inputs)))
@@ -150,34 +159,124 @@ def _result(
         yield FrameDetections(due.capture_us, due.media_us, due.size, detections)
 
 
+class Picker(Protocol):
+    """Selects the frames of one chunk; see `AttentiveSampler`."""
+
+    def begin_after(self, capture_us: int) -> None: ...
+
+    def offer(self, capture_us: int, luma: Callable[[], Luma]) -> bool: ...
+
+
+class _Even:
+    """Frames at an even rate."""
+
+    def __init__(self, spec: InferenceSpec) -> None:
+        self._sampler = FrameSampler(spec.fps, _phase(spec))
+
+    def begin_after(self, capture_us: int) -> None:
+        # The sampler's state depends on the previous frame alone.
+        self.offer(capture_us, lambda: np.empty((0, 0), np.uint8))
+
+    def offer(self, capture_us: int, luma: Callable[[], Luma]) -> bool:
+        due = self._sampler.offer(capture_us)
+        self._sampler.done()
+        return due
+
+
+class _Attentive:
+    """Frames by what moves and by what was found, as the live path selects them.
+
+    What lies before the chunk is unknown, so its first seconds are analysed at the highest rate:
+    all frames that the live path analyses, and more.
+
+    Results are needed after `LAG_US` of video, so frames go to the detector one by one: no more
+    than that are in flight.
+    """
+
+    def __init__(
+        self,
+        spec: InferenceSpec,
+        rates: Rates,
+        detector: BatchDetector,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._spec = spec
+        self._detector = detector
+        self._threads = threads
+        self._sampler = AttentiveSampler(rates, _phase(spec), Urgency.NEW)
+        self._waiting: deque[tuple[FrameDetections, Future[list[Detections]]]] = deque()
+        self._ready: deque[FrameDetections] = deque()
+
+    def infer(self, chunk: Chunk, stats: ReadStats) -> Iterator[FrameDetections]:
+        """Like the function `infer`."""
+        for due, frame in due_frames(chunk, self._spec, stats, self):
+            yield from self._take_ready()
+            call = self._threads.submit(self._detector.detect, [frame])
+            self._waiting.append((due, call))
+            if len(self._waiting) > self._detector.concurrency:
+                self._learn()
+        while self._waiting:
+            self._learn()
+        yield from self._take_ready()
+
+    def begin_after(self, capture_us: int) -> None:
+        self._sampler.begin_after(capture_us)
+
+    def offer(self, capture_us: int, luma: Callable[[], Luma]) -> bool:
+        while self._waiting and self._waiting[0][0].capture_us + LAG_US <= capture_us:
+            self._learn()
+        due = self._sampler.offer(capture_us, luma)
+        self._sampler.done()
+        return due
+
+    def _learn(self) -> None:
+        """Wait for the result of the frame that has waited longest."""
+        due, call = self._waiting.popleft()
+        (frame,) = _result([due], call)
+        self._sampler.learn(frame.capture_us, frame.detections, frame.size)
+        self._ready.append(frame)
+
+    def _take_ready(self) -> Iterator[FrameDetections]:
+        while self._ready:
+            yield self._ready.popleft()
+
+
+def _phase(spec: InferenceSpec) -> float:
+    return grid_phase(CameraKey(spec.tenant, spec.camera))
+
+
 def due_frames(
-    chunk: Chunk, spec: InferenceSpec, stats: ReadStats
+    chunk: Chunk, spec: InferenceSpec, stats: ReadStats, picker: Picker | None = None
 ) -> Iterator[tuple[FrameDetections, LetterboxedFrame]]:
     """Frames to analyse, with detections still empty: the same sampling grid as the live path.
+
+    Args:
+        picker: selects them; None: at an even rate.
 
     Raises:
         BrokenVideoError: the file cannot be opened.
         UnavailableError: the storage does not answer.
     """
-    sampler = FrameSampler(spec.fps, grid_phase(CameraKey(spec.tenant, spec.camera)))
+    picker = picker or _Even(spec)
     painter = MaskPainter(spec.masks)
     zero_us, first = chunk.source.zero_us, True
     for previous_us, frame in chunk_frames(chunk.source.url, chunk.from_us, chunk.to_us, stats):
         if first and previous_us is not None:
-            # The sampler's state depends on the previous frame alone.
-            sampler.offer(zero_us + previous_us)
-            sampler.done()
+            picker.begin_after(zero_us + previous_us)
         first = False
         at_us = media_us(frame)
         capture_us = zero_us + at_us
         if capture_us >= chunk.infer_to_us:
             return
-        due = sampler.offer(capture_us)
-        sampler.done()
+        due = picker.offer(capture_us, partial(_small_luma, frame, painter))
         if due and capture_us >= chunk.infer_from_us:
             planes = planes_of(frame, painter)
             due_frame = FrameDetections(capture_us, at_us, planes.size, Detections.empty())
             yield due_frame, letterbox_i420(planes, spec.input_size)
+
+
+def _small_luma(frame: VideoFrame, painter: MaskPainter) -> Luma:
+    return small_luma(planes_of(frame, painter).y)
 
 
 def _groups(

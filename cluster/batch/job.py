@@ -33,6 +33,7 @@ from cluster.inference.model import ModelInfo
 from cluster.inference.weights import Weights, resolve_weights
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database
+from pipelines.attention import Rates
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan, CountRule, LoiterRule, Rule
 from pipelines.errors import AtalaiaError, InputError, ModelError, UnavailableError
@@ -185,6 +186,7 @@ class Job:
             tenant=self._request.tenant,
             camera=self._request.camera,
             fps=plan.camera.detect_fps,
+            rates=Rates.of(plan.camera) if plan.camera.attention else None,
             masks=plan.camera.masks,
             weights=self._request.model or detector.weights,
             sha256=weights.sha256,

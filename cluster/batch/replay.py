@@ -20,6 +20,12 @@ from pipelines.pipeline import CameraPipeline, StepResult
 from pipelines.recognition import Point
 from pipelines.sampling import FrameSampler, grid_phase
 
+S = 1_000_000
+"""Microseconds per second."""
+
+HEARTBEAT_SLACK = 1.1
+"""Two heartbeats are this much further apart at most, because frames do not come exactly then."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameRef:
@@ -127,10 +133,11 @@ class Replay:
             if frame.capture_us <= self._last_us:
                 self.late += 1
                 continue
+            quiet_us = self._quiet_us(frame.capture_us)
             self._last_us = frame.capture_us
             self._number += 1
             stamp = FrameStamp(frame.capture_us, self._number, *frame.size)
-            result = self._pipeline.step(stamp, frame.detections)
+            result = self._pipeline.step(stamp, frame.detections, quiet_us)
             _note_tracks(result, stamp, findings)
             self._collect(result, FrameRef(url, frame.media_us), findings)
         self._previous_us = last_us or self._previous_us
@@ -154,6 +161,16 @@ class Replay:
             sampler.offer(self._previous_us)
             sampler.done()
         return sampler.offer(capture_us)
+
+    def _quiet_us(self, capture_us: int) -> tuple[int, ...]:
+        """Times, since the frame before, at which the worker saw that nothing moved: within the
+        length of a heartbeat it skips frames for no other reason."""
+        camera = self._pipeline.plan.camera
+        gap_us = capture_us - self._last_us
+        if not camera.attention or gap_us > HEARTBEAT_SLACK * S / camera.slowest_fps:
+            return ()
+        step_us = round(S / camera.detect_fps)
+        return tuple(range(self._last_us + step_us, capture_us - step_us // 2, step_us))
 
     def _collect(self, result: StepResult, frame: FrameRef, findings: Findings) -> None:
         for alarm in result.alarms:

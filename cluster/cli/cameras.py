@@ -57,6 +57,19 @@ def add(
         str | None, typer.Option(help="URL of a smaller stream of the same view, for detection.")
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames per second that are analysed.")] = 5.0,
+    attention: Annotated[
+        bool,
+        typer.Option(
+            help="Analyse by what moves: fewer frames while nothing does, more when something new "
+            "begins to."
+        ),
+    ] = False,
+    fps_min: Annotated[
+        float, typer.Option(help="With --attention: frames per second while nothing moves.")
+    ] = 0.5,
+    fps_max: Annotated[
+        float, typer.Option(help="With --attention: at most, when something new moves.")
+    ] = 12.0,
     record: Annotated[
         Mode, typer.Option(help="What to record: around alarms, everything, or nothing.")
     ] = Mode.ALARM,
@@ -75,6 +88,8 @@ def add(
         if not url:
             raise InputError("there is no URL on stdin.", hint="Write it on one line.")
     body: dict[str, Any] = {"id": camera, "url": url, "detect_fps": fps}
+    if attention:
+        body |= {"attention": True, "detect_fps_min": fps_min, "detect_fps_max": fps_max}
     body["recording"] = {"mode": record.value, "pre_roll_s": pre_roll, "post_roll_s": post_roll}
     if name is not None:
         body["name"] = name

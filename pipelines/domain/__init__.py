@@ -23,6 +23,7 @@ from pipelines.domain.base import (
 )
 from pipelines.domain.cameras import (
     MAX_MASKS,
+    SLOWEST_FPS,
     Camera,
     CameraState,
     MaskedRecording,
@@ -89,6 +90,7 @@ __all__ = [
     "MIN_ZONE_AREA",
     "PATH_CELL_US",
     "PATH_SCALE",
+    "SLOWEST_FPS",
     "SLUG_PATTERN",
     "WEEKDAYS",
     "Alarm",

@@ -102,10 +102,19 @@ class UnreadableSecret(Frozen):
     reason: str
 
 
+SLOWEST_FPS = 0.5
+"""A track is followed for 3 s without being seen (`association.LOST_S`): a heartbeat that is slower
+than one look in two seconds would lose it with every box that the detector misses."""
+
+HeartbeatFps = Annotated[float, Field(ge=SLOWEST_FPS, le=30)]
+
+
 class Camera(Frozen):
     """A camera as configured by its tenant. `url` may contain credentials, so it is a secret.
 
     Attributes:
+        attention: whether frames are analysed by what moves, between `detect_fps_min` and
+            `detect_fps_max` a second; otherwise evenly, `detect_fps` a second.
         unreadable: secrets that could not be decrypted. Everything else about the camera is there,
             but it cannot be pulled: its `url` is empty, or its `substream_url` is None.
     """
@@ -116,15 +125,29 @@ class Camera(Frozen):
     url: SecretStr
     substream_url: SecretStr | None = None
     detect_fps: Annotated[float, Field(gt=0, le=30)] = 5.0
+    attention: bool = False
+    detect_fps_min: HeartbeatFps = 0.5
+    detect_fps_max: Annotated[float, Field(gt=0, le=30)] = 12.0
     enabled: bool = True
     recording: Recording = Recording()
     masks: Annotated[tuple[Polygon, ...], Field(max_length=MAX_MASKS)] = ()
     """Regions of the frame that are painted over before it is analysed or stored."""
     unreadable: tuple[UnreadableSecret, ...] = ()
 
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.detect_fps_min > self.detect_fps_max:
+            raise ValueError("`detect_fps_min` is above `detect_fps_max`")
+        return self
+
     @property
     def key(self) -> CameraKey:
         return CameraKey(self.tenant, self.id)
+
+    @property
+    def slowest_fps(self) -> float:
+        """Frames per second that are analysed while nothing moves."""
+        return min(self.detect_fps, self.detect_fps_min) if self.attention else self.detect_fps
 
     @property
     def unreadable_reason(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Response
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from cluster.core.log import redact
 from cluster.core.redaction import HIDDEN
@@ -17,6 +17,7 @@ from cluster.stores.bus import CameraStatus
 from cluster.stores.db import CameraChanges
 from pipelines.domain import (
     MAX_MASKS,
+    SLOWEST_FPS,
     Camera,
     CameraState,
     Polygon,
@@ -50,6 +51,34 @@ DetectFps = Annotated[
     float,
     Field(gt=0, le=30, allow_inf_nan=False, description="Frames per second that are analysed."),
 ]
+Attention = Annotated[
+    bool,
+    Field(
+        description="Whether frames are analysed by what moves: `detect_fps` of them a second "
+        "while something does, `detect_fps_min` while nothing does, up to `detect_fps_max` when "
+        "something new begins to. Otherwise `detect_fps`, evenly."
+    ),
+]
+DetectFpsMin = Annotated[
+    float,
+    Field(
+        ge=SLOWEST_FPS,
+        le=30,
+        allow_inf_nan=False,
+        description="With `attention`: frames per second that are analysed while nothing moves; "
+        "at most `detect_fps` counts.",
+    ),
+]
+DetectFpsMax = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=30,
+        allow_inf_nan=False,
+        description="With `attention`: at most so many frames per second are analysed, for "
+        "seconds, when something new moves; a whole multiple of `detect_fps` counts.",
+    ),
+]
 CameraUrl = Annotated[
     SecretText,
     Field(
@@ -81,9 +110,18 @@ class NewCamera(RequestBody):
         None, description="A smaller stream of the same picture, used for detection."
     )
     detect_fps: DetectFps = 5.0
+    attention: Attention = False
+    detect_fps_min: DetectFpsMin = 0.5
+    detect_fps_max: DetectFpsMax = 12.0
     enabled: bool = True
     recording: Recording = Field(Recording(), description="What of its picture is kept.")
     masks: Masks = ()
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.detect_fps_min > self.detect_fps_max:
+            raise ValueError("`detect_fps_min` is above `detect_fps_max`")
+        return self
 
 
 class CameraPatch(PatchBody):
@@ -93,6 +131,9 @@ class CameraPatch(PatchBody):
     url: CameraUrl = SecretStr("")
     substream_url: CameraUrl | None = None
     detect_fps: DetectFps = 5.0
+    attention: Attention = False
+    detect_fps_min: DetectFpsMin = 0.5
+    detect_fps_max: DetectFpsMax = 12.0
     enabled: bool = True
     recording: Recording = Field(Recording(), description="What of its picture is kept.")
     masks: Masks = ()
@@ -136,6 +177,9 @@ class CameraView(ResponseBody):
     )
     substream_url: str | None
     detect_fps: float
+    attention: bool
+    detect_fps_min: float
+    detect_fps_max: float
     enabled: bool
     recording: Recording
     masks: tuple[Polygon, ...]
@@ -180,6 +224,9 @@ def camera_view(camera: Camera, status: CameraStatus | None) -> CameraView:
         url=_shown(camera, "url", camera.url) or "",
         substream_url=_shown(camera, "substream_url", camera.substream_url),
         detect_fps=camera.detect_fps,
+        attention=camera.attention,
+        detect_fps_min=camera.detect_fps_min,
+        detect_fps_max=camera.detect_fps_max,
         enabled=camera.enabled,
         recording=camera.recording,
         masks=camera.masks,
@@ -286,6 +333,9 @@ async def add_camera(
             await checked_url(substream_url, scope.addresses) if substream_url else None
         ),
         detect_fps=body.detect_fps,
+        attention=body.attention,
+        detect_fps_min=body.detect_fps_min,
+        detect_fps_max=body.detect_fps_max,
         enabled=body.enabled,
         recording=body.recording,
         masks=body.masks,

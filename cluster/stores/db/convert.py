@@ -61,6 +61,9 @@ def camera_of(row: CameraRow, cipher: RecordCipher) -> Camera:
         url=secrets.get("url", SecretStr("")),
         substream_url=secrets.get("substream_url"),
         detect_fps=row.detect_fps,
+        attention=row.attention,
+        detect_fps_min=row.detect_fps_min,
+        detect_fps_max=row.detect_fps_max,
         enabled=row.enabled,
         recording=Recording.model_validate(row.recording),
         masks=row.masks,
@@ -98,6 +101,8 @@ def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCi
             place = secret_place(row, column)
             setattr(row, column, None if secret is None else cipher.encrypt(secret, place))
     row.detect_fps = camera.detect_fps
+    row.attention = camera.attention
+    row.detect_fps_min, row.detect_fps_max = camera.detect_fps_min, camera.detect_fps_max
     row.enabled = camera.enabled
     body = camera.model_dump(mode="json", include={"recording", "masks"})
     row.recording, row.masks = body["recording"], body["masks"]

@@ -21,6 +21,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -98,6 +99,9 @@ class CameraRow(TenantOwned, Base):
     url: Mapped[SecretStr] = mapped_column(SecretText)
     substream_url: Mapped[SecretStr | None] = mapped_column(SecretText)
     detect_fps: Mapped[float] = mapped_column(Double)
+    attention: Mapped[bool] = mapped_column(server_default=false())
+    detect_fps_min: Mapped[float] = mapped_column(Double, server_default=text("0.5"))
+    detect_fps_max: Mapped[float] = mapped_column(Double, server_default=text("12"))
     enabled: Mapped[bool]
     revision: Mapped[int] = mapped_column(BigInteger)
     recording: Mapped[dict[str, Any]] = mapped_column(JsonBody)

@@ -73,6 +73,9 @@ class CameraChanges(Frozen):
     url: SecretStr | None = None
     substream_url: SecretStr | None = None
     detect_fps: float | None = None
+    attention: bool | None = None
+    detect_fps_min: float | None = None
+    detect_fps_max: float | None = None
     enabled: bool | None = None
     recording: Recording | None = None
     masks: tuple[Polygon, ...] | None = None

@@ -70,6 +70,7 @@ async def test_a_new_camera_is_answered_stored_and_announced(
     assert body["url"] == REDACTED
     assert body["state"] == "connecting"
     assert body["detect_fps"] == 5.0
+    assert (body["attention"], body["detect_fps_min"], body["detect_fps_max"]) == (False, 0.5, 12.0)
     assert body["enabled"] is True
     assert body["stats"]["fps"] is None
     assert world.controller.told == [("acme", "gate")]
@@ -157,6 +158,10 @@ async def test_an_id_is_taken_once(acme: httpx.AsyncClient) -> None:
         ({"detect_fps": 0}, "#/detect_fps"),
         ({"detect_fps": 31}, "#/detect_fps"),
         ({"detect_fps": "fast"}, "#/detect_fps"),
+        ({"attention": "sometimes"}, "#/attention"),
+        ({"detect_fps_min": 0.4}, "#/detect_fps_min"),
+        ({"detect_fps_max": 31}, "#/detect_fps_max"),
+        ({"detect_fps_min": 6, "detect_fps_max": 5}, "#"),
         ({"enabled": "perhaps"}, "#/enabled"),
         ({"tenant": "globex"}, "#/tenant"),
         ({"colour": "red"}, "#/colour"),
@@ -265,11 +270,12 @@ async def test_a_patch_changes_only_what_it_names(acme: httpx.AsyncClient, world
     await add(acme, substream_url="rtsp://u:pw@192.0.2.10/sub")
     before = await world.database.tenant("acme").camera("gate")
 
-    body = (await acme.patch("/v1/cameras/gate", json={"detect_fps": 10})).json()
+    changes = {"detect_fps": 10, "attention": True, "detect_fps_min": 1, "detect_fps_max": 20}
+    body = (await acme.patch("/v1/cameras/gate", json=changes)).json()
 
-    assert body["detect_fps"] == 10
+    assert {name: body[name] for name in changes} == changes
     after = await world.database.tenant("acme").camera("gate")
-    assert after == before.model_copy(update={"detect_fps": 10.0})
+    assert after == before.model_copy(update=changes)
     assert world.controller.told == [("acme", "gate")] * 2
 
 
@@ -294,6 +300,8 @@ async def test_a_patch_can_replace_urls_and_remove_the_substream(
         {"name": None},
         {"url": None},
         {"detect_fps": None},
+        {"attention": None},
+        {"detect_fps_min": 13},
         {"enabled": None},
         {"id": "other"},
         {"tenant": "globex"},

@@ -27,6 +27,7 @@ from pipelines.domain import (
     WorkOwner,
 )
 from pipelines.imaging import I420, letterbox_i420
+from pipelines.movement import Luma
 from tests.factories import T0_US, make_camera
 
 SIZE = (64, 48)
@@ -42,9 +43,12 @@ ONE_PERSON = Detections(
 def make_plan(
     revision: int = 1, id: str = "gate", rules: tuple[Rule, ...] = (ANYBODY,), **camera: Any
 ) -> CameraPlan:
-    return CameraPlan(
-        camera=make_camera(id=id, detect_fps=FPS, **camera), rules=rules, revision=revision
-    )
+    camera = {"detect_fps": FPS} | camera
+    return CameraPlan(camera=make_camera(id=id, **camera), rules=rules, revision=revision)
+
+
+def no_luma() -> Luma:
+    raise AssertionError("at an even rate nobody looks for movement")
 
 
 def make_image() -> I420:

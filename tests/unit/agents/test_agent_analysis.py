@@ -33,6 +33,7 @@ from tests.unit.agents.host_parts import (
     make_plan,
     make_prepared,
     make_stamp,
+    no_luma,
     turns,
 )
 
@@ -45,7 +46,7 @@ class Desk:
 
     host: HostParts = field(default_factory=lambda: HostParts(make_plan()))
     clock: ManualClock = field(default_factory=lambda: ManualClock(T0_US))
-    gate: FrameGate = field(default_factory=lambda: FrameGate(FPS, 0.0))
+    gate: FrameGate = field(default_factory=lambda: FrameGate(make_plan()))
     shown: list[tuple[FrameStamp, tuple[Track, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class Desk:
 
     async def analysed(self, number: int, **changes: Any) -> None:
         """Let a frame through the gate and see it done."""
-        assert self.gate.offer(make_stamp(number).capture_us)
+        assert self.gate.offer(make_stamp(number).capture_us, no_luma)
         before = self.done
         self.analysis.offer(make_prepared(number, **changes))
         await turns(lambda: self.done > before)
@@ -130,7 +131,7 @@ async def test_a_frame_that_waited_too_long_is_skipped_and_no_error(desk: Desk) 
         raise StaleFrameError("it waited for too long")
 
     desk.host.look = fail
-    assert desk.gate.offer(make_stamp(0).capture_us)
+    assert desk.gate.offer(make_stamp(0).capture_us, no_luma)
     desk.analysis.offer(make_prepared(0))
     await turns(lambda: desk.gate.skipped == {"stale": 1})
     assert (desk.analysis.errors, desk.analysis.analysed, desk.analysis.last_us) == (0, 0, 0)

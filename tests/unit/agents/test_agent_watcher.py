@@ -14,8 +14,17 @@ from agents.watcher import Watcher
 from pipelines.clock import ManualClock
 from pipelines.domain import FrameStamp, Polygon
 from pipelines.imaging import I420
+from pipelines.movement import Luma
 from tests.factories import T0_US
-from tests.unit.agents.host_parts import FPS, HostParts, make_image, make_plan, make_stamp, turns
+from tests.unit.agents.host_parts import (
+    FPS,
+    HostParts,
+    make_image,
+    make_plan,
+    make_stamp,
+    no_luma,
+    turns,
+)
 
 
 class Frame:
@@ -28,6 +37,9 @@ class Frame:
         self.received_us = stamp.capture_us + 1_000
         self.where = ""
         self._broken = broken
+
+    def small_luma(self) -> Luma:
+        return no_luma()
 
     def planes(self) -> I420:
         self.where = threading.current_thread().name

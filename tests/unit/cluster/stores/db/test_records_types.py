@@ -16,13 +16,15 @@ def test_absent_changes_nothing_and_none_removes_the_substream() -> None:
     assert CameraChanges(detect_fps=2).applied_to(camera).detect_fps == 2
 
 
-@pytest.mark.parametrize("field", ["name", "url", "detect_fps", "enabled"])
+@pytest.mark.parametrize("field", ["name", "url", "detect_fps", "attention", "enabled"])
 def test_what_a_camera_must_have_cannot_be_removed(field: str) -> None:
     with pytest.raises(ValidationError, match=f"{field} cannot be removed"):
         CameraChanges(**{field: None})
 
 
-@pytest.mark.parametrize("fields", [{"detect_fps": 31}, {"detect_fps": 0}, {"name": "  "}])
+@pytest.mark.parametrize(
+    "fields", [{"detect_fps": 31}, {"detect_fps": 0}, {"detect_fps_min": 13}, {"name": "  "}]
+)
 def test_the_changed_camera_is_validated_as_a_whole(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CameraChanges(**fields).applied_to(make_camera())
