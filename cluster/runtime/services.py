@@ -9,9 +9,10 @@ from typing import Any
 import ray
 
 from cluster.controller.controller import Controller
+from cluster.controller.coverage import CoverageKeeper
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fleet import RayFleet
-from cluster.controller.metrics import FleetMetrics
+from cluster.controller.metrics import CoverageMetrics, FleetMetrics
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
@@ -51,6 +52,7 @@ class ControllerService:
         self._gateway = make_gateway(settings)
         self._fleet = RayFleet(settings)
         self._dispatcher = LiveKitDispatcher(settings.livekit)
+        self._coverage = CoverageKeeper(self._database.coverage, CoverageMetrics().observe)
         self._controller = Controller(
             settings,
             plans=self._database.platform(),
@@ -60,8 +62,12 @@ class ControllerService:
             board=CameraStatusBoard(self._redis),
             clock=SystemClock(),
             observe=FleetMetrics().observe,
+            cover=self._coverage.observe,
         )
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+        self._flushing = asyncio.get_running_loop().create_task(
+            self._coverage.run(), name="coverage"
+        )
         self._retention = RetentionService(settings, self._database, SystemClock())
         self._erasure = ErasureService(settings, self._database, self._redis, SystemClock())
 
@@ -75,8 +81,9 @@ class ControllerService:
         await self._controller.run()
 
     async def ping(self) -> bool:
-        """True while the controller, retention and erasure run."""
-        return not self._task.done() and self._retention.running and self._erasure.running
+        """True while the controller, its coverage, retention and erasure run."""
+        own = not self._task.done() and not self._flushing.done()
+        return own and self._retention.running and self._erasure.running
 
     async def changed(self, tenant: str, camera: str | None = None) -> None:
         """This tenant's records changed: reconcile now instead of at the next round."""
@@ -92,7 +99,9 @@ class ControllerService:
         if self._task.cancelled():
             return
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._flushing.cancel()
+        await asyncio.gather(self._task, self._flushing, return_exceptions=True)
+        await self._coverage.aclose()
         await self._erasure.aclose()
         await self._retention.aclose()
         await self._controller.aclose()
