@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -120,10 +121,12 @@ async def test_a_controller_that_was_away_is_a_gap_where_nothing_was_analysed(
 
 async def test_metrics_count_each_second_once(cameras: Database) -> None:
     spent, blind_now = list[dict[Cover, float]](), list[int]()
-    keeper = CoverageKeeper(
-        cameras.coverage,
-        lambda seconds, blind: (spent.append(dict(seconds)), blind_now.append(sum(blind.values()))),
-    )
+
+    def observe(seconds: Mapping[Cover, float], blind: Mapping[Cover, int]) -> None:
+        spent.append(dict(seconds))
+        blind_now.append(sum(blind.values()))
+
+    keeper = CoverageKeeper(cameras.coverage, observe)
     for report in (analysed(0, 0), analysed(2, 0), CoverageReport(T0 + 8 * S, Cover.CAMERA)):
         keeper.observe({GATE: report})
     assert spent == [{}, {Cover.ANALYSED: 2.0}, {Cover.CAMERA: 6.0}]
