@@ -29,6 +29,7 @@ from pipelines.domain import (
 )
 from pipelines.errors import AtalaiaError, StaleFrameError
 from pipelines.imaging import I420
+from pipelines.ledger import Run
 from pipelines.pipeline import CameraPipeline, StepResult
 
 log = get_logger("analysis")
@@ -98,6 +99,7 @@ class CameraAnalysis:
         self._pipeline = CameraPipeline(plan)
         self._crops: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
         self._times_us: deque[int] = deque(maxlen=FPS_WINDOW)
+        self._run = Run()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -132,6 +134,11 @@ class CameraAnalysis:
     def last_us(self) -> int:
         """Capture time of the last frame that was analysed, 0 before the first."""
         return self._times_us[-1] if self._times_us else 0
+
+    @property
+    def covered_from_us(self) -> int:
+        """Capture time of the first frame of the present run without a gap, 0 before the first."""
+        return self._run.from_us
 
     def _start(self, frame: PreparedFrame) -> None:
         if self._closed:
@@ -181,6 +188,7 @@ class CameraAnalysis:
         self._keep(frame, result)
         self.analysed += 1
         self._times_us.append(frame.stamp.capture_us)
+        self._run.step(frame.stamp.capture_us, self._plan.camera.detect_fps)
 
     def _follow_plan(self) -> None:
         plan = self._services.plans.plan(self._key)

@@ -107,6 +107,7 @@ class Watcher:
             errors=analysis.errors + self._unprepared,
             skipped=self._gate.skipped,
             dropped=dict(self._dropped + analysis.dropped),
+            covered_from_us=analysis.covered_from_us,
         )
 
     @property

@@ -48,6 +48,8 @@ class RetentionKind(StrEnum):
     EMBEDDINGS = "embeddings"
     EXPORTS = "exports"
     """Manifests of exports; the exports themselves are not kept."""
+    COVERAGE = "coverage"
+    """When cameras were analysed, and when and why they were blind."""
 
 
 Limits = dict[RetentionKind, Days | None]

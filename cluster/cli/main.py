@@ -18,6 +18,7 @@ from cluster.cli import (
     audit,
     camera_check,
     cameras,
+    coverage,
     database,
     erasures,
     exports,
@@ -69,6 +70,7 @@ app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(u
 app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)
 app.command(epilog="Example: atalaia -c configs/production.yaml relay")(relay_command.relay)
 app.command(epilog="Example: atalaia status --json")(status.status)
+app.command(epilog="Example: atalaia coverage gate --hours 24")(coverage.coverage)
 app.command(epilog="Example: atalaia env")(shell.env)
 app.command(epilog="Example: atalaia migrate")(access.migrate)
 

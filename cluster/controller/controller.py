@@ -20,7 +20,14 @@ from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
 from cluster.controller.state import CameraEvent as Event
-from cluster.controller.state import ObservedCamera, Repair, advance, event_of, repair
+from cluster.controller.state import (
+    ObservedCamera,
+    Repair,
+    advance,
+    coverage_of,
+    event_of,
+    repair,
+)
 from cluster.controller.streams import opens_too_long, substream_note
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
@@ -29,6 +36,7 @@ from cluster.stores.bus import CameraStatus
 from pipelines.clock import Clock
 from pipelines.domain import CameraKey, CameraPlan, CameraState, RecordingMode
 from pipelines.errors import AtalaiaError
+from pipelines.ledger import CoverageReport
 
 log = get_logger("controller")
 
@@ -101,6 +109,7 @@ class Controller:
 
     Args:
         observe: called after each round with the status of all cameras.
+        cover: called in each round with what it means for the coverage of all cameras.
     """
 
     def __init__(
@@ -114,9 +123,11 @@ class Controller:
         board: Board,
         clock: Clock,
         observe: Callable[[Mapping[CameraKey, CameraStatus]], None] = lambda _: None,
+        cover: Callable[[Mapping[CameraKey, CoverageReport]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._observe = observe
+        self._cover = cover
         self._plans = plans
         self._gateway = gateway
         self._fleet = fleet
@@ -192,6 +203,7 @@ class Controller:
         }
         for key, seen in observed.items():
             self._step(key, seen)
+        self._report_coverage(observed)
         await self._publish(observed, watchers)
         await self._repair(observed, watchers)
 
@@ -328,6 +340,15 @@ class Controller:
             failed = detect.phase is StreamPhase.FAILED
             why = self._diagnosis.reason(sub, probing=failed)
         return substream_note(seen, why)
+
+    def _report_coverage(self, observed: dict[CameraKey, ObservedCamera]) -> None:
+        stale_s = self._settings.controller.stale_after_s
+        self._cover(
+            {
+                key: coverage_of(seen, self._known[key].state, stale_s)
+                for key, seen in observed.items()
+            }
+        )
 
     def _set_state(
         self, key: CameraKey, known: _CameraEntry, state: CameraState, reason: str

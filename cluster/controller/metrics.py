@@ -12,6 +12,7 @@ from ray.util import metrics
 
 from cluster.stores.bus import CameraStatus
 from pipelines.domain import CameraKey, CameraState, RecordingState
+from pipelines.ledger import Cover
 
 
 class Growth:
@@ -33,6 +34,29 @@ class Growth:
                 grown[name] += count - known if count >= known else count
         self._last.update({key: dict(counts) for key, counts in now.items()})
         return +grown
+
+
+class CoverageMetrics:
+    """How long cameras were analysed, blind and off, over all of them."""
+
+    def __init__(self) -> None:
+        self._seconds = metrics.Counter(
+            "atalaia_camera_seconds",
+            description="time of all cameras by what it was: analysed, off, or why blind",
+            tag_keys=("cover",),
+        )
+        self._blind = metrics.Gauge(
+            "atalaia_cameras_blind", description="cameras that are blind now", tag_keys=("cause",)
+        )
+
+    def observe(self, seconds: Mapping[Cover, float], blind: Mapping[Cover, int]) -> None:
+        """Args: `seconds`: that were added since the last call; `blind`: cameras by cause."""
+        for cover, more in seconds.items():
+            if more > 0:
+                self._seconds.inc(more, tags={"cover": cover.value})
+        for cover in Cover:
+            if cover.blind:
+                self._blind.set(blind.get(cover, 0), tags={"cause": cover.value})
 
 
 class FleetMetrics:

@@ -20,6 +20,8 @@ class WatcherStatus:
         analysed_fps: frames analysed per second.
         skipped: frames that were not analysed, by cause.
         dropped: results of the analysis that could not be delivered, by kind.
+        covered_from_us: capture time of the first frame since which frames were analysed without a
+            gap (`pipelines.ledger.Run`), 0 before the first.
     """
 
     key: CameraKey
@@ -34,6 +36,7 @@ class WatcherStatus:
     errors: int
     skipped: dict[str, int]
     dropped: dict[str, int]
+    covered_from_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

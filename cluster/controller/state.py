@@ -13,6 +13,7 @@ from types import MappingProxyType
 from cluster.bridge.units import CameraBridgeStatus, StreamPhase
 from cluster.controller.reports import WatcherStatus
 from pipelines.domain import CameraState
+from pipelines.ledger import Cover, CoverageReport
 
 
 class CameraEvent(StrEnum):
@@ -125,6 +126,41 @@ def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, s
     if seen.now_us - main.since_us < stale_us:
         return CameraEvent.VIDEO, "waiting for a watcher"
     return CameraEvent.UNWATCHED, _why_unwatched(seen, stale_us)
+
+
+def coverage_of(seen: ObservedCamera, state: CameraState, stale_after_s: float) -> CoverageReport:
+    """The observation as coverage counts it.
+
+    Args:
+        state: of the camera, with this observation in it.
+    """
+    event, _ = event_of(seen, stale_after_s)
+    watcher = seen.watcher
+    run = None
+    if watcher is not None and watcher.last_analysed_us:
+        first_us = watcher.covered_from_us or watcher.last_analysed_us
+        run = (first_us, watcher.last_analysed_us)
+    blind = _blind(seen, event, state, round(stale_after_s * 1e6))
+    return CoverageReport(seen.now_us, blind, run)
+
+
+def _blind(
+    seen: ObservedCamera, event: CameraEvent, state: CameraState, stale_us: int
+) -> Cover | None:
+    """Why it is not analysed; None: it is."""
+    if event is CameraEvent.WATCHED:
+        return None
+    if event is CameraEvent.DISABLED:
+        return Cover.OFF
+    if event is CameraEvent.LOST or state is CameraState.OFFLINE:
+        return Cover.CAMERA
+    if event is not CameraEvent.UNWATCHED:
+        return Cover.CONNECTING
+    if seen.bridge is not None and not seen.bridge.in_room:
+        return Cover.ROOM
+    if seen.watcher is None or seen.now_us - seen.watcher.last_frame_us >= stale_us:
+        return Cover.WATCHER
+    return Cover.DETECTOR
 
 
 def _fresh(watcher: WatcherStatus | None, now_us: int, stale_us: int) -> bool:

@@ -12,7 +12,7 @@ from pipelines.retention import Limits, PlatformLimits
 
 class RetentionSettings(Section):
     """How long things are kept. Kinds: alarms, snapshots, clips, recordings, objects, paths,
-    embeddings, exports. The audit log is always kept."""
+    embeddings, exports, coverage. The audit log is always kept."""
 
     days: Limits = Field(
         default_factory=dict,

@@ -66,6 +66,7 @@ class AgeSweep(Sweep):
             (K.SNAPSHOTS, self._pictures_of_alarms),
             (K.SNAPSHOTS, self._pictures_of_objects),
             (K.PATHS, self._paths),
+            (K.COVERAGE, self._coverage),
             (K.EMBEDDINGS, self._embeddings),
             (K.OBJECTS, self._objects),
             (K.ALARMS, self._alarms),
@@ -118,6 +119,12 @@ class AgeSweep(Sweep):
         for camera in await self.stores.expiry.analysed_cameras():
             remove = partial(self.stores.expiry.remove_analysed, camera, limit=PATHS)
             async for _ in self._drain(K.PATHS, camera, remove):
+                yield
+
+    async def _coverage(self) -> Steps:
+        for camera in await self.stores.expiry.cameras(K.COVERAGE):
+            remove = partial(self.stores.expiry.remove_coverage, camera, limit=PATHS)
+            async for _ in self._drain(K.COVERAGE, camera, remove):
                 yield
 
     async def _embeddings(self) -> Steps:

@@ -9,12 +9,13 @@ from typing import Any
 import ray
 
 from cluster.controller.controller import Controller
+from cluster.controller.coverage import CoverageKeeper
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fenced import FencedBoard, FencedDispatcher, FencedFleet, FencedGateway
 from cluster.controller.fleet import RayFleet
 from cluster.controller.lease_keeper import BootClock, LeaseKeeper, lead
 from cluster.controller.lease_store import RedisLease
-from cluster.controller.metrics import FleetMetrics
+from cluster.controller.metrics import CoverageMetrics, FleetMetrics
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
@@ -61,6 +62,7 @@ class ControllerService:
         token = self._lease.token
         self._fleet = RayFleet(settings, token)
         self._dispatcher = LiveKitDispatcher(settings.livekit)
+        self._coverage = CoverageKeeper(self._database.coverage, CoverageMetrics().observe)
         self._controller = Controller(
             settings,
             plans=self._database.platform(),
@@ -70,10 +72,14 @@ class ControllerService:
             board=FencedBoard(CameraStatusBoard(self._redis), token),
             clock=SystemClock(),
             observe=FleetMetrics().observe,
+            cover=self._coverage.observe,
         )
         self._settings = settings
         self._sweepers: tuple[RetentionService | ErasureService, ...] = ()
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+        self._flushing = asyncio.get_running_loop().create_task(
+            self._coverage.run(), name="coverage"
+        )
 
     async def _run(self, settings: Settings) -> None:
         try:
@@ -102,9 +108,9 @@ class ControllerService:
         await self._fleet.resize(bridges=0, hosts=0)
 
     async def ping(self) -> bool:
-        """True while the controller runs, and while it holds the lease also retention and erasure.
-        One that stands by is as it should be."""
-        if self._task.done():
+        """True while the controller and its coverage run, and while it holds the lease also
+        retention and erasure. One that stands by is as it should be."""
+        if self._task.done() or self._flushing.done():
             return False
         sweeping = bool(self._sweepers) and all(sweeper.running for sweeper in self._sweepers)
         return sweeping or not self._lease.held
@@ -124,7 +130,9 @@ class ControllerService:
         if self._task.cancelled():
             return
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self._flushing.cancel()
+        await asyncio.gather(self._task, self._flushing, return_exceptions=True)
+        await self._coverage.aclose()
         await self._controller.aclose()
         await self._fleet.aclose()
         await self._lease.release()

@@ -32,6 +32,7 @@ TAGS = [
     {"name": "search", "description": "What was seen that looks like this."},
     {"name": "objects", "description": "What was seen, when, and its way through the picture."},
     {"name": "analytics", "description": "Statistics over many objects."},
+    {"name": "coverage", "description": "How long cameras were analysed and blind, and why."},
     {"name": "jobs", "description": "Recordings, analysed again."},
     {"name": "retention", "description": "How long things are kept; legal holds; reports."},
     {"name": "anonymisation", "description": "Who is hidden in evidence, and who sees originals."},

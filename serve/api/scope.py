@@ -25,6 +25,7 @@ from cluster.stores.db import (
     PlatformRecords,
     Principal,
     TenantAnonymisation,
+    TenantCoverage,
     TenantErasures,
     TenantGroups,
     TenantJobs,
@@ -102,6 +103,10 @@ class TenantScope:
     @cached_property
     def tracks(self) -> TenantTracks:
         return self._deps.database.tracks(self._tenant, self._groups)
+
+    @cached_property
+    def coverage(self) -> TenantCoverage:
+        return self._deps.database.coverage(self._tenant, self._groups)
 
     @cached_property
     def jobs(self) -> TenantJobs:

@@ -2,6 +2,7 @@
 
 from cluster.stores.db.anonymisation import TenantAnonymisation
 from cluster.stores.db.audit import AuditHeads, AuditLog, AuditPage
+from cluster.stores.db.coverage import CoverTotal, Gap, GapPage, TenantCoverage, Told
 from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.database import Database
 from cluster.stores.db.encryption import RecordCipher
@@ -66,12 +67,15 @@ __all__ = [
     "AuditPage",
     "CameraChanges",
     "CameraGroup",
+    "CoverTotal",
     "Credentials",
     "Database",
     "ErasedCount",
     "ErasureItem",
     "ErasureRecord",
     "ErasureWork",
+    "Gap",
+    "GapPage",
     "HoldRecord",
     "IssuedKey",
     "JobRecord",
@@ -99,6 +103,7 @@ __all__ = [
     "StoredSecrets",
     "Tenant",
     "TenantAnonymisation",
+    "TenantCoverage",
     "TenantErasures",
     "TenantExpiry",
     "TenantGroups",
@@ -109,6 +114,7 @@ __all__ = [
     "TenantRetention",
     "TenantTracks",
     "TenantUsers",
+    "Told",
     "UnreadableRow",
     "User",
     "UserChanges",

@@ -12,6 +12,7 @@ from cluster.core.tenancy import require_tenant
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db.anonymisation import TenantAnonymisation
 from cluster.stores.db.audit import AuditHeads, AuditLog
+from cluster.stores.db.coverage import TenantCoverage
 from cluster.stores.db.credentials import Credentials
 from cluster.stores.db.dump import TenantDump
 from cluster.stores.db.encryption import RecordCipher
@@ -122,6 +123,10 @@ class Database:
     def tracks(self, tenant: str, groups: Groups = None) -> TenantTracks:
         """One tenant's objects and their paths. `groups`, errors: as `tenant`."""
         return TenantTracks(self._of_tenant(tenant, groups), tenant, self._clock)
+
+    def coverage(self, tenant: str, groups: Groups = None) -> TenantCoverage:
+        """When one tenant's cameras were analysed and blind. `groups`, errors: as `tenant`."""
+        return TenantCoverage(self._of_tenant(tenant, groups), tenant)
 
     def jobs(self, tenant: str, groups: Groups = None) -> TenantJobs:
         """The jobs of one tenant. `groups`, errors: as `tenant`."""

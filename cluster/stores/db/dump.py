@@ -26,6 +26,7 @@ from cluster.stores.db.models import (
     AuditRow,
     Base,
     CameraRow,
+    CoverageRow,
     ErasureRow,
     GroupCameraRow,
     GroupRow,
@@ -50,7 +51,7 @@ PAGE = 500
 TABLES: tuple[type[Base], ...] = (
     CameraRow, RuleRow, AlarmRow, RecordingRow, ObjectRow, PathRow, JobRow, HoldRow, PolicyRow,
     RetentionRunRow, QuotaRow, UserRow, KeyRow, GroupRow, GroupCameraRow, AnonymisationRow,
-    RevealRow, AnalysedRow, ErasureRow, AuditRow,
+    RevealRow, AnalysedRow, CoverageRow, ErasureRow, AuditRow,
 )  # fmt: skip
 """Not among them: sessions, how much is stored, and what an erasure keeps to do its work."""
 

@@ -28,6 +28,7 @@ from cluster.stores.db.models import (
     AnalysedRow,
     AnonymisationRow,
     CameraRow,
+    CoverageRow,
     ErasedRow,
     ErasureItemRow,
     ErasureRow,
@@ -64,8 +65,8 @@ _DONE = ErasureState.DONE.value
 _FOUND, _GONE, _HELD = ItemState.FOUND.value, ItemState.GONE.value, ItemState.HELD.value
 
 _ACCESS: tuple[type[TenantOwned], ...] = (
-    SessionRow, UserRow, RuleRow, CameraRow, GroupCameraRow, GroupRow, PolicyRow, AnonymisationRow,
-    RevealRow, QuotaRow,
+    SessionRow, UserRow, RuleRow, CoverageRow, CameraRow, GroupCameraRow, GroupRow, PolicyRow,
+    AnonymisationRow, RevealRow, QuotaRow,
 )  # fmt: skip
 """What a tenant needs to do anything; few rows. In an order that foreign keys permit."""
 _SEEN: tuple[type[TenantOwned], ...] = (

@@ -19,6 +19,7 @@ from cluster.stores.db.models import (
     AlarmRow,
     AnalysedRow,
     CameraRow,
+    CoverageRow,
     ObjectRow,
     PathRow,
     RecordingRow,
@@ -31,6 +32,7 @@ ROWS: dict[RetentionKind, tuple[InstrumentedAttribute[str], InstrumentedAttribut
     RetentionKind.RECORDINGS: (RecordingRow.camera, RecordingRow.start_us),
     RetentionKind.OBJECTS: (ObjectRow.camera, ObjectRow.first_seen_us),
     RetentionKind.PATHS: (PathRow.camera, PathRow.start_us),
+    RetentionKind.COVERAGE: (CoverageRow.camera, CoverageRow.start_us),
 }
 """Whose camera, and from when: an index has both, in this order."""
 
@@ -252,8 +254,16 @@ class TenantExpiry:
         """Remove the times of analysis in a window, oldest first; as `remove_paths`."""
         return await self._remove_oldest(AnalysedRow, camera, window, limit)
 
+    async def remove_coverage(self, camera: str, window: Window, limit: int) -> int:
+        """Remove what is kept of coverage in a window, oldest first; as `remove_paths`."""
+        return await self._remove_oldest(CoverageRow, camera, window, limit)
+
     async def _remove_oldest(
-        self, table: type[PathRow | AnalysedRow], camera: str, window: Window, limit: int
+        self,
+        table: type[PathRow | AnalysedRow | CoverageRow],
+        camera: str,
+        window: Window,
+        limit: int,
     ) -> int:
         inside = (
             table.camera == camera,

@@ -272,6 +272,28 @@ class AnalysedRow(TenantOwned, Base):
     tracks: Mapped[int]
 
 
+class CoverageRow(TenantOwned, Base):
+    """How long one thing held of a camera within a quarter of an hour (`pipelines.ledger`). It goes
+    with its camera."""
+
+    __tablename__ = "coverage"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant", "camera"], ["cameras.tenant", "cameras.id"], ondelete="CASCADE"
+        ),
+        Index(None, "tenant", "start_us"),
+    )
+
+    camera: Mapped[str] = mapped_column(String(40), primary_key=True)
+    start_us: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    cover: Mapped[str] = mapped_column(String(16), primary_key=True)
+    end_us: Mapped[int] = mapped_column(BigInteger)
+    """Of its last stretch."""
+    total_ms: Mapped[int] = mapped_column(BigInteger)
+    stretches: Mapped[list[Any]] = mapped_column(JsonBody)
+    """Begin and end of each, in milliseconds after `start_us`."""
+
+
 class AuditRow(TenantOwned, Base):
     """An entry of the audit log (`cluster.stores.audit`). Triggers, which only the migration knows,
     refuse every change. It outlives its tenant, hence no foreign key; the platform's chain has the

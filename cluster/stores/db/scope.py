@@ -25,6 +25,7 @@ from cluster.stores.db.models import (
     AlarmRow,
     AnalysedRow,
     CameraRow,
+    CoverageRow,
     GroupCameraRow,
     HoldRow,
     JobRow,
@@ -59,6 +60,7 @@ CAMERA_OF: dict[type[TenantOwned], SQLColumnExpression[Any]] = {
     HoldRow: HoldRow.camera,
     AnalysedRow: AnalysedRow.camera,
     RevealRow: RevealRow.camera,
+    CoverageRow: CoverageRow.camera,
 }
 """Whose a row is. A row without a camera is of all cameras, and so of none that is limited."""
 

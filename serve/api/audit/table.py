@@ -204,6 +204,7 @@ NOT_AUDITED: dict[tuple[str, str], str] = {
     ("GET", "/v1/tracks/{track}"): _FACTS,
     ("GET", "/v1/analytics/counts"): _FACTS,
     ("GET", "/v1/analytics/heatmap"): _FACTS,
+    ("GET", "/v1/coverage"): _STATE,
     ("GET", "/v1/policies/retention"): _KEPT,
     ("GET", "/v1/policies/anonymisation"): _KEPT,
     ("GET", "/v1/reveals"): "who was shown originals and why, of which each is logged; no picture",

@@ -30,6 +30,7 @@ from cluster.stores.db.models import Base
 from pipelines.anonymisation import AnonymisationPolicy, Hide
 from pipelines.domain import CameraKey, Segment
 from pipelines.erasure import Target
+from pipelines.ledger import Cover, Stretch
 from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy
 from tests.factories import (
     T0_US,
@@ -213,6 +214,10 @@ async def _plant_privacy(world: World, planted: Planted, camera: str) -> None:
     use = StorageUse(recordings=1, files=2, listed_us=T0_US, measured_us=T0_US)
     await world.database.retention(tenant).set_storage(use)
     await world.database.tracks(tenant).record_analysed([make_analysed(1, tenant, camera=camera)])
+    # Each a time of its own, which the totals would show.
+    lasted_us = 123_457_000 if tenant == VICTIM else 60_000_000
+    away = Stretch(T0_US, T0_US + lasted_us, Cover.CAMERA)
+    await world.database.coverage(tenant).add({camera: [away]})
     planted.ids |= {
         Kind.REVEAL: [str(reveal.id)],
         Kind.ERASURE: [str(erasure.id) for erasure in asked],

@@ -25,6 +25,7 @@ from cluster.stores.db import UserChanges
 from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, CameraKey, WorkOwner
 from pipelines.identity import object_snapshot_key
+from pipelines.ledger import Cover, Stretch
 from serve.api.app import ROUTERS
 from serve.api.auth import CACHE_TTL_S
 from serve.api.openapi import install_openapi
@@ -114,6 +115,8 @@ async def fill(world: World, camera: str, number: int) -> Things:
     tracks = world.database.tracks("acme")
     await tracks.record_objects([seen])
     await tracks.record_paths([make_path(0, camera=camera, track=seen.track)])
+    away = Stretch(T0_US, T0_US + 60_000_000, Cover.CAMERA)
+    await world.database.coverage("acme").add({camera: [away]})
     kept = manifest(number, camera).model_dump_json().encode()
     await blobs.put(manifest_key(UUID(int=number)), kept)
     world.hosts.pictures["atalaia-host-0", CameraKey("acme", camera)] = b"picture"
@@ -204,6 +207,7 @@ def of(things: Things) -> dict[Route, Request]:
         ("GET", "/v1/snapshots/{key}"): (f"/v1/snapshots/{things.picture}", {}),
         ("GET", "/v1/analytics/heatmap"): ("/v1/analytics/heatmap", {"params": time | only}),
         ("GET", "/v1/analytics/counts"): ("/v1/analytics/counts", {"params": time | only}),
+        ("GET", "/v1/coverage"): ("/v1/coverage", {"params": time | only}),
         ("POST", "/v1/search"): ("/v1/search", {"params": {"like": things.track}}),
         ("GET", "/v1/jobs/{job}"): (f"/v1/jobs/{things.job}", {}),
         ("DELETE", "/v1/jobs/{job}"): (f"/v1/jobs/{things.job}", {}),
@@ -219,6 +223,10 @@ LISTS: dict[Route, Request] = {
     ("GET", "/v1/jobs"): ("/v1/jobs", {}),
     ("GET", "/v1/analytics/counts"): (
         "/v1/analytics/counts",
+        {"params": {"since": "2023-11-14T00:00:00Z", "until": "2023-11-15T00:00:00Z"}},
+    ),
+    ("GET", "/v1/coverage"): (
+        "/v1/coverage",
         {"params": {"since": "2023-11-14T00:00:00Z", "until": "2023-11-15T00:00:00Z"}},
     ),
     ("POST", "/v1/search"): ("/v1/search", {"files": {"image": picture(RED)}}),

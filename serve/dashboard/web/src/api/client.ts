@@ -19,6 +19,7 @@ import {
   decodeCamera,
   decodeCameras,
   decodeClip,
+  decodeCoverage,
   decodeErasure,
   decodeFreshKey,
   decodeGroup,
@@ -43,6 +44,7 @@ import type {
   AuditPage,
   Camera,
   Clip,
+  CoverageByCamera,
   Erasure,
   JoinGrant,
   Match,
@@ -99,6 +101,13 @@ export class Api {
 
   async cameras(signal?: AbortSignal): Promise<readonly Camera[]> {
     return decodeCameras(await this.#json('/v1/cameras', { signal }));
+  }
+
+  /** How long each camera was analysed and blind since a time. */
+  async coverage(sinceMs: number, signal?: AbortSignal): Promise<CoverageByCamera> {
+    // The totals are on every page of gaps, and the page needs nothing else.
+    const query = new URLSearchParams({ since: new Date(sinceMs).toISOString(), limit: '1' });
+    return decodeCoverage(await this.#json(`/v1/coverage?${query}`, { signal }));
   }
 
   async addCamera(camera: NewCamera): Promise<Camera> {

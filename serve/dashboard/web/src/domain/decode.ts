@@ -10,11 +10,13 @@ import {
   type Box,
   CAMERA_STATES,
   type Camera,
+  type CameraCoverage,
   type CameraState,
   CLIP_STATES,
   type Clip,
   type ClipState,
   COLOURS,
+  type CoverageByCamera,
   ERASURE_STATES,
   type Erasure,
   type JoinGrant,
@@ -106,6 +108,25 @@ export function decodeCamera(value: unknown): Camera {
 
 export function decodeCameras(body: unknown): readonly Camera[] {
   return list(body, 'cameras').map(decodeCamera);
+}
+
+export function decodeCoverage(body: unknown): CoverageByCamera {
+  return new Map(list(body, 'cameras').map(decodeCameraCoverage));
+}
+
+function decodeCameraCoverage(value: unknown): [string, CameraCoverage] {
+  const what = 'coverage';
+  const from = fields(value, what);
+  const causes = Object.entries(fields(from.causes, `${what}.causes`));
+  return [
+    text(from, 'camera', what),
+    {
+      expectedS: numberOr(from, 'expected_s', 0),
+      analysedS: numberOr(from, 'analysed_s', 0),
+      blindS: numberOr(from, 'blind_s', 0),
+      causes: causes.filter((cause): cause is [string, number] => typeof cause[1] === 'number'),
+    },
+  ];
 }
 
 export function decodeSession(body: unknown): Session {

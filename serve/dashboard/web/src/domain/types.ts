@@ -35,6 +35,17 @@ export type Permission =
   | 'erasure.manage';
 
 /** Who is signed in. */
+/** Seconds of one camera since some time. */
+export interface CameraCoverage {
+  readonly expectedS: number;
+  readonly analysedS: number;
+  readonly blindS: number;
+  /** The blind ones by cause. */
+  readonly causes: readonly (readonly [cause: string, seconds: number])[];
+}
+
+export type CoverageByCamera = ReadonlyMap<string, CameraCoverage>;
+
 export interface Session {
   /** Null for the platform's own keys. */
   readonly tenant: string | null;

@@ -6,7 +6,7 @@ import type { Api } from '../api/client';
 import { ApiError } from '../api/errors';
 import { mergeAlarms } from '../domain/alarm-list';
 import { DecodeError } from '../domain/decode';
-import type { Alarm, Camera, Permission, Session } from '../domain/types';
+import type { Alarm, Camera, CoverageByCamera, Permission, Session } from '../domain/types';
 import type { Player } from '../live/player';
 import { chooseConnections } from '../live/policy';
 import { poll } from './poll';
@@ -16,6 +16,8 @@ const CAMERAS_EVERY_MS = 2_000;
 const ALARMS_EVERY_MS = 20_000;
 /** An admin may change a role at any time. The server goes by it at once, the page by this. */
 const SESSION_EVERY_MS = 60_000;
+/** The records are some 15 s behind. */
+const COVERAGE_EVERY_MS = 60_000;
 const ALARM_PAGE = 30;
 /** A hidden page keeps its rooms this long, so that a glance at another tab costs no black picture. */
 const SLEEP_AFTER_MS = 60_000;
@@ -26,6 +28,8 @@ export type Trouble = ApiError | DecodeError;
 export class Workspace {
   readonly cameras = signal<readonly Camera[] | null>(null);
   readonly camerasTrouble = signal<Trouble | null>(null);
+  /** Of today, by camera; empty until it is known. */
+  readonly coverage = signal<CoverageByCamera>(new Map());
   readonly alarms = signal<readonly Alarm[] | null>(null);
   readonly alarmsTrouble = signal<Trouble | null>(null);
   /** Where the list of earlier alarms goes on; null at its end. */
@@ -132,6 +136,15 @@ export class Workspace {
       onError: (error) => {
         this.camerasTrouble.value = asTrouble(error);
       },
+      signal,
+    });
+    void poll({
+      everyMs: COVERAGE_EVERY_MS,
+      ask: async (s) => {
+        this.coverage.value = await this.api.coverage(new Date().setHours(0, 0, 0, 0), s);
+      },
+      // A figure beside the others: their polls report that the API cannot be reached.
+      onError: asTrouble,
       signal,
     });
     void poll({

@@ -1,6 +1,7 @@
 import type { RefObject } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import type { Camera } from '../domain/types';
+import { blindCauses, coverageToday } from '../domain/coverage';
+import type { Camera, CameraCoverage } from '../domain/types';
 import { formatNumber, type MessageKey, t } from '../i18n';
 import { MAX_CONNECTIONS } from '../live/policy';
 import type { Workspace } from '../state/workspace';
@@ -61,6 +62,7 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
       <TileFoot
         camera={camera}
         facts={facts(camera, live)}
+        coverage={workspace.coverage.value.get(camera.id)}
         focused={focused}
         onRules={() => onRules(camera)}
         onRemove={workspace.can('camera.manage') ? () => onRemove(camera) : null}
@@ -107,12 +109,13 @@ function TilePicture(props: {
 function TileFoot(props: {
   camera: Camera;
   facts: string;
+  coverage: CameraCoverage | undefined;
   focused: boolean;
   onRules: () => void;
   onRemove: (() => void) | null;
   onEnlarge: () => void;
 }) {
-  const { camera, facts, focused, onRules, onRemove, onEnlarge } = props;
+  const { camera, facts, coverage, focused, onRules, onRemove, onEnlarge } = props;
   return (
     <footer class="tile-foot">
       <div class="tile-name">
@@ -128,6 +131,11 @@ function TileFoot(props: {
           ) : null}
           {facts}
         </p>
+        {coverage && coverage.expectedS > 0 ? (
+          <p class="tile-facts" title={blindCauses(coverage)}>
+            {coverageToday(coverage)}
+          </p>
+        ) : null}
       </div>
       {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for a form. */}
       <div
