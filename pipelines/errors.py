@@ -9,6 +9,7 @@ AtalaiaError
 ├── CameraError           a camera cannot be read
 ├── ModelError            a model file cannot be used
 ├── SecretUnreadableError a secret in the records cannot be decrypted
+├── WorkRefusedError      a call inside the cluster does not prove whose work it is
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
     └── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
 """
@@ -91,6 +92,10 @@ class ModelError(AtalaiaError):
 
 class SecretUnreadableError(AtalaiaError):
     code = "secret-unreadable"
+
+
+class WorkRefusedError(AtalaiaError):
+    code = "work-refused"
 
 
 class UnavailableError(AtalaiaError):

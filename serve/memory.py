@@ -14,6 +14,7 @@ from ray import serve
 
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.settings import Settings
+from cluster.core.work_orders import Purpose, WorkOrder, WorkOrders
 from cluster.inference.embedder import EmbedderInfo
 from cluster.stores.vectors.tenant import (
     Match,
@@ -24,7 +25,8 @@ from cluster.stores.vectors.tenant import (
     open_collection,
     open_vectors,
 )
-from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
+from pipelines.clock import SystemClock
+from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter, WorkOwner
 from pipelines.erasure import Target
 from pipelines.errors import ConfigError, UnavailableError
 from pipelines.retention import Window
@@ -50,7 +52,8 @@ class MemoryInfo(Frozen):
     graceful_shutdown_timeout_s=5,
 )
 class Memory:
-    """Sightings and their vectors, always of one tenant at a time.
+    """Sightings and their vectors, always of one tenant at a time: that of the work order which
+    comes with each call. Each raises WorkRefusedError where that order does not prove it.
 
     Args:
         settings: the whole tree, parsed where it is deployed.
@@ -61,24 +64,28 @@ class Memory:
         configure_logging(settings.log)
         self._log = get_logger("memory")
         self._settings = settings
+        self._orders = WorkOrders.of(settings, SystemClock())
         self._info = MemoryInfo(
             collection=collection_name(embedder.name, embedder.dim), dim=embedder.dim
         )
         self._client: VectorClient | None = None
         self._opening = asyncio.Lock()
 
-    async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
+    async def upsert(self, order: WorkOrder, sighting: Sighting, vector: Vector) -> None:
         """Remember; the same track of the same camera again replaces what was there.
 
         Raises:
-            InputError: the sighting is another tenant's, or the vector another embedder's.
+            InputError: the vector is another embedder's.
             UnavailableError: Qdrant is away.
+            WorkRefusedError: also where the sighting is of another camera.
         """
+        of = WorkOwner(sighting.tenant, sighting.camera)
+        tenant = self._orders.check(order, Purpose.REMEMBER, of=of).tenant
         await (await self._of(tenant)).upsert([(sighting, vector)])
 
     async def search(
         self,
-        tenant: str,
+        order: WorkOrder,
         vector: Vector,
         limit: int = 20,
         only: SightingFilter = EVERY_SIGHTING,
@@ -87,7 +94,7 @@ class Memory:
         """The tenant's sightings most like `vector`, best first.
 
         Args:
-            tenant: whose; from the credential, never from the request.
+            order: of a tenant; it comes from the credential, never from the request.
             vector: float32 (dim,).
             limit: most matches.
             only: among these.
@@ -97,31 +104,38 @@ class Memory:
             InputError: the limit or the vector cannot be used.
             UnavailableError: Qdrant is away.
         """
+        tenant = self._orders.check_tenant(order, Purpose.SEARCH)
         return await (await self._of(tenant, cameras)).search(vector, limit, only)
 
-    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+    async def vector(self, order: WorkOrder, camera: str, track: str) -> Vector:
         """The vector of a remembered object. Raises NotFoundError, UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.SEARCH)
         return await (await self._of(tenant)).vector(camera, track)
 
-    async def erase(self, tenant: str, camera: str | None = None) -> None:
+    async def erase(self, order: WorkOrder, camera: str | None = None) -> None:
         """Forget all of the tenant, or of one of its cameras. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         await (await self._of(tenant)).erase(camera)
 
-    async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
+    async def remove(self, order: WorkOrder, camera: str, window: Window, limit: int) -> int:
         """As `TenantVectors.remove`: a part of what lies within a window. Raises
         UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         return await (await self._of(tenant)).remove(camera, window, limit)
 
-    async def count(self, tenant: str) -> int:
+    async def count(self, order: WorkOrder) -> int:
         """How many objects are remembered. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         return await (await self._of(tenant)).count()
 
-    async def known(self, tenant: str, targets: list[Target]) -> list[Target]:
+    async def known(self, order: WorkOrder, targets: list[Target]) -> list[Target]:
         """Those of some objects that are remembered. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         return await (await self._of(tenant)).known(targets)
 
-    async def forget(self, tenant: str, targets: list[Target]) -> None:
+    async def forget(self, order: WorkOrder, targets: list[Target]) -> None:
         """Forget some objects. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         await (await self._of(tenant)).forget(targets)
 
     async def info(self) -> MemoryInfo:

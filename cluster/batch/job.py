@@ -325,7 +325,7 @@ class Job:
 
     async def _open_index(self) -> RemoteObjectIndex | LocalObjectIndex:
         if await _application_runs():
-            return RemoteObjectIndex()
+            return RemoteObjectIndex(self._settings)
         from cluster.batch.local_index import LocalObjectIndex
 
         return await LocalObjectIndex.open(self._settings, self._request.tenant)

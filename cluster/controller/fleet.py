@@ -14,6 +14,8 @@ from cluster.controller.workers import BridgeActor, HostActor
 from cluster.core.log import get_logger
 from cluster.core.names import BRIDGE_ACTOR, HOST_ACTOR
 from cluster.core.settings import Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder, WorkOrders
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, CameraPlan
 
 log = get_logger("fleet")
@@ -30,6 +32,7 @@ class RayFleet:
         self._bridges: list[Any] = []
         self._hosts: list[Any] = []
         self._adopted = False
+        self._orders = WorkOrders.of(settings, SystemClock())
 
     async def resize(self, bridges: int, hosts: int) -> None:
         if not self._adopted:
@@ -79,24 +82,29 @@ class RayFleet:
     async def sync_bridge(
         self, index: int, cameras: tuple[BridgeCamera, ...]
     ) -> BridgeStatus | None:
-        status: BridgeStatus | None = await self._call(self._bridges[index].sync.remote(cameras))
+        status: BridgeStatus | None = await self._call(
+            self._bridges[index].sync.remote(self._order(), cameras)
+        )
         return status
 
     async def sync_host(
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
     ) -> HostStatus | None:
         status: HostStatus | None = await self._call(
-            self._hosts[index].sync.remote(changed, removed)
+            self._hosts[index].sync.remote(self._order(), changed, removed)
         )
         return status
 
     async def drop_watcher(self, index: int, key: CameraKey) -> None:
-        await self._call(self._hosts[index].drop.remote(key))
+        await self._call(self._hosts[index].drop.remote(self._order(), key))
 
     async def aclose(self) -> None:
         """End every worker."""
         await asyncio.gather(*(self._end(a) for a in (*self._hosts, *self._bridges)))
         self._hosts, self._bridges = [], []
+
+    def _order(self) -> WorkOrder:
+        return self._orders.issue(PLATFORM, Purpose.FLEET)
 
     async def _call(self, reference: Any) -> Any:
         """The result, or None if the actor is down (Ray is restarting it), too slow, or fails: one

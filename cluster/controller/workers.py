@@ -15,6 +15,8 @@ from typing import Protocol
 from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.reports import HostStatus
 from cluster.core.settings import Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder, WorkOrders
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, CameraPlan
 
 HOST_MODULE, HOST_CLASS = "agents.host", "AgentHost"
@@ -65,22 +67,30 @@ class Host(Protocol):
 
 
 class HostActor:
-    """An agent host as an actor. Arguments and errors are those of the host."""
+    """An agent host as an actor. Arguments and errors are those of the host; besides, a call about
+    cameras raises WorkRefusedError where its order does not prove whose work it is."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         prepare_worker()
         host_class = getattr(importlib.import_module(HOST_MODULE), HOST_CLASS)
         self._host: Host = host_class(settings, name)
+        self._orders = WorkOrders.of(settings, SystemClock())
 
     async def sync(
-        self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
+        self,
+        order: WorkOrder,
+        changed: tuple[CameraPlan, ...],
+        removed: tuple[CameraKey, ...],
     ) -> HostStatus:
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
         return await self._host.sync(changed, removed)
 
-    async def drop(self, key: CameraKey) -> None:
+    async def drop(self, order: WorkOrder, key: CameraKey) -> None:
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
         await self._host.drop(key)
 
-    async def snapshot(self, tenant: str, camera: str, quality: int) -> bytes:
+    async def snapshot(self, order: WorkOrder, quality: int) -> bytes:
+        tenant, camera = self._orders.check_camera(order, Purpose.SNAPSHOT)
         return await self._host.snapshot(tenant, camera, quality)
 
     async def aclose(self) -> None:
@@ -88,15 +98,17 @@ class HostActor:
 
 
 class BridgeActor:
-    """A bridge as an actor. Arguments and errors are those of the bridge."""
+    """A bridge as an actor. Arguments and errors are those of the bridge, and as of `HostActor`."""
 
     def __init__(self, settings: Settings) -> None:
         from cluster.bridge.bridge import Bridge
 
         prepare_worker()
         self._bridge = Bridge(settings)
+        self._orders = WorkOrders.of(settings, SystemClock())
 
-    async def sync(self, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
+    async def sync(self, order: WorkOrder, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
         return await self._bridge.sync(cameras)
 
     async def aclose(self) -> None:

@@ -36,6 +36,7 @@ from cluster.core.api_settings import ApiSettings as ApiSettings
 from cluster.core.api_settings import AuthSettings as AuthSettings
 from cluster.core.api_settings import QuotaSettings as QuotaSettings
 from cluster.core.erasure_settings import ErasureSettings
+from cluster.core.ray_settings import RaySettings as RaySettings
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.section import Port, Section
 from cluster.core.store_settings import BlobSettings as BlobSettings
@@ -125,16 +126,6 @@ class GatewaySettings(Section):
     @property
     def policy(self) -> AddressPolicy:
         return AddressPolicy.parse(self.allow, self.deny)
-
-
-class RaySettings(Section):
-    address: str | None = Field(None, description="a running cluster; default: start one here")
-    namespace: str = "atalaia"
-    dashboard_port: Port = 8265
-    object_store_mb: Annotated[int, Field(ge=80)] = 512
-    num_cpus: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="CPUs that the local cluster hands out; default: those of the machine"
-    )
 
 
 class DetectorSettings(Section):
