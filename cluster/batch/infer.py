@@ -13,6 +13,7 @@ from typing import Any
 from cluster.batch import table
 from cluster.batch.chunks import Chunk, InferenceSpec
 from cluster.batch.detectors import BatchDetector, open_detector
+from cluster.batch.pace import Pace
 from cluster.batch.remote import BrokenVideoError
 from cluster.batch.request import DetectorChoice
 from cluster.batch.table import ChunkFacts, FrameDetections
@@ -20,6 +21,7 @@ from cluster.batch.video import ReadStats, chunk_frames, media_us, planes_of
 from cluster.core.log import configure_logging, get_logger, redact
 from cluster.core.settings import Settings
 from cluster.stores.blobs.tenant import TenantBlobs
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.imaging import letterbox_i420
@@ -41,10 +43,16 @@ class InferenceWorker:
         spec: what to run on each frame.
         detector: `own` or `shared`.
         keep: whether to store tables, and to reuse stored ones.
+        frames_per_s: how many it may analyse at most.
     """
 
     def __init__(
-        self, settings: Settings, spec: InferenceSpec, detector: DetectorChoice, keep: bool
+        self,
+        settings: Settings,
+        spec: InferenceSpec,
+        detector: DetectorChoice,
+        keep: bool,
+        frames_per_s: float,
     ) -> None:
         configure_logging(settings.log)
         # Live work takes priority on a shared core. Threads inherit the niceness, so it comes
@@ -54,6 +62,7 @@ class InferenceWorker:
         self._spec = spec
         self._choice = detector
         self._keep = keep
+        self._pace = Pace(frames_per_s, SystemClock())
         self._detector: BatchDetector | None = None
 
     def __call__(self, row: Row) -> Row:
@@ -90,7 +99,7 @@ class InferenceWorker:
         results: list[FrameDetections] = []
         problem = ""
         try:
-            results += infer(chunk, self._spec, self._detector, stats)
+            results += infer(chunk, self._spec, self._detector, stats, self._pace)
         except BrokenVideoError as error:
             problem = error.message
         facts = ChunkFacts(
@@ -121,7 +130,7 @@ class InferenceWorker:
 
 
 def infer(
-    chunk: Chunk, spec: InferenceSpec, detector: BatchDetector, stats: ReadStats
+    chunk: Chunk, spec: InferenceSpec, detector: BatchDetector, stats: ReadStats, pace: Pace
 ) -> Iterator[FrameDetections]:
     """Detections in the due frames of a chunk, in order: the frames that the live path analyses.
 
@@ -136,6 +145,7 @@ def infer(
     with ThreadPoolExecutor(detector.concurrency, thread_name_prefix="infer") as threads:
         for group in _groups(due_frames(chunk, spec, stats), detector.batch_size):
             inputs = [frame for _, frame in group]
+            pace.take(len(inputs))
             waiting.append(([due for due, _ in group], threads.submit(detector.detect, inputs)))
             if len(waiting) > detector.concurrency:
                 yield from _result(*waiting.popleft())

@@ -17,7 +17,7 @@ from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
 from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.tenant_row import unknown_tenant
+from cluster.stores.db.tenant_row import lock_tenant, unknown_tenant
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
 from pipelines.domain import CameraPlan
@@ -68,10 +68,17 @@ class PlatformRecords(KeyRecords):
             rows = await session.scalars(select(QuotaRow).where(QuotaRow.tenant == tenant))
             return {row.name: row.amount for row in rows}
 
+    async def own_quotas(self, name: str) -> dict[str, int]:
+        """One limit of the tenants that have another than all, by tenant."""
+        async with self._sessions.read() as session:
+            rows = await session.scalars(select(QuotaRow).where(QuotaRow.name == name))
+            return {row.tenant: row.amount for row in rows}
+
     async def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> None:
         """Replace them; what is not named is that of all. Raises NotFoundError."""
         async with self._sessions.write() as session:
-            await _require_tenant_row(session, tenant)
+            # Two at once would both remove what was there, and then collide.
+            await lock_tenant(session, tenant)
             await session.execute(delete(QuotaRow).where(QuotaRow.tenant == tenant))
             session.add_all(
                 QuotaRow(tenant=tenant, name=name, amount=amount) for name, amount in quotas.items()
