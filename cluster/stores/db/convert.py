@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from sqlalchemy import Delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
@@ -25,10 +25,12 @@ from cluster.stores.db.models import (
 )
 from cluster.stores.db.types import AlarmRecord, AlarmState, HoldRecord, JobRecord, ObjectRecord
 from pipelines.domain import (
+    MAX_MASKS,
     Alarm,
     AlarmSource,
     AnalysedCell,
     Camera,
+    Polygon,
     Recording,
     Rule,
     Segment,
@@ -51,9 +53,18 @@ def secret_place(row: CameraRow, column: str) -> SecretPlace:
     return SecretPlace(row.tenant, CameraRow.__tablename__, row.id, column)
 
 
+_MASKS: TypeAdapter[tuple[Polygon, ...]] = TypeAdapter(
+    Annotated[tuple[Polygon, ...], Field(max_length=MAX_MASKS)]
+)
+CAMERA_BODIES = {"recording": TypeAdapter(Recording), "masks": _MASKS}
+"""Columns of `CameraRow` that hold JSON, and fields of `Camera`."""
+
+
 def camera_of(row: CameraRow, cipher: RecordCipher) -> Camera:
-    """The camera. Secrets that do not decrypt are in its `unreadable`."""
+    """The camera. Secrets that do not decrypt, and what somebody else wrote into the row and is not
+    valid, are in its `unreadable`: it is not pulled then, so that no mask is missed."""
     secrets, unreadable = _camera_secrets(row, cipher)
+    bodies = _camera_bodies(row, unreadable)
     return Camera(
         tenant=row.tenant,
         id=row.id,
@@ -62,10 +73,21 @@ def camera_of(row: CameraRow, cipher: RecordCipher) -> Camera:
         substream_url=secrets.get("substream_url"),
         detect_fps=row.detect_fps,
         enabled=row.enabled,
-        recording=Recording.model_validate(row.recording),
-        masks=row.masks,
+        recording=bodies.get("recording", Recording()),
+        masks=bodies.get("masks", ()),
         unreadable=tuple(unreadable),
     )
+
+
+def _camera_bodies(row: CameraRow, unreadable: list[UnreadableSecret]) -> dict[str, Any]:
+    bodies: dict[str, Any] = {}
+    for column, kind in CAMERA_BODIES.items():
+        try:
+            bodies[column] = kind.validate_python(getattr(row, column))
+        except ValidationError:
+            reason = f"the camera's {column} cannot be read from the records. Set it again."
+            unreadable.append(UnreadableSecret(field=column, reason=reason))
+    return bodies
 
 
 def _camera_secrets(
@@ -85,8 +107,8 @@ def _camera_secrets(
 
 
 def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCipher) -> None:
-    """Write `camera` into its row, at the given plan revision. What is stored of its unreadable
-    secrets stays: the key may come back.
+    """Write `camera` into its row, at the given plan revision. What is stored of what is unreadable
+    stays: the key may come back, and masks that cannot be read are not removed.
 
     Raises:
         ConfigError: this process has no key.
@@ -100,7 +122,9 @@ def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCi
     row.detect_fps = camera.detect_fps
     row.enabled = camera.enabled
     body = camera.model_dump(mode="json", include={"recording", "masks"})
-    row.recording, row.masks = body["recording"], body["masks"]
+    for column in CAMERA_BODIES:
+        if not camera.is_unreadable(column):
+            setattr(row, column, body[column])
     row.revision = revision
 
 

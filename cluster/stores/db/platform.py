@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from pydantic import ValidationError
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from cluster.core.log import get_logger
 from cluster.core.roles import Role
 from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
@@ -15,13 +17,15 @@ from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
-from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
+from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, RuleRow, TenantRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant_row import lock_tenant, unknown_tenant
 from cluster.stores.db.types import IssuedKey, Principal, Tenant
 from pipelines.clock import Clock
-from pipelines.domain import CameraPlan
+from pipelines.domain import CameraPlan, Rule
 from pipelines.errors import ConflictError, InputError
+
+log = get_logger("records")
 
 
 class PlatformRecords(KeyRecords):
@@ -190,11 +194,21 @@ class PlatformRecords(KeyRecords):
             return [
                 CameraPlan(
                     camera=camera_of(row, self._cipher),
-                    rules=tuple(rule_of(rule) for rule in row.rules),
+                    rules=tuple(_readable(row.rules)),
                     revision=row.revision,
                 )
                 for row in rows
             ]
+
+
+def _readable(rows: Iterable[RuleRow]) -> Iterator[Rule]:
+    """Rules, without those that somebody else wrote and that are not valid: cameras of all tenants
+    would stand still for one of them."""
+    for row in rows:
+        try:
+            yield rule_of(row)
+        except ValidationError:
+            log.error("a rule is not valid", tenant=row.tenant, camera=row.camera, rule=row.id)
 
 
 async def _check_not_erased(session: AsyncSession, tenant: str) -> None:

@@ -87,7 +87,8 @@ class TenantRecords:
         """Ids of the cameras that have privacy masks."""
         async with self._sessions.read() as session:
             rows = await session.execute(select(CameraRow.id, CameraRow.masks))
-            return frozenset(id for id, masks in rows if masks)
+            # Masks that cannot be read are masks (`Camera.unreadable`).
+            return frozenset(id for id, masks in rows if masks != [])
 
     async def camera(self, camera: str) -> Camera:
         """Raises NotFoundError."""
