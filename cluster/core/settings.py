@@ -192,8 +192,8 @@ class RecordingSettings(Section):
     )
     before_mask: Literal["allow", "block"] = Field(
         "allow",
-        description="whether unmasked recordings and clips of a camera that has masks by now are "
-        "open to all who may see its recordings, or only with the permission live.unmasked",
+        description="whether recordings, clips and pictures from before a camera had its masks are "
+        "open to all who may see its evidence, or only with the permission live.unmasked",
     )
 
 

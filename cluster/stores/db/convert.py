@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
@@ -56,7 +57,7 @@ def secret_place(row: CameraRow, column: str) -> SecretPlace:
 _MASKS: TypeAdapter[tuple[Polygon, ...]] = TypeAdapter(
     Annotated[tuple[Polygon, ...], Field(max_length=MAX_MASKS)]
 )
-CAMERA_BODIES = {"recording": TypeAdapter(Recording), "masks": _MASKS}
+CAMERA_BODIES: dict[str, TypeAdapter[Any]] = {"recording": TypeAdapter(Recording), "masks": _MASKS}
 """Columns of `CameraRow` that hold JSON, and fields of `Camera`."""
 
 
@@ -106,7 +107,9 @@ def _camera_secrets(
     return secrets, unreadable
 
 
-def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCipher) -> None:
+def write_camera(
+    row: CameraRow, camera: Camera, revision: int, cipher: RecordCipher, now_us: int
+) -> None:
     """Write `camera` into its row, at the given plan revision. What is stored of what is unreadable
     stays: the key may come back, and masks that cannot be read are not removed.
 
@@ -122,10 +125,27 @@ def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCi
     row.detect_fps = camera.detect_fps
     row.enabled = camera.enabled
     body = camera.model_dump(mode="json", include={"recording", "masks"})
+    if not camera.is_unreadable("masks"):
+        row.masks_since_us = masks_since(row.masks, body["masks"], row.masks_since_us, now_us)
     for column in CAMERA_BODIES:
         if not camera.is_unreadable(column):
             setattr(row, column, body[column])
     row.revision = revision
+
+
+def masks_since(
+    before: object, after: Sequence[object], since_us: int | None, now_us: int
+) -> int | None:
+    """Since when a camera has all of the masks that it has; None: it has none.
+
+    Args:
+        before: as stored, whatever that is.
+        since_us: the same of `before`.
+    """
+    if not after:
+        return None
+    known = before if isinstance(before, list) and since_us is not None else []
+    return since_us if all(mask in known for mask in after) else now_us
 
 
 def rule_of(row: RuleRow) -> Rule:
