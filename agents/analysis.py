@@ -192,12 +192,17 @@ class CameraAnalysis:
 
     def _follow_plan(self) -> None:
         plan = self._services.plans.plan(self._key)
-        if plan is not None and plan.revision > self._plan.revision:
-            if plan.camera.masks != self._plan.camera.masks:
-                self._crops.clear()  # they may show what is masked from now on
-            self._plan = plan
-            self._pipeline.apply(plan)
-            self._gate.follow(plan)
+        # By identity first: most frames have the plan of the one before. One of the same revision
+        # has another rate, where the tenant's quota was divided anew.
+        if plan is None or plan is self._plan or plan.revision < self._plan.revision:
+            return
+        before, self._plan = self._plan, plan
+        if plan == before:
+            return
+        if plan.camera.masks != before.camera.masks:
+            self._crops.clear()  # they may show what is masked from now on
+        self._pipeline.apply(plan)
+        self._gate.follow(plan)
 
     def _raise_alarms(self, frame: PreparedFrame, result: StepResult, detected_us: int) -> None:
         if not result.alarms:

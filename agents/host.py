@@ -21,6 +21,7 @@ from cluster.core.handles import deployment
 from cluster.core.log import configure_logging
 from cluster.core.names import DETECTOR, EMBEDDER
 from cluster.core.settings import Settings
+from cluster.core.work_orders import WorkOrders
 from cluster.media.jpeg import JPEG_QUALITY, to_jpeg
 from cluster.stores.bus import AlarmPublisher, TrackPublisher
 from pipelines.clock import SystemClock
@@ -46,7 +47,8 @@ class AgentHost:
         self._clock = SystemClock()
         self._plans = PlanBook()
         input_size = (settings.detector.input_width, settings.detector.input_height)
-        models = ModelCalls(deployment(DETECTOR), deployment(EMBEDDER), input_size)
+        orders = WorkOrders.of(settings, self._clock)
+        models = ModelCalls(deployment(DETECTOR), deployment(EMBEDDER), input_size, orders)
         redis_url = settings.redis_url_of("agent")
         open_alarms = partial(AlarmPublisher, redis_url, settings.spool_dir, name)
         self._publishers = Publishers(open_alarms, TrackPublisher(redis_url), self._clock)

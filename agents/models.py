@@ -7,6 +7,7 @@ from typing import Any, cast
 from ray.serve.handle import DeploymentHandle
 
 from cluster.core.remote import ray_errors
+from cluster.core.work_orders import Purpose, WorkOrders
 from pipelines.domain import Crop, Detections, LetterboxedFrame, WorkOwner
 
 DETECT_TIMEOUT_S = 5.0
@@ -21,6 +22,7 @@ class ModelCalls:
     Args:
         detector, embedder: handles from `cluster.core.handles.deployment`.
         input_size: width, height of the detector's input.
+        orders: sign whose work each call is.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class ModelCalls:
         detector: DeploymentHandle[Any],
         embedder: DeploymentHandle[Any],
         input_size: tuple[int, int],
+        orders: WorkOrders,
     ) -> None:
         self.input_size = input_size
         self._detector = detector
         self._embedder = embedder
+        self._orders = orders
 
     async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
         """What is in the frame.
@@ -40,10 +44,13 @@ class ModelCalls:
             StaleFrameError: it waited for so long that the detector dropped it.
             AtalaiaError: no answer comes in time.
         """
+        order = self._orders.issue(owner, Purpose.DETECT)
         async with ray_errors("detector", DETECT_TIMEOUT_S):
-            return cast("Detections", await self._detector.detect.remote(frame, owner))
+            return cast("Detections", await self._detector.detect.remote(frame, order))
 
     async def remember(self, crop: Crop) -> None:
         """Embed the crop and store its vector. Raises AtalaiaError."""
+        owner = WorkOwner(crop.sighting.tenant, crop.sighting.camera)
+        order = self._orders.issue(owner, Purpose.REMEMBER)
         async with ray_errors("embedder", REMEMBER_TIMEOUT_S):
-            await self._embedder.remember.remote(crop)
+            await self._embedder.remember.remote(crop, order)

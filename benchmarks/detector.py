@@ -26,7 +26,10 @@ import psutil
 
 from cluster.core.handles import SERVE_ENVIRONMENT, by_value
 from cluster.core.settings import Settings, load_settings
+from cluster.core.work_orders import Purpose, WorkOrders
 from cluster.local.ray_folder import temporary_folder
+from cluster.local.secrets import with_livekit_secret
+from pipelines.clock import SystemClock
 from pipelines.domain import LetterboxedFrame, WorkOwner
 from pipelines.imaging import letterbox_rgb
 
@@ -93,16 +96,16 @@ async def through_serve(
 
     from serve.detector import Detector
 
-    frame = street(settings)
+    frame, orders = street(settings), WorkOrders.of(settings, SystemClock())
     handle = by_value(serve.run(Detector.bind(settings), name="bench", route_prefix=None))
     took_ms: list[float] = []
 
     async def camera(index: int, end: float) -> int:
-        owner = WorkOwner("bench", f"cam-{index}")
+        order = orders.issue(WorkOwner("bench", f"cam-{index}"), Purpose.DETECT)
         done = 0
         while time.perf_counter() < end:
             started = time.perf_counter()
-            await handle.detect.remote(frame, owner)
+            await handle.detect.remote(frame, order)
             took_ms.append((time.perf_counter() - started) * 1e3)
             done += 1
         return done
@@ -127,7 +130,7 @@ def main() -> None:
     import ray
     from ray import serve
 
-    settings = load_settings()
+    settings = with_livekit_secret(load_settings())
     with temporary_folder() as folder:
         ray.init(
             "local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder

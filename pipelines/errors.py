@@ -10,6 +10,7 @@ AtalaiaError
 ├── ModelError            a model file cannot be used
 ├── StoreRefusedError     a store refuses us: a wrong key, or a request that it cannot accept
 ├── SecretUnreadableError a secret in the records cannot be decrypted
+├── WorkRefusedError      a call inside the cluster does not prove whose work it is
 └── UnavailableError      a dependency is temporarily unavailable (retryable)
     ├── StaleFrameError     a frame waited so long for the detector that it is not worth analysing
     └── TenantMovingError   the tenant is on its way to another cluster (`pipelines.moving`)
@@ -99,6 +100,10 @@ class StoreRefusedError(AtalaiaError):
 
 class SecretUnreadableError(AtalaiaError):
     code = "secret-unreadable"
+
+
+class WorkRefusedError(AtalaiaError):
+    code = "work-refused"
 
 
 class UnavailableError(AtalaiaError):

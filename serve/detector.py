@@ -12,6 +12,7 @@ from ray.serve import metrics
 from cluster.core.aio import all_or_none, call_foreign
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.settings import Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder, WorkOrders
 from cluster.inference.batching import Batcher, BatchTimes
 from cluster.inference.lanes import Lane
 from cluster.inference.model import DetectionModel, ModelInfo, load_model
@@ -25,6 +26,7 @@ from pipelines.errors import (
     ModelError,
     StaleFrameError,
     UnavailableError,
+    WorkRefusedError,
 )
 
 # At one replica, of all tenants together; in a full lane, the tenant with most gives way.
@@ -137,6 +139,7 @@ class Detector:
         configure_logging(settings.log)
         self._log = get_logger("detector")
         self._settings = settings
+        self._orders = WorkOrders.of(settings, SystemClock())
         self._metrics = DetectorMetrics()
         self._last_error: str | None = None
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -180,27 +183,29 @@ class Detector:
             self._engine_now = _Engine(self._first, self._settings, self._metrics)
         return self._engine_now
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(self, frame: LetterboxedFrame, order: WorkOrder) -> Detections:
         """What is in a camera's frame, in pixels of its source.
 
         Raises:
             InputError: the frame was letterboxed to another size than `info().input_size`.
             StaleFrameError: it waited for longer than `detector.max_wait_ms`; send a newer one.
             UnavailableError: too many frames wait; retry later or drop this one.
+            WorkRefusedError: the order does not prove whose frame it is.
         """
-        return await self._detect(frame, owner, Lane.LIVE)
+        return await self._detect(frame, self._admit(order), Lane.LIVE)
 
-    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect_image(self, image: LetterboxedFrame, order: WorkOrder) -> Detections:
         """The same for an image that a program sent, behind every live frame.
 
         Raises:
             InputError: it was letterboxed to another size than `info().input_size`.
             UnavailableError: too many images of this tenant wait; retry later.
+            WorkRefusedError: as `detect`.
         """
-        return await self._detect(image, owner, Lane.INTERACTIVE)
+        return await self._detect(image, self._admit(order), Lane.INTERACTIVE)
 
     async def detect_many(
-        self, frames: Sequence[LetterboxedFrame], owner: WorkOwner
+        self, frames: Sequence[LetterboxedFrame], order: WorkOrder
     ) -> list[Detections]:
         """The same for many frames of a job, in their order, behind everything else.
 
@@ -210,8 +215,9 @@ class Detector:
         Raises:
             InputError: a frame was letterboxed to another size than `info().input_size`.
             UnavailableError: too many frames of jobs wait; retry later.
+            WorkRefusedError: as `detect`.
         """
-        engine = self._engine
+        owner, engine = self._admit(order), self._engine
         group = max(2, engine.model.parallel) * engine.model.max_batch
         results: list[Detections] = []
         for start in range(0, len(frames), group):
@@ -219,6 +225,13 @@ class Detector:
                 self._detect(frame, owner, Lane.BEHIND) for frame in frames[start : start + group]
             )
         return results
+
+    def _admit(self, order: WorkOrder) -> WorkOwner:
+        try:
+            return self._orders.check(order, Purpose.DETECT)
+        except WorkRefusedError as error:
+            self._metrics.refused(error.code)
+            raise
 
     async def _detect(self, frame: LetterboxedFrame, owner: WorkOwner, lane: Lane) -> Detections:
         engine = self._engine
@@ -236,7 +249,7 @@ class Detector:
         """What runs, and why the last offered model was refused, if it was."""
         return self._engine.model.info.model_copy(update={"error": self._last_error})
 
-    async def load(self, weights: str) -> ModelInfo:
+    async def load(self, weights: str, order: WorkOrder) -> ModelInfo:
         """Replace the model by `weights` (path or name) without losing a frame.
 
         The old one serves until the new one has been read, exported, loaded and tried out, and
@@ -245,7 +258,9 @@ class Detector:
 
         Raises:
             ModelError: refused; the old model keeps serving, `info().error` says why.
+            WorkRefusedError: the order is not the platform's.
         """
+        self._orders.check(order, Purpose.MODEL, of=PLATFORM)
         async with self._loading:
             try:
                 model = await asyncio.get_running_loop().run_in_executor(

@@ -19,6 +19,7 @@ from cluster.core.handles import by_value
 from cluster.core.log import configure_logging
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
+from cluster.core.work_orders import Purpose, WorkOrder, WorkOrders
 from cluster.inference.batching import Batcher, BatchTimes
 from cluster.inference.embedder import EmbedderInfo, Pixels, checked_picture
 from cluster.inference.embedders import load_embedder
@@ -52,6 +53,7 @@ class Embedder:
     def __init__(self, settings: Settings, memory: DeploymentHandle[Any]) -> None:
         configure_logging(settings.log)
         self._memory = by_value(memory)
+        self._orders = WorkOrders.of(settings, SystemClock())
         self._model = load_embedder(settings.embedder)
         # A model takes one call at a time. Two calls of one graph share its OpenVINO request: of
         # 2,400 by six threads 2,326 failed as busy, and 18 got the vector of another text.
@@ -97,25 +99,36 @@ class Embedder:
         self._stage.observe(times.waited_s * 1e3, tags={"stage": "queue"})
         self._stage.observe(times.ran_s * 1e3, tags={"stage": "embed"})
 
-    async def remember(self, crop: Crop) -> None:
+    async def remember(self, crop: Crop, order: WorkOrder) -> None:
         """Embed the crop and store it for its tenant; the same track again replaces it.
 
         Raises:
             InputError: the crop is no picture.
             UnavailableError: too many crops wait, or the memory is away.
+            WorkRefusedError: the order is not for the crop's camera.
         """
         sighting = crop.sighting
-        vector = await self.embed_image(crop.pixels, WorkOwner(sighting.tenant, sighting.camera))
+        owner = WorkOwner(sighting.tenant, sighting.camera)
+        self._orders.check(order, Purpose.REMEMBER, of=owner)
+        vector = await self._embed_picture(crop.pixels, owner)
         async with ray_errors("memory", MEMORY_TIMEOUT_S):
-            await self._memory.upsert.remote(sighting.tenant, sighting, vector)
+            await self._memory.upsert.remote(
+                self._orders.issue(owner, Purpose.REMEMBER), sighting, vector
+            )
         self._remembered.inc()
 
-    async def embed_image(self, pixels: Pixels, owner: WorkOwner) -> Vector:
-        """float32 (dim,) of an RGB picture. Raises InputError, UnavailableError."""
+    async def embed_image(self, pixels: Pixels, order: WorkOrder) -> Vector:
+        """float32 (dim,) of an RGB picture. Raises InputError, UnavailableError,
+        WorkRefusedError."""
+        return await self._embed_picture(pixels, self._orders.check(order, Purpose.EMBED))
+
+    async def _embed_picture(self, pixels: Pixels, owner: WorkOwner) -> Vector:
         return await self._batcher.submit(checked_picture(pixels), owner)
 
-    async def embed_text(self, text: str) -> Vector:
-        """float32 (dim,) in the space of the pictures. Raises InputError without a text side."""
+    async def embed_text(self, text: str, order: WorkOrder) -> Vector:
+        """float32 (dim,) in the space of the pictures. Raises InputError without a text side,
+        WorkRefusedError."""
+        self._orders.check(order, Purpose.EMBED)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._texts, call_foreign, self._embed_text, text)
 

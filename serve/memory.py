@@ -12,10 +12,12 @@ from ray import serve
 
 from cluster.core.log import configure_logging
 from cluster.core.settings import Settings
+from cluster.core.work_orders import Purpose, WorkOrder, WorkOrders
 from cluster.inference.embedder import EmbedderInfo
 from cluster.stores.vectors.connection import VectorConnection
 from cluster.stores.vectors.tenant import Match, collection_name
-from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter
+from pipelines.clock import SystemClock
+from pipelines.domain import EVERY_SIGHTING, Frozen, Sighting, SightingFilter, WorkOwner
 from pipelines.erasure import Target
 from pipelines.retention import Window
 
@@ -36,7 +38,8 @@ class MemoryInfo(Frozen):
     graceful_shutdown_timeout_s=5,
 )
 class Memory:
-    """Sightings and their vectors, always of one tenant at a time.
+    """Sightings and their vectors, always of one tenant at a time: that of the work order which
+    comes with each call. Each raises WorkRefusedError where that order does not prove it.
 
     Args:
         settings: the whole tree, parsed where it is deployed.
@@ -45,23 +48,27 @@ class Memory:
 
     def __init__(self, settings: Settings, embedder: EmbedderInfo) -> None:
         configure_logging(settings.log)
+        self._orders = WorkOrders.of(settings, SystemClock())
         self._info = MemoryInfo(
             collection=collection_name(embedder.name, embedder.dim), dim=embedder.dim
         )
         self._connection = VectorConnection(settings, self._info.collection, embedder.dim)
 
-    async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
+    async def upsert(self, order: WorkOrder, sighting: Sighting, vector: Vector) -> None:
         """Remember; the same track of the same camera again replaces what was there.
 
         Raises:
-            InputError: the sighting is another tenant's, or the vector another embedder's.
+            InputError: the vector is another embedder's.
             UnavailableError: Qdrant is away.
+            WorkRefusedError: also where the sighting is of another camera.
         """
+        owner = WorkOwner(sighting.tenant, sighting.camera)
+        tenant = self._orders.check(order, Purpose.REMEMBER, of=owner).tenant
         await self._connection.call(tenant, lambda of: of.upsert([(sighting, vector)]))
 
     async def search(
         self,
-        tenant: str,
+        order: WorkOrder,
         vector: Vector,
         limit: int = 20,
         only: SightingFilter = EVERY_SIGHTING,
@@ -70,7 +77,7 @@ class Memory:
         """The tenant's sightings most like `vector`, best first.
 
         Args:
-            tenant: whose; from the credential, never from the request.
+            order: of a tenant; it comes from the credential, never from the request.
             vector: float32 (dim,).
             limit: most matches.
             only: among these.
@@ -80,33 +87,40 @@ class Memory:
             InputError: the limit or the vector cannot be used.
             UnavailableError: Qdrant is away.
         """
+        tenant = self._orders.check_tenant(order, Purpose.SEARCH)
         return await self._connection.call(
             tenant, lambda of: of.search(vector, limit, only), cameras
         )
 
-    async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+    async def vector(self, order: WorkOrder, camera: str, track: str) -> Vector:
         """The vector of a remembered object. Raises NotFoundError, UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.SEARCH)
         return await self._connection.call(tenant, lambda of: of.vector(camera, track))
 
-    async def erase(self, tenant: str, camera: str | None = None) -> None:
+    async def erase(self, order: WorkOrder, camera: str | None = None) -> None:
         """Forget all of the tenant, or of one of its cameras. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         await self._connection.call(tenant, lambda of: of.erase(camera))
 
-    async def remove(self, tenant: str, camera: str, window: Window, limit: int) -> int:
+    async def remove(self, order: WorkOrder, camera: str, window: Window, limit: int) -> int:
         """As `TenantVectors.remove`: a part of what lies within a window. Raises
         UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         return await self._connection.call(tenant, lambda of: of.remove(camera, window, limit))
 
-    async def count(self, tenant: str) -> int:
+    async def count(self, order: WorkOrder) -> int:
         """How many objects are remembered. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         return await self._connection.call(tenant, lambda of: of.count())
 
-    async def known(self, tenant: str, targets: list[Target]) -> list[Target]:
+    async def known(self, order: WorkOrder, targets: list[Target]) -> list[Target]:
         """Those of some objects that are remembered. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         return await self._connection.call(tenant, lambda of: of.known(targets))
 
-    async def forget(self, tenant: str, targets: list[Target]) -> None:
+    async def forget(self, order: WorkOrder, targets: list[Target]) -> None:
         """Forget some objects. Raises UnavailableError."""
+        tenant = self._orders.check_tenant(order, Purpose.FORGET)
         await self._connection.call(tenant, lambda of: of.forget(targets))
 
     async def info(self) -> MemoryInfo:

@@ -7,8 +7,11 @@ from uuid import UUID, uuid5
 
 from pydantic import SecretStr
 
+from cluster.core.settings import RaySettings
+from cluster.core.work_orders import WorkOrders
 from cluster.stores.bus import CameraStatus
 from cluster.stores.db import RecordCipher
+from pipelines.clock import SystemClock
 from pipelines.domain import (
     PATH_CELL_US,
     Alarm,
@@ -26,6 +29,10 @@ NAMESPACE = UUID("00000000-0000-4000-8000-000000000000")
 T0_US = 1_700_000_000_000_000
 RECORD_KEY = SecretStr("a-key-for-the-records-of-tests-0001")
 CIPHER = RecordCipher(RECORD_KEY)
+WORK_KEY = SecretStr("a-key-for-the-work-orders-of-tests-1")
+SIGNED = RaySettings(work_keys=(WORK_KEY,))
+"""For settings of processes that call each other."""
+ORDERS = WorkOrders((WORK_KEY,), SystemClock())
 
 
 def make_camera(tenant: str = "acme", id: str = "gate", **fields: Any) -> Camera:

@@ -8,6 +8,8 @@ from typing import Protocol
 from cluster.batch.chunks import InferenceSpec
 from cluster.batch.request import DetectorChoice
 from cluster.core.settings import Settings
+from cluster.core.work_orders import WorkOrders
+from pipelines.clock import SystemClock
 from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import ModelError
 
@@ -71,5 +73,6 @@ def open_detector(
     if detector is DetectorChoice.SHARED:
         from cluster.batch.remote_detector import RemoteDetector
 
-        return RemoteDetector(WorkOwner(spec.tenant, spec.camera))
+        owner = WorkOwner(spec.tenant, spec.camera)
+        return RemoteDetector(owner, WorkOrders.of(settings, SystemClock()))
     return LocalDetector(spec, settings)

@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from cluster.batch import table
 from cluster.batch.chunks import Chunk, InferenceSpec
 from cluster.batch.detectors import BatchDetector, open_detector
+from cluster.batch.pace import Pace
 from cluster.batch.remote import BrokenVideoError
 from cluster.batch.request import DetectorChoice
 from cluster.batch.table import ChunkFacts, FrameDetections
@@ -25,6 +26,7 @@ from cluster.core.log import configure_logging, get_logger, redact
 from cluster.core.settings import Settings
 from cluster.stores.blobs.tenant import TenantBlobs
 from pipelines.attention import LAG_US, AttentiveSampler, Rates, Urgency
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame
 from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.imaging import letterbox_i420
@@ -47,10 +49,16 @@ class InferenceWorker:
         spec: what to run on each frame.
         detector: `own` or `shared`.
         keep: whether to store tables, and to reuse stored ones.
+        frames_per_s: how many it may analyse at most.
     """
 
     def __init__(
-        self, settings: Settings, spec: InferenceSpec, detector: DetectorChoice, keep: bool
+        self,
+        settings: Settings,
+        spec: InferenceSpec,
+        detector: DetectorChoice,
+        keep: bool,
+        frames_per_s: float,
     ) -> None:
         configure_logging(settings.log)
         # Live work takes priority on a shared core. Threads inherit the niceness, so it comes
@@ -60,6 +68,7 @@ class InferenceWorker:
         self._spec = spec
         self._choice = detector
         self._keep = keep
+        self._pace = Pace(frames_per_s, SystemClock())
         self._detector: BatchDetector | None = None
 
     def __call__(self, row: Row) -> Row:
@@ -96,7 +105,7 @@ class InferenceWorker:
         results: list[FrameDetections] = []
         problem = ""
         try:
-            results += infer(chunk, self._spec, self._detector, stats)
+            results += infer(chunk, self._spec, self._detector, stats, self._pace)
         except BrokenVideoError as error:
             problem = error.message
         facts = ChunkFacts(
@@ -127,7 +136,7 @@ class InferenceWorker:
 
 
 def infer(
-    chunk: Chunk, spec: InferenceSpec, detector: BatchDetector, stats: ReadStats
+    chunk: Chunk, spec: InferenceSpec, detector: BatchDetector, stats: ReadStats, pace: Pace
 ) -> Iterator[FrameDetections]:
     """Detections in the due frames of a chunk, in order: the frames that the live path analyses.
 
@@ -140,11 +149,12 @@ def infer(
     """
     with ThreadPoolExecutor(detector.concurrency, thread_name_prefix="infer") as threads:
         if spec.rates is not None:
-            yield from _Attentive(spec, spec.rates, detector, threads).infer(chunk, stats)
+            yield from _Attentive(spec, spec.rates, detector, threads, pace).infer(chunk, stats)
             return
         waiting: deque[tuple[list[FrameDetections], Future[list[Detections]]]] = deque()
         for group in _groups(due_frames(chunk, spec, stats), detector.batch_size):
             inputs = [frame for _, frame in group]
+            pace.take(len(inputs))
             waiting.append(([due for due, _ in group], threads.submit(detector.detect, inputs)))
             if len(waiting) > detector.concurrency:
                 yield from _result(*waiting.popleft())
@@ -199,10 +209,12 @@ class _Attentive:
         rates: Rates,
         detector: BatchDetector,
         threads: ThreadPoolExecutor,
+        pace: Pace,
     ) -> None:
         self._spec = spec
         self._detector = detector
         self._threads = threads
+        self._pace = pace
         self._sampler = AttentiveSampler(rates, _phase(spec), Urgency.NEW)
         self._waiting: deque[tuple[FrameDetections, Future[list[Detections]]]] = deque()
         self._ready: deque[FrameDetections] = deque()
@@ -211,6 +223,7 @@ class _Attentive:
         """Like the function `infer`."""
         for due, frame in due_frames(chunk, self._spec, stats, self):
             yield from self._take_ready()
+            self._pace.take(1)
             call = self._threads.submit(self._detector.detect, [frame])
             self._waiting.append((due, call))
             if len(self._waiting) > self._detector.concurrency:

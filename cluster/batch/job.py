@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -24,7 +25,7 @@ from cluster.batch.rule_classes import with_known_classes
 from cluster.batch.sources import Rejected, Source, find_files, of_files, of_segment
 from cluster.batch.writer import ResultWriter
 from cluster.core.handles import deployment
-from cluster.core.names import DETECTOR, SERVE_APP
+from cluster.core.names import DETECTOR, FRAMES_QUOTA, JOBS_QUOTA, SERVE_APP
 from cluster.core.remote import ray_errors
 from cluster.core.settings import Settings
 from cluster.inference.export import ExportCache
@@ -86,6 +87,7 @@ class Job:
         self._alarms: Counter[str] = Counter()
         self._core_s = 0.0
         self._detector = request.detector
+        self._frames_per_s = math.inf
 
     async def run(self) -> Summary:
         """Run the job.
@@ -99,15 +101,15 @@ class Job:
         began_s = self._clock.monotonic()
         request, settings = self._request, self._settings
         weights = await asyncio.to_thread(self._weights)
-        rules = await asyncio.to_thread(self._own_rules, weights)
         async with (
             Database.of(settings) as database,
             TenantBlobs(settings.blob_url, request.tenant) as blobs,
         ):
-            plan = await self._plan(database, rules)
+            plan = await self._plan(database, weights)
             infer_from_us = _infer_from_us(request, plan)
             sources = await self._sources(database, blobs, infer_from_us)
             spec = self._spec(plan, weights)
+            self._frames_per_s = await self._quota(database)
             self._detector = await self._choose_detector(weights)
             chunks = self._chunks(sources, infer_from_us)
             if request.dry_run:
@@ -133,23 +135,27 @@ class Job:
         except ModelError as error:
             raise InputError(error.message, hint=error.hint) from error
 
-    def _own_rules(self, weights: Weights) -> tuple[Rule, ...] | None:
-        """The request's rules, with the model's names of classes; None: the camera's apply."""
-        rules = self._request.rules
-        if not any(rule.classes for rule in rules or ()):
+    def _with_classes_of(self, weights: Weights, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        """The rules with the model's names of classes. Those of the camera are for the live model,
+        and are compared where the request names another one."""
+        request = self._request
+        if request.rules is None and request.model is None:
             return rules
-        assert rules is not None
+        if not any(rule.classes for rule in rules):
+            return rules
         try:
             labels = open_network(weights, ExportCache(self._settings.model_cache)).labels
         except ModelError as error:
             raise InputError(error.message, hint=error.hint) from error
         return with_known_classes(rules, labels, weights.name)
 
-    async def _plan(self, database: Database, rules: tuple[Rule, ...] | None) -> CameraPlan:
+    async def _plan(self, database: Database, weights: Weights) -> CameraPlan:
         records = database.tenant(self._request.tenant)
         camera = await records.camera(self._request.camera)
+        rules = self._request.rules
         if rules is None:
             rules = tuple(await records.rules(camera.id))
+        rules = await asyncio.to_thread(self._with_classes_of, weights, rules)
         return CameraPlan(camera=camera, rules=rules)
 
     async def _sources(
@@ -179,6 +185,13 @@ class Job:
                 hint="Request a shorter range.",
             )
         return [of_segment(segment, blobs.url(segment.blob)) for segment in segments]
+
+    async def _quota(self, database: Database) -> float:
+        """Frames per second that this job may analyse: its part of the tenant's quota, which all
+        jobs that may run at once divide."""
+        own, usual = await database.platform().quotas(self._request.tenant), self._settings
+        frames = own.get(FRAMES_QUOTA, usual.quotas.analysed_frames_per_second)
+        return frames / own.get(JOBS_QUOTA, usual.batch.jobs_per_tenant)
 
     def _spec(self, plan: CameraPlan, weights: Weights) -> InferenceSpec:
         detector = self._settings.detector
@@ -303,6 +316,7 @@ class Job:
         cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         workers = batch.workers or max(1, cpus // CPUS_PER_WORKER)
         items = [{"chunk": chunk.model_dump_json()} for chunk in chunks]
+        workers = min(workers, len(items))
         return ray.data.from_items(items, override_num_blocks=len(items)).map(
             InferenceWorker,  # type: ignore[arg-type]
             fn_constructor_args=(
@@ -310,8 +324,9 @@ class Job:
                 spec,
                 self._detector,
                 not self._request.dry_run,
+                self._frames_per_s / workers,
             ),
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=WORKER_CPUS,
             num_gpus=batch.num_gpus if self._detector is DetectorChoice.OWN else 0.0,
         )
@@ -327,7 +342,7 @@ class Job:
 
     async def _open_index(self) -> RemoteObjectIndex | LocalObjectIndex:
         if await _application_runs():
-            return RemoteObjectIndex()
+            return RemoteObjectIndex(self._settings)
         from cluster.batch.local_index import LocalObjectIndex
 
         return await LocalObjectIndex.open(self._settings, self._request.tenant)

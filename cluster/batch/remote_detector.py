@@ -18,6 +18,7 @@ from cluster.core.handles import deployment
 from cluster.core.log import get_logger
 from cluster.core.names import DETECTOR
 from cluster.core.remote import ray_errors
+from cluster.core.work_orders import Purpose, WorkOrders
 from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import UnavailableError
@@ -39,13 +40,15 @@ class RemoteDetector:
 
     Args:
         owner: whose work it does.
+        orders: sign that.
     """
 
     batch_size = SHARED_BATCH_SIZE
     concurrency = SHARED_CONCURRENCY
 
-    def __init__(self, owner: WorkOwner, clock: Clock | None = None) -> None:
+    def __init__(self, owner: WorkOwner, orders: WorkOrders, clock: Clock | None = None) -> None:
         self._owner = owner
+        self._orders = orders
         self._clock = clock or SystemClock()
         # A handle is bound to the event loop that made it (`core.handles`). A worker has no loop.
         self._detector: DeploymentHandle[Any] | None = None
@@ -71,8 +74,9 @@ class RemoteDetector:
             time.sleep(backoff.next_delay_s())
 
     async def _call(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
+        order = self._orders.issue(self._owner, Purpose.DETECT)
         async with ray_errors("detector", SHARED_TIMEOUT_S):
             if self._detector is None:
                 self._detector = deployment(DETECTOR)
-            answer = await self._detector.detect_many.remote(list(frames), self._owner)
+            answer = await self._detector.detect_many.remote(list(frames), order)
             return cast("list[Detections]", answer)

@@ -19,6 +19,7 @@ from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus,
 from cluster.controller.diagnosis import Diagnosis
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
+from cluster.controller.shares import capped, why_capped
 from cluster.controller.state import CameraEvent as Event
 from cluster.controller.state import (
     ObservedCamera,
@@ -30,6 +31,7 @@ from cluster.controller.state import (
 )
 from cluster.controller.streams import opens_too_long, substream_note
 from cluster.core.log import get_logger
+from cluster.core.names import FRAMES_QUOTA
 from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
 from cluster.stores.bus import CameraStatus
@@ -74,6 +76,8 @@ class Dispatcher(Protocol):
 class Plans(Protocol):
     async def plans(self) -> list[CameraPlan]: ...
 
+    async def own_quotas(self, name: str) -> dict[str, int]: ...
+
 
 class Board(Protocol):
     async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None: ...
@@ -97,11 +101,11 @@ class _HostLink:
 
     Attributes:
         incarnation: of the host's process that received them.
-        sent: revision of each camera's plan.
+        sent: of each camera's plan, the revision and the frames per second.
     """
 
     incarnation: str = ""
-    sent: dict[CameraKey, int] = field(default_factory=dict)
+    sent: dict[CameraKey, tuple[int, float]] = field(default_factory=dict)
 
 
 class Controller:
@@ -179,7 +183,7 @@ class Controller:
             AtalaiaError: the records, the gateway or the status board is unavailable.
         """
         plans = {plan.key: plan for plan in await self._plans.plans()}
-        wanted = {key: plan for key, plan in plans.items() if _can_run(plan)}
+        wanted = await self._wanted(plans)
         self._track_changes(plans)
         await self._sync_gateway(wanted)
         capacity = self._settings.agents.cameras_per_host
@@ -198,6 +202,8 @@ class Controller:
                 watcher=watchers[key][1] if key in watchers else None,
                 gateway_error=self._gateway_errors.get(key, ""),
                 unreadable=plan.camera.unreadable_reason,
+                analysed_fps=wanted.get(key, plan).camera.detect_fps,
+                capped=why_capped(plan, wanted.get(key, plan)),
             )
             for key, plan in plans.items()
         }
@@ -208,6 +214,12 @@ class Controller:
         await self._repair(observed, watchers)
 
     # ------------------------------------------------------------ parts of a round
+
+    async def _wanted(self, plans: dict[CameraKey, CameraPlan]) -> dict[CameraKey, CameraPlan]:
+        """The plans of the cameras that are to run, as fast as their tenants' quotas allow."""
+        running = [plan for plan in plans.values() if _can_run(plan)]
+        usual = self._settings.quotas.analysed_frames_per_second
+        return capped(running, usual, await self._plans.own_quotas(FRAMES_QUOTA))
 
     def _track_changes(self, plans: dict[CameraKey, CameraPlan]) -> None:
         """Forget removed cameras; new, changed and re-enabled ones start as connecting."""
@@ -294,9 +306,9 @@ class Controller:
         self, index: int, wanted: dict[CameraKey, CameraPlan]
     ) -> HostStatus | None:
         link = self._links.setdefault(index, _HostLink())
-        revisions = {key: plan.revision for key, plan in wanted.items()}
-        changed = tuple(p for key, p in wanted.items() if link.sent.get(key) != p.revision)
-        removed = tuple(link.sent.keys() - revisions.keys())
+        sending = {key: (p.revision, p.camera.detect_fps) for key, p in wanted.items()}
+        changed = tuple(p for key, p in wanted.items() if link.sent.get(key) != sending[key])
+        removed = tuple(link.sent.keys() - sending.keys())
         status = await self._fleet.sync_host(index, changed, removed)
         if status is not None and status.incarnation != link.incarnation and link.incarnation:
             # It restarted since the last round and has no plans: send all of them.
@@ -307,7 +319,7 @@ class Controller:
         if status is None:
             link.sent = {}
             return None
-        link.incarnation, link.sent = status.incarnation, revisions
+        link.incarnation, link.sent = status.incarnation, sending
         return status
 
     def _step(self, key: CameraKey, seen: ObservedCamera) -> None:

@@ -15,6 +15,8 @@ from cluster.controller.workers import BridgeActor, HostActor
 from cluster.core.log import get_logger
 from cluster.core.names import BRIDGE_ACTOR, HOST_ACTOR
 from cluster.core.settings import Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder, WorkOrders
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, CameraPlan
 
 log = get_logger("fleet")
@@ -36,6 +38,7 @@ class RayFleet:
         self._bridges: list[Any] = []
         self._hosts: list[Any] = []
         self._adopted = False
+        self._orders = WorkOrders.of(settings, SystemClock())
 
     async def resize(self, bridges: int, hosts: int) -> None:
         if not self._adopted:
@@ -87,7 +90,7 @@ class RayFleet:
         self, index: int, cameras: tuple[BridgeCamera, ...]
     ) -> BridgeStatus | None:
         status: BridgeStatus | None = await self._call(
-            self._bridges[index].sync.remote(cameras, self._token())
+            self._bridges[index].sync.remote(self._order(), cameras, self._token())
         )
         return status
 
@@ -95,17 +98,20 @@ class RayFleet:
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
     ) -> HostStatus | None:
         status: HostStatus | None = await self._call(
-            self._hosts[index].sync.remote(changed, removed, self._token())
+            self._hosts[index].sync.remote(self._order(), changed, removed, self._token())
         )
         return status
 
     async def drop_watcher(self, index: int, key: CameraKey) -> None:
-        await self._call(self._hosts[index].drop.remote(key, self._token()))
+        await self._call(self._hosts[index].drop.remote(self._order(), key, self._token()))
 
     async def aclose(self) -> None:
         """End every worker."""
         await asyncio.gather(*(self._end(a) for a in (*self._hosts, *self._bridges)))
         self._hosts, self._bridges = [], []
+
+    def _order(self) -> WorkOrder:
+        return self._orders.issue(PLATFORM, Purpose.FLEET)
 
     async def _call(self, reference: Any) -> Any:
         """The result, or None if the actor is down (Ray is restarting it), too slow, or fails: one

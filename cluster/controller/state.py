@@ -95,6 +95,8 @@ class ObservedCamera:
         watcher: the watcher's status; None if no host reports one.
         gateway_error: why the media gateway rejected the stream; empty if it did not.
         unreadable: why the camera's URL cannot be read from the records; empty if it can.
+        analysed_fps: frames per second that its watcher is to analyse.
+        capped: why these are fewer than the camera wants; empty if they are not.
     """
 
     now_us: int
@@ -103,6 +105,13 @@ class ObservedCamera:
     watcher: WatcherStatus | None
     gateway_error: str = ""
     unreadable: str = ""
+    analysed_fps: float = 5.0
+    capped: str = ""
+
+
+STALE_PERIODS = 2.0
+"""Without an analysed frame for so many periods a camera is degraded, where that is longer than
+`stale_after_s`: one that is analysed once in ten seconds is not late after six."""
 
 
 def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, str]:
@@ -120,9 +129,9 @@ def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, s
         return CameraEvent.OPENING, main.reason or "connecting to the camera"
     if main.phase is StreamPhase.FAILED:
         return CameraEvent.LOST, main.reason
-    stale_us = round(stale_after_s * 1e6)
+    stale_us = round(max(stale_after_s, STALE_PERIODS / seen.analysed_fps) * 1e6)
     if _fresh(seen.watcher, seen.now_us, stale_us):
-        return CameraEvent.WATCHED, main.reason
+        return CameraEvent.WATCHED, "; ".join(filter(None, (main.reason, seen.capped)))
     if seen.now_us - main.since_us < stale_us:
         return CameraEvent.VIDEO, "waiting for a watcher"
     return CameraEvent.UNWATCHED, _why_unwatched(seen, stale_us)

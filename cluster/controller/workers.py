@@ -16,6 +16,8 @@ from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.lease import Fence
 from cluster.controller.reports import HostStatus
 from cluster.core.settings import Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder, WorkOrders
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey, CameraPlan
 
 HOST_MODULE, HOST_CLASS = "agents.host", "AgentHost"
@@ -66,27 +68,36 @@ class Host(Protocol):
 
 
 class HostActor:
-    """An agent host as an actor. Arguments and errors are those of the host; a command with a lower
-    token than an earlier one raises NotInCommandError."""
+    """An agent host as an actor. Arguments and errors are those of the host; besides, a call about
+    cameras raises WorkRefusedError where its order does not prove whose work it is, and a command
+    with a lower token than an earlier one NotInCommandError."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         prepare_worker()
         host_class = getattr(importlib.import_module(HOST_MODULE), HOST_CLASS)
         self._host: Host = host_class(settings, name)
         self._fence = Fence()
+        self._orders = WorkOrders.of(settings, SystemClock())
 
     async def sync(
-        self, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...], token: int = 0
+        self,
+        order: WorkOrder,
+        changed: tuple[CameraPlan, ...],
+        removed: tuple[CameraKey, ...],
+        token: int = 0,
     ) -> HostStatus:
-        if changed or removed:  # else it is a question, which anybody may ask
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
+        if changed or removed:  # else it is a question, for which no lease is needed
             self._fence.admit(token)
         return await self._host.sync(changed, removed)
 
-    async def drop(self, key: CameraKey, token: int = 0) -> None:
+    async def drop(self, order: WorkOrder, key: CameraKey, token: int = 0) -> None:
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
         self._fence.admit(token)
         await self._host.drop(key)
 
-    async def snapshot(self, tenant: str, camera: str, quality: int) -> bytes:
+    async def snapshot(self, order: WorkOrder, quality: int) -> bytes:
+        tenant, camera = self._orders.check_camera(order, Purpose.SNAPSHOT)
         return await self._host.snapshot(tenant, camera, quality)
 
     async def aclose(self) -> None:
@@ -94,8 +105,7 @@ class HostActor:
 
 
 class BridgeActor:
-    """A bridge as an actor. Arguments and errors are those of the bridge; a command with a lower
-    token than an earlier one raises NotInCommandError."""
+    """A bridge as an actor. Arguments and errors are those of the bridge, and as of `HostActor`."""
 
     def __init__(self, settings: Settings) -> None:
         from cluster.bridge.bridge import Bridge
@@ -103,8 +113,12 @@ class BridgeActor:
         prepare_worker()
         self._bridge = Bridge(settings)
         self._fence = Fence()
+        self._orders = WorkOrders.of(settings, SystemClock())
 
-    async def sync(self, cameras: tuple[BridgeCamera, ...], token: int = 0) -> BridgeStatus:
+    async def sync(
+        self, order: WorkOrder, cameras: tuple[BridgeCamera, ...], token: int = 0
+    ) -> BridgeStatus:
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
         self._fence.admit(token)
         return await self._bridge.sync(cameras)
 

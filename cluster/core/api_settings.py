@@ -110,6 +110,11 @@ class QuotaSettings(Section):
     cameras: Count = 1_000
     rules: Count = Field(10_000, description="of all cameras together")
     rules_per_camera: Count = 100
+    analysed_frames_per_second: Count = Field(
+        30_000,
+        description="of all enabled cameras together; above it each is analysed more slowly. Jobs "
+        "have as many besides. The default is what a thousand cameras can have",
+    )
     storage_mb: Count = Field(
         1_000_000_000,
         description="of recordings and all other files; above it the tenant's own oldest "

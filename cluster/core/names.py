@@ -46,5 +46,11 @@ This is safe because our deployments never block their event loop, and because e
 its handles from one loop only.
 """
 
+FRAMES_QUOTA = "analysed-frames-per-second"
+"""Name of the quota that the API shows, and controller and jobs keep."""
+
+JOBS_QUOTA = "jobs"
+"""Name of the quota of jobs that are queued or running."""
+
 STORAGE_QUOTA = "storage-bytes"
 """Name of the quota that the API shows and retention keeps."""

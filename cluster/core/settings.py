@@ -40,6 +40,7 @@ from cluster.core.erasure_settings import ErasureSettings
 from cluster.core.model_settings import DetectorSettings as DetectorSettings
 from cluster.core.model_settings import EmbedderSettings as EmbedderSettings
 from cluster.core.pod_settings import Placement, PodName, check_apart
+from cluster.core.ray_settings import RaySettings as RaySettings
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.section import Port, Section
 from cluster.core.store_settings import BlobSettings as BlobSettings
@@ -132,26 +133,6 @@ class GatewaySettings(Section):
         return AddressPolicy.parse(self.allow, self.deny)
 
 
-class RaySettings(Section):
-    address: str | None = Field(None, description="a running cluster; default: start one here")
-    namespace: str = "atalaia"
-    dashboard_port: Port = 8265
-    object_store_mb: Annotated[int, Field(ge=80)] = 512
-    num_cpus: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="CPUs that the local cluster hands out; default: those of the machine"
-    )
-    worker_resource: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")] | None = Field(
-        None,
-        description="a resource that only the nodes for our actors have: controller, listener, "
-        "bridges and hosts then keep off the others, such as the head; default: any node",
-    )
-
-    @property
-    def worker_resources(self) -> dict[str, float]:
-        """What an actor of ours asks for, besides CPUs; so little that a node never runs out."""
-        return {self.worker_resource: 0.001} if self.worker_resource else {}
-
-
 class BridgeSettings(Section):
     cameras_per_actor: Annotated[int, Field(ge=1, le=200)] = 32
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
@@ -178,8 +159,8 @@ class RecordingSettings(Section):
     )
     before_mask: Literal["allow", "block"] = Field(
         "allow",
-        description="whether unmasked recordings and clips of a camera that has masks by now are "
-        "open to all who may see its recordings, or only with the permission live.unmasked",
+        description="whether recordings, clips and pictures from before a camera had its masks are "
+        "open to all who may see its evidence, or only with the permission live.unmasked",
     )
 
 

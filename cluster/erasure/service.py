@@ -8,6 +8,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from cluster.core.settings import Settings
+from cluster.core.work_orders import WorkOrders
 from cluster.erasure.metrics import ErasureMetrics
 from cluster.erasure.receipt import ReceiptKeys
 from cluster.erasure.runner import ErasureRunner
@@ -32,7 +33,7 @@ class ErasureService:
         self._database = database
         self._redis = redis
         self._blobs: dict[str, TenantBlobs] = {}
-        self._memory = RemoteMemory(MEMORY_TIMEOUT_S)
+        self._memory = RemoteMemory(WorkOrders.of(settings, clock), MEMORY_TIMEOUT_S)
         self._runner = ErasureRunner(
             settings.erasure,
             erasures=database.platform_erasures(),

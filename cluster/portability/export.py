@@ -19,10 +19,11 @@ from cluster.portability.manifest import (
     ListedFile,
     MediaFile,
     TenantManifest,
+    left_out,
     line_of,
     read_media,
 )
-from cluster.stores.blobs.tenant import ListedBlob, TenantBlobs
+from cluster.stores.blobs.tenant import ListedBlob, TenantBlobs, is_key
 from cluster.stores.db.dump import TenantDump
 from pipelines.clock import Clock
 from pipelines.errors import InputError, NotFoundError
@@ -72,6 +73,7 @@ class TenantExport:
         self._blobs = blobs
         self._clock = clock
         self._progress = progress
+        self._misnamed = 0
 
     async def run(self) -> TenantManifest:
         """Write everything, the manifest last.
@@ -80,7 +82,7 @@ class TenantExport:
             InputError: the folder has the export of another tenant, or cannot be written.
             UnavailableError: a store is away. What is written stays, and the next run goes on.
         """
-        begun_at = rfc3339(self._clock.now_us())
+        begun_at, self._misnamed = rfc3339(self._clock.now_us()), 0
         try:
             await asyncio.to_thread(self._begin)
             rows = [await self._rows(kind) for kind in self._dump.kinds]
@@ -92,6 +94,7 @@ class TenantExport:
                 rows=tuple(rows),
                 media=media,
                 media_bytes=size,
+                left_out=left_out(self._misnamed),
             )
             text = manifest.model_dump_json(indent=2).encode() + b"\n"
             await asyncio.to_thread(_replace, self._folder / MANIFEST, text)
@@ -168,10 +171,20 @@ class TenantExport:
         folders = [""]
         while folders:
             inner, blobs = await self._blobs.within(folders.pop())
-            folders += reversed(inner)
+            folders += [folder for folder in reversed(inner) if self._is_ours(folder)]
             for blob in blobs:
-                if not blob.key.rpartition("/")[2].startswith("."):
+                hidden = blob.key.rpartition("/")[2].startswith(".")
+                if not hidden and self._is_ours(blob.key):
                     yield blob
+
+    def _is_ours(self, key: str) -> bool:
+        """Whether something has a name that this application gives. What has another one is left
+        out, and named in the manifest."""
+        if is_key(key):
+            return True
+        log.warning("left out, because no file of ours has such a name", key=ascii(key[:200]))
+        self._misnamed += 1
+        return False
 
     async def _one(self, blob: ListedBlob, known: MediaFile | None) -> MediaFile | None:
         """One file, in the folder; None: it was removed meanwhile."""

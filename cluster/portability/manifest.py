@@ -47,6 +47,12 @@ class MediaFile(Frozen):
     sha256: str
 
 
+_NEVER_IN_IT = (
+    "embeddings: numbers of one model, which it computes again from the pictures",
+    "addresses and passwords of cameras, hashes of passwords and keys, sessions",
+)
+
+
 class TenantManifest(Frozen):
     """What an export holds. `left_out`: what it does not, and why."""
 
@@ -57,10 +63,18 @@ class TenantManifest(Frozen):
     rows: tuple[ListedFile, ...]
     media: ListedFile
     media_bytes: int
-    left_out: tuple[str, ...] = (
-        "embeddings: numbers of one model, which it computes again from the pictures",
-        "addresses and passwords of cameras, hashes of passwords and keys, sessions",
-    )
+    left_out: tuple[str, ...] = _NEVER_IN_IT
+
+
+def left_out(misnamed: int) -> tuple[str, ...]:
+    """What an export does not hold.
+
+    Args:
+        misnamed: files and folders in the storage whose names are none of this application's.
+    """
+    if not misnamed:
+        return _NEVER_IN_IT
+    return (*_NEVER_IN_IT, f"{misnamed} files or folders that somebody else put into the storage")
 
 
 def read_media(path: Path) -> Iterator[MediaFile]:

@@ -7,6 +7,7 @@ import asyncio
 from cluster.core.log import get_logger
 from cluster.core.names import STORAGE_QUOTA
 from cluster.core.settings import Settings
+from cluster.core.work_orders import WorkOrders
 from cluster.retention.disk import UsageProbe, usage_probe
 from cluster.retention.metrics import RetentionMetrics
 from cluster.retention.stores import MEMORY_TIMEOUT_S, BoundMemory, TenantStores
@@ -31,7 +32,7 @@ class RetentionService:
         self._database = database
         self._usual_quota = settings.quotas.storage_bytes
         self._blobs: dict[str, TenantBlobs] = {}
-        self._memory = RemoteMemory(MEMORY_TIMEOUT_S)
+        self._memory = RemoteMemory(WorkOrders.of(settings, clock), MEMORY_TIMEOUT_S)
         sweeper = Sweeper(
             settings.retention,
             tenants=self._tenants,

@@ -19,6 +19,7 @@ from cluster.controller.metrics import CoverageMetrics, FleetMetrics
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
+from cluster.core.work_orders import Purpose, WorkOrder, WorkOrders
 from cluster.erasure.service import ErasureService
 from cluster.media.gateway_choice import make_gateway
 from cluster.retention.service import RetentionService
@@ -52,6 +53,7 @@ class ControllerService:
         configure_logging(settings.log)
         self._database = Database.of(settings, cipher=RecordCipher.of(settings))
         self._redis = open_redis(settings.redis_url_of("controller"))
+        self._orders = WorkOrders.of(settings, SystemClock())
         self._gateway = make_gateway(settings)
         self._lease = LeaseKeeper(
             RedisLease(self._redis),
@@ -115,8 +117,10 @@ class ControllerService:
         sweeping = bool(self._sweepers) and all(sweeper.running for sweeper in self._sweepers)
         return sweeping or not self._lease.held
 
-    async def changed(self, tenant: str, camera: str | None = None) -> None:
-        """This tenant's records changed: reconcile now instead of at the next round."""
+    async def changed(self, order: WorkOrder) -> None:
+        """Records of the order's owner changed: reconcile now instead of at the next round. Raises
+        WorkRefusedError."""
+        tenant, camera = self._orders.check(order, Purpose.ANNOUNCE)
         log.debug("change noticed", tenant=tenant, camera=camera)
         self._controller.changed()
 

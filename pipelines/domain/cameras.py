@@ -91,10 +91,10 @@ class RecordingStatus(Frozen):
 
 
 class UnreadableSecret(Frozen):
-    """A secret of a camera that the records hold, but that could not be decrypted.
+    """Something of a camera that the records hold, but that could not be decrypted or is not valid.
 
     Attributes:
-        field: of the camera: `url` or `substream_url`.
+        field: of the camera: `url`, `substream_url`, `recording` or `masks`.
         reason: for people; holds neither the secret nor what is stored in its place.
     """
 

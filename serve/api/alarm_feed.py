@@ -101,6 +101,21 @@ class TenantFeed:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    async def from_stream(self, cursor: str) -> tuple[list[StreamEntry], str]:
+        """The next entries behind `cursor` as they are in Redis now, and the place up to which
+        there are no others: what was erased from the stream is still in the ring.
+
+        Raises:
+            StreamGapError: entries behind `cursor` are gone from the stream.
+            UnavailableError: Redis is away.
+        """
+        # Before reading: what comes meanwhile is in the ring.
+        seen = self._position
+        found = await self._source.read(cursor, count=PAGE)
+        if found:
+            return found, found[-1].stream_id
+        return [], max(cursor, seen, key=order)
+
     def find(self, alarm: UUID) -> Alarm | None:
         """An alarm among the last ones, whether or not it has reached the records."""
         return next((e.alarm for e in reversed(self._ring) if e.alarm.id == alarm), None)
@@ -183,12 +198,18 @@ class TenantFeed:
 
 
 class Subscription:
-    """One client's place in its tenant's stream."""
+    """One client's place in its tenant's stream.
 
-    def __init__(self, feed: TenantFeed, cursor: str) -> None:
+    Args:
+        resumed: whether the client was here before: it is given what is in Redis, until it has
+            come up with the others.
+    """
+
+    def __init__(self, feed: TenantFeed, cursor: str, *, resumed: bool = True) -> None:
         self._feed = feed
+        self._behind = resumed
         self.cursor = cursor
-        """Id of the last entry that was given out; a client resumes after it."""
+        """Up to here all that there is was given out; a client resumes after it."""
 
     async def entries(
         self, still_good: Callable[[], Awaitable[bool]], visible: Visible
@@ -201,7 +222,10 @@ class Subscription:
         """
         while not self._feed.closed and await still_good():
             try:
-                found = await self._feed.after(self.cursor, RECHECK_S)
+                found = await self._next()
+            except UnavailableError:
+                await asyncio.sleep(RECHECK_S)
+                continue
             except StreamGapError:
                 self.cursor = "0"
                 yield Gap()
@@ -217,6 +241,14 @@ class Subscription:
                 self.cursor = entry.stream_id
                 if seen:
                     yield entry
+
+    async def _next(self) -> list[StreamEntry]:
+        if not self._behind:
+            return await self._feed.after(self.cursor, RECHECK_S)
+        found, at = await self._feed.from_stream(self.cursor)
+        if not found:
+            self._behind, self.cursor = False, at
+        return found
 
 
 class AlarmFeeds:
@@ -263,7 +295,10 @@ class AlarmFeeds:
             feed.listeners += 1
         self._metrics.streams.inc()
         try:
-            yield Subscription(feed, feed.position if after is None else after)
+            if after is None:
+                yield Subscription(feed, feed.position, resumed=False)
+            else:
+                yield Subscription(feed, after)
         finally:
             self._metrics.streams.dec()
             feed.listeners -= 1

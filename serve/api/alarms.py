@@ -18,6 +18,7 @@ from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import Gap, Subscription
 from serve.api.audit.note import AuditNoteDep
 from serve.api.auth import client_address
+from serve.api.before_mask import ClosedFootageDep
 from serve.api.fields import Moment, NextCursor, PageCursor, ResponseBody
 from serve.api.permissions import PrincipalDep, needs
 from serve.api.problems import responses
@@ -270,9 +271,12 @@ async def acknowledge(
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def alarm_snapshot(alarm: AlarmPath, scope: TenantDep, viewing: ViewingDep) -> Response:
+async def alarm_snapshot(
+    alarm: AlarmPath, scope: TenantDep, viewing: ViewingDep, closed: ClosedFootageDep
+) -> Response:
     """Persons are hidden in it as the tenant's policy says."""
     found = await scope.alarm(alarm)
+    closed.require_moment(found.camera, found.capture_us)
     if found.snapshot is None:
         raise NotFoundError(f"Alarm '{alarm}' has no picture.")
     stored = await scope.blobs.get(found.snapshot)

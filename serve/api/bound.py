@@ -69,7 +69,7 @@ class TenantEmbedder:
 
     async def embed_text(self, text: str) -> Vector:
         """The vector of a text, where the model has a text side."""
-        return await self.port.embed_text(text)
+        return await self.port.embed_text(text, WorkOwner(self.tenant))
 
 
 @dataclass(frozen=True, slots=True)

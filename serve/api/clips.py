@@ -109,7 +109,8 @@ async def alarm_clip(
     clip = await state.evidence.clips.clip(
         known, kept, scope.recordings, scope.blobs, at_most=at_most
     )
-    if clip.file is not None and not clip.file.masked and known.camera in closed.cameras:
+    file = clip.file
+    if file is not None and closed.hides(known.camera, file.from_us, masked=file.masked):
         clip = before_mask(clip)
     sight = Sight(known.camera)
     if clip.file is not None:

@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
+from cluster.core.work_orders import WorkOrders
 from cluster.media.gateway_choice import make_gateway
 from cluster.media.resolution import CameraAddresses
 from cluster.runtime import services
@@ -76,7 +77,12 @@ class Api:
         self._blobs = BlobPool(settings.blob_url)
         self._addresses = CameraAddresses.of(settings)
         actors = Actors(settings.ray.namespace)
-        models = RayDetector(detector), RayEmbedder(embedder), RayMemory(memory)
+        orders = WorkOrders.of(settings, SystemClock())
+        models = (
+            RayDetector(detector, orders),
+            RayEmbedder(embedder, orders),
+            RayMemory(memory, orders),
+        )
         self._deps = Deps(
             settings=settings,
             clock=SystemClock(),
@@ -85,8 +91,8 @@ class Api:
             detector=models[0],
             embedder=models[1],
             memory=models[2],
-            controller=RayController(actors),
-            hosts=RayHosts(actors),
+            controller=RayController(actors, orders),
+            hosts=RayHosts(actors, orders),
             jobs=RayJobs(),
             blobs=self._blobs,
             addresses=self._addresses,

@@ -68,6 +68,7 @@ async def granted(
         raise ended()
     if grant.camera:
         await _check_sight(grant, state.deps)
+    await _check_masks(grant, state.deps)
     await _check_shows(grant, state.deps, note)
     still_good = partial(state.holding.may_go_on, grant.holder)
     return Granted(grant, links.seconds_left(grant), state.deps.blobs(grant.tenant), still_good)
@@ -89,6 +90,20 @@ async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
         groups = ()
     if not await deps.database.visible(grant.tenant, groups).among({grant.camera}):
         raise ForbiddenError("This link has ended.", hint="Its camera is no longer to be seen.")
+
+
+async def _check_masks(grant: MediaGrant, deps: Deps) -> None:
+    """Raises ForbiddenError: the camera got masks after the link was made, so that the file may
+    show what is closed to its holder now."""
+    if deps.settings.recording.before_mask == "allow" or not grant.shows.camera:
+        return
+    since_us = (await deps.database.tenant(grant.tenant).masked_cameras()).get(grant.shows.camera)
+    if since_us is not None and grant.made_s * 1_000_000 < since_us:
+        raise ForbiddenError(
+            "This link is from before the camera had its privacy masks.",
+            hint="Ask for a new one where you got it: GET /v1/alarms/{id}/clip or "
+            "GET /v1/recordings.",
+        )
 
 
 async def _check_shows(grant: MediaGrant, deps: Deps, note: AuditNote) -> None:

@@ -56,6 +56,7 @@ class MediaGrant:
         by: who asked for the link, as records name it.
         holder: the key or session with which the link ends.
         camera: whose file it is, where whoever asked sees some cameras only; else empty.
+        made_s: when the link was made, Unix seconds; 0: that is not known.
     """
 
     tenant: str
@@ -67,6 +68,7 @@ class MediaGrant:
     holder: Holder
     camera: str = ""
     shows: Shows = SHOWS_NOTHING
+    made_s: int = 0
 
 
 def media_secret(settings: Settings) -> bytes:
@@ -127,6 +129,7 @@ class MediaLinks:
         claims = {
             "aud": _AUDIENCE,
             "exp": expires_s,
+            "iat": self._now_s(),
             "tenant": tenant,
             "key": key,
             "type": media_type,
@@ -150,6 +153,7 @@ class MediaLinks:
                 audience=_AUDIENCE,
                 options={
                     "verify_exp": False,
+                    "verify_iat": False,
                     "require": _CLAIMS,
                 },
             )
@@ -168,6 +172,7 @@ class MediaLinks:
             Holder(Credential.parse(claims["cred"]), claims["rights"]),
             claims.get("camera", ""),
             Shows(*claims.get("shows", ())),
+            claims.get("iat", 0),
         )
         if self.seconds_left(grant) <= 0:
             raise ForbiddenError(

@@ -95,7 +95,7 @@ class EmbedderPort(Protocol):
         """The vector of an RGB picture, uint8 (height, width, 3)."""
         ...
 
-    async def embed_text(self, text: str) -> Vector:
+    async def embed_text(self, text: str, owner: WorkOwner) -> Vector:
         """Raises InputError or UnavailableError where the model has no text side."""
         ...
 

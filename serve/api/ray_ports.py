@@ -18,6 +18,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.core.handles import by_value
 from cluster.core.names import CONTROLLER_ACTOR
 from cluster.core.remote import ray_errors, unavailable
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrders
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter, WorkOwner
 from pipelines.errors import NotFoundError
 from serve.api.ports import LoadedModel, ScoredSighting, Vector
@@ -46,36 +47,42 @@ _CODE = Path(__file__).resolve().parents[2]
 
 
 class RayDetector:
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], orders: WorkOrders) -> None:
         self._handle = by_value(handle)
+        self._orders = orders
 
     async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+        order = self._orders.issue(owner, Purpose.DETECT)
         async with ray_errors("detector", MODEL_TIMEOUT_S):
-            return cast("Detections", await self._handle.detect_image.remote(image, owner))
+            return cast("Detections", await self._handle.detect_image.remote(image, order))
 
     async def info(self) -> LoadedModel:
         async with ray_errors("detector", MODEL_TIMEOUT_S):
             return cast("LoadedModel", await self._handle.info.remote())
 
     async def load(self, weights: str) -> LoadedModel:
+        order = self._orders.issue(PLATFORM, Purpose.MODEL)
         async with ray_errors("detector", LOAD_TIMEOUT_S):
-            loaded = await self._handle.broadcast("load", weights).results_async()
+            loaded = await self._handle.broadcast("load", weights, order).results_async()
             if not loaded:
                 raise unavailable("detector")
             return cast("LoadedModel", loaded[0])
 
 
 class RayEmbedder:
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], orders: WorkOrders) -> None:
         self._handle = by_value(handle)
+        self._orders = orders
 
     async def embed_image(self, pixels: npt.NDArray[np.uint8], owner: WorkOwner) -> Vector:
+        order = self._orders.issue(owner, Purpose.EMBED)
         async with ray_errors("embedder", MODEL_TIMEOUT_S):
-            return cast("Vector", await self._handle.embed_image.remote(pixels, owner))
+            return cast("Vector", await self._handle.embed_image.remote(pixels, order))
 
-    async def embed_text(self, text: str) -> Vector:
+    async def embed_text(self, text: str, owner: WorkOwner) -> Vector:
+        order = self._orders.issue(owner, Purpose.EMBED)
         async with ray_errors("embedder", MODEL_TIMEOUT_S):
-            return cast("Vector", await self._handle.embed_text.remote(text))
+            return cast("Vector", await self._handle.embed_text.remote(text, order))
 
     async def info(self) -> object:
         async with ray_errors("embedder", MODEL_TIMEOUT_S):
@@ -83,8 +90,9 @@ class RayEmbedder:
 
 
 class RayMemory:
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], orders: WorkOrders) -> None:
         self._handle = by_value(handle)
+        self._orders = orders
 
     async def search(
         self,
@@ -94,13 +102,15 @@ class RayMemory:
         only: SightingFilter,
         cameras: frozenset[str] | None,
     ) -> Sequence[ScoredSighting]:
+        order = self._orders.issue(WorkOwner(tenant), Purpose.SEARCH)
         async with ray_errors("memory", MODEL_TIMEOUT_S):
-            found = await self._handle.search.remote(tenant, vector, limit, only, cameras)
+            found = await self._handle.search.remote(order, vector, limit, only, cameras)
             return cast("Sequence[ScoredSighting]", found)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
+        order = self._orders.issue(WorkOwner(tenant), Purpose.SEARCH)
         async with ray_errors("memory", MODEL_TIMEOUT_S):
-            return cast("Vector", await self._handle.vector.remote(tenant, camera, track))
+            return cast("Vector", await self._handle.vector.remote(order, camera, track))
 
     async def info(self) -> object:
         async with ray_errors("memory", MODEL_TIMEOUT_S):
@@ -134,13 +144,15 @@ class Actors:
 
 
 class RayController:
-    def __init__(self, actors: Actors) -> None:
+    def __init__(self, actors: Actors, orders: WorkOrders) -> None:
         self._actors = actors
+        self._orders = orders
 
     async def changed(self, tenant: str, camera: str | None) -> None:
+        order = self._orders.issue(WorkOwner(tenant, camera), Purpose.ANNOUNCE)
         async with ray_errors("controller", ANNOUNCE_TIMEOUT_S):
             actor = await self._actors.get(CONTROLLER_ACTOR, "controller")
-            await actor.changed.remote(tenant, camera)
+            await actor.changed.remote(order)
 
 
 class RayJobs:
@@ -193,10 +205,12 @@ class RayJobs:
 
 
 class RayHosts:
-    def __init__(self, actors: Actors) -> None:
+    def __init__(self, actors: Actors, orders: WorkOrders) -> None:
         self._actors = actors
+        self._orders = orders
 
     async def snapshot(self, host: str, key: CameraKey, quality: int = 85) -> bytes:
+        order = self._orders.issue(WorkOwner(*key), Purpose.SNAPSHOT)
         async with ray_errors("camera's agent host", SNAPSHOT_TIMEOUT_S):
             actor = await self._actors.get(host, "camera's agent host")
-            return cast("bytes", await actor.snapshot.remote(key.tenant, key.camera, quality))
+            return cast("bytes", await actor.snapshot.remote(order, quality))

@@ -14,6 +14,7 @@ from cluster.core.roles import Permission
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from serve.api.audit.note import AuditNoteDep
+from serve.api.before_mask import ClosedFootageDep
 from serve.api.bound import TenantDecoder
 from serve.api.fields import TRACK_PATTERN, RequestBody, ResponseBody, SightingFilterDep
 from serve.api.images import Rgb
@@ -213,11 +214,14 @@ alone: files of recordings have addresses of their own, which end, and are sent 
     response_class=Response,
     responses=responses(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG"}},
 )
-async def sighting_snapshot(key: SnapshotKey, scope: TenantDep, viewing: ViewingDep) -> Response:
+async def sighting_snapshot(
+    key: SnapshotKey, scope: TenantDep, viewing: ViewingDep, closed: ClosedFootageDep
+) -> Response:
     """Only pictures of your own tenant: the key is looked up in its storage and nowhere else.
     Persons are hidden in it as the tenant's policy says; the picture of a person is hidden as a
     whole."""
     await scope.check_picture(key)
+    await closed.require_picture(scope, key)
     jpeg, sight = await shown_picture(scope, viewing, key)
     kept = "private, max-age=86400" if sight.cacheable else "no-store"
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": kept})

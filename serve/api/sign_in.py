@@ -143,7 +143,8 @@ class SignIn:
         """Begin a browser's session of somebody who signed in at an identity provider.
 
         Raises:
-            ConflictError: another user has this e-mail address.
+            ConflictError: another user has this e-mail address, or it is the last admin, and the
+                provider gives another role.
             WrongPasswordError: the user is disabled here.
             NotFoundError: there is no such tenant.
             UnavailableError: the records are away.

@@ -20,10 +20,12 @@ from livekit import api, rtc
 from cluster.controller.reports import HostStatus
 from cluster.core.names import HOST_ACTOR, WATCHER_IDENTITY
 from cluster.core.settings import Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrders
 from cluster.demo.cast import CAST
 from cluster.demo.session import DemoAccess, DemoSession
 from cluster.local.stack import Phase
 from cluster.media.gateway_choice import make_gateway
+from pipelines.clock import SystemClock
 from pipelines.domain import CameraKey
 
 PATIENCE_S = 90.0
@@ -96,7 +98,9 @@ class World:
         actor = await asyncio.to_thread(
             ray.get_actor, HOST_ACTOR.format(index=0), self.settings.ray.namespace
         )
-        status: HostStatus = await actor.sync.remote((), ())
+        orders = WorkOrders.of(self.settings, SystemClock())
+        order = orders.issue(PLATFORM, Purpose.FLEET)
+        status: HostStatus = await actor.sync.remote(order, (), ())
         return status
 
     async def rooms(self) -> dict[str, list[str]]:

@@ -36,9 +36,10 @@ PLANTED = {
     "gateway.password": (planted("gatewaypassword"),),
     "gateway.secret": (planted("gateway"),),
     "qdrant.api_key": (planted("qdrant"),),
+    "ray.work_keys": (planted("work"), planted("workformer")),
 }
 """Secrets of the demo's settings, which `test_secrets` looks for. The others it makes itself."""
-_LISTS = {"audit.former_secrets", "auth.keys", "database.decryption_keys"}
+_LISTS = {"audit.former_secrets", "auth.keys", "database.decryption_keys", "ray.work_keys"}
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,14 @@ class _Chain:
     Attributes:
         writing: how many events of the front are in a transaction now.
         tried: how many events of the front were there when a transaction failed.
+        batch: most events of the next transaction: fewer while one that is refused is looked for.
     """
 
     events: deque[AuditEvent] = field(default_factory=deque)
     loss: _Loss | None = None
     writing: int = 0
     tried: int = 0
+    batch: int = BATCH
 
     @property
     def length(self) -> int:
@@ -268,7 +270,7 @@ class AuditQueue:
     async def _transact(self, name: str) -> None:
         """Write what waits at the front of a chain, and what it lost."""
         chain = self._chains[name]
-        events = list(islice(chain.events, BATCH))
+        events = list(islice(chain.events, chain.batch))
         chain.writing, count = len(events), len(events)
         loss, chain.loss = chain.loss, None
         try:
@@ -283,11 +285,13 @@ class AuditQueue:
             self._observe("written", count)
             self._observe("delayed", chain.take(count))
             self._waiting -= count
+            chain.batch = min(BATCH, 2 * chain.batch)
         finally:
             chain.writing = 0
 
     def _refused(self, name: str, count: int, loss: _Loss | None, error: InputError) -> None:
-        """The database will never take these events, and the others shall not wait behind them."""
+        """The database will never take one of these events, and the others shall neither wait
+        behind it nor go with it: half of them are tried next, until it is alone."""
         if count == 0:
             # Not even the number of those that were lost. They stay in that of all losses.
             lost = loss.count if loss else 0
@@ -295,15 +299,16 @@ class AuditQueue:
                 "count of lost audit events not recorded", chain=name, count=lost, error=str(error)
             )
             return
-        log.error(
-            "audit events rejected by the database", chain=name, count=count, error=str(error)
-        )
         chain = self._chains[name]
         chain.lose(loss)
-        chain.take(count)
-        self._waiting -= count
-        now_us = self._clock.now_us()
-        self._lose(name, _Loss(count, now_us, now_us))
+        if count > 1:
+            chain.batch = count // 2
+            return
+        log.error("an audit event was rejected by the database", chain=name, error=str(error))
+        at_us = chain.events[0].at_us
+        chain.take(1)
+        self._waiting -= 1
+        self._lose(name, _Loss(1, at_us, at_us))
 
     def _served(self, name: str) -> None:
         """The chain goes to the end of the line, or leaves it."""

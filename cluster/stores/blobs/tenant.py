@@ -57,6 +57,11 @@ NO_BLOB = "there is no such blob, or no such file."
 _T = TypeVar("_T")
 
 
+def is_key(text: str) -> bool:
+    """Whether `text` can be the key of a blob, or of a folder of blobs."""
+    return len(text) <= MAX_KEY_LENGTH and _KEY.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class BlobStat:
     """Size in bytes, and a name of the content that changes when the blob is replaced."""
@@ -306,7 +311,7 @@ class TenantBlobs:
     # ------------------------------------------------------------ calls of the storage
 
     def _path(self, key: str) -> str:
-        if len(key) > MAX_KEY_LENGTH or not _KEY.fullmatch(key):
+        if not is_key(key):
             raise InputError(f"{key[:80]!r} is not the key of a blob.")
         return f"{self._root}/{key}"
 

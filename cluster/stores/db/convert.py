@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, SecretStr, TypeAdapter
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from sqlalchemy import Delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
@@ -25,10 +26,12 @@ from cluster.stores.db.models import (
 )
 from cluster.stores.db.types import AlarmRecord, AlarmState, HoldRecord, JobRecord, ObjectRecord
 from pipelines.domain import (
+    MAX_MASKS,
     Alarm,
     AlarmSource,
     AnalysedCell,
     Camera,
+    Polygon,
     Recording,
     Rule,
     Segment,
@@ -51,9 +54,18 @@ def secret_place(row: CameraRow, column: str) -> SecretPlace:
     return SecretPlace(row.tenant, CameraRow.__tablename__, row.id, column)
 
 
+_MASKS: TypeAdapter[tuple[Polygon, ...]] = TypeAdapter(
+    Annotated[tuple[Polygon, ...], Field(max_length=MAX_MASKS)]
+)
+CAMERA_BODIES: dict[str, TypeAdapter[Any]] = {"recording": TypeAdapter(Recording), "masks": _MASKS}
+"""Columns of `CameraRow` that hold JSON, and fields of `Camera`."""
+
+
 def camera_of(row: CameraRow, cipher: RecordCipher) -> Camera:
-    """The camera. Secrets that do not decrypt are in its `unreadable`."""
+    """The camera. Secrets that do not decrypt, and what somebody else wrote into the row and is not
+    valid, are in its `unreadable`: it is not pulled then, so that no mask is missed."""
     secrets, unreadable = _camera_secrets(row, cipher)
+    bodies = _camera_bodies(row, unreadable)
     return Camera(
         tenant=row.tenant,
         id=row.id,
@@ -65,10 +77,21 @@ def camera_of(row: CameraRow, cipher: RecordCipher) -> Camera:
         detect_fps_min=row.detect_fps_min,
         detect_fps_max=row.detect_fps_max,
         enabled=row.enabled,
-        recording=Recording.model_validate(row.recording),
-        masks=row.masks,
+        recording=bodies.get("recording", Recording()),
+        masks=bodies.get("masks", ()),
         unreadable=tuple(unreadable),
     )
+
+
+def _camera_bodies(row: CameraRow, unreadable: list[UnreadableSecret]) -> dict[str, Any]:
+    bodies: dict[str, Any] = {}
+    for column, kind in CAMERA_BODIES.items():
+        try:
+            bodies[column] = kind.validate_python(getattr(row, column))
+        except ValidationError:
+            reason = f"the camera's {column} cannot be read from the records. Set it again."
+            unreadable.append(UnreadableSecret(field=column, reason=reason))
+    return bodies
 
 
 def _camera_secrets(
@@ -87,9 +110,11 @@ def _camera_secrets(
     return secrets, unreadable
 
 
-def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCipher) -> None:
-    """Write `camera` into its row, at the given plan revision. What is stored of its unreadable
-    secrets stays: the key may come back.
+def write_camera(
+    row: CameraRow, camera: Camera, revision: int, cipher: RecordCipher, now_us: int
+) -> None:
+    """Write `camera` into its row, at the given plan revision. What is stored of what is unreadable
+    stays: the key may come back, and masks that cannot be read are not removed.
 
     Raises:
         ConfigError: this process has no key.
@@ -105,8 +130,27 @@ def write_camera(row: CameraRow, camera: Camera, revision: int, cipher: RecordCi
     row.detect_fps_min, row.detect_fps_max = camera.detect_fps_min, camera.detect_fps_max
     row.enabled = camera.enabled
     body = camera.model_dump(mode="json", include={"recording", "masks"})
-    row.recording, row.masks = body["recording"], body["masks"]
+    if not camera.is_unreadable("masks"):
+        row.masks_since_us = masks_since(row.masks, body["masks"], row.masks_since_us, now_us)
+    for column in CAMERA_BODIES:
+        if not camera.is_unreadable(column):
+            setattr(row, column, body[column])
     row.revision = revision
+
+
+def masks_since(
+    before: object, after: Sequence[object], since_us: int | None, now_us: int
+) -> int | None:
+    """Since when a camera has all of the masks that it has; None: it has none.
+
+    Args:
+        before: as stored, whatever that is.
+        since_us: the same of `before`.
+    """
+    if not after:
+        return None
+    known = before if isinstance(before, list) and since_us is not None else []
+    return since_us if all(mask in known for mask in after) else now_us
 
 
 def rule_of(row: RuleRow) -> Rule:

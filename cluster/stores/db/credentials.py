@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import load_only
 
 from cluster.core.holders import Credential, CredentialKind
 from cluster.stores.db import keys
@@ -59,6 +60,8 @@ class Credentials:
     ) -> dict[Credential, Principal]:
         rows = await session.execute(
             select(SessionRow.id, UserRow)
+            # The platform's role may read no more of them than this and the conditions.
+            .options(load_only(UserRow.role, UserRow.groups, raiseload=True))
             .join(UserRow, (SessionRow.tenant == UserRow.tenant) & (SessionRow.user == UserRow.id))
             .where(
                 SessionRow.id.in_(ids),

@@ -106,6 +106,7 @@ class CameraRow(TenantOwned, Base):
     revision: Mapped[int] = mapped_column(BigInteger)
     recording: Mapped[dict[str, Any]] = mapped_column(JsonBody)
     masks: Mapped[list[Any]] = mapped_column(JsonBody)
+    masks_since_us: Mapped[int | None] = mapped_column(BigInteger)
     created_us: Mapped[int] = mapped_column(BigInteger)
 
     rules: Mapped[list[RuleRow]] = relationship(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from pydantic import ValidationError
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from cluster.core.log import get_logger
 from cluster.core.roles import Role
 from cluster.core.tenancy import require_tenant
 from cluster.stores.db import keys
@@ -15,14 +17,16 @@ from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.erased import is_leaving
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
-from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, TenantRow
+from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, RuleRow, TenantRow
 from cluster.stores.db.sessions import Sessions
-from cluster.stores.db.tenant_row import unknown_tenant
+from cluster.stores.db.tenant_row import lock_tenant, unknown_tenant
 from cluster.stores.db.types import IssuedKey, Principal, Tenant, Whereabouts
 from pipelines.clock import Clock
-from pipelines.domain import CameraPlan
+from pipelines.domain import CameraPlan, Rule
 from pipelines.errors import ConflictError, InputError
 from pipelines.moving import MovePhase
+
+log = get_logger("records")
 
 
 class PlatformRecords(KeyRecords):
@@ -93,10 +97,17 @@ class PlatformRecords(KeyRecords):
             rows = await session.scalars(select(QuotaRow).where(QuotaRow.tenant == tenant))
             return {row.name: row.amount for row in rows}
 
+    async def own_quotas(self, name: str) -> dict[str, int]:
+        """One limit of the tenants that have another than all, by tenant."""
+        async with self._sessions.read() as session:
+            rows = await session.scalars(select(QuotaRow).where(QuotaRow.name == name))
+            return {row.tenant: row.amount for row in rows}
+
     async def set_quotas(self, tenant: str, quotas: Mapping[str, int]) -> None:
         """Replace them; what is not named is that of all. Raises NotFoundError."""
         async with self._sessions.write() as session:
-            await _require_tenant_row(session, tenant)
+            # Two at once would both remove what was there, and then collide.
+            await lock_tenant(session, tenant)
             await session.execute(delete(QuotaRow).where(QuotaRow.tenant == tenant))
             session.add_all(
                 QuotaRow(tenant=tenant, name=name, amount=amount) for name, amount in quotas.items()
@@ -211,11 +222,21 @@ class PlatformRecords(KeyRecords):
             return [
                 CameraPlan(
                     camera=camera_of(row, self._cipher),
-                    rules=tuple(rule_of(rule) for rule in row.rules),
+                    rules=tuple(_readable(row.rules)),
                     revision=row.revision,
                 )
                 for row in rows
             ]
+
+
+def _readable(rows: Iterable[RuleRow]) -> Iterator[Rule]:
+    """Rules, without those that somebody else wrote and that are not valid: cameras of all tenants
+    would stand still for one of them."""
+    for row in rows:
+        try:
+            yield rule_of(row)
+        except ValidationError:
+            log.error("a rule is not valid", tenant=row.tenant, camera=row.camera, rule=row.id)
 
 
 async def _check_not_erased(session: AsyncSession, tenant: str) -> None:

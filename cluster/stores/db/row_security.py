@@ -110,6 +110,20 @@ def expose(connection: Connection, table: str) -> None:
     connection.execute(text(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"))
 
 
+def show_columns(connection: Connection, table: str, columns: str) -> None:
+    """Let the platform role read these columns of a table that it could read whole."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"REVOKE SELECT ON {table} FROM {PLATFORM_ROLE}"))
+        connection.execute(text(f"GRANT SELECT ({columns}) ON {table} TO {PLATFORM_ROLE}"))
+
+
+def show_whole(connection: Connection, table: str, columns: str) -> None:
+    """Undo `show_columns`."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"REVOKE SELECT ({columns}) ON {table} FROM {PLATFORM_ROLE}"))
+        connection.execute(text(f"GRANT SELECT ON {table} TO {PLATFORM_ROLE}"))
+
+
 def see_all_rows(connection: Connection) -> None:
     """Let the owner of the tables see all rows until the end of the transaction."""
     if connection.dialect.name == "postgresql":

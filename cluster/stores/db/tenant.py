@@ -47,6 +47,7 @@ from cluster.stores.db.types import (
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, Camera, Rule
 from pipelines.errors import ConflictError, InputError, NotFoundError, QuotaReachedError
+from pipelines.retention import LATEST_US
 
 # 10 columns a row: well below the 32,766 parameters that SQLite takes in one statement.
 _INSERT_CHUNK = 500
@@ -83,11 +84,18 @@ class TenantRecords:
         async with self._sessions.read() as session:
             return list(await session.scalars(select(CameraRow.id).order_by(CameraRow.id)))
 
-    async def masked_cameras(self) -> frozenset[str]:
-        """Ids of the cameras that have privacy masks."""
+    async def masked_cameras(self) -> dict[str, int]:
+        """The cameras that have privacy masks, and since when they have all of them, UTC
+        microseconds."""
+        columns = CameraRow.id, CameraRow.masks, CameraRow.masks_since_us
         async with self._sessions.read() as session:
-            rows = await session.execute(select(CameraRow.id, CameraRow.masks))
-            return frozenset(id for id, masks in rows if masks)
+            rows = (await session.execute(select(*columns))).all()
+        # Masks that cannot be read are masks (`Camera.unreadable`), and nothing is from after them.
+        return {
+            id: LATEST_US if since_us is None else since_us
+            for id, masks, since_us in rows
+            if masks != []
+        }
 
     async def camera(self, camera: str) -> Camera:
         """Raises NotFoundError."""
@@ -126,7 +134,7 @@ class TenantRecords:
             cameras = select(func.count()).select_from(CameraRow)
             await _check_room(session, cameras, "cameras", at_most)
             row = CameraRow(tenant=self.tenant, id=camera.id, created_us=self._clock.now_us())
-            write_camera(row, camera, revision, self._cipher)
+            write_camera(row, camera, revision, self._cipher, self._clock.now_us())
             session.add(row)
         return camera
 
@@ -147,7 +155,7 @@ class TenantRecords:
             if after == before:
                 await session.rollback()
             else:
-                write_camera(row, after, revision, self._cipher)
+                write_camera(row, after, revision, self._cipher, self._clock.now_us())
         return after
 
     async def remove_camera(self, camera: str) -> None:

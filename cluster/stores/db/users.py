@@ -194,7 +194,8 @@ class TenantUsers:
 
         Raises:
             InputError: the role cannot be limited to camera groups.
-            ConflictError: another user has this address, or there are as many as there may be.
+            ConflictError: another user has this address, there are as many as there may be, or it
+                is the last admin, and the provider gives another role.
             NotFoundError: there is no such tenant or group, or the tenant is being erased.
         """
         async with self._sessions.write() as session:
@@ -215,6 +216,8 @@ class TenantUsers:
                     created_us=self._clock.now_us(),
                 )
                 session.add(row)
+            elif role is not Role.ADMIN:
+                await self._keep_an_admin(session, row)
             row.provider, row.subject, row.password = provider, subject, NO_PASSWORD
             row.email, row.name, row.role = email, name, role.value
             wanted = groups_of(row.groups) if groups == "kept" else groups

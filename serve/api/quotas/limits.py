@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from cluster.core.log import get_logger
-from cluster.core.names import STORAGE_QUOTA
+from cluster.core.names import FRAMES_QUOTA, JOBS_QUOTA, STORAGE_QUOTA
 from cluster.core.settings import Settings
 from cluster.stores.db import PlatformRecords
 from pipelines.clock import Clock
@@ -36,7 +36,8 @@ class Quota(StrEnum):
     CAMERAS = "cameras"
     RULES = "rules"
     RULES_PER_CAMERA = "rules-per-camera"
-    JOBS = "jobs"
+    JOBS = JOBS_QUOTA
+    ANALYSED_FRAMES = FRAMES_QUOTA
     STORAGE_BYTES = STORAGE_QUOTA
 
 
@@ -66,6 +67,7 @@ def limits_of(settings: Settings) -> Limits:
         Quota.RULES: quotas.rules,
         Quota.RULES_PER_CAMERA: quotas.rules_per_camera,
         Quota.JOBS: settings.batch.jobs_per_tenant,
+        Quota.ANALYSED_FRAMES: quotas.analysed_frames_per_second,
         Quota.STORAGE_BYTES: quotas.storage_bytes,
     }
 

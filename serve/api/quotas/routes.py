@@ -24,8 +24,6 @@ from serve.api.state import ApiState, StateDep
 
 router = APIRouter(tags=["quotas"], responses=responses(401, 403, 422, 429, 503))
 
-ANALYSED = "analysed-frames-per-second"
-
 
 class QuotaView(ResponseBody):
     name: str = Field(examples=["requests"])
@@ -34,10 +32,10 @@ class QuotaView(ResponseBody):
         "the replica that answers; `count`: what there is."
     )
     scope: Literal["tenant", "key"] = Field(description="Whose use this is.")
-    limit: int | None = Field(description="Null: it is only shown.")
+    limit: int
     used: float = Field(
         description="Of `rules-per-camera`: by the camera with most. Of `storage-bytes`: when "
-        "retention last measured it."
+        "retention last measured it. Of `analysed-frames-per-second`: by enabled cameras."
     )
     window_s: float | None = Field(None, description="Of a rate.")
     reset_s: int | None = Field(
@@ -153,13 +151,11 @@ async def _counts(scope: TenantScope, limits: Limits) -> list[QuotaView]:
         Quota.RULES: counts.rules,
         Quota.RULES_PER_CAMERA: counts.most_rules,
         Quota.JOBS: len(await scope.jobs.under_way()),
+        # What is wanted beyond the limit is not analysed.
+        Quota.ANALYSED_FRAMES: min(round(counts.detect_fps, 3), limits[Quota.ANALYSED_FRAMES]),
         Quota.STORAGE_BYTES: storage.total if storage is not None else 0,
     }
-    views = [
+    return [
         QuotaView(name=quota, kind="count", scope="tenant", limit=limits[quota], used=count)
         for quota, count in used.items()
     ]
-    frames = QuotaView(
-        name=ANALYSED, kind="count", scope="tenant", limit=None, used=round(counts.detect_fps, 3)
-    )
-    return [*views, frames]

@@ -86,7 +86,7 @@ class ColourEmbedder:
         mean = pixels.reshape(-1, 3).mean(axis=0) + 1
         return np.asarray(mean / np.linalg.norm(mean), np.float32)
 
-    async def embed_text(self, text: str) -> Vector:
+    async def embed_text(self, text: str, owner: WorkOwner) -> Vector:
         raise InputError("This embedder has no text side.", hint="Search by a picture.")
 
     async def info(self) -> object:

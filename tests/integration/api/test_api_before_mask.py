@@ -9,21 +9,29 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from cluster.core.roles import Role
-from pipelines.domain import Stages
+from cluster.stores.db import CameraChanges
+from cluster.stores.db.models import CameraRow
+from cluster.stores.db.sessions import Sessions
+from pipelines.domain import AlarmSource, Stages
+from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from serve.api.app import create_app
 from serve.api.times import rfc3339
-from tests.factories import T0_US, make_alarm, make_camera
+from tests.factories import T0_US, make_alarm, make_camera, make_sighting
 from tests.integration.api.world import World, problem, served
 from tests.recorded import segments_of, ship, units
 
 S = 1_000_000
 FRAMES, PER_SEGMENT = 100, 30
-BEFORE_US, SINCE_US = T0_US, T0_US + 60 * S
+BEFORE_US, MASKED_US, SINCE_US = T0_US, T0_US + 30 * S, T0_US + 60 * S
 LEFT = [((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))]
+JPEG = b"\xff\xd8\xff\xe0 a picture"
 ALARMS = {
-    at_us: make_alarm(n, stages=Stages(capture_us=at_us + S))
+    at_us: make_alarm(
+        n, stages=Stages(capture_us=at_us + S), snapshot=alarm_snapshot_key(make_alarm(n).id)
+    )
     for n, at_us in enumerate((BEFORE_US, SINCE_US))
 }
 
@@ -34,12 +42,20 @@ async def record(world: World, folder: Path, camera: str, start_us: int, **row: 
     await ship(files, recordings, blobs, camera, **row)
 
 
+async def masked_since(world: World, since_us: int) -> None:
+    """As if the gate had got its masks then."""
+    async with Sessions(world.database._engine, "acme").write() as session:
+        gate = update(CameraRow).where(CameraRow.id == "gate")
+        await session.execute(gate.values(masks_since_us=since_us))
+
+
 @pytest.fixture
 async def footage(world: World, tmp_path: Path) -> None:
     """The gate got its masks between two recordings and two alarms; the yard has none."""
     records = world.database.tenant("acme")
     rolls = {"pre_roll_s": 1, "post_roll_s": 1}
     await records.add_camera(make_camera(masks=LEFT, recording=rolls))
+    await masked_since(world, MASKED_US)
     await records.add_camera(make_camera(id="yard"))
     await record(world, tmp_path / "before", "gate", BEFORE_US)
     await record(world, tmp_path / "since", "gate", SINCE_US, masked=True)
@@ -106,3 +122,77 @@ async def test_what_is_unmasked_of_a_masked_camera_is_closed(client: Serve) -> N
     assert (closed["state"], closed["code"], closed["url"]) == ("none", "before-mask", None)
     answer = await clip(caller, SINCE_US)
     assert (answer["state"], answer["masked"]) == ("ready", True)
+
+
+async def test_masks_that_were_added_later_close_what_has_fewer(
+    world: World, client: Serve
+) -> None:
+    """All that was recorded until then, although a mask is painted into a part of it."""
+    caller = await client("block", Role.ANALYST)
+    assert (await export(caller, "gate", SINCE_US)).status_code == 200
+    right = [((0.5, 0.0), (1.0, 0.0), (1.0, 1.0))]
+    records = world.database.tenant("acme")
+    await records.update_camera("gate", CameraChanges(masks=LEFT + right))
+    assert await listed(caller, "gate") == ([], 8)
+    problem(await export(caller, "gate", SINCE_US), 403, "forbidden")
+    assert (await clip(caller, SINCE_US))["code"] == "before-mask"
+    admin = await client("block", Role.ADMIN)
+    assert await listed(admin, "gate") == ([False] * 4 + [True] * 4, 0)
+    # Without any mask nothing is hidden from anybody any more.
+    await records.update_camera("gate", CameraChanges(masks=[]))
+    assert await listed(caller, "gate") == ([False] * 4 + [True] * 4, 0)
+
+
+@pytest.fixture
+async def pictures(world: World, footage: None) -> dict[str, int]:
+    """Pictures of alarms and objects, and of what is not known any more: when each is from."""
+    blobs, tracks = world.blobs("acme"), world.database.tracks("acme")
+    found = {f"/v1/alarms/{alarm.id}/snapshot": at_us for at_us, alarm in ALARMS.items()}
+    keys = {alarm_snapshot_key(alarm.id): at_us for at_us, alarm in ALARMS.items()}
+    for at_us in (BEFORE_US, SINCE_US):
+        for camera in ("gate", "yard"):
+            seen = make_sighting(
+                camera=camera,
+                track=f"t-{at_us}",
+                first_seen_us=at_us,
+                last_seen_us=at_us + 40 * S,
+                snapshot=object_snapshot_key(camera, f"t-{at_us}"),
+            )
+            await tracks.record_objects([seen], AlarmSource.LIVE)
+            keys[object_snapshot_key(camera, f"t-{at_us}")] = (
+                at_us if camera == "gate" else SINCE_US
+            )
+    keys[object_snapshot_key("gate", "nobody knows")] = BEFORE_US
+    keys[object_snapshot_key("yard", "nobody knows")] = SINCE_US
+    keys[alarm_snapshot_key(make_alarm(99).id)] = BEFORE_US
+    for key in keys:
+        await blobs.put(key, JPEG)
+    return found | {f"/v1/snapshots/{key}": at_us for key, at_us in keys.items()}
+
+
+async def test_pictures_from_before_are_closed_too(client: Serve, pictures: dict[str, int]) -> None:
+    assert len(pictures) == 11
+    caller, admin = await client("block", Role.ANALYST), await client("block", Role.ADMIN)
+    everybody = await client("allow", Role.ANALYST)
+    for path, at_us in pictures.items():
+        answer = await caller.get(path)
+        if at_us < MASKED_US:
+            assert problem(answer, 403, "forbidden")["permission"] == "live.unmasked", path
+        else:
+            assert (answer.status_code, answer.content) == (200, JPEG), path
+        for other in (admin, everybody):
+            assert (await other.get(path)).content == JPEG
+
+
+async def test_a_link_from_before_the_masks_opens_nothing(world: World, client: Serve) -> None:
+    caller = await client("block", Role.ADMIN)
+    pages = {c: (await caller.get("/v1/recordings", params={"camera": c})).json()
+             for c in ("gate", "yard")}  # fmt: skip
+    links = {camera: page["segments"][0]["url"] for camera, page in pages.items()}
+    for link in links.values():
+        assert (await caller.get(link)).status_code == 200
+    # A second later, by the clock that signs.
+    await masked_since(world, world.deps.clock.now_us() + S)
+    body = problem(await caller.get(links["gate"]), 403, "forbidden")
+    assert "before the camera had its privacy masks" in str(body["detail"])
+    assert (await caller.get(links["yard"])).status_code == 200

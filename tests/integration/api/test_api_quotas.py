@@ -303,7 +303,7 @@ async def test_what_is_used_is_shown(settings: Settings, migrated: Path) -> None
             ("jobs", "tenant"): (0, 2),
             # Not measured yet.
             ("storage-bytes", "tenant"): (0, 10**9 * 1024 * 1024),
-            ("analysed-frames-per-second", "tenant"): (7.5, None),
+            ("analysed-frames-per-second", "tenant"): (7.5, 30_000),
         }
         assert shown["requests", "tenant"]["window_s"] == 60
         assert shown["requests", "tenant"]["reset_s"] == 61

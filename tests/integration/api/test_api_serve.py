@@ -31,13 +31,14 @@ from cluster.core.settings import (
     RedisSettings,
     Settings,
 )
+from cluster.core.work_orders import Purpose, WorkOrder
 from cluster.stores.bus import AlarmStream, CameraStatus, CameraStatusBoard, open_redis
 from cluster.stores.db import Database, new_key
 from pipelines.domain import CameraState, Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import InputError, UnavailableError
 from serve.api.auth import FAILURES_PER_MINUTE
 from serve.api.deployment import Api
-from tests.factories import CIPHER, RECORD_KEY, make_alarm, make_camera
+from tests.factories import CIPHER, ORDERS, RECORD_KEY, make_alarm, make_camera
 from tests.integration.api.ports import Model
 from tests.integration.api.test_api_detect import jpeg
 from tests.integration.api.test_api_stream import follow, take
@@ -54,7 +55,7 @@ pytestmark = pytest.mark.timeout(240)
 class Detector:
     """Sees one person in the middle; refuses frames that are wider than 1000 pixels."""
 
-    async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect_image(self, image: LetterboxedFrame, order: WorkOrder) -> Detections:
         width, height = image.letterbox.source
         if width > 1_000:
             raise UnavailableError("Too many frames wait.", hint="Try again.")
@@ -68,11 +69,11 @@ class Detector:
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 class Embedder:
     async def embed_image(
-        self, pixels: npt.NDArray[np.uint8], owner: WorkOwner
+        self, pixels: npt.NDArray[np.uint8], order: WorkOrder
     ) -> npt.NDArray[np.float32]:
         raise RuntimeError("a bug with a secret in its text")
 
-    async def embed_text(self, text: str) -> npt.NDArray[np.float32]:
+    async def embed_text(self, text: str, order: WorkOrder) -> npt.NDArray[np.float32]:
         raise InputError("This embedder has no text side.", hint="Search by a picture.")
 
     async def info(self) -> str:
@@ -89,8 +90,8 @@ class Memory:
 class Host:
     """An agent host that holds one picture."""
 
-    async def snapshot(self, tenant: str, camera: str, quality: int) -> bytes:
-        return f"{tenant}/{camera}/{quality}".encode()
+    async def snapshot(self, order: WorkOrder, quality: int) -> bytes:
+        return f"{order.owner.tenant}/{order.owner.camera}/{quality}".encode()
 
 
 @ray.remote(num_cpus=0)
@@ -98,8 +99,8 @@ class Controller:
     def __init__(self) -> None:
         self._told: list[tuple[str, str | None]] = []
 
-    async def changed(self, tenant: str, camera: str | None = None) -> None:
-        self._told.append((tenant, camera))
+    async def changed(self, order: WorkOrder) -> None:
+        self._told.append((order.owner.tenant, order.owner.camera))
 
     async def told(self) -> list[tuple[str, str | None]]:
         return self._told
@@ -170,7 +171,8 @@ def running(settings: Settings, migrated: Path) -> Iterator[Running]:
             controller = Controller.options(name=CONTROLLER_ACTOR).remote()  # type: ignore[attr-defined]
             host = Host.options(name=HOST).remote()  # type: ignore[attr-defined]
             # The API waits seconds for a host, and a busy machine starts no actor in that time.
-            ray.get([controller.told.remote(), host.snapshot.remote("", "", 0)])
+            first = ORDERS.issue(WorkOwner("acme", "gate"), Purpose.SNAPSHOT)
+            ray.get([controller.told.remote(), host.snapshot.remote(first, 0)])
             application = Api.bind(settings, Detector.bind(), Embedder.bind(), Memory.bind())
             serve.start(http_options=HTTPOptions(host="127.0.0.1", port=settings.api.port))
             serve.run(application, name=SERVE_APP, route_prefix="/")

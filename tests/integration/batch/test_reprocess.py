@@ -22,7 +22,7 @@ from cluster.demo.scene import GroundTruth
 from cluster.stores.db import Database, migrate
 from pipelines.domain import AlarmSource, ZoneEntryRule
 from pipelines.errors import InputError, NotFoundError
-from tests.factories import CIPHER
+from tests.factories import CIPHER, make_rule
 from tests.integration.batch.conftest import (
     DETECTOR_VARIABLES,
     data_folder,
@@ -232,6 +232,9 @@ async def test_impossible_requests_are_rejected(
         await run(settings, files=(str(videos),), model="/missing.pt")
     with pytest.raises(InputError, match="no running detector has the model"):
         await run(settings, files=(str(videos),), detector="shared")
+    await database.tenant("acme").add_rule("gate", make_rule("odd", classes=("bicicle",)))
+    with pytest.raises(InputError, match="rule 'odd' names 'bicicle'"):
+        await run(settings, files=(str(videos),), model=settings.detector.weights)
     await database.tenant("acme").remove_camera("gate")
     with pytest.raises(NotFoundError, match="camera gate"):
         await run(settings, files=(str(videos),))

@@ -3,9 +3,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import update
 
 from cluster.core.roles import Role
 from cluster.stores.db import Database, IssuedKey, PlatformRecords, Principal, key_records, new_key
+from cluster.stores.db.models import CameraRow, RuleRow
+from cluster.stores.db.sessions import Sessions
 from pipelines.clock import ManualClock
 from pipelines.errors import ConflictError, InputError, NotFoundError
 from tests.factories import make_camera, make_rule
@@ -255,3 +258,35 @@ async def test_plans_of_all_tenants(platform: PlatformRecords, database: Databas
     assert [plan.key for plan in plans] == [("acme", "gate"), ("globex", "gate")]
     assert [[rule.id for rule in plan.rules] for plan in plans] == [["acme"], ["globex"]]
     assert [plan.camera.enabled for plan in plans] == [True, False]
+
+
+async def test_a_row_that_is_not_valid_stops_no_other(
+    platform: PlatformRecords, database: Database
+) -> None:
+    """Somebody wrote past the application: the camera says so and is not pulled, a rule is left
+    out."""
+    for tenant in ("acme", "globex"):
+        await database.tenant(tenant).add_camera(make_camera(tenant))
+        for rule in ("good", "odd"):
+            await database.tenant(tenant).add_rule("gate", make_rule(rule))
+    async with Sessions(database._engine, "acme").write() as session:
+        await session.execute(update(CameraRow).values(recording={"mode": "odd"}))
+    async with Sessions(database._engine, "globex").write() as session:
+        odd = update(RuleRow).where(RuleRow.id == "odd")
+        await session.execute(odd.values(body={"kind": "of tomorrow"}))
+    acme, globex = await platform.plans()
+    assert [found.field for found in acme.camera.unreadable] == ["recording"]
+    assert globex.camera.unreadable == ()
+    assert [rule.id for rule in globex.rules] == ["good"]
+    assert [camera.id for camera in await database.tenant("acme").cameras()] == ["gate"]
+
+
+async def test_quotas_that_are_set_at_once_do_not_collide(platform: PlatformRecords) -> None:
+    wanted = [{"cameras": number, "jobs": number} for number in range(1, 9)]
+    await asyncio.gather(*(platform.set_quotas("acme", quotas) for quotas in wanted))
+    assert await platform.quotas("acme") in wanted
+    await platform.set_quotas("globex", {"jobs": 3})
+    assert (await platform.own_quotas("jobs"))["globex"] == 3
+    assert await platform.own_quotas("rules") == {}
+    with pytest.raises(NotFoundError):
+        await platform.set_quotas("nobody", {"jobs": 3})

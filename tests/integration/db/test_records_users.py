@@ -137,6 +137,31 @@ ENDS = {
 }
 
 
+@pytest.mark.parametrize("adopted", [True, False])
+async def test_a_provider_does_not_take_the_last_admin_away(
+    database: Database, adopted: bool
+) -> None:
+    users = database.users("acme")
+
+    async def sign_in(role: Role) -> User:
+        return await users.from_provider(
+            "corp", "subject-1", "ana@acme.example", "Ana", role, adopt=True
+        )
+
+    if adopted:
+        await users.add("ana@acme.example", "Ana", Role.ADMIN, HASH)
+    else:
+        await sign_in(Role.ADMIN)
+    with pytest.raises(ConflictError, match="last admin"):
+        await sign_in(Role.VIEWER)
+    (kept,) = await users.users()
+    assert kept.role is Role.ADMIN
+    assert kept.provider == (None if adopted else "corp")
+    assert (await sign_in(Role.ADMIN)).id == kept.id
+    await users.add("b@acme.example", "b", Role.ADMIN, HASH)
+    assert (await sign_in(Role.VIEWER)).role is Role.VIEWER
+
+
 @pytest.mark.parametrize("how", ENDS)
 async def test_two_admins_cannot_end_each_other(database: Database, how: str) -> None:
     users = database.users("acme")

@@ -19,6 +19,7 @@ from sqlalchemy import CheckConstraint, Column, Table, insert, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from cluster.core.holders import Credential, CredentialKind
 from cluster.core.roles import Role
 from cluster.stores.audit.events import PLATFORM_CHAIN
 from cluster.stores.db import Database, migrate, schema
@@ -239,6 +240,44 @@ async def test_what_the_platform_sees_is_what_it_needs(
         for table in OF_THE_PLATFORM - {"audit"}:
             assert await _tenants_in(connection, table) == set(TENANTS)
         assert await _tenants_in(connection, "audit") == {*TENANTS, PLATFORM_CHAIN}
+
+
+# Whether a view or a link still is its holder's (`credentials`), and nothing else.
+SHOWN = {
+    "users": {"tenant", "id", "role", "camera_groups", "disabled"},
+    "sessions": {"tenant", "id", "user", "expires_us", "ended_us"},
+}
+
+
+async def test_the_platform_reads_no_passwords_and_no_more_of_people_than_it_needs(
+    filled: None, platforms_engine: AsyncEngine
+) -> None:
+    async with _as(platforms_engine, None) as connection:
+        for table, shown in SHOWN.items():
+            columns = {column.name for column in Base.metadata.tables[table].columns}
+            assert shown < columns
+            for column in columns:
+                refusal = await _refusal(connection, text(f'SELECT "{column}" FROM {table}'))
+                assert refusal == (None if column in shown else DENIED), (table, column)
+            for statement in (f"SELECT * FROM {table}", f"SELECT {table} FROM {table}"):
+                assert await _refusal(connection, text(statement)) == DENIED
+
+
+async def test_the_platform_still_knows_whose_session_works(
+    logins: PostgresServer, name: str
+) -> None:
+    async with Database(
+        logins.url(name, PLATFORM_LOGIN), tenant_url=logins.url(name, TENANT_LOGIN), cipher=CIPHER
+    ) as database:
+        await database.platform().ensure_tenant("acme", "Acme")
+        users, sessions = database.users("acme"), database.sessions("acme")
+        user = await users.add("a@b.example", "A", Role.VIEWER, SecretStr("hash"))
+        assert await sessions.begin(user.id, SecretStr("hash"), "s-1", "d", 10**17)
+        credential = Credential("acme", CredentialKind.SESSION, "s-1")
+        found = await database.credentials().principals([credential])
+        assert found[credential].role is Role.VIEWER
+        await sessions.end("s-1")
+        assert await database.credentials().principals([credential]) == {}
 
 
 async def test_the_owner_sees_nothing_unless_it_says_so(

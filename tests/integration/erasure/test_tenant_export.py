@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cluster.cli.main import app
 from cluster.portability.export import TenantExport
 from cluster.portability.manifest import TenantManifest, verify
-from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.blobs.tenant import TenantBlobs, is_key
 from cluster.stores.db.dump import PAGE
 from pipelines.errors import ConflictError, InputError, UnavailableError
 from tests.factories import make_alarm
@@ -84,6 +84,20 @@ async def test_all_of_one_tenant_and_nothing_of_another(place: Place, tmp_path: 
     for secret in ("s3cr", "a hash", "digest", "globex"):
         assert secret not in everything
     assert rows(folder, "users")[0]["email"] == "ana@example.org"
+
+
+async def test_files_of_somebody_else_are_left_out_and_told(place: Place, tmp_path: Path) -> None:
+    """Names that this application gives to nothing, of files and of a folder."""
+    await fill(place, "acme")
+    folder = place.site.folder / "blobs" / "acme"
+    for name in ("clips/a name.mp4", "clips/\u00e9t\u00e9.jpg", "my notes/plan.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"theirs")
+    manifest, _ = await export(place, tmp_path / "out")
+    assert verify(tmp_path / "out") == manifest
+    assert manifest.left_out[-1].startswith("3 files or folders")
+    ours = {key for key in place.site.files("acme") if is_key(key)}
+    assert copied(tmp_path / "out") == {key for key in ours if ".half" not in key}
 
 
 async def test_again_it_copies_only_what_changed(place: Place, tmp_path: Path) -> None:

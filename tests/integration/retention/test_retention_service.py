@@ -11,12 +11,14 @@ from pydantic import SecretStr
 from cluster.core.retention_settings import RetentionSettings
 from cluster.core.settings import BlobSettings, DatabaseSettings, Settings
 from cluster.retention.service import RetentionService
+from tests.factories import SIGNED
 from tests.integration.retention.site import Site
 
 
 def make_settings(folder: Path, url: str | None = None) -> Settings:
     return Settings(
         data_dir=folder,
+        ray=SIGNED,
         database=DatabaseSettings(url=SecretStr(f"sqlite:///{folder}/atalaia.db")),
         blobs=BlobSettings(url=url or f"file://{folder}/blobs"),
         retention=RetentionSettings.model_validate({"days": {"recordings": 30}, "interval_s": 1}),

@@ -21,17 +21,36 @@ from cluster.core.handles import by_value
 from cluster.core.names import DETECTOR, EMBEDDER, MEMORY
 from cluster.core.remote import ray_errors
 from cluster.core.settings import DetectorSettings, RedisSettings, Settings
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder
 from cluster.inference.model_choice import ModelChoice
 from pipelines.domain import Crop, Detections, LetterboxedFrame, Sighting, SightingFilter, WorkOwner
 from pipelines.erasure import Target
-from pipelines.errors import InputError, ModelError, StaleFrameError, UnavailableError
+from pipelines.errors import (
+    InputError,
+    ModelError,
+    StaleFrameError,
+    UnavailableError,
+    WorkRefusedError,
+)
 from pipelines.imaging import letterbox_rgb
 from pipelines.retention import Window
 from serve.app import resources
+from tests.factories import ORDERS, SIGNED
 from tests.integration.serve import clip_model, models
 
 Handle = DeploymentHandle[Any]
-GATE = WorkOwner("acme", "gate")
+GATE = ORDERS.issue(WorkOwner("acme", "gate"), Purpose.DETECT)
+LOAD = ORDERS.issue(PLATFORM, Purpose.MODEL)
+EMBED = ORDERS.issue(WorkOwner("acme"), Purpose.EMBED)
+
+
+def detects(camera: str) -> WorkOrder:
+    return ORDERS.issue(WorkOwner("acme", camera), Purpose.DETECT)
+
+
+def may(purpose: Purpose, tenant: str, camera: str | None = None) -> WorkOrder:
+    return ORDERS.issue(WorkOwner(tenant, camera), purpose)
+
 
 pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(300)]
 
@@ -48,7 +67,7 @@ def run(name: str, *arguments: object, bound: Deployment) -> Handle:
 @pytest.fixture(scope="module")
 def settings(kept_dir: Path) -> Settings:
     # Whoever else uses the cores meanwhile: no frame of these tests comes too late.
-    return Settings(data_dir=kept_dir, detector=DetectorSettings(max_wait_ms=4000))
+    return Settings(ray=SIGNED, data_dir=kept_dir, detector=DetectorSettings(max_wait_ms=4000))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +97,17 @@ async def test_a_frame_goes_in_and_detections_come_out(
     assert seen.labels.count("person") >= 3
 
 
+async def test_a_frame_whose_owner_is_not_proved_is_refused(
+    detector: Handle, frame: LetterboxedFrame
+) -> None:
+    for forged in (None, GATE._replace(owner=WorkOwner("globex", "gate"))):
+        for method, work in (("detect", frame), ("detect_image", frame), ("detect_many", [frame])):
+            with pytest.raises(WorkRefusedError):
+                await call(detector, method, work, forged)
+    with pytest.raises(WorkRefusedError):
+        await call(detector, "load", "yolov8n.pt", GATE)
+
+
 async def test_many_cameras_at_once_each_get_their_own_answer(
     detector: Handle, bus: npt.NDArray[np.uint8], frame: LetterboxedFrame
 ) -> None:
@@ -86,7 +116,7 @@ async def test_many_cameras_at_once_each_get_their_own_answer(
     expected = [await call(detector, "detect", f, GATE) for f in (frame, mirrored)]
 
     async def camera(index: int) -> None:
-        owner = WorkOwner("acme", f"cam-{index}")
+        owner = detects(f"cam-{index}")
         for _ in range(4):
             seen = await call(detector, "detect", (frame, mirrored)[index % 2], owner)
             np.testing.assert_array_equal(seen.xyxy, expected[index % 2].xyxy)
@@ -148,7 +178,7 @@ async def test_frames_that_wait_too_long_come_back_as_stale(
     detector = run("hasty", hasty, bound=deployment(Detector))
     try:
         results = await asyncio.gather(
-            *(call(detector, "detect", frame, WorkOwner("acme", f"cam-{n}")) for n in range(100)),
+            *(call(detector, "detect", frame, detects(f"cam-{n}")) for n in range(100)),
             return_exceptions=True,
         )
     finally:
@@ -174,7 +204,7 @@ async def test_a_refused_model_leaves_the_old_one_serving(
     }[kind]()
     before = await call(detector, "info")
     with pytest.raises(ModelError) as caught:
-        await call(detector, "load", str(path))
+        await call(detector, "load", str(path), LOAD)
     after = await call(detector, "info")
     assert after.sha256 == before.sha256
     assert after.error == str(caught.value)
@@ -207,12 +237,12 @@ async def test_a_swap_under_load_loses_no_frame(
     """To an untrained network, which sees nothing, and back."""
     blind = models.untrained("yolov8n", tmp_path)
     await asyncio.sleep(0.5)
-    info = await call(detector, "load", str(blind))
+    info = await call(detector, "load", str(blind), LOAD)
     assert (info.name, info.error) == ("yolov8n.pt", None)
     assert info.sha256 == (await call(detector, "info")).sha256
     at_swap = len(traffic)
     await asyncio.sleep(1.0)
-    back = await call(detector, "load", "yolov8n.pt")
+    back = await call(detector, "load", "yolov8n.pt", LOAD)
     assert back.sha256.startswith("f59b3d83")
     await asyncio.sleep(1.0)
     failures = [result for result in traffic if not isinstance(result, Detections)]
@@ -281,7 +311,7 @@ def embedding_app(settings: Settings, name: str) -> tuple[Handle, Handle]:
 
 @pytest.fixture(scope="module")
 def memories(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("memory"))
+    settings = Settings(ray=SIGNED, data_dir=tmp_path_factory.mktemp("memory"))
     yield embedding_app(settings, "memories")
     serve.delete("memories")
 
@@ -289,62 +319,95 @@ def memories(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 async def test_what_was_seen_is_found_again_by_its_tenant_only(memories: Any) -> None:
     embedder, memory = memories
     red, blue = plain((200, 30, 30)), plain((30, 30, 200))
-    await call(embedder, "remember", Crop(red, sighting("acme", "t-red")))
-    await call(embedder, "remember", Crop(blue, sighting("acme", "t-blue")))
-    await call(embedder, "remember", Crop(red, sighting("globex", "t-foreign")))
-    vector = await call(embedder, "embed_image", red, GATE)
+    await call(
+        embedder, "remember", Crop(red, sighting("acme", "t-red")), may(Purpose.REMEMBER, "acme")
+    )
+    await call(
+        embedder, "remember", Crop(blue, sighting("acme", "t-blue")), may(Purpose.REMEMBER, "acme")
+    )
+    await call(
+        embedder,
+        "remember",
+        Crop(red, sighting("globex", "t-foreign")),
+        may(Purpose.REMEMBER, "globex"),
+    )
+    vector = await call(embedder, "embed_image", red, EMBED)
     assert vector.shape == ((await call(embedder, "info")).dim,)
-    found = await call(memory, "search", "acme", vector, 10)
+    found = await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 10)
     assert [match.sighting.track for match in found] == ["t-red", "t-blue"]
     assert found[0].score == pytest.approx(1.0, abs=1e-3)
-    assert await call(memory, "search", "acme", vector, 10, SightingFilter(label="car")) == []
+    assert (
+        await call(
+            memory, "search", may(Purpose.SEARCH, "acme"), vector, 10, SightingFilter(label="car")
+        )
+        == []
+    )
     window = Window(found[0].sighting.first_seen_us, found[0].sighting.last_seen_us + 1)
-    assert await call(memory, "remove", "acme", "gate", window, 1) == 1
-    assert len(await call(memory, "search", "acme", vector, 10)) == 1
-    await call(memory, "erase", "acme", "gate")
-    assert await call(memory, "search", "acme", vector, 10) == []
-    assert len(await call(memory, "search", "globex", vector, 10)) == 1
+    assert await call(memory, "remove", may(Purpose.FORGET, "acme"), "gate", window, 1) == 1
+    assert len(await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 10)) == 1
+    await call(memory, "erase", may(Purpose.FORGET, "acme"), "gate")
+    assert await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 10) == []
+    assert len(await call(memory, "search", may(Purpose.SEARCH, "globex"), vector, 10)) == 1
     foreign = [Target("gate", "t-foreign")]
-    await call(memory, "forget", "acme", foreign)
-    assert await call(memory, "known", "globex", foreign) == foreign
-    await call(memory, "forget", "globex", foreign)
-    assert await call(memory, "count", "globex") == 0
+    await call(memory, "forget", may(Purpose.FORGET, "acme"), foreign)
+    assert await call(memory, "known", may(Purpose.FORGET, "globex"), foreign) == foreign
+    await call(memory, "forget", may(Purpose.FORGET, "globex"), foreign)
+    assert await call(memory, "count", may(Purpose.FORGET, "globex")) == 0
 
 
 async def test_the_same_track_again_replaces_what_was_known(memories: Any) -> None:
     embedder, memory = memories
     for colour in ((0, 200, 0), (200, 200, 0)):
-        await call(embedder, "remember", Crop(plain(colour), sighting("initech", "t-1")))
-    found = await call(memory, "search", "initech", np.ones(512, np.float32), 10)
+        await call(
+            embedder,
+            "remember",
+            Crop(plain(colour), sighting("initech", "t-1")),
+            may(Purpose.REMEMBER, "initech"),
+        )
+    found = await call(
+        memory, "search", may(Purpose.SEARCH, "initech"), np.ones(512, np.float32), 10
+    )
     assert len(found) == 1
 
 
 async def test_what_cannot_be_remembered_is_refused(memories: Any) -> None:
     embedder, memory = memories
-    vector = await call(embedder, "embed_image", plain((1, 2, 3)), GATE)
+    vector = await call(embedder, "embed_image", plain((1, 2, 3)), EMBED)
+    acme = may(Purpose.REMEMBER, "acme")
+    with pytest.raises(WorkRefusedError, match="another tenant"):
+        await call(memory, "upsert", acme, sighting("globex", "t-1"), vector)
+    with pytest.raises(WorkRefusedError, match="another tenant"):
+        await call(embedder, "remember", Crop(plain((1, 2, 3)), sighting("globex", "t-1")), acme)
+    with pytest.raises(WorkRefusedError, match="to remember, not to search"):
+        await call(memory, "search", acme, vector, 10)
+    with pytest.raises(WorkRefusedError, match="without a work order"):
+        await call(memory, "erase", "acme")
     with pytest.raises(InputError):
-        await call(memory, "upsert", "acme", sighting("globex", "t-1"), vector)
-    with pytest.raises(InputError):
-        await call(memory, "search", "acme", vector[:5], 10)
+        await call(memory, "search", may(Purpose.SEARCH, "acme"), vector[:5], 10)
     with pytest.raises(InputError, match="expected a picture"):
-        await call(embedder, "embed_image", np.zeros((4, 4), np.uint8), GATE)
+        await call(embedder, "embed_image", np.zeros((4, 4), np.uint8), EMBED)
     with pytest.raises(InputError, match="no text side"):
-        await call(embedder, "embed_text", "a red car")
+        await call(embedder, "embed_text", "a red car", EMBED)
 
 
 async def test_the_folder_of_vectors_outlives_a_new_replica(
     ray_session: None, tmp_path: Path
 ) -> None:
     """A new deployment starts while the old one may still hold the embedded engine's lock."""
-    settings = Settings(data_dir=tmp_path)
+    settings = Settings(ray=SIGNED, data_dir=tmp_path)
     embedder, memory = embedding_app(settings, "again")
-    await call(embedder, "remember", Crop(plain((9, 9, 200)), sighting("acme", "t-kept")))
+    await call(
+        embedder,
+        "remember",
+        Crop(plain((9, 9, 200)), sighting("acme", "t-kept")),
+        may(Purpose.REMEMBER, "acme"),
+    )
     embedder, memory = embedding_app(
         settings.model_copy(update={"log": settings.log.model_copy(update={"level": "error"})}),
         "again",
     )
-    vector = await call(embedder, "embed_image", plain((9, 9, 200)), GATE)
-    found = await call(memory, "search", "acme", vector, 5)
+    vector = await call(embedder, "embed_image", plain((9, 9, 200)), EMBED)
+    found = await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 5)
     assert [match.sighting.track for match in found] == ["t-kept"]
     serve.delete("again")
 
@@ -353,11 +416,16 @@ async def test_words_find_pictures_with_a_clip_like_model(
     ray_session: None, tmp_path: Path
 ) -> None:
     folder = clip_model.make(tmp_path / "clip")
-    settings = Settings(data_dir=tmp_path / "data", embedder={"model": str(folder)})  # type: ignore[arg-type]
+    settings = Settings(ray=SIGNED, data_dir=tmp_path / "data", embedder={"model": str(folder)})  # type: ignore[arg-type]
     embedder, memory = embedding_app(settings, "clip")
     for track, colour in (("t-red", (220, 0, 0)), ("t-green", (0, 220, 0))):
-        await call(embedder, "remember", Crop(plain(colour), sighting("acme", track)))
-    vector = await call(embedder, "embed_text", "lime")
-    found = await call(memory, "search", "acme", vector, 1)
+        await call(
+            embedder,
+            "remember",
+            Crop(plain(colour), sighting("acme", track)),
+            may(Purpose.REMEMBER, "acme"),
+        )
+    vector = await call(embedder, "embed_text", "lime", EMBED)
+    found = await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 1)
     assert [match.sighting.track for match in found] == ["t-green"]
     serve.delete("clip")

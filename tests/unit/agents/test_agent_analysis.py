@@ -157,6 +157,21 @@ async def test_a_newer_plan_holds_from_the_next_frame_on_and_an_older_one_never(
     assert desk.host.alarms == []
 
 
+async def test_another_rate_holds_without_another_revision(desk: Desk) -> None:
+    """The controller divides a tenant's quota anew when another of its cameras changes."""
+    plan = desk.host.plan_now
+    slower = plan.camera.model_copy(update={"detect_fps": FPS / 2})
+    desk.host.plan_now = plan.model_copy(update={"camera": slower})
+    await desk.analysed(0)
+    due = 0
+    for number in range(1, 21):
+        if desk.gate.offer(make_stamp(number).capture_us):
+            due += 1
+            desk.gate.done()
+    assert due in (10, 11)
+    assert desk.analysis.revision == plan.revision
+
+
 async def test_a_track_is_remembered_with_its_crop_and_its_path_is_told(desk: Desk) -> None:
     for number in range(3 * FPS):
         await desk.analysed(number)

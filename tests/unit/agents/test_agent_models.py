@@ -13,10 +13,11 @@ from ray.exceptions import RayError
 
 from agents import models
 from agents.models import ModelCalls
+from cluster.core.work_orders import Purpose
 from pipelines.domain import Crop, Detections, WorkOwner
 from pipelines.errors import InputError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_i420
-from tests.factories import make_sighting
+from tests.factories import ORDERS, make_sighting
 from tests.unit.agents.host_parts import INPUT, ONE_PERSON, make_image
 
 FRAME = letterbox_i420(make_image(), INPUT)
@@ -27,7 +28,7 @@ CROP = Crop(np.zeros((8, 8, 3), np.uint8), make_sighting())
 def calls(remote: Callable[..., Awaitable[Any]]) -> ModelCalls:
     handle = cast("Any", SimpleNamespace(remote=remote))
     deployment = cast("Any", SimpleNamespace(detect=handle, remember=handle))
-    return ModelCalls(deployment, deployment, INPUT)
+    return ModelCalls(deployment, deployment, INPUT, ORDERS)
 
 
 async def test_what_the_models_get_and_answer() -> None:
@@ -40,7 +41,10 @@ async def test_what_the_models_get_and_answer() -> None:
     models = calls(remote)
     assert await models.detect(FRAME, OWNER) is ONE_PERSON
     await models.remember(CROP)
-    assert asked == [(FRAME, OWNER), (CROP,)]
+    (frame, detects), (crop, remembers) = asked
+    assert (frame, crop) == (FRAME, CROP)
+    assert ORDERS.check(detects, Purpose.DETECT) == OWNER
+    assert ORDERS.check(remembers, Purpose.REMEMBER) == OWNER
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from cluster.core.settings import Settings
+from cluster.core.work_orders import Purpose
 from cluster.inference.embedder import EmbedderInfo, Pixels, Vectors
 from pipelines.domain import WorkOwner
 from serve.embedder import Embedder
+from tests.factories import ORDERS, SIGNED
 
 
 class Noticing:
@@ -73,7 +75,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Noticing:
 def embedder(model: Noticing) -> Any:
     """The deployment's class itself, without Ray."""
     decorated: Any = Embedder
-    return decorated.func_or_class(Settings(), NoHandle())
+    return decorated.func_or_class(Settings(ray=SIGNED), NoHandle())
 
 
 async def threads_had_their_turn() -> None:
@@ -83,13 +85,17 @@ async def threads_had_their_turn() -> None:
 
 
 CROP = np.zeros((4, 4, 3), np.uint8)
-OWNER = WorkOwner("acme", "gate")
+ORDER = ORDERS.issue(WorkOwner("acme", "gate"), Purpose.EMBED)
 
 
 @pytest.mark.parametrize("first", ["image", "text"])
 async def test_images_and_texts_take_turns(embedder: Any, model: Noticing, first: str) -> None:
     def ask(kind: str) -> asyncio.Task[Any]:
-        call = embedder.embed_image(CROP, OWNER) if kind == "image" else embedder.embed_text("lime")
+        call = (
+            embedder.embed_image(CROP, ORDER)
+            if kind == "image"
+            else embedder.embed_text("lime", ORDER)
+        )
         return asyncio.create_task(call)
 
     tasks = [ask(first)]

@@ -10,6 +10,7 @@ from cluster.batch.remote_detector import MAX_WAIT_S, RemoteDetector
 from pipelines.clock import ManualClock
 from pipelines.domain import Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import UnavailableError
+from tests.factories import ORDERS
 
 
 class _Away(RemoteDetector):
@@ -18,7 +19,7 @@ class _Away(RemoteDetector):
     def __init__(self, calls: int) -> None:
         self.time = ManualClock()
         self.left = calls
-        super().__init__(WorkOwner("acme", "gate"), self.time)
+        super().__init__(WorkOwner("acme", "gate"), ORDERS, self.time)
 
     async def _call(self, frames: Sequence[LetterboxedFrame]) -> list[Detections]:
         self.time.advance(90.0)

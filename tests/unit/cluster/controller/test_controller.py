@@ -70,16 +70,23 @@ class World:
     refuse_dispatch: bool = False
     livekit_away: bool = False
     mute_watchers: bool = False
+    mute_since_us: int | None = None
     statuses: dict[str, dict[str, CameraStatus]] = field(default_factory=dict)
     gateway_refuses: set[str] = field(default_factory=set)
     probes: list[str] = field(default_factory=list)
     relay_knows: dict[str, CameraProblem] = field(default_factory=dict)
     opening_since_us: dict[CameraKey, int] = field(default_factory=dict)
     substreams: dict[CameraKey, StreamStatus] = field(default_factory=dict)
+    frame_quotas: dict[str, int] = field(default_factory=dict)
+    rates: dict[CameraKey, float] = field(default_factory=dict)
 
     # Plans
     async def plans(self) -> list[CameraPlan]:
         return list(self.plans_now.values())
+
+    async def own_quotas(self, name: str) -> dict[str, int]:
+        assert name == "analysed-frames-per-second"
+        return self.frame_quotas
 
     # MediaGateway
     async def ensure(self, name: str, url: SecretStr) -> bool:
@@ -146,12 +153,13 @@ class World:
     ) -> HostStatus | None:
         plans = self.host_plans[index]
         self.sent += [plan.key for plan in changed]
+        self.rates |= {plan.key: plan.camera.detect_fps for plan in changed}
         plans.update({plan.key: plan.revision for plan in changed})
         for key in removed:
             plans.pop(key, None)
         self.watchers = {k: h for k, h in self.watchers.items() if h != index or k in plans}
         now = self.clock.now_us()
-        last = 0 if self.mute_watchers else now
+        last = 0 if self.mute_watchers else self.mute_since_us or now
         watchers = tuple(
             WatcherStatus(k, 1, plans[k], last, last, 25.0, 5.0, 1, 1, 0, {}, {})
             for k, host in self.watchers.items()
@@ -345,6 +353,45 @@ async def test_only_changed_plans_are_sent(controller: Controller, world: World)
     world.plans_now[other] = _plan(other, revision=2)
     await _rounds(controller, world, 3)
     assert world.sent == [other]
+
+
+async def test_a_tenant_above_its_quota_is_analysed_more_slowly_and_told_so(
+    controller: Controller, world: World
+) -> None:
+    other = CameraKey("globex", "gate")
+    yard = CameraKey("acme", "yard")
+    world.plans_now = {key: _plan(key) for key in (GATE, yard, other)}
+    await _rounds(controller, world, 3)
+    assert world.rates == {GATE: 5.0, yard: 5.0, other: 5.0}
+    world.frame_quotas = {"acme": 4}
+    world.sent.clear()
+    await _rounds(controller, world, 3)
+    assert world.rates == {GATE: 2.0, yard: 2.0, other: 5.0}
+    # The plans have the revision that they had.
+    assert set(world.sent) == {GATE, yard}
+    state, reason = world.state(GATE)
+    assert (state, "2 frames/s are analysed in place of 5" in reason) == (CameraState.LIVE, True)
+    assert world.state(other) == (CameraState.LIVE, "")
+    world.frame_quotas = {}
+    await _rounds(controller, world, 2)
+    assert world.rates == {GATE: 5.0, yard: 5.0, other: 5.0}
+    assert world.state(GATE) == (CameraState.LIVE, "")
+
+
+async def test_a_camera_that_is_analysed_seldom_is_not_degraded_between_two_frames(
+    controller: Controller, world: World
+) -> None:
+    world.frame_quotas = {"acme": 1}
+    cameras = [CameraKey("acme", f"cam-{number}") for number in range(20)]
+    world.plans_now = {key: _plan(key) for key in cameras}
+    await _rounds(controller, world, 3)
+    assert world.state(cameras[0])[0] is CameraState.LIVE
+    # One frame in 20 s each: the last one is 30 s old, then 42.
+    world.mute_since_us = world.clock.now_us()
+    await _rounds(controller, world, 1, step_s=30)
+    assert world.state(cameras[0])[0] is CameraState.LIVE
+    await _rounds(controller, world, 1, step_s=12)
+    assert world.state(cameras[0])[0] is CameraState.DEGRADED
 
 
 async def test_a_gateway_that_lost_its_streams_is_set_up_again(

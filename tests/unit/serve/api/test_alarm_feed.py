@@ -107,6 +107,66 @@ async def test_a_redis_that_goes_away_within_a_gap_does_not_end_the_reader() -> 
     await feed.aclose()
 
 
+async def test_who_comes_back_is_not_given_what_was_erased_meanwhile() -> None:
+    """The ring still has it. What comes after is given from the ring, once each."""
+    first, erased, last = (StreamEntry(f"{n}-0", make_alarm(n)) for n in (1, 2, 3))
+    stream, at_end = [first, erased, last], asyncio.Event()
+
+    class Stream:
+        async def read(self, after: str, *, block_ms: int = 0, count: int) -> list[StreamEntry]:
+            found = [e for e in stream if alarm_feed.order(e.stream_id) > alarm_feed.order(after)]
+            if not found and block_ms:
+                at_end.set()
+                await asyncio.Event().wait()
+            return found
+
+        async def tail_id(self) -> str:
+            return "0-0"
+
+    feed = TenantFeed(Stream(), Metrics())
+    await feed.start()
+    async with asyncio.timeout(10):
+        await at_end.wait()
+    stream.remove(erased)
+    subscription = Subscription(feed, "0-0")
+
+    async def visible(cameras: frozenset[str]) -> frozenset[str]:
+        return cameras
+
+    async def still_good() -> bool:
+        return True
+
+    entries = subscription.entries(still_good, visible)
+    assert [await anext(entries), await anext(entries)] == [first, last]
+    new = StreamEntry("4-0", make_alarm(4))
+    following = asyncio.create_task(anext(entries))
+    await asyncio.sleep(0)
+    feed._take([new])
+    assert await following == new
+    await entries.aclose()
+    await feed.aclose()
+
+
+async def test_who_comes_back_waits_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarm_feed, "RECHECK_S", 0.0)
+    entry = StreamEntry("2-0", make_alarm(2))
+    # The feed's own reader waits; the client asks twice.
+    source = ScriptedSource([], ["1-0"])
+    feed, _ = await run_through(source)
+    source._steps = iter([fails(UnavailableError("Redis is away.")), lambda: [entry]])
+
+    async def visible(cameras: frozenset[str]) -> frozenset[str]:
+        return cameras
+
+    async def still_good() -> bool:
+        return True
+
+    entries = Subscription(feed, "1-0").entries(still_good, visible)
+    assert await anext(entries) == entry
+    await entries.aclose()
+    await feed.aclose()
+
+
 async def test_what_nobody_can_decide_waits_and_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -125,7 +185,7 @@ async def test_what_nobody_can_decide_waits_and_is_not_lost(
     async def still_good() -> bool:
         return True
 
-    subscription = Subscription(feed, "0-0")
+    subscription = Subscription(feed, "0-0", resumed=False)
     entries = subscription.entries(still_good, visible)
     assert await anext(entries) == found[0]
     assert await anext(entries) == found[2]  # the second was hidden, once that was known

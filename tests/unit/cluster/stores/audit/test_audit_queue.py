@@ -349,6 +349,37 @@ async def test_what_the_database_never_takes_is_dropped_and_told(
     assert counts == {"lost": 1, "written": 1, "delayed": 0}
 
 
+@settings(deadline=None)
+@given(st.integers(1, 250), st.sets(st.integers(0, 249), max_size=6))
+def test_one_bad_event_takes_no_other_with_it(count: int, bad: set[int]) -> None:
+    chains, transactions = Chains(), 0
+
+    async def picky(chain: str, events: Sequence[AuditEvent]) -> None:
+        nonlocal transactions
+        transactions += 1
+        if any(event.object_id in {f"camera-{n}" for n in bad} for event in events):
+            raise InputError("the database does not take one of the values.")
+        await chains(chain, events)
+
+    async def run() -> AuditQueue:
+        queue = AuditQueue(picky, SystemClock())
+        for n in range(count):
+            queue.put("acme", make_event(n))
+        queue.start()
+        await _until_empty(queue)
+        await queue.aclose()
+        return queue
+
+    queue = asyncio.run(run())
+    refused = bad & set(range(count))
+    assert queue.state == AuditQueueState(False, 0, len(refused), 0)
+    assert chains.numbers("acme") == [n for n in range(count) if n not in refused]
+    told = [e.details for e in chains.taken["acme"] if e.action is AuditAction.AUDIT_LOST]
+    assert sum(int(str(details["count"])) for details in told) == len(refused)
+    # Halved for each that is bad, and doubled again.
+    assert transactions <= 4 + 16 * (len(refused) + 1)
+
+
 async def test_a_loss_that_the_database_never_takes_is_not_told(
     queue: AuditQueue, chains: Chains
 ) -> None:
