@@ -22,7 +22,7 @@ WARM_UP_S = 3
 def last_file(client: httpx.Client) -> dict[str, Any]:
     """The newest segment of acme's gate."""
     deadline = time.monotonic() + RECORDED_TIMEOUT_S
-    asked = {"camera": "gate", "limit": 1_000}
+    asked: dict[str, str | int] = {"camera": "gate", "limit": 1_000}
     while not (seen := client.get("/v1/recordings", params=asked).json()["segments"]):
         assert time.monotonic() < deadline, "nothing of the gate was recorded"
         time.sleep(1)
