@@ -175,10 +175,10 @@ class Checkup:
             return await session.watch(RtpWatch(description.encoding), self._clock, watch_s)
 
     @asynccontextmanager
-    async def _session(self, url: CameraUrl) -> AsyncIterator[_Session]:
+    async def _session(self, url: CameraUrl) -> AsyncIterator[RtspClient]:
         reader, writer = await asyncio.open_connection(LOOPBACK, self._config.port)
         try:
-            yield _Session(self._relayed(url), Wire(reader, writer))
+            yield RtspClient(self._relayed(url), Wire(reader, writer))
         except (ProtocolError, OSError, TimeoutError) as error:
             known = self._known(url)
             raise known or UnreadableCameraError(CameraProblem.LOST, repr(error)) from error
@@ -193,30 +193,30 @@ class Checkup:
         return self._server.why(seal_target(self._seal, Target("", url)))
 
 
-class _Session:
+class RtspClient:
     """A client's session at the relay, in RTSP.
 
     Its methods raise ProtocolError, OSError or TimeoutError; the relay knows why.
     """
 
     def __init__(self, url: str, wire: Wire) -> None:
-        self._url = url
+        self.url = url
         self._wire = wire
         self._number = 0
         self._session = ""
 
     async def describe(self) -> Description:
-        await self._ask("OPTIONS", self._url)
-        response = await self._ask("DESCRIBE", self._url, Accept="application/sdp")
+        await self.ask("OPTIONS", self.url)
+        response = await self.ask("DESCRIBE", self.url, Accept="application/sdp")
         return Description.parse(response.body.decode("utf-8", "replace"))
 
     async def play(self, control: str) -> None:
         """Play the track with this control attribute, on channels 0 and 1."""
-        track = control if urlsplit(control).scheme else f"{self._url}/{control.lstrip('/')}"
+        track = control if urlsplit(control).scheme else f"{self.url}/{control.lstrip('/')}"
         transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
-        response = await self._ask("SETUP", track, Transport=transport)
+        response = await self.ask("SETUP", track, Transport=transport)
         self._session = (response.get("Session") or "").partition(";")[0]
-        await self._ask("PLAY", self._url, Session=self._session, Range="npt=0.000-")
+        await self.ask("PLAY", self.url, Session=self._session, Range="npt=0.000-")
 
     async def watch(self, watch: RtpWatch, clock: Clock, watch_s: float) -> RtpReport:
         """What comes in that time."""
@@ -230,7 +230,8 @@ class _Session:
             return watch.report()
         raise ConnectionResetError("the stream ended")
 
-    async def _ask(self, method: str, uri: str, **headers: str) -> Message:
+    async def ask(self, method: str, uri: str, **headers: str) -> Message:
+        """The answer to one request, of status 200."""
         self._number += 1
         pairs = (("CSeq", str(self._number)), *headers.items())
         request = Message(f"{method} {uri} RTSP/1.0", pairs)

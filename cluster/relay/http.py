@@ -167,9 +167,9 @@ async def get(
         UnreadableCameraError: the camera gave no such response.
     """
     login = Login(target.url.username, target.url.password or "")
+    refusals.require_due(target)
     for _ in range(2 * (1 + MAX_REDIRECTS)):
         url = target.url
-        refusals.require_due(target)
         response = CameraResponse(await dial(target, addresses, limit=READ_SIZE))
         try:
             await response.send_request(url, login.authorization("GET", request_target(url)))
@@ -213,6 +213,8 @@ def _next_try(
     if url is None:
         raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "redirect to an unsupported URL")
     url = redirected(before, url)
+    refusals.accepted(target)
+    refusals.require_due(target.at(url))
     return target.at(url), Login(url.username, url.password or "")
 
 

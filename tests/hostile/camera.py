@@ -44,6 +44,7 @@ class HostileCamera:
         challenges: the values of `WWW-Authenticate`.
         location: where every DESCRIBE is redirected to; empty: nowhere.
         status: answers of methods that are not 200.
+        public: the methods that it says it knows.
         bend: changes the lines of the SDP.
         sets_in_sdp, sets_in_band: where parameter sets are.
         ticks: RTP timestamp of a frame.
@@ -64,6 +65,7 @@ class HostileCamera:
     path: str = "/live"
     location: str = ""
     status: dict[str, str] = field(default_factory=dict)
+    public: str = "OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER"
     bend: Callable[[list[str]], list[str]] = lambda lines: lines
     sets_in_sdp: bool = True
     sets_in_band: bool = False
@@ -116,7 +118,7 @@ class HostileCamera:
         """Status, headers and body of the response to one request."""
         self.asked[method] += 1
         if method == "OPTIONS":
-            return "200 OK", ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, GET_PARAMETER"], ""
+            return "200 OK", [f"Public: {self.public}"], ""
         if not self._authorized(method, headers.get("authorization", "")):
             return "401 Unauthorized", [f"WWW-Authenticate: {c}" for c in self.challenges], ""
         if method in self.status:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 
 from cluster.media.errors import CameraProblem, UnreadableCameraError
+from cluster.relay.checkup import RtspClient
+from cluster.relay.messages import ProtocolError
+from cluster.relay.rtsp import Wire
 from tests.hostile.camera import HostileCamera, digest
 from tests.hostile.world import Relay, read, relaying
 from tests.unit.cluster.media.clips import Clip
@@ -158,3 +165,47 @@ async def test_what_a_camera_refuses_is_said(
 ) -> None:
     async with HostileCamera(clip, status={method: status}).serving() as camera:
         assert await refused(relay, camera.url()) is problem
+
+
+@asynccontextmanager
+async def playing(relay: Relay, url: str) -> AsyncIterator[RtspClient]:
+    """A client that sends OPTIONS to keep its session alive, as go2rtc does."""
+    relayed = relay.url(url).get_secret_value()
+    parts = urlsplit(relayed)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    session = RtspClient(relayed, Wire(reader, writer))
+    try:
+        await session.describe()
+        await session.play("track1")
+        yield session
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("kept_by", ["GET_PARAMETER", "OPTIONS"])
+async def test_a_session_that_one_request_alone_keeps_alive(
+    relay: Relay, clip: Clip, kept_by: str
+) -> None:
+    camera = HostileCamera(clip, session_s=2.0, answers_keep_alive=(kept_by,))
+    if kept_by == "OPTIONS":
+        camera.public = "OPTIONS, DESCRIBE, SETUP, PLAY"
+    async with camera.serving(), playing(relay, camera.url()) as session:
+        for _ in range(8):
+            await session.ask("OPTIONS", session.url)
+            await asyncio.sleep(0.5)
+        assert camera.asked[kept_by] >= 8
+        assert camera.connections == 1
+        assert camera.open == 1
+
+
+async def test_a_camera_that_only_says_it_knows_get_parameter(relay: Relay, clip: Clip) -> None:
+    refusing = {"GET_PARAMETER": "501 Not Implemented"}
+    camera = HostileCamera(clip, status=refusing, session_s=2.0, answers_keep_alive=("OPTIONS",))
+    async with camera.serving(), playing(relay, camera.url()) as session:
+        with pytest.raises(ProtocolError, match="501"):
+            await session.ask("OPTIONS", session.url)
+        for _ in range(8):
+            await session.ask("OPTIONS", session.url)
+            await asyncio.sleep(0.5)
+        assert camera.asked["GET_PARAMETER"] == 1
+        assert camera.open == 1

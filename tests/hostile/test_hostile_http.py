@@ -1,0 +1,142 @@
+"""Cameras that speak HTTP, and badly: boundaries, passwords, ways of signing in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from cluster.media.errors import CameraProblem
+from tests.hostile.world import Relay
+
+RIGHT = "Basic " + base64.b64encode(b"admin:p@ss").decode()
+
+
+@dataclass
+class HttpCamera:
+    """Answers each GET with the images of `body`, for ever, once `allowed`.
+
+    Attributes:
+        challenge: of its 401; empty: no password is needed.
+        wrong: requests with a wrong one.
+    """
+
+    head: str
+    part: bytes
+    challenge: str = ""
+    port: int = 0
+    wrong: int = 0
+    _clients: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def url(self, userinfo: str = "") -> str:
+        return f"http://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.port}/video"
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[HttpCamera]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for client in list(self._clients):
+                client.cancel()
+            await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            if self.challenge and RIGHT not in request:
+                self.wrong += "authorization:" in request.lower()
+                head = f"HTTP/1.1 401 No\r\nWWW-Authenticate: {self.challenge}\r\n"
+                writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+                return
+            writer.write(f"HTTP/1.1 200 OK\r\n{self.head}\r\n\r\n".encode())
+            while True:
+                writer.write(self.part)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # how clients end; and the server ends its sessions by cancelling them
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+
+def jpeg() -> bytes:
+    target = io.BytesIO()
+    picture = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    Image.fromarray(picture).save(target, "JPEG")
+    return target.getvalue()
+
+
+IMAGE = jpeg()
+MIXED = "Content-Type: multipart/x-mixed-replace; boundary="
+LENGTH = b"Content-Length: %d\r\n" % len(IMAGE)
+
+
+def _frames(url: SecretStr, count: int) -> int:
+    with av.open(url.get_secret_value(), format="mpjpeg", timeout=(20, 10)) as container:
+        frames = container.decode(video=0)
+        return sum(next(frames).width == 64 for _ in range(count))
+
+
+@pytest.mark.parametrize(
+    ("head", "part"),
+    [
+        pytest.param(
+            MIXED + "b", b"--b\r\nContent-Type: image/jpeg\r\n%b\r\n%b\r\n" % (LENGTH, IMAGE),
+            id="as it should be",
+        ),
+        pytest.param(
+            MIXED + "--b", b"--b\r\nContent-Type: image/jpeg\r\n\r\n%b\r\n" % IMAGE,
+            id="dashes in the boundary, no length",
+        ),
+        pytest.param(
+            MIXED + '"other"', b"--b\nContent-Type: image/jpeg\n\n%b\n\r\n" % IMAGE,
+            id="another boundary than announced, bare line feeds",
+        ),
+        pytest.param(
+            MIXED + "b", b"--b\r\n--b\r\nContent-type:image/jpeg\r\n%b\r\n%b" % (LENGTH, IMAGE),
+            id="every boundary twice, none after the image",
+        ),
+        pytest.param("Content-Type: video/x-motion-jpeg", IMAGE, id="no boundary at all"),
+    ],
+)  # fmt: skip
+async def test_images_with_odd_boundaries_play(relay: Relay, head: str, part: bytes) -> None:
+    async with HttpCamera(head, part).serving() as camera:
+        assert await asyncio.to_thread(_frames, relay.url(camera.url()), 5) == 5
+        assert await relay.why(camera.url()) is None
+
+
+async def _refused(relay: Relay, url: str) -> CameraProblem | None:
+    with pytest.raises(av.error.FFmpegError):
+        await asyncio.to_thread(_frames, relay.url(url), 1)
+    return await relay.why(url)
+
+
+async def test_a_wrong_password_over_http_waits_minutes_too(relay: Relay) -> None:
+    head, part = MIXED + "b", b"--b\r\n%b\r\n%b\r\n" % (LENGTH, IMAGE)
+    async with HttpCamera(head, part, 'Basic realm="x"').serving() as camera:
+        for _ in range(3):
+            problem = await _refused(relay, camera.url("admin:no"))
+            assert problem is CameraProblem.CREDENTIALS
+        assert camera.wrong == 1
+        relay.clock.advance(121)
+        await _refused(relay, camera.url("admin:no"))
+        assert camera.wrong == 2
+        assert await asyncio.to_thread(_frames, relay.url(camera.url("admin:p%40ss")), 2) == 2
+        camera.challenge = "Negotiate"
+        assert await _refused(relay, camera.url("admin:else")) is CameraProblem.SIGN_IN
