@@ -60,6 +60,7 @@ from serve.api.quotas import routes as quotas
 from serve.api.quotas.middleware import ChargeRequests
 from serve.api.state import ApiState, install_state
 from serve.api.strangers import LimitStrangers
+from serve.api.tracing import TraceRequests
 from serve.dashboard import STATIC_DIR, content_security_policy
 
 ROUTERS = (
@@ -177,3 +178,4 @@ def _add_middleware(app: FastAPI, state: ApiState, routes: Sequence[APIRoute]) -
     app.add_middleware(SecurityHeaders, page_policy=page_policy, https=https)
     proxies = [str(network) for network in settings.api.trusted_proxies]
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
+    app.add_middleware(TraceRequests)

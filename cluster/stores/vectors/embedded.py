@@ -1,6 +1,6 @@
 """Qdrant's engine in this process, behind as much of its client's API as `tenant.py` calls.
 
-Only `cluster.stores.vectors.tenant` may import this. The client's own local mode is a stand-in for
+Only this package may import it. The client's own local mode is a stand-in for
 tests: it evaluates filters in Python, point by point. Among 10,000 objects of 512 numbers, on two
 cores, a search there took 105 to 250 ms and to remember one 3.7 ms; `benchmarks/search.py` says
 what they take here.

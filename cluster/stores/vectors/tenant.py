@@ -1,7 +1,7 @@
 """The memory of what was seen: vectors in Qdrant, reachable for one tenant at a time only.
 
-Qdrant itself cannot force a tenant's filter, so this module is the only one that reaches it, and
-every call of `TenantVectors` carries the filter.
+Qdrant itself cannot force a tenant's filter, so this module is the only one that reaches points,
+and every call of `TenantVectors` carries the filter.
 
 The embedded engine (`open_vectors(path=…)`) is the server's, in this process. It locks its folder,
 so one process owns it (the Memory deployment, one replica). It looks at each vector that passes the
