@@ -7,6 +7,7 @@ from typing import Any, cast
 from ray.serve.handle import DeploymentHandle
 
 from cluster.core.remote import ray_errors
+from pipelines.attention import Urgency
 from pipelines.domain import Crop, Detections, LetterboxedFrame, WorkOwner
 
 DETECT_TIMEOUT_S = 5.0
@@ -33,7 +34,9 @@ class ModelCalls:
         self._detector = detector
         self._embedder = embedder
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: Urgency
+    ) -> Detections:
         """What is in the frame.
 
         Raises:
@@ -41,7 +44,9 @@ class ModelCalls:
             AtalaiaError: no answer comes in time.
         """
         async with ray_errors("detector", DETECT_TIMEOUT_S):
-            return cast("Detections", await self._detector.detect.remote(frame, owner))
+            return cast(
+                "Detections", await self._detector.detect.remote(frame, owner, int(urgency))
+            )
 
     async def remember(self, crop: Crop) -> None:
         """Embed the crop and store its vector. Raises AtalaiaError."""

@@ -180,15 +180,20 @@ class Detector:
             self._engine_now = _Engine(self._first, self._settings, self._metrics)
         return self._engine_now
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: int = 0
+    ) -> Detections:
         """What is in a camera's frame, in pixels of its source.
+
+        Args:
+            urgency: among the frames of its tenant; see `pipelines.attention.Urgency`.
 
         Raises:
             InputError: the frame was letterboxed to another size than `info().input_size`.
             StaleFrameError: it waited for longer than `detector.max_wait_ms`; send a newer one.
             UnavailableError: too many frames wait; retry later or drop this one.
         """
-        return await self._detect(frame, owner, Lane.LIVE)
+        return await self._detect(frame, owner, Lane.LIVE, urgency)
 
     async def detect_image(self, image: LetterboxedFrame, owner: WorkOwner) -> Detections:
         """The same for an image that a program sent, behind every live frame.
@@ -220,11 +225,13 @@ class Detector:
             )
         return results
 
-    async def _detect(self, frame: LetterboxedFrame, owner: WorkOwner, lane: Lane) -> Detections:
+    async def _detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, lane: Lane, urgency: int = 0
+    ) -> Detections:
         engine = self._engine
         try:
             engine.model.check(frame)
-            return await engine.batcher.submit(frame, owner, lane)
+            return await engine.batcher.submit(frame, owner, lane, urgency)
         except StaleFrameError:
             self._metrics.stale(lane)
             raise

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 
 from agents import models
 from agents.models import ModelCalls
+from pipelines.attention import Urgency
 from pipelines.domain import Crop, Detections, WorkOwner
 from pipelines.errors import InputError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_i420
@@ -38,9 +39,9 @@ async def test_what_the_models_get_and_answer() -> None:
         return ONE_PERSON
 
     models = calls(remote)
-    assert await models.detect(FRAME, OWNER) is ONE_PERSON
+    assert await models.detect(FRAME, OWNER, Urgency.NEW) is ONE_PERSON
     await models.remember(CROP)
-    assert asked == [(FRAME, OWNER), (CROP,)]
+    assert asked == [(FRAME, OWNER, 4), (CROP,)]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ async def test_errors_are_ours(raised: Exception, seen: type[Exception]) -> None
         raise raised
 
     with pytest.raises(seen):
-        await calls(remote).detect(FRAME, OWNER)
+        await calls(remote).detect(FRAME, OWNER, Urgency.NEW)
     with pytest.raises(seen):
         await calls(remote).remember(CROP)
 
@@ -69,6 +70,6 @@ async def test_a_model_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.Event().wait()
 
     with pytest.raises(UnavailableError, match="detector"):
-        await calls(remote).detect(FRAME, OWNER)
+        await calls(remote).detect(FRAME, OWNER, Urgency.NEW)
     with pytest.raises(UnavailableError, match="embedder"):
         await calls(remote).remember(CROP)
