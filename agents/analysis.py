@@ -176,7 +176,9 @@ class CameraAnalysis:
 
     async def _infer(self, frame: PreparedFrame) -> None:
         self._follow_plan()
-        detections = await self._services.detector.detect(frame.model_input, self._owner)
+        detections = await self._services.detector.detect(
+            frame.model_input, self._owner, frame.due.urgency
+        )
         detected_us = self._clock.now_us()
         self._gate.learn(frame.stamp, detections)
         result = self._pipeline.step(frame.stamp, detections, frame.due.quiet_us)

@@ -8,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.core.remote import ray_errors
 from cluster.core.work_orders import Purpose, WorkOrders
+from pipelines.attention import Urgency
 from pipelines.domain import Crop, Detections, LetterboxedFrame, WorkOwner
 
 DETECT_TIMEOUT_S = 5.0
@@ -37,7 +38,9 @@ class ModelCalls:
         self._embedder = embedder
         self._orders = orders
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: Urgency
+    ) -> Detections:
         """What is in the frame.
 
         Raises:
@@ -46,7 +49,9 @@ class ModelCalls:
         """
         order = self._orders.issue(owner, Purpose.DETECT)
         async with ray_errors("detector", DETECT_TIMEOUT_S):
-            return cast("Detections", await self._detector.detect.remote(frame, order))
+            return cast(
+                "Detections", await self._detector.detect.remote(frame, order, int(urgency))
+            )
 
     async def remember(self, crop: Crop) -> None:
         """Embed the crop and store its vector. Raises AtalaiaError."""

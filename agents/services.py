@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.stores.bus import TrackUpdate
+from pipelines.attention import Urgency
 from pipelines.domain import (
     Alarm,
     CameraKey,
@@ -32,7 +33,9 @@ class Detector(Protocol):
         """Width, height of the detector's input. Safe from any thread."""
         ...
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: Urgency
+    ) -> Detections:
         """What is in the frame.
 
         Raises:

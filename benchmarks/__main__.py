@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import detector, fairness, reprocess, rival, search
+from benchmarks import attention, detector, fairness, reprocess, rival, search
 from benchmarks.latency import Latencies, measure_latency
 from benchmarks.resources import Usage, per_added_camera, watch
 from benchmarks.stage import Stage
@@ -28,6 +28,7 @@ WARM_UP_S = 10.0
 REMEMBERED = 100_000
 SATURATING_FPS = 25.0
 CALM_FPS = 5.0
+ATTENTION_SEEDS = 10
 
 
 def main() -> None:
@@ -70,12 +71,15 @@ async def _run(settings: Settings, seconds: float, cameras: int, console: Consol
     searched = await search.measure(REMEMBERED)
     console.print("one camera beside a busy tenant …")
     shared = await asyncio.to_thread(fairness.simulate, settings.detector, seconds)
+    console.print("attention …")
+    attentive = await asyncio.to_thread(lambda: list(attention.rows(ATTENTION_SEEDS)))
     each = per_added_camera(one, many, cameras - 1)
     table = _table(bare, full, tracked, latencies, each, busy)
     for row in again.rows():
         table.add_row(*row)
     search.add_rows(table, searched)
     fairness.add_rows(table, shared)
+    attention.add_rows(table, attentive)
     return table
 
 

@@ -183,8 +183,13 @@ class Detector:
             self._engine_now = _Engine(self._first, self._settings, self._metrics)
         return self._engine_now
 
-    async def detect(self, frame: LetterboxedFrame, order: WorkOrder) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, order: WorkOrder, urgency: int = 0
+    ) -> Detections:
         """What is in a camera's frame, in pixels of its source.
+
+        Args:
+            urgency: among the frames of its tenant; see `pipelines.attention.Urgency`.
 
         Raises:
             InputError: the frame was letterboxed to another size than `info().input_size`.
@@ -192,7 +197,7 @@ class Detector:
             UnavailableError: too many frames wait; retry later or drop this one.
             WorkRefusedError: the order does not prove whose frame it is.
         """
-        return await self._detect(frame, self._admit(order), Lane.LIVE)
+        return await self._detect(frame, self._admit(order), Lane.LIVE, urgency)
 
     async def detect_image(self, image: LetterboxedFrame, order: WorkOrder) -> Detections:
         """The same for an image that a program sent, behind every live frame.
@@ -233,11 +238,13 @@ class Detector:
             self._metrics.refused(error.code)
             raise
 
-    async def _detect(self, frame: LetterboxedFrame, owner: WorkOwner, lane: Lane) -> Detections:
+    async def _detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, lane: Lane, urgency: int = 0
+    ) -> Detections:
         engine = self._engine
         try:
             engine.model.check(frame)
-            return await engine.batcher.submit(frame, owner, lane)
+            return await engine.batcher.submit(frame, owner, lane, urgency)
         except StaleFrameError:
             self._metrics.stale(lane)
             raise

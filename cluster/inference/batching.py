@@ -86,8 +86,13 @@ class Batcher(Generic[Item, Result]):
         """Items that wait."""
         return len(self._lanes)
 
-    async def submit(self, item: Item, owner: WorkOwner, lane: Lane = Lane.LIVE) -> Result:
+    async def submit(
+        self, item: Item, owner: WorkOwner, lane: Lane = Lane.LIVE, urgency: int = 0
+    ) -> Result:
         """The result for `item`.
+
+        Args:
+            urgency: among the items of its owner's tenant; higher ones go first.
 
         Raises:
             StaleFrameError: it waited for longer than `max_wait_s`; live items only.
@@ -102,7 +107,7 @@ class Batcher(Generic[Item, Result]):
         queue = self._lanes[lane]
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         request = _Request(item, done)
-        ticket = Ticket(owner, request, self._clock.monotonic())
+        ticket = Ticket(owner, request, self._clock.monotonic(), urgency)
         given_up = queue.push(ticket)
         if given_up is not None:
             _fail(given_up.item.done, _overloaded(queue.waiting_of(given_up.owner.tenant)))

@@ -23,6 +23,7 @@ from cluster.demo.expected import MIN_VISIBLE
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
 from cluster.stores.bus import TrackUpdate
+from pipelines.attention import Urgency
 from pipelines.clock import SystemClock
 from pipelines.domain import (
     Alarm,
@@ -90,7 +91,9 @@ class Host:
     def plan(self, key: CameraKey) -> CameraPlan | None:
         return self.plan_now if key == self.plan_now.key else None
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: Urgency
+    ) -> Detections:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:

@@ -43,6 +43,7 @@ from cluster.inference.model import DetectionModel, load_model
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import TrackUpdate
 from cluster.stores.db import Database, migrate
+from pipelines.attention import Urgency
 from pipelines.clock import SystemClock
 from pipelines.domain import (
     Alarm,
@@ -97,7 +98,9 @@ class ModelHost(live.Host):
     seen: list[str] = field(default_factory=list)
     updates: list[TrackUpdate] = field(default_factory=list)
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: Urgency
+    ) -> Detections:
         assert self.model is not None
         if self.away:
             self.away -= 1

@@ -13,6 +13,7 @@ import numpy as np
 from agents.analysis import PreparedFrame
 from agents.services import WatcherServices
 from cluster.stores.bus import TrackUpdate
+from pipelines.attention import Urgency
 from pipelines.domain import (
     Alarm,
     CameraKey,
@@ -95,7 +96,9 @@ class HostParts:
     def plan(self, key: CameraKey) -> CameraPlan | None:
         return self.plan_now if key == self.plan_now.key else None
 
-    async def detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
+    async def detect(
+        self, frame: LetterboxedFrame, owner: WorkOwner, urgency: Urgency
+    ) -> Detections:
         self._called()
         self.owners.add(owner)
         self.detected += 1

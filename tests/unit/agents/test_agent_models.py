@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from agents import models
 from agents.models import ModelCalls
 from cluster.core.work_orders import Purpose
+from pipelines.attention import Urgency
 from pipelines.domain import Crop, Detections, WorkOwner
 from pipelines.errors import InputError, StaleFrameError, UnavailableError
 from pipelines.imaging import letterbox_i420
@@ -39,10 +40,10 @@ async def test_what_the_models_get_and_answer() -> None:
         return ONE_PERSON
 
     models = calls(remote)
-    assert await models.detect(FRAME, OWNER) is ONE_PERSON
+    assert await models.detect(FRAME, OWNER, Urgency.NEW) is ONE_PERSON
     await models.remember(CROP)
-    (frame, detects), (crop, remembers) = asked
-    assert (frame, crop) == (FRAME, CROP)
+    (frame, detects, urgency), (crop, remembers) = asked
+    assert (frame, crop, urgency) == (FRAME, CROP, 4)
     assert ORDERS.check(detects, Purpose.DETECT) == OWNER
     assert ORDERS.check(remembers, Purpose.REMEMBER) == OWNER
 
@@ -60,7 +61,7 @@ async def test_errors_are_ours(raised: Exception, seen: type[Exception]) -> None
         raise raised
 
     with pytest.raises(seen):
-        await calls(remote).detect(FRAME, OWNER)
+        await calls(remote).detect(FRAME, OWNER, Urgency.NEW)
     with pytest.raises(seen):
         await calls(remote).remember(CROP)
 
@@ -73,6 +74,6 @@ async def test_a_model_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         await asyncio.Event().wait()
 
     with pytest.raises(UnavailableError, match="detector"):
-        await calls(remote).detect(FRAME, OWNER)
+        await calls(remote).detect(FRAME, OWNER, Urgency.NEW)
     with pytest.raises(UnavailableError, match="embedder"):
         await calls(remote).remember(CROP)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.inference.fair_queue import FairQueue, StartTimes, Ticket
+from cluster.inference.fair_queue import URGENT_TURNS, FairQueue, StartTimes, Ticket
 from pipelines.domain import WorkOwner
 
 TENANTS, CAMERAS = ("a", "b", "c"), ("1", "2", None)
@@ -277,3 +277,65 @@ def test_one_charge_costs_one_turn() -> None:
             order.charge("a")
             taken["a"] += 1
     assert abs(taken["a"] - taken["b"]) <= 2
+
+
+# ------------------------------------------------------------------ urgency
+
+urgent_steps = st.lists(
+    st.one_of(st.tuples(owners, st.integers(0, 4)), st.none()), min_size=20, max_size=200
+)
+
+
+@given(urgent_steps)
+def test_urgency_gives_no_tenant_more_turns(todo: list[tuple[WorkOwner, int] | None]) -> None:
+    """Tenants have their turns in the same order, however urgent their frames are."""
+    urgent: FairQueue[int] = FairQueue(AMPLE)
+    even: FairQueue[int] = FairQueue(AMPLE)
+    for number, step in enumerate(todo):
+        if step is not None:
+            owner, urgency = step
+            urgent.push(Ticket(owner, number, 0.0, urgency))
+            even.push(Ticket(owner, number, 0.0))
+        elif len(urgent):
+            assert urgent.pop().owner.tenant == even.pop().owner.tenant
+    assert len(urgent) == len(even)
+
+
+def test_the_most_urgent_frames_of_a_tenant_go_first() -> None:
+    queue: FairQueue[str] = FairQueue(AMPLE)
+    for urgency, camera in ((1, "still"), (4, "new"), (2, "tracked"), (3, "near")):
+        queue.push(Ticket(WorkOwner("a", camera), camera, 0.0, urgency))
+    assert [queue.pop().item for _ in range(4)] == ["new", "near", "tracked", "still"]
+
+
+@given(still=st.integers(1, 12), busy=st.integers(1, 4))
+def test_what_is_not_urgent_waits_for_a_bounded_number_of_turns(still: int, busy: int) -> None:
+    """Every fourth turn goes to whoever has had fewest, so each heartbeat has its turn within four
+    times as many turns as heartbeats wait."""
+    queue: FairQueue[int] = FairQueue(AMPLE)
+    for camera in range(still):
+        queue.push(Ticket(WorkOwner("a", f"still-{camera}"), camera, 0.0, 1))
+    for camera in range(busy):
+        queue.push(Ticket(WorkOwner("a", f"busy-{camera}"), camera, 0.0, 4))
+    left = set(range(still))
+    for _ in range((URGENT_TURNS + 1) * still + busy):
+        ticket = queue.pop()
+        if ticket.urgency == 1:
+            left.discard(ticket.item)
+        else:
+            queue.push(Ticket(ticket.owner, ticket.item, 0.0, 4))  # always has a next one
+    assert not left
+
+
+def test_urgent_cameras_of_a_tenant_take_turns() -> None:
+    queue: FairQueue[int] = FairQueue(AMPLE)
+    for camera in ("1", "2"):
+        queue.push(Ticket(WorkOwner("a", camera), 0, 0.0, 4))
+    queue.push(Ticket(WorkOwner("a", "3"), 0, 0.0, 1))
+    turns: Counter[str | None] = Counter()
+    for _ in range(80):
+        ticket = queue.pop()
+        turns[ticket.owner.camera] += 1
+        queue.push(Ticket(ticket.owner, 0, 0.0, ticket.urgency))
+    assert abs(turns["1"] - turns["2"]) <= 2
+    assert turns["3"] >= 80 // (URGENT_TURNS + 1) - 1
