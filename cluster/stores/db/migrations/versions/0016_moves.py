@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
 down_revision = "0014"
 
-_COLUMNS = {
+_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "move_phase": sa.String(16),
     "move_pod": sa.String(40),
     "move_since_us": sa.BigInteger(),
