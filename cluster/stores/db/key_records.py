@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from cluster.core.roles import Role
 from cluster.stores.db import keys
 from cluster.stores.db.cursor import MADE_CURSOR
+from cluster.stores.db.fence import require_open
 from cluster.stores.db.groups import checked_groups, groups_of
 from cluster.stores.db.models import KeyRow
 from cluster.stores.db.sessions import Sessions
@@ -117,6 +118,8 @@ class KeyRecords:
         row = await session.get(KeyRow, key, with_for_update=True)
         if row is None or (self._only is not None and row.tenant != self._only):
             raise NotFoundError(f"there is no key {key}.")
+        if row.tenant is not None:
+            await require_open(session, row.tenant)  # the platform's sessions are of no tenant
         return row
 
     async def _create(
@@ -148,6 +151,8 @@ class KeyRecords:
         key_id = keys.key_id(secret)
         if key_id is None:
             raise AssertionError("new_key makes keys")
+        if tenant is not None:
+            await require_open(session, tenant)
         await self._make_room(session, tenant)
         row = KeyRow(
             id=key_id,

@@ -16,6 +16,7 @@ from cluster.stores.db import keys
 from cluster.stores.db.convert import camera_of, insert_into, rule_of
 from cluster.stores.db.encryption import RecordCipher
 from cluster.stores.db.erased import is_leaving
+from cluster.stores.db.fence import require_open
 from cluster.stores.db.key_records import KeyRecords, principal_of_key, role_of_key
 from cluster.stores.db.models import CameraRow, KeyRow, QuotaRow, RuleRow, TenantRow
 from cluster.stores.db.sessions import Sessions
@@ -108,6 +109,7 @@ class PlatformRecords(KeyRecords):
         async with self._sessions.write() as session:
             # Two at once would both remove what was there, and then collide.
             await lock_tenant(session, tenant)
+            await require_open(session, tenant)
             await session.execute(delete(QuotaRow).where(QuotaRow.tenant == tenant))
             session.add_all(
                 QuotaRow(tenant=tenant, name=name, amount=amount) for name, amount in quotas.items()

@@ -178,6 +178,17 @@ async def test_phases_at_the_source(source: Database) -> None:
     ):
         with pytest.raises(TenantMovingError):
             await write
+    # The platform's own sessions are of no tenant, and refuse as well.
+    platform = source.platform()
+    (key,) = await source.keys("acme").keys()
+    for change in (
+        platform.create_key("acme", "late"),
+        platform.revoke_key(key.id),
+        platform.rotate_key(key.id, 0),
+        platform.set_quotas("acme", {}),
+    ):
+        with pytest.raises(TenantMovingError):
+            await change
     with pytest.raises(ConflictError, match="was not moved"):
         await source.erasure_work("acme").ask_after_move("acme_pod", "system:move")
     await moves.advance("acme", MovePhase.MOVED)

@@ -4,6 +4,7 @@ vectors of two clusters."""
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -15,8 +16,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from cluster.cli.main import app
+from cluster.core.settings import ENV_PREFIX
 from cluster.portability.drain import Drain
 from cluster.portability.move import Side, TenantMove
 from cluster.stores.audit.chain import ChainCheck, Finding
@@ -37,7 +42,7 @@ from pipelines.erasure import Target
 from pipelines.errors import ConfigError, ConflictError, NotFoundError, UnavailableError
 from pipelines.moving import MovePhase, TenantMovingError
 from pipelines.retention import HeldSpan
-from tests.factories import T0_US, make_alarm, make_camera, make_sighting
+from tests.factories import RECORD_KEY, T0_US, make_alarm, make_camera, make_sighting
 from tests.integration.erasure.place import Killed, Killing, Place
 from tests.integration.erasure.test_erasure_tenant import fill, rows_of
 
@@ -399,3 +404,56 @@ async def test_dead_letters_stay_behind_only_if_that_is_wanted(pair: Pair) -> No
         await pair.move().run()
     await pair.move(drop_dead_letters=True).run()
     assert await phases(pair) == (MovePhase.MOVED, None)
+
+
+async def test_as_a_command(
+    pair: Pair, tmp_path: Path, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await small(pair)
+    # The command waits in real time for transactions that cannot exist here.
+    monkeypatch.setattr("cluster.portability.move.SHUT_S", 0.0)
+    for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
+        monkeypatch.delenv(name)
+    (tmp_path / "data").mkdir()
+    (pair.place.site.folder / "qdrant").rename(tmp_path / "data" / "qdrant")
+    pod = {
+        "url": "https://acme.example", "data_dir": str(pair.folder), "api": {"port": 8200},
+        "database": {"url": f"sqlite:///{pair.folder}/atalaia.db", "encryption_key": "p" * 32},
+        "redis": {"url": valkey.removesuffix("0") + "1"},
+        "blobs": {"url": f"file://{pair.folder}/blobs"},
+        "livekit": {"url": "ws://127.0.0.1:7980"}, "gateway": {"rtsp_url": "rtsp://127.0.0.1:8654"},
+    }  # fmt: skip
+    here = {
+        "data_dir": str(tmp_path), "redis": {"url": valkey}, "erasure": {"settle_s": 0},
+        "database": {
+            "url": f"sqlite:///{pair.place.site.folder}/atalaia.db",
+            "encryption_key": RECORD_KEY.get_secret_value(),
+        },
+        "blobs": {"url": f"file://{pair.place.site.folder}/blobs"},
+        "pods": {"acme_pod": pod},
+    }  # fmt: skip
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(here), encoding="utf-8")
+
+    async def atalaia(*words: str) -> Any:
+        command = ["-c", str(settings), "tenant", "move", *words]
+        return await asyncio.to_thread(CliRunner().invoke, app, command)
+
+    looked = await atalaia("acme", "--to", "acme_pod", "--dry-run")
+    assert looked.exit_code == 0, looked.output
+    assert "alarms: 1\n" in looked.stdout
+    assert "files: 4 " in looked.stdout
+    assert "vectors: 3" in looked.stdout
+    assert "Next: atalaia tenant move acme --to acme_pod" in looked.stderr
+    assert (await atalaia("nobody", "--to", "acme_pod")).exit_code == 2
+    unknown = await atalaia("acme", "--to", "another")
+    assert (unknown.exit_code, "Known are: acme_pod" in unknown.stderr) == (2, True)
+
+    moved = await atalaia("acme", "--to", "acme_pod")
+    assert (moved.exit_code, "acme lives in acme_pod now" in moved.stdout) == (0, True), (
+        moved.output
+    )
+    assert "atalaia erasure show" in moved.stderr
+    assert await phases(pair) == (MovePhase.MOVED, None)
+    late = await atalaia("acme", "--to", "acme_pod", "--abort")
+    assert (late.exit_code, "lives in acme_pod already" in late.stderr) == (2, True)

@@ -37,6 +37,7 @@ ATTEMPTS: dict[str, list[Callable[[TenantVectors], Awaitable[Any]]]] = {
     "erase": [lambda v: v.erase("gate"), lambda v: v.erase()],
     "remove": [lambda v: v.remove("gate", Window(0, 2**62), 100)],
     "known": [lambda v: v.known([Target(s.camera, s.track) for s in THEIRS])],
+    "read": [lambda v: v.read([Target(s.camera, s.track) for s in THEIRS])],
     "forget": [lambda v: v.forget([Target(s.camera, s.track) for s in THEIRS])],
     "upsert": [
         lambda v: v.upsert([(THEIRS[0], VECTOR)]),
