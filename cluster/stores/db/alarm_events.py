@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, select, update
@@ -57,16 +58,15 @@ async def _is_taken(session: AsyncSession, id: UUID) -> bool:
 
 
 async def _replace(session: AsyncSession, row: AlarmRow, alarm: Alarm) -> None:
+    # Erasure finds the files of the one that goes by its id.
+    taken: dict[str, Any] = {"replaced": row.id}
     if row.state == AlarmState.ACKNOWLEDGED.value:
-        await session.execute(
-            update(AlarmRow)
-            .where(AlarmRow.id == alarm.id)
-            .values(
-                state=row.state,
-                acknowledged_by=row.acknowledged_by,
-                acknowledged_at_us=row.acknowledged_at_us,
-            )
-        )
+        taken |= {
+            "state": row.state,
+            "acknowledged_by": row.acknowledged_by,
+            "acknowledged_at_us": row.acknowledged_at_us,
+        }
+    await session.execute(update(AlarmRow).where(AlarmRow.id == alarm.id).values(taken))
     await session.execute(delete(AlarmRow).where(AlarmRow.id == row.id))
 
 

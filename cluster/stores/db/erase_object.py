@@ -142,6 +142,8 @@ async def erase_alarms(
     for row in rows:
         shown = span.from_us <= row.capture_us <= span.to_us
         items = list(_alarm_items(row.id, row.capture_us, row.snapshot))
+        if row.replaced is not None:
+            items += _alarm_items(row.replaced, row.capture_us, None)
         if row.track == target.track:
             own.append(row.id)
             found.items.extend(items)

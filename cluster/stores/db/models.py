@@ -168,6 +168,8 @@ class AlarmRow(TenantOwned, Base):
     capture_us: Mapped[int] = mapped_column(BigInteger)
     snapshot: Mapped[str | None] = mapped_column(String(512))
     """As in `body`. Retention looks for pictures that are still kept."""
+    replaced: Mapped[UUID | None] = mapped_column(Uuid)
+    """The job's alarm whose place it took: picture and clip of that one may still be there."""
     body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
     state: Mapped[str] = mapped_column(String(16))
     acknowledged_by: Mapped[str | None] = mapped_column(String(200))

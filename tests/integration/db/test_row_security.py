@@ -487,6 +487,24 @@ async def test_an_owner_that_may_make_no_roles(fresh_server: PostgresServer) -> 
         await _use(database)
 
 
+async def test_the_logins_of_the_compose_file(fresh_server: PostgresServer) -> None:
+    """The script that the database's container runs, twice: it may be run again."""
+    script = (Path(__file__).parents[3] / "configs" / "postgres-roles.sh").read_text("utf-8")
+    lines = script.partition("<<'SQL'\n")[2].rpartition("SQL")[0].splitlines()
+    sql = "\n".join(line for line in lines if not line.startswith("\\"))
+    for variable in ("app", "tenant"):
+        assert f":'{variable}'" in sql
+        sql = sql.replace(f":'{variable}'", f"'password of {variable}'")
+    fresh_server.run(f"CREATE DATABASE atalaia OWNER {OWNER}")
+    for _ in range(2):
+        fresh_server.run(sql, database="atalaia")
+    await migrate(fresh_server.url("atalaia"))
+    url = fresh_server.url("atalaia", "atalaia_app")
+    tenant_url = fresh_server.url("atalaia", "atalaia_app_tenant")
+    async with Database(url, tenant_url=tenant_url, cipher=CIPHER) as database:
+        await _use(database)
+
+
 async def test_the_roles_of_the_documentation(fresh_server: PostgresServer) -> None:
     """What an operator types, word for word; then another owner for what there is."""
     page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")

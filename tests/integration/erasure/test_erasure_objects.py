@@ -14,8 +14,8 @@ from cluster.erasure.stores import ErasureStores
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import AlarmStream, TrackStream
 from cluster.stores.bus.listener import Listener, TrackListener
-from cluster.stores.db import ErasureRecord, JobState
-from pipelines.domain import Segment, Stages
+from cluster.stores.db import AlarmQuery, ErasureRecord, JobState
+from pipelines.domain import AlarmSource, Segment, Stages
 from pipelines.erasure import (
     ErasureState,
     ErasureStep,
@@ -62,6 +62,33 @@ async def fill(place: Place) -> set[str]:
         f"clips/{alarm.id}.mp4",
         f"recordings/gate/{T0_US + MINUTE_US}.mp4",
         f"detections/gate/{T0_US}-ab.parquet",
+    }
+
+
+async def test_files_of_a_jobs_alarm_whose_place_a_live_one_took_go_too(place: Place) -> None:
+    """Its row is gone; its picture and its clip show the object all the same."""
+    blobs, records = place.site.blobs["acme"], place.site.database.tenant("acme")
+    sighting, live = await place.object(0)
+    await place.object(9)
+    stages = live.stages.model_copy(update={"capture_us": live.capture_us + 1})
+    job = make_alarm(77, track=sighting.track, source=AlarmSource.BATCH).model_copy(
+        update={"stages": stages, "snapshot": f"alarms/{make_alarm(77).id}.jpg"}
+    )
+    # The other way about than it came: first the job's, then the live one.
+    await place.site.database.expiry("acme").remove_alarms([live.id])
+    assert await records.record_alarms([job]) == 1
+    assert await records.record_alarms([live]) == 1
+    assert [r.alarm.id for r in (await records.alarms(AlarmQuery(camera="gate"))).items][
+        -1
+    ] == live.id
+    for key in (job.snapshot, f"clips/{job.id}.mp4"):
+        await blobs.put(str(key), b"shows the object")
+    others = place.site.files() - {str(job.snapshot), f"clips/{job.id}.mp4"}
+    await place.finish("acme", await place.ask(A))
+    assert place.site.files() == {key for key in others if "track-0" not in key} - {
+        f"alarms/{live.id}.jpg",
+        f"clips/{live.id}.mp4",
+        object_snapshot_key("gate", "track-0"),
     }
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import make_url
 
-from cluster.core.settings import load_settings
+from cluster.core.settings import Settings, load_settings
 from cluster.relay.server import RelayConfig
+from cluster.stores.bus.access import PROCESSES, acl_file
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 TEXT = (CONFIGS / "compose.yaml").read_text(encoding="utf-8")
@@ -31,7 +34,7 @@ def _compose() -> Any:
 
 COMPOSE = _compose()
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = ("migrate", "ray-head", "ray-worker", "app")
+OURS = ("valkey-users", "migrate", "ray-head", "ray-worker", "app")
 ROLES = (*OURS, "relay")
 
 
@@ -92,7 +95,52 @@ def test_our_environment_makes_settings(name: str, monkeypatch: pytest.MonkeyPat
     settings = load_settings(CONFIGS / Path(environment["ATALAIA_CONFIG"]).name)
     assert settings.redis_url == "redis://:given-valkey-password@valkey:6379/0"
     assert settings.gateway.password
+    # Each kind of process has a user in Valkey, and each kind of work a login in PostgreSQL.
+    passwords = {p.get_secret_value() for p in settings.redis.passwords.values()}
+    assert settings.redis.passwords.keys() == set(PROCESSES)
+    assert len(passwords | {"given-valkey-password"}) == len(PROCESSES) + 1
+    logins = {make_url(url).username for url in _database_urls(settings)}
+    assert logins == {"atalaia_app", "atalaia_app_tenant"} | (
+        {"atalaia"} if name == "migrate" else set()
+    )
     assert environment["RAY_AUTH_TOKEN"] == "given-ray-auth-token"
+
+
+def _database_urls(settings: Settings) -> list[str]:
+    assert settings.database.tenant_url is not None
+    tenant = settings.database.tenant_url.get_secret_value()
+    return [settings.database_url, tenant, settings.migration_url]
+
+
+def test_valkey_starts_with_the_users_that_the_settings_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the service `valkey-users` writes is what `valkey` reads, and has no password."""
+    writer, server = SERVICES["valkey-users"], SERVICES["valkey"]
+    assert writer["command"] == ["sh", "-c", "atalaia redis acl > /users/users.acl"]
+    assert server["command"][-2:] == ["--aclfile", "/users/users.acl"]
+    assert "--requirepass" not in server["command"]
+    assert "valkey-users:/users" in writer["volumes"]
+    assert "valkey-users:/users:ro" in server["volumes"]
+    completed = {"condition": "service_completed_successfully"}
+    assert server["depends_on"]["valkey-users"] == completed
+    for key, value in writer["environment"].items():
+        if key.startswith("ATALAIA_") and key != "ATALAIA_CONFIG":
+            monkeypatch.setenv(key, value)
+    settings = load_settings(CONFIGS / "production.yaml")
+    users = acl_file(settings.redis_url, settings.redis.passwords)
+    assert users.count("user atalaia-") == len(PROCESSES)
+    assert f"user default on #{sha256(b'given-valkey-password').hexdigest()}" in users
+    assert "given-" not in users
+
+
+def test_only_the_migration_has_the_owners_password() -> None:
+    owners = {
+        name
+        for name, service in SERVICES.items()
+        if "given-postgres-password" in str(service.get("environment"))
+    }
+    assert owners == {"migrate", "postgres"}
 
 
 def test_the_relay_knows_the_services_and_none_of_their_passwords(

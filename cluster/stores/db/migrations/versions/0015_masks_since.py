@@ -1,5 +1,6 @@
-"""Since when a camera has its masks; and of users and sessions the platform's role reads no more
-than whether a view or a link still is its holder's: no hash of a password, no digest of a token."""
+"""Since when a camera has its masks; whose place an alarm took; and of users and sessions the
+platform's role reads no more than whether a view or a link still is its holder's: no hash of a
+password, no digest of a token."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ def upgrade() -> None:
         show_columns(connection, table, columns)
     with op.batch_alter_table("cameras") as batch:
         batch.add_column(sa.Column("masks_since_us", sa.BigInteger, nullable=True))
+    op.add_column("alarms", sa.Column("replaced", sa.Uuid, nullable=True))
     # Of the masks that are there nobody knows since when: what is older than this is from before
     # them, as far as anybody can tell.
     cameras = sa.table("cameras", sa.column("masks", sa.JSON), sa.column("masks_since_us"))
@@ -37,6 +39,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
+    # Not as a batch, which would make the table anew, without its partial index.
+    op.drop_column("alarms", "replaced")
     with op.batch_alter_table("cameras") as batch:
         batch.drop_column("masks_since_us")
     for table, columns in SHOWN.items():
