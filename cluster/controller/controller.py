@@ -314,7 +314,7 @@ class Controller:
         event, reason = event_of(seen, self._settings.controller.stale_after_s)
         if event is Event.LOST and not (seen.gateway_error or seen.unreadable):
             reason = self._diagnosis.reason(key, reason)
-        elif event in (Event.WATCHED, Event.VIDEO):
+        elif event in (Event.WATCHED, Event.BLINDED, Event.VIDEO):
             self._diagnosis.forget(key)
         if event is Event.OPENING and known.state is CameraState.OFFLINE:
             reason = known.reason

@@ -88,7 +88,7 @@ class CoverageKeeper:
             for stretch in told if before_us else ():
                 seconds[stretch.cover] += max(0, stretch.end_us - max(before_us, stretch.start_us))
             self._wait(key, told)
-        blind = Counter(r.blind for r in reports.values() if r.blind is not None)
+        blind = Counter(cause for r in reports.values() if (cause := r.cause) is not None)
         self._observe({cover: us / 1e6 for cover, us in seconds.items()}, blind)
 
     def _wait(self, key: CameraKey, told: Sequence[Stretch]) -> None:
