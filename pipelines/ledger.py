@@ -12,6 +12,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
+from pipelines.domain.faults import Fault
+
 SLOT_US = 900_000_000
 """A quarter of an hour, of which the records are made: the days of every time zone consist of
 whole ones, also those of 23 and 25 hours."""
@@ -193,12 +195,14 @@ class CoverageReport:
         run: capture times of the first and last frame of its present run of analysed frames, UTC
             microseconds; None: no watcher reports one.
         fault: why nothing can be seen in what is analysed, and since when.
+        picture: what is wrong with its picture, whether or not that blinds it.
     """
 
     now_us: int
     blind: Cover | None
     run: tuple[int, int] | None = None
     fault: tuple[Cover, int] | None = None
+    picture: Fault | None = None
 
     @property
     def cause(self) -> Cover | None:
@@ -216,11 +220,15 @@ class CameraLedger:
     Attributes:
         first_us: time from which on it makes statements.
         known_us: time until which it made them.
+        blind_since_us: from when on it has been blind without a pause; None: it sees, or is off.
+        seen: whether it has not been blind all the time since the first report.
     """
 
     def __init__(self) -> None:
         self.first_us = 0
         self.known_us = 0
+        self.blind_since_us: int | None = None
+        self.seen = False
         self._cause = Cover.WATCHER
         self._fault: tuple[Cover, int] | None = None
 
@@ -235,6 +243,7 @@ class CameraLedger:
         until_us = now_us if report.blind is not None or run is None else run[1]
         if not self.known_us:
             self.first_us = self.known_us = run[0] if run is not None else now_us
+        self._note_blindness(report)
         told = []
         if until_us > self.known_us:
             told.append(Stretch(_ms(self.known_us), _ms(until_us), cause))
@@ -246,6 +255,14 @@ class CameraLedger:
         # What interrupts it from now on without being seen is over before the next round.
         self._cause = report.blind or Cover.WATCHER
         return list(merge_all(told))
+
+    def _note_blindness(self, report: CoverageReport) -> None:
+        cause = report.cause
+        if cause is None or not cause.blind:
+            self.blind_since_us, self.seen = None, True
+        elif self.blind_since_us is None:
+            known_us = self.known_us or report.now_us
+            self.blind_since_us = report.fault[1] if report.fault is not None else known_us
 
     def _of_fault(self, report: CoverageReport, until_us: int) -> list[Stretch]:
         """A new fault is told from its begin, which is earlier than it was known."""

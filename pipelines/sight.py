@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.domain import Polygon
+from pipelines.domain import Fault, PictureFault, Polygon
 
 Luma = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.float32]
@@ -28,25 +27,6 @@ WIDTH, HEIGHT = 192, 108
 INTERVAL_US = 1_000_000
 MIN_CELLS = 0.1
 """Part of the picture that privacy masks must leave free; else nothing is looked for."""
-
-
-class PictureFault(StrEnum):
-    """What is wrong with a picture. Of several the first in this list is said."""
-
-    BLACK = "black"
-    GLARE = "glare"
-    """Blinded by light."""
-    COVERED = "covered"
-    FROZEN = "frozen"
-    """The same picture all the time."""
-    BLURRED = "blurred"
-    MOVED = "moved"
-    """It shows another scene than before."""
-
-    @property
-    def blinds(self) -> bool:
-        """Whether nothing can be recognized: a moved camera sees, only something else."""
-        return self is not PictureFault.MOVED
 
 
 _AFTER_S: Mapping[PictureFault, float] = MappingProxyType(
@@ -109,14 +89,6 @@ _WARM_UP = 60
 _MOSTLY = 0.2
 # Longer pauses say nothing about a picture: as a new start.
 _MAX_STEP_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, and since when (capture time, UTC microseconds)."""
-
-    kind: PictureFault
-    since_us: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.domain import CameraKey
-from pipelines.sight import Fault
+from pipelines.domain import CameraKey, Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,8 @@ from types import MappingProxyType
 
 from cluster.bridge.units import CameraBridgeStatus, StreamPhase
 from cluster.controller.reports import WatcherStatus
-from pipelines.domain import CameraState
+from pipelines.domain import CameraState, PictureFault
 from pipelines.ledger import Cover, CoverageReport
-from pipelines.sight import PictureFault
 
 
 class CameraEvent(StrEnum):
@@ -151,7 +150,9 @@ def coverage_of(seen: ObservedCamera, state: CameraState, stale_after_s: float) 
     fault = None
     if event is CameraEvent.BLINDED and watcher is not None and watcher.fault is not None:
         fault = (Cover(watcher.fault.kind.value), watcher.fault.since_us)
-    return CoverageReport(seen.now_us, blind, run, fault)
+    analysed = event in (CameraEvent.WATCHED, CameraEvent.BLINDED)
+    picture = watcher.fault if watcher is not None and analysed else None
+    return CoverageReport(seen.now_us, blind, run, fault, picture)
 
 
 def _blind(

@@ -218,6 +218,9 @@ class ControllerSettings(Section):
     stale_after_s: Annotated[float, Field(gt=0)] = Field(
         6.0, description="no fresh frame for this long: the camera is degraded"
     )
+    blind_after_s: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        60.0, description="a camera that is blind for this long raises a system alarm"
+    )
 
 
 class AuditSettings(Section):

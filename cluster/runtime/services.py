@@ -13,6 +13,7 @@ from cluster.controller.coverage import CoverageKeeper
 from cluster.controller.dispatch import LiveKitDispatcher
 from cluster.controller.fleet import RayFleet
 from cluster.controller.metrics import CoverageMetrics, FleetMetrics
+from cluster.controller.system_alarms import SystemAlarms, SystemAlarmSender
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
@@ -22,6 +23,7 @@ from cluster.retention.service import RetentionService
 from cluster.stores.audit.anchors import AnchorKeys
 from cluster.stores.audit.keeper import AnchorKeeper
 from cluster.stores.bus import (
+    AlarmPublisher,
     CameraStatusBoard,
     Listener,
     TrackListener,
@@ -65,8 +67,23 @@ class ControllerService:
             cover=self._coverage.observe,
         )
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+        self._alarms = SystemAlarmSender(
+            partial(
+                AlarmPublisher,
+                settings.redis_url_of("controller"),
+                settings.spool_dir,
+                CONTROLLER_ACTOR,
+            )
+        )
+        system_alarms = SystemAlarms(
+            self._coverage,
+            self._database.coverage,
+            self._alarms.publish,
+            SystemClock(),
+            settings.controller.blind_after_s,
+        )
         self._flushing = asyncio.get_running_loop().create_task(
-            self._coverage.run(), name="coverage"
+            self._coverage.run(system_alarms.check), name="coverage"
         )
         self._retention = RetentionService(settings, self._database, SystemClock())
         self._erasure = ErasureService(settings, self._database, self._redis, SystemClock())
@@ -102,6 +119,7 @@ class ControllerService:
         self._flushing.cancel()
         await asyncio.gather(self._task, self._flushing, return_exceptions=True)
         await self._coverage.aclose()
+        await self._alarms.aclose()
         await self._erasure.aclose()
         await self._retention.aclose()
         await self._controller.aclose()

@@ -47,6 +47,7 @@ from pipelines.domain.events import (
     Stages,
     TrackPath,
 )
+from pipelines.domain.faults import Fault, PictureFault, SystemKind
 from pipelines.domain.frames import (
     Detections,
     FrameStamp,
@@ -102,6 +103,7 @@ __all__ = [
     "CountRule",
     "Crop",
     "Detections",
+    "Fault",
     "FrameStamp",
     "Frozen",
     "JobState",
@@ -114,6 +116,7 @@ __all__ = [
     "Micros",
     "NormalizedPoint",
     "PathPoint",
+    "PictureFault",
     "PixelBox",
     "Polygon",
     "Recording",
@@ -129,6 +132,7 @@ __all__ = [
     "SightingFilter",
     "Slug",
     "Stages",
+    "SystemKind",
     "TimeOfDay",
     "Track",
     "TrackPath",

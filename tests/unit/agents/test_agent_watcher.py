@@ -12,9 +12,8 @@ import pytest
 
 from agents.watcher import Watcher
 from pipelines.clock import ManualClock
-from pipelines.domain import FrameStamp, Polygon
+from pipelines.domain import Fault, FrameStamp, PictureFault, Polygon
 from pipelines.imaging import I420
-from pipelines.sight import Fault, PictureFault
 from tests.factories import T0_US
 from tests.unit.agents.host_parts import FPS, HostParts, make_image, make_plan, make_stamp, turns
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipelines.sight import Fault, PictureFault, SightCheck
+from pipelines.domain import Fault, PictureFault
+from pipelines.sight import SightCheck
 
 S = 1_000_000
 T0 = 1_700_000_000 * S

@@ -16,9 +16,8 @@ from cluster.controller.state import (
     event_of,
     repair,
 )
-from pipelines.domain import CameraKey, CameraState
+from pipelines.domain import CameraKey, CameraState, Fault, PictureFault
 from pipelines.ledger import Cover
-from pipelines.sight import Fault, PictureFault
 
 NOW_US = 1_700_000_000_000_000
 STALE_S = 6.0
