@@ -304,7 +304,7 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("DEL", cameras_key("acme")), {"controller"}),
     (("GET", MODEL_KEY), {"api", "detector"}),
     (("SET", MODEL_KEY, "x"), {"api"}),
-    (("INFO", "server"), {"agent"}),
+    (("INFO", "server"), {"agent", "controller"}),
 ]
 
 
