@@ -71,8 +71,8 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Writes the cameras' states, publishes system alarms and what hosts left in their spools, and
-    # erases (`TenantEraser`): entries about objects, and all keys of a tenant, which it has to find.
+    # Writes the cameras' states; publishes system alarms, and what hosts left in their spools; erases
+    # (`TenantEraser`) entries about objects, and all keys of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
         Rule(("info",)),
