@@ -71,7 +71,7 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Writes the cameras' states; publishes system alarms, and what hosts left in their spools; erases
+    # Writes the cameras' states; publishes system alarms, and what hosts left in spools; erases
     # (`TenantEraser`) entries about objects, and all keys of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
