@@ -18,8 +18,10 @@ from cluster.core.log import get_logger
 from cluster.core.names import BRIDGE_IDENTITY, DETECT_TRACK, DETECTIONS_TRACK, MAIN_TRACK
 from pipelines import imaging
 from pipelines.clock import Clock, rate_per_s
-from pipelines.domain import CameraKey, CameraPlan, FrameStamp, Track
+from pipelines.domain import CameraKey, CameraPlan, FrameStamp, Polygon, Track
+from pipelines.imaging import I420
 from pipelines.masking import MaskPainter
+from pipelines.sight import SightCheck
 
 log = get_logger("watcher")
 
@@ -53,6 +55,7 @@ class Watcher:
         self._services = services
         self._clock = clock
         self._painter = MaskPainter(plan.camera.masks)
+        self._sight = SightCheck(plan.camera.masks)
         self._gate = FrameGate(plan)
         self._analysis = CameraAnalysis(plan, services, self._gate, self._show, clock)
         self._loop = asyncio.get_running_loop()
@@ -108,6 +111,7 @@ class Watcher:
             skipped=self._gate.skipped,
             dropped=dict(self._dropped + analysis.dropped),
             covered_from_us=analysis.covered_from_us,
+            fault=self._sight.fault,
         )
 
     @property
@@ -198,6 +202,14 @@ class Watcher:
                 frame.stamp, frame.received_us, queued_us, image, model_input, frame.masks, due
             )
         )
+        self._look(frame.stamp.capture_us, image, frame.masks)
+
+    def _look(self, capture_us: int, image: I420, masks: tuple[Polygon, ...]) -> None:
+        """Once a second, whether the camera still sees; the frame is on its way already."""
+        if masks != self._sight.masks:
+            self._sight = SightCheck(masks)
+        if self._sight.due(capture_us):
+            self._sight.step(capture_us, image.y)
 
     def _show(self, stamp: FrameStamp, tracks: tuple[Track, ...]) -> None:
         """Send a frame's boxes to the room. Called on the host's loop, as the SDK allows."""

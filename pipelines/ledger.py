@@ -12,6 +12,8 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
+from pipelines.domain.faults import Fault
+
 SLOT_US = 900_000_000
 """A quarter of an hour, of which the records are made: the days of every time zone consist of
 whole ones, also those of 23 and 25 hours."""
@@ -42,6 +44,12 @@ class Cover(StrEnum):
     OFF = "off"
     """Its tenant had switched it off: not expected to be analysed."""
     ANALYSED = "analysed"
+    BLURRED = "blurred"
+    FROZEN = "frozen"
+    COVERED = "covered"
+    GLARE = "glare"
+    BLACK = "black"
+    """These five were analysed, and nothing could be seen (`pipelines.sight`)."""
 
     @property
     def blind(self) -> bool:
@@ -186,11 +194,24 @@ class CoverageReport:
         blind: why it is not analysed, or OFF; None: it is analysed.
         run: capture times of the first and last frame of its present run of analysed frames, UTC
             microseconds; None: no watcher reports one.
+        fault: why nothing can be seen in what is analysed, and since when.
+        picture: what is wrong with its picture, whether or not that blinds it.
     """
 
     now_us: int
     blind: Cover | None
     run: tuple[int, int] | None = None
+    fault: tuple[Cover, int] | None = None
+    picture: Fault | None = None
+
+    @property
+    def cause(self) -> Cover | None:
+        """Why it is blind now, or OFF; None: it sees."""
+        return self.blind or (self.fault[0] if self.fault is not None else None)
+
+
+# What was told before and is told again, so that nothing between two reports is missed.
+_OVERLAP_US = round(Run.MIN_GAP_S * 1e6)
 
 
 class CameraLedger:
@@ -199,12 +220,17 @@ class CameraLedger:
     Attributes:
         first_us: time from which on it makes statements.
         known_us: time until which it made them.
+        blind_since_us: from when on it has been blind without a pause; None: it sees, or is off.
+        seen: whether it has not been blind all the time since the first report.
     """
 
     def __init__(self) -> None:
         self.first_us = 0
         self.known_us = 0
+        self.blind_since_us: int | None = None
+        self.seen = False
         self._cause = Cover.WATCHER
+        self._fault: tuple[Cover, int] | None = None
 
     def observe(self, report: CoverageReport) -> list[Stretch]:
         """What a report adds, in whole milliseconds and in order.
@@ -217,15 +243,36 @@ class CameraLedger:
         until_us = now_us if report.blind is not None or run is None else run[1]
         if not self.known_us:
             self.first_us = self.known_us = run[0] if run is not None else now_us
+        self._note_blindness(report)
         told = []
         if until_us > self.known_us:
             told.append(Stretch(_ms(self.known_us), _ms(until_us), cause))
         if run is not None:
             told.append(Stretch(_ms(run[0]), _ms(run[1]), Cover.ANALYSED))
+            told += self._of_fault(report, run[1])
+        self._fault = report.fault
         self.known_us = max(self.known_us, until_us)
         # What interrupts it from now on without being seen is over before the next round.
         self._cause = report.blind or Cover.WATCHER
         return list(merge_all(told))
+
+    def _note_blindness(self, report: CoverageReport) -> None:
+        cause = report.cause
+        if cause is None or not cause.blind:
+            self.blind_since_us, self.seen = None, True
+        elif self.blind_since_us is None:
+            known_us = self.known_us or report.now_us
+            self.blind_since_us = report.fault[1] if report.fault is not None else known_us
+
+    def _of_fault(self, report: CoverageReport, until_us: int) -> list[Stretch]:
+        """A new fault is told from its begin, which is earlier than it was known."""
+        if report.fault is None:
+            return []
+        cover, since_us = report.fault
+        if report.fault == self._fault:
+            since_us = self.known_us - _OVERLAP_US
+        since_us = max(since_us, report.fault[1], report.now_us - HORIZON_US)
+        return [Stretch(_ms(since_us), _ms(until_us), cover)] if since_us < until_us else []
 
     def _clipped(self, report: CoverageReport) -> tuple[int, int] | None:
         """The run, without what was told before, what is too old, and what is of the future."""
@@ -236,7 +283,7 @@ class CameraLedger:
         oldest_us = max(report.now_us - HORIZON_US, first_us)
         if self.known_us:
             # A run that began before is told from where it was known; a little more does no harm.
-            oldest_us = max(oldest_us, self.known_us - round(Run.MIN_GAP_S * 1e6))
+            oldest_us = max(oldest_us, self.known_us - _OVERLAP_US)
         return (oldest_us, last_us) if oldest_us <= last_us else None
 
 

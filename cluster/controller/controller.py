@@ -332,7 +332,7 @@ class Controller:
             # Only what the relay knows: a probe would disturb a camera that is slow to open.
             if why := self._diagnosis.reason(main, probing=False):
                 event, reason = Event.LOST, why
-        elif event in (Event.WATCHED, Event.VIDEO):
+        elif event in (Event.WATCHED, Event.BLINDED, Event.VIDEO):
             self._diagnosis.forget(main)
         if event is Event.OPENING and known.state is CameraState.OFFLINE:
             reason = known.reason

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from cluster.core.log import get_logger
 from cluster.stores.db import Told
-from pipelines.domain import CameraKey
+from pipelines.domain import CameraKey, Fault
 from pipelines.errors import AtalaiaError
 from pipelines.ledger import (
     CameraLedger,
@@ -71,6 +71,7 @@ class CoverageKeeper:
         self._ledgers: dict[CameraKey, CameraLedger] = {}
         self._waiting: dict[CameraKey, tuple[Stretch, ...]] = {}
         self._resumed: set[CameraKey] = set()
+        self._pictures: dict[CameraKey, Fault] = {}
 
     # ------------------------------------------------------------ each round
 
@@ -88,7 +89,8 @@ class CoverageKeeper:
             for stretch in told if before_us else ():
                 seconds[stretch.cover] += max(0, stretch.end_us - max(before_us, stretch.start_us))
             self._wait(key, told)
-        blind = Counter(r.blind for r in reports.values() if r.blind is not None)
+        self._pictures = {key: r.picture for key, r in reports.items() if r.picture is not None}
+        blind = Counter(cause for r in reports.values() if (cause := r.cause) is not None)
         self._observe({cover: us / 1e6 for cover, us in seconds.items()}, blind)
 
     def _wait(self, key: CameraKey, told: Sequence[Stretch]) -> None:
@@ -99,13 +101,27 @@ class CoverageKeeper:
         if waiting:
             self._waiting[key] = waiting
 
+    def blind(self) -> dict[CameraKey, tuple[int, bool]]:
+        """Cameras that are blind now: since when, and whether that is all that was seen of them
+        since this process started, so that it may have begun earlier."""
+        return {
+            key: (ledger.blind_since_us, not ledger.seen)
+            for key, ledger in self._ledgers.items()
+            if ledger.blind_since_us is not None
+        }
+
+    def pictures(self) -> dict[CameraKey, Fault]:
+        """What is wrong with the pictures of cameras."""
+        return dict(self._pictures)
+
     # ------------------------------------------------------------ writing
 
-    async def run(self) -> None:
-        """Write what waits, until cancelled."""
+    async def run(self, then: Callable[[], Awaitable[None]]) -> None:
+        """Write what waits, and call `then`, until cancelled."""
         while True:
             await asyncio.sleep(self._flush_s)
             await self.flush()
+            await then()
 
     async def flush(self) -> None:
         """Write what waits. What cannot be written waits for the next time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.domain import CameraKey
+from pipelines.domain import CameraKey, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ class WatcherStatus:
         dropped: results of the analysis that could not be delivered, by kind.
         covered_from_us: capture time of the first frame since which frames were analysed without a
             gap (`pipelines.ledger.Run`), 0 before the first.
+        fault: what is wrong with its picture.
     """
 
     key: CameraKey
@@ -37,6 +38,7 @@ class WatcherStatus:
     skipped: dict[str, int]
     dropped: dict[str, int]
     covered_from_us: int = 0
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

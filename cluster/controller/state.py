@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from cluster.bridge.units import CameraBridgeStatus, StreamPhase
 from cluster.controller.reports import WatcherStatus
-from pipelines.domain import CameraState
+from pipelines.domain import CameraState, PictureFault
 from pipelines.ledger import Cover, CoverageReport
 
 
@@ -29,6 +29,8 @@ class CameraEvent(StrEnum):
     """Its video is in the room; a watcher may not have joined yet."""
     WATCHED = "watched"
     """Its video is in the room and is analysed."""
+    BLINDED = "blinded"
+    """It is analysed, and nothing can be seen in it."""
     UNWATCHED = "unwatched"
     """Its video is in the room, but has not been analysed for too long."""
     LOST = "lost"
@@ -44,6 +46,7 @@ TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProx
         (_C, _E.OPENING): _C,
         (_C, _E.VIDEO): _C,
         (_C, _E.WATCHED): _L,
+        (_C, _E.BLINDED): _D,
         (_C, _E.UNWATCHED): _D,
         (_C, _E.LOST): _O,
         (_L, _E.DISABLED): _O,
@@ -51,6 +54,7 @@ TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProx
         (_L, _E.OPENING): _C,
         (_L, _E.VIDEO): _L,
         (_L, _E.WATCHED): _L,
+        (_L, _E.BLINDED): _D,
         (_L, _E.UNWATCHED): _D,
         (_L, _E.LOST): _O,
         (_D, _E.DISABLED): _O,
@@ -58,6 +62,7 @@ TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProx
         (_D, _E.OPENING): _C,
         (_D, _E.VIDEO): _D,
         (_D, _E.WATCHED): _L,
+        (_D, _E.BLINDED): _D,
         (_D, _E.UNWATCHED): _D,
         (_D, _E.LOST): _O,
         (_O, _E.DISABLED): _O,
@@ -66,6 +71,7 @@ TRANSITIONS: Mapping[tuple[CameraState, CameraEvent], CameraState] = MappingProx
         (_O, _E.OPENING): _O,
         (_O, _E.VIDEO): _C,
         (_O, _E.WATCHED): _L,
+        (_O, _E.BLINDED): _D,
         (_O, _E.UNWATCHED): _D,
         (_O, _E.LOST): _O,
         (_C, _E.ENABLED): _C,
@@ -131,7 +137,8 @@ def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, s
         return CameraEvent.LOST, main.reason
     stale_us = round(max(stale_after_s, STALE_PERIODS / seen.analysed_fps) * 1e6)
     if _fresh(seen.watcher, seen.now_us, stale_us):
-        return CameraEvent.WATCHED, "; ".join(filter(None, (main.reason, seen.capped)))
+        reason = "; ".join(filter(None, (main.reason, seen.capped)))
+        return _as_it_looks(seen.watcher, reason)
     if seen.now_us - main.since_us < stale_us:
         return CameraEvent.VIDEO, "waiting for a watcher"
     return CameraEvent.UNWATCHED, _why_unwatched(seen, stale_us)
@@ -150,14 +157,19 @@ def coverage_of(seen: ObservedCamera, state: CameraState, stale_after_s: float) 
         first_us = watcher.covered_from_us or watcher.last_analysed_us
         run = (first_us, watcher.last_analysed_us)
     blind = _blind(seen, event, state, round(stale_after_s * 1e6))
-    return CoverageReport(seen.now_us, blind, run)
+    fault = None
+    if event is CameraEvent.BLINDED and watcher is not None and watcher.fault is not None:
+        fault = (Cover(watcher.fault.kind.value), watcher.fault.since_us)
+    analysed = event in (CameraEvent.WATCHED, CameraEvent.BLINDED)
+    picture = watcher.fault if watcher is not None and analysed else None
+    return CoverageReport(seen.now_us, blind, run, fault, picture)
 
 
 def _blind(
     seen: ObservedCamera, event: CameraEvent, state: CameraState, stale_us: int
 ) -> Cover | None:
     """Why it is not analysed; None: it is."""
-    if event is CameraEvent.WATCHED:
+    if event in (CameraEvent.WATCHED, CameraEvent.BLINDED):
         return None
     if event is CameraEvent.DISABLED:
         return Cover.OFF
@@ -170,6 +182,29 @@ def _blind(
     if seen.watcher is None or seen.now_us - seen.watcher.last_frame_us >= stale_us:
         return Cover.WATCHER
     return Cover.DETECTOR
+
+
+_LOOKS: Mapping[PictureFault, str] = MappingProxyType(
+    {
+        PictureFault.BLACK: "the picture is black: is the lens covered, or the room dark?",
+        PictureFault.GLARE: "a light blinds the camera",
+        PictureFault.COVERED: "the picture shows nothing: is the lens covered?",
+        PictureFault.FROZEN: "the picture is frozen: the camera sends the same frame again and "
+        "again; restart the camera",
+        PictureFault.BLURRED: "the picture is blurred: is the lens dirty or out of focus?",
+        PictureFault.MOVED: "the camera shows another scene than before: check where it points, "
+        "and its zones",
+    }
+)
+
+
+def _as_it_looks(watcher: WatcherStatus | None, reason: str) -> tuple[CameraEvent, str]:
+    """Args: `reason`: of a camera whose picture is good."""
+    fault = watcher.fault if watcher is not None else None
+    if fault is None:
+        return CameraEvent.WATCHED, reason
+    event = CameraEvent.BLINDED if fault.kind.blinds else CameraEvent.WATCHED
+    return event, _LOOKS[fault.kind]
 
 
 def _fresh(watcher: WatcherStatus | None, now_us: int, stale_us: int) -> bool:

@@ -181,6 +181,9 @@ class ControllerSettings(Section):
         description="how long a controller that died keeps one of another Ray cluster waiting; "
         "above the time for which this one's process may be held up",
     )
+    blind_after_s: Annotated[float, Field(ge=10, le=86_400)] = Field(
+        60.0, description="a camera that is blind for this long raises a system alarm"
+    )
 
 
 class AuditSettings(Section):

@@ -16,6 +16,7 @@ from cluster.controller.fleet import RayFleet
 from cluster.controller.lease_keeper import BootClock, LeaseKeeper, lead
 from cluster.controller.lease_store import RedisLease
 from cluster.controller.metrics import CoverageMetrics, FleetMetrics
+from cluster.controller.system_alarms import SystemAlarms, SystemAlarmSender
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
@@ -26,6 +27,7 @@ from cluster.retention.service import RetentionService
 from cluster.stores.audit.anchors import AnchorKeys
 from cluster.stores.audit.keeper import AnchorKeeper
 from cluster.stores.bus import (
+    AlarmPublisher,
     CameraStatusBoard,
     Listener,
     TrackListener,
@@ -79,8 +81,23 @@ class ControllerService:
         self._settings = settings
         self._sweepers: tuple[RetentionService | ErasureService, ...] = ()
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+        self._alarms = SystemAlarmSender(
+            partial(
+                AlarmPublisher,
+                settings.redis_url_of("controller"),
+                settings.spool_dir,
+                CONTROLLER_ACTOR,
+            )
+        )
+        system_alarms = SystemAlarms(
+            self._coverage,
+            self._database.coverage,
+            self._alarms.publish,
+            SystemClock(),
+            settings.controller.blind_after_s,
+        )
         self._flushing = asyncio.get_running_loop().create_task(
-            self._coverage.run(), name="coverage"
+            self._coverage.run(system_alarms.check), name="coverage"
         )
 
     async def _run(self, settings: Settings) -> None:
@@ -137,6 +154,7 @@ class ControllerService:
         self._flushing.cancel()
         await asyncio.gather(self._task, self._flushing, return_exceptions=True)
         await self._coverage.aclose()
+        await self._alarms.aclose()
         await self._controller.aclose()
         await self._fleet.aclose()
         await self._lease.release()

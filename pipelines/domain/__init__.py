@@ -48,6 +48,7 @@ from pipelines.domain.events import (
     Stages,
     TrackPath,
 )
+from pipelines.domain.faults import Fault, PictureFault, SystemKind
 from pipelines.domain.frames import (
     Detections,
     FrameStamp,
@@ -104,6 +105,7 @@ __all__ = [
     "CountRule",
     "Crop",
     "Detections",
+    "Fault",
     "FrameStamp",
     "Frozen",
     "JobState",
@@ -116,6 +118,7 @@ __all__ = [
     "Micros",
     "NormalizedPoint",
     "PathPoint",
+    "PictureFault",
     "PixelBox",
     "Polygon",
     "Recording",
@@ -131,6 +134,7 @@ __all__ = [
     "SightingFilter",
     "Slug",
     "Stages",
+    "SystemKind",
     "TimeOfDay",
     "Track",
     "TrackPath",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from pipelines.domain.base import Frozen, Micros, Slug, UnitFloat
+from pipelines.domain.faults import SystemKind
 from pipelines.domain.rules import RuleKind
 
 
@@ -32,14 +33,15 @@ class Stages(Frozen):
 
 
 class Alarm(Frozen):
-    """A rule that fired. `id` is derived from the event itself, so delivery is idempotent."""
+    """A rule that fired, or what Atalaia itself says of a camera (`SystemKind`). `id` is derived
+    from the event itself, so delivery is idempotent."""
 
     version: Literal[1] = 1
     id: UUID
     tenant: Slug
     camera: Slug
     rule: Slug
-    kind: RuleKind
+    kind: RuleKind | SystemKind
     label: str
     confidence: UnitFloat
     box: tuple[UnitFloat, UnitFloat, UnitFloat, UnitFloat]

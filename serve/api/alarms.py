@@ -13,7 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from cluster.core.roles import Permission
 from cluster.stores.db import AlarmQuery, AlarmRecord, AlarmState
-from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages
+from pipelines.domain import SLUG_PATTERN, Alarm, RuleKind, Stages, SystemKind
 from pipelines.errors import NotFoundError
 from serve.api.alarm_feed import Gap, Subscription
 from serve.api.audit.note import AuditNoteDep
@@ -61,7 +61,9 @@ class AlarmView(ResponseBody):
     id: UUID
     camera: str
     rule: str
-    kind: RuleKind
+    kind: RuleKind | SystemKind = Field(
+        description="Of the rule; or why Atalaia itself says something about the camera."
+    )
     label: str = Field(serialization_alias="class", examples=["person"])
     confidence: float
     box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2, each 0..1.")

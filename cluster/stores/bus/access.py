@@ -71,11 +71,12 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Holds the controllers' lease, writes the cameras' states, publishes what hosts left in their
-    # spools, and erases
+    # Holds the controllers' lease, writes the cameras' states, publishes system alarms and what hosts
+    # left in their spools, and erases
     # (`TenantEraser`): entries about objects, and all keys of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
+        Rule(("info",)),
         Rule((*_TRANSACTION, "del", "hset", "expire"), (KeyPattern.CAMERAS,)),
         Rule(("xrange", "xdel"), _STREAMS),
         Rule(("unlink",), _OF_TENANTS),

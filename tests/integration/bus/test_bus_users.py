@@ -315,7 +315,7 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("DEL", cameras_key("acme")), {"controller"}),
     (("GET", MODEL_KEY), {"api", "detector"}),
     (("SET", MODEL_KEY, "x"), {"api"}),
-    (("INFO", "server"), {"agent"}),
+    (("INFO", "server"), {"agent", "controller"}),
     (("HMGET", LEASE_KEY, "owner"), {"controller"}),
     (("HSET", LEASE_KEY, "owner", "mallory"), {"controller"}),
     (("DEL", LEASE_KEY), set()),

@@ -12,7 +12,7 @@ import pytest
 
 from agents.watcher import Watcher
 from pipelines.clock import ManualClock
-from pipelines.domain import FrameStamp, Polygon
+from pipelines.domain import Fault, FrameStamp, PictureFault, Polygon
 from pipelines.imaging import I420
 from pipelines.movement import Luma
 from tests.factories import T0_US
@@ -151,6 +151,23 @@ async def test_a_frame_that_cannot_be_copied_is_counted_and_the_next_one_gets_th
         assert watcher.status().errors == 1
         await analysed(watcher, host, 1)
     assert watcher.status().errors == 1
+
+
+async def test_a_picture_that_shows_nothing_is_told() -> None:
+    """It is grey everywhere, for longer than fifteen seconds."""
+    host = HostParts(make_plan(rules=()))
+    with job_loop() as job:
+        watcher = job.make(host)
+        for second in range(15):
+            await analysed(watcher, host, second * FPS)
+        job.turn()
+        assert watcher.status().fault is None
+        for second in range(15, 19):
+            await analysed(watcher, host, second * FPS)
+        job.turn()
+    status = watcher.status()
+    assert status.fault == Fault(PictureFault.COVERED, make_stamp(0).capture_us)
+    assert status.covered_from_us == make_stamp(0).capture_us
 
 
 @pytest.mark.parametrize("twice", [False, True])

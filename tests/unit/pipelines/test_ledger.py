@@ -4,6 +4,7 @@ moment, and reports give the statements that the clock of the test says."""
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -29,6 +30,11 @@ from tests.unit.pipelines.properties import PROPERTY
 S = 1_000_000
 T0 = 1_700_000_000 * S // SLOT_US * SLOT_US
 STRONGEST_FIRST = [
+    Cover.BLACK,
+    Cover.GLARE,
+    Cover.COVERED,
+    Cover.FROZEN,
+    Cover.BLURRED,
     Cover.ANALYSED,
     Cover.OFF,
     Cover.CAMERA,
@@ -206,3 +212,14 @@ def test_a_run_of_days_is_told_for_two_hours() -> None:
 def test_frames_of_the_future_count_until_now() -> None:
     (told,) = CameraLedger().observe(CoverageReport(T0 + 10 * S, None, (T0, T0 + 90 * S)))
     assert told == Stretch(T0, T0 + 10 * S, Cover.ANALYSED)
+
+
+def test_a_picture_that_shows_nothing_is_blind_from_its_begin() -> None:
+    """It turned black in second 5, which is known in second 20; it is over in second 32."""
+    black = (Cover.BLACK, T0 + 5 * S)
+    reports = [good(at, 0) for at in range(2, 20, 2)]
+    reports += [replace(good(at, 0), fault=black) for at in range(20, 32, 2)]
+    reports += [good(at, 0) for at in range(32, 42, 2)]
+    assert account(reports) == {Cover.ANALYSED: 5 + 10, Cover.BLACK: 24.5}
+    assert reports[-1].cause is None
+    assert reports[10].cause is Cover.BLACK

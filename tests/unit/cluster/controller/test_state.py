@@ -12,10 +12,12 @@ from cluster.controller.state import (
     ObservedCamera,
     Repair,
     advance,
+    coverage_of,
     event_of,
     repair,
 )
-from pipelines.domain import CameraKey, CameraState
+from pipelines.domain import CameraKey, CameraState, Fault, PictureFault
+from pipelines.ledger import Cover
 
 NOW_US = 1_700_000_000_000_000
 STALE_S = 6.0
@@ -59,6 +61,7 @@ def test_every_event_has_a_transition_in_every_state(
         CameraEvent.LOST: {CameraState.OFFLINE},
         CameraEvent.WATCHED: {CameraState.LIVE},
         CameraEvent.UNWATCHED: {CameraState.DEGRADED},
+        CameraEvent.BLINDED: {CameraState.DEGRADED},
         # A retry must not make an offline camera look better than it is.
         CameraEvent.OPENING: {CameraState.CONNECTING, CameraState.OFFLINE},
         CameraEvent.VIDEO: {CameraState.CONNECTING, CameraState.LIVE, CameraState.DEGRADED},
@@ -173,3 +176,54 @@ def test_a_watcher_that_hangs_is_dropped_but_a_new_one_gets_time() -> None:
     assert _repair(replace(SEEN, watcher=fresh)) is None
     back = replace(SEEN, watcher=quiet, bridge=_main(since_us=NOW_US - 5_000_000))
     assert _repair(back) is None
+
+
+@pytest.mark.parametrize("kind", list(PictureFault))
+def test_a_picture_that_shows_nothing_is_not_live_without_a_word(kind: PictureFault) -> None:
+    fault = Fault(kind, NOW_US - 20_000_000)
+    seen = replace(SEEN, watcher=replace(WATCHER, fault=fault))
+    event, reason = event_of(seen, STALE_S)
+    assert reason
+    moved = kind is PictureFault.MOVED
+    assert event is (CameraEvent.WATCHED if moved else CameraEvent.BLINDED)
+    report = coverage_of(seen, CameraState.LIVE, STALE_S)
+    assert report.cause == (None if moved else Cover(kind.value))
+    # What is not analysed any more has another trouble.
+    old = replace(WATCHER, fault=fault, last_analysed_us=NOW_US - 9_000_000)
+    assert event_of(replace(SEEN, watcher=old), STALE_S)[0] is CameraEvent.UNWATCHED
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "cover"),
+    [
+        (SEEN, CameraState.LIVE, None),
+        (replace(SEEN, enabled=False), CameraState.OFFLINE, Cover.OFF),
+        (replace(SEEN, bridge=_main(phase=StreamPhase.FAILED)), CameraState.OFFLINE, Cover.CAMERA),
+        (replace(SEEN, bridge=None, watcher=None), CameraState.CONNECTING, Cover.CONNECTING),
+        # A retry of a camera that was away.
+        (replace(SEEN, bridge=None, watcher=None), CameraState.OFFLINE, Cover.CAMERA),
+        (replace(SEEN, watcher=None), CameraState.DEGRADED, Cover.WATCHER),
+        (
+            replace(SEEN, watcher=None, bridge=replace(STREAMING, in_room=False)),
+            CameraState.DEGRADED,
+            Cover.ROOM,
+        ),
+        (
+            replace(SEEN, watcher=replace(WATCHER, last_analysed_us=NOW_US - 7_000_000)),
+            CameraState.DEGRADED,
+            Cover.DETECTOR,
+        ),
+    ],
+)
+def test_why_a_camera_is_blind(
+    seen: ObservedCamera, state: CameraState, cover: Cover | None
+) -> None:
+    assert coverage_of(seen, state, STALE_S).blind is cover
+
+
+def test_a_watcher_vouches_for_its_run() -> None:
+    seen = replace(SEEN, watcher=replace(WATCHER, covered_from_us=NOW_US - 40_000_000))
+    assert coverage_of(seen, CameraState.LIVE, STALE_S).run == (
+        NOW_US - 40_000_000,
+        NOW_US - 200_000,
+    )

@@ -3,7 +3,19 @@
 import { formatNumber, type MessageKey, t } from '../i18n';
 import type { CameraCoverage } from './types';
 
-const CAUSES = new Set(['unobserved', 'connecting', 'watcher', 'detector', 'room', 'camera']);
+const CAUSES = new Set([
+  'unobserved',
+  'connecting',
+  'watcher',
+  'detector',
+  'room',
+  'camera',
+  'blurred',
+  'frozen',
+  'covered',
+  'glare',
+  'black',
+]);
 
 /** Like "today 99.8 % analysed, 3 min blind". Never 100 % where a second is missing. */
 export function coverageToday({ expectedS, analysedS, blindS }: CameraCoverage): string {

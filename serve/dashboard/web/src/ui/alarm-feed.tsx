@@ -158,13 +158,19 @@ function AlarmItem({
         />
         <span class="alarm-text">
           <strong>{kindText(alarm.kind)}</strong>
-          <span class="alarm-what">
-            <ClassDot label={alarm.label} />
-            {nameOfClass(alarm.label)} {formatNumber(alarm.confidence * 100)}%
-          </span>
-          <span class="alarm-where">
-            {camera} · {alarm.rule}
-          </span>
+          {SYSTEM_KINDS.has(alarm.kind) ? (
+            <span class="alarm-where">{camera}</span>
+          ) : (
+            <>
+              <span class="alarm-what">
+                <ClassDot label={alarm.label} />
+                {nameOfClass(alarm.label)} {formatNumber(alarm.confidence * 100)}%
+              </span>
+              <span class="alarm-where">
+                {camera} · {alarm.rule}
+              </span>
+            </>
+          )}
           <span class="alarm-when">
             <time dateTime={new Date(alarm.atMs).toISOString()}>{formatTime(alarm.atMs)}</time>
             {alarm.totalLatencyMs !== null ? (
@@ -234,7 +240,11 @@ function Acknowledge({ workspace, alarm }: { workspace: Workspace; alarm: Alarm 
   );
 }
 
+/** What Atalaia itself says of a camera. */
+const SYSTEM_KINDS = new Set(['blind', 'black', 'glare', 'covered', 'frozen', 'blurred', 'moved']);
+
 /** In words; a kind that this page does not know yet is shown as the API names it. */
 export function kindText(kind: string): string {
-  return RULE_KINDS.includes(kind as RuleKind) ? t(`kind.${kind}` as MessageKey) : kind;
+  if (RULE_KINDS.includes(kind as RuleKind)) return t(`kind.${kind}` as MessageKey);
+  return SYSTEM_KINDS.has(kind) ? t(`kind.system.${kind}` as MessageKey) : kind;
 }

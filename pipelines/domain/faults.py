@@ -1,0 +1,47 @@
+"""What can be wrong with a camera that sends pictures, and the system's own alarms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PictureFault(StrEnum):
+    """What is wrong with a picture. Of several the first in this list is said."""
+
+    BLACK = "black"
+    GLARE = "glare"
+    """Blinded by light."""
+    COVERED = "covered"
+    FROZEN = "frozen"
+    """The same picture all the time."""
+    BLURRED = "blurred"
+    MOVED = "moved"
+    """It shows another scene than before."""
+
+    @property
+    def blinds(self) -> bool:
+        """Whether nothing can be recognized: a moved camera sees, only something else."""
+        return self is not PictureFault.MOVED
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and since when (capture time, UTC microseconds)."""
+
+    kind: PictureFault
+    since_us: int
+
+
+class SystemKind(StrEnum):
+    """Why Atalaia itself raises an alarm about a camera."""
+
+    BLIND = "blind"
+    """It has not been analysed for longer than it may be."""
+    BLACK = "black"
+    GLARE = "glare"
+    COVERED = "covered"
+    FROZEN = "frozen"
+    BLURRED = "blurred"
+    MOVED = "moved"
+    """As `PictureFault`."""
