@@ -71,9 +71,9 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Holds the controllers' lease, writes the cameras' states, publishes system alarms and what hosts
-    # left in their spools, and erases
-    # (`TenantEraser`): entries about objects, and all keys of a tenant, which it has to find.
+    # Holds the controllers' lease, writes the cameras' states, publishes system alarms and what
+    # hosts left in their spools, and erases (`TenantEraser`): entries about objects, and all keys
+    # of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
         Rule(("info",)),

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 
 _COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "move_phase": sa.String(16),
