@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,11 +13,13 @@ import pytest
 
 from cluster.batch.chunks import FOREVER_US, InferenceSpec, split
 from cluster.batch.infer import infer
+from cluster.batch.pace import Pace
 from cluster.batch.replay import Replay
 from cluster.batch.sources import Source, of_files
 from cluster.batch.table import FrameDetections
 from cluster.batch.video import ReadStats, chunk_frames, media_us, planes_of
 from pipelines.attention import AttentiveSampler, Rates
+from pipelines.clock import ManualClock
 from pipelines.domain import (
     Camera,
     CameraPlan,
@@ -129,7 +132,8 @@ def live(source: Source) -> list[FrameDetections]:
 
 def job(source: Source, chunk_us: int) -> list[list[FrameDetections]]:
     chunks = split([source], chunk_us, 0, FOREVER_US)
-    return [list(infer(chunk, SPEC, DarkDetector(), ReadStats())) for chunk in chunks]
+    pace = Pace(math.inf, ManualClock())
+    return [list(infer(chunk, SPEC, DarkDetector(), ReadStats(), pace)) for chunk in chunks]
 
 
 def test_in_one_chunk_a_job_analyses_exactly_the_frames_of_the_live_path(source: Source) -> None:

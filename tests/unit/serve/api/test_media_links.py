@@ -49,6 +49,7 @@ def test_what_was_put_in_comes_out(links: MediaLinks) -> None:
         NOW_S + 300,
         "user:ana",
         Holder(Credential("acme", CredentialKind.SESSION, "s-1"), "viewer"),
+        made_s=NOW_S,
     )
 
 

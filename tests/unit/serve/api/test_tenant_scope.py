@@ -135,7 +135,7 @@ def limited(parts: Parts) -> TenantScope:
 def test_stores_that_are_made_for_a_tenant_are_made_for_this_one(scope: TenantScope) -> None:
     for store in (
         *(scope.records, scope.recordings, scope.tracks, scope.jobs, scope.retention),
-        *(scope.groups, scope.visible, scope.every_job, scope.erasures),
+        *(scope.groups, scope.visible, scope.every_job, scope.erasures, scope.coverage),
     ):
         assert store.tenant == "acme"
     assert (scope.keys.tenant, scope.users.tenant) == ("acme", "acme")
@@ -248,7 +248,7 @@ def test_every_store_of_a_scope_is_tried_above() -> None:
         "records", "recordings", "tracks", "jobs", "blobs", "memory", "statuses", "addresses",
         "alarm_feed", "announcer", "links", "processes", "detector", "embedder", "audit",
         "retention", "keys", "users", "decoder", "quotas", "groups", "visible", "every_job",
-        "erasures", "hider", "anonymisation",
+        "erasures", "hider", "anonymisation", "coverage",
     }  # fmt: skip
 
 
