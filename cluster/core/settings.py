@@ -218,6 +218,11 @@ class ControllerSettings(Section):
     stale_after_s: Annotated[float, Field(gt=0)] = Field(
         6.0, description="no fresh frame for this long: the camera is degraded"
     )
+    spares: Annotated[int, Field(ge=0, le=8)] = Field(
+        1,
+        description="bridges, and as many agent hosts, that are started beyond what the cameras "
+        "need, and take over from one that dies; 0: cameras wait until another has started",
+    )
 
 
 class AuditSettings(Section):
