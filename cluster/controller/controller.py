@@ -332,8 +332,8 @@ class Controller:
             grace_s=self._settings.agents.dispatch_grace_s,
             stale_after_s=self._settings.controller.stale_after_s,
         )
-        if needed is None:
-            return
+        if needed is None or (needed is Repair.DISPATCH and not self._crew.can_watch):
+            return  # what LiveKit cannot dispatch is lost, and waited for until its grace is over
         self.counts[needed.value] += 1
         log.info("repair", camera=key.room, repair=needed.value)
         known.repair_after_us = seen.now_us + round(REPAIR_PAUSE_S * 1e6)

@@ -200,6 +200,12 @@ class Crew:
     def live_hosts(self) -> frozenset[int]:
         return frozenset(i for i, loop in self._hosts.items() if loop.health is Health.UP)
 
+    @property
+    def can_watch(self) -> bool:
+        """Whether LiveKit has a host to which it can dispatch."""
+        reports = (loop.report for loop in self._hosts.values())
+        return any(report is not None and report.status.registered for report in reports)
+
     def carried(self, key: CameraKey) -> CameraBridgeStatus | None:
         """What the bridge of a camera said of it."""
         return self._reported(key, self._placement.get(key, -1))

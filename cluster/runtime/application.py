@@ -12,7 +12,7 @@ import importlib
 import httpx
 import ray
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import HTTPOptions, ProxyLocation
 
 from cluster.core.log import get_logger
 from cluster.core.names import SERVE_APP
@@ -70,7 +70,11 @@ class Application:
     def _deploy(self) -> None:
         build = getattr(importlib.import_module(SERVE_BUILDER[0]), SERVE_BUILDER[1])
         api = self._settings.api
-        serve.start(http_options=HTTPOptions(host=api.host, port=api.port))
+        # A balancer in front finds one on each node that has a replica.
+        serve.start(
+            proxy_location=ProxyLocation.EveryNode,
+            http_options=HTTPOptions(host=api.host, port=api.port),
+        )
         serve.run(build(self._settings), name=SERVE_APP, route_prefix="/")
 
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
