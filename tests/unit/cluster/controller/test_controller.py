@@ -682,3 +682,17 @@ async def test_a_host_of_unknown_content_is_asked_before_anybody_is_dispatched(
     async with _running(world) as controller:
         await _rounds(controller, world, 3)
     assert world.dispatches == [GATE, YARD]
+
+
+async def test_nobody_is_dispatched_before_there_is_a_host(
+    controller: Controller, world: World
+) -> None:
+    """LiveKit loses such a dispatch, and its grace would have to pass."""
+    world.plans_now[GATE] = _plan(GATE)
+    world.end(WorkerKind.HOST, 0)
+    await _rounds(controller, world, 3)
+    assert world.dispatches == []
+    world.start_again()
+    await _rounds(controller, world, 2)
+    assert world.dispatches == [GATE]
+    assert world.state(GATE)[0] is CameraState.LIVE
