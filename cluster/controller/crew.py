@@ -13,7 +13,7 @@ from cluster.controller.gateway_streams import GatewayStreams, records_audio
 from cluster.controller.health import Health, WorkerKind
 from cluster.controller.placement import place, workers_for
 from cluster.controller.reports import HostStatus, WatcherStatus
-from cluster.controller.worker_loop import WorkerCalls, WorkerLoop
+from cluster.controller.worker_loop import Report, WorkerCalls, WorkerLoop
 from cluster.core.log import get_logger
 from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
@@ -116,6 +116,9 @@ class Crew:
         self._links: dict[int, _HostLink] = {}
         self._placement: dict[CameraKey, int] = {}
         self._assignments: dict[int, tuple[BridgeCamera, ...]] = {}
+        self._indexed: dict[
+            int, tuple[Report[BridgeStatus], dict[CameraKey, CameraBridgeStatus]]
+        ] = {}
 
     # ------------------------------------------------------------ told by the controller
 
@@ -124,8 +127,8 @@ class Crew:
         self._wanted = wanted
         if self._wanted_size() != self._target:
             self.size_changed.set()
+        revisions = {key: plan.revision for key, plan in wanted.items()}
         for index, host in self._hosts.items():
-            revisions = {key: plan.revision for key, plan in wanted.items()}
             if revisions != self._links[index].sent:
                 host.wake()
 
@@ -239,8 +242,13 @@ class Crew:
 
     def _reported(self, key: CameraKey, index: int) -> CameraBridgeStatus | None:
         loop = self._bridges.get(index)
-        cameras = loop.report.status.cameras if loop is not None and loop.report else ()
-        return next((camera for camera in cameras if camera.key == key), None)
+        if loop is None or loop.report is None:
+            return None
+        indexed = self._indexed.get(index)
+        if indexed is None or indexed[0] is not loop.report:
+            by_key = {camera.key: camera for camera in loop.report.status.cameras}
+            indexed = self._indexed[index] = (loop.report, by_key)
+        return indexed[1].get(key)
 
     def _version(self, key: CameraKey, index: int) -> str:
         """What the bridge is to carry: what the gateway was given, or, before this controller
@@ -299,6 +307,7 @@ class Crew:
         for kind, index in surplus:
             if kind is WorkerKind.BRIDGE:
                 del self._bridges[index]
+                self._indexed.pop(index, None)
                 self._assignments.pop(index, None)
             else:
                 del self._hosts[index], self._links[index]
