@@ -22,10 +22,10 @@ import numpy as np
 
 from pipelines.domain import Camera, Detections, LineCrossRule, PixelBox, Rule
 from pipelines.geometry import area
+from pipelines.lookalikes import LOOKALIKES
 from pipelines.movement import CELL, Grid, Luma, Movement, widened
 from pipelines.reappearance import STANDING_US, same_place
 from pipelines.sampling import JUMP_US, NEAR_RATE, Skip
-from pipelines.tracking import LOOKALIKES
 
 S = 1_000_000
 """Microseconds per second."""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from pipelines.domain import PATH_SCALE, Alarm, RuleKind, TrackPath
-from pipelines.tracking import LOOKALIKES
+from pipelines.lookalikes import LOOKALIKES
 
 Box = tuple[float, float, float, float]
 

@@ -19,6 +19,7 @@ from pipelines.confirmation import HitRun
 from pipelines.domain import Detections, FrameStamp, PixelBox, Track
 from pipelines.geometry import EPSILON, Point, area, foot_point, intersection
 from pipelines.identity import track_key
+from pipelines.lookalikes import LOOKALIKES
 from pipelines.reappearance import (
     MOVING_MEMORY_US,
     STANDING_US,
@@ -30,16 +31,6 @@ from pipelines.reappearance import (
 )
 from pipelines.timeline import Timeline
 
-# Classes that detectors confuse for the same object from frame to frame. They are tracked as one
-# group, so that a parked van does not become a new object each time it is classified as a truck.
-LOOKALIKES = {
-    "car": "vehicle",
-    "truck": "vehicle",
-    "bus": "vehicle",
-    "van": "vehicle",
-    "bicycle": "cycle",
-    "motorcycle": "cycle",
-}
 # Two boxes of one group but different classes with at least this IoU are one object detected twice:
 # detectors suppress duplicates within a class only.
 DOUBLE_OVERLAP = 0.8

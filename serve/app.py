@@ -47,7 +47,7 @@ def build(args: Settings | Mapping[str, str]) -> Application:
         _deployment(Detector)
         .options(
             name=DETECTOR,
-            num_replicas=settings.detector.replicas,
+            num_replicas=settings.detector.replica_count,
             ray_actor_options=resources(DETECTOR, settings.detector.num_gpus),
             logging_config=_LOGGING,
         )
@@ -73,7 +73,8 @@ def build(args: Settings | Mapping[str, str]) -> Application:
         )
         .bind(settings, memory)
     )
-    return _deployment(Api).options(name=API).bind(settings, detector, embedder, memory)
+    api = _deployment(Api).options(name=API, num_replicas=settings.api.replica_count)
+    return api.bind(settings, detector, embedder, memory)
 
 
 def _deployment(decorated: object) -> Deployment:

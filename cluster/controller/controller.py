@@ -1,24 +1,24 @@
-"""The controller's reconciliation loop: compares desired with actual state and repairs differences.
+"""The controller: compares the desired cameras with the actual state and repairs differences.
 
-It runs at start, on every change, and every few seconds. It holds no state that it cannot recover:
-after a restart it reads the records, the actors and the gateway again.
+Everything that may take long has a loop of its own: the records, the gateway, the number of
+workers, each worker, the status board, and each repair. None waits for another; what they found
+last is judged together whenever one of them found something. No state is kept that cannot be
+recovered: after a restart the records, the workers and the gateway are asked again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from pydantic import SecretStr
-
-from cluster.bridge.units import BridgeCamera, BridgeStatus, CameraBridgeStatus, StreamPhase
+from cluster.bridge.units import StreamPhase
+from cluster.controller.crew import Crew, Fleet, SeenWatcher
 from cluster.controller.diagnosis import Diagnosis
-from cluster.controller.placement import place, workers_for
-from cluster.controller.reports import HostStatus, WatcherStatus
+from cluster.controller.gateway_streams import GatewayStreams, version_of
 from cluster.controller.shares import capped, why_capped
 from cluster.controller.state import CameraEvent as Event
 from cluster.controller.state import (
@@ -30,35 +30,27 @@ from cluster.controller.state import (
     repair,
 )
 from cluster.controller.streams import opens_too_long, substream_note
+from cluster.controller.worker_loop import WorkerCallError
+from cluster.core.aio import until_first_ends
 from cluster.core.log import get_logger
 from cluster.core.names import FRAMES_QUOTA
 from cluster.core.settings import Settings
 from cluster.media.gateway import MediaGateway, StreamName
 from cluster.stores.bus import CameraStatus
 from pipelines.clock import Clock
-from pipelines.domain import CameraKey, CameraPlan, CameraState, RecordingMode
+from pipelines.domain import CameraKey, CameraPlan, CameraState
 from pipelines.errors import AtalaiaError
 from pipelines.ledger import CoverageReport
 
 log = get_logger("controller")
 
-
-class Fleet(Protocol):
-    """The workers of the cluster, wherever they run. Calls return None if the worker is down."""
-
-    async def sync_bridge(
-        self, index: int, cameras: tuple[BridgeCamera, ...]
-    ) -> BridgeStatus | None: ...
-
-    async def sync_host(
-        self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
-    ) -> HostStatus | None: ...
-
-    async def drop_watcher(self, index: int, key: CameraKey) -> None: ...
-
-    async def resize(self, bridges: int, hosts: int) -> None:
-        """Start missing workers and stop surplus ones."""
-        ...
+PAUSE_S = 0.1
+"""Between two judgements, and between two writes of the status board: what is found meanwhile is
+judged together."""
+REPAIR_PAUSE_S = 2.0
+"""Between two repairs of one camera, so that a LiveKit that refuses is not flooded."""
+MAX_REPAIRS = 16
+"""Dispatches under way at once."""
 
 
 class Dispatcher(Protocol):
@@ -85,35 +77,29 @@ class Board(Protocol):
 
 @dataclass(slots=True)
 class _CameraEntry:
-    """State of one camera that is kept between rounds."""
+    """State of one camera that is kept between judgements.
+
+    Attributes:
+        dispatched_us: when a watcher was requested last; 0: none is on its way.
+        repair_after_us: the next repair is not before this.
+    """
 
     version: str
     state: CameraState = CameraState.CONNECTING
     reason: str = ""
     since_us: int = 0
     dispatched_us: int = 0
+    repair_after_us: int = 0
     enabled: bool = True
-
-
-@dataclass(slots=True)
-class _HostLink:
-    """The plans that a host has received, so that only changes are sent.
-
-    Attributes:
-        incarnation: of the host's process that received them.
-        sent: of each camera's plan, the revision and the frames per second.
-    """
-
-    incarnation: str = ""
-    sent: dict[CameraKey, tuple[int, float]] = field(default_factory=dict)
 
 
 class Controller:
     """Reconciles until cancelled. Runs anywhere; `runtime.services` makes it a Ray actor.
 
     Args:
-        observe: called after each round with the status of all cameras.
-        cover: called in each round with what it means for the coverage of all cameras.
+        observe: called with the status of all cameras whenever it is published.
+        cover: called after each judgement with what it means for the coverage of all cameras.
+        pause_s: see `PAUSE_S`.
     """
 
     def __init__(
@@ -128,94 +114,175 @@ class Controller:
         clock: Clock,
         observe: Callable[[Mapping[CameraKey, CameraStatus]], None] = lambda _: None,
         cover: Callable[[Mapping[CameraKey, CoverageReport]], None] = lambda _: None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._settings = settings
         self._observe = observe
         self._cover = cover
         self._plans = plans
-        self._gateway = gateway
         self._fleet = fleet
         self._dispatcher = dispatcher
         self._board = board
         self._clock = clock
-        self._wake = asyncio.Event()
+        self._pause_s = pause_s
+        self._records_changed = asyncio.Event()
+        self._streams_changed = asyncio.Event()
+        self._something_found = asyncio.Event()
+        self._judged = asyncio.Event()
+        self._planned: dict[CameraKey, CameraPlan] | None = None
+        self._wanted: dict[CameraKey, CameraPlan] = {}
         self._known: dict[CameraKey, _CameraEntry] = {}
-        self._placement: dict[CameraKey, int] = {}
-        self._bridge_count = 0
-        self._links: dict[int, _HostLink] = {}
-        self._gateway_errors: dict[CameraKey, str] = {}
-        self._gateway_urls: dict[str, str] = {}
+        self._observed: dict[CameraKey, ObservedCamera] | None = None
+        self._watchers: dict[CameraKey, SeenWatcher] = {}
+        self._live_hosts: frozenset[int] = frozenset()
+        self._repairs: dict[CameraKey, asyncio.Task[None]] = {}
+        self._repair_slots = asyncio.Semaphore(MAX_REPAIRS)
+        self._streams = GatewayStreams(gateway)
+        self._crew = Crew(settings, fleet, gateway, self._streams, clock, self._something_found.set)
         self._diagnosis = Diagnosis(gateway, clock)
         self._tenants: set[str] = set()
         self.counts: Counter[str] = Counter()
 
     def changed(self) -> None:
-        """The records changed: start the next round now."""
-        self._wake.set()
+        """The records changed: read them, and ask all workers, now."""
+        self._records_changed.set()
+        self._crew.ask_all()
 
     async def run(self) -> None:
-        """Reconcile until cancelled; a failed round is logged and retried in the next one."""
-        while True:
-            self._wake.clear()
-            try:
-                await self.reconcile()
-            except AtalaiaError as error:
-                log.warning("round failed", error=str(error))
-                self.counts["failed_rounds"] += 1
-            except Exception:
-                # Top of the reconciliation task: it must survive any bug.
-                log.exception("round failed")
-                self.counts["failed_rounds"] += 1
-            try:
-                async with asyncio.timeout(self._settings.controller.interval_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        """Reconcile until cancelled; a step that failed is logged and tried again."""
+        try:
+            await until_first_ends(
+                self._repeat("records", self._read_records, self._records_changed),
+                self._repeat("gateway", self._sync_gateway, self._streams_changed),
+                self._repeat("workers", self._crew.resize, self._crew.size_changed),
+                self._repeat("judgement", self._judge, self._something_found, self._pause_s),
+                self._repeat("status board", self._publish, self._judged, self._pause_s),
+            )
+        finally:
+            await self._crew.aclose()
+            await self._end_repairs()
 
     async def aclose(self) -> None:
         """Cancel background probes. Call after `run` was cancelled."""
         await self._diagnosis.aclose()
 
-    async def reconcile(self) -> None:
-        """One round: observe all cameras, publish their states, repair differences.
+    async def _repeat(
+        self,
+        name: str,
+        step: Callable[[], Awaitable[None]],
+        wake: asyncio.Event,
+        pause_s: float = 0.0,
+    ) -> None:
+        """Take a step whenever it is woken, and every few seconds."""
+        while True:
+            wake.clear()
+            try:
+                await step()
+            except AtalaiaError as error:
+                log.warning("step failed", step=name, error=str(error))
+                self.counts["failed_steps"] += 1
+            except Exception:
+                # Top of the step's task: it must survive any bug.
+                log.exception("step failed", step=name)
+                self.counts["failed_steps"] += 1
+            await asyncio.sleep(pause_s)
+            try:
+                async with asyncio.timeout(self._settings.controller.interval_s):
+                    await wake.wait()
+            except TimeoutError:
+                continue
 
-        Raises:
-            AtalaiaError: the records, the gateway or the status board is unavailable.
-        """
+    # ------------------------------------------------------------ the steps
+
+    async def _read_records(self) -> None:
+        """While they cannot be read, what was read last holds."""
         plans = {plan.key: plan for plan in await self._plans.plans()}
-        wanted = await self._wanted(plans)
+        wanted = await self._capped(plans)
+        self._planned, self._wanted = plans, wanted
         self._track_changes(plans)
-        await self._sync_gateway(wanted)
-        capacity = self._settings.agents.cameras_per_host
-        hosts = workers_for(len(wanted), capacity)
-        self._placement = place(wanted, self._placement, self._settings.bridge.cameras_per_actor)
-        bridges = workers_for(len(wanted), self._settings.bridge.cameras_per_actor)
-        await self._fleet.resize(bridges, hosts)
-        bridge_statuses, watchers = await asyncio.gather(
-            self._sync_bridges(wanted, bridges), self._sync_hosts(wanted, hosts)
-        )
-        observed = {
-            key: ObservedCamera(
-                now_us=self._clock.now_us(),
-                enabled=plan.camera.enabled,
-                bridge=bridge_statuses.get(key),
-                watcher=watchers[key][1] if key in watchers else None,
-                gateway_error=self._gateway_errors.get(key, ""),
-                unreadable=plan.camera.unreadable_reason,
-                analysed_fps=wanted.get(key, plan).camera.detect_fps,
-                capped=why_capped(plan, wanted.get(key, plan)),
-            )
-            for key, plan in plans.items()
-        }
-        for key, seen in observed.items():
+        self._crew.want(self._wanted)
+        self._streams_changed.set()
+        self._something_found.set()
+
+    async def _sync_gateway(self) -> None:
+        if self._planned is None:
+            return
+        try:
+            await self._streams.sync(self._wanted)
+        finally:
+            self._something_found.set()
+
+    async def _judge(self) -> None:
+        """Say what is true of each camera, and begin the repairs that are needed."""
+        self._crew.place()
+        if self._planned is None or not self._crew.settled:
+            return
+        self._watchers = self._crew.watchers()
+        self._forget_dispatches()
+        self._observed = {key: self._see(key, plan) for key, plan in self._planned.items()}
+        for key, seen in self._observed.items():
             self._step(key, seen)
-        self._report_coverage(observed)
-        await self._publish(observed, watchers)
-        await self._repair(observed, watchers)
+            self._begin_repair(key, seen)
+        self._report_coverage(self._observed)
+        self._crew.expect(self._dispatched())
+        self._judged.set()
 
-    # ------------------------------------------------------------ parts of a round
+    async def _publish(self) -> None:
+        if self._observed is None:
+            return
+        observed, watchers = self._observed, self._watchers
+        statuses_by_key: dict[CameraKey, CameraStatus] = {}
+        for key, seen in observed.items():
+            if key in self._known:
+                host = watchers[key].host if key in watchers else None
+                statuses_by_key[key] = self._status(key, seen, host)
+        self._observe(statuses_by_key)
+        by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
+        for key, status in statuses_by_key.items():
+            by_tenant.setdefault(key.tenant, []).append(status)
+        # Once cleared, a tenant without cameras needs no more boards.
+        self._tenants |= by_tenant.keys()
+        for tenant, statuses in by_tenant.items():
+            await self._board.put_all(tenant, statuses)
+        self._tenants = {key.tenant for key in statuses_by_key}
 
-    async def _wanted(self, plans: dict[CameraKey, CameraPlan]) -> dict[CameraKey, CameraPlan]:
+    # ------------------------------------------------------------ parts of a judgement
+
+    def _see(self, key: CameraKey, plan: CameraPlan) -> ObservedCamera:
+        now_us = self._clock.now_us()
+        carried, watcher = self._crew.carried(key), self._watchers.get(key)
+        current = carried is not None and carried.version == version_of(plan)
+        return ObservedCamera(
+            now_us=now_us,
+            enabled=plan.camera.enabled,
+            bridge=carried if current else None,
+            watcher=watcher.status if watcher else None,
+            watcher_age_us=now_us - watcher.asked_us if watcher else 0,
+            gateway_error=self._streams.errors.get(key, ""),
+            unreadable=plan.camera.unreadable_reason,
+            analysed_fps=self._wanted.get(key, plan).camera.detect_fps,
+            capped=why_capped(plan, self._wanted.get(key, plan)),
+        )
+
+    def _forget_dispatches(self) -> None:
+        """Those that were fulfilled, so that a watcher which leaves is replaced at once; and those
+        that may have been on their way to a host which is gone."""
+        lost = self._live_hosts - self._crew.live_hosts
+        self._live_hosts = self._crew.live_hosts
+        for key, known in self._known.items():
+            if lost or key in self._watchers:
+                known.dispatched_us = 0
+
+    def _dispatched(self) -> set[CameraKey]:
+        """Cameras whose watcher may join any moment."""
+        since_us = self._clock.now_us() - self._settings.agents.dispatch_grace_s * 1e6
+        return {
+            key
+            for key, known in self._known.items()
+            if key not in self._watchers and known.dispatched_us > since_us
+        }
+
+    async def _capped(self, plans: dict[CameraKey, CameraPlan]) -> dict[CameraKey, CameraPlan]:
         """The plans of the cameras that are to run, as fast as their tenants' quotas allow."""
         running = [plan for plan in plans.values() if _can_run(plan)]
         usual = self._settings.quotas.analysed_frames_per_second
@@ -225,10 +292,9 @@ class Controller:
         """Forget removed cameras; new, changed and re-enabled ones start as connecting."""
         for key in self._known.keys() - plans.keys():
             del self._known[key]
-            self._gateway_errors.pop(key, None)
             self._diagnosis.forget_camera(key)
         for key, plan in plans.items():
-            version = _version(plan)
+            version = version_of(plan)
             known = self._known.get(key)
             if known is None:
                 self._known[key] = _CameraEntry(version, since_us=self._clock.now_us())
@@ -237,90 +303,6 @@ class Controller:
                 self._diagnosis.forget_camera(key)
                 self._set_state(key, known, advance(known.state, Event.ENABLED), "")
             self._known[key].enabled = plan.camera.enabled
-
-    async def _sync_gateway(self, wanted: dict[CameraKey, CameraPlan]) -> None:
-        streams: dict[str, tuple[CameraKey, SecretStr]] = {}
-        for key, plan in wanted.items():
-            streams[key.room] = (key, plan.camera.url)
-            if plan.camera.substream_url is not None:
-                streams[str(StreamName(key, sub=True))] = (key, plan.camera.substream_url)
-        self._gateway_errors.clear()
-        present = await self._gateway.names()
-        for name in present - streams.keys():
-            await self._gateway.remove(name)
-            self._gateway_urls.pop(name, None)
-        for name, (key, url) in streams.items():
-            digest = _digest(url.get_secret_value())
-            if name in present and self._gateway_urls.get(name) == digest:
-                continue
-            try:
-                await self._gateway.ensure(name, url)
-                self._gateway_urls[name] = digest
-            except AtalaiaError as error:
-                self._gateway_errors[key] = error.message
-
-    async def _sync_bridges(
-        self, wanted: dict[CameraKey, CameraPlan], bridges: int
-    ) -> dict[CameraKey, CameraBridgeStatus]:
-        assignments: list[list[BridgeCamera]] = [[] for _ in range(bridges)]
-        for key, plan in wanted.items():
-            assignments[self._placement[key]].append(self._assignment(plan))
-        statuses = await asyncio.gather(
-            *(self._fleet.sync_bridge(i, tuple(cameras)) for i, cameras in enumerate(assignments))
-        )
-        return {c.key: c for status in statuses if status for c in status.cameras}
-
-    def _assignment(self, plan: CameraPlan) -> BridgeCamera:
-        main, sub = StreamName(plan.key), StreamName(plan.key, sub=True)
-        has_sub = plan.camera.substream_url is not None
-        return BridgeCamera(
-            key=plan.key,
-            main_url=self._gateway.rtsp_url(str(main), sound=_records_audio(plan)),
-            detect_url=self._gateway.rtsp_url(str(sub)) if has_sub else None,
-            version=_version(plan),
-            recording=plan.camera.recording,
-            masks=plan.camera.masks,
-        )
-
-    async def _sync_hosts(
-        self, wanted: dict[CameraKey, CameraPlan], hosts: int
-    ) -> dict[CameraKey, tuple[int, WatcherStatus, str]]:
-        """Send the plans to every host, as LiveKit may dispatch any camera to any of them.
-
-        Returns:
-            For each watched camera, the host's index, the watcher's status and the host's name.
-        """
-        for index in self._links.keys() - set(range(hosts)):
-            del self._links[index]
-        statuses = await asyncio.gather(*(self._sync_host(i, wanted) for i in range(hosts)))
-        watchers: dict[CameraKey, tuple[int, WatcherStatus, str]] = {}
-        for index, status in enumerate(statuses):
-            for watcher in status.watchers if status else ():
-                other = watchers.get(watcher.key)
-                if other is None or watcher.since_us > other[1].since_us:
-                    assert status is not None
-                    watchers[watcher.key] = (index, watcher, status.name)
-        return watchers
-
-    async def _sync_host(
-        self, index: int, wanted: dict[CameraKey, CameraPlan]
-    ) -> HostStatus | None:
-        link = self._links.setdefault(index, _HostLink())
-        sending = {key: (p.revision, p.camera.detect_fps) for key, p in wanted.items()}
-        changed = tuple(p for key, p in wanted.items() if link.sent.get(key) != sending[key])
-        removed = tuple(link.sent.keys() - sending.keys())
-        status = await self._fleet.sync_host(index, changed, removed)
-        if status is not None and status.incarnation != link.incarnation and link.incarnation:
-            # It restarted since the last round and has no plans: send all of them.
-            status = await self._fleet.sync_host(index, tuple(wanted.values()), ())
-        if status is not None and (left := tuple(status.revisions.keys() - wanted.keys())):
-            # These cameras were removed while the host or this controller was down.
-            status = await self._fleet.sync_host(index, (), left)
-        if status is None:
-            link.sent = {}
-            return None
-        link.incarnation, link.sent = status.incarnation, sending
-        return status
 
     def _step(self, key: CameraKey, seen: ObservedCamera) -> None:
         known = self._known[key]
@@ -370,23 +352,6 @@ class Controller:
             log.info("camera state", camera=key.room, state=state.value, reason=reason)
         known.state, known.reason = state, reason
 
-    async def _publish(
-        self,
-        observed: dict[CameraKey, ObservedCamera],
-        watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
-    ) -> None:
-        statuses_by_key: dict[CameraKey, CameraStatus] = {}
-        for key, seen in observed.items():
-            host = watchers[key][2] if key in watchers else None
-            statuses_by_key[key] = self._status(key, seen, host)
-        self._observe(statuses_by_key)
-        by_tenant: dict[str, list[CameraStatus]] = {tenant: [] for tenant in self._tenants}
-        for key, status in statuses_by_key.items():
-            by_tenant.setdefault(key.tenant, []).append(status)
-        self._tenants = {key.tenant for key in observed}
-        for tenant, statuses in by_tenant.items():
-            await self._board.put_all(tenant, statuses)
-
     def _status(self, key: CameraKey, seen: ObservedCamera, host: str | None) -> CameraStatus:
         known = self._known[key]
         main = seen.bridge.main if seen.bridge else None
@@ -409,51 +374,60 @@ class Controller:
             unpublished=main.dropped if main else {},
         )
 
-    async def _repair(
-        self,
-        observed: dict[CameraKey, ObservedCamera],
-        watchers: dict[CameraKey, tuple[int, WatcherStatus, str]],
-    ) -> None:
-        for key, seen in observed.items():
-            known = self._known[key]
-            needed = repair(
-                seen,
-                dispatched_us=known.dispatched_us,
-                grace_s=self._settings.agents.dispatch_grace_s,
-                stale_after_s=self._settings.controller.stale_after_s,
-            )
-            if needed is None:
-                continue
-            self.counts[needed.value] += 1
-            log.info("repair", camera=key.room, repair=needed.value)
-            if needed is Repair.DROP:
-                await self._fleet.drop_watcher(watchers[key][0], key)
-                known.dispatched_us = 0
-                continue
-            try:
+    # ------------------------------------------------------------ repairs
+
+    def _begin_repair(self, key: CameraKey, seen: ObservedCamera) -> None:
+        """Begin what this camera needs, beside the repairs of others."""
+        known = self._known[key]
+        if key in self._repairs or seen.now_us < known.repair_after_us:
+            return
+        needed = repair(
+            seen,
+            dispatched_us=known.dispatched_us,
+            grace_s=self._settings.agents.dispatch_grace_s,
+            stale_after_s=self._settings.controller.stale_after_s,
+        )
+        if needed is None or (needed is Repair.DISPATCH and not self._crew.can_watch):
+            return  # what LiveKit cannot dispatch is lost, and waited for until its grace is over
+        self.counts[needed.value] += 1
+        log.info("repair", camera=key.room, repair=needed.value)
+        known.repair_after_us = seen.now_us + round(REPAIR_PAUSE_S * 1e6)
+        work = self._drop(key) if needed is Repair.DROP else self._dispatch(key)
+        task = asyncio.create_task(work, name=f"{needed.value} {key.room}")
+        self._repairs[key] = task
+        task.add_done_callback(partial(self._repaired, key))
+
+    async def _drop(self, key: CameraKey) -> None:
+        try:
+            await self._fleet.drop_watcher(self._watchers[key].index, key)
+        except WorkerCallError as error:
+            log.warning("watcher not dropped", camera=key.room, reason=error.event.value)
+        if key in self._known:
+            self._known[key].dispatched_us = 0
+
+    async def _dispatch(self, key: CameraKey) -> None:
+        try:
+            async with self._repair_slots:
                 await self._dispatcher.dispatch(key)
-                known.dispatched_us = self._clock.now_us()
-            except AtalaiaError as error:
-                log.warning("watcher not dispatched", camera=key.room, error=error.message)
+        except AtalaiaError as error:
+            log.warning("watcher not dispatched", camera=key.room, error=error.message)
+            return
+        if key in self._known:
+            self._known[key].dispatched_us = self._clock.now_us()
+
+    def _repaired(self, key: CameraKey, task: asyncio.Task[None]) -> None:
+        del self._repairs[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("repair failed", camera=key.room, error=repr(error))
+        self._something_found.set()
+
+    async def _end_repairs(self) -> None:
+        tasks = list(self._repairs.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _can_run(plan: CameraPlan) -> bool:
     """A camera whose URL does not decrypt is not pulled, while all others go on."""
     return plan.camera.enabled and not plan.camera.unreadable
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _version(plan: CameraPlan) -> str:
-    """A hash that changes when the camera must be pulled again; does not reveal the URL."""
-    camera = plan.camera
-    sub = camera.substream_url.get_secret_value() if camera.substream_url else ""
-    sound = "\0sound" if _records_audio(plan) else ""
-    return _digest(f"{camera.url.get_secret_value()}\0{sub}{sound}")
-
-
-def _records_audio(plan: CameraPlan) -> bool:
-    recording = plan.camera.recording
-    return recording.audio and recording.mode is not RecordingMode.OFF

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from pydantic import SecretStr
 
 from cluster.bridge.units import BridgeCamera, BridgeStatus
-from cluster.controller.controller import Board, Dispatcher, Fleet
+from cluster.controller.controller import Board, Dispatcher
+from cluster.controller.crew import Fleet
+from cluster.controller.health import WorkerKind
 from cluster.controller.reports import HostStatus
 from cluster.media.errors import UnreadableCameraError
 from cluster.media.gateway import MediaGateway, ProbeResult
@@ -28,21 +30,32 @@ class FencedFleet:
         self._token()
         await self._fleet.resize(bridges, hosts)
 
-    async def sync_bridge(
-        self, index: int, cameras: tuple[BridgeCamera, ...]
-    ) -> BridgeStatus | None:
+    async def find(self) -> tuple[int, int]:
+        return await self._fleet.find()
+
+    async def report_bridge(self, index: int) -> BridgeStatus:
+        return await self._fleet.report_bridge(index)
+
+    async def sync_bridge(self, index: int, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
         self._token()
         return await self._fleet.sync_bridge(index, cameras)
 
     async def sync_host(
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
-    ) -> HostStatus | None:
+    ) -> HostStatus:
         self._token()
         return await self._fleet.sync_host(index, changed, removed)
 
     async def drop_watcher(self, index: int, key: CameraKey) -> None:
         self._token()
         await self._fleet.drop_watcher(index, key)
+
+    async def ended(self, kind: WorkerKind, index: int) -> bool:
+        return await self._fleet.ended(kind, index)
+
+    async def kill(self, kind: WorkerKind, index: int) -> None:
+        self._token()
+        await self._fleet.kill(kind, index)
 
 
 class FencedDispatcher:

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import ceil
 
 from pipelines.domain import CameraKey
 
 
 def place(
-    cameras: Iterable[CameraKey], current: Mapping[CameraKey, int], capacity: int
+    cameras: Iterable[CameraKey],
+    current: Mapping[CameraKey, int],
+    usable: Collection[int],
+    capacity: int,
 ) -> dict[CameraKey, int]:
-    """Map each camera to a bridge index, with at most `capacity` per bridge and as few bridges as
-    possible.
+    """Map cameras to usable bridges, with at most `capacity` per bridge.
 
-    A camera keeps its bridge as long as that bridge is still needed; new ones go to the least
-    loaded.
+    A camera stays where it is as long as that bridge is usable. Others go to the bridge with most
+    cameras that has room, so that spare bridges stay empty. Those for whom there is no room are
+    left out.
     """
     wanted = sorted(cameras)
-    bridges = workers_for(len(wanted), capacity)
-    load = [0] * bridges
+    load = dict.fromkeys(sorted(usable), 0)
     placed: dict[CameraKey, int] = {}
+
+    def put(key: CameraKey, index: int) -> None:
+        placed[key] = index
+        load[index] += 1
+
     for key in wanted:
         index = current.get(key)
-        if index is not None and index < bridges and load[index] < capacity:
-            placed[key] = index
-            load[index] += 1
+        if index is not None and load.get(index, capacity) < capacity:
+            put(key, index)
     for key in wanted:
-        if key not in placed:
-            index = min(range(bridges), key=load.__getitem__)
-            placed[key] = index
-            load[index] += 1
+        room = [index for index, carried in load.items() if carried < capacity]
+        if key not in placed and room:
+            put(key, max(room, key=load.__getitem__))
     return placed
 
 

@@ -99,6 +99,7 @@ class ObservedCamera:
         now_us: time of the observation, UTC microseconds.
         bridge: the bridge's status; None if no bridge reports the camera.
         watcher: the watcher's status; None if no host reports one.
+        watcher_age_us: how long ago its host was asked for it, microseconds.
         gateway_error: why the media gateway rejected the stream; empty if it did not.
         unreadable: why the camera's URL cannot be read from the records; empty if it can.
         analysed_fps: frames per second that its watcher is to analyse.
@@ -111,8 +112,14 @@ class ObservedCamera:
     watcher: WatcherStatus | None
     gateway_error: str = ""
     unreadable: str = ""
+    watcher_age_us: int = 0
     analysed_fps: float = 5.0
     capped: str = ""
+
+    @property
+    def watcher_us(self) -> int:
+        """When the watcher's status was asked for: its frames are as old as they were then."""
+        return self.now_us - self.watcher_age_us
 
 
 STALE_PERIODS = 2.0
@@ -136,7 +143,10 @@ def event_of(seen: ObservedCamera, stale_after_s: float) -> tuple[CameraEvent, s
     if main.phase is StreamPhase.FAILED:
         return CameraEvent.LOST, main.reason
     stale_us = round(max(stale_after_s, STALE_PERIODS / seen.analysed_fps) * 1e6)
-    if _fresh(seen.watcher, seen.now_us, stale_us):
+    if seen.watcher is not None and seen.watcher_age_us >= round(stale_after_s * 1e6):
+        # Nothing is known of it since, good or bad; a host that hangs is ended soon.
+        return CameraEvent.VIDEO, "its agent host does not answer"
+    if _fresh(seen.watcher, seen.watcher_us, stale_us):
         reason = "; ".join(filter(None, (main.reason, seen.capped)))
         return _as_it_looks(seen.watcher, reason)
     if seen.now_us - main.since_us < stale_us:
@@ -175,11 +185,13 @@ def _blind(
         return Cover.OFF
     if event is CameraEvent.LOST or state is CameraState.OFFLINE:
         return Cover.CAMERA
+    if seen.watcher is not None and seen.watcher_age_us >= stale_us:
+        return Cover.WATCHER
     if event is not CameraEvent.UNWATCHED:
         return Cover.CONNECTING
     if seen.bridge is not None and not seen.bridge.in_room:
         return Cover.ROOM
-    if seen.watcher is None or seen.now_us - seen.watcher.last_frame_us >= stale_us:
+    if seen.watcher is None or seen.watcher_us - seen.watcher.last_frame_us >= stale_us:
         return Cover.WATCHER
     return Cover.DETECTOR
 
@@ -217,7 +229,7 @@ def _why_unwatched(seen: ObservedCamera, stale_us: int) -> str:
         return "the live room cannot be reached"
     if seen.watcher is None:
         return "no watcher is in the room yet"
-    if seen.now_us - seen.watcher.last_frame_us >= stale_us:
+    if seen.watcher_us - seen.watcher.last_frame_us >= stale_us:
         return "no fresh frames reach the watcher"
     return "the detector does not answer"
 
@@ -258,4 +270,4 @@ def repair(
         return Repair.DISPATCH if waited_us >= grace_s * 1e6 else None
     stuck_us = round(stale_after_s * STUCK_FACTOR * 1e6)
     quiet_since_us = max(seen.watcher.last_frame_us, seen.watcher.since_us, main.since_us)
-    return Repair.DROP if seen.now_us - quiet_since_us > stuck_us else None
+    return Repair.DROP if seen.watcher_us - quiet_since_us > stuck_us else None

@@ -6,6 +6,7 @@ classes, the API's first snapshot imported livekit-agents and took seven seconds
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import threading
@@ -23,6 +24,10 @@ from pipelines.domain import CameraKey, CameraPlan
 HOST_MODULE, HOST_CLASS = "agents.host", "AgentHost"
 """By name, because `cluster` must not import `agents`; Ray Serve references apps the same way."""
 
+
+LIVED_S = 60.0
+"""A call that waits for a worker's end returns after this, so that those of controllers which are
+gone do not gather."""
 
 END_GRACE_S = 2.0
 """Time for Python's own shutdown after the main thread has ended."""
@@ -45,6 +50,11 @@ def prepare_worker() -> None:
     if FfiClient.instance is None:
         raise RuntimeError("LiveKit's native client did not start")
     threading.Thread(target=_exit_with_main_thread, name="end with main", daemon=True).start()
+
+
+async def lived() -> None:
+    """Outlasts everything but the end of the process. Who awaits it learns of that at once."""
+    await asyncio.sleep(LIVED_S)
 
 
 def _exit_with_main_thread() -> None:
@@ -96,6 +106,9 @@ class HostActor:
         self._fence.admit(token)
         await self._host.drop(key)
 
+    async def lived(self) -> None:
+        await lived()
+
     async def snapshot(self, order: WorkOrder, quality: int) -> bytes:
         tenant, camera = self._orders.check_camera(order, Purpose.SNAPSHOT)
         return await self._host.snapshot(tenant, camera, quality)
@@ -121,6 +134,13 @@ class BridgeActor:
         self._orders.check(order, Purpose.FLEET, of=PLATFORM)
         self._fence.admit(token)
         return await self._bridge.sync(cameras)
+
+    async def status(self, order: WorkOrder) -> BridgeStatus:
+        self._orders.check(order, Purpose.FLEET, of=PLATFORM)
+        return self._bridge.status()
+
+    async def lived(self) -> None:
+        await lived()
 
     async def aclose(self) -> None:
         await self._bridge.aclose()

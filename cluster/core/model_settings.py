@@ -32,11 +32,19 @@ class DetectorSettings(Section):
         description="a frame of a camera that waited for longer is dropped and counted; the "
         "default is five periods at 5 frames/s",
     )
-    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    replicas: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="default: 2, so that frames have a detector when one dies; 1 on GPUs, each of "
+        "which takes one",
+    )
     num_gpus: Annotated[float, Field(ge=0, le=8)] = Field(
         0.0, description="GPUs of each replica; a fraction shares one"
     )
     threads: Annotated[int, Field(ge=0, le=256)] = Field(0, description="0: all cores")
+
+    @property
+    def replica_count(self) -> int:
+        return self.replicas or (1 if self.num_gpus else 2)
 
 
 class EmbedderSettings(Section):

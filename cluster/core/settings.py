@@ -184,6 +184,11 @@ class ControllerSettings(Section):
     blind_after_s: Annotated[float, Field(ge=10, le=86_400)] = Field(
         60.0, description="a camera that is blind for this long raises a system alarm"
     )
+    spares: Annotated[int, Field(ge=0, le=8)] = Field(
+        1,
+        description="bridges, and as many agent hosts, that are started beyond what the cameras "
+        "need, and take over from one that dies; 0: cameras wait until another has started",
+    )
 
 
 class AuditSettings(Section):

@@ -48,7 +48,7 @@ class RuntimeOptions:
             max_batch=settings.max_batch,
             threads=settings.threads,
             # Each replica would bind its threads to the same first cores.
-            pinned=settings.replicas == 1,
+            pinned=settings.replica_count == 1,
         )
 
 

@@ -33,6 +33,8 @@ LOOPBACK_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 RAY_ENVIRONMENT = {
     LOOPBACK_SWITCH: "0",
     "RAY_AUTH_MODE": "token",
+    # glibc gives each of a worker's many threads a heap of its own, and returns little of them.
+    "MALLOC_ARENA_MAX": "2",
     **RAY_SILENCE,
 }
 

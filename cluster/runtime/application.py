@@ -12,12 +12,13 @@ import importlib
 import httpx
 import ray
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import HTTPOptions, ProxyLocation
 
 from cluster.core.log import get_logger
 from cluster.core.names import SERVE_APP
 from cluster.core.settings import Settings
 from cluster.runtime import services
+from cluster.runtime.stand_in import StandIn
 from cluster.stores.db import Database, RecordCipher, migrate
 from pipelines.errors import UnavailableError
 
@@ -37,6 +38,7 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._stand_in = StandIn(settings.api.host, settings.api.port)
 
     async def start(self) -> None:
         """Migrate the schema, deploy, start the services, and wait until the API is ready.
@@ -51,9 +53,11 @@ class Application:
         await asyncio.to_thread(self._deploy)
         await services.ensure(self._settings)
         await self.wait_ready()
+        self._stand_in.start()
 
     async def aclose(self) -> None:
         """Stop services, workers and deployments. Idempotent."""
+        await self._stand_in.aclose()
         await services.stop(self._settings)
         if ray.is_initialized():
             await asyncio.to_thread(serve.shutdown)
@@ -70,7 +74,11 @@ class Application:
     def _deploy(self) -> None:
         build = getattr(importlib.import_module(SERVE_BUILDER[0]), SERVE_BUILDER[1])
         api = self._settings.api
-        serve.start(http_options=HTTPOptions(host=api.host, port=api.port))
+        # A balancer in front finds one on each node that has a replica.
+        serve.start(
+            proxy_location=ProxyLocation.EveryNode,
+            http_options=HTTPOptions(host=api.host, port=api.port),
+        )
         serve.run(build(self._settings), name=SERVE_APP, route_prefix="/")
 
     async def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:

@@ -18,7 +18,7 @@ import ray
 from livekit import api, rtc
 
 from cluster.controller.reports import HostStatus
-from cluster.core.names import HOST_ACTOR, WATCHER_IDENTITY
+from cluster.core.names import BRIDGE_ACTOR, HOST_ACTOR, WATCHER_IDENTITY
 from cluster.core.settings import Settings
 from cluster.core.work_orders import PLATFORM, Purpose, WorkOrders
 from cluster.demo.cast import CAST
@@ -93,15 +93,22 @@ class World:
             found |= {CameraKey(tenant, c["id"]): c for c in answer["cameras"]}
         return found
 
-    async def host(self) -> HostStatus:
-        """What the one agent host says. Telling it nothing changes nothing."""
-        actor = await asyncio.to_thread(
-            ray.get_actor, HOST_ACTOR.format(index=0), self.settings.ray.namespace
-        )
+    async def hosts(self) -> list[HostStatus]:
+        """What every agent host says. Telling them nothing changes nothing."""
+        found: list[HostStatus] = []
         orders = WorkOrders.of(self.settings, SystemClock())
-        order = orders.issue(PLATFORM, Purpose.FLEET)
-        status: HostStatus = await actor.sync.remote(order, (), ())
-        return status
+        while True:
+            name = HOST_ACTOR.format(index=len(found))
+            try:
+                actor = await asyncio.to_thread(ray.get_actor, name, self.settings.ray.namespace)
+            except ValueError:
+                return found
+            order = orders.issue(PLATFORM, Purpose.FLEET)
+            found.append(await actor.sync.remote(order, (), ()))
+
+    async def count(self, what: str) -> int:
+        """A counter of the hosts, of all of them together."""
+        return sum(host.counts.get(what, 0) for host in await self.hosts())
 
     async def rooms(self) -> dict[str, list[str]]:
         """Who is in each room that anybody is in; agents under the watcher's name."""
@@ -163,10 +170,10 @@ class World:
                 return f"not live: {wrong}"
             if states.keys() != CAMERAS:
                 return f"cameras: {sorted(states)}"
-            host = await self.host()
-            stale = [w.key.room for w in host.watchers if w.last_analysed_us < since_us]
-            if stale or {w.key for w in host.watchers} != CAMERAS:
-                return f"watched: {[w.key.room for w in host.watchers]}, stale: {stale}"
+            watchers = [w for host in await self.hosts() for w in host.watchers]
+            stale = [w.key.room for w in watchers if w.last_analysed_us < since_us]
+            if stale or sorted(w.key for w in watchers) != sorted(CAMERAS):
+                return f"watched: {[w.key.room for w in watchers]}, stale: {stale}"
             rooms = await self.rooms()
             if rooms != {key.room: ["camera", WATCHER_IDENTITY] for key in CAMERAS}:
                 return f"in the rooms: {rooms}"
@@ -209,10 +216,24 @@ class World:
     # ------------------------------------------------------------ breaking
 
     def actor_process(self, kind: str) -> psutil.Process:
-        """The process of the one actor of a class, e.g. `HostActor`."""
+        """The process of the one actor of a class, e.g. `ControllerService`."""
         found = self.actor_processes(kind)
         assert len(found) == 1, f"{kind}: {found}"
         return found[0]
+
+    async def busy_worker(self, kind: str) -> psutil.Process:
+        """The process of the first bridge, or agent host, that has a camera."""
+        pattern = {"BridgeActor": BRIDGE_ACTOR, "HostActor": HOST_ACTOR}[kind]
+        for index in range(len(self.actor_processes(kind))):
+            name = pattern.format(index=index)
+            actor = await asyncio.to_thread(ray.get_actor, name, self.settings.ray.namespace)
+            if kind == "BridgeActor":
+                busy = (await actor.status.remote()).cameras
+            else:
+                busy = (await actor.sync.remote((), ())).watchers
+            if busy:
+                return psutil.Process(await actor.__ray_call__.remote(lambda _: os.getpid()))
+        raise AssertionError(f"no {kind} has a camera")
 
     def actor_processes(self, kind: str) -> list[psutil.Process]:
         ray_part = next(part for part in self.session.stack.status() if part.part == "ray")
@@ -226,15 +247,17 @@ class World:
 
     async def kill_actor(self, kind: str) -> None:
         """SIGKILL, and wait until Ray has put another in its place."""
-        victim = self.actor_process(kind)
+        await self.kill_process(kind, self.actor_process(kind))
+
+    async def kill_process(self, kind: str, victim: psutil.Process) -> None:
+        """The same for one of several processes of that class."""
+        before = len(self.actor_processes(kind))
         victim.kill()
 
         async def replaced() -> str:
-            try:
-                fresh = self.actor_process(kind)
-            except (AssertionError, psutil.NoSuchProcess) as error:
-                return str(error)
-            return "" if fresh.pid != victim.pid else "the old one is still there"
+            pids = {process.pid for process in self.actor_processes(kind)}
+            fresh = len(pids) >= before and victim.pid not in pids
+            return "" if fresh else f"{len(pids)} of {before}"
 
         await until(f"another {kind}", replaced)
 

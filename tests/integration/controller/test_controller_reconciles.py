@@ -7,14 +7,14 @@ import os
 import signal
 
 import pytest
-from livekit import api
+from livekit import api, rtc
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
 
 from cluster.bridge.bridge import Bridge
 from cluster.controller.dispatch import LiveKitDispatcher
-from cluster.core.names import AGENT_NAME
+from cluster.core.names import AGENT_NAME, WATCHER_IDENTITY
 from cluster.local.lifecycle import State
 from cluster.stores.db import CameraChanges
 from pipelines.domain import CameraKey, Recording, RecordingMode, RecordingState
@@ -157,6 +157,28 @@ async def test_dispatches_do_not_accumulate(servers: Servers) -> None:
     finally:
         await client.aclose()
         await dispatcher.aclose()
+
+
+async def test_a_watcher_that_no_host_has_is_removed_before_another_is_dispatched(
+    servers: Servers,
+) -> None:
+    """Else LiveKit would end the new one's job when the dead one goes."""
+    livekit = servers.settings.livekit
+    token = api.AccessToken(livekit.api_key, livekit.api_secret.get_secret_value())
+    grants = api.VideoGrants(room_join=True, room=GATE.room, agent=True)
+    dead, gone = rtc.Room(), asyncio.Event()
+    dead.on("disconnected", lambda *_: gone.set())
+    dispatcher = LiveKitDispatcher(livekit)
+    try:
+        await dead.connect(
+            livekit.url, token.with_identity(WATCHER_IDENTITY).with_grants(grants).to_jwt()
+        )
+        await dispatcher.dispatch(GATE)
+        async with asyncio.timeout(60.0):
+            await gone.wait()
+    finally:
+        await dispatcher.aclose()
+        await dead.disconnect()
 
 
 async def test_an_unreachable_livekit_raises_our_error(servers: Servers) -> None:

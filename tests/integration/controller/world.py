@@ -16,7 +16,10 @@ from cluster.bridge.bridge import Bridge
 from cluster.bridge.units import BridgeCamera, BridgeStatus
 from cluster.controller.controller import Controller
 from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.controller.health import WorkerEvent, WorkerKind
 from cluster.controller.reports import HostStatus
+from cluster.controller.worker_loop import WorkerCallError
+from cluster.core.settings import ControllerSettings
 from cluster.stores.bus import CameraStatusBoard
 from cluster.stores.db import Database, migrate
 from pipelines.clock import SystemClock
@@ -31,18 +34,29 @@ class OneBridge:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
 
+    async def find(self) -> tuple[int, int]:
+        return 1, 0
+
     async def resize(self, bridges: int, hosts: int) -> None:
         assert bridges == 1
 
-    async def sync_bridge(
-        self, index: int, cameras: tuple[BridgeCamera, ...]
-    ) -> BridgeStatus | None:
+    async def report_bridge(self, index: int) -> BridgeStatus:
+        return self._bridge.status()
+
+    async def sync_bridge(self, index: int, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
         return await self._bridge.sync(cameras)
 
     async def sync_host(
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
-    ) -> HostStatus | None:
-        return None
+    ) -> HostStatus:
+        raise WorkerCallError(WorkerEvent.GONE)
+
+    async def ended(self, kind: WorkerKind, index: int) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async def kill(self, kind: WorkerKind, index: int) -> None:
+        raise AssertionError(f"{kind} {index} does not hang")
 
     async def drop_watcher(self, index: int, key: CameraKey) -> None:
         raise AssertionError("there is no watcher to drop")
@@ -61,8 +75,9 @@ class Site:
     async def controller(self) -> AsyncIterator[Controller]:
         """A running controller that starts without state."""
         dispatcher = LiveKitDispatcher(self.servers.settings.livekit)
+        alone = {"controller": ControllerSettings(spares=0)}
         controller = Controller(
-            self.servers.settings,
+            self.servers.settings.model_copy(update=alone),
             plans=self.database.platform(),
             gateway=self.servers.gateway,
             fleet=self._fleet,

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 # In this order, in one process: each may load what the ones before it may not.
 ABSENT_AFTER = {
     "cluster.cli.main": {"sqlalchemy", "ray", "cv2", "supervision", "torch"},
-    "cluster.bridge.bridge": {"alembic", "supervision", "ray", "torch"},
+    "cluster.bridge.bridge": {"alembic", "supervision", "ray", "scipy.optimize", "torch"},
     "cluster.batch.infer": {"ray.serve", "supervision", "torch"},
     "cluster.batch.extract": {"ray.serve", "supervision", "torch"},
     "cluster.runtime.services": {"alembic", "supervision", "ray.serve", "torch"},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ray.serve import Application
 
-from cluster.core.settings import Settings
+from cluster.core.settings import ApiSettings, DetectorSettings, Settings
 from pipelines.errors import ConfigError, ModelError
 from serve.app import build
 
@@ -33,3 +33,18 @@ def test_a_slip_in_an_argument_is_said() -> None:
 def test_a_broken_embedder_is_said_before_anything_starts() -> None:
     with pytest.raises(ModelError, match="does not exist"):
         build(Settings(embedder={"model": "/nowhere"}))  # type: ignore[arg-type]
+
+
+def test_a_detector_is_there_twice_unless_each_takes_a_gpu() -> None:
+    assert DetectorSettings().replica_count == 2
+    assert DetectorSettings(num_gpus=1).replica_count == 1
+    assert DetectorSettings(num_gpus=1, replicas=3).replica_count == 3
+
+
+@pytest.mark.parametrize(("cores", "replicas"), [(None, 1), (2, 1), (4, 2), (64, 2)])
+def test_the_api_is_there_twice_where_there_are_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, replicas: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert ApiSettings().replica_count == replicas
+    assert ApiSettings(replicas=5).replica_count == 5

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from cluster.bridge.units import (
@@ -17,8 +19,10 @@ from cluster.bridge.units import (
     StreamStatus,
 )
 from cluster.controller.controller import Controller
+from cluster.controller.health import WorkerEvent, WorkerKind
 from cluster.controller.reports import HostStatus, WatcherStatus
-from cluster.core.settings import AgentSettings, BridgeSettings, Settings
+from cluster.controller.worker_loop import WorkerCallError
+from cluster.core.settings import AgentSettings, BridgeSettings, ControllerSettings, Settings
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.gateway import ProbeResult
 from cluster.stores.bus import CameraStatus
@@ -36,8 +40,13 @@ from pipelines.errors import CameraError, UnavailableError
 
 GATE = CameraKey("acme", "gate")
 SETTINGS = Settings(
-    bridge=BridgeSettings(cameras_per_actor=2), agents=AgentSettings(cameras_per_host=2)
+    bridge=BridgeSettings(cameras_per_actor=2),
+    agents=AgentSettings(cameras_per_host=2),
+    # Nothing happens by itself: tests move the clock, and say that something changed.
+    controller=ControllerSettings(interval_s=60, spares=0),
 )
+TURNS = 60
+"""Of the event loop, until everything that one change sets off has happened; none waits for I/O."""
 
 
 def _plan(key: CameraKey, *, revision: int = 1, enabled: bool = True, url: str = "u") -> CameraPlan:
@@ -59,7 +68,11 @@ class World:
     plans_now: dict[CameraKey, CameraPlan] = field(default_factory=dict)
     streams: dict[str, str] = field(default_factory=dict)
     bridges: dict[int, tuple[BridgeCamera, ...]] = field(default_factory=dict)
-    dead_bridges: set[int] = field(default_factory=set)
+    dead: set[tuple[WorkerKind, int]] = field(default_factory=set)
+    hanging: set[tuple[WorkerKind, int]] = field(default_factory=set)
+    killed: list[tuple[WorkerKind, int]] = field(default_factory=list)
+    deaths: dict[tuple[WorkerKind, int], asyncio.Event] = field(default_factory=dict)
+    running: tuple[int, int] = (0, 0)
     failed: dict[CameraKey, str] = field(default_factory=dict)
     host_plans: dict[int, dict[CameraKey, int]] = field(default_factory=dict)
     host_lives: dict[int, int] = field(default_factory=dict)
@@ -69,6 +82,11 @@ class World:
     sent: list[CameraKey] = field(default_factory=list)
     refuse_dispatch: bool = False
     livekit_away: bool = False
+    slow_dispatch: bool = False
+    records_away: bool = False
+    gateway_away: bool = False
+    board_away: bool = False
+    moves: list[tuple[int, tuple[BridgeCamera, ...]]] = field(default_factory=list)
     mute_watchers: bool = False
     mute_since_us: int | None = None
     statuses: dict[str, dict[str, CameraStatus]] = field(default_factory=dict)
@@ -82,6 +100,8 @@ class World:
 
     # Plans
     async def plans(self) -> list[CameraPlan]:
+        if self.records_away:
+            raise UnavailableError("the records are away")
         return list(self.plans_now.values())
 
     async def own_quotas(self, name: str) -> dict[str, int]:
@@ -100,6 +120,8 @@ class World:
         self.streams.pop(name, None)
 
     async def names(self) -> set[str]:
+        if self.gateway_away:
+            raise UnavailableError("the gateway is away")
         return set(self.streams)
 
     def rtsp_url(self, name: str, *, sound: bool = False) -> SecretStr:
@@ -117,18 +139,39 @@ class World:
         self.streams.clear()
 
     # Fleet
+    async def find(self) -> tuple[int, int]:
+        return self.running
+
     async def resize(self, bridges: int, hosts: int) -> None:
+        self.running = (bridges, hosts)
+        self.bridges = {i: cameras for i, cameras in self.bridges.items() if i < bridges}
         for index in range(hosts):
             self.host_plans.setdefault(index, {})
             self.host_lives.setdefault(index, 1)
 
-    async def sync_bridge(
-        self, index: int, cameras: tuple[BridgeCamera, ...]
-    ) -> BridgeStatus | None:
-        if index in self.dead_bridges:
-            return None
-        self.bridges[index] = cameras
+    async def report_bridge(self, index: int) -> BridgeStatus:
+        await self._call(WorkerKind.BRIDGE, index)
+        cameras = self.bridges.get(index, ())
         return BridgeStatus("b", tuple(self._bridge_status(c) for c in cameras), 0)
+
+    async def sync_bridge(self, index: int, cameras: tuple[BridgeCamera, ...]) -> BridgeStatus:
+        await self._call(WorkerKind.BRIDGE, index)
+        self.bridges[index] = cameras
+        self.moves.append((index, cameras))
+        return await self.report_bridge(index)
+
+    async def _call(self, kind: WorkerKind, index: int) -> None:
+        if (kind, index) in self.dead:
+            raise WorkerCallError(WorkerEvent.GONE)
+        if (kind, index) in self.hanging:
+            await asyncio.Event().wait()
+
+    async def ended(self, kind: WorkerKind, index: int) -> bool:
+        await self.deaths.setdefault((kind, index), asyncio.Event()).wait()
+        return True
+
+    async def kill(self, kind: WorkerKind, index: int) -> None:
+        self.killed.append((kind, index))
 
     def _bridge_status(self, camera: BridgeCamera) -> CameraBridgeStatus:
         if camera.key in self.failed:
@@ -150,7 +193,8 @@ class World:
 
     async def sync_host(
         self, index: int, changed: tuple[CameraPlan, ...], removed: tuple[CameraKey, ...]
-    ) -> HostStatus | None:
+    ) -> HostStatus:
+        await self._call(WorkerKind.HOST, index)
         plans = self.host_plans[index]
         self.sent += [plan.key for plan in changed]
         self.rates |= {plan.key: plan.camera.detect_fps for plan in changed}
@@ -172,6 +216,19 @@ class World:
         self.drops.append(key)
         self.watchers.pop(key, None)
 
+    def end(self, kind: WorkerKind, index: int) -> None:
+        """Its process ends, and whoever watches it learns so."""
+        self.dead.add((kind, index))
+        self.deaths.setdefault((kind, index), asyncio.Event()).set()
+
+    def start_again(self) -> None:
+        """In the place of every dead worker there is a new one, which carries nothing."""
+        for kind, index in self.dead:
+            if kind is WorkerKind.BRIDGE:
+                self.bridges[index] = ()
+            self.deaths.pop((kind, index), None)
+        self.dead.clear()
+
     def restart_host(self, index: int) -> None:
         self.host_plans[index] = {}
         self.host_lives[index] += 1
@@ -181,12 +238,17 @@ class World:
     async def dispatch(self, key: CameraKey) -> None:
         if self.livekit_away:
             raise UnavailableError("LiveKit is away")
+        if self.slow_dispatch:
+            await asyncio.Event().wait()
         self.dispatches.append(key)
         if not self.refuse_dispatch:
-            self.watchers[key] = 0
+            hosts = range(self.running[1])
+            self.watchers[key] = next(i for i in hosts if (WorkerKind.HOST, i) not in self.dead)
 
     # Board
     async def put_all(self, tenant: str, statuses: Iterable[CameraStatus]) -> None:
+        if self.board_away:
+            raise UnavailableError("Redis is away")
         self.statuses[tenant] = {status.camera: status for status in statuses}
 
     def state(self, key: CameraKey) -> tuple[CameraState, str]:
@@ -199,27 +261,43 @@ def world() -> World:
     return World(ManualClock())
 
 
-@pytest.fixture
-def controller(world: World) -> Controller:
-    return _controller(world)
+@pytest_asyncio.fixture
+async def controller(world: World) -> AsyncIterator[Controller]:
+    async with _running(world) as controller:
+        yield controller
 
 
-def _controller(world: World) -> Controller:
-    return Controller(
-        SETTINGS,
+@contextlib.asynccontextmanager
+async def _running(world: World, settings: Settings = SETTINGS) -> AsyncIterator[Controller]:
+    controller = Controller(
+        settings,
         plans=world,
         gateway=world,
         fleet=world,
         dispatcher=world,
         board=world,
         clock=world.clock,
+        pause_s=0,
     )
+    task = asyncio.create_task(controller.run())
+    try:
+        yield controller
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await controller.aclose()
 
 
 async def _rounds(controller: Controller, world: World, n: int, step_s: float = 2.0) -> None:
     for _ in range(n):
         world.clock.advance(step_s)
-        await controller.reconcile()
+        controller.changed()
+        await _settle()
+
+
+async def _settle() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
 
 
 async def test_a_new_camera_is_covered_in_two_rounds(controller: Controller, world: World) -> None:
@@ -468,10 +546,10 @@ async def test_a_dead_bridge_shows_as_connecting_and_gets_its_cameras_again(
 ) -> None:
     world.plans_now[GATE] = _plan(GATE)
     await _rounds(controller, world, 3)
-    world.dead_bridges.add(0)
+    world.end(WorkerKind.BRIDGE, 0)
     await _rounds(controller, world, 1)
     assert world.state(GATE) == (CameraState.CONNECTING, "waiting for a bridge")
-    world.dead_bridges.clear()
+    world.start_again()
     await _rounds(controller, world, 1)
     assert world.state(GATE)[0] is CameraState.LIVE
 
@@ -488,9 +566,11 @@ async def test_an_unreachable_livekit_is_survived(controller: Controller, world:
 
 async def test_a_new_controller_takes_over_without_disturbing(world: World) -> None:
     world.plans_now[GATE] = _plan(GATE)
-    await _rounds(_controller(world), world, 3)
+    async with _running(world) as controller:
+        await _rounds(controller, world, 3)
     version = world.bridges[0][0].version
-    await _rounds(_controller(world), world, 3)
+    async with _running(world) as controller:
+        await _rounds(controller, world, 3)
     assert world.dispatches == [GATE]
     assert world.bridges[0][0].version == version
     assert world.state(GATE)[0] is CameraState.LIVE
@@ -502,9 +582,11 @@ async def test_cameras_removed_while_the_host_was_unreachable_are_removed_later(
     """A camera goes while the controller is dead: its watcher must not stay for ever."""
     other = CameraKey("globex", "gate")
     world.plans_now = {GATE: _plan(GATE), other: _plan(other)}
-    await _rounds(_controller(world), world, 3)
+    async with _running(world) as controller:
+        await _rounds(controller, world, 3)
     del world.plans_now[GATE]
-    await _rounds(_controller(world), world, 1)
+    async with _running(world) as controller:
+        await _rounds(controller, world, 1)
     assert world.host_plans[0] == {other: 1}
     assert world.watchers.keys() == {other}
 
@@ -589,3 +671,151 @@ async def test_a_missing_substream_is_said_while_the_camera_is_live(
     world.substreams[GATE] = StreamStatus(phase=StreamPhase.STREAMING, width=640, height=360)
     await _rounds(controller, world, 1)
     assert world.state(GATE) == (CameraState.LIVE, "")
+
+
+# ---------------------------------------------------------------- nobody waits for a worker
+
+WITH_SPARES = SETTINGS.model_copy(
+    update={"controller": ControllerSettings(interval_s=60, spares=1)}
+)
+YARD = CameraKey("acme", "yard")
+
+
+async def _both_live(controller: Controller, world: World) -> None:
+    world.plans_now = {GATE: _plan(GATE), YARD: _plan(YARD)}
+    await _rounds(controller, world, 3)
+    assert {world.state(GATE)[0], world.state(YARD)[0]} == {CameraState.LIVE}
+
+
+@pytest.mark.parametrize("kind", list(WorkerKind))
+async def test_a_worker_that_starts_blinds_nobody(
+    controller: Controller, world: World, kind: WorkerKind
+) -> None:
+    await _both_live(controller, world)
+    # A third camera needs another bridge and another host, which take their time.
+    world.hanging.add((kind, 1))
+    other = CameraKey("globex", "gate")
+    world.plans_now[other] = _plan(other)
+    await _rounds(controller, world, 10)
+    assert {world.state(GATE)[0], world.state(YARD)[0]} == {CameraState.LIVE}
+    before = world.dispatches.count(YARD)
+    del world.watchers[YARD]
+    await _rounds(controller, world, 2)
+    assert world.dispatches.count(YARD) == before + 1
+    assert world.state(YARD)[0] is CameraState.LIVE
+
+
+async def test_a_host_that_hangs_makes_no_camera_degraded_until_it_is_given_up(
+    controller: Controller, world: World
+) -> None:
+    await _both_live(controller, world)
+    world.hanging.add((WorkerKind.HOST, 0))
+    await _rounds(controller, world, 8)
+    assert world.state(GATE) == (CameraState.LIVE, "its agent host does not answer")
+
+
+async def test_a_livekit_that_hangs_holds_up_no_status(
+    controller: Controller, world: World
+) -> None:
+    await _both_live(controller, world)
+    del world.watchers[YARD]
+    world.slow_dispatch = True
+    await _rounds(controller, world, 3)
+    assert world.state(GATE)[0] is CameraState.LIVE
+    assert world.state(YARD)[0] is CameraState.DEGRADED
+    world.slow_dispatch = False
+
+
+async def test_records_that_are_away_keep_nothing_from_being_repaired(
+    controller: Controller, world: World
+) -> None:
+    await _both_live(controller, world)
+    world.records_away = world.board_away = world.gateway_away = True
+    world.watchers.clear()
+    await _rounds(controller, world, 3)
+    assert world.dispatches.count(GATE) == world.dispatches.count(YARD) == 2
+    assert controller.counts["failed_steps"] > 0
+    assert {c.key for c in world.bridges[0]} == {GATE, YARD}
+
+
+# ---------------------------------------------------------------- spares
+
+
+async def test_a_spare_bridge_takes_over_at_once_and_the_dead_one_becomes_the_spare(
+    world: World,
+) -> None:
+    async with _running(world, WITH_SPARES) as controller:
+        await _both_live(controller, world)
+        assert (world.running, world.bridges[1]) == ((2, 2), ())
+        world.end(WorkerKind.BRIDGE, 0)
+        await _settle()  # nobody asked: the end of the process is noticed
+        assert {c.key for c in world.bridges[1]} == {GATE, YARD}
+        world.start_again()
+        await _rounds(controller, world, 3)
+        assert world.bridges[0] == ()
+        assert {c.key for c in world.bridges[1]} == {GATE, YARD}
+        assert {world.state(GATE)[0], world.state(YARD)[0]} == {CameraState.LIVE}
+
+
+async def test_watchers_of_a_dead_host_are_dispatched_at_once_even_those_on_their_way(
+    world: World,
+) -> None:
+    async with _running(world, WITH_SPARES) as controller:
+        await _both_live(controller, world)
+        world.refuse_dispatch = True
+        del world.watchers[YARD]
+        await _rounds(controller, world, 1)
+        assert world.dispatches == [GATE, YARD, YARD]
+        world.refuse_dispatch = False
+        world.clock.advance(2.5)
+        world.end(WorkerKind.HOST, 0)
+        world.watchers.clear()
+        await _settle()
+        assert sorted(world.dispatches[3:]) == [GATE, YARD]
+        assert world.watchers == {GATE: 1, YARD: 1}
+        await _rounds(controller, world, 1)
+        assert {world.state(GATE)[0], world.state(YARD)[0]} == {CameraState.LIVE}
+
+
+async def test_a_new_controller_leaves_cameras_with_the_bridge_that_took_over(
+    world: World,
+) -> None:
+    async with _running(world, WITH_SPARES) as controller:
+        await _both_live(controller, world)
+        world.end(WorkerKind.BRIDGE, 0)
+        await _settle()
+    world.start_again()
+    world.gateway_away = True
+    world.moves.clear()
+    async with _running(world, WITH_SPARES) as controller:
+        await _rounds(controller, world, 3)
+        assert {c.key for c in world.bridges[1]} == {GATE, YARD}
+        assert {world.state(GATE)[0], world.state(YARD)[0]} == {CameraState.LIVE}
+    assert {index for index, cameras in world.moves if cameras} == {1}
+    assert all(len(cameras) == 2 for index, cameras in world.moves if index == 1)
+    assert world.dispatches == [GATE, YARD]
+
+
+async def test_a_host_of_unknown_content_is_asked_before_anybody_is_dispatched(
+    world: World,
+) -> None:
+    async with _running(world) as controller:
+        await _both_live(controller, world)
+    world.hanging.add((WorkerKind.HOST, 0))
+    async with _running(world) as controller:
+        await _rounds(controller, world, 3)
+    assert world.dispatches == [GATE, YARD]
+
+
+async def test_nobody_is_dispatched_before_there_is_a_host(
+    controller: Controller, world: World
+) -> None:
+    """LiveKit loses such a dispatch, and its grace would have to pass."""
+    world.plans_now[GATE] = _plan(GATE)
+    world.end(WorkerKind.HOST, 0)
+    await _rounds(controller, world, 3)
+    assert world.dispatches == []
+    world.start_again()
+    await _rounds(controller, world, 2)
+    assert world.dispatches == [GATE]
+    assert world.state(GATE)[0] is CameraState.LIVE

@@ -129,6 +129,17 @@ def test_an_unknown_move_is_refused() -> None:
             CameraEvent.UNWATCHED,
             "detector",
         ),
+        # Its frames were fresh when its host was asked: that this was long ago is not their fault.
+        (
+            replace(
+                SEEN,
+                watcher=replace(WATCHER, last_analysed_us=NOW_US - 7_000_000),
+                watcher_age_us=5_000_000,
+            ),
+            CameraEvent.WATCHED,
+            "",
+        ),
+        (replace(SEEN, watcher_age_us=6_000_000), CameraEvent.VIDEO, "host does not answer"),
     ],
 )
 def test_an_observation_maps_to_an_event_and_a_reason(
