@@ -152,6 +152,18 @@ async def test_a_password_and_a_path_that_are_not_ascii(relay: Relay, clip: Clip
         assert camera.asked["wrong"] == 0
 
 
+async def test_an_answer_ends_every_earlier_failure_but_silence(relay: Relay, clip: Clip) -> None:
+    camera = HostileCamera(clip, status={"DESCRIBE": "404 Not Found"}, sends=lambda _: False)
+    async with camera.serving():
+        assert await refused(relay, camera.url()) is CameraProblem.NOT_FOUND
+        camera.status = {}
+        async with playing(relay, camera.url()):
+            assert await relay.why(camera.url()) is None
+            await relay.until_why(camera.url(), CameraProblem.SILENT)
+        async with playing(relay, camera.url()):
+            assert await relay.why(camera.url()) is CameraProblem.SILENT
+
+
 @pytest.mark.parametrize(
     ("method", "status", "problem"),
     [
