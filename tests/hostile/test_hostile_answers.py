@@ -207,7 +207,7 @@ async def test_a_session_that_one_request_alone_keeps_alive(
             await asyncio.sleep(0.5)
         assert camera.asked[kept_by] >= 8
         assert camera.connections == 1
-        assert camera.open == 1
+        assert camera.connected == 1
 
 
 async def test_a_camera_that_only_says_it_knows_get_parameter(relay: Relay, clip: Clip) -> None:
@@ -220,4 +220,4 @@ async def test_a_camera_that_only_says_it_knows_get_parameter(relay: Relay, clip
             await session.ask("OPTIONS", session.url)
             await asyncio.sleep(0.5)
         assert camera.asked["GET_PARAMETER"] == 1
-        assert camera.open == 1
+        assert camera.connected == 1
