@@ -444,7 +444,7 @@ async def test_as_a_command(
     assert "alarms: 1\n" in looked.stdout
     assert "files: 4 " in looked.stdout
     assert "vectors: 3" in looked.stdout
-    assert "Next: atalaia tenant move acme --to acme_pod" in looked.stderr
+    assert "Next: the same command without --dry-run." in looked.stderr
     assert (await atalaia("nobody", "--to", "acme_pod")).exit_code == 2
     unknown = await atalaia("acme", "--to", "another")
     assert (unknown.exit_code, "Known are: acme_pod" in unknown.stderr) == (2, True)
