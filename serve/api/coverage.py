@@ -23,7 +23,7 @@ from serve.api.permissions import needs
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import DepsDep
-from serve.api.times import DAY_US, micros_between, rfc3339
+from serve.api.times import DAY_US, LAST_US, micros_between, rfc3339
 
 router = APIRouter(
     tags=["coverage"],
@@ -73,7 +73,7 @@ def _tails(last: Mapping[str, Stretch], since_us: int, until_us: int, now_us: in
         for camera, known in sorted(last.items())
         if known.cover is not Cover.OFF
         and now_us - known.end_us > SETTLED_US
-        and known.end_us < end_us
+        and max(since_us, known.end_us) < end_us
     ]
 
 
@@ -121,7 +121,7 @@ async def coverage(
     since_us, until_us = micros_between(
         since, until, deps.clock.now_us(), longest_us, "Ask for less of it, or for one camera."
     )
-    since_us, until_us = slot_of(since_us), slot_of(until_us - 1) + SLOT_US
+    since_us, until_us = slot_of(since_us), min(slot_of(until_us - 1) + SLOT_US, LAST_US)
     if camera is not None:
         await scope.records.check_camera_known(camera)
     kept = scope.coverage

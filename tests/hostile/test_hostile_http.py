@@ -116,3 +116,18 @@ async def test_a_wrong_password_over_http_waits_minutes_too(relay: Relay) -> Non
         assert await asyncio.to_thread(_frames, relay.url(camera.url("admin:p%40ss")), 2) == 2
         camera.challenge = "Negotiate"
         assert await _refused(relay, camera.url("admin:else")) is CameraProblem.SIGN_IN
+
+
+class Chatterbox(HttpCamera):
+    """Says `100 Continue` for ever."""
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        while True:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+            await writer.drain()
+
+
+async def test_a_camera_that_never_comes_to_its_answer_is_left(relay: Relay) -> None:
+    async with Chatterbox("", b"").serving() as camera:
+        assert await _refused(relay, camera.url()) is CameraProblem.UNSUPPORTED
