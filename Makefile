@@ -67,7 +67,7 @@ test-e2e: ready-to-test  ## The whole product in a browser
 	@$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 .PHONY: hostile
-hostile: install  ## Cameras that keep few promises, with the forms that take minutes
+hostile: install  ## Misbehaving cameras, including the tests that take minutes
 	@$(BIN)/python -m pytest tests/hostile $(ARGS)
 
 .PHONY: fuzz

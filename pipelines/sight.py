@@ -49,6 +49,9 @@ class SightLimits:
     Attributes:
         black_below: brightest cells (98th percentile) of a black picture.
         flat_below: contrast (standard deviation of the cells) of a picture without anything in it.
+        plain_span: difference between the brightest and the darkest cells of a cover. Small or pale
+            objects in front of a plain wall leave little contrast, but exceed this; noise of ten
+            grey levels at 360p comes to 16.
         glare_above: luma of a dazzled cell; `glare_part`: that many more of them than usual.
         covered_part: contrast and edges, of the usual ones.
         blurred_part: edges, of the usual ones, at a contrast of at least `clear_part`.
@@ -65,6 +68,7 @@ class SightLimits:
 
     black_below: float = 26.0
     flat_below: float = 2.0
+    plain_span: float = 16.0
     glare_above: float = 225.0
     glare_part: float = 0.5
     covered_part: float = 0.3
@@ -97,6 +101,7 @@ class Look:
 
     Attributes:
         bright: 98th percentile of the cells.
+        span: between the brightest and the darkest cells, half a percent left out at both ends.
         contrast: standard deviation of the cells, averaged over some seconds.
         edges: mean of the strongest twentieth of the gradients of that average.
         glare: part of the cells that are dazzled.
@@ -105,6 +110,7 @@ class Look:
     """
 
     bright: float
+    span: float
     contrast: float
     edges: float
     glare: float
@@ -205,8 +211,10 @@ class SightCheck:
         self._edges = edges
         strongest = max(1, free.size // 20)
         strong = np.partition(edges[self._cells], -strongest)[-strongest:]
+        darkest, bright, brightest = np.percentile(free, (0.5, 98, 99.5))
         self._latest = Look(
-            bright=float(np.percentile(free, 98)),
+            bright=float(bright),
+            span=float(brightest - darkest),
             contrast=float(self._average[self._cells].std()),
             edges=float(strong.mean()),
             glare=float(np.mean(free >= self._limits.glare_above)),
@@ -229,7 +237,7 @@ class SightCheck:
         usual_glare = usual.glare if usual.known else 0.0
         if look.glare > min(0.95, usual_glare + limits.glare_part):
             found.add(PictureFault.GLARE)
-        elif flat and not dark:
+        elif flat and not dark and look.span < limits.plain_span:
             found.add(PictureFault.COVERED)
         # Of what is dark no more can be said: light may have been switched off.
         if usual.known and not dark:

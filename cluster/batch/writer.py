@@ -191,7 +191,6 @@ class ResultWriter:
         if pixels is None:
             self.not_indexed += 1
             return sighting
-            return sighting
         crop = with_colour(Crop(pixels, sighting))
         key = object_snapshot_key(sighting.camera, sighting.track)
         async with self._slots:

@@ -34,15 +34,15 @@ def check_camera(
         str | None, typer.Option(help="URL of a smaller stream of the same view.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=1, max=600, help="How long the packets are watched.")
+        float, typer.Option(min=1, max=600, help="How long to watch the packets.")
     ] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Check a camera and say how to mend it. Needs no running Atalaia.
+    """Check a camera and suggest fixes. Atalaia need not be running.
 
-    Looks at reach, sign-in, description, codec, key frames, time stamps, losses, clock and
-    sub-stream. The camera needs an address that gateway.allow permits. Exit code 1 if Atalaia could
-    not use it; warnings leave it at 0.
+    Checks the connection, sign-in, stream description, codec, key frames, timestamps, packet loss,
+    clock and sub-stream. `gateway.allow` of these settings must permit the camera's address. Exits
+    with 1 if Atalaia could not use the camera, and with 0 if there are only warnings.
     """
     if url == "-":
         url = sys.stdin.readline().strip()

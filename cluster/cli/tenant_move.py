@@ -43,20 +43,22 @@ class MoveBar(Bar):
 
 @app.command("move", epilog="Example: atalaia tenant move acme --to acme_pod --dry-run")
 def move_tenant(
-    tenant: Annotated[str, typer.Argument(help="Whose.")],
-    to: Annotated[str, typer.Option("--to", help="A pod of the settings (`pods`).")],
+    tenant: Annotated[str, typer.Argument(help="The tenant to move.")],
+    to: Annotated[str, typer.Option("--to", help="Name of a pod in the settings (`pods`).")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what there is and what is in the way.")
+        bool, typer.Option("--dry-run", help="Show what would move, and what prevents it.")
     ] = False,
     abort: Annotated[
-        bool, typer.Option("--abort", help="Call a move off; the tenant goes on where it was.")
+        bool, typer.Option("--abort", help="Abort a move; the tenant stays where it was.")
     ] = False,
     drop_dead_letters: Annotated[
         bool,
-        typer.Option("--drop-dead-letters", help="Leave behind what could never be recorded."),
+        typer.Option(
+            "--drop-dead-letters", help="Leave alarms behind that could never be recorded."
+        ),
     ] = False,
 ) -> None:
-    """Move a tenant into a pod. Its cameras pause meanwhile; run again, it goes on."""
+    """Move a tenant into a pod. Its cameras pause meanwhile. Run it again to resume."""
     require_tenant(tenant)
     if dry_run and abort:
         raise typer.BadParameter("--dry-run and --abort exclude each other.")
@@ -91,7 +93,7 @@ async def _plan(move: TenantMove, to: str) -> None:
         out().print(f"in the way: {obstacle}", style="yellow", markup=False)
     if plan.obstacles:
         raise typer.Exit(EXIT_WRONG_INPUT)
-    err().print(f"Next: atalaia tenant move {move.tenant} --to {to}", style="dim", markup=False)
+    err().print("Next: the same command without --dry-run.", style="dim", markup=False)
 
 
 async def _run(move: TenantMove, to: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from pipelines.domain import CameraKey, CameraPlan
+from pipelines.domain import MIN_DETECT_FPS, CameraKey, CameraPlan
 
 
 def shares(wanted: Mapping[CameraKey, float], limit: float) -> dict[CameraKey, float]:
@@ -56,5 +56,6 @@ def why_capped(wanted: CameraPlan, given: CameraPlan) -> str:
 
 
 def _at(plan: CameraPlan, fps: float) -> CameraPlan:
-    camera = plan.camera.model_copy(update={"detect_fps": fps})
+    # A quota of next to nothing, or of 0, shall not make a rate that nobody can divide by.
+    camera = plan.camera.model_copy(update={"detect_fps": max(fps, MIN_DETECT_FPS)})
     return plan.model_copy(update={"camera": camera})

@@ -132,8 +132,11 @@ class SystemAlarms:
         for key, (since_us, may_be_older) in blind.items():
             if key in self._blind or self._clock.now_us() - since_us < self._blind_after_us:
                 continue
-            # A picture that blinds the camera has an alarm of its own, which says why.
-            if key in self._pictures or await self._raise_blind(key, since_us, may_be_older):
+            # A picture that blinds the camera has an alarm of its own, which says why. When that is
+            # over and the camera is still blind, for another reason, nothing has said so yet.
+            if key in self._pictures:
+                continue
+            if await self._raise_blind(key, since_us, may_be_older):
                 self._blind.add(key)
 
     async def _raise_blind(self, key: CameraKey, since_us: int, may_be_older: bool) -> bool:

@@ -170,6 +170,11 @@ def parse_camera_url(raw: str) -> CameraUrl:
             hint="Write rtsp://user:password@host:554/path; put IPv6 addresses in [brackets].",
         )
     username, password = _split_userinfo(reading.userinfo)
+    if _CONTROL.search(username + (password or "")):
+        raise InputError(
+            "The user name or password holds an escaped line break or another control character.",
+            hint="Write %25 for a plain percent sign.",
+        )
     return CameraUrl(
         scheme=scheme,
         username=username,

@@ -39,8 +39,11 @@ class Failures:
         while len(self._known) > self._limit:
             self._known.popitem(last=False)
 
-    def forget(self, sealed: str) -> None:
-        self._known.pop(sealed, None)
+    def forget(self, sealed: str, *, but: CameraProblem | None = None) -> None:
+        """The target works again; a failure that is the problem `but` stays."""
+        failure = self._known.get(sealed)
+        if failure is not None and failure.problem is not but:
+            del self._known[sealed]
 
     def of(self, sealed: str) -> Failure | None:
         return self._known.get(sealed)

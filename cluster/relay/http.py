@@ -48,6 +48,8 @@ READ_SIZE = 64 * 1024
 """Bytes per read."""
 MAX_DETAIL = 200
 """Characters of a camera's message that are kept."""
+MAX_INFORMATION = 8
+"""Informational answers (status 1xx) before the real one."""
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 
 
@@ -114,15 +116,21 @@ class CameraResponse:
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
         try:
             async with asyncio.timeout(HEAD_TIMEOUT_S):
-                event = await self._event()
-                while isinstance(event, h11.InformationalResponse):
-                    event = await self._event()
+                event = await self._answer()
         except TimeoutError:
             raise UnreadableCameraError(CameraProblem.TIMEOUT, "response headers") from None
         if not isinstance(event, h11.Response):
             raise UnreadableCameraError(CameraProblem.LOST)
         self.status = event.status_code
         self._headers = [(name, value) for name, value in event.headers]
+
+    async def _answer(self) -> h11.Event | None:
+        """The first event that is more than information, such as `100 Continue`."""
+        for _ in range(MAX_INFORMATION):
+            event = await self._event()
+            if not isinstance(event, h11.InformationalResponse):
+                return event
+        raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "nothing but informational answers")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, chunk by chunk.

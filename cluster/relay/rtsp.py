@@ -165,6 +165,8 @@ class RtspRelay:
             await self._gateway.send(response.encode())
             if response.status == 200 and item.method == "DESCRIBE" and self._target is not None:
                 self._refusals.accepted(self._target)
+                # What it failed with before is over, but for silence, which begins after this.
+                self._failures.forget(self._sealed, but=CameraProblem.SILENT)
             if response.status == 200 and item.method == "PLAY":
                 return True
             if item.method == "TEARDOWN":

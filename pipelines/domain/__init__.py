@@ -23,6 +23,7 @@ from pipelines.domain.base import (
 )
 from pipelines.domain.cameras import (
     MAX_MASKS,
+    MIN_DETECT_FPS,
     SLOWEST_FPS,
     Camera,
     CameraState,
@@ -87,6 +88,7 @@ from pipelines.domain.schedules import (
 __all__ = [
     "EVERY_SIGHTING",
     "MAX_MASKS",
+    "MIN_DETECT_FPS",
     "MIN_LINE_LENGTH",
     "MIN_ZONE_AREA",
     "PATH_CELL_US",

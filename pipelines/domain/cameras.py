@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
 from pipelines.domain.base import CameraKey, Frozen, Slug
 from pipelines.domain.geometry import Polygon
@@ -106,6 +106,14 @@ SLOWEST_FPS = 0.5
 """A track is followed for 3 s without being seen (`association.LOST_S`): a heartbeat that is slower
 than one look in two seconds would lose it with every box that the detector misses."""
 
+MIN_DETECT_FPS = 0.01
+"""A frame in a hundred seconds. Much code divides by the rate, for all cameras in turn."""
+
+DetectFps = Annotated[
+    float, Field(gt=0, le=30), AfterValidator(lambda fps: max(fps, MIN_DETECT_FPS))
+]
+"""Frames per second. Records may hold lower rates from before there was a lowest one."""
+
 HeartbeatFps = Annotated[float, Field(ge=SLOWEST_FPS, le=30)]
 
 
@@ -124,7 +132,7 @@ class Camera(Frozen):
     name: Annotated[str, StringConstraints(min_length=1, max_length=120, strip_whitespace=True)]
     url: SecretStr
     substream_url: SecretStr | None = None
-    detect_fps: Annotated[float, Field(gt=0, le=30)] = 5.0
+    detect_fps: DetectFps = 5.0
     attention: bool = False
     detect_fps_min: HeartbeatFps = 0.5
     detect_fps_max: Annotated[float, Field(gt=0, le=30)] = 12.0

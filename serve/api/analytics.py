@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -14,13 +13,12 @@ from pipelines.analytics import HeatMap, per_hour
 from pipelines.domain import SLUG_PATTERN
 from pipelines.errors import InputError
 from pipelines.times import zone_named
-from serve.api.fields import CameraFilter, ClassFilter, Moment, ResponseBody
+from serve.api.fields import CameraFilter, ClassFilter, DayBefore, ResponseBody, UntilNow
 from serve.api.permissions import needs
-from serve.api.ports import Deps
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import DepsDep
-from serve.api.times import micros, rfc3339
+from serve.api.times import DAY_US, micros_between, rfc3339
 
 router = APIRouter(
     tags=["analytics"],
@@ -28,15 +26,11 @@ router = APIRouter(
     dependencies=[needs(Permission.ANALYTICS_READ)],
 )
 
-DAY_US = 86_400 * 1_000_000
 MAX_RANGE_US = 92 * DAY_US
 # A camera with ten objects in sight all day fills 170,000.
 MAX_HEAT_PATHS = 250_000
 # A page stops this process' other requests for some milliseconds.
 HEAT_PAGE = 250
-
-From = Annotated[Moment, Query(description="Default: a day before `until`.")]
-To = Annotated[Moment, Query(description="Default: now.")]
 
 
 class HourCount(ResponseBody):
@@ -68,21 +62,6 @@ class Heat(ResponseBody):
     )
 
 
-def _range(since: datetime | None, until: datetime | None, deps: Deps) -> tuple[int, int]:
-    """UTC microseconds. Raises InputError: empty, or too long."""
-    until_us = micros(until)
-    if until_us is None:
-        until_us = deps.clock.now_us()
-    since_us = micros(since)
-    if since_us is None:
-        since_us = max(0, until_us - DAY_US)
-    if since_us >= until_us:
-        raise InputError("`since` is not before `until`.")
-    if until_us - since_us > MAX_RANGE_US:
-        raise InputError(f"The time is longer than {MAX_RANGE_US // DAY_US} days.")
-    return since_us, until_us
-
-
 def _zone(name: str) -> ZoneInfo:
     try:
         return zone_named(name)
@@ -102,15 +81,15 @@ async def counts(
     deps: DepsDep,
     camera: CameraFilter = None,
     label: ClassFilter = None,
-    since: From = None,
-    until: To = None,
+    since: DayBefore = None,
+    until: UntilNow = None,
     tz: Annotated[
         str, Query(max_length=64, description="IANA time zone whose hours are meant.")
     ] = "UTC",
 ) -> Counts:
     """An object counts in the hour in which it came into sight. 404: there is no such camera, and
     never was one of which anything is kept."""
-    since_us, until_us = _range(since, until, deps)
+    since_us, until_us = micros_between(since, until, deps.clock.now_us(), MAX_RANGE_US)
     zone = _zone(tz)
     if camera is not None:
         await scope.records.check_camera_known(camera)
@@ -137,8 +116,8 @@ async def heatmap(
     deps: DepsDep,
     camera: Annotated[str, Query(pattern=SLUG_PATTERN)],
     label: ClassFilter = None,
-    since: From = None,
-    until: To = None,
+    since: DayBefore = None,
+    until: UntilNow = None,
     grid: Annotated[
         str,
         Query(pattern=r"^[1-9][0-9]{0,2}x[1-9][0-9]{0,2}$", description="Columns x rows."),
@@ -146,7 +125,7 @@ async def heatmap(
 ) -> Heat:
     """Weighted by time: a point of a track counts until its next one, for two seconds at most. 404
     as for counts."""
-    since_us, until_us = _range(since, until, deps)
+    since_us, until_us = micros_between(since, until, deps.clock.now_us(), MAX_RANGE_US)
     await scope.records.check_camera_known(camera)
     columns, rows = (int(side) for side in grid.split("x"))
     heat = HeatMap(columns, rows, since_us, until_us)

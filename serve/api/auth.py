@@ -21,6 +21,7 @@ from cluster.stores.db import PlatformRecords, Principal
 from cluster.stores.db.keys import key_id
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError, UnavailableError
+from pipelines.moving import TenantMovingError
 from serve.api.audit.windows import Refusal
 from serve.api.held_answer import HeldAnswer
 from serve.api.holding import Holding
@@ -28,6 +29,7 @@ from serve.api.homes import Homes
 from serve.api.key_lookup import KeyLookup
 from serve.api.key_uses import KeyUses
 from serve.api.problems import (
+    TenantElsewhereError,
     TooManyRequestsError,
     UnauthorizedError,
     response_for,
@@ -122,7 +124,7 @@ class Authenticator:
         """Whether a key that opened a stream is still good; checked while the stream lasts."""
         try:
             await self.principal(header, address)
-        except (UnauthorizedError, TooManyRequestsError):
+        except (UnauthorizedError, TooManyRequestsError, TenantMovingError, TenantElsewhereError):
             return False
         except UnavailableError:
             # Unknown: records that are away for a while shall not end the alarm streams.

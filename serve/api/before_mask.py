@@ -29,17 +29,24 @@ class ClosedFootage:
 
     Attributes:
         since_us: of each camera with masks, since when it has all of them.
+        known: the cameras that are there; None: nothing is closed. What is left of a removed one
+            may be from before masks that it had, so without masks it is closed.
     """
 
     since_us: Mapping[str, int]
+    known: frozenset[str] | None = None
 
     def covers(self, camera: str, at_us: int) -> bool:
         """Whether what a camera saw at a moment is closed to the caller."""
+        if self._is_gone(camera):
+            return True
         since_us = self.since_us.get(camera)
         return since_us is not None and at_us < since_us + MASK_DELAY_US
 
     def hides(self, camera: str, from_us: int, *, masked: bool) -> bool:
         """Whether a file is closed to the caller, which begins at `from_us`, with masks or not."""
+        if self._is_gone(camera):
+            return not masked
         if camera not in self.since_us:
             return False
         return not masked or self.covers(camera, from_us)
@@ -56,12 +63,15 @@ class ClosedFootage:
     async def require_picture(self, scope: TenantScope, key: str) -> None:
         """Raises PermissionDeniedError: a picture in the storage is closed to the caller, or may
         be, because nobody knows any more when it is from."""
-        if not self.since_us:
+        if self.known is None:
             return
         seen = await seen_in(scope, key)
         if seen is None:
             raise _closed("Nobody knows whether this picture is from before privacy masks.")
         self.require_moment(*seen)
+
+    def _is_gone(self, camera: str) -> bool:
+        return self.known is not None and camera not in self.known
 
     def require_open(self, segments: list[Segment]) -> None:
         """Raises PermissionDeniedError: one of the files is closed to the caller."""
@@ -98,7 +108,8 @@ async def closed_footage(scope: TenantDep, deps: DepsDep, principal: PrincipalDe
     open_to_all = deps.settings.recording.before_mask == "allow"
     if open_to_all or grants(principal.role, Permission.LIVE_UNMASKED):
         return ClosedFootage({})
-    return ClosedFootage(await scope.records.masked_cameras())
+    known = frozenset(await scope.records.camera_ids())
+    return ClosedFootage(await scope.records.masked_cameras(), known)
 
 
 ClosedFootageDep = Annotated[ClosedFootage, Depends(closed_footage)]

@@ -17,6 +17,7 @@ from cluster.stores.bus import CameraStatus
 from cluster.stores.db import CameraChanges
 from pipelines.domain import (
     MAX_MASKS,
+    MIN_DETECT_FPS,
     SLOWEST_FPS,
     Camera,
     CameraState,
@@ -49,7 +50,12 @@ router = APIRouter(tags=["cameras"], responses=responses(401, 403, 422, 429, 503
 
 DetectFps = Annotated[
     float,
-    Field(gt=0, le=30, allow_inf_nan=False, description="Frames per second that are analysed."),
+    Field(
+        ge=MIN_DETECT_FPS,
+        le=30,
+        allow_inf_nan=False,
+        description="Frames per second that are analysed.",
+    ),
 ]
 Attention = Annotated[
     bool,

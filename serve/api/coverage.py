@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,15 +10,20 @@ from pydantic import Field
 
 from cluster.core.roles import Permission
 from cluster.stores.db import CoverTotal, Gap
-from pipelines.errors import InputError
 from pipelines.ledger import SLOT_US, Cover, Stretch, slot_of
-from serve.api.fields import CameraFilter, Moment, NextCursor, PageCursor, ResponseBody
+from serve.api.fields import (
+    CameraFilter,
+    DayBefore,
+    NextCursor,
+    PageCursor,
+    ResponseBody,
+    UntilNow,
+)
 from serve.api.permissions import needs
-from serve.api.ports import Deps
 from serve.api.problems import responses
 from serve.api.scope import TenantDep
 from serve.api.state import DepsDep
-from serve.api.times import micros, rfc3339
+from serve.api.times import DAY_US, LAST_US, micros_between, rfc3339
 
 router = APIRouter(
     tags=["coverage"],
@@ -27,7 +31,6 @@ router = APIRouter(
     dependencies=[needs(Permission.CAMERA_READ)],
 )
 
-DAY_US = 86_400 * 1_000_000
 # A quarter of an hour of a camera is a row: 8,832 rows of one, or 672,000 of a thousand.
 MAX_RANGE_US, MAX_RANGE_OF_ALL_US = 92 * DAY_US, 7 * DAY_US
 # What is younger may still be on its way to the records, which are written every 15 s.
@@ -62,24 +65,6 @@ class Coverage(ResponseBody):
     next_cursor: NextCursor
 
 
-def _range(
-    since: datetime | None, until: datetime | None, longest_us: int, deps: Deps
-) -> tuple[int, int]:
-    """UTC microseconds, whole quarters of an hour. Raises InputError: empty, or too long."""
-    until_us = micros(until)
-    until_us = deps.clock.now_us() if until_us is None else until_us
-    since_us = micros(since)
-    since_us = max(0, until_us - DAY_US) if since_us is None else since_us
-    if since_us >= until_us:
-        raise InputError("`since` is not before `until`.")
-    if until_us - since_us > longest_us:
-        raise InputError(
-            f"The time is longer than {longest_us // DAY_US} days.",
-            hint="Ask for less of it, or for one camera.",
-        )
-    return slot_of(since_us), slot_of(until_us - 1) + SLOT_US
-
-
 def _tails(last: Mapping[str, Stretch], since_us: int, until_us: int, now_us: int) -> list[Gap]:
     """The time since nobody has looked after a camera any more: of that nobody writes."""
     end_us = min(until_us, now_us)
@@ -88,7 +73,7 @@ def _tails(last: Mapping[str, Stretch], since_us: int, until_us: int, now_us: in
         for camera, known in sorted(last.items())
         if known.cover is not Cover.OFF
         and now_us - known.end_us > SETTLED_US
-        and known.end_us < end_us
+        and max(since_us, known.end_us) < end_us
     ]
 
 
@@ -125,15 +110,18 @@ async def coverage(
     scope: TenantDep,
     deps: DepsDep,
     camera: CameraFilter = None,
-    since: Annotated[Moment, Query(description="Default: a day before `until`.")] = None,
-    until: Annotated[Moment, Query(description="Default: now.")] = None,
+    since: DayBefore = None,
+    until: UntilNow = None,
     limit: Annotated[int, Query(ge=1, le=1_000, description="Gaps of one page.")] = 200,
     cursor: PageCursor = None,
 ) -> Coverage:
     """`since` and `until` are widened to whole quarters of an hour (UTC). What is kept is up to 15
     seconds old. 404: there is no such camera."""
     longest_us = MAX_RANGE_OF_ALL_US if camera is None else MAX_RANGE_US
-    since_us, until_us = _range(since, until, longest_us, deps)
+    since_us, until_us = micros_between(
+        since, until, deps.clock.now_us(), longest_us, "Ask for less of it, or for one camera."
+    )
+    since_us, until_us = slot_of(since_us), min(slot_of(until_us - 1) + SLOT_US, LAST_US)
     if camera is not None:
         await scope.records.check_camera_known(camera)
     kept = scope.coverage

@@ -116,6 +116,10 @@ Moment = Annotated[
     Query(description="RFC 3339 time with an offset.", examples=["2026-01-31T08:00:00Z"]),
 ]
 
+# Of `times.micros_between`.
+DayBefore = Annotated[Moment, Query(description="Default: a day before `until`.")]
+UntilNow = Annotated[Moment, Query(description="Default: now.")]
+
 _BEFORE = "`next_cursor` of the page before."
 PageCursor = Annotated[str | None, Query(max_length=200, description=_BEFORE)]
 # A track's name takes up to 255 bytes, of which base64 makes 340.

@@ -13,12 +13,12 @@ import itertools
 import re
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cluster.demo.rtp import payloads
 from cluster.media.h264 import NalType, iter_nal_units, nal_type, parameter_sets
+from tests.loopback import LoopbackServer, read_rtsp_request
 from tests.unit.cluster.media.clips import Clip
 
 TICKS = 3600
@@ -34,7 +34,7 @@ def digest(algorithm: str) -> str:
 
 
 @dataclass
-class HostileCamera:
+class HostileCamera(LoopbackServer):
     """One camera at `path`.
 
     Attributes:
@@ -54,7 +54,6 @@ class HostileCamera:
         session_s: without one of them for this long, the camera ends the session; 0: never.
         closes_after: frames after which the connection ends; 0: never.
         asked: requests by method, and the right and wrong passwords among them.
-        open: connections that are open now.
     """
 
     clip: Clip
@@ -75,42 +74,13 @@ class HostileCamera:
     answers_keep_alive: tuple[str, ...] = ("OPTIONS", "GET_PARAMETER")
     session_s: float = 0.0
     closes_after: int = 0
-    port: int = 0
     asked: Counter[str] = field(default_factory=Counter)
-    connections: int = 0
-    _clients: set[asyncio.Task[None]] = field(default_factory=set)
-
-    @property
-    def open(self) -> int:
-        return len(self._clients)
 
     def url(self, userinfo: str = "", host: str = "127.0.0.1") -> str:
         return f"rtsp://{userinfo}{'@' if userinfo else ''}{host}:{self.port}{self.path}"
 
-    @asynccontextmanager
-    async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[HostileCamera]:
-        server = await asyncio.start_server(self._accept, host, self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for client in list(self._clients):
-                client.cancel()
-            await asyncio.gather(*self._clients, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        self.connections += 1
-        try:
-            await _Session(self, reader, writer).run()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # how clients end; and the server ends its sessions by cancelling them
-        finally:
-            self._clients.discard(task)
-            writer.close()
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _Session(self, reader, writer).run()
 
     # ------------------------------------------------------------ answers
 
@@ -198,7 +168,7 @@ class _Session:
     async def run(self) -> None:
         player: asyncio.Task[None] | None = None
         try:
-            while (request := await read_request(self._reader)) is not None:
+            while (request := await read_rtsp_request(self._reader)) is not None:
                 method, uri, headers = request
                 if method in self._camera.answers_keep_alive or method == "PLAY":
                     self._alive_s = asyncio.get_running_loop().time()
@@ -241,22 +211,3 @@ class _Session:
             head = struct.pack("!BBHII", 0x80, 96 | marker, sequence, ticks, 0xCAFE)
             out += struct.pack("!cBH", b"$", 0, len(head) + len(part)) + head + part
         return bytes(out)
-
-
-async def read_request(
-    reader: asyncio.StreamReader,
-) -> tuple[str, str, dict[str, str]] | None:
-    """Method, URI and headers of the next request; None at the end. Skips RTCP of the receiver."""
-    while True:
-        first = await reader.read(1)
-        if not first:
-            return None
-        if first != b"$":
-            break
-        _, size = struct.unpack("!BH", await reader.readexactly(3))
-        await reader.readexactly(size)
-    head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    start, *lines = head.strip().split("\r\n")
-    method, uri, _ = start.split(" ", 2)
-    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-    return method, uri, headers

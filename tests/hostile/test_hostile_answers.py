@@ -152,6 +152,18 @@ async def test_a_password_and_a_path_that_are_not_ascii(relay: Relay, clip: Clip
         assert camera.asked["wrong"] == 0
 
 
+async def test_an_answer_ends_every_earlier_failure_but_silence(relay: Relay, clip: Clip) -> None:
+    camera = HostileCamera(clip, status={"DESCRIBE": "404 Not Found"}, sends=lambda _: False)
+    async with camera.serving():
+        assert await refused(relay, camera.url()) is CameraProblem.NOT_FOUND
+        camera.status = {}
+        async with playing(relay, camera.url()):
+            assert await relay.why(camera.url()) is None
+            await relay.until_why(camera.url(), CameraProblem.SILENT)
+        async with playing(relay, camera.url()):
+            assert await relay.why(camera.url()) is CameraProblem.SILENT
+
+
 @pytest.mark.parametrize(
     ("method", "status", "problem"),
     [
@@ -195,7 +207,7 @@ async def test_a_session_that_one_request_alone_keeps_alive(
             await asyncio.sleep(0.5)
         assert camera.asked[kept_by] >= 8
         assert camera.connections == 1
-        assert camera.open == 1
+        assert camera.connected == 1
 
 
 async def test_a_camera_that_only_says_it_knows_get_parameter(relay: Relay, clip: Clip) -> None:
@@ -208,4 +220,4 @@ async def test_a_camera_that_only_says_it_knows_get_parameter(relay: Relay, clip
             await session.ask("OPTIONS", session.url)
             await asyncio.sleep(0.5)
         assert camera.asked["GET_PARAMETER"] == 1
-        assert camera.open == 1
+        assert camera.connected == 1

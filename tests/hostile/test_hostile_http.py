@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -17,12 +15,13 @@ from pydantic import SecretStr
 
 from cluster.media.errors import CameraProblem
 from tests.hostile.world import Relay
+from tests.loopback import LoopbackServer
 
 RIGHT = "Basic " + base64.b64encode(b"admin:p@ss").decode()
 
 
 @dataclass
-class HttpCamera:
+class HttpCamera(LoopbackServer):
     """Answers each GET with the images of `body`, for ever, once `allowed`.
 
     Attributes:
@@ -33,46 +32,23 @@ class HttpCamera:
     head: str
     part: bytes
     challenge: str = ""
-    port: int = 0
     wrong: int = 0
-    _clients: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, userinfo: str = "") -> str:
         return f"http://{userinfo}{'@' if userinfo else ''}127.0.0.1:{self.port}/video"
 
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[HttpCamera]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for client in list(self._clients):
-                client.cancel()
-            await asyncio.gather(*self._clients, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        try:
-            request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            if self.challenge and RIGHT not in request:
-                self.wrong += "authorization:" in request.lower()
-                head = f"HTTP/1.1 401 No\r\nWWW-Authenticate: {self.challenge}\r\n"
-                writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
-                return
-            writer.write(f"HTTP/1.1 200 OK\r\n{self.head}\r\n\r\n".encode())
-            while True:
-                writer.write(self.part)
-                await writer.drain()
-                await asyncio.sleep(0.02)
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # how clients end; and the server ends its sessions by cancelling them
-        finally:
-            self._clients.discard(task)
-            writer.close()
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        if self.challenge and RIGHT not in request:
+            self.wrong += "authorization:" in request.lower()
+            head = f"HTTP/1.1 401 No\r\nWWW-Authenticate: {self.challenge}\r\n"
+            writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+            return
+        writer.write(f"HTTP/1.1 200 OK\r\n{self.head}\r\n\r\n".encode())
+        while True:
+            writer.write(self.part)
+            await writer.drain()
+            await asyncio.sleep(0.02)
 
 
 def jpeg() -> bytes:
@@ -140,3 +116,18 @@ async def test_a_wrong_password_over_http_waits_minutes_too(relay: Relay) -> Non
         assert await asyncio.to_thread(_frames, relay.url(camera.url("admin:p%40ss")), 2) == 2
         camera.challenge = "Negotiate"
         assert await _refused(relay, camera.url("admin:else")) is CameraProblem.SIGN_IN
+
+
+class Chatterbox(HttpCamera):
+    """Says `100 Continue` for ever."""
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        while True:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+            await writer.drain()
+
+
+async def test_a_camera_that_never_comes_to_its_answer_is_left(relay: Relay) -> None:
+    async with Chatterbox("", b"").serving() as camera:
+        assert await _refused(relay, camera.url()) is CameraProblem.UNSUPPORTED

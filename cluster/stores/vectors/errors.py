@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import responses
 
 import httpx
 from pydantic import ValidationError
@@ -52,7 +53,7 @@ def qdrant_errors() -> Iterator[None]:
         with keep_cancellation():
             yield
     except UnexpectedResponse as error:
-        raise _of_status(error.status_code or 0, error.reason_phrase) from error
+        raise _of_status(error.status_code or 0) from error
     except ResponseHandlingException as error:
         raise _of_cause(error.source) from error
     except ResourceExhaustedResponse as error:
@@ -61,8 +62,9 @@ def qdrant_errors() -> Iterator[None]:
         raise UnavailableError(f"Qdrant cannot be used: {type(error).__name__}.") from error
 
 
-def _of_status(status: int, reason: str) -> AtalaiaError:
-    said = f"{status} {reason}".strip()
+def _of_status(status: int) -> AtalaiaError:
+    # Never the server's own phrase: who stands in its place may repeat our key in it.
+    said = f"{status} {responses.get(status, '')}".strip()
     match status:
         case 401 | 403:
             return StoreRefusedError(f"Qdrant refuses the key: {said}.", hint=_KEY_HINT)

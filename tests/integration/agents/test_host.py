@@ -17,9 +17,11 @@ from agents import host as host_module
 from agents.host import AgentHost
 from cluster.bridge.bridge import Bridge
 from cluster.controller.dispatch import LiveKitDispatcher
+from cluster.core.work_orders import WorkOrder
 from cluster.demo.scene import GroundTruth
 from cluster.demo.simulator import DemoCameras
 from cluster.stores.bus import AlarmStream
+from pipelines.attention import Urgency
 from pipelines.domain import Crop, Detections, LetterboxedFrame, WorkOwner
 from pipelines.errors import NotFoundError
 from tests.integration.agents.scene import number_in
@@ -37,13 +39,15 @@ class Models:
         self.detect = SimpleNamespace(remote=self._detect)
         self.remember = SimpleNamespace(remote=self._remember)
 
-    async def _detect(self, frame: LetterboxedFrame, owner: WorkOwner) -> Detections:
-        assert owner == WorkOwner(*GATE)
+    async def _detect(self, frame: LetterboxedFrame, order: WorkOrder, urgency: int) -> Detections:
+        assert order.owner == WorkOwner(*GATE)
+        assert urgency in iter(Urgency)
         self.loops.add(asyncio.get_running_loop())
         top = frame.letterbox.pad[1]
         return seen_in(self._truth, number_in(frame.pixels[top:, :, 1]))
 
-    async def _remember(self, crop: Crop) -> None:
+    async def _remember(self, crop: Crop, order: WorkOrder) -> None:
+        assert order.owner == WorkOwner(*GATE)
         self.loops.add(asyncio.get_running_loop())
         self.crops.append(crop)
 

@@ -216,8 +216,11 @@ async def _plant_privacy(world: World, planted: Planted, camera: str) -> None:
     await world.database.tracks(tenant).record_analysed([make_analysed(1, tenant, camera=camera)])
     # Each a time of its own, which the totals would show.
     lasted_us = 123_457_000 if tenant == VICTIM else 60_000_000
-    away = Stretch(T0_US, T0_US + lasted_us, Cover.CAMERA)
-    await world.database.coverage(tenant).add({camera: [away]})
+    gaps = [
+        Stretch(begin_us, begin_us + lasted_us, Cover.CAMERA)
+        for begin_us in (now_us - 3_600 * 10**6, now_us - 1_800 * 10**6)  # within the last day
+    ]
+    await world.database.coverage(tenant).add({camera: gaps})
     planted.ids |= {
         Kind.REVEAL: [str(reveal.id)],
         Kind.ERASURE: [str(erasure.id) for erasure in asked],

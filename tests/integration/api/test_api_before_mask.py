@@ -124,6 +124,20 @@ async def test_what_is_unmasked_of_a_masked_camera_is_closed(client: Serve) -> N
     assert (answer["state"], answer["masked"]) == ("ready", True)
 
 
+async def test_what_is_left_of_a_removed_camera_is_open_with_masks_only(
+    world: World, client: Serve
+) -> None:
+    """Its masks went with it, and so did what knows since when it had them."""
+    await world.database.tenant("acme").remove_camera("gate")
+    caller = await client("block", Role.ANALYST)
+    assert await listed(caller, "gate") == ([True] * 4, 4)
+    assert await listed(caller, "yard") == ([False] * 4, 0)
+    problem(await export(caller, "gate", BEFORE_US), 403, "forbidden")
+    assert (await clip(caller, BEFORE_US))["code"] == "before-mask"
+    everybody = await client("allow", Role.ANALYST)
+    assert await listed(everybody, "gate") == ([False] * 4 + [True] * 4, 0)
+
+
 async def test_masks_that_were_added_later_close_what_has_fewer(
     world: World, client: Serve
 ) -> None:

@@ -156,6 +156,7 @@ async def test_an_id_is_taken_once(acme: httpx.AsyncClient) -> None:
         ({"url": ""}, "#/url"),
         ({"url": 7}, "#/url"),
         ({"detect_fps": 0}, "#/detect_fps"),
+        ({"detect_fps": 1e-305}, "#/detect_fps"),
         ({"detect_fps": 31}, "#/detect_fps"),
         ({"detect_fps": "fast"}, "#/detect_fps"),
         ({"attention": "sometimes"}, "#/attention"),

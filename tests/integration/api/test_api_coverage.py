@@ -71,6 +71,12 @@ async def test_times_are_widened_to_quarters_of_an_hour(acme: httpx.AsyncClient)
     assert [camera["off_s"] for camera in body["cameras"]] == [0, 600]
 
 
+async def test_the_last_moment_there_is_can_be_asked_for(acme: httpx.AsyncClient) -> None:
+    body = (await acme.get("/v1/coverage", params={"until": "9999-12-31T23:59:59Z"})).json()
+    assert body["until"] == "9999-12-31T23:59:59.999999Z"
+    assert body["gaps"] == []
+
+
 async def test_pages_hold_every_gap_once(acme: httpx.AsyncClient) -> None:
     found, params = list[tuple[str, str]](), dict(RANGE) | {"limit": "1"}
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -80,3 +81,22 @@ async def test_a_move_that_is_called_off_lets_everybody_back_in(
     await moves.advance("acme", None)
     clock.advance(CACHE_TTL_S + 1)
     assert (await acme.get("/v1/cameras")).status_code == 200
+
+
+@pytest.mark.parametrize("phase", [MovePhase.DRAINING, MovePhase.CLOSED, MovePhase.MOVED])
+async def test_an_alarm_stream_ends_when_its_tenant_moves(
+    manual: tuple[World, ManualClock], phase: MovePhase
+) -> None:
+    world, clock = manual
+    acme, moves = await world.client("acme"), world.database.moves("r1")
+    phases = list(MovePhase)
+    async with acme.stream("GET", "/v1/alarms/stream") as stream:
+        await moves.leave("acme", "acme_pod")
+        for further in phases[1 : phases.index(phase) + 1]:
+            await moves.advance("acme", further)
+        async with asyncio.timeout(60):
+            ended = asyncio.ensure_future(stream.aread())
+            while not ended.done():
+                clock.advance(CACHE_TTL_S + 1)
+                await asyncio.sleep(0.1)
+            await ended

@@ -241,6 +241,7 @@ async def test_compliance_says_what_is_kept_held_and_removed(
         "recordings": {"count": 0, "oldest_at": None},
         "objects": {"count": 1, "oldest_at": "2023-11-14T22:13:25.000000Z"},
         "paths": {"count": None, "oldest_at": "2023-11-14T22:13:23.000000Z"},
+        "coverage": {"count": 0, "oldest_at": None},
     }
     assert [len(run["counts"]) for run in found["runs"]] == [1, 0, 1]
     assert found["runs"][0] == {

@@ -128,6 +128,15 @@ async def test_a_picture_that_shows_nothing_says_why_and_is_not_blind_as_well(si
     assert await site.told() == [(SystemKind.BLACK, 30), (SystemKind.MOVED, 400)]
 
 
+async def test_a_camera_that_is_cut_while_its_picture_is_black_is_blind(site: Site) -> None:
+    await site.until(44, None)
+    await site.until(300, None, picture=Fault(PictureFault.BLACK, T0 + 30 * S))
+    assert await site.told() == [(SystemKind.BLACK, 30)]
+    await site.until(315, Cover.CAMERA)
+    await site.until(3_600, Cover.CAMERA)
+    assert [kind for kind, _ in await site.told()] == [SystemKind.BLACK, SystemKind.BLIND]
+
+
 async def test_what_cannot_be_sent_is_sent_later(
     database: Database, redis_client: Redis, tmp_path: Path, valkey: str
 ) -> None:

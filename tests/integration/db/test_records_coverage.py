@@ -12,6 +12,7 @@ from cluster.stores.db import CoverTotal, Database, Gap
 from pipelines.domain import CameraKey
 from pipelines.errors import InputError
 from pipelines.ledger import SLOT_US, Cover, CoverageReport, Stretch
+from pipelines.retention import Window
 from tests.factories import make_camera
 
 S = 1_000_000
@@ -131,3 +132,15 @@ async def test_metrics_count_each_second_once(cameras: Database) -> None:
         keeper.observe({GATE: report})
     assert spent == [{}, {Cover.ANALYSED: 2.0}, {Cover.CAMERA: 6.0}]
     assert blind_now == [0, 0, 1]
+
+
+async def test_retention_removes_what_ended_before_its_age(cameras: Database) -> None:
+    coverage, quarter = cameras.coverage("acme"), SLOT_US // S
+    await coverage.add({"gate": [stretch(0, 3 * quarter, Cover.ANALYSED)], "yard": [
+        stretch(0, quarter, Cover.CAMERA)]})  # fmt: skip
+    window = Window(0, T0 + 2 * SLOT_US + 1)
+    assert await cameras.expiry("acme").remove_coverage("gate", window, 99) == 2
+    assert await coverage.totals(*DAY) == [
+        CoverTotal("gate", Cover.ANALYSED, quarter * 1000),
+        CoverTotal("yard", Cover.CAMERA, quarter * 1000),
+    ]

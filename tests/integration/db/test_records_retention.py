@@ -29,6 +29,7 @@ from cluster.stores.db.models import Base, TenantOwned, TenantRow
 from pipelines.clock import ManualClock
 from pipelines.domain import Segment
 from pipelines.errors import ConflictError, InputError, NotFoundError
+from pipelines.ledger import Cover, Stretch
 from pipelines.retention import (
     EARLIEST_US,
     EVENT_AFTER_US,
@@ -328,6 +329,7 @@ EXPIRY: dict[str, Callable[[TenantExpiry], Awaitable[Any]]] = {
     "remove_paths": lambda e: e.remove_paths("gate", ALL, 99),
     "analysed_cameras": lambda e: e.analysed_cameras(),
     "remove_analysed": lambda e: e.remove_analysed("gate", ALL, 99),
+    "remove_coverage": lambda e: e.remove_coverage("gate", ALL, 99),
 }
 ATTEMPTS = [("retention", name) for name in RETENTION] + [("expiry", name) for name in EXPIRY]
 
@@ -376,6 +378,7 @@ async def test_nothing_of_another_tenant_is_seen_or_changed(
     await database.tracks("globex").record_objects([make_sighting(n, "globex") for n in range(3)])
     await database.tracks("globex").record_paths([make_path(1, "globex")])
     await database.recordings("globex").add(make_segment(0))
+    await database.coverage("globex").add({"gate": [Stretch(T0_US, T0_US + S, Cover.ANALYSED)]})
     before = await _rows(database, "globex")
     try:
         result = await _attempt(database, store, method, "acme")

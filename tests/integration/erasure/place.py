@@ -33,6 +33,19 @@ class Killed(BaseException):
     """As if the process were gone."""
 
 
+def killed_at(call: int) -> Callable[[], None]:
+    """To be called at each call of a store: raises Killed at that one, counted from 1."""
+    left = call
+
+    def tick() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+
+    return tick
+
+
 class Killing:
     """Stands before a store, and ends the process at one of the calls: before it or after it."""
 
@@ -147,13 +160,7 @@ class Place:
 
     def killing_runner(self, at_call: int) -> ErasureRunner:
         """One that is killed at a call of a store: twice per call, before it and after it."""
-        left = at_call
-
-        def tick() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
+        tick = killed_at(at_call)
 
         def change(stores: ErasureStores) -> ErasureStores:
             named = ("work", "blobs", "memory", "redis", "audit", "jobs", "retention")

@@ -41,6 +41,8 @@ URLS = {
 }
 """Settings that are secret because an address may hold a password. No server is at these."""
 
+POD, POD_URL = "vault", "https://vault.example"
+
 PROVIDER = {
     "tenant": "acme",
     "title": "Acme",
@@ -70,7 +72,7 @@ SEARCH = Search(SECRETS | {"a camera's password": CAMERA})
 
 
 def test_every_secret_setting_is_planted() -> None:
-    urls = {name for name in LISTS if name.endswith("url")}
+    urls = {kind(name) for name in LISTS if name.endswith("url")}
     assert urls == URLS.keys(), (
         "a secret address is new: add to URLS here one of its kind, with {secret} in it and a port "
         "at which nothing listens"
@@ -78,18 +80,30 @@ def test_every_secret_setting_is_planted() -> None:
     assert len(SECRETS) >= 12
 
 
+def kind(name: str) -> str:
+    """A pod has secrets of the same kinds as the cluster itself."""
+    return name.removeprefix("pods.")
+
+
 def setting(name: str) -> str:
     """The setting that holds a secret."""
-    return MAPPINGS[name][0] if name in MAPPINGS else name
+    found = MAPPINGS[kind(name)][0] if kind(name) in MAPPINGS else kind(name)
+    return found if kind(name) == name else f"pods.{POD}.{found}"
+
+
+def held(name: str) -> object:
+    """What a file holds for a setting, with its secret in it."""
+    if kind(name) in MAPPINGS:
+        return MAPPINGS[kind(name)][1](SECRETS[name])
+    if kind(name) in URLS:
+        return URLS[kind(name)].format(secret=quote(SECRETS[name], safe=""), port=free_port())
+    return [SECRETS[name]] if LISTS[name] else SECRETS[name]
 
 
 def value(name: str) -> str:
     """What stands in the environment for a setting, with its secret in it."""
-    if name in MAPPINGS:
-        return json.dumps(MAPPINGS[name][1](SECRETS[name]))
-    if name in URLS:
-        return URLS[name].format(secret=quote(SECRETS[name], safe=""), port=free_port())
-    return json.dumps([SECRETS[name]]) if LISTS[name] else SECRETS[name]
+    found = held(name)
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 @pytest.fixture
@@ -97,6 +111,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Everything planted, and no server anywhere."""
     for name in SECRETS:
         monkeypatch.setenv(variable(setting(name)), value(name))
+    monkeypatch.setenv(variable(f"pods.{POD}.url"), POD_URL)
     monkeypatch.setenv("ATALAIA_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("ATALAIA_GATEWAY__USERNAME", "operator")
     for section in ("LIVEKIT", "GATEWAY"):
@@ -197,13 +212,13 @@ def test_what_is_wrong_is_said_by_its_place(
 
 
 def test_a_good_file_shows_no_secret_of_its_own(tmp_path: Path) -> None:
-    content: dict[str, dict[str, object]] = {}
+    content: dict[str, Any] = {"pods": {POD: {"url": POD_URL}}}
     for name in SECRETS:
-        section, _, key = setting(name).partition(".")
-        held: object = [SECRETS[name]] if LISTS[name] else SECRETS[name]
-        if name in MAPPINGS:
-            held = MAPPINGS[name][1](SECRETS[name])
-        content.setdefault(section, {})[key] = value(name) if name in URLS else held
+        *sections, key = setting(name).split(".")
+        inner = content
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[key] = held(name)
     path = tmp_path / "settings.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert load_settings(path).auth.keys[0].get_secret_value() == SECRETS["auth.keys"]
@@ -214,8 +229,8 @@ def test_a_good_file_shows_no_secret_of_its_own(tmp_path: Path) -> None:
 def test_settings_made_in_a_program_are_refused_in_the_same_way(name: str) -> None:
     section, _, key = name.partition(".")
     wrong: list[Any] = [[[SECRETS[name]]], {"a": SECRETS[name]}, SECRETS[name].encode() + b"\xff"]
-    for held in wrong:
-        content: dict[str, Any] = {section: {key: held}}
+    for bad in wrong:
+        content: dict[str, Any] = {section: {key: bad}}
         with pytest.raises(ValidationError) as refusal:
             Settings(**content)
         assert SEARCH.found_in(str(refusal.value).encode()) == set()

@@ -12,12 +12,12 @@ import hashlib
 import itertools
 import re
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 
 from cluster.media.h264 import iter_nal_units, nal_type, parameter_sets
+from tests.loopback import LoopbackServer, read_rtsp_request
 from tests.unit.cluster.media.clips import Clip
 
 MTU = 1400
@@ -37,7 +37,7 @@ class Mood(StrEnum):
 
 
 @dataclass
-class RtspCamera:
+class RtspCamera(LoopbackServer):
     """One camera at `/live`.
 
     Attributes:
@@ -51,7 +51,6 @@ class RtspCamera:
         sound: whether PCMA comes beside the picture, a tone of 400 Hz.
         next_clip: of as many packets, goes on with it at the end of the present one.
         late: sends that many packets too late, and then at once, the next time that it is set.
-        connections: how many there ever were.
         played: sessions that ever got to PLAY.
         playing: sessions that play now.
         wrong: requests with wrong credentials.
@@ -62,65 +61,30 @@ class RtspCamera:
     password: str = ""
     scheme: str = "Digest"
     mood: Mood = Mood.WELL
-    port: int = 0
     path: str = "/live"
     in_band: bool = False
     presentation: list[int] | None = None
     sound: bool = False
     next_clip: Clip | None = None
     late: int = 0
-    connections: int = 0
     played: int = 0
     playing: int = 0
     wrong: int = 0
-    _clients: set[asyncio.Task[None]] = field(default_factory=set)
 
     def url(self, userinfo: str = "", host: str = "127.0.0.1") -> str:
         return f"rtsp://{userinfo}{'@' if userinfo else ''}{host}:{self.port}{self.path}"
 
-    @property
-    def connected(self) -> int:
-        """Connections that are open now."""
-        return len(self._clients)
-
-    @asynccontextmanager
-    async def serving(self, host: str = "127.0.0.1") -> AsyncIterator[RtspCamera]:
-        server = await asyncio.start_server(self._accept, host, self.port)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            await self.drop_all()
-
-    async def drop_all(self) -> None:
-        """Cut every connection, like a restarting camera."""
-        clients = list(self._clients)
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        self.connections += 1
-        try:
-            if self.mood is Mood.SILENT:
-                await reader.read()
-            elif self.mood is not Mood.RUDE:
-                await self._converse(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            self._clients.discard(task)
-            writer.close()
-
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.mood is Mood.SILENT:
+            await reader.read()
+        elif self.mood is not Mood.RUDE:
+            await self._answer_all(reader, writer)
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         player: asyncio.Task[None] | None = None
         try:
             while True:
-                request = await _read_request(reader)
+                request = await read_rtsp_request(reader)
                 if request is None:
                     return
                 method, uri, headers = request
@@ -242,24 +206,6 @@ def _payloads(au: bytes, in_band: bool) -> list[tuple[bytes, bool]]:
             flags = (0x80 if i == 0 else 0) | (0x40 if i == len(pieces) - 1 else 0)
             out.append(bytes([nal[0] & 0x60 | 28, flags | nal[0] & 0x1F]) + piece)
     return [(payload, i == len(out) - 1) for i, payload in enumerate(out)]
-
-
-async def _read_request(
-    reader: asyncio.StreamReader,
-) -> tuple[str, str, dict[str, str]] | None:
-    while True:
-        first = await reader.read(1)
-        if not first:
-            return None
-        if first != b"$":
-            break
-        _, size = struct.unpack("!BH", await reader.readexactly(3))
-        await reader.readexactly(size)  # RTCP of the receiver
-    head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    start, *lines = head.strip().split("\r\n")
-    method, uri, _ = start.split(" ", 2)
-    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
-    return method, uri, headers
 
 
 def _md5(text: str) -> str:

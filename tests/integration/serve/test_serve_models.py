@@ -39,9 +39,19 @@ from tests.factories import ORDERS, SIGNED
 from tests.integration.serve import clip_model, models
 
 Handle = DeploymentHandle[Any]
-GATE = ORDERS.issue(WorkOwner("acme", "gate"), Purpose.DETECT)
-LOAD = ORDERS.issue(PLATFORM, Purpose.MODEL)
-EMBED = ORDERS.issue(WorkOwner("acme"), Purpose.EMBED)
+
+
+# Orders expire: those of the module's beginning would be too old for its last tests.
+def gate() -> WorkOrder:
+    return ORDERS.issue(WorkOwner("acme", "gate"), Purpose.DETECT)
+
+
+def loading() -> WorkOrder:
+    return ORDERS.issue(PLATFORM, Purpose.MODEL)
+
+
+def embedding() -> WorkOrder:
+    return ORDERS.issue(WorkOwner("acme"), Purpose.EMBED)
 
 
 def detects(camera: str) -> WorkOrder:
@@ -91,7 +101,7 @@ async def call(handle: Handle, method: str, *arguments: object, **named: object)
 async def test_a_frame_goes_in_and_detections_come_out(
     detector: Handle, frame: LetterboxedFrame
 ) -> None:
-    seen = await call(detector, "detect", frame, GATE)
+    seen = await call(detector, "detect", frame, gate())
     assert isinstance(seen, Detections)
     assert seen.labels.count("bus") == 1
     assert seen.labels.count("person") >= 3
@@ -100,12 +110,12 @@ async def test_a_frame_goes_in_and_detections_come_out(
 async def test_a_frame_whose_owner_is_not_proved_is_refused(
     detector: Handle, frame: LetterboxedFrame
 ) -> None:
-    for forged in (None, GATE._replace(owner=WorkOwner("globex", "gate"))):
+    for forged in (None, gate()._replace(owner=WorkOwner("globex", "gate"))):
         for method, work in (("detect", frame), ("detect_image", frame), ("detect_many", [frame])):
             with pytest.raises(WorkRefusedError):
                 await call(detector, method, work, forged)
     with pytest.raises(WorkRefusedError):
-        await call(detector, "load", "yolov8n.pt", GATE)
+        await call(detector, "load", "yolov8n.pt", gate())
 
 
 async def test_many_cameras_at_once_each_get_their_own_answer(
@@ -113,7 +123,7 @@ async def test_many_cameras_at_once_each_get_their_own_answer(
 ) -> None:
     """Sixteen cameras, one frame in flight each; every second one sees the bus mirrored."""
     mirrored = letterbox_rgb(np.ascontiguousarray(bus[:, ::-1]), (640, 384))
-    expected = [await call(detector, "detect", f, GATE) for f in (frame, mirrored)]
+    expected = [await call(detector, "detect", f, gate()) for f in (frame, mirrored)]
 
     async def camera(index: int) -> None:
         owner = detects(f"cam-{index}")
@@ -128,17 +138,19 @@ async def test_a_batch_job_gets_what_single_frames_get(
     detector: Handle, frame: LetterboxedFrame
 ) -> None:
     blank = letterbox_rgb(np.zeros((1080, 1920, 3), np.uint8), (640, 384))
-    single = await call(detector, "detect", frame, GATE)
-    many = await call(detector, "detect_many", [frame, blank] * 5, GATE)
+    single = await call(detector, "detect", frame, gate())
+    many = await call(detector, "detect_many", [frame, blank] * 5, gate())
     assert [len(seen) for seen in many] == [len(single), 0] * 5
-    assert await call(detector, "detect_many", [], GATE) == []
+    assert await call(detector, "detect_many", [], gate()) == []
 
 
 async def test_the_loop_answers_while_the_model_works(
     detector: Handle, frame: LetterboxedFrame
 ) -> None:
     """`info` needs no model: it must not wait behind frames."""
-    frames = [asyncio.ensure_future(call(detector, "detect_image", frame, GATE)) for _ in range(30)]
+    frames = [
+        asyncio.ensure_future(call(detector, "detect_image", frame, gate())) for _ in range(30)
+    ]
     started = time.monotonic()
     info = await call(detector, "info")
     took = time.monotonic() - started
@@ -152,14 +164,14 @@ async def test_a_frame_of_another_size_comes_back_as_our_error(
     detector: Handle, bus: npt.NDArray[np.uint8]
 ) -> None:
     with pytest.raises(InputError, match="letterboxed"):
-        await call(detector, "detect", letterbox_rgb(bus, (320, 192)), GATE)
+        await call(detector, "detect", letterbox_rgb(bus, (320, 192)), gate())
 
 
 async def test_more_images_than_may_wait_are_refused_not_queued(
     detector: Handle, frame: LetterboxedFrame
 ) -> None:
     results = await asyncio.gather(
-        *(call(detector, "detect_image", frame, GATE) for _ in range(900)), return_exceptions=True
+        *(call(detector, "detect_image", frame, gate()) for _ in range(900)), return_exceptions=True
     )
     refused = [r for r in results if isinstance(r, UnavailableError)]
     served = [r for r in results if isinstance(r, Detections)]
@@ -204,11 +216,11 @@ async def test_a_refused_model_leaves_the_old_one_serving(
     }[kind]()
     before = await call(detector, "info")
     with pytest.raises(ModelError) as caught:
-        await call(detector, "load", str(path), LOAD)
+        await call(detector, "load", str(path), loading())
     after = await call(detector, "info")
     assert after.sha256 == before.sha256
     assert after.error == str(caught.value)
-    assert (await call(detector, "detect", frame, GATE)).labels.count("bus") == 1
+    assert (await call(detector, "detect", frame, gate())).labels.count("bus") == 1
     assert not canary.exists()
 
 
@@ -221,7 +233,7 @@ async def traffic(detector: Handle, frame: LetterboxedFrame) -> AsyncIterator[li
     async def camera() -> None:
         while going:
             try:
-                got.append(await call(detector, "detect", frame, GATE))
+                got.append(await call(detector, "detect", frame, gate()))
             except Exception as error:  # noqa: BLE001 -- the test looks at whatever came
                 got.append(error)
 
@@ -237,12 +249,12 @@ async def test_a_swap_under_load_loses_no_frame(
     """To an untrained network, which sees nothing, and back."""
     blind = models.untrained("yolov8n", tmp_path)
     await asyncio.sleep(0.5)
-    info = await call(detector, "load", str(blind), LOAD)
+    info = await call(detector, "load", str(blind), loading())
     assert (info.name, info.error) == ("yolov8n.pt", None)
     assert info.sha256 == (await call(detector, "info")).sha256
     at_swap = len(traffic)
     await asyncio.sleep(1.0)
-    back = await call(detector, "load", "yolov8n.pt", LOAD)
+    back = await call(detector, "load", "yolov8n.pt", loading())
     assert back.sha256.startswith("f59b3d83")
     await asyncio.sleep(1.0)
     failures = [result for result in traffic if not isinstance(result, Detections)]
@@ -331,7 +343,7 @@ async def test_what_was_seen_is_found_again_by_its_tenant_only(memories: Any) ->
         Crop(red, sighting("globex", "t-foreign")),
         may(Purpose.REMEMBER, "globex"),
     )
-    vector = await call(embedder, "embed_image", red, EMBED)
+    vector = await call(embedder, "embed_image", red, embedding())
     assert vector.shape == ((await call(embedder, "info")).dim,)
     found = await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 10)
     assert [match.sighting.track for match in found] == ["t-red", "t-blue"]
@@ -372,7 +384,7 @@ async def test_the_same_track_again_replaces_what_was_known(memories: Any) -> No
 
 async def test_what_cannot_be_remembered_is_refused(memories: Any) -> None:
     embedder, memory = memories
-    vector = await call(embedder, "embed_image", plain((1, 2, 3)), EMBED)
+    vector = await call(embedder, "embed_image", plain((1, 2, 3)), embedding())
     acme = may(Purpose.REMEMBER, "acme")
     with pytest.raises(WorkRefusedError, match="another tenant"):
         await call(memory, "upsert", acme, sighting("globex", "t-1"), vector)
@@ -385,9 +397,9 @@ async def test_what_cannot_be_remembered_is_refused(memories: Any) -> None:
     with pytest.raises(InputError):
         await call(memory, "search", may(Purpose.SEARCH, "acme"), vector[:5], 10)
     with pytest.raises(InputError, match="expected a picture"):
-        await call(embedder, "embed_image", np.zeros((4, 4), np.uint8), EMBED)
+        await call(embedder, "embed_image", np.zeros((4, 4), np.uint8), embedding())
     with pytest.raises(InputError, match="no text side"):
-        await call(embedder, "embed_text", "a red car", EMBED)
+        await call(embedder, "embed_text", "a red car", embedding())
 
 
 async def test_the_folder_of_vectors_outlives_a_new_replica(
@@ -406,7 +418,7 @@ async def test_the_folder_of_vectors_outlives_a_new_replica(
         settings.model_copy(update={"log": settings.log.model_copy(update={"level": "error"})}),
         "again",
     )
-    vector = await call(embedder, "embed_image", plain((9, 9, 200)), EMBED)
+    vector = await call(embedder, "embed_image", plain((9, 9, 200)), embedding())
     found = await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 5)
     assert [match.sighting.track for match in found] == ["t-kept"]
     serve.delete("again")
@@ -425,7 +437,7 @@ async def test_words_find_pictures_with_a_clip_like_model(
             Crop(plain(colour), sighting("acme", track)),
             may(Purpose.REMEMBER, "acme"),
         )
-    vector = await call(embedder, "embed_text", "lime", EMBED)
+    vector = await call(embedder, "embed_text", "lime", embedding())
     found = await call(memory, "search", may(Purpose.SEARCH, "acme"), vector, 1)
     assert [match.sighting.track for match in found] == ["t-green"]
     serve.delete("clip")

@@ -187,6 +187,15 @@ def animated(second: int) -> Picture:
     return with_walker(DAY, second % 180) if second % 180 < 60 else DAY
 
 
+def plain_wall(second: int) -> Picture:
+    """A wall with little light and shade, past which two pale things move."""
+    wall = np.full((HEIGHT, WIDTH), 93, np.float32)
+    left, top = (second * 40) % (WIDTH - 48), (second * 30) % (HEIGHT - 24)
+    wall[72:144, left : left + 48] = 96
+    wall[top : top + 24, 180:216] = 74
+    return wall + noise(second)
+
+
 QUIET: dict[str, Frames] = {
     "night with noise": night,
     "night with little noise": lambda s: NIGHT + 0.4 * noise(s),
@@ -205,6 +214,13 @@ QUIET: dict[str, Frames] = {
 def test_an_hour_of_a_quiet_scene_raises_nothing(name: str) -> None:
     watch = Watch()
     watch.look(3_600, QUIET[name], step=5)
+    assert watch.told == []
+
+
+def test_pale_things_before_a_plain_wall_are_no_cover() -> None:
+    """One look a second: the average smears what moves, and leaves a contrast of 1."""
+    watch = Watch()
+    watch.look(150, plain_wall)
     assert watch.told == []
 
 

@@ -85,16 +85,17 @@ async def threads_had_their_turn() -> None:
 
 
 CROP = np.zeros((4, 4, 3), np.uint8)
-ORDER = ORDERS.issue(WorkOwner("acme", "gate"), Purpose.EMBED)
 
 
 @pytest.mark.parametrize("first", ["image", "text"])
 async def test_images_and_texts_take_turns(embedder: Any, model: Noticing, first: str) -> None:
+    order = ORDERS.issue(WorkOwner("acme", "gate"), Purpose.EMBED)
+
     def ask(kind: str) -> asyncio.Task[Any]:
         call = (
-            embedder.embed_image(CROP, ORDER)
+            embedder.embed_image(CROP, order)
             if kind == "image"
-            else embedder.embed_text("lime", ORDER)
+            else embedder.embed_text("lime", order)
         )
         return asyncio.create_task(call)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from cluster.controller.shares import capped, shares, why_capped
-from pipelines.domain import Camera, CameraKey, CameraPlan
+from pipelines.domain import MIN_DETECT_FPS, Camera, CameraKey, CameraPlan
 
 rates = st.floats(0.01, 30)
 wishes = st.dictionaries(st.integers(0, 50), rates, min_size=1, max_size=20)
@@ -67,3 +67,8 @@ def test_a_tenant_pays_for_its_own_cameras_only() -> None:
 def test_the_usual_limit_holds_for_who_has_no_other() -> None:
     found = capped([plan("acme", "gate", 5)], 3, {"globex": 100})
     assert found[CameraKey("acme", "gate")].camera.detect_fps == 3
+
+
+def test_a_quota_of_nothing_leaves_a_rate_that_can_be_divided_by() -> None:
+    found = capped([plan("acme", "gate", 5), plan("acme", "yard", 5)], 100, {"acme": 0})
+    assert {p.camera.detect_fps for p in found.values()} == {MIN_DETECT_FPS}

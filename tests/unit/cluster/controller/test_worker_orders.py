@@ -9,15 +9,22 @@ import pytest
 from cluster.controller import workers
 from cluster.controller.workers import BridgeActor, HostActor
 from cluster.core.settings import Settings
-from cluster.core.work_orders import PLATFORM, Purpose
+from cluster.core.work_orders import PLATFORM, Purpose, WorkOrder
 from pipelines.domain import CameraKey, WorkOwner
 from pipelines.errors import WorkRefusedError
 from tests.factories import ORDERS, SIGNED
 
 SETTINGS = Settings(ray=SIGNED)
 GATE = CameraKey("acme", "gate")
-FLEET = ORDERS.issue(PLATFORM, Purpose.FLEET)
-OF_GATE = ORDERS.issue(WorkOwner(*GATE), Purpose.SNAPSHOT)
+
+
+# Orders expire: those of the module's beginning may be too old when its tests run.
+def fleet() -> WorkOrder:
+    return ORDERS.issue(PLATFORM, Purpose.FLEET)
+
+
+def of_gate() -> WorkOrder:
+    return ORDERS.issue(WorkOwner(*GATE), Purpose.SNAPSHOT)
 
 
 class Heard:
@@ -48,17 +55,17 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_host_shows_the_camera_of_the_order() -> None:
     host = HostActor(SETTINGS, "host-0")
-    assert await host.snapshot(OF_GATE, 80) == b"acme/gate/80"
+    assert await host.snapshot(of_gate(), 80) == b"acme/gate/80"
 
 
 @pytest.mark.parametrize(
     "order",
     [
         None,
-        OF_GATE._replace(owner=WorkOwner("globex", "gate")),
+        of_gate()._replace(owner=WorkOwner("globex", "gate")),
         ORDERS.issue(WorkOwner("acme"), Purpose.SNAPSHOT),
         ORDERS.issue(WorkOwner(*GATE), Purpose.DETECT),
-        FLEET,
+        fleet(),
     ],
     ids=["none", "forged", "no camera", "another purpose", "the fleet's"],
 )
@@ -69,10 +76,10 @@ async def test_a_host_shows_nothing_without_one(order: Any) -> None:
 
 async def test_workers_take_their_cameras_from_the_platform_only() -> None:
     host, bridge = HostActor(SETTINGS, "host-0"), BridgeActor(SETTINGS)
-    synced: Any = await host.sync(FLEET, (), (GATE,))
-    bridged: Any = await bridge.sync(FLEET, ())
+    synced: Any = await host.sync(fleet(), (), (GATE,))
+    bridged: Any = await bridge.sync(fleet(), ())
     assert (synced, bridged) == ("synced", "synced")
-    await host.drop(FLEET, GATE)
+    await host.drop(fleet(), GATE)
     heard: Any = host._host
     assert heard.asked == [((), (GATE,)), ("drop", GATE)]
     acme = ORDERS.issue(WorkOwner("acme"), Purpose.FLEET)

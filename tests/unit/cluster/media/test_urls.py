@@ -252,3 +252,10 @@ def test_repr_is_public() -> None:
 def test_with_port_writes_the_default() -> None:
     assert parse_camera_url("rtsp://[::1]/x").with_port() == "rtsp://[::1]:554/x"
     assert CameraUrl("http", "", None, "cam", 81, "/v").with_port() == "http://cam:81/v"
+
+
+@pytest.mark.parametrize("written", ["u%0D%0AX:p@", "u:p%0d%0aX@", "u%00:p@", "u:%7F@"])
+def test_no_control_character_comes_in_by_an_escape(written: str) -> None:
+    """It would end a line of a request to the camera, and begin one of its own."""
+    with pytest.raises(InputError, match="escaped line break"):
+        parse_camera_url(f"rtsp://{written}cam.example/1")
