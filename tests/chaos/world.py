@@ -224,13 +224,15 @@ class World:
     async def busy_worker(self, kind: str) -> psutil.Process:
         """The process of the first bridge, or agent host, that has a camera."""
         pattern = {"BridgeActor": BRIDGE_ACTOR, "HostActor": HOST_ACTOR}[kind]
+        orders = WorkOrders.of(self.settings, SystemClock())
         for index in range(len(self.actor_processes(kind))):
             name = pattern.format(index=index)
             actor = await asyncio.to_thread(ray.get_actor, name, self.settings.ray.namespace)
+            order = orders.issue(PLATFORM, Purpose.FLEET)
             if kind == "BridgeActor":
-                busy = (await actor.status.remote()).cameras
+                busy = (await actor.status.remote(order)).cameras
             else:
-                busy = (await actor.sync.remote((), ())).watchers
+                busy = (await actor.sync.remote(order, (), ())).watchers
             if busy:
                 return psutil.Process(await actor.__ray_call__.remote(lambda _: os.getpid()))
         raise AssertionError(f"no {kind} has a camera")
