@@ -135,6 +135,7 @@ class CameraBridge:
 
     async def aclose(self, timeout_s: float) -> None:
         """Stop the pumps, finish the recording, then leave the room."""
+        self._room.request_stop()
         for pump in self._pumps.values():
             pump.request_stop()
         self._recording.request_stop()

@@ -215,6 +215,7 @@ class RoomPublisher:
         self._task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._join: asyncio.Task[rtc.Room] | None = None
+        self._stopping = False
 
     @property
     def connected(self) -> bool:
@@ -254,6 +255,14 @@ class RoomPublisher:
                 return
             await self._publish(self._room, sink, size)
 
+    def request_stop(self) -> None:
+        """Do not come back once the room is lost; `aclose` leaves it.
+
+        LiveKit ends a stay when another begins under the same name. A publisher that came back
+        would in turn end the stay of the one that follows it.
+        """
+        self._stopping = True
+
     async def aclose(self) -> None:
         """Leave the room. Safe to call twice."""
         for task in (self._task, self._watch):
@@ -267,7 +276,7 @@ class RoomPublisher:
             await self._leave()
 
     async def _keep_connected(self) -> None:
-        while True:
+        while not self._stopping:
             self._lost.clear()
             try:
                 await self._connect()

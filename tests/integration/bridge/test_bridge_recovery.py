@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 
 from pydantic import SecretStr
@@ -213,6 +214,29 @@ async def test_another_version_is_pulled_anew(
         await viewer.frames(len(viewer.shown) + 25)
         assert state_of(bridge, GATE).in_room
         assert await servers.identities(GATE) == {"camera", "viewer"}
+
+
+async def test_a_pull_that_hangs_does_not_take_the_room_back(
+    servers: Servers, bridge: Bridge, clip: Clip
+) -> None:
+    """While the old pull waits in a read, LiveKit ends its stay because the new one has begun."""
+    async with servers.scene(GATE, RtspCamera(clip)) as (assignment, viewer):
+        stays: list[str] = []
+        viewer.room.on("participant_connected", lambda camera: stays.append(camera.sid))
+        await bridge.sync((assignment,))
+        await viewer.frames(25)
+        pid = servers.go2rtc.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await bridge.sync((replace(assignment, version="2"),))
+            await until("the new stay", lambda: len(stays) > 1)
+            await until("the old pull ended", lambda: not bridge._closing)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await viewer.frames(len(viewer.shown) + 25)
+        assert viewer.room.remote_participants["camera"].sid == stays[-1]
+    assert len(stays) == 2
 
 
 async def test_nothing_is_left_after_the_end(servers: Servers, bridge: Bridge, clip: Clip) -> None:
