@@ -95,6 +95,10 @@ format: install  ## Write the code the way `make lint` wants it
 	@$(BIN)/ruff format .
 	@$(call with_node,format,cd $(WEB) && npm run --silent format)
 
+.PHONY: chaos
+chaos: install servers  ## Kill random parts of a running demo; one table (ARGS="--kills 20")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: bench
 bench: install servers  ## Measure speed and latency; one table
 	@$(BIN)/python -m benchmarks $(ARGS)
