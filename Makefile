@@ -45,11 +45,13 @@ SUPERVISED := $(BIN)/python -I -S cluster/local/subreaper.py $$PPID 60 --
 # One run for each kind: unit tests send themselves signals, which does not go well in a process in
 # which the native libraries of the servers' clients have put up their own handlers.
 # Integration tests run side by side, in lanes (tests/lanes.py). The end-to-end tests, and those marked
-# `quiet`, depend on how many frames get through in time: they have the machine to themselves. Nothing runs twice: a test that
-# fails now and then shows a defect, of the product or of its own.
+# `quiet`, depend on how many frames get through in time. The quiet ones take a third of two cores, so
+# that two lanes share them: parity at the lowest priority. The end-to-end tests have the machine to
+# themselves. Nothing runs twice: a test that fails now and then shows a defect, of the product or of
+# its own.
 UNIT := tests/unit -n 2 --dist worksteal
 INTEGRATION := tests/integration tests/chaos tests/hostile -n 4 --dist loadgroup
-QUIET := tests/integration/batch tests/integration/bridge tests/integration/agents tests/e2e -m "quiet or e2e"
+QUIET := tests/integration/batch tests/integration/bridge tests/integration/agents -m quiet -n 2 --dist loadgroup
 .PHONY: test test-unit test-integration test-e2e check
 check: lint test-unit  ## What to run before a commit: style, types, import rules, unit tests
 # Clips and exported models are made once for all three, and anew each time.
@@ -59,6 +61,7 @@ test: ready-to-test  ## Every test that passes in CI
 	@$(BIN)/python -m pytest $(UNIT)
 	@$(BIN)/python -m pytest $(INTEGRATION) -m "not quiet and not long"
 	@$(BIN)/python -m pytest $(QUIET)
+	@$(BIN)/python -m pytest tests/e2e
 test-unit: install  ## Pure code: no network, no server; ARGS='-k name' picks some
 	@$(BIN)/python -m pytest $(UNIT) $(ARGS)
 test-integration: install servers  ## Against real servers on loopback

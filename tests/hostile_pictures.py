@@ -34,9 +34,10 @@ def png(
     packer = zlib.compressobj(9)
     packed = bytearray()
     for width, height in _passes(size) if interlaced else [size]:
-        row = bytes(1 + (width * channels * bits + 7) // 8)
-        for _ in range(height):
-            packed += packer.compress(row)
+        left = height * (1 + (width * channels * bits + 7) // 8)
+        while left:  # in blocks: there may be 39 million rows
+            left -= len(zeros := bytes(min(left, 1 << 20)))
+            packed += packer.compress(zeros)
     packed += packer.flush()
     head = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, int(interlaced))
     return (

@@ -6,16 +6,20 @@ Records, Redis, blobs and vectors are real in these tests; only what needs Ray a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cluster.stores.vectors.tenant import Match, TenantVectors, ensure_collection, open_vectors
+from cluster.stores.vectors.tenant import (
+    Match,
+    TenantVectors,
+    VectorClient,
+    ensure_collection,
+    open_vectors,
+)
 from pipelines.domain import (
     CameraKey,
     Detections,
@@ -146,21 +150,33 @@ class Jobs:
 
 
 class VectorMemory:
-    """Qdrant's local mode behind the one class that may reach it."""
+    """The embedded Qdrant behind the one class that may reach it.
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    Opened by the first call, because making its collection takes longer than the rest of a world's
+    start, and few tests look for vectors.
+    """
 
-    @classmethod
-    @asynccontextmanager
-    async def opened(cls, folder: Path) -> AsyncIterator[VectorMemory]:
-        client = open_vectors(path=folder)
-        await ensure_collection(client, COLLECTION, ColourEmbedder.dim)
-        yield cls(client)
-        await client.close()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._client: VectorClient | None = None
+        self._made = False
+        self._turn = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _of(self, tenant: str, cameras: frozenset[str] | None = None) -> TenantVectors:
+        async with self._turn:
+            if self._client is None:
+                self._client = open_vectors(path=self._folder)
+            if not self._made:
+                await ensure_collection(self._client, COLLECTION, ColourEmbedder.dim)
+                self._made = True
+        return TenantVectors(self._client, COLLECTION, tenant, cameras)
 
     async def upsert(self, tenant: str, sighting: Sighting, vector: Vector) -> None:
-        await TenantVectors(self._client, COLLECTION, tenant).upsert([(sighting, vector)])
+        await (await self._of(tenant)).upsert([(sighting, vector)])
 
     async def search(
         self,
@@ -170,8 +186,7 @@ class VectorMemory:
         only: SightingFilter,
         cameras: frozenset[str] | None,
     ) -> list[Match]:
-        vectors = TenantVectors(self._client, COLLECTION, tenant, cameras)
-        return await vectors.search(vector, limit, only)
+        return await (await self._of(tenant, cameras)).search(vector, limit, only)
 
     async def vector(self, tenant: str, camera: str, track: str) -> Vector:
-        return await TenantVectors(self._client, COLLECTION, tenant).vector(camera, track)
+        return await (await self._of(tenant)).vector(camera, track)

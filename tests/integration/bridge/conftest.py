@@ -49,6 +49,9 @@ async def servers(tmp_path: Path, valkey: str, redis_client: Redis) -> AsyncIter
 async def bridge(servers: Servers) -> AsyncIterator[Bridge]:
     async with bridge_of(servers.settings) as running:
         yield running
+        # Most tests have taken their cameras away. A pump that waits for one would do so for
+        # `read_timeout_s`, 3 s in each test; the end of its connection ends the wait.
+        await servers.go2rtc.aclose()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from cluster.bridge.bridge import Bridge
 from cluster.bridge.units import StreamPhase
 from cluster.local.lifecycle import State
 from pipelines.domain import CameraKey
+from tests.integration.bridge.conftest import bridge_of
 from tests.integration.bridge.world import (
     Servers,
     Viewer,
@@ -259,6 +260,16 @@ async def test_nothing_is_left_after_the_end(servers: Servers, bridge: Bridge, c
         await until("camera let go", lambda: camera.playing == 0)
     left = {t.name for t in threading.enumerate()} - before
     assert not {name for name in left if "asyncio" not in name}
+
+
+async def test_a_bridge_ends_while_it_waits_for_a_camera(servers: Servers, clip: Clip) -> None:
+    """The gateway keeps the connection of a camera that is gone, and sends nothing on it."""
+    async with bridge_of(servers.settings) as bridge:
+        async with servers.scene(GATE, RtspCamera(clip)) as (assignment, viewer):
+            await bridge.sync((assignment,))
+            await viewer.frames(10)
+        assert pumps() == ["pump acme.gate/main"]
+    assert pumps() == []
 
 
 async def test_a_camera_that_goes_while_its_room_is_joined_ends_nobody_else(
