@@ -70,6 +70,8 @@ class Shipper:
             database (`stores.bus.AlarmLag`). Raises UnavailableError if that is unknown. While
             it is long or unknown, no file is dropped.
         grace_s: how long an alarm may take to reach the database.
+        claim: called before files are shipped: marks the storage as ours when it is first used.
+            Raises UnavailableError. The storages refuse what is not ours by themselves.
 
     Attributes:
         counts: files by outcome: shipped, let_go (no alarm), refused.
@@ -86,6 +88,7 @@ class Shipper:
         grace_s: float,
         clock: Clock,
         backoff: Backoff | None = None,
+        claim: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.problem = ""
@@ -93,6 +96,7 @@ class Shipper:
         self._database = database
         self._open_blobs = open_blobs
         self._alarms_wait_s = alarms_wait_s
+        self._claim = claim
         self._passing_since_us: dict[str, int] = {}
         self._grace_us = round(grace_s * 1e6)
         self._clock = clock
@@ -135,7 +139,7 @@ class Shipper:
             problem = error.message
         # Decisions come first: while storage is down, unneeded files must not fill the disk.
         kept = [pending for pending in waiting if pending.file in self._to_send]
-        self._storage_problem = ""
+        self._storage_problem = await self._unclaimed() if kept else ""
         await asyncio.gather(*(self._send(pending) for pending in kept))
         problem = problem or self._storage_problem
         reason = problem or alarms_wait
@@ -155,6 +159,15 @@ class Shipper:
     async def _adopt(self) -> None:
         if adopted := await asyncio.to_thread(self._outbox.adopt):
             log.info("adopted recordings of dead processes", files=adopted)
+
+    async def _unclaimed(self) -> str:
+        """Why the storage cannot be claimed, for people; empty if that was possible."""
+        try:
+            if self._claim is not None:
+                await self._claim()
+        except UnavailableError as error:
+            return error.message
+        return ""
 
     async def _watch_alarms(self, waiting: list[PendingSegment]) -> str:
         """Update since when the alarms of each tenant reach the database. Returns why they do not,
