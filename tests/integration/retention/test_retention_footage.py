@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from cluster.cli.main import app
 from cluster.recording.footage import FootageGuard
 from cluster.retention.disk import of_marked
 from cluster.stores.blobs.folder import MARKER, StorageFolder
@@ -197,3 +201,42 @@ def test_only_a_local_folder_is_marked(tmp_path: Path) -> None:
     assert found.path == tmp_path / "blobs"
     assert StorageFolder.of("memory://x") is None
     assert StorageFolder.of("nonsense://x") is None
+
+
+async def test_what_is_gone_for_good_is_confirmed_on_the_command_line(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = await fill(guarded.site, 3)
+    await guarded.guard.look()
+    (guarded.root / "acme" / keys[0]).rename(guarded.site.folder / "kept.mp4")
+    shutil.rmtree(guarded.root)
+    monkeypatch.delenv("ATALAIA_CONFIG", raising=False)
+    monkeypatch.setenv("ATALAIA_DATA_DIR", str(guarded.site.folder))
+    monkeypatch.setenv("ATALAIA_BLOBS__URL", f"file://{guarded.root}")
+    url = f"sqlite:///{guarded.site.folder}/atalaia.db"
+    monkeypatch.setenv("ATALAIA_DATABASE__URL", url)
+
+    async def atalaia(*words: str, answer: str = "") -> Result:
+        arguments = ["recordings", *words]
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=answer)
+
+    shown = await atalaia("status", "--json")
+    assert shown.exit_code == 1
+    report = json.loads(shown.stdout)
+    assert not report["ours"]
+    assert report["tenants"]["acme"] == {"known": 3, "missing": 3}
+    assert (await atalaia("confirm-loss", answer="n\n")).exit_code == 1
+    assert await guarded.index() == 3
+
+    back = guarded.root / "acme" / keys[0]
+    back.parent.mkdir(parents=True)
+    (guarded.site.folder / "kept.mp4").rename(back)
+    done = await atalaia("confirm-loss", "--tenant", "acme", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "2 recordings forgotten" in done.output
+    assert await guarded.site.recordings() == {keys[0]}
+    assert await guarded.site.audited("acme", "retention.remove") == [{"recordings": 2}]
+    shown = await atalaia("status")
+    assert (shown.exit_code, "acme: 0 of 1 files are missing" in shown.output) == (0, True)
+    wrong = await atalaia("status", "--tenant", "nobody")
+    assert wrong.exit_code == 2
