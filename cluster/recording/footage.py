@@ -46,6 +46,7 @@ class FootageGuard:
         index: of one tenant's recordings.
 
     Attributes:
+        looked: whether there was a look; before, `away` and `lost` say nothing.
         away: whether the folder is not known to be ours, as of the last look.
         lost: what is gone, of tenants of which most of it is.
     """
@@ -56,7 +57,7 @@ class FootageGuard:
         tenants: Callable[[], Awaitable[Sequence[str]]],
         index: Callable[[str], Index],
     ) -> None:
-        self.away = False
+        self.looked = self.away = False
         self._folder = folder
         self._tenants = tenants
         self._index = index
@@ -104,7 +105,9 @@ class FootageGuard:
     async def look(self) -> None:
         """Find out anew what is there: once per run of retention."""
         self._counted.clear()
-        if not await self.claim():
+        ours = await self.claim()
+        self.looked = True
+        if not ours:
             return
         tenants = await self._tenants()
         self._lost = {tenant: found for tenant, found in self._lost.items() if tenant in tenants}

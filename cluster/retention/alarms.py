@@ -67,6 +67,9 @@ class Footage(Protocol):
     """What this needs of `cluster.recording.footage.FootageGuard`."""
 
     @property
+    def looked(self) -> bool: ...
+
+    @property
     def away(self) -> bool: ...
 
     @property
@@ -105,7 +108,7 @@ class StorageAlarms:
         self._high = settings.high_water or settings.warn_at
         low = settings.low_water if settings.high_water else settings.warn_at
         self._low = low - _MARGIN
-        self._near = self._full = False
+        self._measured = self._near = self._full = False
         self._incidents = Incidents[Subject](_after_s, OVER_S)
         self._well = set[Subject]()
 
@@ -126,6 +129,7 @@ class StorageAlarms:
         self._full = state is SpaceState.EXHAUSTED
         if usage is None:
             return
+        self._measured = True
         if usage.fraction >= self._high or state is not SpaceState.OK:
             self._near = True
         elif usage.fraction < self._low:
@@ -161,9 +165,11 @@ class StorageAlarms:
         gone = self._is_gone(tenant)
         if recorded:
             self._observe(tenant, STORAGE, K.RECORDING, waits and not gone)
+        if recorded and self._measured:
             self._observe(tenant, STORAGE, K.DISK, self._near)
             self._observe(tenant, STORAGE, K.DISK_FULL, self._full)
-        self._observe(tenant, STORAGE, K.FOOTAGE, gone)
+        if self._footage is not None and self._footage.looked:
+            self._observe(tenant, STORAGE, K.FOOTAGE, gone)
         await self._look_at_evidence(tenant)
 
     def _is_gone(self, tenant: str) -> bool:
