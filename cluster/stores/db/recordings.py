@@ -91,6 +91,15 @@ class TenantRecordings:
             found = [segment_of(row) for row in await session.scalars(statement)]
         return RECORDING_CURSOR.page(found, limit, lambda last: (last.start_us, last.camera))
 
+    async def at(self, camera: str, start_us: int) -> Segment | None:
+        """The segment of a camera that starts at this moment, if there is one."""
+        statement = select(RecordingRow).where(
+            RecordingRow.camera == camera, RecordingRow.start_us == start_us
+        )
+        async with self._sessions.read() as session:
+            row = await session.scalar(statement)
+            return segment_of(row) if row is not None else None
+
     async def outermost(self, limit: int) -> list[str]:
         """Keys of the oldest and of the newest files of each camera, `limit` of both if there are
         as many; of at most as many cameras."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -54,11 +54,17 @@ class Guarded:
         for blobs in self.site.blobs.values():
             await blobs.aclose()
 
-    async def round(self, **settings: object) -> None:
+    async def round(self, quotas: Mapping[str, int] | None = None) -> None:
         """One run that would remove what is older than half a day, on a disk above its mark."""
-        chosen = {"days": {"recordings": 0.5}, "high_water": 0.9, "low_water": 0.85} | settings
-        probe = of_marked(self.folder, lambda: FULL)
-        await self.site.sweeper(probe=probe, guard=self.guard, **chosen).round()
+        sweeper = self.site.sweeper(
+            probe=of_marked(self.folder, lambda: FULL),
+            quotas=quotas,
+            guard=self.guard,
+            days={"recordings": 0.5},
+            high_water=0.9,
+            low_water=0.85,
+        )
+        await sweeper.round()
 
     async def index(self, tenant: str = "acme") -> int:
         return len(await self.site.recordings(tenant))
