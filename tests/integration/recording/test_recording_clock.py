@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.tags import Tags
 from tests.factories import make_alarm
-from tests.integration.recording.site import GATE, GRACE_S, ON_ALARM, START_US, Site, open_site
+from tests.integration.recording.site import GATE, GRACE_S, ON_ALARM, Site, open_site
+from tests.unit.cluster.recording.test_recording_segment import START_US
 
 HOUR_S = 3_600.0
 AGAIN = Tags(note="after the clock was set back")
