@@ -1,4 +1,4 @@
-"""The clock is set by an hour, or a night has one hour more or less: no alarm is lost, days are whole.
+"""The clock is set by an hour, or a day has 23 or 25: no alarm is lost, and days are whole.
 
 The sampling and the pipeline run as the watcher runs them, over capture times that jump.
 """
