@@ -52,6 +52,7 @@ class RetentionService:
         self._memory = RemoteMemory(WorkOrders.of(settings, clock), MEMORY_TIMEOUT_S)
         self._folder = StorageFolder.of(settings.blob_url)
         self._guard = self._guarded(self._folder) if self._folder else None
+        metrics = RetentionMetrics()
         alarms = StorageAlarms(
             settings.retention,
             tenants=self._tenants,
@@ -69,8 +70,8 @@ class RetentionService:
             platform_audit=database.platform_audit(),
             probe=_probe(settings, self._folder),
             clock=clock,
-            observe=_Observers(RetentionMetrics(), alarms),
-            look=self._guard.look if self._guard else None,
+            observe=_Observers(metrics, alarms),
+            look=partial(_look, self._guard, metrics) if self._guard else None,
         )
         loop = asyncio.get_running_loop()
         self._tasks = (
@@ -132,6 +133,11 @@ class _Observers:
     def space(self, usage: Usage | None, state: SpaceState) -> None:
         self._metrics.space(usage, state)
         self._alarms.space(usage, state)
+
+
+async def _look(guard: FootageGuard, metrics: RetentionMetrics) -> None:
+    await guard.look()
+    metrics.footage(away=guard.away, lost=len(guard.lost))
 
 
 def _probe(settings: Settings, folder: StorageFolder | None) -> UsageProbe | None:
