@@ -57,6 +57,11 @@ class ManualClock:
         self._monotonic += seconds
         self._now_us += round(seconds * 1_000_000)
 
+    def set_utc(self, seconds: float) -> None:
+        """Set UTC ahead, or back where `seconds` is negative, as people and NTP do. Monotonic time
+        does not notice."""
+        self._now_us += round(seconds * 1_000_000)
+
 
 def rate_per_s(times_us: Iterable[int]) -> float:
     """Events per second, from their ascending times in microseconds; 0.0 for fewer than two.

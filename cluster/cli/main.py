@@ -22,6 +22,7 @@ from cluster.cli import (
     database,
     erasures,
     exports,
+    footage,
     groups,
     jobs,
     model,
@@ -54,6 +55,7 @@ cameras.app.add_typer(camera_check.app)
 app.add_typer(cameras.app, name="camera")
 app.add_typer(jobs.app, name="jobs")
 recordings.app.add_typer(exports.app)
+recordings.app.add_typer(footage.app)
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(model.app, name="model")
 access.tenants.add_typer(tenant_export.app)

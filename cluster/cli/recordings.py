@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # it imports libav and SQLAlchemy, and `atalaia --help` shoul
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    help="List, export and verify recordings; register those made outside of Atalaia.",
+    help="List, export and verify recordings; register those made outside of Atalaia; check that "
+    "the files are there.",
     epilog="Example: atalaia recordings register --tenant acme --camera gate recordings/gate",
 )
 

@@ -35,6 +35,11 @@ class RetentionSettings(Section):
         "down to `low_water`. Not set: never",
     )
     low_water: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    warn_at: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95,
+        description="part of the disk of local blobs; above it a system alarm is raised. Where "
+        "`high_water` is set, that is the mark",
+    )
     capacity_mb: Annotated[int, Field(ge=1)] | None = Field(
         None, description="size that local blobs may have; default: that of their disk"
     )

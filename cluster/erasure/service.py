@@ -13,6 +13,7 @@ from cluster.erasure.metrics import ErasureMetrics
 from cluster.erasure.receipt import ReceiptKeys
 from cluster.erasure.runner import ErasureRunner
 from cluster.erasure.stores import MEMORY_TIMEOUT_S, BoundMemory, ErasureStores
+from cluster.stores.blobs.folder import StorageFolder
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import TenantEraser
 from cluster.stores.bus.spool import MAX_SPOOL_BYTES
@@ -30,6 +31,8 @@ class ErasureService:
 
     def __init__(self, settings: Settings, database: Database, redis: Redis, clock: Clock) -> None:
         self._blob_url = settings.blob_url
+        folder = StorageFolder.of(settings.blob_url)
+        self._before = folder.require_marked if folder else None
         self._database = database
         self._redis = redis
         self._blobs: dict[str, TenantBlobs] = {}
@@ -61,7 +64,8 @@ class ErasureService:
 
     def _stores(self, tenant: str) -> ErasureStores:
         if tenant not in self._blobs:
-            self._blobs[tenant] = TenantBlobs(self._blob_url, tenant)
+            # What lies on a disk that is not mounted must not count as erased.
+            self._blobs[tenant] = TenantBlobs(self._blob_url, tenant, before=self._before)
         return ErasureStores(
             tenant=tenant,
             work=self._database.erasure_work(tenant),

@@ -90,7 +90,7 @@ class SegmentOutbox:
 
     def finish(self, key: CameraKey, done: SegmentFile) -> None:
         """Add a file that its recorder finished. Raises UnavailableError."""
-        final = done.path.with_name(done.path.name.removesuffix(PART))
+        final = _free(done.path.with_name(done.path.name.removesuffix(PART)), done.path)
         try:
             done.path.rename(final)
             sync(final.parent)
@@ -178,7 +178,7 @@ class SegmentOutbox:
     def _take_over(self, abandoned: Path) -> int:
         adopted = 0
         for key, path in _files(abandoned):
-            target = self.folder_of(key) / path.name
+            target = _free(self.folder_of(key) / path.name, path)
             path.rename(target)
             adopted += self.repair(key, target)
         shutil.rmtree(abandoned)
@@ -212,6 +212,16 @@ def _files(folder: Path) -> Iterator[tuple[CameraKey, Path]]:
 
 def _start_us(path: Path) -> int:
     return int(path.name.split(".", 1)[0])
+
+
+def _free(path: Path, source: Path) -> Path:
+    """A name for `source` that replaces no other file: `path`, or microseconds later, where a clock
+    that was set back gave two files the same time."""
+    start_us, suffix = path.name.split(".", 1)
+    while path != source and path.exists():
+        start_us = str(int(start_us) + 1)
+        path = path.with_name(f"{start_us}.{suffix}")
+    return path
 
 
 def _try_lock(path: Path) -> int | None:

@@ -25,6 +25,9 @@ from pipelines.errors import InputError
 from pipelines.times import to_us
 
 NOTE = "recorded by MediaMTX"
+NEAR_US = 900_000_000
+"""A file was last written at its end: clocks are set back by half an hour or more. A copy may have
+another time, which says nothing."""
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)-(\d{1,6})\.mp4", re.ASCII)
 
 
@@ -53,11 +56,13 @@ def recordings_in(folder: Path) -> list[Path]:
     return found
 
 
-def start_us(name: str, zone: tzinfo | None) -> int:
+def start_us(name: str, zone: tzinfo | None, began_us: int | None = None) -> int:
     """The start time in a file name, UTC microseconds.
 
     Args:
         zone: time zone of the name; None: this machine's.
+        began_us: about when the file was begun, UTC microseconds. In the night in which clocks are
+            set back an hour occurs twice, and the name does not say which one it is.
 
     Raises:
         InputError: the name has another format, or no valid time.
@@ -69,8 +74,13 @@ def start_us(name: str, zone: tzinfo | None) -> int:
         local = datetime.strptime(found[1], "%Y-%m-%d_%H-%M-%S")  # noqa: DTZ007 -- set below
     except ValueError:
         raise InputError(f"{name} contains no valid time.") from None
-    at = local.replace(tzinfo=zone) if zone is not None else local.astimezone()
-    return to_us(at) + int(found[2].ljust(6, "0"))
+    first, second = (_utc_us(local.replace(fold=fold), zone) for fold in (0, 1))
+    is_second = first < second and began_us is not None and abs(second - began_us) < NEAR_US
+    return (second if is_second else first) + int(found[2].ljust(6, "0"))
+
+
+def _utc_us(local: datetime, zone: tzinfo | None) -> int:
+    return to_us(local.replace(tzinfo=zone) if zone is not None else local.astimezone())
 
 
 async def register(
@@ -115,5 +125,6 @@ async def register(
 
 def _inspect(path: Path, zone: tzinfo | None) -> SegmentFile:
     found = probe(path)
-    file = segment_file(path, found, start_us(path.name, zone) - found.start_us)
+    began_us = path.stat().st_mtime_ns // 1_000 - (found.end_us - found.start_us)
+    file = segment_file(path, found, start_us(path.name, zone, began_us) - found.start_us)
     return replace(file, tags=Tags(note=NOTE))  # tags in the file are not trusted

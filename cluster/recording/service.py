@@ -7,8 +7,10 @@ from functools import partial
 
 from cluster.core.settings import Settings
 from cluster.recording.camera import CameraRecording
+from cluster.recording.footage import FootageGuard
 from cluster.recording.outbox import SegmentOutbox
 from cluster.recording.shipper import Shipper
+from cluster.stores.blobs.folder import StorageFolder
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import AlarmLag, open_redis
 from cluster.stores.db import Database
@@ -32,15 +34,23 @@ class RecordingService:
         self._outbox = SegmentOutbox(settings.recording_spool, settings.recording.spool_mb << 20)
         self._database = Database.of(settings)
         self._redis = open_redis(settings.redis_url_of("bridge"), timeout_s=PASSAGE_TIMEOUT_S)
+        folder = StorageFolder.of(settings.blob_url)
         self._shipper = Shipper(
             self._outbox,
             self._database,
-            partial(TenantBlobs, settings.blob_url),
+            partial(
+                TenantBlobs, settings.blob_url, before=folder.require_marked if folder else None
+            ),
             AlarmLag(self._redis).waiting_s,
             grace_s=settings.recording.grace_s,
             clock=clock,
+            claim=self._guard(folder).claim if folder else None,
         )
         self._task = asyncio.create_task(self._shipper.run(), name="ship recordings")
+
+    def _guard(self, folder: StorageFolder) -> FootageGuard:
+        platform = self._database.platform()
+        return FootageGuard(folder, platform.at_home, self._database.recordings)
 
     @property
     def problem(self) -> str:

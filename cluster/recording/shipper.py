@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 
 from cluster.core.backoff import Backoff
@@ -14,7 +14,7 @@ from cluster.recording.segment import SegmentFile
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import AlarmQuery, Database
 from pipelines.clock import Clock
-from pipelines.domain import Segment
+from pipelines.domain import CameraKey, Segment
 from pipelines.errors import AtalaiaError, NotFoundError, UnavailableError
 from pipelines.times import moment_of
 
@@ -31,6 +31,8 @@ ADOPT_S = 60.0
 BACKOFF_INITIAL_S, BACKOFF_MAX_S = 1.0, 60.0
 MIN_PASSAGE_S = 1.0
 """Under a steady flow of alarms one is always in transit, so a delay up to this long is normal."""
+SET_US = 1_000_000
+"""A clock that is slewed moves by milliseconds between two rounds."""
 _NEVER_US = 2**62
 
 
@@ -70,6 +72,8 @@ class Shipper:
             database (`stores.bus.AlarmLag`). Raises UnavailableError if that is unknown. While
             it is long or unknown, no file is dropped.
         grace_s: how long an alarm may take to reach the database.
+        claim: called before files are shipped: marks the storage as ours when it is first used.
+            Raises UnavailableError. The storages refuse what is not ours by themselves.
 
     Attributes:
         counts: files by outcome: shipped, let_go (no alarm), refused.
@@ -86,6 +90,7 @@ class Shipper:
         grace_s: float,
         clock: Clock,
         backoff: Backoff | None = None,
+        claim: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.problem = ""
@@ -93,7 +98,9 @@ class Shipper:
         self._database = database
         self._open_blobs = open_blobs
         self._alarms_wait_s = alarms_wait_s
+        self._claim = claim
         self._passing_since_us: dict[str, int] = {}
+        self._offset_us: int | None = None
         self._grace_us = round(grace_s * 1e6)
         self._clock = clock
         self._backoff = backoff or Backoff(BACKOFF_INITIAL_S, BACKOFF_MAX_S)
@@ -135,8 +142,11 @@ class Shipper:
             problem = error.message
         # Decisions come first: while storage is down, unneeded files must not fill the disk.
         kept = [pending for pending in waiting if pending.file in self._to_send]
-        self._storage_problem = ""
-        await asyncio.gather(*(self._send(pending) for pending in kept))
+        self._storage_problem = await self._unclaimed() if kept else ""
+        cameras = defaultdict[CameraKey, list[PendingSegment]](list)
+        for pending in kept:
+            cameras[pending.key].append(pending)
+        await asyncio.gather(*(self._send_all(files) for files in cameras.values()))
         problem = problem or self._storage_problem
         reason = problem or alarms_wait
         if reason and not self.problem:
@@ -156,18 +166,36 @@ class Shipper:
         if adopted := await asyncio.to_thread(self._outbox.adopt):
             log.info("adopted recordings of dead processes", files=adopted)
 
+    async def _unclaimed(self) -> str:
+        """Why the storage cannot be claimed, for people; empty if that was possible."""
+        try:
+            if self._claim is not None:
+                await self._claim()
+        except UnavailableError as error:
+            return error.message
+        return ""
+
     async def _watch_alarms(self, waiting: list[PendingSegment]) -> str:
         """Update since when the alarms of each tenant reach the database. Returns why they do not,
         for people; empty if they do."""
         tenants = sorted({s.key.tenant for s in waiting if s.file.tags.rolls_us is not None})
         passing = await asyncio.gather(*(self._alarms_pass(tenant) for tenant in tenants))
         now_us = self._clock.now_us()
+        if self._was_set(now_us):
+            self._passing_since_us.clear()
         self._passing_since_us = {
             tenant: self._passing_since_us.get(tenant, now_us)
             for tenant, passes in zip(tenants, passing, strict=True)
             if passes
         }
         return "" if all(passing) else "alarms do not reach the database."
+
+    def _was_set(self, now_us: int) -> bool:
+        """Whether UTC was set since the last call. If it was set ahead, alarms that are on their
+        way seem to be late: they get their time from now on."""
+        offset_us = now_us - round(self._clock.monotonic() * 1e6)
+        before_us, self._offset_us = self._offset_us, offset_us
+        return before_us is not None and abs(offset_us - before_us) > SET_US
 
     async def _alarms_pass(self, tenant: str) -> bool:
         """Whether the tenant's alarms reach the database without unusual delay."""
@@ -211,6 +239,11 @@ class Shipper:
             self.counts["let_go"] += 1
             await asyncio.to_thread(self._outbox.remove, pending)
 
+    async def _send_all(self, files: list[PendingSegment]) -> None:
+        """Files of one camera, one after the other: each must find its place in the index."""
+        for pending in files:
+            await self._send(pending)
+
     async def _send(self, pending: PendingSegment) -> None:
         async with self._slots:
             if self._storage_problem:
@@ -235,7 +268,7 @@ class Shipper:
             AtalaiaError: try again later.
         """
         tenant, camera = pending.key
-        segment = segment_of(camera, pending.file)
+        segment = await self._placed(tenant, segment_of(camera, pending.file))
         blobs = self._blobs.get(tenant) or self._open_blobs(tenant)
         self._blobs[tenant] = blobs
         await blobs.put_file(segment.blob, pending.file.path)
@@ -245,3 +278,15 @@ class Shipper:
             await blobs.delete(segment.blob)
             raise
         log.debug("recording shipped", camera=pending.key.room, blob=segment.blob)
+
+    async def _placed(self, tenant: str, segment: Segment) -> Segment:
+        """The segment, microseconds later where another one has its start: a clock that was set
+        back gives times twice. Raises UnavailableError."""
+        recordings = self._database.recordings(tenant)
+        start_us = segment.start_us
+        while (known := await recordings.at(segment.camera, start_us)) is not None:
+            if known.sha256 == segment.sha256:
+                break  # this one, shipped before
+            start_us += 1
+        blob = blob_key(segment.camera, start_us)
+        return segment.model_copy(update={"start_us": start_us, "blob": blob})

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from cluster.core.settings import Settings
+from cluster.stores.blobs.folder import StorageFolder
 from cluster.stores.blobs.storage import open_storage
 from pipelines.errors import UnavailableError
 from pipelines.retention import Usage
@@ -30,6 +31,19 @@ def usage_probe(settings: Settings) -> UsageProbe | None:
     if capacity_mb is None:
         return partial(disk_usage, folder)
     return partial(folder_usage, folder, capacity_mb * 1_000_000)
+
+
+def of_marked(folder: StorageFolder, probe: UsageProbe) -> UsageProbe:
+    """A probe that refuses to measure the disk below a folder whose own disk is not mounted."""
+
+    def measure() -> Usage:
+        try:
+            folder.require_marked()
+        except OSError as error:
+            raise UnavailableError(f"{error.strerror}.") from error
+        return probe()
+
+    return measure
 
 
 def disk_usage(folder: Path) -> Usage:

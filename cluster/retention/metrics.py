@@ -36,6 +36,15 @@ class RetentionMetrics:
             tag_keys=("state",),
         )
 
+        self._away = metrics.Gauge(
+            "atalaia_storage_away",
+            description="1 where the local folder of the recordings is empty or not mounted",
+        )
+        self._lost = metrics.Gauge(
+            "atalaia_footage_lost_tenants",
+            description="tenants of which most recorded files are gone",
+        )
+
     def run(self, run: RetentionRun) -> None:
         """Count what one run removed of one tenant."""
         for count in run.counts:
@@ -54,3 +63,12 @@ class RetentionMetrics:
             self._used.set(usage.fraction)
         for each in SpaceState:
             self._state.set(1 if each is state else 0, tags={"state": each.value})
+
+    def footage(self, *, away: bool, lost: int) -> None:
+        """Show whether the files are there.
+
+        Args:
+            lost: of how many tenants most are gone.
+        """
+        self._away.set(1 if away else 0)
+        self._lost.set(lost)

@@ -77,7 +77,7 @@ class SpaceKeeper:
         self.state = SpaceState.EXHAUSTED if above else SpaceState.REMOVING
 
     async def _measure(self) -> Usage | None:
-        if self._probe is not None and self._settings.high_water is not None:
+        if self._probe is not None:
             try:
                 self.usage = await asyncio.to_thread(self._probe)
             except AtalaiaError as error:

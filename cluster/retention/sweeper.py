@@ -97,6 +97,7 @@ class Sweeper:
         quota: bytes of the storage that a tenant may use.
         platform_audit: where the platform's own alarms are logged.
         probe: measures the storage; None: it cannot be measured.
+        look: called at the begin of each run.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Sweeper:
         clock: Clock,
         observe: Observer,
         pause_s: float = PAUSE_S,
+        look: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
         self._tenants = tenants
@@ -120,6 +122,7 @@ class Sweeper:
         self._clock = clock
         self._observe = observe
         self._pause_s = pause_s
+        self._look = look
         self._space = SpaceKeeper(probe, settings, clock, self._raise_alarm)
         self._resume: dict[str, Resume] = {}
 
@@ -144,6 +147,8 @@ class Sweeper:
         Raises:
             UnavailableError: the tenants cannot be read.
         """
+        if self._look is not None:
+            await self._look()
         now_us = self._clock.now_us()
         tenants = await self._tenants()
         self._resume = {tenant: self._resume.get(tenant, Resume()) for tenant in tenants}

@@ -16,7 +16,7 @@ from cluster.controller.fleet import RayFleet
 from cluster.controller.lease_keeper import BootClock, LeaseKeeper, lead
 from cluster.controller.lease_store import RedisLease
 from cluster.controller.metrics import CoverageMetrics, FleetMetrics
-from cluster.controller.system_alarms import SystemAlarms, SystemAlarmSender
+from cluster.controller.system_alarms import SystemAlarms, SystemAlarmSender, system_alarm
 from cluster.core.log import configure_logging, get_logger
 from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.settings import Settings
@@ -36,6 +36,7 @@ from cluster.stores.bus import (
 )
 from cluster.stores.db import Database, RecordCipher
 from pipelines.clock import SystemClock
+from pipelines.domain import Alarm, CameraKey, SystemKind
 from pipelines.errors import UnavailableError
 
 log = get_logger("services")
@@ -81,6 +82,7 @@ class ControllerService:
         self._settings = settings
         self._sweepers: tuple[RetentionService | ErasureService, ...] = ()
         self._task = asyncio.get_running_loop().create_task(self._run(settings), name="controller")
+        self._publishing = asyncio.Lock()
         self._alarms = SystemAlarmSender(
             partial(
                 AlarmPublisher,
@@ -92,7 +94,7 @@ class ControllerService:
         system_alarms = SystemAlarms(
             self._coverage,
             self._database.coverage,
-            self._alarms.publish,
+            self._publish,
             SystemClock(),
             settings.controller.blind_after_s,
         )
@@ -111,7 +113,9 @@ class ControllerService:
 
     async def _command(self) -> None:
         """While this controller holds the lease: retention and erasure are its, too."""
-        retention = RetentionService(self._settings, self._database, SystemClock())
+        retention = RetentionService(
+            self._settings, self._database, self._redis, self._send_alarm, SystemClock()
+        )
         erasure = ErasureService(self._settings, self._database, self._redis, SystemClock())
         self._sweepers = (retention, erasure)
         try:
@@ -120,6 +124,14 @@ class ControllerService:
             self._sweepers = ()
             await erasure.aclose()
             await retention.aclose()
+
+    async def _send_alarm(self, key: CameraKey, kind: SystemKind, since_us: int) -> None:
+        await self._publish(system_alarm(key, kind, since_us))
+
+    async def _publish(self, alarm: Alarm) -> None:
+        """One at a time: the sender opens its publisher with the first one."""
+        async with self._publishing:
+            await self._alarms.publish(alarm)
 
     async def _stand_by(self) -> None:
         """Another cluster's controller commands: its bridges and ours would put each other out of

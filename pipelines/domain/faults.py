@@ -34,7 +34,7 @@ class Fault:
 
 
 class SystemKind(StrEnum):
-    """Why Atalaia itself raises an alarm about a camera."""
+    """Why Atalaia itself raises an alarm about a camera, or about what it keeps."""
 
     BLIND = "blind"
     """It has not been analysed for longer than it may be."""
@@ -45,3 +45,13 @@ class SystemKind(StrEnum):
     BLURRED = "blurred"
     MOVED = "moved"
     """As `PictureFault`."""
+    RECORDING = "recording"
+    """Frames or files of its recording are being lost, or files wait for too long."""
+    EVIDENCE = "evidence"
+    """Pictures of alarms cannot be stored."""
+    FOOTAGE = "footage"
+    """Recorded files are not where they should be. Nothing is removed meanwhile."""
+    DISK = "disk"
+    """The disk of the recordings is near its mark."""
+    DISK_FULL = "disk-full"
+    """It stays above it: there is nothing left that may be removed."""

@@ -94,15 +94,29 @@ class TenantBlobs:
             s3://bucket/prefix.
         tenant: whose blobs.
         timeout_s: of one call; sending a file is given more, by its size.
+        before: called before each call to a local disk, in its thread; raises OSError where that is
+            not to be used (`StorageFolder.require_marked`).
+        permit: called with a key before a blob is removed by `delete`; raises UnavailableError
+            where it must stay.
 
     Raises:
         ConfigError: the URL cannot be used.
         InputError: `tenant` is no slug.
     """
 
-    def __init__(self, url: str, tenant: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        tenant: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        before: Callable[[], None] | None = None,
+        permit: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
         require_tenant(tenant)
         self.tenant = tenant
+        self._before = before
+        self._permit = permit
         self._timeout_s = timeout_s
         try:
             self._storage = open_storage(url)
@@ -171,6 +185,8 @@ class TenantBlobs:
     async def delete(self, key: str) -> None:
         """Remove a blob, if it is there. Raises InputError, UnavailableError."""
         path = self._path(key)
+        if self._permit is not None:
+            await self._permit(key)
         try:
             await self._run(self._ask("rm_file", path))
         except (NotFoundError, ConflictError):
@@ -329,6 +345,8 @@ class TenantBlobs:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, files.loop))
 
     async def _threaded(self, call: Callable[[], _T]) -> _T:
+        if self._before is not None:
+            call = partial(_after, self._before, call)
         return await asyncio.get_running_loop().run_in_executor(self._executor, call_foreign, call)
 
     async def _range(self, path: str, start: int, end: int) -> bytes:
@@ -372,6 +390,11 @@ class TenantBlobs:
             raise UnavailableError(
                 f"the blob storage cannot be used: {reason_of(error)}."
             ) from None
+
+
+def _after(before: Callable[[], None], call: Callable[[], _T]) -> _T:
+    before()
+    return call()
 
 
 def _no_bucket() -> UnavailableError:

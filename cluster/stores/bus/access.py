@@ -71,13 +71,13 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             (KeyPattern.ALARMS,),
         ),
     ),
-    # Holds the controllers' lease, writes the cameras' states, publishes system alarms and what
-    # hosts left in their spools, and erases (`TenantEraser`): entries about objects, and all keys
-    # of a tenant, which it has to find.
+    # Holds the controllers' lease, writes the cameras' states and reads those of their recordings,
+    # publishes system alarms and what hosts left in their spools, and erases (`TenantEraser`):
+    # entries about objects, and all keys of a tenant, which it has to find.
     "controller": (
         *_PUBLISHING,
         Rule(("info",)),
-        Rule((*_TRANSACTION, "del", "hset", "expire"), (KeyPattern.CAMERAS,)),
+        Rule((*_TRANSACTION, "del", "hset", "hgetall", "expire"), (KeyPattern.CAMERAS,)),
         Rule(("xrange", "xdel"), _STREAMS),
         Rule(("unlink",), _OF_TENANTS),
         Rule((*_SCRIPTS, "hmget", "hset", "time"), (KeyPattern.LEASE,)),

@@ -7,6 +7,7 @@ from sqlalchemy import delete, literal, select, tuple_
 from cluster.stores.db.convert import insert_into, segment_of, segment_values
 from cluster.stores.db.cursor import RECORDING_CURSOR
 from cluster.stores.db.erased import was_erased
+from cluster.stores.db.expiry import names_in
 from cluster.stores.db.models import RecordingRow
 from cluster.stores.db.sessions import Sessions
 from cluster.stores.db.tenant_row import unknown_tenant
@@ -89,6 +90,47 @@ class TenantRecordings:
         async with self._sessions.read() as session:
             found = [segment_of(row) for row in await session.scalars(statement)]
         return RECORDING_CURSOR.page(found, limit, lambda last: (last.start_us, last.camera))
+
+    async def at(self, camera: str, start_us: int) -> Segment | None:
+        """The segment of a camera that starts at this moment, if there is one."""
+        statement = select(RecordingRow).where(
+            RecordingRow.camera == camera, RecordingRow.start_us == start_us
+        )
+        async with self._sessions.read() as session:
+            row = await session.scalar(statement)
+            return segment_of(row) if row is not None else None
+
+    async def outermost(self, limit: int) -> list[str]:
+        """Keys of the oldest and of the newest files of each camera, `limit` of both if there are
+        as many; of at most as many cameras."""
+        found = dict[str, None]()
+        async with self._sessions.read() as session:
+            cameras = (await names_in(session, RecordingRow.camera))[:limit]
+            each = -(-limit // max(1, len(cameras)))
+            for camera in cameras:
+                # By index, other than over all cameras: a million rows would be sorted.
+                own = select(RecordingRow.blob).where(RecordingRow.camera == camera).limit(each)
+                for order in (RecordingRow.start_us.asc(), RecordingRow.start_us.desc()):
+                    found |= dict.fromkeys(await session.scalars(own.order_by(order)))
+        return list(found)
+
+    async def blobs(self, after: tuple[str, int] | None, limit: int) -> list[tuple[str, int, str]]:
+        """Camera, start and key of files, in this order.
+
+        Args:
+            after: camera and start of the last one of the batch before.
+        """
+        place = tuple_(RecordingRow.camera, RecordingRow.start_us)
+        statement = (
+            select(RecordingRow.camera, RecordingRow.start_us, RecordingRow.blob)
+            .order_by(RecordingRow.camera, RecordingRow.start_us)
+            .limit(limit)
+        )
+        if after is not None:
+            statement = statement.where(place > tuple_(literal(after[0]), literal(after[1])))
+        async with self._sessions.read() as session:
+            rows = await session.execute(statement)
+            return [(camera, start_us, blob) for camera, start_us, blob in rows]
 
     async def remove(self, camera: str, start_us: int) -> None:
         """Forget a segment, if it is there; its file is the caller's to delete, before this."""

@@ -20,6 +20,7 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import Database, migrate
 from pipelines.domain import Segment
 from pipelines.errors import InputError
+from pipelines.times import to_us
 from tests.factories import CIPHER, make_camera
 
 MASK = (((0.0, 0.0), (0.5, 0.0), (0.5, 0.5)),)
@@ -44,6 +45,31 @@ def record(path: Path, seconds: int = 3) -> None:
             container.mux(sound.encode(samples))
         container.mux(video.encode(None))
         container.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("began", "expected"),
+    [
+        # Lisbon sets its clocks back at 01:00 UTC on 25 October: 01:30 comes twice.
+        (datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
+        (datetime(2026, 10, 25, 1, 41, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
+        # A copy.
+        (datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        (None, datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_an_hour_that_occurs_twice_is_told_apart_by_when_the_file_was_written(
+    began: datetime | None, expected: datetime
+) -> None:
+    began_us = None if began is None else to_us(began)
+    name = "2026-10-25_01-30-00-000000.mp4"
+    assert start_us(name, ZoneInfo("Europe/Lisbon"), began_us) == to_us(expected)
+    # At any other time the name is enough.
+    clear = "2026-10-25_02-30-00-000000.mp4"
+    assert start_us(clear, ZoneInfo("Europe/Lisbon"), began_us) == to_us(
+        datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from cluster.clips.clips import ClipFile, clip_key, clip_keys
 from cluster.clips.exports import manifest_key
 from cluster.clips.manifest import Manifest
 from cluster.core.retention_settings import RetentionSettings
+from cluster.recording.footage import FootageGuard
 from cluster.retention.disk import UsageProbe
 from cluster.retention.stores import TenantMemory, TenantStores
 from cluster.retention.sweeper import Sweeper
@@ -250,11 +251,13 @@ class Site:
         probe: UsageProbe | None = None,
         memory: Callable[[str], TenantMemory] | None = None,
         quotas: Mapping[str, int] | None = None,
+        guard: FootageGuard | None = None,
         **settings: object,
     ) -> Sweeper:
         """
         Args:
             quotas: bytes of the storage by tenant; who is not named may use a petabyte.
+            guard: looked with before each run.
             settings: of the section `retention`.
         """
 
@@ -284,6 +287,7 @@ class Site:
             clock=self.clock,
             observe=self.seen,
             pause_s=0,
+            look=guard.look if guard else None,
         )
 
 

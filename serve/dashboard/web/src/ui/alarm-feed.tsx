@@ -129,6 +129,7 @@ function MoreButton({ workspace }: { workspace: Workspace }) {
 }
 
 function cameraName(workspace: Workspace, alarm: Alarm): string {
+  if (alarm.camera === STORAGE) return t('alarm.storage');
   return workspace.camera(alarm.camera)?.name ?? alarm.camera;
 }
 
@@ -240,8 +241,24 @@ function Acknowledge({ workspace, alarm }: { workspace: Workspace; alarm: Alarm 
   );
 }
 
-/** What Atalaia itself says of a camera. */
-const SYSTEM_KINDS = new Set(['blind', 'black', 'glare', 'covered', 'frozen', 'blurred', 'moved']);
+/** What Atalaia itself says of a camera, or of what it keeps. */
+const SYSTEM_KINDS = new Set([
+  'blind',
+  'black',
+  'glare',
+  'covered',
+  'frozen',
+  'blurred',
+  'moved',
+  'recording',
+  'evidence',
+  'footage',
+  'disk',
+  'disk-full',
+]);
+
+/** Stands for a camera in alarms that concern all of them. */
+const STORAGE = 'atalaia-storage';
 
 /** In words; a kind that this page does not know yet is shown as the API names it. */
 export function kindText(kind: string): string {
