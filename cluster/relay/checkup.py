@@ -179,7 +179,10 @@ class Checkup:
         reader, writer = await asyncio.open_connection(LOOPBACK, self._config.port)
         try:
             yield RtspClient(self._relayed(url), Wire(reader, writer))
-        except (ProtocolError, OSError, TimeoutError) as error:
+        except ProtocolError as error:
+            known = self._known(url)
+            raise known or UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
+        except (OSError, TimeoutError) as error:
             known = self._known(url)
             raise known or UnreadableCameraError(CameraProblem.LOST, repr(error)) from error
         finally:
@@ -212,7 +215,11 @@ class RtspClient:
 
     async def play(self, control: str) -> None:
         """Play the track with this control attribute, on channels 0 and 1."""
-        track = control if urlsplit(control).scheme else f"{self.url}/{control.lstrip('/')}"
+        try:
+            absolute = bool(urlsplit(control).scheme)
+        except ValueError:
+            raise ProtocolError("the track's address is not a URL") from None
+        track = control if absolute else f"{self.url}/{control.lstrip('/')}"
         transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
         response = await self.ask("SETUP", track, Transport=transport)
         self._session = (response.get("Session") or "").partition(";")[0]

@@ -185,7 +185,7 @@ async def _plans(database: Database, statement: str, values: Any) -> list[str]:
     """How SQLite would look for each table of a statement."""
     async with database._engine.connect() as connection:
         rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
-        return [str(row[3]) for row in rows]
+        return [str(row["detail"]) for row in rows.mappings()]
 
 
 async def test_the_cameras_of_a_large_tenant_are_all_told_of(database: Database) -> None:
