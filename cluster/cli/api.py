@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 
-from cluster.cli.common import running_api
+from cluster.cli.common import running_api, starting_hint
 from cluster.cli.view import CameraLine
 from cluster.core.files import read_json
 from cluster.core.settings import KEY_VARIABLE, Settings
+from cluster.local.stack import running_owner
 from pipelines.domain import CameraState
 from pipelines.errors import (
     AtalaiaError,
@@ -191,7 +192,7 @@ def find_client(settings: Settings, key: str | None, tenant: str | None) -> ApiC
         known = f" The demo here has: {', '.join(keys)}." if keys else ""
         raise InputError(
             f"no key for {tenant or 'any tenant'}.{known}",
-            hint=f"Give one with --key or {KEY_VARIABLE}; `atalaia key create TENANT` makes one.",
+            hint=_key_hint(settings, "TENANT", starting=not keys),
         )
     return ApiClient(base, keys[tenant])
 
@@ -206,8 +207,13 @@ def find_platform_client(settings: Settings, key: str | None) -> ApiClient:
     key = key or (access.get("keys") or {}).get(PLATFORM)
     if not key:
         raise InputError(
-            "no platform key.",
-            hint=f"Give one with --key or {KEY_VARIABLE}; "
-            "`atalaia key create --platform` makes one.",
+            "no platform key.", hint=_key_hint(settings, "--platform", starting=not access)
         )
     return ApiClient(running_api(settings), key)
+
+
+def _key_hint(settings: Settings, of: str, *, starting: bool) -> str:
+    """Where a key comes from. A demo has its keys when it is ready."""
+    hint = f"Give one with --key or {KEY_VARIABLE}; `atalaia key create {of}` makes one."
+    owner = running_owner(settings) if starting else None
+    return hint if owner is None else f"{starting_hint(owner)}\n{hint}"

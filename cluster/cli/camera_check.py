@@ -40,9 +40,10 @@ def check_camera(
 ) -> None:
     """Check a camera and suggest fixes. Atalaia need not be running.
 
-    Checks the connection, sign-in, stream description, codec, key frames, timestamps, packet loss,
-    clock and sub-stream. `gateway.allow` of these settings must permit the camera's address. Exits
-    with 1 if Atalaia could not use the camera, and with 0 if there are only warnings.
+    Checks the connection, sign-in, stream description, codec, picture, key frames, timestamps,
+    packet loss, clock and sub-stream. `gateway.allow` of these settings must permit the camera's
+    address. Exits with 1 if Atalaia could not use the camera, and with 0 if there are only
+    warnings.
     """
     if url == "-":
         url = sys.stdin.readline().strip()

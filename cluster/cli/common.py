@@ -13,10 +13,10 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from cluster.core.files import read_json
-from cluster.core.log import redact
+from cluster.core.log import configure_logging, redact
 from cluster.core.settings import CONFIG_VARIABLE, POD_VARIABLE, Settings, load_settings
 from cluster.local.stack import STATE_FILE, running_owner
-from pipelines.errors import AtalaiaError, ConfigError, InputError
+from pipelines.errors import AtalaiaError, ConfigError, InputError, UnavailableError
 
 EXIT_FAILURE = 1
 EXIT_WRONG_INPUT = 2
@@ -57,7 +57,27 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except AtalaiaError as error:
             show_error(error)
+            if isinstance(error, UnavailableError):
+                _show_starting()
             raise typer.Exit(exit_code(error)) from None
+
+
+def _show_starting() -> None:
+    """Say so if Atalaia may not be ready yet: what a command needs is made while it starts."""
+    try:
+        owner = running_owner(load_settings())
+    except AtalaiaError:
+        return  # the error that was shown is about something else
+    if owner is not None:
+        err().print(Text(starting_hint(owner), style="yellow"))
+
+
+def starting_hint(owner: int) -> str:
+    """What to do while Atalaia starts. Args: `owner`: its process id."""
+    return (
+        f"Atalaia is running with this data folder (process {owner}). If it is still starting, wait"
+        " until it says `ready`, then try again."
+    )
 
 
 def use_config(path: Path | None) -> None:
@@ -73,8 +93,10 @@ def use_pod(pod: str | None) -> None:
 
 
 def settings() -> Settings:
-    """The settings of this command. Raises ConfigError."""
-    return load_settings()
+    """The settings of this command, which logs to stderr as they say. Raises ConfigError."""
+    chosen = load_settings()
+    configure_logging(chosen.log, for_good=False)
+    return chosen
 
 
 def running_api(settings: Settings) -> str:

@@ -115,7 +115,7 @@ async def run_session(
         make: builds the session, which reports its progress to the view.
         describe: labels and values to show once it runs.
         cameras: polled every two seconds for the states of the cameras; None: not shown.
-        log_path: receives stderr while a terminal shows the live view.
+        log_path: receives stderr while a terminal shows the live view, and during the stop.
 
     Returns:
         0 after a requested stop, 1 after a failure, 128 + signal when stopped during the start.
@@ -142,7 +142,11 @@ async def run_session(
                 failure = await _until_stopped(session.wait_failed(), stop)
         finally:
             view.stopping()
-            await session.aclose()
+            with contextlib.ExitStack() as stop_log:
+                if not console.is_terminal:
+                    # Ray says that its own controller, which is being stopped, was killed.
+                    stop_log.enter_context(quiet_stderr(log_path))
+                await session.aclose()
     if failure is not None:
         show_error(failure)
         return EXIT_FAILURE

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -85,6 +87,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="Settings file (YAML)."),
@@ -98,6 +101,7 @@ def root(
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
+    context.call_on_close(partial(structlog.configure, **structlog.get_config()))
     use_config(config)
     use_pod(pod)
 

@@ -63,7 +63,7 @@ def move_tenant(
     if dry_run and abort:
         raise typer.BadParameter("--dry-run and --abort exclude each other.")
     chosen = settings()
-    work = _abort if abort else _plan if dry_run else _run
+    work = _abort if abort else partial(_plan, chosen) if dry_run else _run
     with _alone(chosen, tenant):
         asyncio.run(_with_move(chosen, tenant, to, drop_dead_letters, work))
 
@@ -80,8 +80,11 @@ async def _with_move(
             await work(move, to)
 
 
-async def _plan(move: TenantMove, to: str) -> None:
+async def _plan(chosen: Settings, move: TenantMove, to: str) -> None:
+    from cluster.portability.reach import unreachable
+
     plan = await move.plan()
+    obstacles = [*plan.obstacles, *await unreachable(chosen.of_pod(to))]
     if plan.phase is not None:
         out().print(f"under way: {plan.phase}")
     for kind, count in plan.rows.items():
@@ -89,9 +92,9 @@ async def _plan(move: TenantMove, to: str) -> None:
     out().print(f"files: {plan.files:,} ({plan.bytes:,} bytes)")
     vectors = "cannot be counted while the cluster runs" if plan.vectors is None else plan.vectors
     out().print(f"vectors: {vectors}")
-    for obstacle in plan.obstacles:
+    for obstacle in obstacles:
         out().print(f"in the way: {obstacle}", style="yellow", markup=False)
-    if plan.obstacles:
+    if obstacles:
         raise typer.Exit(EXIT_WRONG_INPUT)
     err().print("Next: the same command without --dry-run.", style="dim", markup=False)
 

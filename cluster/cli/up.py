@@ -78,7 +78,10 @@ def demo(
         yield "Dashboard", access.api
         for tenant, users in access.users.items():
             admin = users["admin"]
-            yield f"Admin of {tenant}", f"{admin['email']}, password {admin['password']}"
+            yield (
+                f"Admin of {tenant}",
+                (f"tenant {tenant}, e-mail {admin['email']}, password {admin['password']}"),
+            )
         for owner, key in access.keys.items():
             yield f"Key of {owner}", key
         yield "API docs", f"{access.api}/docs"

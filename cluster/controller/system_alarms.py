@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cluster.core.log import get_logger
 from cluster.stores.db import GapPage
+from pipelines.alarm_limit import AlarmLimit
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, CameraKey, Fault, Stages, SystemKind
 from pipelines.errors import AtalaiaError
@@ -21,6 +22,9 @@ log = get_logger("system alarms")
 DAY_US = 86_400_000_000
 """A camera that was blind for longer when the controller starts raises its alarm once more."""
 _GAPS = 1_000
+MOST, WINDOW_S = 4, 3_600.0
+"""Alarms of one camera about its picture, and as many about its being blind, in any hour. A camera
+at the edge of a fault would raise four a minute."""
 
 
 def system_alarm(key: CameraKey, kind: SystemKind, since_us: int) -> Alarm:
@@ -118,6 +122,7 @@ class SystemAlarms:
         self._blind_after_us = round(blind_after_s * 1e6)
         self._blind: set[CameraKey] = set()
         self._pictures: dict[CameraKey, Fault] = {}
+        self._limit = AlarmLimit(MOST, WINDOW_S)
 
     async def check(self) -> None:
         """Raise what is due, once each. What cannot be sent is tried again by the next check."""
@@ -160,11 +165,21 @@ class SystemAlarms:
 
     async def _raise(self, key: CameraKey, kind: SystemKind, since_us: int) -> bool:
         """Whether it was sent."""
+        source, event = (key, kind is SystemKind.BLIND), (kind, since_us)
+        if not self._limit.has_room(source, event, self._clock.monotonic()):
+            return False
         alarm = system_alarm(key, kind, since_us)
         try:
             await self._publish(alarm)
         except AtalaiaError as error:
             log.warning("system alarm not sent", camera=key.room, kind=kind, error=error.message)
             return False
-        log.warning("system alarm", camera=key.room, kind=kind.value, since_us=since_us)
+        left_out = self._limit.take(source, event, self._clock.monotonic())
+        log.warning(
+            "system alarm",
+            camera=key.room,
+            kind=kind.value,
+            since_us=since_us,
+            left_out_before=left_out,
+        )
         return True

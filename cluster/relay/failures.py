@@ -5,10 +5,10 @@ Gateways report little about why a source fails. The relay knows, and the cluste
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from cluster.media.errors import CameraProblem, UnreadableCameraError
+from cluster.relay.fair_memory import FairMemory
 
 MAX_REMEMBERED = 4096
 """More cameras than one gateway can serve, at some 200 bytes each."""
@@ -27,23 +27,21 @@ class Failure:
 
 
 class Failures:
-    """The last failure of each sealed target, cleared when the target works again."""
+    """The last failure of each sealed target, cleared when the target works again. No tenant pushes
+    out another's."""
 
     def __init__(self, limit: int = MAX_REMEMBERED) -> None:
-        self._limit = limit
-        self._known: OrderedDict[str, Failure] = OrderedDict()
+        self._known = FairMemory[Failure](limit)
 
-    def add(self, sealed: str, error: UnreadableCameraError) -> None:
-        self._known[sealed] = Failure(error.problem, error.detail)
-        self._known.move_to_end(sealed)
-        while len(self._known) > self._limit:
-            self._known.popitem(last=False)
+    def add(self, sealed: str, tenant: str, error: UnreadableCameraError) -> None:
+        """Args: `tenant`: whose camera it is."""
+        self._known.put(tenant, sealed, Failure(error.problem, error.detail))
 
     def forget(self, sealed: str, *, but: CameraProblem | None = None) -> None:
         """The target works again; a failure that is the problem `but` stays."""
         failure = self._known.get(sealed)
         if failure is not None and failure.problem is not but:
-            del self._known[sealed]
+            self._known.forget(sealed)
 
     def of(self, sealed: str) -> Failure | None:
         return self._known.get(sealed)

@@ -19,7 +19,7 @@ from cluster.media.sealing import Seal
 from cluster.media.target import Target, is_playlist, relay_url, seal_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from cluster.relay.authentication import Login, parse_challenges
-from cluster.relay.dialling import Connection, dial
+from cluster.relay.dialling import Connection, dial_when_due
 from cluster.relay.flv import FlvTags, UnknownMediaError
 from cluster.relay.media_types import (
     BOUNDARY,
@@ -34,8 +34,8 @@ from cluster.relay.media_types import (
     rewritten_playlist,
 )
 from cluster.relay.mpegts import TransportPackets
-from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
-from cluster.relay.refusals import Refusals
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, led_to
+from cluster.relay.refusals import Account, Refusals
 from pipelines.errors import InputError
 
 READ_TIMEOUT_S = 10.0
@@ -163,28 +163,47 @@ def request_target(url: CameraUrl) -> str:
     return url.target if url.target.startswith("/") else f"/{url.target}"
 
 
-async def get(
-    target: Target, addresses: CameraAddresses, refusals: Refusals
-) -> tuple[CameraResponse, CameraUrl]:
-    """GET a camera's URL, with authentication and policy-checked redirects.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A camera's answer of status 200, which the caller must close.
 
-    Returns:
-        The response with status 200, which the caller must close, and the final URL.
+    Attributes:
+        target: where it came from, after redirects.
+        account: the one that was tried.
+        signed: whether the camera asked for its password.
+    """
+
+    response: CameraResponse
+    target: Target
+    account: Account
+    signed: bool
+
+
+async def get(target: Target, addresses: CameraAddresses, refusals: Refusals) -> Opened:
+    """GET a camera's URL, with authentication and policy-checked redirects.
 
     Raises:
         UnreadableCameraError: the camera gave no such response.
     """
     login = Login(target.url.username, target.url.password or "")
-    refusals.require_due(target)
+    account: Account | None = None
     for _ in range(2 * (1 + MAX_REDIRECTS)):
         url = target.url
-        response = CameraResponse(await dial(target, addresses, limit=READ_SIZE))
+        connection, account = await dial_when_due(
+            target, addresses, refusals, account, limit=READ_SIZE
+        )
+        response = CameraResponse(connection)
         try:
             await response.send_request(url, login.authorization("GET", request_target(url)))
             if response.status == 200:
-                refusals.accepted(target)
-                return response, url
-            target, login = _next_try(response, target, login, refusals)
+                # What it is is not known yet: a playlist may be open, and its segments not.
+                refusals.untried(account)
+                return Opened(response, target, account, login.signed)
+            if response.status in (401, 403) and not _asks_again(response, login):
+                raise _refusal(response, account, refusals)
+            if response.status != 401:
+                target = _redirect(response, target)
+                login = Login(target.url.username, target.url.password or "")
         except BaseException:
             response.close()
             raise
@@ -192,26 +211,26 @@ async def get(
     raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "too many redirects")
 
 
-def _next_try(
-    response: CameraResponse, target: Target, login: Login, refusals: Refusals
-) -> tuple[Target, Login]:
-    """Target and login of the next request.
+def _asks_again(response: CameraResponse, login: Login) -> bool:
+    """Whether the next request can succeed where this one was refused."""
+    challenges = parse_challenges(response.all("WWW-Authenticate"))
+    return response.status == 401 and login.accept(challenges)
 
-    Raises:
-        UnreadableCameraError: another request cannot succeed.
-    """
-    status = response.status
+
+def _refusal(
+    response: CameraResponse, account: Account, refusals: Refusals
+) -> UnreadableCameraError:
     offered = response.all("WWW-Authenticate")
-    challenges = parse_challenges(offered)
-    if status == 401 and login.accept(challenges):
-        return target, login
-    if status == 401 and offered and not challenges:
-        raise UnreadableCameraError(CameraProblem.SIGN_IN, "; ".join(offered)[:MAX_DETAIL])
-    if status in (401, 403):
-        refusals.refused(target)
-        raise UnreadableCameraError(CameraProblem.CREDENTIALS, str(status))
-    if status not in REDIRECTS:
-        raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {status}")
+    if response.status == 401 and offered and not parse_challenges(offered):
+        return UnreadableCameraError(CameraProblem.SIGN_IN, "; ".join(offered)[:MAX_DETAIL])
+    refusals.refused(account)
+    return UnreadableCameraError(CameraProblem.CREDENTIALS, str(response.status))
+
+
+def _redirect(response: CameraResponse, target: Target) -> Target:
+    """Where the camera leads to. Raises UnreadableCameraError: nowhere that can be followed."""
+    if response.status not in REDIRECTS:
+        raise UnreadableCameraError(CameraProblem.NOT_FOUND, f"status {response.status}")
     before = target.url
     base = f"{before.scheme}://{before.authority}{request_target(before)}"
     try:
@@ -220,10 +239,7 @@ def _next_try(
         url = None
     if url is None:
         raise UnreadableCameraError(CameraProblem.UNSUPPORTED, "redirect to an unsupported URL")
-    url = redirected(before, url)
-    refusals.accepted(target)
-    refusals.require_due(target.at(url))
-    return target.at(url), Login(url.username, url.password or "")
+    return led_to(target, url)
 
 
 def _http_url(text: str) -> CameraUrl | None:
@@ -256,17 +272,18 @@ class HttpRelay:
         Raises:
             UnreadableCameraError: the camera cannot be read, or sends no video.
         """
-        response, url = await get(target, self._addresses, self._refusals)
+        opened = await get(target, self._addresses, self._refusals)
         try:
-            return await self._body(target.at(url), response), response
+            return await self._body(opened), opened.response
         except UnknownMediaError as error:
-            response.close()
+            opened.response.close()
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)) from error
         except BaseException:
-            response.close()
+            opened.response.close()
             raise
 
-    async def _body(self, target: Target, response: CameraResponse) -> Body:
+    async def _body(self, opened: Opened) -> Body:
+        target, response = opened.target, opened.response
         if response.get("Content-Encoding").lower() not in ("", "identity"):
             raise UnknownMediaError("compressed response body")
         chunks = response.chunks()
@@ -279,6 +296,8 @@ class HttpRelay:
         media = media_of(content_type, first[:PEEK], part=target.part)
         if media is Media.PLAYLIST:
             return await self._playlist(target, first, chunks)
+        if opened.signed:
+            self._refusals.accepted(opened.account)
         if is_playlist(target):
             # Gateways read a playlist into memory as a whole.
             raise UnknownMediaError("expected a playlist")
@@ -296,7 +315,7 @@ class HttpRelay:
             linked = _http_url(address)
             if linked is None:
                 return None
-            found = target.at(redirected(url, linked), part=not playlist)
+            found = led_to(target, linked).as_part(not playlist)
             return relay_url(self._relay, found, seal_target(self._seal, found))
 
         base = f"{url.scheme}://{url.authority}{request_target(url)}"

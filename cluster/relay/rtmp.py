@@ -105,7 +105,7 @@ class RtmpRelay:
         try:
             await self._relay(target, connect, messages)
         except UnreadableCameraError as error:
-            self._failures.add(self._sealed, error)
+            self._failures.add(self._sealed, target.tenant, error)
 
     async def _relay(
         self, target: Target, connect: RtmpMessage, messages: AsyncIterator[RtmpMessage]

@@ -23,11 +23,11 @@ from cluster.media.target import Target, open_target
 from cluster.media.urls import CameraUrl, parse_camera_url
 from cluster.relay.authentication import Login, parse_challenges
 from cluster.relay.description import one_format
-from cluster.relay.dialling import dial
+from cluster.relay.dialling import dial_when_due
 from cluster.relay.failures import Failures
 from cluster.relay.messages import Framer, Message, Packets, ProtocolError
-from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, redirected
-from cluster.relay.refusals import Refusals
+from cluster.relay.redirects import MAX_REDIRECTS, REDIRECTS, led_to
+from cluster.relay.refusals import Account, Refusals
 from pipelines.errors import InputError
 
 log = get_logger("relay.rtsp")
@@ -120,7 +120,9 @@ class RtspRelay:
         self._refusals = refusals
         self._camera: Wire | None = None
         self._target: Target | None = None
-        self._sealed = ""
+        self._account: Account | None = None
+        self._sealed = self._tenant = ""
+        self._described = self._decided = False
         self._base = ""
         self._login = Login("", "")
         self._sequence = 0
@@ -143,6 +145,9 @@ class RtspRelay:
         finally:
             if self._camera is not None:
                 self._camera.abort()
+            if self._described and self._account is not None and not self._decided:
+                # It was looked at, and left before anything was decided.
+                self._refusals.untried(self._account)
 
     # ------------------------------------------------------------ before PLAY
 
@@ -158,19 +163,33 @@ class RtspRelay:
             try:
                 response = await self._answer(item)
             except UnreadableCameraError as error:
-                self._failures.add(self._sealed, error)
+                self._fail(error)
                 status = _STATUS.get(error.problem, _OTHER_STATUS)
                 await self._gateway.send(_reply(item, status).encode())
                 return False
             await self._gateway.send(response.encode())
-            if response.status == 200 and item.method == "DESCRIBE" and self._target is not None:
-                self._refusals.accepted(self._target)
+            if response.status == 200 and item.method == "DESCRIBE":
+                self._described = True
                 # What it failed with before is over, but for silence, which begins after this.
                 self._failures.forget(self._sealed, but=CameraProblem.SILENT)
             if response.status == 200 and item.method == "PLAY":
+                self._let_in()
                 return True
             if item.method == "TEARDOWN":
                 return False
+
+    def _let_in(self) -> None:
+        """Not before PLAY: some cameras describe themselves to everybody, and refuse what follows.
+        One that has not asked for a password until now said nothing about it."""
+        assert self._account is not None
+        self._decided = True
+        if self._login.signed:
+            self._refusals.accepted(self._account)
+        else:
+            self._refusals.untried(self._account)
+
+    def _fail(self, error: UnreadableCameraError) -> None:
+        self._failures.add(self._sealed, self._tenant, error)
 
     async def _answer(self, request: Message) -> Message:
         """The camera's response, filtered for the gateway.
@@ -211,26 +230,28 @@ class RtspRelay:
         return _cleaned(response, request.get("CSeq") or "0")
 
     def _refusal(self, response: Message) -> UnreadableCameraError:
-        assert self._target is not None
         offered = response.all("WWW-Authenticate")
         if response.status == 401 and offered and not parse_challenges(offered):
             return UnreadableCameraError(CameraProblem.SIGN_IN, "; ".join(offered)[:MAX_DETAIL])
-        self._refusals.refused(self._target)
+        assert self._account is not None
+        self._decided = True
+        self._refusals.refused(self._account)
         return UnreadableCameraError(CameraProblem.CREDENTIALS, str(response.status))
 
     async def _open(self, request: Message) -> bool:
         """Connect to the camera of a request's sealed URL. Returns False if the URL is not ours."""
-        sealed = urlsplit(request.uri).path.strip("/").partition("/")[0]
+        sealed = _sealed_of(request.uri)
         target = open_target(self._seal, sealed)
         if target is None or target.url.scheme not in ("rtsp", "rtsps"):
             return False
-        self._sealed = sealed
+        self._sealed, self._tenant = sealed, target.tenant
         await self._connect(target)
         return True
 
     async def _connect(self, target: Target) -> None:
-        self._refusals.require_due(target)
-        reader, writer = await dial(target, self._addresses, limit=READ_SIZE)
+        (reader, writer), self._account = await dial_when_due(
+            target, self._addresses, self._refusals, self._account, limit=READ_SIZE
+        )
         if self._camera is not None:
             self._camera.abort()
         self._camera, self._target = Wire(reader, writer), target
@@ -245,9 +266,8 @@ class RtspRelay:
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, error.message) from error
         if url.scheme not in ("rtsp", "rtsps"):
             raise UnreadableCameraError(CameraProblem.UNSUPPORTED, f"redirect to {url.scheme}")
-        self._refusals.accepted(self._target)
         try:
-            await self._connect(self._target.at(redirected(self._target.url, url)))
+            await self._connect(led_to(self._target, url))
         except UnreadableCameraError as error:
             if error.problem is not CameraProblem.NOT_ALLOWED:
                 raise
@@ -292,7 +312,7 @@ class RtspRelay:
             if not self._has_media and loop.time() - began_s >= GIVEN_UP_AFTER_S:
                 raise UnreadableCameraError(CameraProblem.SILENT, "the gateway gave up")
         except UnreadableCameraError as error:
-            self._failures.add(self._sealed, error)
+            self._fail(error)
 
     async def _to_camera(self) -> None:
         camera = self._camera
@@ -387,7 +407,7 @@ class RtspRelay:
         return response.get("CSeq") or next(iter(self._pending), "")
 
     def _sealed_uri(self, uri: str) -> bool:
-        return urlsplit(uri).path.strip("/").partition("/")[0] == self._sealed
+        return _sealed_of(uri) == self._sealed
 
     def _camera_uri(self, uri: str) -> str:
         """The camera's URI for one of the relay's.
@@ -395,13 +415,21 @@ class RtspRelay:
         A camera may name its tracks by absolute URLs. Those are sent back unchanged over the open
         connection, so they cannot lead elsewhere.
         """
-        parts = urlsplit(uri)
         if not self._sealed_uri(uri):
             return uri
+        parts = urlsplit(uri)
         rest = parts.path.lstrip("/").removeprefix(self._sealed)
         if parts.query:
             rest += f"?{parts.query}"
         return self._base.rstrip("/") + rest if rest not in ("", "/") else self._base
+
+
+def _sealed_of(uri: str) -> str:
+    """The first segment of a URI's path; empty if it is no URI."""
+    try:
+        return urlsplit(uri).path.strip("/").partition("/")[0]
+    except ValueError:
+        return ""
 
 
 def _bare(url: CameraUrl) -> str:

@@ -246,7 +246,7 @@ class RelayServer:
         try:
             body, camera = await self._http.open(target)
         except UnreadableCameraError as error:
-            self._failures.add(sealed, error)
+            self._failures.add(sealed, target.tenant, error)
             _respond(writer, _STATUS.get(error.problem, 502))
             return
         self._failures.forget(sealed)
@@ -256,9 +256,10 @@ class RelayServer:
                 writer.write(chunk)
                 await writer.drain()
         except UnknownMediaError as error:
-            self._failures.add(sealed, UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error)))
+            unsupported = UnreadableCameraError(CameraProblem.UNSUPPORTED, str(error))
+            self._failures.add(sealed, target.tenant, unsupported)
         except UnreadableCameraError as error:
-            self._failures.add(sealed, error)
+            self._failures.add(sealed, target.tenant, error)
         finally:
             camera.close()
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from cluster.media.errors import CameraProblem, UnreadableCameraError
 from cluster.media.gateway import ProbeResult
 from cluster.relay.rtp_watch import RtpReport
+from pipelines.domain import PictureFault
 
 KEY_DISTANCE_S = 4.5
 """Cameras send a key frame every 1 to 4 s; viewers wait for the next one."""
@@ -34,6 +35,29 @@ _REACH = frozenset(
         CameraProblem.LED_AWAY,
     }
 )
+
+
+_SIGHTS = {
+    PictureFault.BLACK: (
+        "nothing but black",
+        "If it is light there: check the lens cap, the camera's exposure, and whether it masks "
+        "everything.",
+    ),
+    PictureFault.GLARE: (
+        "mostly dazzled",
+        "Turn the camera away from the light, or switch its backlight compensation on.",
+    ),
+    PictureFault.COVERED: (
+        "an even surface, as of a covered lens",
+        "Look whether something is before the lens.",
+    ),
+    PictureFault.FROZEN: (
+        "one picture again and again",
+        "If something moves before it, restart the camera or the recorder that it comes from.",
+    ),
+    PictureFault.BLURRED: ("blurred", "Clean the lens, and focus it."),
+    PictureFault.MOVED: ("another scene than before", "Look where it points."),
+}
 
 
 class Verdict(StrEnum):
@@ -78,10 +102,22 @@ def of_failure(error: UnreadableCameraError, item: str) -> Finding:
         item = "sign-in"
     elif error.problem in _REACH:
         item = "reach"
+    elif error.problem is CameraProblem.NOT_FOUND:
+        item = "path"
+    elif error.problem is CameraProblem.SILENT:
+        item = "stream"
     return Finding(item, Verdict.FAILURE, error.message, error.hint)
 
 
-def of_picture(result: ProbeResult) -> list[Finding]:
+def of_sight(fault: PictureFault | None, seconds: float) -> Finding:
+    """What the decoded picture shows."""
+    if fault is None:
+        return fine("picture", f"something can be seen, and it changes, in {seconds:g} s")
+    detail, hint = _SIGHTS[fault]
+    return warn("picture", f"{detail} ({fault.value}, {seconds:g} s)", hint)
+
+
+def of_format(result: ProbeResult) -> list[Finding]:
     """Codec, profile and size, as the bridge would take them."""
     size = f"{result.width}x{result.height}"
     name = " ".join(filter(None, (result.codec, result.profile)))
@@ -95,9 +131,9 @@ def of_picture(result: ProbeResult) -> list[Finding]:
         )
     shape = SQUEEZED.get((result.width, result.height))
     if shape is None:
-        return [codec, fine("picture", size)]
+        return [codec, fine("size", size)]
     hint = f"If people look too thin or too wide, set the stream to a {shape} size in the camera."
-    return [codec, warn("picture", f"{size} is usually a squeezed {shape} picture", hint)]
+    return [codec, warn("size", f"{size} is usually a squeezed {shape} picture", hint)]
 
 
 def of_packets(report: RtpReport, encoding: str) -> list[Finding]:

@@ -49,7 +49,7 @@ from pipelines.domain.events import (
     Stages,
     TrackPath,
 )
-from pipelines.domain.faults import Fault, PictureFault, SystemKind
+from pipelines.domain.faults import SYSTEM_RULES, Fault, PictureFault, SystemKind
 from pipelines.domain.frames import (
     Detections,
     FrameStamp,
@@ -95,6 +95,7 @@ __all__ = [
     "PATH_SCALE",
     "SLOWEST_FPS",
     "SLUG_PATTERN",
+    "SYSTEM_RULES",
     "WEEKDAYS",
     "Alarm",
     "AlarmSource",

@@ -33,6 +33,10 @@ class Fault:
     since_us: int
 
 
+SYSTEM_RULES = "system-"
+"""How the rules of the system's own alarms begin (`system-black`); no tenant's rule may."""
+
+
 class SystemKind(StrEnum):
     """Why Atalaia itself raises an alarm about a camera, or about what it keeps."""
 

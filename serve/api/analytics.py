@@ -93,7 +93,8 @@ async def counts(
     zone = _zone(tz)
     if camera is not None:
         await scope.records.check_camera_known(camera)
-    slots = await scope.tracks.counts(since_us, until_us, camera=camera, label=label)
+    async with scope.heavy_read():
+        slots = await scope.tracks.counts(since_us, until_us, camera=camera, label=label)
     hours = per_hour([(s.start_us, s.camera, s.label, s.count) for s in slots], zone)
     return Counts(
         tz=tz,
@@ -130,14 +131,16 @@ async def heatmap(
     columns, rows = (int(side) for side in grid.split("x"))
     heat = HeatMap(columns, rows, since_us, until_us)
     read = 0
-    pages = scope.tracks.path_points(camera, since_us, until_us, label=label, size=HEAT_PAGE)
-    async for page in pages:
-        read += len(page)
-        if read > MAX_HEAT_PATHS:
-            raise InputError(
-                f"More than {MAX_HEAT_PATHS:,} paths lie in this time.", hint="Ask for less of it."
-            )
-        heat.add(page)
+    async with scope.heavy_read():
+        pages = scope.tracks.path_points(camera, since_us, until_us, label=label, size=HEAT_PAGE)
+        async for page in pages:
+            read += len(page)
+            if read > MAX_HEAT_PATHS:
+                raise InputError(
+                    f"More than {MAX_HEAT_PATHS:,} paths lie in this time.",
+                    hint="Ask for less of it.",
+                )
+            heat.add(page)
     return Heat(
         camera=camera,
         since=rfc3339(since_us),

@@ -185,9 +185,11 @@ OIDC_PREFIX = "/v1/auth/oidc/"
 
 
 def path_of(scope: Scope) -> str:
-    """The path of a request, without that under which a proxy serves the API."""
+    """The path of a request, without that under which a proxy serves the API; as routes see it."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
+    root: str = scope.get("root_path", "")
+    rest = path.removeprefix(root)
+    return rest if rest == "" or rest.startswith("/") else path
 
 
 def _needs_key(scope: Scope) -> bool:

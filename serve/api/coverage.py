@@ -125,9 +125,11 @@ async def coverage(
     if camera is not None:
         await scope.records.check_camera_known(camera)
     kept = scope.coverage
-    page = await kept.gaps(since_us, until_us, camera, limit=limit, cursor=cursor)
-    totals = await kept.totals(since_us, until_us, camera)
-    tails = _tails(await kept.last(camera), since_us, until_us, deps.clock.now_us())
+    async with scope.heavy_read():
+        page = await kept.gaps(since_us, until_us, camera, limit=limit, cursor=cursor)
+        totals = await kept.totals(since_us, until_us, camera)
+        last = await kept.last(camera)
+    tails = _tails(last, since_us, until_us, deps.clock.now_us())
     gaps = page.items if page.next_cursor else [*page.items, *tails]
     return Coverage(
         since=rfc3339(since_us),

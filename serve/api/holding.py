@@ -30,16 +30,20 @@ class Holding:
         Raises:
             UnavailableError: the records are away, or too many wait for them.
         """
+        return await self.principal(holder) is not None
+
+    async def principal(self, holder: Holder) -> Principal | None:
+        """The holder as it is now; None: it holds no longer. As `holds`."""
         known = self._known.get(holder.credential)
         if known is not None and known.still_holds(holder):
-            return True
+            return known
         # What was remembered never refuses: the rights may be new, and the holder made with them.
         principal = await self._lookup.find(holder.credential)
         if principal is None:
             self._known.forget(holder.credential)
-            return False
+            return None
         self._known.keep(holder.credential, principal)
-        return principal.still_holds(holder)
+        return principal if principal.still_holds(holder) else None
 
     async def may_go_on(self, holder: Holder) -> bool:
         """The same of an answer that has begun: records that are away do not end it."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from starlette.responses import StreamingResponse
 
-from pipelines.errors import NotFoundError
+from cluster.stores.db import Principal
 from serve.api.audit.note import AuditNote, AuditNoteDep
 from serve.api.media_links import MediaGrant
 from serve.api.ports import BlobStore, Deps
@@ -64,10 +64,11 @@ async def granted(
     note.object_id = grant.key
     # Tells links apart, and opens nothing.
     note.details["link"] = sha256(token.encode()).hexdigest()[:16]
-    if not await state.holding.holds(grant.holder):
+    holder = await state.holding.principal(grant.holder)
+    if holder is None:
         raise ended()
     if grant.camera:
-        await _check_sight(grant, state.deps)
+        await _check_sight(grant, holder, state.deps)
     await _check_masks(grant, state.deps)
     await _check_shows(grant, state.deps, note)
     still_good = partial(state.holding.may_go_on, grant.holder)
@@ -81,14 +82,10 @@ def ended() -> ForbiddenError:
     )
 
 
-async def _check_sight(grant: MediaGrant, deps: Deps) -> None:
-    """For links of callers who are limited to camera groups, which may change while a link works.
-    Raises ForbiddenError."""
-    try:
-        groups = await deps.database.groups(grant.tenant).limits_of(grant.by)
-    except NotFoundError:
-        groups = ()
-    if not await deps.database.visible(grant.tenant, groups).among({grant.camera}):
+async def _check_sight(grant: MediaGrant, holder: Principal, deps: Deps) -> None:
+    """For links of callers who are limited to camera groups, whose cameras may change while a link
+    works. Raises ForbiddenError."""
+    if not await deps.database.visible(grant.tenant, holder.groups).among({grant.camera}):
         raise ForbiddenError("This link has ended.", hint="Its camera is no longer to be seen.")
 
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.auth import OPEN
+from serve.api.auth import OPEN, path_of
 from serve.api.problems import problem_response
 from serve.dashboard import DOCS_POLICY
 
@@ -101,7 +101,7 @@ class CheckHost:
         self._names = {name.lower() for name in names} | {urlsplit(url).hostname or ""} | _LOCAL
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in ANY_HOST:
+        if scope["type"] == "http" and path_of(scope) not in ANY_HOST:
             hosts = [value for name, value in scope["headers"] if name == b"host"]
             if not all(self._is_ours(host.decode("latin-1")) for host in hosts):
                 await _misdirected()(scope, receive, send)
@@ -138,7 +138,7 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limit(scope["path"])
+        limit = self._limit(path_of(scope))
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > limit:
             await problem_response(413, _too_large(limit))(scope, receive, send)
@@ -185,8 +185,9 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        policy = DOCS_POLICY if scope["path"] == "/docs" else self._pages
-        private = scope["path"].startswith("/v1")
+        path = path_of(scope)
+        policy = DOCS_POLICY if path == "/docs" else self._pages
+        private = path.startswith("/v1")
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -13,6 +13,7 @@ from cluster.core.roles import Permission
 from pipelines.borders import border_warnings
 from pipelines.classes import MAX_SUGGESTED, ClassNames
 from pipelines.domain import (
+    SYSTEM_RULES,
     CountRule,
     LineCrossRule,
     LoiterRule,
@@ -141,7 +142,14 @@ NewRule = Annotated[
 
 def new_rule_id(name: str, kind: RuleKind, taken: Collection[str]) -> str:
     """An id that is not `taken`: from the name, or from the kind where the name gives none."""
+    if name_is_reserved(new_slug(name, "", ())):
+        name = ""
     return new_slug(name, kind.replace("_", "-"), taken)
+
+
+def name_is_reserved(id: str) -> bool:
+    """Whether it could be the id of what raises the system's own alarms."""
+    return id.startswith(SYSTEM_RULES)
 
 
 def known_classes(names: Sequence[str], labels: Sequence[str] | None) -> tuple[str, ...]:
@@ -199,6 +207,9 @@ async def add_rule(
     top left. Classes are those of the running model; `People` becomes `person`."""
     note.details |= {"kind": body.kind.value}
     made: dict[str, object] = {}
+    if body.id is not None and name_is_reserved(body.id):
+        text = f"ids that begin with `{SYSTEM_RULES}` are those of the system's own alarms"
+        raise RequestValidationError([{"type": "value_error", "loc": ("body", "id"), "msg": text}])
     if body.classes:
         made["classes"] = known_classes(body.classes, await state.labels.current())
     if body.id is None:

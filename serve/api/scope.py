@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
@@ -165,6 +166,10 @@ class TenantScope:
     @cached_property
     def quotas(self) -> TenantQuotas:
         return TenantQuotas(self._state.quotas, self._tenant, self.actor)
+
+    def heavy_read(self) -> AbstractAsyncContextManager[None]:
+        """As `HeavyReads.turn`."""
+        return self._state.heavy_reads.turn(self._tenant)
 
     @cached_property
     def decoder(self) -> TenantDecoder:

@@ -26,6 +26,7 @@ from serve.api.quotas.limits import TenantLimits, limits_of
 from serve.api.quotas.quotas import Quotas
 from serve.api.readiness import Readiness, standard_probes
 from serve.api.sign_in import SignIn
+from serve.api.turns import HeavyReads
 from serve.api.uploads import UploadSlots
 
 
@@ -39,6 +40,7 @@ class ApiState:
     decoder: ImageDecoder
     labels: ModelLabels
     uploads: UploadSlots
+    heavy_reads: HeavyReads
     alarm_feeds: AlarmFeeds
     evidence: Evidence
     readiness: Readiness
@@ -73,6 +75,7 @@ class ApiState:
             ),
             labels=ModelLabels(deps.detector, deps.clock),
             uploads=UploadSlots(),
+            heavy_reads=HeavyReads(),
             alarm_feeds=AlarmFeeds(lambda tenant: AlarmStream(deps.redis, tenant), metrics),
             evidence=Evidence(deps),
             readiness=Readiness(standard_probes(deps), deps.clock),

@@ -42,6 +42,7 @@ class HostileCamera(LoopbackServer):
         encoding: the clip's name in SDP.
         username, password: demanded where a password is set.
         challenges: the values of `WWW-Authenticate`.
+        open_to: methods that need no password.
         location: where every DESCRIBE is redirected to; empty: nowhere.
         status: answers of methods that are not 200.
         public: the methods that it says it knows.
@@ -61,6 +62,7 @@ class HostileCamera(LoopbackServer):
     username: str = "admin"
     password: str = ""
     challenges: tuple[str, ...] = ()
+    open_to: tuple[str, ...] = ()
     path: str = "/live"
     location: str = ""
     status: dict[str, str] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class HostileCamera(LoopbackServer):
         return "200 OK", ["Session: 1234"], ""
 
     def _authorized(self, method: str, header: str) -> bool:
-        if not self.password:
+        if not self.password or method in self.open_to:
             return True
         if not header:
             return False

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+from fractions import Fraction
 
+import av
+import numpy as np
+import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -12,7 +17,7 @@ from cluster.cli.main import app
 from cluster.media.errors import CameraProblem
 from tests.hostile.camera import TICKS, HostileCamera, digest
 from tests.ports import free_port
-from tests.unit.cluster.media.clips import Clip, encode
+from tests.unit.cluster.media.clips import Clip, demux, encode
 
 Findings = dict[str, dict[str, str]]
 
@@ -45,8 +50,8 @@ async def test_a_good_camera_with_its_substream(clip: Clip) -> None:
         code, found = await findings(url, "--substream", sub.url())
         assert (code, set(verdicts(found).values())) == (0, {"ok"}), found
         assert list(found) == [
-            "reach", "sign-in", "description", "codec", "picture", "key frames", "time stamps",
-            "packet loss", "clock", "sub-stream",
+            "reach", "sign-in", "description", "codec", "size", "picture", "key frames",
+            "time stamps", "packet loss", "clock", "sub-stream",
         ]  # fmt: skip
         assert "h264 Main, 160x96" in found["codec"]["detail"]
         shown = await run("-", typed=f"{url}\n")
@@ -76,8 +81,43 @@ async def test_what_fails_is_named_with_its_mend_and_ends_the_check(clip: Clip) 
 async def test_a_silent_camera(clip: Clip) -> None:
     async with HostileCamera(clip, sends=lambda _: False).serving() as camera:
         code, found = await findings(camera.url())
-        assert (code, found["codec"]["detail"]) == (1, CameraProblem.SILENT.reason)
+        assert (code, found["stream"]["detail"]) == (1, CameraProblem.SILENT.reason)
         assert found["sign-in"]["verdict"] == "warning"  # it asks for no password
+
+
+async def test_a_wrong_path_is_an_item_of_its_own(clip: Clip) -> None:
+    async with HostileCamera(clip, status={"DESCRIBE": "404 Not Found"}).serving() as camera:
+        code, found = await findings(camera.url())
+        assert (code, verdicts(found)) == (1, {"reach": "ok", "path": "failure"})
+        assert found["path"]["hint"] == CameraProblem.NOT_FOUND.hint
+
+
+def still(picture: npt.NDArray[np.uint8]) -> Clip:
+    """One key frame, sent for ever. Args: `picture`: uint8 (height, width, 3)."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="h264") as output:
+        stream = output.add_stream("libx264", rate=25, options={"profile": "main"})
+        stream.height, stream.width = picture.shape[:2]
+        stream.pix_fmt, stream.gop_size = "yuv420p", 25
+        stream.codec_context.max_b_frames = 0
+        frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return demux(io.BytesIO(buffer.getvalue()))
+
+
+async def test_a_picture_that_shows_nothing() -> None:
+    noise = np.random.default_rng(1).integers(20, 230, (12, 20, 3), np.uint8)
+    for picture, fault in (
+        (np.zeros((96, 160, 3), np.uint8), "black"),
+        (noise.repeat(8, 0).repeat(8, 1), "frozen"),
+    ):
+        async with HostileCamera(still(picture), pace_s=0.04).serving() as camera:
+            code, found = await findings(camera.url())
+            assert (code, found["picture"]["verdict"]) == (0, "warning"), found
+            assert fault in found["picture"]["detail"]
+            assert found["picture"]["hint"]
 
 
 async def test_sound_alone(clip: Clip) -> None:

@@ -76,6 +76,52 @@ async def test_a_wrong_password_is_tried_after_minutes_and_a_new_one_at_once(
         assert len(await read(relay.url(camera.url(RIGHT)), 1)) == 1
 
 
+@pytest.mark.parametrize("open_to", [("DESCRIBE",), ("DESCRIBE", "SETUP")])
+async def test_a_camera_that_asks_late_for_its_password_is_tried_no_more_often(
+    relay: Relay, clip: Clip, open_to: tuple[str, ...]
+) -> None:
+    """What it tells everybody is no success of the password."""
+    camera = guarded(clip)
+    camera.open_to = open_to
+    async with camera.serving():
+        wrong, tries = camera.url(WRONG), []
+        for wait_s in (0, 121, 121, 241):
+            relay.clock.advance(wait_s)
+            assert await refused(relay, wrong) is CameraProblem.CREDENTIALS
+            tries.append(camera.asked["wrong"])
+        assert tries == [1, 2, 2, 3]
+        relay.clock.advance(18 * 60 + 1)
+        camera.password = "wrong"
+        for _ in range(2):
+            assert await read(relay.url(wrong), 1)
+
+
+async def test_a_camera_cannot_have_passwords_guessed_at_another(relay: Relay, clip: Clip) -> None:
+    async with guarded(clip).serving() as victim, HostileCamera(clip).serving() as camera:
+        for guess in ("a", "b", "c"):
+            camera.location = victim.url(f"admin:{guess}")
+            assert await refused(relay, camera.url()) is CameraProblem.CREDENTIALS
+        assert victim.asked["wrong"] == 1
+        camera.location = victim.url("admin:d", host="localhost")
+        assert await refused(relay, camera.url()) is CameraProblem.CREDENTIALS
+        assert victim.asked["wrong"] == 1, "credentials for another host are left out"
+        relay.clock.advance(121)
+        camera.location = victim.url(RIGHT)
+        assert await read(relay.url(camera.url()), 1)
+
+
+async def test_a_track_whose_address_is_no_url(relay: Relay, clip: Clip) -> None:
+    camera = HostileCamera(
+        clip, bend=lambda lines: [line.replace("track1", "rtsp://[x/1") for line in lines]
+    )
+    async with camera.serving():
+        with pytest.raises(ProtocolError, match="not a URL"):
+            async with playing(relay, camera.url(), control="rtsp://[x/1"):
+                pass
+        # libav asks for it as it is, and this camera does not mind.
+        assert await read(relay.url(camera.url()), 1)
+
+
 async def test_both_streams_of_a_camera_count_as_one_account(relay: Relay, clip: Clip) -> None:
     async with guarded(clip).serving() as camera:
         assert await refused(relay, camera.url(WRONG)) is CameraProblem.CREDENTIALS
@@ -180,7 +226,7 @@ async def test_what_a_camera_refuses_is_said(
 
 
 @asynccontextmanager
-async def playing(relay: Relay, url: str) -> AsyncIterator[RtspClient]:
+async def playing(relay: Relay, url: str, control: str = "track1") -> AsyncIterator[RtspClient]:
     """A client that sends OPTIONS to keep its session alive, as go2rtc does."""
     relayed = relay.url(url).get_secret_value()
     parts = urlsplit(relayed)
@@ -188,7 +234,7 @@ async def playing(relay: Relay, url: str) -> AsyncIterator[RtspClient]:
     session = RtspClient(relayed, Wire(reader, writer))
     try:
         await session.describe()
-        await session.play("track1")
+        await session.play(control)
         yield session
     finally:
         writer.transport.abort()

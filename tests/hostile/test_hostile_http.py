@@ -8,12 +8,14 @@ import io
 from dataclasses import dataclass
 
 import av
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import SecretStr
 
 from cluster.media.errors import CameraProblem
+from cluster.relay.http import PLAYLIST_TYPE
 from tests.hostile.world import Relay
 from tests.loopback import LoopbackServer
 
@@ -131,3 +133,36 @@ class Chatterbox(HttpCamera):
 async def test_a_camera_that_never_comes_to_its_answer_is_left(relay: Relay) -> None:
     async with Chatterbox("", b"").serving() as camera:
         assert await _refused(relay, camera.url()) is CameraProblem.UNSUPPORTED
+
+
+@dataclass
+class PlaylistCamera(LoopbackServer):
+    """Gives its playlist to everybody, and its segments to those who sign in."""
+
+    wrong: int = 0
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        if ".m3u8" in request:
+            body = b"#EXTM3U\n#EXTINF:2,\nseg.ts\n"
+            head = f"200 OK\r\nContent-Type: {PLAYLIST_TYPE}\r\nContent-Length: {len(body)}"
+        else:
+            self.wrong += "authorization:" in request.lower()
+            head, body = '401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0', b""
+        writer.write(f"HTTP/1.1 {head}\r\n\r\n".encode() + body)
+
+
+async def test_a_playlist_for_everybody_is_no_success_of_the_password(relay: Relay) -> None:
+    tries = []
+    async with (
+        PlaylistCamera().serving() as camera,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
+    ):
+        url = relay.url(f"http://admin:wrong@127.0.0.1:{camera.port}/live.m3u8")
+        for wait_s in (0, 121, 121, 241):
+            relay.clock.advance(wait_s)
+            playlist = await client.get(url.get_secret_value())
+            for segment in [line for line in playlist.text.splitlines() if "://" in line]:
+                assert (await client.get(segment)).status_code == 401
+            tries.append(camera.wrong)
+    assert tries == [1, 2, 2, 3]

@@ -226,13 +226,6 @@ class TenantBlobs:
             async for page in pages:
                 yield page
 
-    async def listing(self, start: str) -> list[ListedBlob]:
-        """The blobs of one folder whose keys begin with `start`, like `clips/0`, by key. For few:
-        `pages` reads a large folder. Raises InputError, UnavailableError."""
-        folder, _, name = start.rpartition("/")
-        pages = self.pages(folder, name[:1])
-        return [blob async for page in pages for blob in page if blob.key.startswith(start)]
-
     async def _local_pages(
         self, path: str, firsts: str, after: str
     ) -> AsyncGenerator[list[ListedBlob], None]:

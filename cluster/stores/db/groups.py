@@ -61,18 +61,6 @@ class TenantGroups:
             [found] = await self._described(session, [await _row(session, group)])
             return found
 
-    async def limits_of(self, actor: str) -> Groups:
-        """The groups that a user or key is limited to by now, by its name in records; None: all
-        cameras. Raises NotFoundError: it is gone."""
-        kind, _, id = actor.partition(":")
-        of_user = select(UserRow.groups).where(UserRow.id == id)
-        of_key = select(KeyRow.groups).where(KeyRow.tenant == self.tenant, KeyRow.id == id)
-        async with self._sessions.read() as session:
-            row = (await session.execute(of_user if kind == "user" else of_key)).first()
-        if row is None:
-            raise NotFoundError(f"there is no {actor}.")
-        return groups_of(row.groups)
-
     async def add(self, group: str, name: str, cameras: Collection[str]) -> CameraGroup:
         """A new group.
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cluster.core.roles import Permission, grants
 from cluster.stores.db import Principal
+from serve.api.auth import path_of
 from serve.api.problems import QuotaExceededError, response_for
 from serve.api.quotas.limits import Quota
 from serve.api.quotas.quotas import Quotas
@@ -57,7 +58,7 @@ class ChargeRequests:
 
     def _costs(self, scope: Scope, principal: Principal) -> dict[Quota, int]:
         costs = {Quota.REQUESTS: 1}
-        quota, permission = _BY_ROUTE.get((scope["method"], scope["path"]), (None, None))
+        quota, permission = _BY_ROUTE.get((scope["method"], path_of(scope)), (None, None))
         if quota is None or permission is None or not grants(principal.role, permission):
             return costs
         costs[quota] = 1

@@ -21,6 +21,7 @@ from pipelines.identity import object_snapshot_key
 from pipelines.imaging import crop_jpeg
 from serve.api.app import create_app
 from serve.api.times import rfc3339
+from tests.blob_lists import listing
 from tests.factories import T0_US, make_alarm, make_analysed, make_camera, make_sighting
 from tests.integration.api.world import World, eventually, logged, problem, served
 from tests.recorded import picture_us, segments_of, ship
@@ -370,7 +371,7 @@ async def test_above_its_storage_no_clip_is_anonymised_but_those_that_are_there_
     await retention.set_storage(use)
     address = f"/v1/alarms/{case.alarm.id}/clip"
     assert problem(await case.admin.get(address), 507)["quota"] == "storage-bytes"
-    files = await case.world.blobs("acme").listing(f"clips/{case.alarm.id}")
+    files = await listing(case.world.blobs("acme"), f"clips/{case.alarm.id}")
     assert [one for one in files if "hidden" in one.key] == []
     # It is brought below; then the clip is made, and stays.
     await retention.set_storage(use.model_copy(update={"recordings": 1}))

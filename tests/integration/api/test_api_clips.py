@@ -22,6 +22,7 @@ from pipelines.clock import ManualClock
 from pipelines.domain import Alarm, Recording, Segment, Stages
 from serve.api.app import create_app
 from serve.api.times import rfc3339
+from tests.blob_lists import listing
 from tests.factories import T0_US, make_alarm, make_camera, make_path
 from tests.integration.api.world import World, problem, served
 from tests.recorded import FPS, GOP, picture_us, pictures, segments_of, ship, units
@@ -117,7 +118,7 @@ async def test_above_its_storage_a_tenant_gets_the_clips_that_are_there(case: Ca
     await retention.set_storage(use)
     address = f"/v1/alarms/{case.alarm.id}/clip"
     assert problem(await case.client.get(address), 507)["quota"] == "storage-bytes"
-    assert await case.world.blobs("acme").listing("clips/" + str(case.alarm.id)[0]) == []
+    assert await listing(case.world.blobs("acme"), "clips/" + str(case.alarm.id)[0]) == []
     # It is brought below; then a clip is made, and stays.
     await retention.set_storage(use.model_copy(update={"recordings": 1}))
     assert (await case.ask())["state"] == "ready"

@@ -232,3 +232,13 @@ async def test_rules_need_their_camera(acme: httpx.AsyncClient) -> None:
     problem(await acme.get("/v1/cameras/yard/rules"), 404, "not-found")
     problem(await acme.post("/v1/cameras/yard/rules", json=RULES[0]), 404, "not-found")
     problem(await acme.delete("/v1/cameras/yard/rules/mine"), 404, "not-found")
+
+
+async def test_ids_of_the_systems_own_alarms_are_reserved(acme: httpx.AsyncClient) -> None:
+    """Else a rule's alarms could not be told from them."""
+    response = await acme.post("/v1/cameras/gate/rules", json=RULES[0] | {"id": "system-black"})
+    assert problem(response, 422, "invalid-input")["errors"][0]["pointer"] == "#/id"
+    named = await acme.post("/v1/cameras/gate/rules", json=RULES[0] | {"name": "System: black"})
+    assert named.json()["id"].startswith("zone-entry-")
+    ours = await acme.post("/v1/cameras/gate/rules", json=RULES[0] | {"name": "Systems"})
+    assert ours.json()["id"] == "systems"

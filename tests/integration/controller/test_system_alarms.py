@@ -137,6 +137,20 @@ async def test_a_camera_that_is_cut_while_its_picture_is_black_is_blind(site: Si
     assert [kind for kind, _ in await site.told()] == [SystemKind.BLACK, SystemKind.BLIND]
 
 
+async def test_a_picture_at_the_edge_of_a_fault_does_not_flood_the_tenant(site: Site) -> None:
+    """Four an hour about the picture; that the camera is away is said all the same."""
+    for second in range(60, 1_260, 60):
+        await site.until(second, None, picture=Fault(PictureFault.BLACK, T0 + second * S))
+        await site.until(second + 30, None)
+    assert await site.told() == [(SystemKind.BLACK, second) for second in (60, 120, 180, 240)]
+    await site.until(1_400, Cover.CAMERA)
+    assert (await site.told())[4:] == [(SystemKind.BLIND, 1_230)]
+    late = Fault(PictureFault.GLARE, T0 + 3_500 * S)
+    await site.until(3_600, None, picture=late, run_from_s=1_402)
+    await site.until(3_700, None, picture=late, run_from_s=1_402)
+    assert (await site.told())[5:] == [(SystemKind.GLARE, 3_500)]
+
+
 async def test_what_cannot_be_sent_is_sent_later(
     database: Database, redis_client: Redis, tmp_path: Path, valkey: str
 ) -> None:

@@ -398,6 +398,9 @@ async def test_dead_letters_stay_behind_only_if_that_is_wanted(pair: Pair) -> No
     assert await phases(pair) == (MovePhase.MOVED, None)
 
 
+NO_REDIS = "redis://127.0.0.1:9/0"
+
+
 async def test_as_a_command(
     pair: Pair, tmp_path: Path, valkey: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,11 +435,18 @@ async def test_as_a_command(
         return await asyncio.to_thread(CliRunner().invoke, app, command)
 
     looked = await atalaia("acme", "--to", "acme_pod", "--dry-run")
-    assert looked.exit_code == 0, looked.output
+    # Everything is as it should be but the pod's LiveKit, which nobody has started.
+    assert looked.exit_code == 2, looked.output
+    assert looked.stdout.count("in the way:") == 1
+    assert "the pod's LiveKit cannot be used: ws://127.0.0.1:7980" in looked.stdout
     assert "alarms: 1\n" in looked.stdout
     assert "files: 4 " in looked.stdout
     assert "vectors: 3" in looked.stdout
-    assert "Next: the same command without --dry-run." in looked.stderr
+    away = yaml.safe_dump(here | {"pods": {"acme_pod": pod | {"redis": {"url": NO_REDIS}}}})
+    settings.write_text(away, encoding="utf-8")
+    looked = await atalaia("acme", "--to", "acme_pod", "--dry-run")
+    assert "the pod's Redis cannot be used" in looked.stdout
+    settings.write_text(yaml.safe_dump(here), encoding="utf-8")
     assert (await atalaia("nobody", "--to", "acme_pod")).exit_code == 2
     unknown = await atalaia("acme", "--to", "another")
     assert (unknown.exit_code, "Known are: acme_pod" in unknown.stderr) == (2, True)

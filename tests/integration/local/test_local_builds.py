@@ -51,9 +51,29 @@ async def test_concurrent_requests_build_a_server_once(tmp_path: Path, log: Path
     for flag in ("-trimpath", "-mod=readonly", "github.com/AlexxIT/go2rtc"):
         assert flag in call
     assert any("waiting for another process" in line for line in messages)
-    assert "go2rtc: downloading github.com/pion/rtp" in messages
+    assert "go: downloading github.com/pion/rtp v1.8.11\n" in build_log(tmp_path, "go2rtc")
+    assert not any("downloading" in line for line in messages)
     assert messages[-1].startswith("built go2rtc in")
     assert [path.name for path in (tmp_path / "bin").glob("*.new")] == []
+
+
+def build_log(folder: Path, server: str) -> str:
+    return (folder / "bin" / f"{server}.build.log").read_text()
+
+
+async def test_progress_is_a_few_lines_and_the_log_has_all(tmp_path: Path, log: Path) -> None:
+    downloads = 'for n in $(seq 120); do echo "go: downloading m$n v1" >&2; done\n'
+    packages = "for n in $(seq 450); do echo package$n >&2; done"
+    make_go(tmp_path, WRITES.format(log=log, more=downloads + packages))
+    messages: list[str] = []
+    await ensure_binary(GO2RTC, tmp_path, messages.append)
+    assert messages[1:-1] == [
+        "go2rtc: 50 modules downloaded",
+        "go2rtc: 100 modules downloaded",
+        "go2rtc: 200 packages compiled",
+        "go2rtc: 400 packages compiled",
+    ]
+    assert len(build_log(tmp_path, "go2rtc").splitlines()) == 1 + 120 + 450
 
 
 async def test_changed_pins_trigger_a_rebuild(tmp_path: Path, log: Path) -> None:
@@ -71,6 +91,8 @@ async def test_a_failed_build_shows_the_output_of_go_and_leaves_nothing(
     with pytest.raises(UnavailableError, match="no such host") as caught:
         await ensure_binary(LIVEKIT, tmp_path, lambda _: None)
     assert "GOPROXY" in caught.value.hint
+    assert f"Full log: {tmp_path / 'bin' / 'livekit-server.build.log'}" in caught.value.hint
+    assert "no such host" in build_log(tmp_path, "livekit-server")
     assert find_binary("livekit-server", tmp_path) is None
 
 

@@ -46,6 +46,7 @@ class Scripted:
 
     async def aclose(self) -> None:
         self.closed += 1
+        os.write(2, b"(raylet) the controller was killed\n")
 
 
 def signalled(number: signal.Signals) -> None:
@@ -73,6 +74,16 @@ async def run(tmp_path: Path, make: Callable[[RunView], Scripted]) -> tuple[int,
         log_path=tmp_path / "log" / "a.log",
     )
     return code, made[0]
+
+
+async def test_what_ray_says_while_it_is_stopped_is_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await run(tmp_path, lambda view: Scripted(view, failure=UnavailableError("livekit was lost")))
+    shown = capfd.readouterr()
+    assert "raylet" not in shown.out + shown.err
+    assert "livekit was lost" in shown.err
+    assert "the controller was killed" in (tmp_path / "log" / "a.log").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -16,6 +16,7 @@ from cluster.clips.stitch import Stitcher
 from cluster.stores.blobs.tenant import TenantBlobs
 from pipelines.anonymisation import Hide, HideRule, HideStyle, persons_in
 from pipelines.errors import UnavailableError
+from tests.blob_lists import listing
 from tests.factories import T0_US, make_alarm
 from tests.recorded import picture_us, segments_of
 from tests.walker import SIZE, walk_paths, walk_units
@@ -45,7 +46,7 @@ class Shelf:
         )
 
     async def stored(self) -> set[str]:
-        return {blob.key for blob in await self.blobs.listing(f"clips/{ALARM.id}")}
+        return {blob.key for blob in await listing(self.blobs, f"clips/{ALARM.id}")}
 
 
 def rule(hide: Hide = Hide.PERSONS) -> HideRule:

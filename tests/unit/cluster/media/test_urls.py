@@ -9,6 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cluster.media.sealing import Seal
+from cluster.media.target import Target, open_target, seal_target
 from cluster.media.urls import CameraUrl, normalize_camera_url, parse_camera_url, public_url
 from pipelines.errors import InputError
 
@@ -259,3 +261,26 @@ def test_no_control_character_comes_in_by_an_escape(written: str) -> None:
     """It would end a line of a request to the camera, and begin one of its own."""
     with pytest.raises(InputError, match="escaped line break"):
         parse_camera_url(f"rtsp://{written}cam.example/1")
+
+
+def test_a_url_is_bounded_in_the_form_in_which_it_is_sealed() -> None:
+    """Each emoji is four bytes, and each byte three characters."""
+    with pytest.raises(InputError, match="percent-encoded") as refused:
+        parse_camera_url(f"rtsp://admin:{'😀' * 400}@10.0.0.5/s")
+    assert refused.value.hint
+    seal = Seal("a-secret-of-at-least-32-characters", "sources")
+    for count in range(330, 345):
+        try:
+            url = parse_camera_url(f"rtsp://admin:{'😀' * count}@10.0.0.5/s")
+        except InputError:
+            continue
+        target = Target("acme", url)
+        assert open_target(seal, seal_target(seal, target)) == target
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("led", [False, True])
+def test_a_sealed_target_is_opened_as_it_was(part: bool, led: bool) -> None:
+    seal = Seal("a-secret-of-at-least-32-characters", "sources")
+    target = Target("acme", parse_camera_url("rtsp://a:b@10.0.0.5/s"), part=part, led=led)
+    assert open_target(seal, seal_target(seal, target)) == target

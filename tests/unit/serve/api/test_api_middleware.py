@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.api.auth import path_of
 from serve.api.middleware import (
     MAX_HEADER_BYTES,
     MAX_HEADERS,
     MAX_HEADERS_BYTES,
     MAX_TARGET_BYTES,
     CheckHost,
+    LimitBody,
     LimitHead,
+    SecurityHeaders,
 )
 
 
@@ -141,3 +144,47 @@ async def test_names_can_be_added() -> None:
     assert await status_for("Serve:8000", names=("serve", "camserver.lan")) == 200
     assert await status_for("camserver.lan", names=("Serve", "CamServer.lan")) == 200
     assert await status_for() == 200, "HTTP/1.0 knows no Host, and no browser speaks it"
+
+
+def under(root: str, path: str, *, host: bytes = b"x", length: int = 0) -> Scope:
+    """A request for a path of the API, which a proxy serves under `root`."""
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": root + path,
+        "root_path": root,
+        "query_string": b"",
+        "headers": [(b"host", host), (b"content-length", str(length).encode())],
+    }
+
+
+async def answer(app: ASGIApp, scope: Scope) -> tuple[int, dict[bytes, bytes]]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, nothing, send)
+    return int(sent[0]["status"]), dict(sent[0]["headers"])
+
+
+@pytest.mark.parametrize("root", ["", "/atalaia", "/v1"])
+async def test_what_depends_on_the_path_does_so_under_a_proxys_path_too(root: str) -> None:
+    check = CheckHost(reached, "https://watch.example", ())
+    assert (await answer(check, under(root, "/healthz")))[0] == 200
+    assert (await answer(check, under(root, "/v1/cameras")))[0] == 421
+    body = LimitBody(reached, max_upload_bytes=10 * 1024 * 1024)
+    sizes = {"/v1/detect": 10 * 1024 * 1024, "/v1/cameras": 256 * 1024, "/v1/auth/login": 8 * 1024}
+    for path, size in sizes.items():
+        assert (await answer(body, under(root, path, length=size)))[0] == 200
+        assert (await answer(body, under(root, path, length=size + 10**6)))[0] == 413
+    headers = SecurityHeaders(reached, "page", https=False)
+    assert (await answer(headers, under(root, "/v1/cameras")))[1][b"cache-control"] == b"no-store"
+    assert (await answer(headers, under(root, "/docs")))[1][b"content-security-policy"] != b"page"
+
+
+def test_a_path_that_only_begins_like_the_proxys_is_one_of_its_own() -> None:
+    """Routes see it so; a shorter one would need no key."""
+    assert path_of({"path": "/v1/cameras", "root_path": "/v"}) == "/v1/cameras"
+    assert path_of({"path": "/a/v1/cameras", "root_path": "/a"}) == "/v1/cameras"
+    assert path_of({"path": "/a", "root_path": "/a"}) == ""
