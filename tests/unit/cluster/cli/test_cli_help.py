@@ -48,6 +48,7 @@ def test_the_documented_commands_exist() -> None:
         "audit anchor",
     }
     promised |= {"database re-encrypt"}
+    promised |= {f"secrets {verb}" for verb in ("init", "validate", "check", "rotate")}
     promised |= {f"erasure {verb}" for verb in ("list", "show", "verify", "key")}
     promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     assert promised <= set(COMMANDS)
