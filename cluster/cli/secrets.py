@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +15,11 @@ from cluster.cli.common import EXIT_FAILURE, Commands, err, out
 from cluster.cli.findings import show_findings
 from cluster.core.settings import load_settings
 from cluster.local.doctor import Finding, Level
-from cluster.local.files import write_private
+from cluster.local.files import create_private, write_private
+from cluster.local.secret_backup import decrypt_by, decrypt_with, encrypt_to, encrypt_with
 from cluster.local.secret_checks import examine_secrets
 from cluster.local.secret_file import MAX_BYTES, RINGS, SecretFile, filled, finished, rotated
-from pipelines.errors import AtalaiaError, ConfigError
+from pipelines.errors import AtalaiaError, ConfigError, ConflictError, InputError
 
 app = typer.Typer(
     cls=Commands,
@@ -32,17 +34,23 @@ FileArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
-def _read(path: Path) -> SecretFile:
+def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(
-            f"cannot read {path}: {why}.", hint=f"Make one: atalaia secrets init {path}"
+            f"cannot read {path}: {why}.",
+            hint="Name another file. `atalaia secrets init FILE` makes one of secrets.",
         ) from None
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{path} is too long for a file of secrets.", hint="Name another one.")
+    return text
+
+
+def _read(path: Path) -> SecretFile:
+    text = _text(path)
     try:
         return SecretFile.parse(text)
     except ConfigError as error:
@@ -160,6 +168,74 @@ def rotate(
         out().print(f"{name}: new; the former one is in {ring.former}.", markup=False)
         done = f"In the end: atalaia secrets rotate {path} {name} --finish"
         err().print(f"{ring.then} {done}", style="yellow", markup=False)
+
+
+@app.command(
+    "backup", epilog="Example: atalaia secrets backup .env env.age --recipient age1example"
+)
+def backup(
+    path: Annotated[Path, typer.Argument(help="The file, or another short one: database.key.")],
+    copy: Annotated[Path, typer.Argument(help="The encrypted copy, which must not exist yet.")],
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option(help="Public key of age, of whoever may read it; may be given again."),
+    ] = None,
+) -> None:
+    """Write an encrypted copy, which every age program can read (age-encryption.org).
+
+    Without a recipient it is for whoever knows a passphrase: asked for, or the first line of stdin.
+    """
+    content = _text(path).encode()
+    if recipient:
+        _create(copy, encrypt_to(content, recipient))
+    else:
+        _create(copy, encrypt_with(content, _passphrase(confirm=True)))
+    out().print(f"{copy}: encrypted copy of {path}. Keep it, and the key, apart.", markup=False)
+
+
+@app.command("restore", epilog="Example: atalaia secrets restore env.age .env --identity key.txt")
+def restore(
+    copy: Annotated[Path, typer.Argument(help="The encrypted copy.")],
+    path: Annotated[Path, typer.Argument(help="Where to; must not exist yet.")],
+    identity: Annotated[
+        Path | None, typer.Option(help="File of the secret key, as age-keygen writes it.")
+    ] = None,
+) -> None:
+    """Write the file that is in an encrypted copy, for you alone.
+
+    Without a file of a key the passphrase is asked for, or is the first line of stdin.
+    """
+    content = _text(copy).encode()
+    if identity is not None:
+        found = decrypt_by(content, _text(identity))
+    else:
+        found = decrypt_with(content, _passphrase(confirm=False))
+    _create(path, found)
+    out().print(f"{path}: restored from {copy}", markup=False)
+
+
+def _create(path: Path, content: bytes) -> None:
+    if path.exists() or path.is_symlink():
+        raise ConflictError(f"{path} exists.", hint="Move it away, or name another place.")
+    try:
+        create_private(path, content.decode())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "the content is no text"
+        raise ConfigError(f"cannot write {path}: {why}.", hint="Name another place.") from None
+
+
+def _passphrase(*, confirm: bool) -> str:
+    if sys.stdin.isatty():
+        given = str(
+            typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+        )
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+    if not given:
+        raise InputError(
+            "there is no passphrase.", hint="Type one, or give it as the first line of stdin."
+        )
+    return given
 
 
 def _end(findings: list[Finding], as_json: bool) -> None:

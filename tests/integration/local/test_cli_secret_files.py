@@ -19,8 +19,8 @@ ATALAIA_AUTH__KEYS=
 """
 
 
-def run(*arguments: str | Path, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, ["secrets", *map(str, arguments)])
+def run(*arguments: str | Path, code: int = 0, given: str = "") -> Result:
+    result = CliRunner().invoke(app, ["secrets", *map(str, arguments)], input=given)
     assert result.exit_code == code, result.output
     return result
 
@@ -152,3 +152,58 @@ def test_a_link_stays_one_and_what_is_no_file_is_refused(made: Path, tmp_path: P
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe\x00")
     assert "it is no text" in run("check", binary, code=2).output
+
+
+def test_an_encrypted_copy_brings_the_file_back(made: Path, tmp_path: Path) -> None:
+    pyrage = pytest.importorskip("pyrage")
+    key, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+    keys, copy, back = tmp_path / "key.txt", tmp_path / "env.age", tmp_path / "back"
+    keys.write_text(f"# created by hand\n{key}\n", encoding="utf-8")
+    for_both = ("--recipient", str(other.to_public()), "--recipient", str(key.to_public()))
+
+    said = run("backup", made, copy, *for_both).output
+
+    sealed = copy.read_text(encoding="utf-8")
+    assert not [s for s in secrets_in(values(made)).values() if s in sealed + said]
+    # What any other age program does.
+    assert pyrage.decrypt(sealed.encode(), [other]) == made.read_bytes()
+    run("restore", copy, back, "--identity", keys)
+    assert back.read_bytes() == made.read_bytes()
+    assert [path.stat().st_mode & 0o777 for path in (copy, back)] == [0o600, 0o600]
+    assert "exists" in run("restore", copy, back, "--identity", keys, code=2).output
+    assert "exists" in run("backup", made, copy, *for_both, code=2).output
+
+    back.unlink()
+    keys.write_text(f"{pyrage.x25519.Identity.generate()}\n", encoding="utf-8")
+    assert "cannot be decrypted" in run("restore", copy, back, "--identity", keys, code=1).output
+    keys.write_text(f"{key}\n", encoding="utf-8")
+    copy.write_text(sealed.replace(sealed[200:203], "AAA"), encoding="utf-8")
+    assert "cannot be decrypted" in run("restore", copy, back, "--identity", keys, code=1).output
+    assert "is no copy" in run("restore", made, back, "--identity", keys, code=1).output
+    assert not back.exists()
+
+
+def test_what_is_no_key_is_refused_without_being_shown(made: Path, tmp_path: Path) -> None:
+    pyrage = pytest.importorskip("pyrage")
+    secret = str(pyrage.x25519.Identity.generate())
+    copy = tmp_path / "env.age"
+    said = run("backup", made, copy, "--recipient", secret, code=2).output
+    assert "recipient 1 is no public key" in said
+    assert secret not in said
+    for text in ("", "# none\n", "hidden\n"):
+        keys = tmp_path / "key.txt"
+        keys.write_text(text, encoding="utf-8")
+        said = run("restore", made, copy, "--identity", keys, code=2).output
+        assert "the file of keys has" in said
+        assert "hidden" not in said
+    assert not copy.exists()
+
+
+def test_a_passphrase_does_too(made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyrage")
+    copy, back, words = tmp_path / "env.age", tmp_path / "back", "correct horse battery staple"
+    assert "15 characters" in run("backup", made, copy, given="too short by 1.\n", code=2).output
+    assert "no passphrase" in run("backup", made, copy, code=2).output
+    run("backup", made, copy, given=f"{words}\n")
+    run("restore", copy, back, given=f"{words}\n")
+    assert back.read_bytes() == made.read_bytes()
