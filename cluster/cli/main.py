@@ -12,8 +12,6 @@ from typing import Annotated
 
 import structlog
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from cluster.cli import (
     access,
@@ -38,7 +36,9 @@ from cluster.cli import (
 )
 from cluster.cli import redis as redis_command
 from cluster.cli import relay as relay_command
+from cluster.cli import secrets as secrets_command
 from cluster.cli.common import EXIT_FAILURE, Commands, err, out, settings, use_config, use_pod
+from cluster.cli.findings import show_findings
 from cluster.core.settings import CONFIG_VARIABLE, POD_VARIABLE
 from cluster.local.binaries import build_all
 from cluster.local.doctor import Level, examine
@@ -70,6 +70,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(erasures.app, name="erasure")
 app.add_typer(database.app, name="database")
 app.add_typer(redis_command.app, name="redis")
+app.add_typer(secrets_command.app, name="secrets")
 app.command(epilog="Example: atalaia demo --camera rtsp://192.0.2.10/stream1")(up.demo)
 app.command(epilog="Example: atalaia -c configs/local.yaml up")(up.up)
 app.command(epilog="Example: atalaia -c configs/production.yaml relay")(relay_command.relay)
@@ -118,9 +119,6 @@ def servers() -> None:
         out().print(f"{name}: {path}", markup=False)
 
 
-_STYLES = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.FAILURE: ("✗", "red")}
-
-
 @app.command(epilog="Example: atalaia doctor --json")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -136,14 +134,7 @@ def doctor(
     if as_json:
         out().print(json.dumps([finding.as_dict() for finding in findings], indent=2), markup=False)
     else:
-        table = Table.grid(padding=(0, 2))
-        for finding in findings:
-            mark, style = _STYLES[finding.level]
-            detail = Text(finding.detail)
-            if finding.remedy:
-                detail.append(f"\n→ {finding.remedy}", style="yellow")
-            table.add_row(Text(f"{mark} {finding.name}", style=style), detail)
-        out().print(table)
+        show_findings(findings)
     if any(finding.level is Level.FAILURE for finding in findings):
         raise typer.Exit(EXIT_FAILURE)
 

@@ -15,6 +15,23 @@ CORES_FOR_TWO = 4
 """A replica takes 260 MB and 6 s of processor time to start; on two cores the cameras need them."""
 
 
+class MetricsSettings(Section):
+    """Where each replica of the API shows its metrics to Prometheus."""
+
+    host: str = Field("127.0.0.1", description="address that the port of the metrics listens on")
+    port: Port | None = Field(
+        9464, description="the first port that a replica tries; none: it has no such port"
+    )
+    ports: Annotated[int, Field(ge=1, le=64)] = Field(
+        4,
+        description="how many ports from that one on a replica tries: as many as replicas run on "
+        "one node, with those that replace them",
+    )
+    public: bool = Field(
+        True, description="whether the API's own port answers GET /metrics, too, to everybody"
+    )
+
+
 class ApiSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -61,6 +78,7 @@ class ApiSettings(Section):
         description="signs links to clips and recordings, at least 32 characters, the same for "
         "every replica; default: derived from livekit.api_secret",
     )
+    metrics: MetricsSettings = MetricsSettings()
     media_url_ttl_s: Annotated[int, Field(ge=10, le=86_400)] = Field(
         300, description="how long a signed link works"
     )

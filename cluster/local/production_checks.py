@@ -33,7 +33,7 @@ def examine_production(settings: Settings, environment: Mapping[str, str]) -> li
     """All checks, each with one finding at least."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         _examples, _public, _weak, _reused, _missing, _machine, _blobs, _transport, _rights,
-        _proxies, _networks, _log,
+        _proxies, _networks, _log, _metrics,
     )  # fmt: skip
     return [finding for check in checks for finding in check(settings)] + [_ray(environment)]
 
@@ -204,6 +204,12 @@ def _networks(settings: Settings) -> Iterator[Finding]:
 def _log(settings: Settings) -> Iterator[Finding]:
     other = [] if settings.log.format == "json" else [settings.log.format]
     yield _result("log", Level.WARNING, other, "Set log.format to json.", "json")
+
+
+def _metrics(settings: Settings) -> Iterator[Finding]:
+    public = ["the API's own port answers GET /metrics to everybody"] * settings.api.metrics.public
+    remedy = "Set api.metrics.public to false; Prometheus reads api.metrics.port of each replica."
+    yield _result("metrics", Level.WARNING, public, remedy, "on a port of their own")
 
 
 def _ray(environment: Mapping[str, str]) -> Finding:

@@ -25,6 +25,7 @@ from pipelines.clock import SystemClock
 from pipelines.errors import AtalaiaError
 from serve.api.app import create_app
 from serve.api.blobs import BlobPool
+from serve.api.metrics_port import MetricsPort
 from serve.api.ports import Deps, Probe
 from serve.api.ray_ports import (
     Actors,
@@ -36,6 +37,7 @@ from serve.api.ray_ports import (
     RayMemory,
 )
 from serve.api.readiness import PROBE_TIMEOUT_S
+from serve.api.state import state_of
 
 log = get_logger("api")
 
@@ -97,13 +99,17 @@ class Api:
             blobs=self._blobs,
             addresses=self._addresses,
             probes=self._probes(actors, *models),
+            replica=serve.get_replica_context().replica_id.unique_id,
         )
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
         # Where nobody runs `atalaia up`, as under KubeRay, or after Ray's head was replaced, the
         # controller and the listener are started from here. They are started once, by name.
         self._ensuring = asyncio.create_task(self._ensure_services(), name="ensure services")
-        return create_app(self._deps)
+        app = create_app(self._deps)
+        self._metrics_port = MetricsPort(self._settings.api.metrics, state_of(app).metrics)
+        self._metrics_port.start()
+        return app
 
     async def _ensure_services(self) -> None:
         try:
@@ -130,6 +136,7 @@ class Api:
         }
 
     async def __del__(self) -> None:
+        await self._metrics_port.aclose()
         await self._blobs.aclose()
         await self._gateway.aclose()
         self._addresses.close()

@@ -9,9 +9,9 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from pipelines.errors import NotFoundError
 from serve.api.audit.recorder import AuditHealth
 from serve.api.fields import ResponseBody
 from serve.api.problems import MEDIA_TYPE, problem_response
@@ -19,6 +19,8 @@ from serve.api.readiness import DependencyState
 from serve.api.state import StateDep
 
 router = APIRouter(tags=["health"])
+
+ELSEWHERE = "Prometheus reads them on the port that api.metrics names, inside the cluster."
 
 
 class Alive(ResponseBody):
@@ -68,9 +70,15 @@ async def readyz(state: StateDep) -> JSONResponse:
     "/metrics",
     summary="Prometheus metrics of this replica",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        404: {
+            "description": "`api.metrics.public` is false.",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    },
 )
 async def metrics(state: StateDep) -> Response:
-    return Response(
-        generate_latest(state.metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
-    )
+    if not state.deps.settings.api.metrics.public:
+        raise NotFoundError("Metrics are not shown on this port.", hint=ELSEWHERE)
+    return Response(state.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

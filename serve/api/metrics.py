@@ -6,6 +6,8 @@ Each application has a registry of its own, so that two in one process do not co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -13,7 +15,10 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    generate_latest,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.clock import Clock
@@ -26,10 +31,32 @@ AUDIT_RESULTS = ("written", "delayed", "lost")
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-class Metrics:
-    """What the API counts of itself."""
+class _OfReplica(Collector):
+    """The samples of a registry, each with the replica that they are of."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry, replica: str) -> None:
+        self._registry = registry
+        self._replica = {"replica": replica}
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample._replace(labels={**sample.labels, **self._replica})
+                for sample in metric.samples
+            ]
+            yield metric
+
+
+class Metrics:
+    """What the API counts of itself.
+
+    Args:
+        replica: goes into each sample, so that the counters of one replica are never continued by
+            those of another, on whatever address both are read; empty: there is only one.
+    """
+
+    def __init__(self, replica: str = "") -> None:
+        self._replica = replica
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -94,6 +121,14 @@ class Metrics:
             "Entries of the audit log that are not yet written.",
             registry=self.registry,
         )
+
+    def exposition(self) -> bytes:
+        """All samples of now, in Prometheus' text format 0.0.4."""
+        if not self._replica:
+            return generate_latest(self.registry)
+        shown = CollectorRegistry(auto_describe=False)
+        shown.register(_OfReplica(self.registry, self._replica))
+        return generate_latest(shown)
 
     def count_audit(self, result: str, count: int) -> None:
         """Count entries of the audit log; `result` is one of `AUDIT_RESULTS`."""

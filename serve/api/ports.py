@@ -178,6 +178,7 @@ class Deps:
         blobs: the blob storage of a tenant.
         addresses: decides which addresses cameras may have.
         probes: further dependencies of `/readyz` by name; database and Redis are always probed.
+        replica: which replica of the API this is; empty: the only one.
     """
 
     settings: Settings
@@ -193,3 +194,4 @@ class Deps:
     blobs: Callable[[str], BlobStore]
     addresses: CameraAddresses
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    replica: str = ""

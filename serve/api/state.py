@@ -61,7 +61,7 @@ class ApiState:
             ConfigError: there is no secret to sign links or tokens with.
         """
         api = deps.settings.api
-        metrics = Metrics()
+        metrics = Metrics(deps.replica)
         sign_in = SignIn.of(deps.settings, deps.database, deps.clock)
         homes = Homes(deps.settings, deps.database.platform())
         return cls(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import SecretStr
 from ray import serve
 from ray.serve.config import HTTPOptions
 
+from cluster.core.api_settings import MetricsSettings
 from cluster.core.names import CONTROLLER_ACTOR, HOST_ACTOR, SERVE_APP, SERVE_ENVIRONMENT
 from cluster.core.settings import (
     ApiSettings,
@@ -129,7 +131,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, valkey: str) -> Settings:
         livekit=LiveKitSettings(
             url=f"ws://127.0.0.1:{free_port()}", api_secret=SecretStr(LIVEKIT_SECRET)
         ),
-        api=ApiSettings(port=free_port()),
+        api=ApiSettings(port=free_port(), metrics=MetricsSettings(port=free_port(), ports=1)),
         ray=RaySettings(namespace="api-test"),
     )
 
@@ -280,7 +282,14 @@ async def test_events_pass_the_proxy_one_by_one_and_resume(running: Running) -> 
             assert json.loads(event.data)["id"] == str(make_alarm(3).id)
 
         async def nobody_listens() -> bool:
-            return "atalaia_alarm_streams 0.0" in (await acme.get("/metrics")).text
+            # On the port of its own, where the replica says which one it is.
+            scraped = await acme.get(
+                f"http://127.0.0.1:{running.settings.api.metrics.port}/metrics"
+            )
+            [open_now] = re.findall(
+                r'^atalaia_alarm_streams{replica="\w+"} (.*)$', scraped.text, re.M
+            )
+            return float(open_now) == 0
 
         # The replica notices that its clients have gone.
         await eventually(nobody_listens, within_s=60)

@@ -48,6 +48,9 @@ def test_the_documented_commands_exist() -> None:
         "audit anchor",
     }
     promised |= {"database re-encrypt"}
+    promised |= {
+        f"secrets {verb}" for verb in ("init", "validate", "check", "rotate", "backup", "restore")
+    }
     promised |= {f"erasure {verb}" for verb in ("list", "show", "verify", "key")}
     promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
     promised |= {"recordings status", "recordings confirm-loss"}

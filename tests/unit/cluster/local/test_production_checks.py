@@ -44,7 +44,7 @@ GOOD: dict[str, Any] = {
     "ray": {"address": "auto"},
     "api": {
         "url": "https://atalaia.acme.org", "media_secret": secret("media"),
-        "trusted_proxies": ["10.0.3.7/32"],
+        "trusted_proxies": ["10.0.3.7/32"], "metrics": {"public": False},
     },
     "audit": {"secret": secret("audit")},
     "auth": {"keys": [secret("tokens")]},
@@ -93,6 +93,7 @@ def test_good_settings_have_nothing_to_mend() -> None:
         ("trusted proxies", "warning", {"api__trusted_proxies": []}, "one address"),
         ("cameras' addresses", "warning", {"gateway__deny": []}, "denied"),
         ("log", "warning", {"log__format": "console"}, "console"),
+        ("metrics", "warning", {"api__metrics": {"public": True}}, "everybody"),
     ],
 )
 def test_what_is_found(name: str, level: str, changes: dict[str, Any], says: str) -> None:

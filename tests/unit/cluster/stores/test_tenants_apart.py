@@ -6,10 +6,9 @@ What is compared comes from the registries themselves, so that a new name is com
 
 from __future__ import annotations
 
-import ast
 import inspect
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import keys
 from pipelines.domain import SLUG_PATTERN, CameraKey
 from pipelines.identity import object_snapshot_key
+from tests.metrics_in_source import metrics_in_source, metrics_of
 
 SOURCES = Path(cluster.__file__).parent.parent
 
@@ -172,7 +172,6 @@ def test_each_kind_of_file_has_a_folder_of_its_own(
 
 # ------------------------------------------------------------ metrics
 
-_METRICS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 LABELS = {
     "cause", "cover", "direction", "kind", "lane", "method", "outcome", "quota", "result", "route",
     "stage", "state", "status", "store", "what",
@@ -180,49 +179,15 @@ LABELS = {
 """Words of a fixed, small set each. None is, or may become, a name that a tenant chose."""
 
 
-def _metrics() -> Iterator[tuple[str, set[str]]]:
-    """Name and labels of each metric, from the source of all packages."""
-    for package in ("cluster", "agents", "serve", "pipelines"):
-        for path in (SOURCES / package).rglob("*.py"):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Call) and _called(node) in _METRICS and node.args:
-                    name = node.args[0]
-                    if isinstance(name, ast.Constant) and str(name.value).startswith("atalaia"):
-                        yield f"{path.relative_to(SOURCES)}: {name.value!r}", _labels(node, tree)
-
-
-def _called(node: ast.Call) -> str:
-    function = node.func
-    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-
-
-def _labels(node: ast.Call, module: ast.Module) -> set[str]:
-    given = [k.value for k in node.keywords if k.arg in ("tag_keys", "labelnames")]
-    given += [argument for argument in node.args[2:3] if isinstance(argument, ast.Tuple)]
-    named = {
-        target.id: statement.value
-        for statement in ast.walk(module)
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Tuple)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
-    found: set[str] = set()
-    for labels in given:
-        value = named[labels.id] if isinstance(labels, ast.Name) else labels
-        found |= {ast.unparse(one).strip("'") for one in getattr(value, "elts", [value])}
-    return found
-
-
 def test_no_metric_is_labelled_with_what_a_tenant_chose() -> None:
-    found = dict(_metrics())
+    found = metrics_in_source()
     assert len(found) >= 25
-    for metric, labels in found.items():
-        unknown = labels - LABELS
+    for metric in found:
+        unknown = metric.labels - LABELS
         assert not unknown, (
-            f"{metric} has the labels {sorted(unknown)}. /metrics is open to everybody who reaches "
-            "the port, so a label may hold no name of a tenant, camera, user or key. If it is a "
-            "word of a fixed set, add it to LABELS here"
+            f"{metric.place}: {metric.name} has the labels {sorted(unknown)}. Metrics are open to "
+            "everybody who reaches their port, so a label may hold no name of a tenant, camera, "
+            "user or key. If it is a word of a fixed set, add it to LABELS here"
         )
 
 
@@ -234,6 +199,4 @@ def test_a_metric_with_another_label_would_be_found() -> None:
         ("KEYS = ('user',)\nmetrics.Gauge('atalaia_x', description='d', tag_keys=KEYS)", {"user"}),
         ("Counter('atalaia_x', 'd', registry=r)", set()),
     ):  # fmt: skip
-        module = ast.parse(source)
-        call = module.body[-1].value  # type: ignore[attr-defined]
-        assert (_called(call) in _METRICS, _labels(call, module)) == (True, labels)
+        assert [metric.labels for metric in metrics_of(source)] == [labels]
