@@ -49,7 +49,7 @@ def test_the_documented_commands_exist() -> None:
     }
     promised |= {"database re-encrypt"}
     promised |= {f"erasure {verb}" for verb in ("list", "show", "verify", "key")}
-    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
+    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register", "mask")}
     assert promised <= set(COMMANDS)
 
 
