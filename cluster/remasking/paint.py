@@ -18,7 +18,7 @@ from cluster.clips.clips import ClipFile
 from cluster.clips.playable import encode_for_browsers
 from cluster.clips.stitch import Stitched
 from cluster.media.planes import planes_of
-from cluster.media.transcode import FrameDecoder, FrameEncoder, frame_rate
+from cluster.media.transcode import DEFAULT_FPS, FrameDecoder, FrameEncoder
 from cluster.recording.audio import NO_AUDIO, AudioUnit, plan
 from cluster.recording.segment import SegmentFile, SegmentWriter, VideoFormat, VideoUnit
 from cluster.recording.tags import Tags
@@ -30,6 +30,10 @@ from pipelines.masking import MaskPainter
 
 # Frames of one camera are at most 8K; as RGB they take 100 MB.
 MAX_PIXELS = 40_000_000
+# The encoder writes its rate into the parameter sets, and files are joined in exports and clips
+# only where those are the same: what each file says of its rate differs by the jitter of its
+# frames. It is approximate in any case, and key frames come by time.
+RATE = Fraction(DEFAULT_FPS)
 # Of the frame: crops begin at whole pixels, and frames have a hundred lines or more.
 LEAST_MARGIN = 0.01
 
@@ -72,7 +76,7 @@ def paint_recording(
 def _paint_all(container: Any, segment: Segment, target: Path, painter: MaskPainter) -> PaintedFile:
     video, tracks = container.streams.video[0], container.streams.audio[:1]
     sound = plan(tracks[0]) if tracks else NO_AUDIO
-    decoder, encoder = FrameDecoder(video), FrameEncoder(frame_rate(video), lambda: painter)
+    decoder, encoder = FrameDecoder(video), FrameEncoder(RATE, lambda: painter)
     writer: SegmentWriter | None = None
     last_us, written = -1, 0
     for packet in container.demux(video, *tracks):
