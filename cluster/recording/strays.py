@@ -7,9 +7,11 @@ import re
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cluster.stores.blobs.tenant import ListedBlob, TenantBlobs
+from pipelines.times import moment_of, to_us
 
 # `recording.segment_s` is at most ten minutes, and a file ends at the next key frame.
 MAX_FILE_US = 1_200_000_000
@@ -18,6 +20,8 @@ _RECORDING = re.compile(
     r"(?P<painted>\.[0-9a-f]{16})?\.mp4",
     re.ASCII,
 )
+# Years have four digits.
+_LAST_US = to_us(datetime(9999, 12, 31, tzinfo=UTC))
 # Starts in one statement.
 _AT_ONCE = 200
 
@@ -26,11 +30,16 @@ Named = Callable[[str, Collection[int]], Awaitable[set[str]]]
 
 
 class Stray(NamedTuple):
-    """A file of a recording without a row. Its end is not known."""
+    """A file of a recording without a row."""
 
     camera: str
     start_us: int
     blob: ListedBlob
+
+    @property
+    def end_us(self) -> int:
+        """It ends before."""
+        return self.start_us + MAX_FILE_US
 
 
 def painted_key(key: str, sha256: str) -> str:
@@ -45,12 +54,21 @@ def start_of(key: str) -> int | None:
     return None if found is None else int(found["start_us"])
 
 
-async def day_folders(blobs: TenantBlobs, camera: str) -> list[str]:
-    """The folders with a camera's recordings, in order of time. Raises UnavailableError."""
+async def day_folders(
+    blobs: TenantBlobs, camera: str, *, from_us: int = 0, to_us: int = _LAST_US
+) -> list[str]:
+    """The folders with a camera's recordings that begin from `from_us` to `to_us`, in order of
+    time. Raises UnavailableError."""
+    first, last = _day(from_us), _day(to_us)
     folders = [f"recordings/{camera}"]
-    for _ in ("year", "month", "day"):
+    for length in (4, 7, 10):  # years, months, days
         folders = [f"{folder}/{name}" for folder in folders for name in await blobs.folders(folder)]
+        folders = [f for f in folders if first[:length] <= f[-length:] <= last[:length]]
     return folders
+
+
+def _day(at_us: int) -> str:
+    return f"{moment_of(min(max(0, at_us), _LAST_US)):%Y/%m/%d}"
 
 
 async def without_row(found: Collection[ListedBlob], named: Named) -> list[Stray]:
@@ -69,19 +87,18 @@ async def without_row(found: Collection[ListedBlob], named: Named) -> list[Stray
 
 
 async def strays_of(
-    blobs: TenantBlobs, camera: str, named: Named, *, from_us: int, to_us: int
+    blobs: TenantBlobs, camera: str, named: Named, *, from_us: int = 0, to_us: int = _LAST_US
 ) -> AsyncIterator[list[Stray]]:
     """A camera's files without a row that may hold any of `from_us` to `to_us`, both included.
     Raises UnavailableError."""
-    for folder in await day_folders(blobs, camera):
-        pages = blobs.pages(folder, string.digits)
-        async with aclosing(pages):
+    first_us = from_us - MAX_FILE_US
+    for folder in await day_folders(blobs, camera, from_us=first_us, to_us=to_us):
+        async with aclosing(blobs.pages(folder, string.digits)) as pages:
             async for page in pages:
                 inside = [
                     blob
                     for blob in page
                     if (start_us := start_of(blob.key)) is not None
-                    and start_us <= to_us
-                    and start_us + MAX_FILE_US >= from_us
+                    and first_us <= start_us <= to_us
                 ]
                 yield await without_row(inside, named)

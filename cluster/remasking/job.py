@@ -24,7 +24,7 @@ from pipelines.clock import Clock
 from pipelines.domain import MASK_DELAY_US, CameraKey, Polygon, Segment
 from pipelines.errors import AtalaiaError, InputError, NotFoundError, UnavailableError
 from pipelines.masking import MaskPainter
-from pipelines.retention import EARLIEST_US, LATEST_US, HeldSpan, clip_bounds, is_held
+from pipelines.retention import HeldSpan, clip_bounds, is_held
 
 log = get_logger("remasking")
 
@@ -160,7 +160,7 @@ class Remasking:
     async def _superseded(self) -> None:
         """Remove originals that an earlier run had no time to remove."""
         named = self._database.expiry(self._camera.key.tenant).recording_files
-        strays = strays_of(self._blobs, self._id, named, from_us=EARLIEST_US, to_us=LATEST_US)
+        strays = strays_of(self._blobs, self._id, named)
         async for found in strays:
             old = [stray for stray in found if self._is_settled(stray)]
             painted = await self._due.painted(self._id, [stray.start_us for stray in old])
