@@ -192,6 +192,8 @@ class Remasking:
             )
             new = self._row(segment, painted.file)
             await self._blobs.put_file(new.blob, target)
+            # Before the original goes.
+            await self._blobs.flush(new.blob)
         await self._replace(segment, new)
         self.done.recordings += 1
         self.done.frames_lost += painted.lost
