@@ -133,10 +133,20 @@ function TileFoot(props: {
       <div class="tile-name">
         <h3 title={camera.name}>{camera.name}</h3>
         <p class="tile-facts" title={facts}>
+          {unmasked.shown ? (
+            // First, so that a narrow tile does not cut it off.
+            <span class="chip unmasked" title={t('camera.unmasked.hint')}>
+              {t('camera.unmasked')}
+            </span>
+          ) : null}
           <span class={`chip ${camera.state}`} title={camera.reason}>
             {t(`camera.state.${camera.state}` as MessageKey)}
           </span>
-          {camera.masked ? <MaskChip unmasked={unmasked.shown} /> : null}
+          {camera.masked && !unmasked.shown ? (
+            <span class="chip masked" title={t('camera.masked.hint')}>
+              {t('camera.masked')}
+            </span>
+          ) : null}
           {facts}
         </p>
         {coverage && coverage.expectedS > 0 ? (
@@ -172,18 +182,6 @@ function TileFoot(props: {
         </TileButton>
       </div>
     </footer>
-  );
-}
-
-function MaskChip({ unmasked }: { unmasked: boolean }) {
-  return unmasked ? (
-    <span class="chip unmasked" title={t('camera.unmasked.hint')}>
-      {t('camera.unmasked')}
-    </span>
-  ) : (
-    <span class="chip masked" title={t('camera.masked.hint')}>
-      {t('camera.masked')}
-    </span>
   );
 }
 
