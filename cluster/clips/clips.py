@@ -16,7 +16,7 @@ from cluster.clips.scratch import Readable, Scratch
 from cluster.clips.stitch import Stitched, Stitcher, StreamFormat, video_format
 from cluster.core.log import get_logger
 from pipelines.clock import Clock
-from pipelines.domain import Alarm, Frozen, Recording, Segment
+from pipelines.domain import Alarm, Frozen, Recording, Segment, painted_us
 from pipelines.errors import ConflictError, NotFoundError
 from pipelines.times import rfc3339
 
@@ -65,6 +65,9 @@ class ClipFile(Frozen):
     height: int
     audio: bool
     masked: bool
+    masks_us: int | None = None
+    """All masks that the camera had at this moment are painted into it, if it is `masked`. None:
+    nobody noted it."""
     size: int
     sha256: str
     sources: tuple[str, ...]
@@ -76,6 +79,11 @@ class ClipFile(Frozen):
     def span(self) -> Span:
         """What the clip covers."""
         return Span(self.from_us, self.to_us)
+
+    @property
+    def painted_us(self) -> int | None:
+        """As of a `Segment`."""
+        return painted_us(self.from_us, self.masks_us, masked=self.masked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +365,7 @@ def _describe(clip: Stitched, run: list[Segment], segments: list[Segment]) -> Cl
         height=clip.height,
         audio=clip.audio,
         masked=all(segment.masked for segment in run),
+        masks_us=min((s.painted_us for s in run if s.painted_us is not None), default=None),
         size=clip.size,
         sha256=clip.sha256,
         sources=tuple(segment.sha256 for segment in segments),

@@ -105,17 +105,24 @@ class Scratch:
             ConflictError: its content was changed.
             UnavailableError: storage or disk is down.
         """
-        digest = hashlib.sha256()
-        await self.run(lambda: path.unlink(missing_ok=True))
-        for start in range(0, segment.size, BLOCK_BYTES):
-            block = await blobs.read_range(
-                segment.blob, start, min(start + BLOCK_BYTES, segment.size)
-            )
-            digest.update(block)
-            await self.run(partial(_append, path, block))
-        if digest.hexdigest() != segment.sha256:
+        if await self.copy(blobs, segment.blob, segment.size, path) != segment.sha256:
             log.error("segment changed in storage", camera=segment.camera, key=segment.blob)
             raise ConflictError("a segment of the recording was changed in storage.")
+
+    async def copy(self, blobs: Readable, key: str, size: int, path: Path) -> str:
+        """Copy a blob of `size` bytes to a local file. Returns the hash of what was read.
+
+        Raises:
+            NotFoundError: it no longer exists in storage.
+            UnavailableError: storage or disk is down.
+        """
+        digest = hashlib.sha256()
+        await self.run(lambda: path.unlink(missing_ok=True))
+        for start in range(0, size, BLOCK_BYTES):
+            block = await blobs.read_range(key, start, min(start + BLOCK_BYTES, size))
+            digest.update(block)
+            await self.run(partial(_append, path, block))
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Let running work finish and release the threads. Idempotent."""

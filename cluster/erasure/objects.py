@@ -13,11 +13,12 @@ from cluster.clips.clips import clip_keys
 from cluster.clips.manifest import Manifest
 from cluster.core.log import get_logger
 from cluster.erasure.stores import ErasureStores, Wait, remove_files, size_of
+from cluster.recording.strays import strays_of
 from cluster.retention.listed import table_span
 from cluster.retention.stores import all_of
 from cluster.retention.sweep import Steps
 from cluster.stores.db import ErasureItem
-from cluster.stores.db.erase_object import CLIPS
+from cluster.stores.db.erase_object import CLIPS, RECORDINGS
 from cluster.stores.db.erased import ALARM_PICTURES, VECTORS
 from cluster.stores.db.erasures import TARGETS
 from pipelines.domain import Alarm
@@ -156,8 +157,11 @@ class ObjectErasure:
         return next((one for one in failures if isinstance(one, AtalaiaError)), None)
 
     async def _listed(self, spans: Sequence[HeldSpan]) -> AsyncIterator[list[ErasureItem]]:
-        """Manifests and tables of the objects' times. Those that a hold keeps are noted."""
+        """Manifests and tables of the objects' times, and recordings that no row names. Those that
+        a hold keeps are noted."""
         async for items in self._manifests(spans):
+            yield items
+        async for items in self._strays(spans):
             yield items
         cameras = {str(span.camera) for span in spans}
         for camera in sorted(cameras & set(await self._stores.blobs.folders("detections"))):
@@ -170,6 +174,21 @@ class ObjectErasure:
                         if (span := table_span(blob.key)) is not None
                     ]
                     yield await self._touching(found, spans)
+
+    async def _strays(self, spans: Sequence[HeldSpan]) -> AsyncIterator[list[ErasureItem]]:
+        """Files of recordings without a row, of which one that may touch an object's time is taken
+        to do so. What was stored just now may be about to get its row; then it is refused, and
+        who stored it removes it."""
+        blobs, named = self._stores.blobs, self._work.recording_files
+        for span in spans:
+            times = {"from_us": span.from_us, "to_us": span.to_us}
+            async for strays in strays_of(blobs, str(span.camera), named, **times):
+                found = [
+                    (one.camera, _item(RECORDINGS, one.blob.key, one.start_us, one.end_us))
+                    for one in strays
+                    if one.blob.modified_us is None or one.blob.modified_us < self._before_us
+                ]
+                yield await self._touching(found, spans)
 
     async def _manifests(self, spans: Sequence[HeldSpan]) -> AsyncIterator[list[ErasureItem]]:
         async with aclosing(self._stores.blobs.pages("exports", _HEX)) as pages:

@@ -1,5 +1,5 @@
-"""Files that no row names: clips, manifests of exports, tables of jobs, pictures whose row never
-came. Found by listing the storage, in parts, and judged by what they belong to."""
+"""Files that no row names: clips, manifests of exports, tables of jobs, pictures and recordings
+whose row never came. Found by listing the storage, in parts, and judged by what they belong to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from cluster.clips.manifest import Manifest
+from cluster.recording.strays import Stray, day_folders, without_row
 from cluster.retention.clips import is_clip_held
 from cluster.retention.stores import AT_ONCE, StoredFile, TenantStores, all_of, remove_in_chunks
 from cluster.retention.sweep import GaveUp, Place, Steps, Sweep
@@ -99,6 +100,7 @@ class Listing:
             UnavailableError.
         size: groups in one step.
         until_us: what was stored later is left out.
+        daily: whether to go through it once a day only, because it lists all that is kept.
     """
 
     kind: RetentionKind
@@ -109,6 +111,12 @@ class Listing:
     size: int
     until_us: int = LATEST_US + 1
     owner: RetentionKind | None = None
+    daily: bool = False
+
+    @property
+    def shown(self) -> RetentionKind:
+        """Kind of what it shows."""
+        return self.owner or self.kind
 
     async def batches(
         self, stores: TenantStores, place: Place
@@ -171,13 +179,18 @@ class ListedSweep(Sweep):
             (K.ALARMS, stray_pictures_of_alarms),
             (K.OBJECTS, stray_pictures_of_objects),
         ):
-            until_us = self._oldest_us(K.SNAPSHOTS, owner)
-            last_us = self.resume.strays_us.get(owner, EARLIEST_US)
-            # Once a day, because it lists all pictures.
-            if until_us is not None and self.now_us >= last_us + DAY_US:
+            if (until_us := self._oldest_us(K.SNAPSHOTS, owner)) is not None:
                 found.append(pictures(stores, until_us))
+        if (until_us := self._oldest_us(K.RECORDINGS)) is not None:
+            # One that was stored today may be about to get its row.
+            found.append(stray_recordings(stores, min(until_us, self.now_us - DAY_US)))
+        found = [listing for listing in found if self._is_due(listing)]
         first = [n for n, listing in enumerate(found) if listing.name == self.resume.listing]
         return found[first[0] :] + found[: first[0]] if first else found
+
+    def _is_due(self, listing: Listing) -> bool:
+        last_us = self.resume.strays_us.get(listing.shown, EARLIEST_US)
+        return not listing.daily or self.now_us >= last_us + DAY_US
 
     async def _through(self, listing: Listing) -> Steps:
         """Go through a listing, from where the last run ended."""
@@ -196,8 +209,8 @@ class ListedSweep(Sweep):
             place.left = True
             return
         del self.resume.listed[listing.name]
-        if listing.owner is not None:
-            self.resume.strays_us[listing.owner] = self.now_us
+        if listing.daily:
+            self.resume.strays_us[listing.shown] = self.now_us
 
     async def _sweep(self, things: Sequence[ListedThing], place: Place) -> None:
         """Remove what may go of some things. Raises GaveUp: several failed at once; the next run
@@ -376,7 +389,7 @@ def stray_pictures_of_alarms(stores: TenantStores, until_us: int) -> Listing:
 
     return Listing(
         K.SNAPSHOTS, "pictures of alarms", _only("alarms"), _HEX, things, _IDS,
-        until_us=until_us, owner=K.ALARMS,
+        until_us=until_us, owner=K.ALARMS, daily=True,
     )  # fmt: skip
 
 
@@ -393,8 +406,36 @@ def stray_pictures_of_objects(stores: TenantStores, until_us: int) -> Listing:
     folders = partial(_by_camera, stores, "objects")
     return Listing(
         K.SNAPSHOTS, "pictures of objects", folders, _HEX, things, _IDS,
-        until_us=until_us, owner=K.OBJECTS,
+        until_us=until_us, owner=K.OBJECTS, daily=True,
     )  # fmt: skip
+
+
+def stray_recordings(stores: TenantStores, until_us: int) -> Listing:
+    """Recordings without a row, stored before `until_us`: of processes that ended in between, of
+    rows that were lost, and what others have taken the place of."""
+
+    async def folders() -> list[str]:
+        cameras = await stores.blobs.folders("recordings")
+        return [
+            folder
+            for camera in cameras
+            for folder in await day_folders(stores.blobs, camera, to_us=until_us)
+        ]
+
+    async def things(groups: list[Group]) -> list[ListedThing]:
+        blobs = [blob for group in groups for blob in group]
+        strays = await without_row(blobs, stores.expiry.recording_files)
+        return [_stray_recording(stray) for stray in strays]
+
+    return Listing(
+        K.RECORDINGS, "recordings without a row", folders, string.digits, things, _IDS,
+        until_us=until_us, daily=True,
+    )  # fmt: skip
+
+
+def _stray_recording(stray: Stray) -> ListedThing:
+    span = stray.start_us, stray.end_us
+    return ListedThing(K.RECORDINGS, stray.camera, stray.end_us, *span, _files([stray.blob]))
 
 
 def _stray(camera: str, blobs: Group, owner: RetentionKind) -> ListedThing:

@@ -36,6 +36,7 @@ from pipelines.domain.cameras import (
 )
 from pipelines.domain.events import (
     EVERY_SIGHTING,
+    MASK_DELAY_US,
     PATH_CELL_US,
     PATH_SCALE,
     Alarm,
@@ -48,6 +49,7 @@ from pipelines.domain.events import (
     SightingFilter,
     Stages,
     TrackPath,
+    painted_us,
 )
 from pipelines.domain.faults import SYSTEM_RULES, Fault, PictureFault, SystemKind
 from pipelines.domain.frames import (
@@ -87,6 +89,7 @@ from pipelines.domain.schedules import (
 
 __all__ = [
     "EVERY_SIGHTING",
+    "MASK_DELAY_US",
     "MAX_MASKS",
     "MIN_DETECT_FPS",
     "MIN_LINE_LENGTH",
@@ -148,5 +151,6 @@ __all__ = [
     "WorkOwner",
     "ZoneEntryRule",
     "ZoneRule",
+    "painted_us",
     "polygon_area",
 ]

@@ -15,6 +15,10 @@ from pipelines.domain.base import Frozen, Micros, Slug, UnitFloat
 from pipelines.domain.faults import SystemKind
 from pipelines.domain.rules import RuleKind
 
+MASK_DELAY_US = 5_000_000
+"""What is from so soon after a change of masks may be without them: a bridge hears of it within two
+seconds, and frames that it had by then are on their way."""
+
 
 class AlarmSource(StrEnum):
     LIVE = "live"
@@ -161,6 +165,8 @@ class Segment(Frozen):
         blob: key of the file in the tenant's blob storage.
         masked: whether privacy masks are painted into the frames.
         note: a remark for people, e.g. that audio was omitted; usually empty.
+        masks_us: masks were painted into it afterwards: those that the camera has had since this
+            moment. None: they were not.
     """
 
     camera: Slug
@@ -177,6 +183,27 @@ class Segment(Frozen):
     blob: str
     masked: bool = False
     note: str = ""
+    masks_us: int | None = None
+
+    @property
+    def painted_us(self) -> int | None:
+        """All masks that the camera had at this moment are painted into it, as far as anybody can
+        tell; None: it is unmasked."""
+        return painted_us(self.start_us, self.masks_us, masked=self.masked)
+
+
+def painted_us(from_us: int, masks_us: int | None, *, masked: bool) -> int | None:
+    """All masks that a camera had at this moment are painted into a video of it; None: it is
+    unmasked.
+
+    Args:
+        from_us: capture time of its first frame, UTC microseconds.
+        masks_us: as of a `Segment`.
+    """
+    if not masked:
+        return None
+    live_us = from_us - MASK_DELAY_US
+    return live_us if masks_us is None else max(live_us, masks_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ async def alarm_snapshot(
 ) -> Response:
     """Persons are hidden in it as the tenant's policy says."""
     found = await scope.alarm(alarm)
-    closed.require_moment(found.camera, found.capture_us)
+    await closed.require_alarm(scope, found)
     if found.snapshot is None:
         raise NotFoundError(f"Alarm '{alarm}' has no picture.")
     stored = await scope.blobs.get(found.snapshot)

@@ -10,7 +10,7 @@ from uuid import UUID
 from fastapi import Depends
 
 from cluster.core.roles import Permission, grants
-from pipelines.domain import Segment
+from pipelines.domain import MASK_DELAY_US, Alarm, Segment
 from pipelines.errors import NotFoundError
 from pipelines.retention import EARLIEST_US
 from serve.api.permissions import PrincipalDep
@@ -18,9 +18,20 @@ from serve.api.problems import PermissionDeniedError
 from serve.api.scope import PICTURE_KEY, TenantDep, TenantScope
 from serve.api.state import DepsDep
 
-MASK_DELAY_US = 5_000_000
-"""What is from so soon after a change of masks may be without them: a bridge hears of it within two
-seconds, and frames that it had by then are on their way."""
+
+@dataclass(frozen=True, slots=True)
+class SeenPicture:
+    """What is known of a picture in the storage.
+
+    Attributes:
+        at_us: the earliest moment that it can show.
+        masks_us: it has the masks that its camera has had since this moment, because they were
+            painted into it afterwards; None: they were not.
+    """
+
+    camera: str
+    at_us: int
+    masks_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,28 +47,38 @@ class ClosedFootage:
     since_us: Mapping[str, int]
     known: frozenset[str] | None = None
 
-    def covers(self, camera: str, at_us: int) -> bool:
-        """Whether what a camera saw at a moment is closed to the caller."""
-        if self._is_gone(camera):
+    def covers(self, picture: SeenPicture) -> bool:
+        """Whether a picture is closed to the caller."""
+        if self._is_gone(picture.camera):
             return True
-        since_us = self.since_us.get(camera)
-        return since_us is not None and at_us < since_us + MASK_DELAY_US
-
-    def hides(self, camera: str, from_us: int, *, masked: bool) -> bool:
-        """Whether a file is closed to the caller, which begins at `from_us`, with masks or not."""
-        if self._is_gone(camera):
-            return not masked
-        if camera not in self.since_us:
+        since_us = self.since_us.get(picture.camera)
+        if since_us is None or picture.at_us >= since_us + MASK_DELAY_US:
             return False
-        return not masked or self.covers(camera, from_us)
+        return picture.masks_us is None or picture.masks_us < since_us
+
+    def hides(self, camera: str, painted_us: int | None) -> bool:
+        """Whether a file is closed to the caller: a recording, or a clip.
+
+        Args:
+            painted_us: as of a `Segment`.
+        """
+        if self._is_gone(camera):
+            return painted_us is None
+        since_us = self.since_us.get(camera)
+        return since_us is not None and (painted_us is None or painted_us < since_us)
 
     def holds(self, segment: Segment) -> bool:
         """Whether a file of a recording is closed to the caller."""
-        return self.hides(segment.camera, segment.start_us, masked=segment.masked)
+        return self.hides(segment.camera, segment.painted_us)
 
-    def require_moment(self, camera: str, at_us: int) -> None:
-        """Raises PermissionDeniedError: the picture of a moment is closed to the caller."""
-        if self.covers(camera, at_us):
+    async def require_alarm(self, scope: TenantScope, alarm: Alarm) -> None:
+        """Raises PermissionDeniedError: the picture of an alarm is closed to the caller."""
+        picture = SeenPicture(alarm.camera, alarm.capture_us, None)
+        if self.covers(picture):
+            self._require(await _of_alarm(scope, alarm.id) or picture)
+
+    def _require(self, picture: SeenPicture) -> None:
+        if self.covers(picture):
             raise _closed("This picture is from before the camera had its privacy masks.")
 
     async def require_picture(self, scope: TenantScope, key: str) -> None:
@@ -68,7 +89,7 @@ class ClosedFootage:
         seen = await seen_in(scope, key)
         if seen is None:
             raise _closed("Nobody knows whether this picture is from before privacy masks.")
-        self.require_moment(*seen)
+        self._require(seen)
 
     def _is_gone(self, camera: str) -> bool:
         return self.known is not None and camera not in self.known
@@ -85,22 +106,33 @@ def _closed(message: str) -> PermissionDeniedError:
     )
 
 
-async def seen_in(scope: TenantScope, key: str) -> tuple[str, int] | None:
-    """The camera of a picture in the storage, and the earliest moment that it can show; None: that
-    is not known."""
+async def seen_in(scope: TenantScope, key: str) -> SeenPicture | None:
+    """A picture in the storage; None: nothing is known of it."""
     named = PICTURE_KEY.fullmatch(key)
     if named is None:
         return None
     if named["alarm"] is not None:
-        try:
-            alarm = await scope.alarm(UUID(named["alarm"]))
-        except NotFoundError:
-            return None
-        return alarm.camera, alarm.capture_us
+        return await _of_alarm(scope, UUID(named["alarm"]))
     found = await scope.tracks.object_of_picture(key)
     if found is None:
-        return named["camera"], EARLIEST_US
-    return found.sighting.camera, found.sighting.first_seen_us
+        return SeenPicture(named["camera"], EARLIEST_US, None)
+    return SeenPicture(found.sighting.camera, found.sighting.first_seen_us, found.masks_us)
+
+
+async def _of_alarm(scope: TenantScope, id: UUID) -> SeenPicture | None:
+    """None: there is no such alarm. One that has not reached the records has no masks that were
+    painted afterwards."""
+    try:
+        kept = await scope.records.alarm(id)
+    except NotFoundError:
+        pass
+    else:
+        return SeenPicture(kept.alarm.camera, kept.alarm.capture_us, kept.masks_us)
+    try:
+        alarm = await scope.alarm(id)
+    except NotFoundError:
+        return None
+    return SeenPicture(alarm.camera, alarm.capture_us, None)
 
 
 async def closed_footage(scope: TenantDep, deps: DepsDep, principal: PrincipalDep) -> ClosedFootage:

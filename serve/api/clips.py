@@ -110,7 +110,7 @@ async def alarm_clip(
         known, kept, scope.recordings, scope.blobs, at_most=at_most
     )
     file = clip.file
-    if file is not None and closed.hides(known.camera, file.from_us, masked=file.masked):
+    if file is not None and closed.hides(known.camera, file.painted_us):
         clip = before_mask(clip)
     sight = Sight(known.camera)
     if clip.file is not None:

@@ -52,6 +52,7 @@ class AuditAction(StrEnum):
     CAMERA_CHANGE = "camera.change"
     CAMERA_REMOVE = "camera.remove"
     MASKS_CHANGE = "masks.change"
+    MASKS_PAINT = "masks.paint"
     RULE_ADD = "rule.add"
     RULE_REMOVE = "rule.remove"
     LIVE_JOIN = "live.join"

@@ -158,7 +158,7 @@ class TenantBlobs:
         """
         path = self._path(key)
         if self._local:
-            await self._run(self._threaded(partial(sync, Path(path))))
+            await self._run(self._threaded(partial(_sync, Path(path))))
 
     async def put_file(self, key: str, source: Path) -> None:
         """Store a file's content, as `put` does, without holding it in memory.
@@ -443,6 +443,11 @@ def _modified_us(info: dict[str, Any]) -> int | None:
             case str() as text:
                 return to_us(datetime.fromisoformat(text))
     return None
+
+
+def _sync(path: Path) -> None:
+    sync(path)
+    sync(path.parent)  # its name there
 
 
 def _write(path: str, data: bytes, flush: bool) -> None:

@@ -185,6 +185,7 @@ def alarm_record_of(row: AlarmRow) -> AlarmRecord:
         acknowledged_by=row.acknowledged_by,
         acknowledged_at_us=row.acknowledged_at_us,
         recorded_us=row.recorded_us,
+        masks_us=row.masks_us,
     )
 
 
@@ -215,7 +216,8 @@ def object_values(sighting: Sighting, source: AlarmSource, recorded_us: int) -> 
 
 
 def object_record_of(row: ObjectRow) -> ObjectRecord:
-    return ObjectRecord(sighting=of_row(Sighting, row), source=AlarmSource(row.source))
+    sighting, source = of_row(Sighting, row), AlarmSource(row.source)
+    return ObjectRecord(sighting=sighting, source=source, masks_us=row.masks_us)
 
 
 def path_values(path: TrackPath) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from cluster.stores.db.key_records import TenantKeys
 from cluster.stores.db.moves import TenantMoves
 from cluster.stores.db.platform import PlatformRecords
 from cluster.stores.db.recordings import TenantRecordings
+from cluster.stores.db.remasking import TenantRemasking
 from cluster.stores.db.retention import TenantRetention
 from cluster.stores.db.secrets import StoredSecrets
 from cluster.stores.db.sessions import Sessions
@@ -152,6 +153,11 @@ class Database:
     def expiry(self, tenant: str) -> TenantExpiry:
         """One tenant's rows, to be removed. Raises InputError: `tenant` is no slug."""
         return TenantExpiry(self._of_tenant(tenant), tenant)
+
+    def remasking(self, tenant: str) -> TenantRemasking:
+        """What of one tenant is from before its cameras had their masks. Raises InputError:
+        `tenant` is no slug."""
+        return TenantRemasking(self._of_tenant(tenant), tenant)
 
     def erasures(self, tenant: str) -> TenantErasures:
         """What was asked to be erased of one tenant. Raises InputError: `tenant` is no slug."""

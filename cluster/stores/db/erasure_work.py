@@ -3,7 +3,7 @@ removed and what is counted agree wherever a process is killed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from cluster.stores.db.erase_object import (
 )
 from cluster.stores.db.erased import item_values, open_holds, put_items
 from cluster.stores.db.erasures import TARGETS, TenantErasures, erasure_of
+from cluster.stores.db.expiry import recording_files
 from cluster.stores.db.models import (
     AlarmRow,
     AnalysedRow,
@@ -295,6 +296,11 @@ class ErasureWork(TenantErasures):
             found, place = await erase_recordings(session, target.camera, span, holds, after)
             await self._keep(session, erasure, found)
         return place
+
+    async def recording_files(self, camera: str, starts_us: Collection[int]) -> set[str]:
+        """The files that the rows of a camera's recordings with these starts name."""
+        async with self._sessions.read() as session:
+            return await recording_files(session, camera, starts_us)
 
     async def _keep(self, session: AsyncSession, erasure: UUID, found: Found) -> None:
         await _hold(session, self.tenant, erasure, found.held)

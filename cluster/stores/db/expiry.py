@@ -6,7 +6,7 @@ Files and vectors that belong to a row are the caller's to remove, before the ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -175,6 +175,11 @@ class TenantExpiry:
                 for start_us, end_us, size, blob in await session.execute(statement)
             ]
 
+    async def recording_files(self, camera: str, starts_us: Collection[int]) -> set[str]:
+        """The files that the rows of a camera's recordings with these starts name."""
+        async with self._sessions.read() as session:
+            return await recording_files(session, camera, starts_us)
+
     async def remove_recordings(self, camera: str, starts_us: Sequence[int]) -> None:
         async with self._sessions.write() as session:
             await session.execute(
@@ -278,6 +283,16 @@ class TenantExpiry:
             if last is not None:
                 statement = statement.where(table.start_us <= last)
             return await deleted(session, statement)
+
+
+async def recording_files(
+    session: AsyncSession, camera: str, starts_us: Collection[int]
+) -> set[str]:
+    """The files that the rows of a camera's recordings with these starts name."""
+    statement = select(RecordingRow.blob).where(
+        RecordingRow.camera == camera, RecordingRow.start_us.in_(starts_us)
+    )
+    return set(await session.scalars(statement))
 
 
 async def names_in(session: AsyncSession, column: InstrumentedAttribute[str]) -> list[str]:

@@ -170,6 +170,8 @@ class AlarmRow(TenantOwned, Base):
     """As in `body`. Retention looks for pictures that are still kept."""
     replaced: Mapped[UUID | None] = mapped_column(Uuid)
     """The job's alarm whose place it took: picture and clip of that one may still be there."""
+    masks_us: Mapped[int | None] = mapped_column(BigInteger)
+    """Masks were painted into its picture afterwards, as of a recording."""
     body: Mapped[dict[str, Any]] = mapped_column(JsonBody)
     state: Mapped[str] = mapped_column(String(16))
     acknowledged_by: Mapped[str | None] = mapped_column(String(200))
@@ -200,6 +202,8 @@ class RecordingRow(TenantOwned, Base):
     sha256: Mapped[str] = mapped_column(String(64))
     blob: Mapped[str] = mapped_column(String(512))
     masked: Mapped[bool]
+    masks_us: Mapped[int | None] = mapped_column(BigInteger)
+    """Of masks that were painted into it afterwards: since when its camera had had them."""
     note: Mapped[str] = mapped_column(String(200))
     recorded_us: Mapped[int] = mapped_column(BigInteger)
 
@@ -240,6 +244,8 @@ class ObjectRow(TenantOwned, Base):
     colour: Mapped[str | None] = mapped_column(String(16))
     box: Mapped[list[float]] = mapped_column(JsonBody)
     snapshot: Mapped[str | None] = mapped_column(String(512))
+    masks_us: Mapped[int | None] = mapped_column(BigInteger)
+    """None of these masks touches what its picture shows, as of a recording."""
     source: Mapped[str] = mapped_column(String(8))
     recorded_us: Mapped[int] = mapped_column(BigInteger)
 

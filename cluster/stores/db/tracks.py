@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    null,
     select,
     tuple_,
 )
@@ -440,6 +441,7 @@ def _object_changes(insert: sqlite.Insert | postgresql.Insert) -> dict[str, Any]
         "last_seen_us": one_of(later, "last_seen_us"),
         "first_seen_us": one_of(earlier, "first_seen_us"),
         **{name: one_of(better, name) for name in ("confidence", "box", "colour", "snapshot")},
+        "masks_us": null(),  # nobody looked at the picture that it may have got
     }
 
 

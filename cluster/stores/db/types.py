@@ -135,6 +135,8 @@ class AlarmRecord(Frozen):
     acknowledged_by: str | None = None
     acknowledged_at_us: int | None = None
     recorded_us: int
+    masks_us: int | None = None
+    """Masks were painted into its picture afterwards: those that its camera has had since then."""
 
 
 class AlarmQuery(Frozen):
@@ -181,6 +183,9 @@ class ObjectRecord(Frozen):
     sighting: Sighting
     source: AlarmSource
     """Who wrote it first."""
+    masks_us: int | None = None
+    """None of the masks that its camera has had since this moment touches what its picture shows;
+    None: nobody looked."""
 
 
 class ObjectQuery(SightingFilter):

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import numpy as np
 import pytest
+import simplejpeg
 from sqlalchemy import update
 
+from cluster.clips.scratch import Scratch
 from cluster.core.roles import Role
+from cluster.remasking.job import Remasking, masked_camera
 from cluster.stores.db import CameraChanges
 from cluster.stores.db.models import CameraRow
 from cluster.stores.db.sessions import Sessions
-from pipelines.domain import AlarmSource, Stages
+from pipelines.domain import AlarmSource, CameraKey, Stages
 from pipelines.identity import alarm_snapshot_key, object_snapshot_key
 from serve.api.app import create_app
 from serve.api.times import rfc3339
@@ -210,3 +214,44 @@ async def test_a_link_from_before_the_masks_opens_nothing(world: World, client: 
     body = problem(await caller.get(links["gate"]), 403, "forbidden")
     assert "before the camera had its privacy masks" in str(body["detail"])
     assert (await caller.get(links["yard"])).status_code == 200
+
+
+async def test_what_got_its_masks_afterwards_is_open_until_there_is_another_mask(
+    world: World, client: Serve, tmp_path: Path
+) -> None:
+    blobs, records = world.blobs("acme"), world.database.tenant("acme")
+    alarm = ALARMS[BEFORE_US]
+    white = np.full((96, 128, 3), 200, np.uint8)
+    await blobs.put(alarm_snapshot_key(alarm.id), simplejpeg.encode_jpeg(white))
+    # Far from the mask on the left.
+    key = object_snapshot_key("gate", "t")
+    seen = make_sighting(track="t", first_seen_us=BEFORE_US, box=(0.8, 0.2, 0.9, 0.4), snapshot=key)
+    await world.database.tracks("acme").record_objects([seen], AlarmSource.LIVE)
+    await blobs.put(key, JPEG)
+    scratch = Scratch(tmp_path / "scratch", 1)
+    job = Remasking(
+        await masked_camera(world.database, CameraKey("acme", "gate")),
+        database=world.database,
+        blobs=blobs,
+        scratch=scratch,
+        clock=world.deps.clock,
+    )
+    done = await job.run()
+    scratch.close()
+    assert (done.recordings, done.pictures, done.failed) == (4, 1, 0)
+    caller = await client("block", Role.ANALYST)
+    page = (await caller.get("/v1/recordings", params={"camera": "gate"})).json()
+    assert [segment["masked"] for segment in page["segments"]] == [True] * 8
+    assert page["left_out"] == 0
+    assert (await export(caller, "gate", BEFORE_US)).status_code == 200
+    answer = await clip(caller, BEFORE_US)
+    assert (answer["state"], answer["masked"]) == ("ready", True)
+    shown = f"/v1/alarms/{alarm.id}/snapshot", f"/v1/snapshots/{key}"
+    for path in (*shown, f"/v1/snapshots/{alarm_snapshot_key(alarm.id)}"):
+        assert (await caller.get(path)).status_code == 200
+    right = [((0.5, 0.0), (1.0, 0.0), (1.0, 1.0))]
+    await records.update_camera("gate", CameraChanges(masks=LEFT + right))
+    assert await listed(caller, "gate") == ([], 8)
+    assert (await clip(caller, BEFORE_US))["code"] == "before-mask"
+    for path in shown:
+        problem(await caller.get(path), 403, "forbidden")

@@ -11,6 +11,8 @@ import pytest
 from cluster.clips.clips import clip_keys
 from cluster.erasure.receipt import verify
 from cluster.erasure.stores import ErasureStores
+from cluster.recording.shipper import blob_key
+from cluster.recording.strays import painted_key
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.bus import AlarmStream, TrackStream
 from cluster.stores.bus.listener import Listener, TrackListener
@@ -26,7 +28,7 @@ from pipelines.erasure import (
 )
 from pipelines.errors import ConflictError, InputError, NotFoundError, UnavailableError
 from pipelines.identity import object_snapshot_key
-from pipelines.retention import HeldSpan
+from pipelines.retention import DAY_US, LATEST_US, HeldSpan
 from tests.factories import T0_US, make_alarm, make_path, make_sighting
 from tests.integration.erasure.place import KEYS, SETTLE_US, Killed, Place
 from tests.integration.retention.site import DIM, MINUTE_US
@@ -444,3 +446,42 @@ async def test_what_can_be_asked_for(place: Place) -> None:
         await erasures.ask([A], "", "key:k1")
     assert len(await erasures.erasures()) == 20
     assert await place.site.database.erasures("globex").erasures() == []
+
+
+async def test_recordings_without_a_row_go_with_the_time_that_they_may_show(place: Place) -> None:
+    """Files end at most twenty minutes after they begin; A was in sight from T0 for two seconds."""
+    await fill(place)
+    site, retention = place.site, place.site.database.retention("acme")
+    old_us = site.clock.now_us() - 2 * SETTLE_US
+
+    async def stray(start_us: int, camera: str = "gate", *, stored_us: int = old_us) -> str:
+        key = blob_key(camera, start_us)
+        await site.blobs["acme"].put(key, b"a recording")
+        site.age_file("acme", key, stored_us)
+        return key
+
+    goes = {
+        await stray(T0_US - 19 * MINUTE_US),
+        await stray(T0_US + 1_000_000),
+        await stray(T0_US + 2_000_000),
+    }
+    masked = painted_key(blob_key("gate", T0_US), "ab" * 32)
+    await site.blobs["acme"].put(masked, b"a recording")
+    site.age_file("acme", masked, old_us)
+    stays = {
+        await stray(T0_US - 21 * MINUTE_US),
+        await stray(T0_US + 3_000_000),
+        await stray(T0_US, "yard"),
+    }
+    record = await place.finish("acme", await place.ask(A))
+    assert not site.files() & (goes | {masked})
+    assert stays <= site.files()
+    assert record.counts["blobs.recordings"].removed == COUNTS["blobs.recordings"] + 4
+    # What a hold keeps stays, and is named; what is being stored right now is left to its shipper.
+    held = await stray(T0_US + 9 * MINUTE_US)
+    await retention.add_hold(HeldSpan("gate", T0_US + 10 * MINUTE_US, LATEST_US), "c", "key:k1")
+    fresh = await stray(T0_US + 1_000_000, stored_us=site.clock.now_us() + DAY_US)
+    record = await place.finish("acme", await place.ask(Target("gate", "track-9")))
+    assert {held, fresh} <= site.files()
+    assert record.receipt is not None
+    assert record.receipt["held"]["blobs.recordings"] >= 1

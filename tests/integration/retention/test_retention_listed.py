@@ -9,8 +9,11 @@ import pytest
 
 from cluster.clips.clips import clip_key
 from cluster.clips.exports import manifest_key
+from cluster.recording.shipper import blob_key
+from cluster.recording.strays import painted_key
 from cluster.retention.sweeper import Sweeper
-from pipelines.retention import RetentionKind, RetentionPolicy
+from pipelines.domain import Segment
+from pipelines.retention import HeldSpan, RetentionKind, RetentionPolicy
 from tests.integration.retention.site import Site, Stuck
 
 K = RetentionKind
@@ -113,3 +116,54 @@ async def test_manifests_that_cannot_be_read_stop_no_other(
     stuck.unreadable = frozenset()
     await _rounds(sweeper, 2)
     assert site.files() == set()
+
+
+async def test_recordings_without_a_row_go_when_they_are_old(site: Site) -> None:
+    """Two that are old enough, of a camera that is there and of one that was removed; and all that
+    stays: one with a row, one that is younger, one that was stored today, one that is held."""
+    policy = RetentionPolicy(days={K.RECORDINGS: 30})
+    retention = site.database.retention("acme")
+    await retention.set_policy(policy, "key:k1")
+    blobs = site.blobs["acme"]
+
+    async def stray(days_ago: float, camera: str = "gate", *, stored: float | None = None) -> str:
+        key = blob_key(camera, site.at_us(days_ago))
+        await blobs.put(key, b"a recording")
+        site.age_file("acme", key, site.at_us(days_ago if stored is None else stored))
+        return key
+
+    goes = {await stray(40), await stray(35, "gone")}
+    kept_us = site.at_us(31)
+    await retention.add_hold(HeldSpan("yard", kept_us, kept_us), "case 7", "key:k1")
+    stays = {await stray(20), await stray(40.01, stored=0.5), await stray(31, "yard")}
+    sweeper = site.sweeper()
+    await sweeper.round()
+    assert site.files() == stays
+    assert not goes & stays
+    [count] = site.seen.runs[0].counts
+    assert (count.kind, count.removed, count.bytes) == (K.RECORDINGS, 2, 2 * len(b"a recording"))
+    # Once a day: the storage is not listed at each run.
+    late = await stray(50)
+    await sweeper.round()
+    assert late in site.files()
+    site.clock.advance(86_400)
+    await sweeper.round()
+    assert late not in site.files()
+
+
+async def test_a_recording_with_a_row_is_not_taken_for_one_without(site: Site) -> None:
+    """One that ended within the limit, beside the original from before its masks."""
+    policy = RetentionPolicy(days={K.RECORDINGS: 30})
+    await site.database.retention("acme").set_policy(policy, "key:k1")
+    start_us = site.at_us(40)
+    key = painted_key(blob_key("gate", start_us), "ab" * 32)
+    segment = Segment(
+        camera="gate", start_us=start_us, end_us=site.at_us(1), origin_us=start_us, codec="h264",
+        width=640, height=360, frames=1, size=3, sha256="ab" * 32, blob=key, masked=True,
+    )  # fmt: skip
+    await site.database.recordings("acme").add(segment)
+    for each in (key, segment.blob, blob_key("gate", start_us)):
+        await site.blobs["acme"].put(each, b"abc")
+        site.age_file("acme", each, start_us)
+    await site.sweeper().round()
+    assert site.files() == {key}

@@ -52,7 +52,7 @@ def test_the_documented_commands_exist() -> None:
         f"secrets {verb}" for verb in ("init", "validate", "check", "rotate", "backup", "restore")
     }
     promised |= {f"erasure {verb}" for verb in ("list", "show", "verify", "key")}
-    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register")}
+    promised |= {f"recordings {verb}" for verb in ("list", "export", "verify", "register", "mask")}
     promised |= {"recordings status", "recordings confirm-loss"}
     assert promised <= set(COMMANDS)
 

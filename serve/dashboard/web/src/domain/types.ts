@@ -23,6 +23,7 @@ export interface Camera {
 /** What a role may do; the names are the API's. The server decides; the page only hides the rest. */
 export type Permission =
   | 'camera.manage'
+  | 'live.unmasked'
   | 'rule.manage'
   | 'alarm.acknowledge'
   | 'object.search'

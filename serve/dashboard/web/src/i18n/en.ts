@@ -90,6 +90,11 @@ export const en = {
   'camera.rules': 'Rules',
   'camera.masked': 'Masked',
   'camera.masked.hint': 'Privacy masks cover parts of this video.',
+  'camera.masks.lift': 'Show without privacy masks (goes into the audit log)',
+  'camera.masks.show': 'Show with privacy masks',
+  'camera.unmasked': 'Without masks',
+  'camera.unmasked.hint':
+    'You see this video without its privacy masks. Others see it with them. No boxes are shown.',
   'camera.video': 'Live picture of {name}',
   'camera.actions': 'Actions for {name}',
   'camera.fps': '{fps} fps',

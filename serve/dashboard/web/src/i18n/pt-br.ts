@@ -91,6 +91,11 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
   'camera.rules': 'Regras',
   'camera.masked': 'Com máscara',
   'camera.masked.hint': 'Máscaras de privacidade cobrem partes deste vídeo.',
+  'camera.masks.lift': 'Mostrar sem máscaras de privacidade (fica no registro de auditoria)',
+  'camera.masks.show': 'Mostrar com máscaras de privacidade',
+  'camera.unmasked': 'Sem máscaras',
+  'camera.unmasked.hint':
+    'Você vê este vídeo sem as máscaras de privacidade. Os outros o veem com elas. Sem caixas.',
   'camera.video': 'Imagem ao vivo de {name}',
   'camera.actions': 'Ações de {name}',
   'camera.fps': '{fps} fps',

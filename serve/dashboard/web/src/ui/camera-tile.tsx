@@ -1,12 +1,20 @@
 import type { RefObject } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { blindCauses, coverageToday } from '../domain/coverage';
 import type { Camera, CameraCoverage } from '../domain/types';
 import { formatNumber, type MessageKey, t } from '../i18n';
 import { MAX_CONNECTIONS } from '../live/policy';
 import type { Workspace } from '../state/workspace';
 import { DebugPanel } from './debug-panel';
-import { EnlargeIcon, NoSignalIcon, RulesIcon, ShrinkIcon, TrashIcon } from './icons';
+import {
+  EnlargeIcon,
+  EyeIcon,
+  EyeOffIcon,
+  NoSignalIcon,
+  RulesIcon,
+  ShrinkIcon,
+  TrashIcon,
+} from './icons';
 import { type LiveCamera, useLiveCamera } from './use-live-camera';
 
 /** A camera at 1 frame per second is slow; three times that is a standstill. */
@@ -25,7 +33,8 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
   const video = useRef<HTMLVideoElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const wanted = workspace.connections.value.has(camera.id);
-  const live = useLiveCamera(workspace, camera.id, wanted, { video, canvas });
+  const unmasked = useUnmasked(workspace, camera, wanted);
+  const live = useLiveCamera(workspace, camera.id, wanted, unmasked.shown, { video, canvas });
   useVisibility(tile, (visible) => workspace.setVisible(camera.id, visible));
 
   const focused = workspace.focused.value === camera.id;
@@ -50,6 +59,7 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
       data-late={live.stats?.late ?? 0}
       data-overlay={live.stats?.overlay ?? 'none'}
       data-boxes={live.stats?.boxes ?? 0}
+      data-unmasked={unmasked.shown}
     >
       <TilePicture
         video={video}
@@ -64,6 +74,7 @@ export function CameraTile({ workspace, camera, onRules, onRemove }: CameraTileP
         facts={facts(camera, live)}
         coverage={workspace.coverage.value.get(camera.id)}
         focused={focused}
+        unmasked={unmasked}
         onRules={() => onRules(camera)}
         onRemove={workspace.can('camera.manage') ? () => onRemove(camera) : null}
         onEnlarge={toggleFocus}
@@ -111,20 +122,27 @@ function TileFoot(props: {
   facts: string;
   coverage: CameraCoverage | undefined;
   focused: boolean;
+  unmasked: Unmasked;
   onRules: () => void;
   onRemove: (() => void) | null;
   onEnlarge: () => void;
 }) {
-  const { camera, facts, coverage, focused, onRules, onRemove, onEnlarge } = props;
+  const { camera, facts, coverage, focused, unmasked, onRules, onRemove, onEnlarge } = props;
   return (
     <footer class="tile-foot">
       <div class="tile-name">
         <h3 title={camera.name}>{camera.name}</h3>
         <p class="tile-facts" title={facts}>
+          {unmasked.shown ? (
+            // First, so that a narrow tile does not cut it off.
+            <span class="chip unmasked" title={t('camera.unmasked.hint')}>
+              {t('camera.unmasked')}
+            </span>
+          ) : null}
           <span class={`chip ${camera.state}`} title={camera.reason}>
             {t(`camera.state.${camera.state}` as MessageKey)}
           </span>
-          {camera.masked ? (
+          {camera.masked && !unmasked.shown ? (
             <span class="chip masked" title={t('camera.masked.hint')}>
               {t('camera.masked')}
             </span>
@@ -143,6 +161,14 @@ function TileFoot(props: {
         role="group"
         aria-label={t('camera.actions', { name: camera.name })}
       >
+        {unmasked.toggle ? (
+          <TileButton
+            label={unmasked.shown ? t('camera.masks.show') : t('camera.masks.lift')}
+            onClick={unmasked.toggle}
+          >
+            {unmasked.shown ? <EyeOffIcon /> : <EyeIcon />}
+          </TileButton>
+        ) : null}
         <TileButton label={t('camera.rules')} onClick={onRules}>
           <RulesIcon />
         </TileButton>
@@ -223,6 +249,25 @@ function pictureNotice({ stats, hasPicture }: LiveCamera): TileNotice | null {
   const silentMs = performance.now() - stats.lastShownMs;
   if (silentMs < STALLED_MS) return null;
   return { icon: 'busy', text: t('link.stalled', { seconds: Math.round(silentMs / 1_000) }) };
+}
+
+interface Unmasked {
+  /** Whether the tile shows the room without masks. */
+  readonly shown: boolean;
+  /** Null where the camera has no masks, or who is signed in may not see below them. */
+  readonly toggle: (() => void) | null;
+}
+
+/** Ends when the tile goes out of view or the camera loses its masks: whoever comes back to the page
+ * sees masks, until somebody asks again. */
+function useUnmasked(workspace: Workspace, camera: Camera, wanted: boolean): Unmasked {
+  const [chosen, choose] = useState(false);
+  const possible = wanted && camera.masked && workspace.can('live.unmasked');
+  useEffect(() => {
+    if (!possible) choose(false);
+  }, [possible]);
+  const shown = chosen && possible;
+  return { shown, toggle: possible ? () => choose(!shown) : null };
 }
 
 function useVisibility(

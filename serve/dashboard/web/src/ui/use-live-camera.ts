@@ -20,6 +20,7 @@ export function useLiveCamera(
   workspace: Workspace,
   camera: string,
   wanted: boolean,
+  unmasked: boolean,
   elements: {
     readonly video: { readonly current: HTMLVideoElement | null };
     readonly canvas: { readonly current: HTMLCanvasElement | null };
@@ -32,7 +33,10 @@ export function useLiveCamera(
     if (!wanted || !video.current || !canvas.current) return;
     let joined = false;
     const player = new Player(video.current, canvas.current, nameOfClass);
-    const session = new LiveSession((signal) => workspace.api.join(camera, signal), {
+    const { api } = workspace;
+    const join = (signal: AbortSignal) =>
+      unmasked ? api.joinUnmasked(camera, signal) : api.join(camera, signal);
+    const session = new LiveSession(join, {
       video: (track) => player.attach(track),
       videoGone: () => player.detach(),
       detections: (payload) => player.receive(payload),
@@ -56,6 +60,6 @@ export function useLiveCamera(
       player.dispose();
       setStats(null);
     };
-  }, [workspace, camera, wanted, video, canvas]);
+  }, [workspace, camera, wanted, unmasked, video, canvas]);
   return { link, stats, hasPicture: (stats?.shown ?? 0) > 0 };
 }

@@ -242,6 +242,18 @@ describe('Api', () => {
     ]);
   });
 
+  it('asks for the room without masks by a route of its own', async () => {
+    const room = { url: 'ws://a', room: 'acme.gate.unmasked', token: 'token', masked: false };
+    const { api, requests } = apiThat(() => json(room));
+    const { url, token } = await api.joinUnmasked('do/or');
+    expect([url, token]).toEqual(['ws://a', 'token']);
+    await api.join('do/or');
+    expect(requests.map(({ url, init }) => [init.method, url])).toEqual([
+      ['POST', '/v1/cameras/do%2For/join/unmasked'],
+      ['POST', '/v1/cameras/do%2For/join'],
+    ]);
+  });
+
   it('knows which cameras are masked', async () => {
     const corner = [
       [0, 0],

@@ -200,7 +200,8 @@ async def test_the_disk_is_waited_for_unless_told_otherwise(
         assert flushed == [4]
         assert await blobs.get("later") == b"soon safe"
         await blobs.flush("later")
-        assert flushed == [4, 9]
+        # And its name, in the folder.
+        assert flushed == [4, 9, (tmp_path / "acme").stat().st_size]
 
 
 async def test_what_is_not_there_cannot_be_flushed(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Paints privacy masks into what was recorded before a camera had them."""
