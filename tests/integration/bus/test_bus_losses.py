@@ -7,11 +7,12 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 
-from cluster.stores.bus import AlarmStream, Listener
+from cluster.stores.bus import AlarmPublisher, AlarmStream, Listener, PublishOutcome, SpoolFullError
 from cluster.stores.bus.keys import alarms_key, settled_key
 from cluster.stores.bus.listener import Loss
 from cluster.stores.bus.stream import FIELD, GROUP
@@ -43,8 +44,15 @@ class Records:
         return await self._database.tenant("acme").record_alarms(alarms)
 
     async def numbers(self) -> list[int]:
-        page = await self._database.tenant("acme").alarms(AlarmQuery(limit=500))
-        return sorted(item.alarm.frame_id for item in page.items)
+        numbers: list[int] = []
+        cursor = None
+        while True:
+            query = AlarmQuery(limit=500, cursor=cursor)
+            page = await self._database.tenant("acme").alarms(query)
+            numbers += [item.alarm.frame_id for item in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                return sorted(numbers)
 
 
 async def _tenants() -> Sequence[str]:
@@ -288,3 +296,63 @@ async def test_an_unreadable_entry_is_no_silent_loss(
         await redis_client.xadd(KEY, {FIELD: b"garbage"})
         await settled(redis_client)
         assert listener.stats.lost == {Loss.DEAD: 1}
+
+
+# Of a site that raises two alarms a second while the database is away for ten minutes.
+IN_TEN_MINUTES = 1_200
+
+
+async def test_a_database_that_is_away_for_ten_minutes_costs_nothing(
+    valkey: str, redis_client: Redis, database: Database, tmp_path: Path
+) -> None:
+    """The alarms of ten minutes; the time itself changes nothing: what waits has no age limit."""
+    records = Records(database)
+    async with (
+        listening(redis_client, records) as listener,
+        AlarmPublisher(valkey, tmp_path, "host", timeout_s=PATIENCE_S) as publisher,
+    ):
+        records.away = True
+        for number in range(IN_TEN_MINUTES):
+            assert await publisher.publish(make_alarm(number)) is PublishOutcome.PUBLISHED
+        await refused(records)
+        assert await records.numbers() == []
+        records.away = False
+        await settled(redis_client)
+        assert await records.numbers() == list(range(IN_TEN_MINUTES))
+        assert listener.stats.recorded == IN_TEN_MINUTES
+        assert listener.stats.lost == {}
+
+
+async def test_beyond_the_streams_capacity_alarms_wait_on_disk_and_then_are_counted(
+    valkey: str, redis_client: Redis, database: Database, tmp_path: Path
+) -> None:
+    """A stream for 200, and a spool with room for some of the rest: those it refuses are named."""
+    records = Records(database)
+    records.away = True
+    lost: list[int] = []
+    outcomes = Counter[PublishOutcome]()
+    async with (
+        listening(redis_client, records, keep=10) as listener,
+        AlarmPublisher(
+            *(valkey, tmp_path, "host"),
+            timeout_s=PATIENCE_S,
+            max_spool_bytes=64 << 10,
+            stream_capacity=200,
+        ) as publisher,
+    ):
+        for number in range(1_000):
+            try:
+                outcomes[await publisher.publish(make_alarm(number))] += 1
+            except SpoolFullError:
+                lost.append(number)
+        assert outcomes[PublishOutcome.PUBLISHED] == 200
+        assert outcomes[PublishOutcome.SPOOLED] > 0
+        assert publisher.stats.refused == len(lost) > 0
+        records.away = False
+
+        async def recorded() -> bool:
+            return len(await records.numbers()) >= 1_000 - len(lost)
+
+        await until(recorded)
+        assert await records.numbers() == sorted(set(range(1_000)) - set(lost))
+        assert listener.stats.lost == {}
