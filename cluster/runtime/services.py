@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import ray
+from ray.util import metrics
 
 from cluster.controller.controller import Controller
 from cluster.controller.coverage import CoverageKeeper
@@ -24,6 +26,7 @@ from cluster.core.work_orders import Purpose, WorkOrder, WorkOrders
 from cluster.erasure.service import ErasureService
 from cluster.media.gateway_choice import make_gateway
 from cluster.retention.service import RetentionService
+from cluster.runtime.losses import Losses
 from cluster.stores.audit.anchors import AnchorKeys
 from cluster.stores.audit.keeper import AnchorKeeper
 from cluster.stores.bus import (
@@ -34,6 +37,7 @@ from cluster.stores.bus import (
     open_redis,
     replay_left_spools,
 )
+from cluster.stores.bus.listener import Loss
 from cluster.stores.db import Database, RecordCipher
 from pipelines.clock import SystemClock
 from pipelines.domain import Alarm, CameraKey, SystemKind
@@ -189,8 +193,21 @@ class ListenerService:
         async def tenants() -> list[str]:
             return await platform.at_home(draining=True)
 
-        alarms = Listener(self._redis, tenants, self._database.tenant, LISTENER_ACTOR)
-        tracks = TrackListener(self._redis, tenants, self._database.tracks, LISTENER_ACTOR)
+        self._losses = Losses(_loss_metric())
+        alarms = Listener(
+            self._redis,
+            tenants,
+            self._database.tenant,
+            LISTENER_ACTOR,
+            on_loss=self._losses.add,
+        )
+        tracks = TrackListener(
+            self._redis,
+            tenants,
+            self._database.tracks,
+            LISTENER_ACTOR,
+            on_loss=self._losses.add,
+        )
         anchors = AnchorKeeper(
             self._database.audit_heads(),
             partial(AnchorKeys.of, settings),
@@ -209,6 +226,10 @@ class ListenerService:
         """True while the listeners and the anchors' keeper run."""
         return not any(task.done() for task in self._tasks)
 
+    async def losses(self) -> str | None:
+        """What did not reach the records since the start, and why; None: nothing."""
+        return self._losses.sentence()
+
     async def aclose(self) -> None:
         """Cancel all of them; unacknowledged entries are delivered again. Idempotent."""
         if any(task.cancelled() for task in self._tasks):
@@ -218,6 +239,20 @@ class ListenerService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._redis.aclose()
         await self._database.aclose()
+
+
+def _loss_metric() -> Callable[[str, Loss, int], None]:
+    """Adds to a counter of Ray's exporter. Labels: no tenant."""
+    lost = metrics.Counter(
+        "atalaia_entries_not_recorded",
+        description="alarms and track updates that did not reach the records",
+        tag_keys=("what", "reason"),
+    )
+
+    def count(what: str, loss: Loss, count: int) -> None:
+        lost.inc(count, tags={"what": what, "reason": loss.value})
+
+    return count
 
 
 def _ensure_actor(kind: type, name: str, settings: Settings) -> Any:

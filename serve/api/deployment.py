@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from cluster.core.log import configure_logging, get_logger
-from cluster.core.names import API, CONTROLLER_ACTOR, LISTENER_ACTOR
+from cluster.core.names import API, CONTROLLER_ACTOR
 from cluster.core.settings import Settings
 from cluster.core.work_orders import WorkOrders
 from cluster.media.gateway_choice import make_gateway
@@ -132,7 +132,7 @@ class Api:
             "embedder": embedder.info,
             "memory": memory.info,
             "controller": partial(actors.ping, CONTROLLER_ACTOR),
-            "listener": partial(actors.ping, LISTENER_ACTOR),
+            "listener": actors.listener,
         }
 
     async def __del__(self) -> None:

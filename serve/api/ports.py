@@ -32,7 +32,7 @@ from pipelines.domain import (
 Vector = npt.NDArray[np.float32]
 
 Probe = Callable[[], Awaitable[object]]
-"""Returns (whatever) where a dependency answers; raises where it does not."""
+"""Returns where a dependency answers; raises where it does not. A text is shown with it."""
 
 
 class LoadedModel(Protocol):

@@ -16,7 +16,7 @@ from ray.job_submission import JobSubmissionClient
 from ray.serve.handle import DeploymentHandle
 
 from cluster.core.handles import by_value
-from cluster.core.names import CONTROLLER_ACTOR
+from cluster.core.names import CONTROLLER_ACTOR, LISTENER_ACTOR
 from cluster.core.remote import ray_errors, unavailable
 from cluster.core.work_orders import PLATFORM, Purpose, WorkOrders
 from pipelines.domain import CameraKey, Detections, LetterboxedFrame, SightingFilter, WorkOwner
@@ -141,6 +141,13 @@ class Actors:
             actor = await self.get(name, name)
             if not await actor.ping.remote():
                 raise unavailable(name)
+
+    async def listener(self) -> str | None:
+        """As `ping`; what the listener could not record since its start, None: nothing."""
+        await self.ping(LISTENER_ACTOR)
+        async with ray_errors(LISTENER_ACTOR, PING_TIMEOUT_S):
+            actor = await self.get(LISTENER_ACTOR, LISTENER_ACTOR)
+            return cast("str | None", await actor.losses.remote())
 
 
 class RayController:

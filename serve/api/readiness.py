@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from pydantic import Field
+
 from cluster.core.log import get_logger
 from pipelines.clock import Clock
 from pipelines.errors import AtalaiaError
@@ -23,7 +25,9 @@ log = get_logger("api.health")
 class DependencyState(ResponseBody):
     status: Literal["up", "down"]
     ms: float
-    detail: str | None = None
+    detail: str | None = Field(
+        None, description="Why it is down; or, where it is up, what it has to say."
+    )
 
 
 class Readiness:
@@ -46,24 +50,29 @@ class Readiness:
 
     async def _ask(self, name: str) -> DependencyState:
         began = self._clock.monotonic()
-        detail = await self._trouble(name)
-        ms = round((self._clock.monotonic() - began) * 1_000, 2)
-        return DependencyState(status="down" if detail else "up", ms=ms, detail=detail)
-
-    async def _trouble(self, name: str) -> str | None:
-        """Why the dependency is down, in words that hold no address; None where it is up."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
-                await self._probes[name]()
-        except TimeoutError:
-            return f"no answer within {PROBE_TIMEOUT_S:g} s"
-        except AtalaiaError as error:
-            log.warning("dependency down", dependency=name, error=str(error))
-            return error.code
+                said = await self._probes[name]()
         except Exception as error:  # noqa: BLE001 -- whatever a client library raises, it is down
-            log.warning("dependency down", dependency=name, error=repr(error))
-            return type(error).__name__
-        return None
+            return self._state(began, "down", _trouble(name, error))
+        return self._state(began, "up", said if isinstance(said, str) else None)
+
+    def _state(
+        self, began: float, status: Literal["up", "down"], detail: str | None
+    ) -> DependencyState:
+        ms = round((self._clock.monotonic() - began) * 1_000, 2)
+        return DependencyState(status=status, ms=ms, detail=detail)
+
+
+def _trouble(name: str, error: Exception) -> str:
+    """Why a dependency is down, in words that hold no address."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {PROBE_TIMEOUT_S:g} s"
+    if isinstance(error, AtalaiaError):
+        log.warning("dependency down", dependency=name, error=str(error))
+        return error.code
+    log.warning("dependency down", dependency=name, error=repr(error))
+    return type(error).__name__
 
 
 def standard_probes(deps: Deps) -> dict[str, Probe]:

@@ -84,7 +84,7 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
         Rule(("scan",)),
     ),
     "detector": (Rule((*_CONNECTION, "get"), read_only=(KeyPattern.MODEL,)),),
-    # Consumes both streams.
+    # Consumes both streams, and marks up to where alarms are kept.
     "listener": (
         Rule(
             (
@@ -94,6 +94,12 @@ ACCESS: Mapping[RedisProcess, tuple[Rule, ...]] = {
             ),
             (KeyPattern.ALARMS, KeyPattern.TRACKS),
         ),
+        # Scripts have both keys.
+        Rule(
+            (*_SCRIPTS, "exists", "xinfo|stream", "xpending", "xrange"),
+            (KeyPattern.ALARMS, KeyPattern.ALARMS_SETTLED),
+        ),
+        Rule(("get", "set"), (KeyPattern.ALARMS_SETTLED,)),
         Rule(("xadd",), (KeyPattern.DEAD_LETTERS,)),
     ),
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from cluster.core.backoff import Backoff
 from cluster.core.log import get_logger
 from cluster.stores.bus.connection import redis_errors
 from cluster.stores.bus.keys import dead_key
-from cluster.stores.bus.stream import GROUP, UnreadableEntryError
+from cluster.stores.bus.settlement import Look, Settlement, order
+from cluster.stores.bus.stream import GROUP, RawEntry, UnreadableEntryError
 from pipelines.clock import Clock, SystemClock
 from pipelines.errors import InputError, UnavailableError
 
@@ -26,6 +28,8 @@ TENANTS_EVERY_S = 2.0
 CLAIM_IDLE_MS = 30_000
 CLAIM_EVERY_S = 10.0
 DEAD_KEPT = 10_000
+# Ids of entries that are recorded and behind one that is not: some 60 bytes each.
+SETTLED_KEPT = 10_000
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
 
@@ -48,6 +52,10 @@ class StreamHandler(Protocol[T]):
         """Key of the tenant's stream."""
         ...
 
+    def mark(self, tenant: str) -> str | None:
+        """Key of the stream's mark, see `settlement`; None: what it carries may be lost."""
+        ...
+
     def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> T:
         """Raises UnreadableEntryError."""
         ...
@@ -66,6 +74,25 @@ class StreamHandler(Protocol[T]):
         ...
 
 
+class Loss(StrEnum):
+    """Why an entry did not reach the records."""
+
+    TRIMMED = "trimmed"
+    """It was removed with all before it, and not by us: we trim what is recorded."""
+    DELETED = "deleted"
+    """It alone was removed, by an erasure or by hand."""
+    DEAD = "dead"
+    """The records can never take it; it is kept in the dead stream, with the reason."""
+
+
+OnLoss = Callable[[str, Loss, int], None]
+"""Is told what an entry carried, why it did not reach the records, and how many there were."""
+
+
+def ignore_loss(what: str, loss: Loss, count: int) -> None:
+    """For those who read `stats`."""
+
+
 @dataclass(slots=True)
 class ListenerStats:
     """Counts since the start.
@@ -73,14 +100,18 @@ class ListenerStats:
     Attributes:
         recorded: entries that were new to the records.
         known: entries that the records had already.
-        dead: entries moved to the dead stream.
-        vanished: entries that were gone from the stream before they could be recorded.
+        recovered: of the recorded ones, those that Redis had forgotten to be pending.
+        lost: entries that did not reach the records, by why.
     """
 
     recorded: int = 0
     known: int = 0
-    dead: int = 0
-    vanished: int = 0
+    recovered: int = 0
+    lost: Counter[Loss] = field(default_factory=Counter)
+
+    @property
+    def dead(self) -> int:
+        return self.lost[Loss.DEAD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +136,7 @@ class Consumer(Generic[T]):
         consumer: name of this listener in the group, the same after a restart.
         clock: for how often to look for tenants and for work left by others.
         claim_idle_ms: how long another consumer's entry must lie before it is taken over.
+        on_loss: is told of each loss, beside the log and `stats`.
     """
 
     def __init__(
@@ -116,8 +148,12 @@ class Consumer(Generic[T]):
         *,
         clock: Clock | None = None,
         claim_idle_ms: int = CLAIM_IDLE_MS,
+        on_loss: OnLoss = ignore_loss,
     ) -> None:
         self._redis = redis
+        self._on_loss = on_loss
+        self._settlement = Settlement(redis, handler.batch)
+        self._settled: dict[str, set[bytes]] = {}  # stream key → ids of this process, past the mark
         self._name_tenants = tenants
         self._handler = handler
         self._consumer = consumer
@@ -163,29 +199,29 @@ class Consumer(Generic[T]):
             return
         for key in sorted(self._unfinished):
             await self._finish(key)
+            await self._settle(key)
             self._unfinished.discard(key)
         if now_s >= self._claim_due_s:
             for key in list(self._tenants):
                 await self._take_over(key)
+                await self._settle(key)
             self._claim_due_s = now_s + self._claim_every_s
         for key, deliveries in await self._read(dict.fromkeys(self._tenants, ">"), BLOCK_MS):
             await self._handle(key, deliveries)
 
     async def _find_tenants(self) -> None:
         wanted = {self._handler.key(tenant): tenant for tenant in await self._name_tenants()}
-        for key in wanted:
+        for key, tenant in wanted.items():
             # Again for known ones too: a Redis that lost its data has lost the group.
-            with redis_errors():
-                try:
-                    await self._redis.xgroup_create(key, GROUP, id="0", mkstream=True)
-                except ResponseError as error:
-                    if not str(error).startswith("BUSYGROUP"):
-                        raise
-                    if key in self._tenants:
-                        continue
+            new, again = await self._settlement.ensure_group(key, self._handler.mark(tenant))
+            if again:
+                _LOG.warning("the consumer group was gone", stream=key)
+            if not new and key in self._tenants:
+                continue
             self._unfinished.add(key)
         self._tenants = wanted
         self._unfinished &= set(wanted)
+        self._settled = {key: self._settled.get(key, set()) for key in wanted}
 
     async def _finish(self, key: str) -> None:
         """Handle what this consumer was given before, until nothing of it is left."""
@@ -211,8 +247,8 @@ class Consumer(Generic[T]):
                 )
             start, raw, deleted = answer
             if raw or deleted:
-                _LOG.info("took over entries", stream=key, count=len(raw), vanished=len(deleted))
-            self.stats.vanished += len(deleted)
+                _LOG.info("took over entries", stream=key, count=len(raw), gone=len(deleted))
+            await self._miss(key, deleted)
             await self._handle(key, _deliveries(raw))
             if start in (b"0-0", "0-0"):
                 return
@@ -230,23 +266,86 @@ class Consumer(Generic[T]):
         """Record what was delivered, and only then acknowledge it."""
         if not deliveries:
             return
-        tenant = self._tenants[key]
+        await self._miss(key, [d.entry_id for d in deliveries if d.fields is None])
+        there = [d for d in deliveries if d.fields is not None]
+        if there:
+            await self._keep(key, there)
+        with redis_errors():
+            await self._redis.xack(key, GROUP, *(d.entry_id for d in deliveries))
+        settled = self._settled[key]
+        if len(settled) > SETTLED_KEPT:
+            settled.clear()  # they are found in the records
+        settled.update(d.entry_id for d in there)
+        await self._settle(key)
+        await self._handler.trim(self._tenants[key])
+
+    async def _keep(self, key: str, deliveries: Sequence[_Delivery]) -> None:
+        """Record what can be recorded; the rest goes to the dead stream."""
         items: dict[bytes, T] = {}
         for delivery in deliveries:
-            if delivery.fields is None:
-                self.stats.vanished += 1
-                _LOG.error("an entry vanished before it was recorded", stream=key)
-                continue
             try:
-                items[delivery.entry_id] = self._handler.decode(tenant, delivery.fields)
+                items[delivery.entry_id] = self._handler.decode(
+                    self._tenants[key], delivery.fields or {}
+                )
             except UnreadableEntryError as error:
                 await self._dead_letter(key, delivery, str(error))
         await self._record(key, items, {d.entry_id: d for d in deliveries})
-        done = [d.entry_id for d in deliveries if d.fields is None or d.entry_id in items]
-        with redis_errors():
-            if done:
-                await self._redis.xack(key, GROUP, *done)
-        await self._handler.trim(tenant)
+
+    async def _settle(self, key: str) -> None:
+        """Move the mark over what is settled. What the group was given and nobody vouches for is
+        recorded, again without effect: its consumer was deleted, or another one did it."""
+        mark = self._handler.mark(self._tenants[key])
+        if mark is None:
+            self._settled[key].clear()
+            return
+        look = await self._look(key, mark)
+        while look.entries:
+            ids = {entry_id for entry_id, _ in look.entries}
+            fresh = [e for e in look.entries if e[0] not in self._settled[key]]
+            if fresh:
+                await self._recover(key, fresh)
+            self._settled[key] -= ids
+            look = await self._look(key, mark, look)
+
+    async def _recover(self, key: str, entries: list[RawEntry]) -> None:
+        before = self.stats.recorded
+        await self._keep(key, _deliveries(entries))
+        recovered = self.stats.recorded - before
+        if recovered:
+            self.stats.recovered += recovered
+            _LOG.warning("entries were forgotten to be pending", stream=key, count=recovered)
+
+    async def _look(self, key: str, mark: str, vouched: Look | None = None) -> Look:
+        """Find what is not settled, and count what was trimmed."""
+        look = await self._settlement.look(key, mark, vouched)
+        if look.lost:
+            settled = self._settled[key]
+            kept = {i for i in settled if not look.first or order(i) < order(look.first)}
+            settled -= kept
+            self._lose(key, Loss.TRIMMED, look.lost - len(kept))
+        return look
+
+    async def _miss(self, key: str, ids: Sequence[bytes]) -> None:
+        """Count pending entries that are gone from the stream."""
+        mark = self._handler.mark(self._tenants[key])
+        if not ids:
+            return
+        if mark is None:
+            self._lose(key, Loss.DELETED, len(ids))
+            return
+        look = await self._look(key, mark)
+        trimmed = [i for i in ids if not look.first or order(i) < order(look.first)]
+        self._lose(key, Loss.DELETED, len(ids) - len(trimmed))
+        # Else they are among those which `_look` has counted.
+        if not look.exact:
+            self._lose(key, Loss.TRIMMED, len(trimmed))
+
+    def _lose(self, key: str, loss: Loss, count: int) -> None:
+        if count <= 0:
+            return
+        self.stats.lost[loss] += count
+        self._on_loss(self._handler.name, loss, count)
+        _LOG.error("entries were not recorded", stream=key, reason=loss.value, count=count)
 
     async def _record(
         self, key: str, items: dict[bytes, T], deliveries: dict[bytes, _Delivery]
@@ -282,10 +381,10 @@ class Consumer(Generic[T]):
                 pipeline.xadd(dead_key(key), fields, maxlen=DEAD_KEPT, approximate=True)
                 pipeline.xack(key, GROUP, delivery.entry_id)
                 await pipeline.execute()
-        self.stats.dead += 1
         _LOG.error(
             "an entry cannot be recorded", stream=key, id=delivery.entry_id.decode(), reason=reason
         )
+        self._lose(key, Loss.DEAD, 1)
 
 
 def _deliveries(raw: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[_Delivery]:

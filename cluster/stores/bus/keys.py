@@ -4,6 +4,7 @@
 | ----------------------------------- | ------ | --------------------------------------- |
 | `atalaia:{<tenant>}:alarms`         | stream | alarms on their way to the records      |
 | `atalaia:{<tenant>}:alarms:id:<id>` | string | the alarm was published; for seven days |
+| `atalaia:{<tenant>}:alarms:settled` | string | up to where alarms are known to be kept |
 | `atalaia:{<tenant>}:tracks`         | stream | objects and paths, likewise             |
 | `<stream>:dead`                     | stream | its entries that can never be recorded  |
 | `atalaia:{<tenant>}:cameras`        | hash   | camera → its status                     |
@@ -32,6 +33,7 @@ class KeyPattern(StrEnum):
 
     ALARMS = "atalaia:{*}:alarms"
     ALARM_MARKERS = "atalaia:{*}:alarms:id:*"
+    ALARMS_SETTLED = "atalaia:{*}:alarms:settled"
     TRACKS = "atalaia:{*}:tracks"
     DEAD_LETTERS = "atalaia:{*}:*:dead"
     CAMERAS = "atalaia:{*}:cameras"
@@ -48,6 +50,11 @@ def alarms_key(tenant: str) -> str:
 def alarm_marker_key(tenant: str, alarm: UUID) -> str:
     """Raises InputError where `tenant` is no slug."""
     return f"{alarms_key(tenant)}:id:{alarm}"
+
+
+def settled_key(tenant: str) -> str:
+    """Raises InputError where `tenant` is no slug."""
+    return f"{alarms_key(tenant)}:settled"
 
 
 def tracks_key(tenant: str) -> str:

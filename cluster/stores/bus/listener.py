@@ -7,8 +7,15 @@ from typing import Protocol
 
 from redis.asyncio import Redis
 
-from cluster.stores.bus.consumer import CLAIM_IDLE_MS, Consumer, ListenerStats
-from cluster.stores.bus.keys import alarms_key, tracks_key
+from cluster.stores.bus.consumer import (
+    CLAIM_IDLE_MS,
+    Consumer,
+    ListenerStats,
+    Loss,
+    OnLoss,
+    ignore_loss,
+)
+from cluster.stores.bus.keys import alarms_key, settled_key, tracks_key
 from cluster.stores.bus.stream import (
     GROUP,
     KEEP_FOR_READERS,
@@ -19,7 +26,7 @@ from cluster.stores.bus.tracks import TrackStream, TrackUpdate, decode_update
 from pipelines.clock import Clock
 from pipelines.domain import Alarm, AnalysedCell, Sighting, TrackPath
 
-__all__ = ["CLAIM_IDLE_MS", "GROUP", "Listener", "ListenerStats", "TrackListener"]
+__all__ = ["CLAIM_IDLE_MS", "GROUP", "Listener", "ListenerStats", "Loss", "TrackListener"]
 
 
 class AlarmRecords(Protocol):
@@ -52,6 +59,9 @@ class _AlarmHandler:
     def key(self, tenant: str) -> str:
         return alarms_key(tenant)
 
+    def mark(self, tenant: str) -> str | None:
+        return settled_key(tenant)
+
     def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> Alarm:
         return decode_entry(tenant, fields)
 
@@ -72,6 +82,10 @@ class _TrackHandler:
 
     def key(self, tenant: str) -> str:
         return tracks_key(tenant)
+
+    def mark(self, tenant: str) -> str | None:
+        # Paths may be lost under pressure; to look at each twice would cost more.
+        return None
 
     def decode(self, tenant: str, fields: Mapping[bytes, bytes]) -> TrackUpdate:
         return decode_update(tenant, fields)
@@ -105,10 +119,16 @@ class Listener(Consumer[Alarm]):
         clock: Clock | None = None,
         claim_idle_ms: int = CLAIM_IDLE_MS,
         keep: int = KEEP_FOR_READERS,
+        on_loss: OnLoss = ignore_loss,
     ) -> None:
-        handler = _AlarmHandler(redis, records, keep)
         super().__init__(
-            redis, tenants, handler, consumer, clock=clock, claim_idle_ms=claim_idle_ms
+            redis,
+            tenants,
+            _AlarmHandler(redis, records, keep),
+            consumer,
+            clock=clock,
+            claim_idle_ms=claim_idle_ms,
+            on_loss=on_loss,
         )
 
 
@@ -128,8 +148,14 @@ class TrackListener(Consumer[TrackUpdate]):
         *,
         clock: Clock | None = None,
         claim_idle_ms: int = CLAIM_IDLE_MS,
+        on_loss: OnLoss = ignore_loss,
     ) -> None:
-        handler = _TrackHandler(redis, records)
         super().__init__(
-            redis, tenants, handler, consumer, clock=clock, claim_idle_ms=claim_idle_ms
+            redis,
+            tenants,
+            _TrackHandler(redis, records),
+            consumer,
+            clock=clock,
+            claim_idle_ms=claim_idle_ms,
+            on_loss=on_loss,
         )

@@ -17,7 +17,7 @@ from cluster.core.log import get_logger
 from cluster.stores.bus.connection import open_redis
 from cluster.stores.bus.spool import MAX_SPOOL_BYTES, AlarmSpool
 from cluster.stores.bus.spool_file import SUFFIX, left_spools
-from cluster.stores.bus.stream import AlarmStream, redis_epoch
+from cluster.stores.bus.stream import STREAM_CAPACITY, AlarmStream, redis_epoch
 from pipelines.clock import Clock, SystemClock
 from pipelines.domain import Alarm
 from pipelines.errors import ConfigError, UnavailableError
@@ -92,6 +92,7 @@ class AlarmPublisher:
             after a restart, so that it finds what it left.
         timeout_s: how long `publish` waits for Redis before it turns to the spool.
         max_spool_bytes: how much may wait on disk.
+        stream_capacity: see `AlarmStream`.
         clock: for how long alarms are remembered.
     """
 
@@ -103,6 +104,7 @@ class AlarmPublisher:
         *,
         timeout_s: float = PUBLISH_TIMEOUT_S,
         max_spool_bytes: int = MAX_SPOOL_BYTES,
+        stream_capacity: int = STREAM_CAPACITY,
         clock: Clock | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
@@ -110,6 +112,7 @@ class AlarmPublisher:
         self._redis = open_redis(redis_url, timeout_s=timeout_s)
         self._spool = AlarmSpool(spool_dir / f"{name}{SUFFIX}", max_spool_bytes)
         self._timeout_s = timeout_s
+        self._stream_capacity = stream_capacity
         self._clock = clock or SystemClock()
         self._state = _State.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -237,7 +240,8 @@ class AlarmPublisher:
     async def _send(self, alarm: Alarm, count_as: str, epoch: str) -> PublishOutcome:
         stream = self._streams.get(alarm.tenant)
         if stream is None:
-            stream = self._streams[alarm.tenant] = AlarmStream(self._redis, alarm.tenant)
+            stream = AlarmStream(self._redis, alarm.tenant, capacity=self._stream_capacity)
+            self._streams[alarm.tenant] = stream
         fresh = await stream.publish(alarm, epoch=epoch) is not None
         if count_as != "restored":
             self._recent.append((self._clock.monotonic(), alarm))

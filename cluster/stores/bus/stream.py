@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from cluster.core.log import get_logger
 from cluster.stores.bus.connection import MAX_BLOCK_MS, redis_errors
-from cluster.stores.bus.keys import alarm_marker_key, alarms_key
+from cluster.stores.bus.keys import alarm_marker_key, alarms_key, settled_key
 from pipelines.domain import Alarm
 from pipelines.errors import AtalaiaError, InputError, UnavailableError
 
@@ -62,7 +62,8 @@ local function find_group(key, name)
 end
 """
 
-# Drops the oldest beyond ARGV[2], but nothing that group ARGV[1] has not acknowledged.
+# Drops the oldest beyond ARGV[2], but nothing that group ARGV[1] has not acknowledged, nor anything
+# behind the mark KEYS[2], if there is one (`settlement`).
 TRIM = (
     FIND_GROUP
     + """
@@ -70,6 +71,8 @@ local keep = tonumber(ARGV[2])
 if redis.call('XLEN', KEYS[1]) <= keep then return 0 end
 local group = find_group(KEYS[1], ARGV[1])
 if not group or group['pending'] ~= 0 or type(group['lag']) ~= 'number' then return 0 end
+local mark = KEYS[2] and redis.call('GET', KEYS[2])
+if mark and string.match(mark, '^%S+') ~= group['last-delivered-id'] then return 0 end
 return redis.call('XTRIM', KEYS[1], 'MAXLEN', '=', math.max(keep, group['lag']))
 """
 )
@@ -156,6 +159,7 @@ class AlarmStream:
     def __init__(self, redis: Redis, tenant: str, *, capacity: int = STREAM_CAPACITY) -> None:
         self.tenant = tenant
         self.key = alarms_key(tenant)
+        self._mark = settled_key(tenant)
         self._redis = redis
         self._capacity = capacity
         self._publish = redis.register_script(_PUBLISH)
@@ -235,7 +239,7 @@ class AlarmStream:
             How many entries went.
         """
         with redis_errors():
-            return int(await self._trim(keys=[self.key], args=[group, keep]))
+            return int(await self._trim(keys=[self.key, self._mark], args=[group, keep]))
 
     async def _require_no_gap(self, first_read: str) -> None:
         """The entry that was read first follows the reader's place, unless it is the oldest one

@@ -40,6 +40,7 @@ from cluster.stores.bus.keys import (
     cameras_key,
     dead_key,
     rate_key,
+    settled_key,
     tracks_key,
 )
 from cluster.stores.bus.rates import SharedRates
@@ -298,7 +299,7 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("XADD", dead_key(alarms_key("acme")), "*", "a", "b"), {"listener"}),
     (("XREAD", "STREAMS", alarms_key("acme"), "0"), {"api"}),
     (("XREAD", "STREAMS", tracks_key("acme"), "0"), set()),
-    (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge", "controller"}),
+    (("XRANGE", alarms_key("acme"), "-", "+"), {"bridge", "controller", "listener"}),
     (("XRANGE", tracks_key("acme"), "-", "+"), {"controller"}),
     (("XDEL", alarms_key("acme"), "1-1"), {"controller"}),
     (("XDEL", dead_key(tracks_key("acme")), "1-1"), {"controller"}),
@@ -310,6 +311,9 @@ OTHERS: list[tuple[tuple[Any, ...], set[RedisProcess]]] = [
     (("XTRIM", alarms_key("acme"), "MAXLEN", "9"), {"listener"}),
     (("SET", alarm_marker_key("acme", make_alarm(1).id), "x"), {"agent", "controller"}),
     (("GET", alarm_marker_key("acme", make_alarm(1).id)), set()),
+    (("SET", settled_key("acme"), "0-0 0"), {"listener"}),
+    (("GET", settled_key("acme")), {"listener"}),
+    (("SET", alarms_key("acme"), "x"), set()),
     (("HGETALL", cameras_key("acme")), {"api", "controller"}),
     (("HSET", cameras_key("acme"), "a", "b"), {"controller"}),
     (("HGETALL", rate_key("acme", "requests")), {"api"}),

@@ -40,3 +40,15 @@ async def test_each_answer_says_how_long_it_took_and_what_is_wrong() -> None:
     assert (states["slow"].status, states["slow"].ms) == ("up", 250.0)
     assert (states["away"].status, states["away"].detail) == ("down", "unavailable")
     assert (states["broken"].status, states["broken"].detail) == ("down", "RuntimeError")
+
+
+async def test_what_is_up_may_have_something_to_say() -> None:
+    async def listener() -> str:
+        return "not recorded: alarms 3 (trimmed)"
+
+    async def other() -> int:
+        return 7
+
+    states = await Readiness({"listener": listener, "other": other}, ManualClock()).states()
+    said = {name: (state.status, state.detail) for name, state in states.items()}
+    assert said == {"listener": ("up", "not recorded: alarms 3 (trimmed)"), "other": ("up", None)}

@@ -270,6 +270,11 @@ export class Api {
     return decodeSeen(await this.#json(path, { signal, anonymous: true }));
   }
 
+  /** Who the credential is, to other tabs of this browser; null where the page cannot know. */
+  identity(): Promise<string | null> {
+    return this.#options.credential.identity();
+  }
+
   /** The live stream of alarms, as bytes; ended by the signal only. */
   async alarmStream(lastEventId: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
     const headers: Record<string, string> = { Accept: 'text/event-stream' };

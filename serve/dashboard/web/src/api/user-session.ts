@@ -36,6 +36,9 @@ export class UserSession implements Credential {
   readonly #options: Required<SessionOptions>;
   #token: Token | null = null;
   #renewal: Promise<Token> | null = null;
+  /** Tenant and user; null before the first token, and where tokens do not say. */
+  #owner: string | null = null;
+  #replaced = false;
 
   private constructor(options: SessionOptions) {
     this.#options = {
@@ -49,7 +52,7 @@ export class UserSession implements Credential {
   /** Throws ApiError: 401 where any of the three is wrong. */
   static async signIn(form: SignInForm, options: SessionOptions): Promise<UserSession> {
     const session = new UserSession(options);
-    session.#token = await session.#ask('/v1/auth/login', { ...form, client: 'browser' });
+    session.#take(await session.#ask('/v1/auth/login', { ...form, client: 'browser' }));
     return session;
   }
 
@@ -78,6 +81,15 @@ export class UserSession implements Credential {
     }
   }
 
+  async identity(): Promise<string | null> {
+    return this.#owner;
+  }
+
+  /** Whether it is over because somebody else has signed in, in another tab. */
+  get replaced(): boolean {
+    return this.#replaced;
+  }
+
   /** Ends the session on the server. Throws ApiError where it cannot be reached. */
   async end(): Promise<void> {
     this.#token = null;
@@ -87,14 +99,24 @@ export class UserSession implements Credential {
   #renew(): Promise<Token> {
     this.#renewal ??= this.#options
       .alone(() => this.#ask('/v1/auth/refresh', {}))
-      .then((token) => {
-        this.#token = token;
-        return token;
-      })
+      .then((token) => this.#take(token))
       .finally(() => {
         this.#renewal = null;
       });
     return this.#renewal;
+  }
+
+  /** All tabs have one cookie: it may be another person's by now, of whom this page shows nothing. */
+  #take(token: Token): Token {
+    const owner = ownerOf(token.text);
+    if (this.#owner !== null && owner !== this.#owner) {
+      this.#replaced = true;
+      this.#token = null;
+      throw new ApiError('unauthorized', 'somebody else has signed in');
+    }
+    this.#owner = owner;
+    this.#token = token;
+    return token;
   }
 
   async #ask(path: string, body: object): Promise<Token> {
@@ -133,6 +155,18 @@ export class UserSession implements Credential {
 
 function header(token: Token): string {
   return `Bearer ${token.text}`;
+}
+
+/** Whose an access token is. The API checks the token; the page only tells one person from another. */
+function ownerOf(token: string): string | null {
+  const payload = token.split('.')[1]?.replaceAll('-', '+').replaceAll('_', '/');
+  try {
+    const { tenant, sub } = (JSON.parse(atob(payload ?? '')) ?? {}) as Record<string, unknown>;
+    return typeof tenant === 'string' && typeof sub === 'string' ? `user/${tenant}/${sub}` : null;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof DOMException) return null;
+    throw error;
+  }
 }
 
 /** Browsers have locks only where the page came by HTTPS or from this machine. */

@@ -29,6 +29,7 @@ export const en = {
     'The short name of an organization has lower-case letters, digits and hyphens only.',
   'signin.wrong': 'Organization, e-mail or password is wrong.',
   'signin.ended': 'Your session has ended. Sign in again.',
+  'signin.replaced': 'Somebody else signed in in another tab. Sign in again.',
   'signin.notEnded': 'You are signed out here, but the server was not told so.',
   'signin.resuming': 'Signing in…',
   'signin.provider': 'Sign in with {title}',

@@ -31,6 +31,7 @@ export const ptBr: Readonly<Record<MessageKey, string>> = {
     'O nome curto de uma organização tem só letras minúsculas, dígitos e hífens.',
   'signin.wrong': 'Organização, e-mail ou senha incorretos.',
   'signin.ended': 'Sua sessão terminou. Entre de novo.',
+  'signin.replaced': 'Outra pessoa entrou em outra aba. Entre de novo.',
   'signin.notEnded': 'Você saiu aqui, mas o servidor não foi avisado.',
   'signin.resuming': 'Entrando…',
   'signin.provider': 'Entrar com {title}',

@@ -1,9 +1,10 @@
 /** All that a signed-in page knows, and the tasks that keep it fresh; `close` ends them all. */
 
 import { batch, computed, effect, type ReadonlySignal, signal } from '@preact/signals';
-import { followAlarms, type StreamState } from '../api/alarm-stream';
+import { type FollowOptions, followAlarms, type StreamState } from '../api/alarm-stream';
 import type { Api } from '../api/client';
 import { ApiError } from '../api/errors';
+import { browserTabs, shareAlarms } from '../api/shared-stream';
 import { mergeAlarms } from '../domain/alarm-list';
 import { DecodeError } from '../domain/decode';
 import type { Alarm, Camera, CoverageByCamera, Permission, Session } from '../domain/types';
@@ -155,7 +156,7 @@ export class Workspace {
       },
       signal,
     });
-    void followAlarms({
+    void this.#follow({
       open: (lastEventId, s) => this.api.alarmStream(lastEventId, s),
       onAlarm: (alarm) => this.#onAlarm(alarm),
       onGap: () => this.#reload(true),
@@ -165,6 +166,14 @@ export class Workspace {
       },
       signal,
     });
+  }
+
+  /** With the other tabs of the same person, where the browser lets them know of each other. */
+  async #follow(options: FollowOptions): Promise<void> {
+    const tabs = browserTabs();
+    const identity = tabs === null ? null : await this.api.identity();
+    if (tabs === null || identity === null) await followAlarms(options);
+    else await shareAlarms({ ...options, tabs, identity });
   }
 
   async #askCameras(signal: AbortSignal): Promise<void> {

@@ -35,10 +35,7 @@ export function App() {
   };
   const enter = (credential: Credential) => {
     message.value = null;
-    const onUnauthorized = () => {
-      noteSignedOut();
-      leave(t(credential instanceof UserSession ? 'signin.ended' : 'signin.expired'));
-    };
+    const onUnauthorized = () => leave(farewell(credential));
     const api = new Api({ base: '', credential, onUnauthorized });
     open.value = { workspace: new Workspace(api), credential };
   };
@@ -100,6 +97,14 @@ export function App() {
       <Notices />
     </>
   );
+}
+
+/** What to say where a credential stopped being good. Other tabs go by what is noted. */
+function farewell(credential: Credential): string {
+  if (!(credential instanceof UserSession)) return t('signin.expired');
+  if (credential.replaced) return t('signin.replaced');
+  noteSignedOut();
+  return t('signin.ended');
 }
 
 /** From an identity provider; what to say on the sign-in page. */

@@ -93,6 +93,7 @@ describe('Api', () => {
         token += 1;
         return true;
       },
+      identity: async () => null,
     };
     const answers = [json({}, 401), json({ cameras: [] })];
     const good = apiThat(() => answers.shift() ?? json({}, 500), renewable);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { keyCredential } from '../../src/api/credential';
 import { ApiError } from '../../src/api/errors';
 import { UserSession } from '../../src/api/user-session';
 
@@ -15,6 +16,8 @@ class Server {
   readonly sent: Sent[] = [];
   status = 200;
   nowMs = 0;
+  /** What the next tokens say; null: tokens that say nothing. */
+  claims: Record<string, string> | null = null;
   #tokens = 0;
 
   readonly options = {
@@ -26,9 +29,15 @@ class Server {
       this.sent.push({ path: String(url), body, credentials: init?.credentials });
       if (this.status !== 200) return new Response('{"detail":"no"}', { status: this.status });
       this.#tokens += 1;
-      return new Response(JSON.stringify({ access_token: `t${this.#tokens}`, expires_in: 600 }));
+      return new Response(JSON.stringify({ access_token: this.#text(), expires_in: 600 }));
     },
   };
+
+  #text(): string {
+    if (this.claims === null) return `t${this.#tokens}`;
+    const payload = btoa(JSON.stringify({ ...this.claims, gen: this.#tokens }));
+    return `head.${payload.replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')}.sign`;
+  }
 
   get paths(): readonly string[] {
     return this.sent.map(({ path }) => path);
@@ -99,4 +108,51 @@ describe('a session', () => {
       await expect(UserSession.signIn(FORM, options)).rejects.toMatchObject({ kind: 'server' });
     },
   );
+});
+
+describe('whose a session is', () => {
+  it('is what the tokens say, from one to the next', async () => {
+    const server = new Server();
+    server.claims = { tenant: 'acme', sub: 'ana' };
+    const session = await UserSession.signIn(FORM, server.options);
+    expect(await session.identity()).toBe('user/acme/ana');
+    server.nowMs = 600_000;
+    await session.authorization();
+    expect([await session.identity(), session.replaced]).toEqual(['user/acme/ana', false]);
+  });
+
+  it('is unknown where they do not say', async () => {
+    const server = new Server();
+    expect(await (await UserSession.resume(server.options)).identity()).toBeNull();
+    server.claims = { tenant: 'acme' };
+    expect(await (await UserSession.resume(server.options)).identity()).toBeNull();
+  });
+
+  it.each([
+    { tenant: 'acme', sub: 'bob' },
+    { tenant: 'globex', sub: 'ana' },
+  ])('cannot become that of $sub of $tenant, who signed in in another tab', async (other) => {
+    const server = new Server();
+    server.claims = { tenant: 'acme', sub: 'ana' };
+    const session = await UserSession.signIn(FORM, server.options);
+    server.claims = other;
+    server.nowMs = 600_000;
+    await expect(session.authorization()).rejects.toMatchObject({ kind: 'unauthorized' });
+    expect(session.replaced).toBe(true);
+    expect(await session.identity()).toBe('user/acme/ana');
+    // It stays over.
+    expect(await session.renew('Bearer whatever')).toBe(false);
+  });
+});
+
+describe('whose a key is', () => {
+  it('is told by its digest', async () => {
+    // printf %s atk_one | sha256sum
+    expect(await keyCredential('atk_one').identity()).toBe(
+      'key/164f999794d50aa5fd9452c593716edfca7c44234844e86fa63112d518110410',
+    );
+    expect(await keyCredential('atk_two').identity()).not.toBe(
+      await keyCredential('atk_one').identity(),
+    );
+  });
 });

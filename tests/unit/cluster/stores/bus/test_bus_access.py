@@ -22,6 +22,7 @@ EXAMPLES = {
     "LEASE_KEY": [keys.LEASE_KEY],
     "alarms_key": [keys.alarms_key("acme")],
     "alarm_marker_key": [keys.alarm_marker_key("acme", UUID(int=1))],
+    "settled_key": [keys.settled_key("acme")],
     "tracks_key": [keys.tracks_key("acme")],
     "cameras_key": [keys.cameras_key("acme")],
     "rate_key": [keys.rate_key("acme", "requests"), keys.rate_key(None, "detect")],

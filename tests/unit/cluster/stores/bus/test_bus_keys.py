@@ -19,6 +19,7 @@ from cluster.stores.bus.keys import (
     cameras_key,
     dead_key,
     rate_key,
+    settled_key,
     tracks_key,
 )
 from pipelines.errors import InputError
@@ -33,6 +34,7 @@ SOURCES = Path(cluster.__file__).parent.parent
         (alarms_key("acme"), "atalaia:{acme}:alarms"),
         (alarm_marker_key("acme", ALARM), f"atalaia:{{acme}}:alarms:id:{ALARM}"),
         (dead_key(alarms_key("acme")), "atalaia:{acme}:alarms:dead"),
+        (settled_key("acme"), "atalaia:{acme}:alarms:settled"),
         (tracks_key("acme"), "atalaia:{acme}:tracks"),
         (dead_key(tracks_key("acme")), "atalaia:{acme}:tracks:dead"),
         (cameras_key("acme"), "atalaia:{acme}:cameras"),
@@ -47,7 +49,7 @@ def test_the_texts_of_all_keys(key: str, text: str) -> None:
     assert key == text
 
 
-@pytest.mark.parametrize("key", [alarms_key, tracks_key, cameras_key])
+@pytest.mark.parametrize("key", [alarms_key, settled_key, tracks_key, cameras_key])
 @pytest.mark.parametrize("name", ["", "a}", "{a", "a b", "A", "a:b"])
 def test_what_is_no_tenant_has_no_key(key: Callable[[str], str], name: str) -> None:
     with pytest.raises(InputError):
