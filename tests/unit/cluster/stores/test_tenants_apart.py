@@ -173,8 +173,8 @@ def test_each_kind_of_file_has_a_folder_of_its_own(
 # ------------------------------------------------------------ metrics
 
 LABELS = {
-    "cause", "cover", "direction", "kind", "lane", "method", "outcome", "quota", "result", "route",
-    "stage", "state", "status", "store", "what",
+    "cause", "cover", "direction", "kind", "lane", "method", "outcome", "quota", "reason", "result",
+    "route", "stage", "state", "status", "store", "what",
 }  # fmt: skip
 """Words of a fixed, small set each. None is, or may become, a name that a tenant chose."""
 

@@ -78,6 +78,7 @@ def test_every_action_has_a_source() -> None:
     elsewhere = {
         AuditAction.CREDENTIAL_REFUSED,
         AuditAction.MASKS_CHANGE,
+        AuditAction.MASKS_PAINT,
         AuditAction.SECRETS_REENCRYPT,
         AuditAction.AUDIT_LOST,
         AuditAction.RETENTION_REMOVE,
