@@ -138,7 +138,8 @@ def test_a_path_names_one_tenant_and_one_key(
 
 def test_paths_are_made_in_one_place() -> None:
     """Who opens the storage itself: the tenants' blobs; those that measure its disk and prove that
-    it is there; and jobs, for videos that an operator names, and for URLs that `TenantBlobs.url` made."""
+    it is there; and jobs, for videos that an operator names, and for URLs that `TenantBlobs.url`
+    made."""
     openers = {
         str(path.relative_to(SOURCES))
         for package in ("agents", "cluster", "serve", "pipelines")
