@@ -102,6 +102,10 @@ format: install  ## Write the code the way `make lint` wants it
 chaos: install servers  ## Kill random parts of a running demo; one table (ARGS="--kills 20")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: soak
+soak: install servers  ## Half an hour of work; what grew (ARGS="--minutes 5")
+	@$(BIN)/python -m tests.soak $(ARGS)
+
 .PHONY: bench
 bench: install servers  ## Measure speed and latency; one table
 	@$(BIN)/python -m benchmarks $(ARGS)
