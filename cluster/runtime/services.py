@@ -26,6 +26,7 @@ from cluster.core.work_orders import Purpose, WorkOrder, WorkOrders
 from cluster.erasure.service import ErasureService
 from cluster.media.gateway_choice import make_gateway
 from cluster.retention.service import RetentionService
+from cluster.runtime.alarm_latency import STAGE_BOUNDS_MS, AlarmLatency
 from cluster.runtime.losses import Losses
 from cluster.stores.audit.anchors import AnchorKeys
 from cluster.stores.audit.keeper import AnchorKeeper
@@ -200,6 +201,7 @@ class ListenerService:
             self._database.tenant,
             LISTENER_ACTOR,
             on_loss=self._losses.add,
+            on_recorded=AlarmLatency(SystemClock(), _stage_metric()).add,
         )
         tracks = TrackListener(
             self._redis,
@@ -239,6 +241,17 @@ class ListenerService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._redis.aclose()
         await self._database.aclose()
+
+
+def _stage_metric() -> Callable[[str, float], None]:
+    """Adds to a histogram of Ray's exporter. Labels: no tenant."""
+    spent = metrics.Histogram(
+        "atalaia_alarm_stage_ms",
+        description="milliseconds that a live alarm spent in each stage; total: capture to records",
+        boundaries=STAGE_BOUNDS_MS,
+        tag_keys=("stage",),
+    )
+    return lambda stage, ms: spent.observe(ms, tags={"stage": stage})
 
 
 def _loss_metric() -> Callable[[str, Loss, int], None]:

@@ -35,6 +35,27 @@ class Stages(Frozen):
     ruled_us: int = 0
     published_us: int = 0
 
+    def spent_ms(self) -> dict[str, float]:
+        """Milliseconds that each stage took since the last one before it that was passed: `receive`
+        (camera to watcher), `queue` (to the detector), `detect`, `rule`, `publish` (to the alarm
+        stream), and all of them as `total`. Stages that were skipped are left out."""
+        steps = {
+            "receive": self.received_us,
+            "queue": self.queued_us,
+            "detect": self.detected_us,
+            "rule": self.ruled_us,
+            "publish": self.published_us,
+        }
+        spent: dict[str, float] = {}
+        before = self.capture_us
+        for name, at in steps.items():
+            if at:
+                spent[name] = (at - before) / 1_000
+                before = at
+        if spent:
+            spent["total"] = (before - self.capture_us) / 1_000
+        return spent
+
 
 class Alarm(Frozen):
     """A rule that fired, or what Atalaia itself says of a camera (`SystemKind`). `id` is derived

@@ -83,21 +83,9 @@ class AlarmList(ResponseBody):
 
 
 def latency(stages: Stages) -> Latency:
-    """Each stage's time since the last stage before it that the alarm passed."""
-    steps = {
-        "receive": stages.received_us,
-        "queue": stages.queued_us,
-        "detect": stages.detected_us,
-        "rule": stages.ruled_us,
-        "publish": stages.published_us,
-    }
-    spent: dict[str, float | None] = {}
-    before = stages.capture_us
-    for name, at in steps.items():
-        spent[name] = (at - before) / 1_000 if at else None
-        before = at or before
-    total = (before - stages.capture_us) / 1_000 if any(steps.values()) else None
-    return Latency(**spent, total=total)
+    """See `Stages.spent_ms`."""
+    spent = stages.spent_ms()
+    return Latency(**{name: spent.get(name) for name in Latency.model_fields})
 
 
 def alarm_view(

@@ -45,16 +45,27 @@ class TrackRecords(Protocol):
     async def record_analysed(self, cells: list[AnalysedCell]) -> None: ...
 
 
+OnRecorded = Callable[[Sequence[Alarm]], None]
+"""Told of alarms that the records hold. One that is delivered twice is told of twice."""
+
+
 class _AlarmHandler:
     name = "alarms"
     # One SQL transaction takes 2 ms for one alarm and 36 ms for a hundred (SQLite,
     # synchronous=FULL).
     batch = 100
 
-    def __init__(self, redis: Redis, records: Callable[[str], AlarmRecords], keep: int) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        records: Callable[[str], AlarmRecords],
+        keep: int,
+        on_recorded: OnRecorded,
+    ) -> None:
         self._redis = redis
         self._records = records
         self._keep = keep
+        self._on_recorded = on_recorded
 
     def key(self, tenant: str) -> str:
         return alarms_key(tenant)
@@ -66,7 +77,9 @@ class _AlarmHandler:
         return decode_entry(tenant, fields)
 
     async def record(self, tenant: str, items: list[Alarm]) -> int:
-        return await self._records(tenant).record_alarms(items)
+        count = await self._records(tenant).record_alarms(items)
+        self._on_recorded(items)
+        return count
 
     async def trim(self, tenant: str) -> None:
         await AlarmStream(self._redis, tenant).trim(GROUP, self._keep)
@@ -120,11 +133,12 @@ class Listener(Consumer[Alarm]):
         claim_idle_ms: int = CLAIM_IDLE_MS,
         keep: int = KEEP_FOR_READERS,
         on_loss: OnLoss = ignore_loss,
+        on_recorded: OnRecorded = lambda _: None,
     ) -> None:
         super().__init__(
             redis,
             tenants,
-            _AlarmHandler(redis, records, keep),
+            _AlarmHandler(redis, records, keep, on_recorded),
             consumer,
             clock=clock,
             claim_idle_ms=claim_idle_ms,

@@ -240,16 +240,26 @@ async def test_nothing_is_acknowledged_while_the_database_is_away(
     for number in range(5):
         await stream.publish(make_alarm(number))
     records = SometimesAway(database, failures=3)
-    listener = Listener(redis_client, _two_tenants, records, "a", claim_idle_ms=60_000)
+    told: list[int] = []
+    listener = Listener(
+        redis_client,
+        _two_tenants,
+        records,
+        "a",
+        claim_idle_ms=60_000,
+        on_recorded=lambda alarms: told.extend(alarm.frame_id for alarm in alarms),
+    )
     task = asyncio.create_task(listener.run())
 
     async def tried() -> bool:
         return records.failures < 3
 
     await _until(tried)
+    assert told == []
     assert (await redis_client.xpending(stream.key, GROUP))["pending"] == 5
     await _all_recorded(database, 5)
     await _all_acknowledged(redis_client)
+    assert sorted(told) == list(range(5))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
