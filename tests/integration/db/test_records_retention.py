@@ -322,6 +322,7 @@ EXPIRY: dict[str, Callable[[TenantExpiry], Awaitable[Any]]] = {
     "forget_alarm_pictures": lambda e: e.forget_alarm_pictures(IDS),
     "recordings": lambda e: e.recordings("gate", ALL, 99, with_alarm=True),
     "remove_recordings": lambda e: e.remove_recordings("gate", [T0_US]),
+    "recording_files": lambda e: e.recording_files("gate", [T0_US]),
     "objects": lambda e: e.objects("gate", ALL, 99),
     "known_pictures": lambda e: e.known_pictures("gate", ["p/2.jpg"]),
     "remove_objects": lambda e: e.remove_objects("gate", ["track-1"]),
