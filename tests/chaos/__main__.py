@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from cluster.core.log import configure_logging
@@ -52,7 +53,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="atalaia-chaos-") as folder, _load(options.busy):
         settings = _settings(Path(folder))
         parts = options.part or list(PARTS)
-        good = asyncio.run(_run(settings, parts, options.kills, random.Random(seed), console))
+        try:
+            good = asyncio.run(_run(settings, parts, options.kills, random.Random(seed), console))
+        except pytest.fail.Exception as failure:  # a part did not come back at all
+            console.print(str(failure))
+            good = False
     sys.exit(0 if good else 1)
 
 

@@ -86,7 +86,7 @@ class ChaosRun:
             if took != 0.0:
                 until_s = killed_us / 1e6 + (GIVE_UP_S if took is None else took)
                 self._blinds.append(Blind(room, killed_us / 1e6, until_s))
-        await until(f"{part} is back", self._world.all_well(killed_us))
+        await until(f"{part} is back", self._world.watched(killed_us))
         times = [took for took in found.values() if took is not None]
         return Kill(part, max(times) if len(times) == len(found) else None)
 

@@ -158,9 +158,8 @@ class World:
             if picture.stat().st_mtime * 1e6 >= stored_from_us
         }
 
-    def all_well(self, since_us: int) -> Probe:
-        """Whether every camera is live on frames captured after `since_us`, and nothing is left
-        over: one bridge and one watcher in each room, one stream each on the gateway."""
+    def watched(self, since_us: int) -> Probe:
+        """Whether every camera is live, and analysed on frames captured after `since_us`."""
 
         async def probe() -> str:
             states = await self.states()
@@ -174,6 +173,18 @@ class World:
             stale = [w.key.room for w in watchers if w.last_analysed_us < since_us]
             if stale or sorted(w.key for w in watchers) != sorted(CAMERAS):
                 return f"watched: {[w.key.room for w in watchers]}, stale: {stale}"
+            return ""
+
+        return probe
+
+    def all_well(self, since_us: int) -> Probe:
+        """Whether every camera is `watched`, and nothing is left over: one bridge and one watcher
+        in each room, and nobody else; one stream each on the gateway."""
+        watched = self.watched(since_us)
+
+        async def probe() -> str:
+            if complaint := await watched():
+                return complaint
             rooms = await self.rooms()
             if rooms != {key.room: ["camera", WATCHER_IDENTITY] for key in CAMERAS}:
                 return f"in the rooms: {rooms}"
