@@ -147,7 +147,7 @@ class StorageAlarms:
         self._incidents.keep(lambda subject: subject.key.tenant in tenants)
         self._well = {subject for subject in self._well if subject.key.tenant in tenants}
         for subject, since_us, others in _joined(self._incidents.due()):
-            if await self._raise(subject, since_us):
+            if await self._raise(subject, since_us, others):
                 for said in others:
                     self._incidents.said(said)
 
@@ -206,10 +206,14 @@ class StorageAlarms:
 
     # ------------------------------------------------------------ what is said
 
-    async def _raise(self, subject: Subject, since_us: int) -> bool:
-        """Whether it is said, now or before."""
+    async def _raise(self, subject: Subject, since_us: int, incidents: Sequence[Subject]) -> bool:
+        """Whether it is said, now or before.
+
+        Args:
+            incidents: what it says. If one of them was well meanwhile, this is news.
+        """
         try:
-            if subject not in self._well and await self._was_said(subject):
+            if self._well.isdisjoint(incidents) and await self._was_said(subject):
                 return True
             await self._send(subject.key, subject.kind, since_us)
         except AtalaiaError as error:
