@@ -13,6 +13,7 @@ from cluster.core.retention_settings import RetentionSettings
 from cluster.stores.bus import CameraStatus
 from cluster.stores.db import AlarmQuery, AlarmRecord
 from pipelines.clock import Clock
+from pipelines.domain import STORAGE_CAMERA as STORAGE
 from pipelines.domain import AlarmSource, CameraKey, RecordingState, RuleKind, SystemKind
 from pipelines.errors import AtalaiaError
 from pipelines.footage import Census
@@ -21,9 +22,6 @@ from pipelines.retention import SpaceState, Usage
 
 log = get_logger("storage alarms")
 
-STORAGE = "atalaia-storage"
-"""Stands for a camera in alarms that concern all of a tenant's. It is in no group, so that only
-those who may see all cameras see them."""
 CHECK_S = 15.0
 OVER_S = 120.0
 """An incident is over when all has been well for this long."""

@@ -9,8 +9,9 @@ import pytest
 
 from cluster.controller.system_alarms import system_alarm
 from cluster.core.retention_settings import RetentionSettings
-from cluster.retention.alarms import STORAGE, StorageAlarms
+from cluster.retention.alarms import StorageAlarms
 from cluster.stores.bus import CameraStatus
+from pipelines.domain import STORAGE_CAMERA as STORAGE
 from pipelines.domain import (
     AlarmSource,
     CameraKey,
