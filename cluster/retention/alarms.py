@@ -28,7 +28,7 @@ OVER_S = 120.0
 AFTER_S = 30.0
 """A bridge that starts again fails for seconds."""
 WAITING_AFTER_S = 300.0
-"""Files wait for storage or database: a restart of either takes less, and nothing is lost yet."""
+"""Files that wait for storage or database: either restarts in less, and nothing is lost so far."""
 MANY = 5
 """More cameras of one tenant that begin to fail together are one incident of the tenant."""
 EVIDENCE_US = 120_000_000
