@@ -34,9 +34,9 @@ def status(
     tenant: Tenants = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Look for every file that the index names. Exit code 1 if the folder of the recordings is
-    empty or not mounted, or if more than 100 files and more than half of a tenant's are gone.
-    Nothing is removed meanwhile."""
+    """Check that every file in the index exists. Removes nothing. Exit code 1 if the recordings
+    folder is empty or not mounted, or if a tenant has lost more than 100 files and more than half
+    of all."""
     folder = _folder()
     found = on_database(lambda database: _census(folder, database, tenant))
     marked = folder.is_marked() or not any(census.known for census in found.values())
@@ -60,9 +60,9 @@ def confirm_loss(
     tenant: Tenants = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Say that files which are missing are gone for good: the index forgets them, held ones too,
-    and the folder counts as ours again. This cannot be undone. First make sure that the disk is
-    mounted."""
+    """Confirm that missing files are gone for good: they are dropped from the index, even under a
+    legal hold, and the folder is marked as ours again. Cannot be undone: make sure first that the
+    disk is mounted."""
     folder = _folder()
     found = on_database(lambda database: _census(folder, database, tenant))
     missing = sum(census.missing for census in found.values())

@@ -59,8 +59,8 @@ def register(
 
 
 async def _register(folder: Path, camera: str, tenant: str, zone: ZoneInfo | None) -> Registered:
+    from cluster.recording.footage import guarded_blobs
     from cluster.recording.register import recordings_in, register
-    from cluster.stores.blobs.tenant import TenantBlobs
     from cluster.stores.db import Database
     from pipelines.domain import CameraKey
 
@@ -69,7 +69,7 @@ async def _register(folder: Path, camera: str, tenant: str, zone: ZoneInfo | Non
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     async with (
         Database.of(chosen) as database,
-        TenantBlobs(chosen.blob_url, tenant) as blobs,
+        await guarded_blobs(chosen.blob_url, tenant, database) as blobs,
     ):
         with Progress(*columns, TimeRemainingColumn(), console=err(), transient=True) as progress:
             bar = progress.add_task(f"recordings of {camera}", total=len(paths))
@@ -120,8 +120,8 @@ def mask(
 
 async def _mask(camera: str, tenant: str, *, dry_run: bool) -> Remasked | None:
     from cluster.clips.scratch import Scratch
+    from cluster.recording.footage import guarded_blobs
     from cluster.remasking.job import Remasking, masked_camera
-    from cluster.stores.blobs.tenant import TenantBlobs
     from cluster.stores.db import Database
     from pipelines.domain import CameraKey
 
@@ -129,7 +129,11 @@ async def _mask(camera: str, tenant: str, *, dry_run: bool) -> Remasked | None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     scratch = Scratch(chosen.scratch_dir, 1)
     try:
-        async with Database.of(chosen) as database, TenantBlobs(chosen.blob_url, tenant) as blobs:
+        async with (
+            Database.of(chosen) as database,
+            # On a disk that is not mounted no picture is found: it must not count as masked.
+            await guarded_blobs(chosen.blob_url, tenant, database) as blobs,
+        ):
             masked = await masked_camera(database, CameraKey(tenant, camera))
             with Progress(
                 *columns, TimeRemainingColumn(), console=err(), transient=True

@@ -16,7 +16,7 @@ from cluster.cli.findings import show_findings
 from cluster.core.settings import load_settings
 from cluster.local.doctor import Finding, Level
 from cluster.local.files import create_private, write_private
-from cluster.local.secret_backup import decrypt_by, decrypt_with, encrypt_to, encrypt_with
+from cluster.local.secret_backup import MAX_COPY, decrypt_by, decrypt_with, encrypt_to, encrypt_with
 from cluster.local.secret_checks import examine_secrets
 from cluster.local.secret_file import MAX_BYTES, RINGS, SecretFile, filled, finished, rotated
 from pipelines.errors import AtalaiaError, ConfigError, ConflictError, InputError
@@ -34,17 +34,17 @@ FileArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, limit: int = MAX_BYTES) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_BYTES + 1)
+            text = file.read(limit + 1)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ConfigError(
             f"cannot read {path}: {why}.",
             hint="Name another file. `atalaia secrets init FILE` makes one of secrets.",
         ) from None
-    if len(text) > MAX_BYTES:
+    if len(text) > limit:
         raise ConfigError(f"{path} is too long for a file of secrets.", hint="Name another one.")
     return text
 
@@ -205,7 +205,7 @@ def restore(
 
     Without a file of a key the passphrase is asked for, or is the first line of stdin.
     """
-    content = _text(copy).encode()
+    content = _text(copy, MAX_COPY).encode()
     if identity is not None:
         found = decrypt_by(content, _text(identity))
     else:

@@ -71,14 +71,14 @@ def export_tenant(
 
 async def _export(tenant: str, folder: Path) -> TenantManifest:
     from cluster.portability.export import TenantExport
-    from cluster.stores.blobs.tenant import TenantBlobs
+    from cluster.recording.footage import guarded_blobs
     from cluster.stores.db import Database
 
     chosen = settings()
     async with Database.of(chosen) as database:
         if all(known.slug != tenant for known in await database.platform().tenants()):
             raise NotFoundError(f"there is no tenant {tenant}.")
-        async with TenantBlobs(chosen.blob_url, tenant) as blobs:
+        async with await guarded_blobs(chosen.blob_url, tenant, database) as blobs:
             with Progress(*COLUMNS, console=err(), transient=True) as progress:
                 clock, bar = SystemClock(), Bar(progress)
                 return await TenantExport(folder, database.dump(tenant), blobs, clock, bar).run()

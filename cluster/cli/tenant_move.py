@@ -138,7 +138,9 @@ async def _opened(
         )
     folder = chosen.data_dir.resolve() / "moves" / f"{tenant}.{to}"
     async with AsyncExitStack() as stack:
-        source = await _side(stack, chosen, tenant)
+        # Where its disk is not mounted it seems to have no files: none would be moved, and all of
+        # them erased here when the disk is back.
+        source = await _side(stack, chosen, tenant, guarded=True)
         target = await _side(stack, pod, tenant)
         yield TenantMove(
             tenant,
@@ -155,8 +157,14 @@ async def _opened(
         )
 
 
-async def _side(stack: AsyncExitStack, chosen: Settings, tenant: str) -> Side:
+async def _side(
+    stack: AsyncExitStack, chosen: Settings, tenant: str, *, guarded: bool = False
+) -> Side:
+    """Args:
+    guarded: its files are there already, so the disk must be mounted.
+    """
     from cluster.portability.move import Side
+    from cluster.recording.footage import guarded_blobs
     from cluster.stores.blobs.tenant import TenantBlobs
     from cluster.stores.db import Database
     from cluster.stores.db.encryption import RecordCipher
@@ -165,7 +173,9 @@ async def _side(stack: AsyncExitStack, chosen: Settings, tenant: str) -> Side:
     cipher = RecordCipher.of(with_database_key(chosen))
     database = await stack.enter_async_context(Database.of(chosen, cipher=cipher))
     await database.ping()
-    blobs = await stack.enter_async_context(TenantBlobs(chosen.blob_url, tenant))
+    url = chosen.blob_url
+    blobs = await guarded_blobs(url, tenant, database) if guarded else TenantBlobs(url, tenant)
+    await stack.enter_async_context(blobs)
     return Side(chosen.pod or SHARED, database, blobs, partial(connect, chosen))
 
 

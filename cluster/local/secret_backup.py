@@ -13,6 +13,9 @@ from pipelines.errors import ConfigError, InputError, SecretUnreadableError
 MIN_PASSPHRASE = 16
 """Characters. Whoever has the copy can try as many as they like, each for seconds (scrypt)."""
 MAX_KEYS = 20
+MAX_COPY = 6_000_000
+"""Characters of the longest copy: of a file of `secret_file.MAX_BYTES` characters of four bytes
+each, in base64."""
 _HEAD = b"-----BEGIN AGE ENCRYPTED FILE-----"
 
 

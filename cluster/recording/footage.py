@@ -12,6 +12,8 @@ from typing import Protocol
 
 from cluster.core.log import get_logger
 from cluster.stores.blobs.folder import AWAY, StorageFolder
+from cluster.stores.blobs.tenant import TenantBlobs
+from cluster.stores.db import Database
 from pipelines.errors import UnavailableError
 from pipelines.footage import BREAKER_FILES, Census
 
@@ -152,6 +154,16 @@ class FootageGuard:
 
     async def _missing(self, tenant: str, keys: Sequence[str]) -> int:
         return await asyncio.to_thread(self._folder.missing, tenant, keys)
+
+
+async def guarded_blobs(url: str, tenant: str, database: Database) -> TenantBlobs:
+    """The files of a tenant, for a command: where the folder of all of them is not ours, each call
+    raises UnavailableError. Raises UnavailableError, too, where the database is away."""
+    folder = StorageFolder.of(url)
+    if folder is None:
+        return TenantBlobs(url, tenant)
+    await FootageGuard(folder, database.platform().at_home, database.recordings).claim()
+    return TenantBlobs(url, tenant, before=folder.require_marked)
 
 
 def in_words(lost: Census) -> str:

@@ -269,6 +269,8 @@ class Shipper:
         """
         tenant, camera = pending.key
         segment = await self._placed(tenant, segment_of(camera, pending.file))
+        if segment is None:
+            return
         blobs = self._blobs.get(tenant) or self._open_blobs(tenant)
         self._blobs[tenant] = blobs
         await blobs.put_file(segment.blob, pending.file.path)
@@ -279,14 +281,17 @@ class Shipper:
             raise
         log.debug("recording shipped", camera=pending.key.room, blob=segment.blob)
 
-    async def _placed(self, tenant: str, segment: Segment) -> Segment:
+    async def _placed(self, tenant: str, segment: Segment) -> Segment | None:
         """The segment, microseconds later where another one has its start: a clock that was set
-        back gives times twice. Raises UnavailableError."""
+        back gives times twice. None: it was shipped before, and masks have been painted into it
+        since, so that the original must not come back. Raises UnavailableError."""
         recordings = self._database.recordings(tenant)
         start_us = segment.start_us
         while (known := await recordings.at(segment.camera, start_us)) is not None:
             if known.sha256 == segment.sha256:
                 break  # this one, shipped before
+            if known.masks_us is not None and known.end_us == segment.end_us:
+                return None
             start_us += 1
         blob = blob_key(segment.camera, start_us)
         return segment.model_copy(update={"start_us": start_us, "blob": blob})

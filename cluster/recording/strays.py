@@ -1,5 +1,5 @@
-"""Files of recordings that no row names: their process ended between storing the file and entering
-it in the database, the row was lost, or another file took its place."""
+"""Recording files without a row: the process died between storing the file and adding the row, the
+row was lost, or another file replaced it."""
 
 from __future__ import annotations
 

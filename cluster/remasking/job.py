@@ -96,14 +96,17 @@ async def masked_camera(database: Database, key: CameraKey) -> Masked:
     """Raises NotFoundError: there is no such camera; InputError: it has no masks, or they cannot
     be read."""
     records = database.tenant(key.tenant)
+    # The time is read before the masks. If a mask is added in between, it is painted too, and the
+    # work is due again; the other way round, work without it would be marked as having it.
+    since_us = (await records.masked_cameras()).get(key.camera)
     camera = await records.camera(key.camera)
     if camera.is_unreadable("masks"):
         raise InputError(
             f"the masks of camera {camera.id} cannot be read.", hint="Save them again first."
         )
-    if not camera.masks:
+    if not camera.masks or since_us is None:
         raise InputError(f"camera {camera.id} has no privacy masks.", hint="Give it some first.")
-    return Masked(key, camera.masks, (await records.masked_cameras())[camera.id])
+    return Masked(key, camera.masks, since_us)
 
 
 class Remasking:
@@ -158,16 +161,23 @@ class Remasking:
     # ------------------------------------------------------------ recordings
 
     async def _superseded(self) -> None:
-        """Remove originals that an earlier run had no time to remove."""
+        """Remove originals that an earlier run had no time to remove, unless a legal hold has been
+        placed on them since."""
         named = self._database.expiry(self._camera.key.tenant).recording_files
         strays = strays_of(self._blobs, self._id, named)
         async for found in strays:
             old = [stray for stray in found if self._is_settled(stray)]
             painted = await self._due.painted(self._id, [stray.start_us for stray in old])
             for stray in old:
-                if stray.start_us in painted:
-                    await self._blobs.delete(stray.blob.key)
-                    self.done.superseded += 1
+                if stray.start_us not in painted:
+                    continue
+                try:
+                    await self._require_free(stray.start_us, stray.end_us)
+                except Held:
+                    self.done.held += 1
+                    continue
+                await self._blobs.delete(stray.blob.key)
+                self.done.superseded += 1
 
     def _is_settled(self, stray: Stray) -> bool:
         stored_us = stray.blob.modified_us

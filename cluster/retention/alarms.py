@@ -13,6 +13,7 @@ from cluster.core.retention_settings import RetentionSettings
 from cluster.stores.bus import CameraStatus
 from cluster.stores.db import AlarmQuery, AlarmRecord
 from pipelines.clock import Clock
+from pipelines.domain import STORAGE_CAMERA as STORAGE
 from pipelines.domain import AlarmSource, CameraKey, RecordingState, RuleKind, SystemKind
 from pipelines.errors import AtalaiaError
 from pipelines.footage import Census
@@ -21,16 +22,13 @@ from pipelines.retention import SpaceState, Usage
 
 log = get_logger("storage alarms")
 
-STORAGE = "atalaia-storage"
-"""Stands for a camera in alarms that concern all of a tenant's. It is in no group, so that only
-those who may see all cameras see them."""
 CHECK_S = 15.0
 OVER_S = 120.0
 """An incident is over when all has been well for this long."""
 AFTER_S = 30.0
 """A bridge that starts again fails for seconds."""
 WAITING_AFTER_S = 300.0
-"""Files wait for storage or database: a restart of either takes less, and nothing is lost yet."""
+"""Files that wait for storage or database: either restarts in less, and nothing is lost so far."""
 MANY = 5
 """More cameras of one tenant that begin to fail together are one incident of the tenant."""
 EVIDENCE_US = 120_000_000
@@ -147,7 +145,7 @@ class StorageAlarms:
         self._incidents.keep(lambda subject: subject.key.tenant in tenants)
         self._well = {subject for subject in self._well if subject.key.tenant in tenants}
         for subject, since_us, others in _joined(self._incidents.due()):
-            if await self._raise(subject, since_us):
+            if await self._raise(subject, since_us, others):
                 for said in others:
                     self._incidents.said(said)
 
@@ -206,10 +204,14 @@ class StorageAlarms:
 
     # ------------------------------------------------------------ what is said
 
-    async def _raise(self, subject: Subject, since_us: int) -> bool:
-        """Whether it is said, now or before."""
+    async def _raise(self, subject: Subject, since_us: int, incidents: Sequence[Subject]) -> bool:
+        """Whether it is said, now or before.
+
+        Args:
+            incidents: what it says. If one of them was well meanwhile, this is news.
+        """
         try:
-            if subject not in self._well and await self._was_said(subject):
+            if self._well.isdisjoint(incidents) and await self._was_said(subject):
                 return True
             await self._send(subject.key, subject.kind, since_us)
         except AtalaiaError as error:

@@ -97,7 +97,7 @@ class Sweeper:
         quota: bytes of the storage that a tenant may use.
         platform_audit: where the platform's own alarms are logged.
         probe: measures the storage; None: it cannot be measured.
-        look: called at the begin of each run.
+        look: called at the start of each run.
     """
 
     def __init__(

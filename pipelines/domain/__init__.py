@@ -51,7 +51,7 @@ from pipelines.domain.events import (
     TrackPath,
     painted_us,
 )
-from pipelines.domain.faults import SYSTEM_RULES, Fault, PictureFault, SystemKind
+from pipelines.domain.faults import STORAGE_CAMERA, SYSTEM_RULES, Fault, PictureFault, SystemKind
 from pipelines.domain.frames import (
     Detections,
     FrameStamp,
@@ -98,6 +98,7 @@ __all__ = [
     "PATH_SCALE",
     "SLOWEST_FPS",
     "SLUG_PATTERN",
+    "STORAGE_CAMERA",
     "SYSTEM_RULES",
     "WEEKDAYS",
     "Alarm",

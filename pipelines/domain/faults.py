@@ -37,6 +37,11 @@ SYSTEM_RULES = "system-"
 """How the rules of the system's own alarms begin (`system-black`); no tenant's rule may."""
 
 
+STORAGE_CAMERA = "atalaia-storage"
+"""Stands for a camera in alarms that concern all of a tenant's. No camera may have this id: it is
+in no group, so that only those who may see all cameras see them."""
+
+
 class SystemKind(StrEnum):
     """Why Atalaia itself raises an alarm about a camera, or about what it keeps."""
 

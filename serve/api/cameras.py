@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Response
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from cluster.core.log import redact
 from cluster.core.redaction import HIDDEN
@@ -19,6 +19,7 @@ from pipelines.domain import (
     MAX_MASKS,
     MIN_DETECT_FPS,
     SLOWEST_FPS,
+    STORAGE_CAMERA,
     Camera,
     CameraState,
     Polygon,
@@ -122,6 +123,13 @@ class NewCamera(RequestBody):
     enabled: bool = True
     recording: Recording = Field(Recording(), description="What of its picture is kept.")
     masks: Masks = ()
+
+    @field_validator("id")
+    @classmethod
+    def _is_a_camera(cls, id: str) -> str:
+        if id == STORAGE_CAMERA:
+            raise ValueError("alarms about the storage have this id in place of a camera's")
+        return id
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:

@@ -149,8 +149,12 @@ def masks_since(
     """
     if not after:
         return None
-    known = before if isinstance(before, list) and since_us is not None else []
-    return since_us if all(mask in known for mask in after) else now_us
+    if since_us is None:
+        return now_us
+    known = before if isinstance(before, list) else []
+    # Always later than before, also where the clock was set back: footage that has the former
+    # masks, and is marked with their time, must not count as having the new ones.
+    return since_us if all(mask in known for mask in after) else max(now_us, since_us + 1)
 
 
 def rule_of(row: RuleRow) -> Rule:

@@ -134,6 +134,14 @@ async def test_the_name_defaults_to_the_id(acme: httpx.AsyncClient) -> None:
     assert response.json()["name"] == "yard"
 
 
+async def test_the_id_that_stands_for_the_storage_is_reserved(acme: httpx.AsyncClient) -> None:
+    """A camera of this id could be put into a group, and its recording would hide, or seem to be,
+    what is wrong with the storage."""
+    body = {"id": "atalaia-storage", "url": "rtsp://192.0.2.1/"}
+    refused = problem(await acme.post("/v1/cameras", json=body), 422, "invalid-input")
+    assert refused["errors"][0]["pointer"] == "#/id"
+
+
 async def test_an_id_is_taken_once(acme: httpx.AsyncClient) -> None:
     await add(acme)
 

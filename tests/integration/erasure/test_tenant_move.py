@@ -451,6 +451,13 @@ async def test_as_a_command(
     unknown = await atalaia("acme", "--to", "another")
     assert (unknown.exit_code, "Known are: acme_pod" in unknown.stderr) == (2, True)
 
+    blobs = pair.place.site.folder / "blobs"
+    (blobs / ".atalaia-storage").unlink()
+    blobs.rename(blobs.with_name("away"))
+    lost = await atalaia("acme", "--to", "acme_pod")
+    assert (lost.exit_code != 0, "empty or not mounted" in lost.stderr) == (True, True)
+    blobs.with_name("away").rename(blobs)
+
     moved = await atalaia("acme", "--to", "acme_pod")
     assert (moved.exit_code, "acme lives in acme_pod now" in moved.stdout) == (0, True), (
         moved.output

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cluster.cli.main import app
-from cluster.local.secret_file import SecretFile, secrets_in
+from cluster.local.secret_file import MAX_BYTES, SecretFile, secrets_in
 
 OURS = """ATALAIA_LIVEKIT__API_SECRET=
 ATALAIA_DATABASE__ENCRYPTION_KEY=
@@ -207,3 +207,14 @@ def test_a_passphrase_does_too(made: Path, tmp_path: Path) -> None:
     run("backup", made, copy, given=f"{words}\n")
     run("restore", copy, back, given=f"{words}\n")
     assert back.read_bytes() == made.read_bytes()
+
+
+def test_the_longest_file_comes_back_from_its_copy(tmp_path: Path) -> None:
+    pyrage = pytest.importorskip("pyrage")
+    key = pyrage.x25519.Identity.generate()
+    keys, long, copy, back = (tmp_path / name for name in ("key.txt", "long", "long.age", "back"))
+    keys.write_text(f"{key}\n", encoding="utf-8")
+    long.write_text("\U0001f511" * MAX_BYTES, encoding="utf-8")
+    run("backup", long, copy, "--recipient", str(key.to_public()))
+    run("restore", copy, back, "--identity", keys)
+    assert back.read_bytes() == long.read_bytes()

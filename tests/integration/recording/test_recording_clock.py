@@ -45,6 +45,22 @@ async def test_two_files_that_begin_at_the_same_time_are_both_kept(site: Site) -
     assert await site.rows() == rows
 
 
+async def test_an_original_does_not_come_back_after_masks_were_painted_into_it(site: Site) -> None:
+    """Its bridge was killed between the row and the removal from the disk, and the next one ships
+    it again."""
+    site.record()
+    assert await site.shipper.round()
+    [shipped] = await site.rows()
+    painted = shipped.model_copy(
+        update={"masked": True, "masks_us": START_US, "sha256": "f" * 64, "blob": "recordings/p"}
+    )
+    assert await site.database.remasking("acme").replace(shipped, painted)
+    site.record()
+    assert await site.shipper.round()
+    assert site.files == []
+    assert await site.rows() == [painted]
+
+
 async def test_adopted_files_take_nobodys_place(site: Site, tmp_path: Path) -> None:
     """Two bridges died one after the other, and each left a file of the same time."""
     site.record()

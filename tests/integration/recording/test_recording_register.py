@@ -125,6 +125,21 @@ async def rows(settings: Settings) -> list[Segment]:
         return await database.recordings("acme").between(None, 0, 2**60, limit=100)
 
 
+def test_nothing_is_entered_while_the_disk_is_away(settings: Settings, tmp_path: Path) -> None:
+    """It would lie below the mount point, where nobody finds it again."""
+    folder = tmp_path / "recordings" / "gate"
+    record(folder / "2026-11-25_17-30-00-000250.mp4")
+    assert run(folder, "gate", "--timezone", "UTC").exit_code == 0
+    blobs = tmp_path / "data" / "data" / "blobs"
+    blobs.rename(blobs.with_name("away"))
+    record(folder / "2026-11-25_18-30-00-000250.mp4")
+    result = run(folder, "gate", "--timezone", "UTC")
+    assert result.exit_code != 0
+    assert "empty or not mounted" in result.output
+    assert not blobs.exists()
+    assert len(asyncio.run(rows(settings))) == 1
+
+
 def test_recordings_are_entered_once_and_broken_ones_reported(
     settings: Settings, tmp_path: Path
 ) -> None:

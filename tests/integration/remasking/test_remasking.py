@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from cluster.clips.scratch import Scratch
 from cluster.recording.shipper import segment_of
 from cluster.remasking.job import SETTLED_US, Remasked, Remasking, masked_camera
 from cluster.stores.db import CameraChanges
+from cluster.stores.db.tenant import TenantRecords
 from pipelines.domain import CameraKey, Recording, Segment
 from pipelines.errors import InputError
 from pipelines.retention import HeldSpan
@@ -262,6 +264,47 @@ async def test_an_objects_picture_that_a_mask_touches_goes(site: Site, scratch: 
     gone = await tracks.object(track)
     assert gone.sighting.snapshot is None
     assert kept.sighting.snapshot not in site.files()
+
+
+async def test_a_hold_that_came_later_keeps_a_superseded_original(
+    site: Site, stuck: Stuck, scratch: Scratch
+) -> None:
+    [segment] = await record(site, "old", site.at_us(2), PER_FILE)
+    await mask(site, LEFT)
+    stuck.refused = frozenset({segment.blob})
+    await run(site, scratch)
+    stuck.refused = frozenset()
+    site.age_file("acme", segment.blob, site.clock.now_us() - 2 * SETTLED_US)
+    span = HeldSpan("gate", segment.start_us, segment.end_us)
+    await site.database.retention("acme").add_hold(span, "case 7", "key:k1")
+    done = await run(site, scratch)
+    assert (done.superseded, done.held) == (0, 1)
+    assert segment.blob in site.files()
+
+
+async def test_a_mask_added_while_the_job_reads_them_is_painted_or_due(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes between two reads: masks without the new one never have its time."""
+    await mask(site, LEFT)
+    for name in ("camera", "masked_cameras"):
+        site.clock.advance(60)
+        await mask(site, LEFT)
+        read = getattr(TenantRecords, name)
+
+        async def then_add(
+            self: TenantRecords, *args: str, read: Callable[..., Awaitable[Any]] = read
+        ) -> Any:
+            found = await read(self, *args)
+            monkeypatch.undo()
+            site.clock.advance(60)
+            await mask(site, LEFT, RIGHT)
+            return found
+
+        monkeypatch.setattr(TenantRecords, name, then_add)
+        known = await masked_camera(site.database, KEY)
+        since_us = (await site.database.tenant("acme").masked_cameras())["gate"]
+        assert known.since_us < since_us or known.masks == (LEFT, RIGHT)
 
 
 async def test_a_camera_without_masks_is_refused(site: Site) -> None:

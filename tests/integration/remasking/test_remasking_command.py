@@ -15,7 +15,7 @@ from cluster.stores.audit.events import AuditQuery
 from cluster.stores.blobs.tenant import TenantBlobs
 from cluster.stores.db import CameraChanges, Database, migrate
 from pipelines.domain import Segment
-from tests.factories import CIPHER, T0_US, make_camera
+from tests.factories import CIPHER, T0_US, make_alarm, make_camera
 from tests.recorded import segments_of, units
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -99,3 +99,31 @@ def test_what_stays_unmasked_is_reported(settings: Settings) -> None:
     assert done.exit_code == 1
     assert "masks painted into 1 recordings" in done.stdout
     assert f"{first.blob}: a segment of the recording was changed in storage" in done.stderr
+
+
+def test_nothing_counts_as_masked_while_the_disk_is_away(settings: Settings) -> None:
+    """The picture of an alarm that is not found has none, and would be open once the disk is
+    back."""
+    alarm = make_alarm(1, camera="gate", snapshot="alarms/1.jpg")
+
+    async def add() -> None:
+        async with Database(settings.database_url, cipher=CIPHER) as database:
+            await database.tenant("acme").record_alarms([alarm])
+
+    async def marked() -> int | None:
+        async with Database(settings.database_url, cipher=CIPHER) as database:
+            return (await database.tenant("acme").alarm(alarm.id)).masks_us
+
+    asyncio.run(add())
+    mask(settings)
+    folder = settings.data_dir / "data" / "blobs"
+    away = folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    done = run()
+    assert done.exit_code != 0
+    assert "empty or not mounted" in done.stderr
+    assert asyncio.run(marked()) is None
+    folder.rmdir()
+    away.rename(folder)
+    assert run().exit_code == 0
+    assert asyncio.run(marked()) is not None

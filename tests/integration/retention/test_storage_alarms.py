@@ -9,8 +9,9 @@ import pytest
 
 from cluster.controller.system_alarms import system_alarm
 from cluster.core.retention_settings import RetentionSettings
-from cluster.retention.alarms import STORAGE, StorageAlarms
+from cluster.retention.alarms import StorageAlarms
 from cluster.stores.bus import CameraStatus
+from pipelines.domain import STORAGE_CAMERA as STORAGE
 from pipelines.domain import (
     AlarmSource,
     CameraKey,
@@ -140,6 +141,30 @@ async def test_many_cameras_that_fail_together_are_one_incident(watch: Watch) ->
         (f"acme.{STORAGE}", "recording", 15),
         ("globex.gate", "recording", 15),
     ]
+
+
+async def test_a_second_incident_of_many_cameras_is_said_and_a_restart_is_not(
+    watch: Watch,
+) -> None:
+    """Of evidence, which nothing ever observes for the tenant as a whole."""
+
+    async def pictures(first: int, snapshot: str | None) -> None:
+        for n in range(7):
+            await watch.raised(first + n, f"cam-{n}", snapshot=snapshot)
+
+    await pictures(1, None)
+    await watch.until(30)
+    watch.restart()
+    await pictures(11, None)
+    await watch.until(60)
+    assert [said[:2] for said in watch.sent] == [(f"acme.{STORAGE}", "evidence")]
+    watch.site.clock.advance(300)
+    await pictures(21, "alarms/1.jpg")
+    await watch.until(375)
+    watch.site.clock.advance(300)
+    await pictures(31, None)
+    await watch.until(690)
+    assert [said[:2] for said in watch.sent] == [(f"acme.{STORAGE}", "evidence")] * 2
 
 
 async def test_files_that_wait_for_long_are_one_incident_of_the_tenant(watch: Watch) -> None:

@@ -67,6 +67,7 @@ LEFT = [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0]]
         ([LEFT, RIGHT], [RIGHT], 5, 5),  # one less hides no more than before
         ([LEFT], [LEFT, RIGHT], 5, 9),
         ([LEFT], [RIGHT], 5, 9),
+        ([LEFT], [LEFT, RIGHT], 20, 21),  # the clock was set back, and order is kept
         ([LEFT], [], 5, None),
         (None, [LEFT], None, 9),
         ({"a": 1}, [LEFT], 5, 9),
