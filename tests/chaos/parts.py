@@ -55,5 +55,5 @@ PARTS: dict[str, Victim] = {
     "serve": _of_ray("ServeController"),
     "livekit": _server("livekit"),
     "go2rtc": _server("go2rtc"),
-    "redis": _server("redis"),
+    "valkey": _server("valkey"),
 }

@@ -9,6 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
 from rich.console import Console
 
 from cluster.demo.expected import expected_alarms
@@ -73,7 +74,7 @@ class ChaosRun:
             self._console.print(f"{number}/{len(order)} {part}: {took}")
 
     async def _kill(self, part: str) -> Kill:
-        victim = await PARTS[part](self._world, self._chance)
+        victim = await self._victim(part)
         killed_s, killed_us = time.monotonic(), now_us()
         victim.kill()
         deadline = killed_s + GIVE_UP_S
@@ -89,6 +90,20 @@ class ChaosRun:
         await until(f"{part} is back", self._world.watched(killed_us))
         times = [took for took in found.values() if took is not None]
         return Kill(part, max(times) if len(times) == len(found) else None)
+
+    async def _victim(self, part: str) -> psutil.Process:
+        """What to kill. A part that is just being replaced is waited for."""
+        found: list[psutil.Process] = []
+
+        async def find() -> str:
+            try:
+                found.append(await PARTS[part](self._world, self._chance))
+            except LookupError as error:
+                return str(error)
+            return ""
+
+        await until(f"{part} runs", find)
+        return found[0]
 
     async def outcome(self) -> Outcome:
         """What was found, once the records hold the last alarms."""

@@ -246,7 +246,7 @@ class World:
                 busy = (await actor.sync.remote(order, (), ())).watchers
             if busy:
                 return psutil.Process(await actor.__ray_call__.remote(lambda _: os.getpid()))
-        raise AssertionError(f"no {kind} has a camera")
+        raise LookupError(f"no {kind} has a camera")
 
     def actor_processes(self, kind: str) -> list[psutil.Process]:
         ray_part = next(part for part in self.session.stack.status() if part.part == "ray")
