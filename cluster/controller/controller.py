@@ -81,7 +81,7 @@ class _CameraEntry:
 
     Attributes:
         dispatched_us: when a watcher was requested last; 0: none is on its way.
-        repair_after_us: the next repair is not before this.
+        repair_after_s: the next repair is not before this, in monotonic time.
     """
 
     version: str
@@ -89,7 +89,7 @@ class _CameraEntry:
     reason: str = ""
     since_us: int = 0
     dispatched_us: int = 0
-    repair_after_us: int = 0
+    repair_after_s: float = 0.0
     enabled: bool = True
 
 
@@ -265,12 +265,14 @@ class Controller:
         )
 
     def _forget_dispatches(self) -> None:
-        """Those that were fulfilled, so that a watcher which leaves is replaced at once; and those
-        that may have been on their way to a host which is gone."""
+        """Those that were fulfilled, so that a watcher which leaves is replaced at once; those that
+        may have been on their way to a host which is gone; and those of the future, which were
+        before the clock was set back."""
         lost = self._live_hosts - self._crew.live_hosts
         self._live_hosts = self._crew.live_hosts
+        now_us = self._clock.now_us()
         for key, known in self._known.items():
-            if lost or key in self._watchers:
+            if lost or key in self._watchers or known.dispatched_us > now_us:
                 known.dispatched_us = 0
 
     def _dispatched(self) -> set[CameraKey]:
@@ -379,7 +381,7 @@ class Controller:
     def _begin_repair(self, key: CameraKey, seen: ObservedCamera) -> None:
         """Begin what this camera needs, beside the repairs of others."""
         known = self._known[key]
-        if key in self._repairs or seen.now_us < known.repair_after_us:
+        if key in self._repairs or self._clock.monotonic() < known.repair_after_s:
             return
         needed = repair(
             seen,
@@ -391,7 +393,7 @@ class Controller:
             return  # what LiveKit cannot dispatch is lost, and waited for until its grace is over
         self.counts[needed.value] += 1
         log.info("repair", camera=key.room, repair=needed.value)
-        known.repair_after_us = seen.now_us + round(REPAIR_PAUSE_S * 1e6)
+        known.repair_after_s = self._clock.monotonic() + REPAIR_PAUSE_S
         work = self._drop(key) if needed is Repair.DROP else self._dispatch(key)
         task = asyncio.create_task(work, name=f"{needed.value} {key.room}")
         self._repairs[key] = task

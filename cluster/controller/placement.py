@@ -33,9 +33,12 @@ def place(
         if index is not None and load.get(index, capacity) < capacity:
             put(key, index)
     for key in wanted:
+        if key in placed:
+            continue
         room = [index for index, carried in load.items() if carried < capacity]
-        if key not in placed and room:
-            put(key, max(room, key=load.__getitem__))
+        if not room:
+            break
+        put(key, max(room, key=load.__getitem__))
     return placed
 
 

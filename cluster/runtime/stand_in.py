@@ -142,7 +142,7 @@ def _listeners(port: int) -> set[int]:
 
 def listening(lines: Iterable[str], port: int) -> set[int]:
     """Inodes of sockets that listen on `port`, from the lines of /proc/net/tcp."""
-    rows = (line.split() for line in lines)
+    rows = (line.split() for line in lines if f":{port:04X} " in line)
     return {
         int(row[9])
         for row in rows

@@ -16,17 +16,39 @@ from redis.asyncio import Redis
 from cluster.stores.bus.connection import redis_errors
 from cluster.stores.bus.stream import FIND_GROUP, GROUP, RawEntry
 
+_BEFORE = """
+local function numbers(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local function before(one, other)
+  local ms, seq = numbers(one)
+  local other_ms, other_seq = numbers(other)
+  return ms < other_ms or (ms == other_ms and seq < other_seq)
+end
+"""
+
 # Creates the group ARGV[1] behind the mark (KEYS[2], if there is one), or at the beginning. A mark
-# without its stream means nothing any more. Returns 0 where there was one; 1: it is new; 2: it is
-# new, and there was one before.
-_ENSURE = """
+# without its stream means nothing any more, nor does one beyond the stream's end: somebody deleted
+# the stream, and the clock of Redis was set back before the next entry. Returns 0 where there was
+# one; 1: it is new; 2: it is new, and there was one before.
+_ENSURE = (
+    _BEFORE
+    + """
+local function last_of(key)
+  local flat = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #flat, 2 do
+    if flat[i] == 'last-generated-id' then return flat[i + 1] end
+  end
+end
 local id, again = '0', false
-if KEYS[2] then
-  local mark = redis.call('GET', KEYS[2])
-  if mark and redis.call('EXISTS', KEYS[1]) == 0 then
+local mark = KEYS[2] and redis.call('GET', KEYS[2])
+if mark then
+  local at = string.match(mark, '^%S+')
+  if redis.call('EXISTS', KEYS[1]) == 0 or before(last_of(KEYS[1]), at) then
     redis.call('SET', KEYS[2], '0-0 0')
-  elseif mark then
-    id, again = string.match(mark, '^%S+'), true
+  else
+    id, again = at, true
   end
 end
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], id, 'MKSTREAM')
@@ -36,6 +58,7 @@ if made.err then
 end
 return again and 2 or 1
 """
+)
 
 # A mark is an entry's id and its number among all that were ever added, or `?`. ARGV: the group,
 # how many entries to give, and what the caller vouches for: up to which id, how many entries, and
@@ -46,17 +69,9 @@ return again and 2 or 1
 # between others, nor without a number: `?` is there only from an earlier version, or where two
 # listeners met, and only until all is settled once.
 _LOOK = (
-    FIND_GROUP
+    _BEFORE
+    + FIND_GROUP
     + """
-local function numbers(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-local function before(one, other)
-  local ms, seq = numbers(one)
-  local other_ms, other_seq = numbers(other)
-  return ms < other_ms or (ms == other_ms and seq < other_seq)
-end
 local group = redis.call('EXISTS', KEYS[1]) == 1 and find_group(KEYS[1], ARGV[1])
 if not group then return {0, 0, '', '', {}} end
 local info, flat = {}, redis.call('XINFO', 'STREAM', KEYS[1])

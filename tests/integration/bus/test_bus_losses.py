@@ -133,6 +133,25 @@ async def test_a_deleted_group_is_made_again_where_it_was(
         assert listener.stats.lost == {}
 
 
+async def test_a_stream_that_began_anew_at_an_earlier_time_is_recorded(
+    redis_client: Redis, database: Database
+) -> None:
+    """Somebody deleted it, and the clock of Redis was set back: its ids are before the mark."""
+    records = Records(database)
+    async with listening(redis_client, records):
+        await publish(redis_client, range(5))
+        await settled(redis_client)
+    await publish(redis_client, range(5, 8))
+    late: Any = (await redis_client.xrange(KEY))[-3:]
+    await redis_client.delete(KEY)
+    for number, (_, fields) in enumerate(late):
+        await redis_client.xadd(KEY, fields, id=f"1-{number}")
+    async with listening(redis_client, records) as listener:
+        await settled(redis_client)
+        assert await records.numbers() == list(range(8))
+        assert listener.stats.lost == {}
+
+
 async def test_entries_of_a_deleted_consumer_are_recorded(
     redis_client: Redis, database: Database
 ) -> None:

@@ -726,6 +726,21 @@ async def test_a_livekit_that_hangs_holds_up_no_status(
     world.slow_dispatch = False
 
 
+async def test_a_clock_that_is_set_back_keeps_nothing_from_being_repaired(
+    controller: Controller, world: World
+) -> None:
+    await _both_live(controller, world)
+    world.refuse_dispatch = True  # the watcher that was asked for does not come
+    del world.watchers[YARD]
+    await _rounds(controller, world, 2)
+    before = world.dispatches.count(YARD)
+    world.clock.set_utc(-3600)
+    world.refuse_dispatch = False
+    await _rounds(controller, world, 4)
+    assert world.dispatches.count(YARD) == before + 1
+    assert world.state(YARD)[0] is CameraState.LIVE
+
+
 async def test_records_that_are_away_keep_nothing_from_being_repaired(
     controller: Controller, world: World
 ) -> None:
