@@ -111,18 +111,33 @@ class SecretFile:
         return found
 
     def having(self, changed: Mapping[str, str]) -> SecretFile:
-        """With these values: in their lines, or in new ones at the end."""
-        left = dict(changed)
+        """With these values: in their lines, or in new ones at the end.
+
+        Raises:
+            InputError: a value would not be read as it is: it begins or ends with a blank, is in
+                quotation marks, or has more than one line.
+        """
+        left = {name: _line(name, value) for name, value in changed.items()}
         lines = []
         for line in self.lines:
             match = _LINE.fullmatch(line)
             name = match["name"] if match is not None else ""
-            lines.append(f"{name}={left.pop(name)}" if name in left else line)
-        return SecretFile((*lines, *(f"{name}={value}" for name, value in left.items())))
+            lines.append(left.pop(name, line))
+        return SecretFile((*lines, *left.values()))
 
     def text(self) -> str:
         """As it stands in the file."""
         return "\n".join((*self.lines, ""))
+
+
+def _line(name: str, value: str) -> str:
+    line = f"{name}={value}"
+    if SecretFile((line,)).values != {name: value}:
+        raise InputError(
+            f"the value of {name} cannot stand in a file of secrets.",
+            hint="Use one without line breaks, and without blanks or quotation marks around it.",
+        )
+    return line
 
 
 def new_secret() -> str:

@@ -54,7 +54,7 @@ async def until(what: str, probe: Probe, within_s: float = PATIENCE_S) -> None:
         try:
             async with asyncio.timeout(within_s):
                 complaint = await probe()
-        except (httpx.TransportError, TimeoutError, ray.exceptions.RayError) as error:
+        except (httpx.HTTPError, TimeoutError, ray.exceptions.RayError) as error:
             complaint = f"{type(error).__name__}: {error}"
         if complaint:
             await asyncio.sleep(POLL_S)

@@ -26,7 +26,7 @@ EXAMPLE = SecretFile.parse((CONFIGS / "env.example").read_text(encoding="utf-8")
 EMPTY = SecretFile(())
 NAMES = st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True)
 VALUES = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=20).map(
-    lambda text: text.strip().strip("'\"")
+    lambda text: text.strip(" '\"")
 )
 
 
@@ -39,6 +39,13 @@ def test_what_is_written_is_read(first: dict[str, str], second: dict[str, str]) 
     assert again == file
     assert again.values == first | second
     assert again.lines[0] == "# by hand"
+
+
+@pytest.mark.parametrize("value", ["0 ", " 0", "'0'", '"0"', "a\nB=1", "\t", "0\r"])
+def test_a_value_that_would_be_read_as_another_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match="A cannot stand") as caught:
+        EMPTY.having({"A": value})
+    assert repr(value) not in str(caught.value)
 
 
 def test_quotation_marks_around_a_value_are_not_of_it() -> None:
