@@ -6,13 +6,10 @@ The tests share one running Atalaia and go one after the other; each leaves it w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import random
 import signal
 from typing import Any
 
-import psutil
 import pytest
 
 from cluster.controller.fleet import RayFleet
@@ -20,14 +17,10 @@ from cluster.demo.expected import expected_alarms
 from cluster.demo.scene import Stage
 from pipelines.domain import CameraKey
 from tests.chaos.world import CAMERAS, CAMERAS_PER_HOST, ROLES, Probe, World, now_us, until
-from tests.soak.activity import Activity
-from tests.soak.readings import of_processes
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 FIRST = CameraKey(ROLES[0].tenant, ROLES[0].id)
-SOAK_S = 20.0
-SOAKED = ("bridge", "host", "controller", "livekit-server", "go2rtc")
 OUTAGES = 4
 """Kills of Valkey in a row: its supervisor waits longer each time, and allows five in a minute."""
 
@@ -167,34 +160,6 @@ async def test_a_burst_of_cameras_gets_another_host(world: World) -> None:
 
     await until("no more than needed", _workers(world, "HostActor", needed))
     await until("only the others", world.all_well(now_us()))
-
-
-async def test_work_that_comes_and_goes_leaves_nothing(world: World) -> None:
-    """A short form of `make soak`: cameras that break, rules that change, viewers that come and go;
-    afterwards no part has more descriptors or threads than before."""
-    await until("live", world.all_well(now_us()))
-    before = await _held(world)
-    activity = Activity(world, sorted(CAMERAS), random.Random(4))
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SOAK_S):
-            await activity.run()
-    assert {"reconnect", "rule", "viewer"} <= activity.done.keys()
-    assert activity.done["refused"] == 0
-    await until("live again", world.all_well(now_us()))
-
-    async def as_before() -> str:
-        held = await _held(world)
-        more = {name: (before[name], held[name]) for name in before if held[name] > before[name]}
-        return f"(part, figure): (before, now): {more}" if more else ""
-
-    await until("as before", as_before)
-
-
-async def _held(world: World) -> dict[tuple[str, str], float]:
-    """Descriptors and threads of the parts that carry a camera."""
-    found = await asyncio.to_thread(of_processes, psutil.Process())
-    figures = ("descriptors", "threads")
-    return {(part, figure): found[part, figure] for part in SOAKED for figure in figures}
 
 
 async def test_no_alarm_was_lost_in_all_this(world: World) -> None:

@@ -49,20 +49,24 @@ class Activity:
         }
 
     async def run(self) -> None:
-        """Until it is cancelled; then no viewer is left."""
+        """Until it is cancelled; then no viewer is left. Everything is done once, in a random
+        order, before anything is done again."""
         try:
             while True:
-                await asyncio.sleep(self._chance.uniform(*PAUSE_S))
-                what = self._chance.choice(list(self._ways))
-                try:
-                    await self._ways[what](self._chance.choice(self._cameras))
-                    self.done[what] += 1
-                except httpx.HTTPError:
-                    self.done["refused"] += 1
+                for what in self._chance.sample(list(self._ways), len(self._ways)):
+                    await asyncio.sleep(self._chance.uniform(*PAUSE_S))
+                    await self._do(what, self._chance.choice(self._cameras))
         finally:
             for viewer in self._viewers:
                 viewer.cancel()
             await asyncio.gather(*self._viewers, return_exceptions=True)
+
+    async def _do(self, what: str, key: CameraKey) -> None:
+        try:
+            await self._ways[what](key)
+            self.done[what] += 1
+        except httpx.HTTPError:
+            self.done["refused"] += 1
 
     async def _reconnect(self, key: CameraKey) -> None:
         """As a bad cable would; added cameras share the connection of the first one's footage."""
