@@ -232,19 +232,7 @@ class AnonymousClips:
             await self._scratch.run(partial(_append, path, block))
         if await self._scratch.run(lambda: digest(path)) != (file.size, file.sha256):
             raise UnavailableError("the clip was replaced meanwhile.", hint="Try again.")
-        return Stitched(
-            path=path,
-            from_us=file.from_us,
-            to_us=file.to_us,
-            gaps=(),
-            frames=0,
-            codec=file.codec,
-            width=file.width,
-            height=file.height,
-            audio=file.audio,
-            size=file.size,
-            sha256=file.sha256,
-        )
+        return file.at(path)
 
 
 async def _existing(alarm: Alarm, storage: Storage) -> ClipFile | None:

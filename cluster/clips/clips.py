@@ -85,6 +85,23 @@ class ClipFile(Frozen):
         """As of a `Segment`."""
         return painted_us(self.from_us, self.masks_us, masked=self.masked)
 
+    def at(self, path: Path) -> Stitched:
+        """The clip as a finished file that was fetched to `path`. Its gaps and its number of frames
+        are not described, and are empty."""
+        return Stitched(
+            path=path,
+            from_us=self.from_us,
+            to_us=self.to_us,
+            gaps=(),
+            frames=0,
+            codec=self.codec,
+            width=self.width,
+            height=self.height,
+            audio=self.audio,
+            size=self.size,
+            sha256=self.sha256,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:

@@ -86,7 +86,7 @@ class Crew:
     """Has a loop for each worker. Spare workers are workers that carry nothing yet.
 
     Args:
-        told: called when a worker said something or changed its health.
+        on_change: called when a worker answered or its health changed.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Crew:
         gateway: MediaGateway,
         streams: GatewayStreams,
         clock: Clock,
-        told: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self.size_changed = asyncio.Event()
         self._settings = settings
@@ -104,7 +104,7 @@ class Crew:
         self._gateway = gateway
         self._streams = streams
         self._clock = clock
-        self._told = told
+        self._on_change = on_change
         self._wanted: Mapping[CameraKey, CameraPlan] | None = None
         self._expected: set[CameraKey] = set()
         self._found: tuple[int, int] | None = None
@@ -120,7 +120,7 @@ class Crew:
             int, tuple[Report[BridgeStatus], dict[CameraKey, CameraBridgeStatus]]
         ] = {}
 
-    # ------------------------------------------------------------ told by the controller
+    # ------------------------------------------------------------ the controller's orders
 
     def want(self, wanted: Mapping[CameraKey, CameraPlan]) -> None:
         """These cameras are to run. Returns at once; the loops see to it."""
@@ -160,7 +160,7 @@ class Crew:
             if index not in self._hosts:
                 self._start_host(index, adopted=index < self._found[1])
         self._found = (0, 0)  # what is started from now on is new
-        self._told()
+        self._on_change()
 
     def place(self) -> None:
         """Give every camera a bridge that answers, as far as there is room; wake those bridges
@@ -276,7 +276,7 @@ class Crew:
             ended=partial(self._fleet.ended, WorkerKind.BRIDGE, index),
             kill=partial(self._fleet.kill, WorkerKind.BRIDGE, index),
             pace_s=partial(self._bridge_pace_s, index),
-            told=self._told,
+            on_change=self._on_change,
         )
         loop = WorkerLoop(f"bridge {index}", calls, self._clock, adopted=adopted)
         self._bridges[index] = loop
@@ -288,7 +288,7 @@ class Crew:
             ended=partial(self._fleet.ended, WorkerKind.HOST, index),
             kill=partial(self._fleet.kill, WorkerKind.HOST, index),
             pace_s=partial(self._host_pace_s, index),
-            told=self._told,
+            on_change=self._on_change,
         )
         loop = WorkerLoop(f"host {index}", calls, self._clock, adopted=adopted)
         self._hosts[index], self._links[index] = loop, _HostLink()

@@ -45,14 +45,14 @@ class WorkerCalls(Generic[S]):
         ended: returns True when its process has ended, False where it was watched long enough.
         kill: ends its process, which hangs; Ray starts another.
         pace_s: how long to wait until it is asked again.
-        told: called after each change of `health` or `report`.
+        on_change: called after each change of `health` or `report`.
     """
 
     ask: Callable[[], Awaitable[S]]
     ended: Callable[[], Awaitable[bool]]
     kill: Callable[[], Awaitable[None]]
     pace_s: Callable[[], float]
-    told: Callable[[], None]
+    on_change: Callable[[], None]
 
 
 class WorkerLoop(Generic[S]):
@@ -127,4 +127,4 @@ class WorkerLoop(Generic[S]):
             log.info("worker", name=self._name, health=self.health.value, was=before.value)
         if self.health is Health.HUNG:
             await self._calls.kill()
-        self._calls.told()
+        self._calls.on_change()

@@ -125,21 +125,8 @@ def paint_clip(source: Path, clip: ClipFile, target: Path, painter: MaskPainter)
     Raises:
         UnavailableError: it cannot be decoded, or the new file cannot be written.
     """
-    known = Stitched(
-        path=source,
-        from_us=clip.from_us,
-        to_us=clip.to_us,
-        gaps=(),
-        frames=0,
-        codec=clip.codec,
-        width=clip.width,
-        height=clip.height,
-        audio=clip.audio,
-        size=clip.size,
-        sha256=clip.sha256,
-    )
     return encode_for_browsers(
-        known, target, paint=lambda frame, _at_us: painter.paint(planes_of(frame))
+        clip.at(source), target, paint=lambda frame, _at_us: painter.paint(planes_of(frame))
     )
 
 

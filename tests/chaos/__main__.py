@@ -28,11 +28,8 @@ from cluster.core.settings import LogSettings, Settings
 from tests.chaos.parts import PARTS
 from tests.chaos.report import table
 from tests.chaos.run import ChaosRun
-from tests.chaos.world import start
+from tests.chaos.world import data_dir_in, start
 from tests.integration.local.helpers import free_settings
-
-KEPT = ("models", "demo")
-"""What takes a minute to make and is the same every time."""
 
 
 def main() -> None:
@@ -79,13 +76,7 @@ async def _run(
 
 
 def _settings(folder: Path) -> Settings:
-    data_dir = folder / "data"
-    data_dir.mkdir()
-    kept = Path(Settings().data_dir).resolve()
-    for name in KEPT:
-        (kept / name).mkdir(parents=True, exist_ok=True)
-        (data_dir / name).symlink_to(kept / name, target_is_directory=True)
-    return Settings(**free_settings(data_dir))
+    return Settings(**free_settings(data_dir_in(folder, Path(Settings().data_dir).resolve())))
 
 
 @contextlib.contextmanager

@@ -15,20 +15,13 @@ from tests.chaos import world as chaos
 from tests.environment import environment_kept
 from tests.integration.local.helpers import free_settings, gone
 
-KEPT = ("models", "demo")
-"""What takes a minute to make and is the same every time."""
-
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, kept_dir: Path) -> Iterator[Settings]:
     missing = [s.name for s in GO_SERVERS if find_binary(s.name) is None]
     if missing or find_redis() is None:
         pytest.skip(f"needs {', '.join(missing) or 'valkey-server'} (`make servers` builds them)")
-    data_dir = tmp_path_factory.mktemp("chaos") / "data"
-    data_dir.mkdir()
-    for name in KEPT:
-        (kept_dir / name).mkdir(exist_ok=True)
-        (data_dir / name).symlink_to(kept_dir / name, target_is_directory=True)
+    data_dir = chaos.data_dir_in(tmp_path_factory.mktemp("chaos"), kept_dir)
     with environment_kept():
         yield Settings(
             **free_settings(

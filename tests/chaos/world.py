@@ -38,8 +38,21 @@ CAMERAS = frozenset(CameraKey(role.tenant, role.id) for role in ROLES)
 
 CAMERAS_PER_HOST = 8
 
+KEPT = ("models", "demo")
+"""What takes a minute to make and is the same every time."""
+
 Probe = Callable[[], Awaitable[str]]
 """Looks once; returns what is still wrong, '' where nothing is."""
+
+
+def data_dir_in(folder: Path, kept: Path) -> Path:
+    """A fresh `data_dir` below a folder, which shares what is `KEPT` with `kept`."""
+    data_dir = folder / "data"
+    data_dir.mkdir()
+    for name in KEPT:
+        (kept / name).mkdir(parents=True, exist_ok=True)
+        (data_dir / name).symlink_to(kept / name, target_is_directory=True)
+    return data_dir
 
 
 def now_us() -> int:

@@ -31,7 +31,7 @@ from cluster.core.settings import LogSettings, Settings
 from cluster.demo.cast import CAST
 from cluster.demo.session import DemoSession
 from pipelines.domain import CameraKey
-from tests.chaos.world import ROLES, World, until
+from tests.chaos.world import ROLES, World, data_dir_in, until
 from tests.integration.local.helpers import free_settings
 from tests.soak.activity import Activity
 from tests.soak.readings import OTHERS, TITLES, UNITS, of_disk, of_processes
@@ -40,8 +40,6 @@ from tests.soak.slopes import Point, Trend, trend
 READ_EVERY_S = 5.0
 SETTLED_SHARE = 0.3
 """Of the run: caches and pools fill in it, so that it does not count."""
-KEPT = ("models", "demo")
-"""What takes a minute to make and is the same every time."""
 
 Series = dict[tuple[str, str], list[Point]]
 
@@ -76,13 +74,7 @@ def main() -> None:
 
 
 def _settings(folder: Path) -> Settings:
-    data_dir = folder / "data"
-    data_dir.mkdir()
-    kept = Path(Settings().data_dir).resolve()
-    for name in KEPT:
-        (kept / name).mkdir(parents=True, exist_ok=True)
-        (data_dir / name).symlink_to(kept / name, target_is_directory=True)
-    return Settings(**free_settings(data_dir))
+    return Settings(**free_settings(data_dir_in(folder, Path(Settings().data_dir).resolve())))
 
 
 async def _run(

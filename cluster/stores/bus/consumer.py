@@ -100,7 +100,7 @@ class ListenerStats:
     Attributes:
         recorded: entries that were new to the records.
         known: entries that the records had already.
-        recovered: of the recorded ones, those that Redis had forgotten to be pending.
+        recovered: of the recorded ones, those that were no longer pending in Redis.
         lost: entries that did not reach the records, by why.
     """
 
@@ -313,7 +313,7 @@ class Consumer(Generic[T]):
         recovered = self.stats.recorded - before
         if recovered:
             self.stats.recovered += recovered
-            _LOG.warning("entries were forgotten to be pending", stream=key, count=recovered)
+            _LOG.warning("entries were no longer pending", stream=key, count=recovered)
 
     async def _look(self, key: str, mark: str, vouched: Look | None = None) -> Look:
         """Find what is not settled, and count what was trimmed."""

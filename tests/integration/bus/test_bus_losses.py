@@ -109,12 +109,18 @@ async def refused(records: Records) -> None:
         await records.refused.wait()
 
 
+async def recorded_before(redis: Redis, records: Records, count: int) -> None:
+    """An earlier listener recorded the first alarms and is gone."""
+    async with listening(redis, records):
+        await publish(redis, range(count))
+        await settled(redis)
+
+
 async def given_while_away(redis: Redis, records: Records, first: int, count: int) -> None:
     """The listener holds alarms that it cannot record."""
     records.away = True
     await publish(redis, range(first, first + count))
-    async with asyncio.timeout(PATIENCE_S):
-        await records.refused.wait()
+    await refused(records)
 
 
 async def test_a_deleted_group_is_made_again_where_it_was(
@@ -138,9 +144,7 @@ async def test_a_stream_that_began_anew_at_an_earlier_time_is_recorded(
 ) -> None:
     """Somebody deleted it, and the clock of Redis was set back: its ids are before the mark."""
     records = Records(database)
-    async with listening(redis_client, records):
-        await publish(redis_client, range(5))
-        await settled(redis_client)
+    await recorded_before(redis_client, records, 5)
     await publish(redis_client, range(5, 8))
     late: Any = (await redis_client.xrange(KEY))[-3:]
     await redis_client.delete(KEY)
@@ -172,9 +176,7 @@ async def test_entries_of_a_consumer_that_was_deleted_while_no_listener_ran(
     redis_client: Redis, database: Database
 ) -> None:
     records = Records(database)
-    async with listening(redis_client, records):
-        await publish(redis_client, range(3))
-        await settled(redis_client)
+    await recorded_before(redis_client, records, 3)
     await publish(redis_client, range(3, 9))
     await redis_client.xreadgroup(GROUP, "gone", {KEY: ">"}, count=4)
     assert await redis_client.xgroup_delconsumer(KEY, GROUP, "gone") == 4
@@ -188,9 +190,7 @@ async def test_a_group_that_was_moved_on_skips_nothing(
     redis_client: Redis, database: Database
 ) -> None:
     records = Records(database)
-    async with listening(redis_client, records):
-        await publish(redis_client, range(3))
-        await settled(redis_client)
+    await recorded_before(redis_client, records, 3)
     await publish(redis_client, range(3, 6))
     await redis_client.xgroup_setid(KEY, GROUP, "$")
     async with listening(redis_client, records):
@@ -203,9 +203,7 @@ async def test_what_is_trimmed_under_pending_entries_is_counted(
 ) -> None:
     """Of 250 alarms 100 are pending and 150 were never given out when all but ten are trimmed."""
     records = Records(database)
-    async with listening(redis_client, records):
-        await publish(redis_client, range(5))
-        await settled(redis_client)
+    await recorded_before(redis_client, records, 5)
     records.away = True
     await publish(redis_client, range(5, 255))
     async with listening(redis_client, records) as listener:
@@ -222,9 +220,7 @@ async def test_what_is_trimmed_while_no_listener_runs_is_counted(
     redis_client: Redis, database: Database
 ) -> None:
     records = Records(database)
-    async with listening(redis_client, records):
-        await publish(redis_client, range(5))
-        await settled(redis_client)
+    await recorded_before(redis_client, records, 5)
     await publish(redis_client, range(5, 30))
     await redis_client.xreadgroup(GROUP, "gone", {KEY: ">"}, count=4)
     await redis_client.xgroup_delconsumer(KEY, GROUP, "gone")
@@ -275,9 +271,7 @@ async def test_what_was_removed_from_the_records_does_not_come_back(
 ) -> None:
     """As retention does: the stream keeps recorded alarms for readers, which may be older."""
     records = Records(database)
-    async with listening(redis_client, records):
-        await publish(redis_client, range(5))
-        await settled(redis_client)
+    await recorded_before(redis_client, records, 5)
     await redis_client.xgroup_destroy(KEY, GROUP)
     written: list[int] = []
 
